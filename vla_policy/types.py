@@ -1,0 +1,163 @@
+"""The values that flow through the system, one frozen type per stage.
+
+Conventions, everywhere: time is integer nanoseconds of the node's clock; lengths are metres, angles
+radians, quaternions xyzw, images uint8[h, w, 3] RGB; poses are of the tool frame in the base frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def readonly(values: Any, dtype: Any = np.float64) -> Array:
+    """Copy values into a new read-only array of dtype."""
+    array = np.array(values, dtype=dtype)
+    array.setflags(write=False)
+    return array
+
+
+def _require_vector(owner: str, name: str, array: Array, width: int) -> None:
+    if array.shape != (width,):
+        raise ValueError(f"{owner}.{name}: got shape {array.shape}, expected ({width},)")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the policy sees at one time.
+
+    images:     camera name -> uint8[h, w, 3] RGB. A camera that was not seen is absent, never black.
+    state:      float64[s] in the order of state_names, robot units.
+    obs_ns:     stamp of the newest input, node clock; row k of the resulting chunk is due at
+                obs_ns + k * step_ns.
+    Raises ValueError for a wrong shape, dtype or a non-finite state.
+    """
+
+    images: Mapping[str, Array]
+    state: Array
+    state_names: tuple[str, ...]
+    instruction: str
+    obs_ns: int
+
+    def __post_init__(self) -> None:
+        images = {}
+        for name, image in self.images.items():
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise ValueError(
+                    f"Observation.images[{name!r}]: got {image.dtype}{list(image.shape)}, expected uint8[h, w, 3]"
+                )
+            images[name] = readonly(image, np.uint8)
+        object.__setattr__(self, "images", MappingProxyType(images))
+        object.__setattr__(self, "state", readonly(self.state))
+        _require_vector("Observation", "state", self.state, len(self.state_names))
+        if not np.isfinite(self.state).all():
+            bad = [n for n, v in zip(self.state_names, self.state, strict=True) if not np.isfinite(v)]
+            raise ValueError(f"Observation.state: not finite: {', '.join(bad)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChunk:
+    """Planned actions in robot units. Row k is due at obs_ns + k * step_ns.
+
+    A row is *due* when the controller starts to pursue it; it is reached one step later.
+    actions:      float64[t, d], columns in the order of names, read-only.
+    sequence:     counts chunks of one policy process, from 0.
+    terminate:    the policy holds the instruction for done.
+    frozen_rows:  leading rows that were in-painted from the previous chunk.
+    model_actions: float64[t, m], the same chunk in the model's normalised space, for real-time chunking.
+    """
+
+    actions: Array
+    names: tuple[str, ...]
+    obs_ns: int
+    step_ns: int
+    sequence: int
+    instruction: str
+    plan: str = ""
+    terminate: bool = False
+    infer_ns: int = 0
+    frozen_rows: int = 0
+    model_actions: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actions", readonly(self.actions))
+        if self.actions.ndim != 2 or self.actions.shape[1] != len(self.names):
+            raise ValueError(
+                f"ActionChunk.actions: got shape {self.actions.shape}, expected (rows, {len(self.names)})"
+            )
+        if self.step_ns <= 0:
+            raise ValueError(f"ActionChunk.step_ns: got {self.step_ns}, expected > 0")
+        if self.model_actions is not None:
+            object.__setattr__(self, "model_actions", readonly(self.model_actions))
+
+
+@dataclass(frozen=True, slots=True)
+class RobotState:
+    """What the robot reports. A part that was never received is None.
+
+    joint_positions: float64[j] rad (m for prismatic), in Embodiment.joint_names order.
+    ee_pose:         float64[7] x y z qx qy qz qw, tool frame in base frame.
+    gripper:         opening, 0 closed to 1 open.
+    """
+
+    joint_positions: Array | None = None
+    joint_ns: int | None = None
+    ee_pose: Array | None = None
+    ee_ns: int | None = None
+    gripper: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.joint_positions is not None:
+            object.__setattr__(self, "joint_positions", readonly(self.joint_positions))
+        if self.ee_pose is not None:
+            object.__setattr__(self, "ee_pose", readonly(self.ee_pose))
+            _require_vector("RobotState", "ee_pose", self.ee_pose, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One setpoint for the robot's controllers, in robot units.
+
+    values: float64[d] in the order of names (Embodiment.action_names).
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    stamp_ns: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", readonly(self.values))
+        _require_vector("Command", "values", self.values, len(self.names))
+
+
+class Level(IntEnum):
+    """How far the guard intervened; the most restrictive check wins."""
+
+    PASS = 0
+    SLOW = 1
+    HOLD = 2
+    STOP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a check acted. code is one of a fixed set, detail is one sentence for a person."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the guard lets through: a command within all limits, or None for no output."""
+
+    level: Level
+    command: Command | None
+    reasons: tuple[Reason, ...] = field(default=())
