@@ -1,0 +1,109 @@
+"""Starting and stopping nodes: autostart, signals, one clean way out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import (
+    ExternalShutdownException,
+    MultiThreadedExecutor,
+    SingleThreadedExecutor,
+)
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+
+def autostart(node: LifecycleNode) -> bool:
+    """Configure and activate node; False if a transition was refused (the node has said why)."""
+    for transition in (node.trigger_configure, node.trigger_activate):
+        if transition() != TransitionCallbackReturn.SUCCESS:
+            return False
+    return True
+
+
+def run_node(
+    make_node: Callable[[], Node], *, args: Sequence[str] | None = None, threads: int = 1
+) -> int:
+    """Run one node until SIGINT, SIGTERM or an exception in a callback; the exit code.
+
+    A lifecycle node whose parameter `autostart` is true is configured and activated. On the way out
+    its shutdown transition runs, then node.close() if it has one; both still can publish, as the
+    context is only closed after them. A second signal ends the process at once.
+    ValueError from make_node is a sentence for a person: it is printed without a traceback.
+    """
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    try:
+        return _run(make_node, stop, threads)
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(make_node: Callable[[], Node], stop: threading.Event, threads: int) -> int:
+    try:
+        node = make_node()
+    except ValueError as error:
+        rclpy.logging.get_logger("vla_policy").fatal(str(error))
+        return 2
+    executor = (
+        SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
+    )
+    executor.add_node(node)
+    failures: list[str] = []
+    spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="executor")
+    try:
+        if (
+            isinstance(node, LifecycleNode)
+            and node.get_parameter("autostart").value
+            and not stop.is_set()
+        ):
+            autostart(node)
+        spinner.start()
+        stop.wait()
+    finally:
+        executor.shutdown(timeout_sec=2.0)
+        if spinner.is_alive():
+            spinner.join(timeout=2.0)
+        _close(node)
+    for failure in failures:
+        rclpy.logging.get_logger("vla_policy").fatal(f"{node.get_name()}: {failure}")
+    return 1 if failures else 0
+
+
+def _spin(
+    executor: SingleThreadedExecutor | MultiThreadedExecutor,
+    stop: threading.Event,
+    failures: list[str],
+) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
+    except Exception:  # noqa: BLE001 - outermost: what a callback raised ends the node, with its traceback
+        failures.append(traceback.format_exc())
+    finally:
+        stop.set()
+
+
+def _close(node: Node) -> None:
+    if isinstance(node, LifecycleNode):
+        node.trigger_shutdown()
+    close = getattr(node, "close", None)
+    if close is not None:
+        close()
+    node.destroy_node()
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def handle(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
