@@ -1,0 +1,25 @@
+"""Where the package's own data lies: beside the source, inside the wheel, or in an ament prefix."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = "vla_policy"
+
+
+def config_dir() -> Path:
+    """The folder with embodiments/ and policies/, in a source, pip or ament layout.
+
+    Raises FileNotFoundError naming every place that was looked at.
+    """
+    package = Path(__file__).absolute().parent
+    places = [package.parent / "config", package / "config"]
+    places += [parent / "share" / PACKAGE / "config" for parent in package.parents]
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    places += [Path(p) / "share" / PACKAGE / "config" for p in prefixes if p]
+    for place in places:
+        if (place / "embodiments").is_dir():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise FileNotFoundError(f"no folder config/embodiments of {PACKAGE}; looked at: {looked}")
