@@ -78,7 +78,7 @@ def image_to_msg(image: Array, *, stamp_ns: int, frame_id: str) -> Image:
 
 
 def joints_from_msg(msg: JointState, names: Sequence[str], topic: str) -> Array:
-    """float64[j] positions (rad; m for prismatic joints) in the order of names; others are ignored."""
+    """float64[j] positions (rad; m if prismatic) in the order of names; others are ignored."""
     if len(msg.name) != len(msg.position):
         raise ValueError(f"{topic}: got {len(msg.position)} positions for {len(msg.name)} names")
     if len(set(msg.name)) != len(msg.name):

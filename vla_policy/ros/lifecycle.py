@@ -31,9 +31,9 @@ def run_node(
 ) -> int:
     """Run one node until SIGINT, SIGTERM or an exception in a callback; the exit code.
 
-    A lifecycle node whose parameter `autostart` is true is configured and activated. On the way out
-    its shutdown transition runs, then node.close() if it has one; both still can publish, as the
-    context is only closed after them. A second signal ends the process at once.
+    A lifecycle node whose parameter `autostart` is true is configured and activated. On the way
+    out its shutdown transition runs, then node.close() if it has one; both can still publish, as
+    the context is only closed after them. A second signal ends the process at once.
     ValueError from make_node is a sentence for a person: it is printed without a traceback.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
