@@ -1,0 +1,210 @@
+"""The description of one robot: cameras, state, actions, limits, rates and topics.
+
+The types mirror config/embodiments/*.yaml; embodiment_file.py reads and checks such a file.
+Lengths are metres, angles radians, times seconds (`_s`) or integer nanoseconds (`_ns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .paths import config_dir
+
+Array = np.ndarray
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """policy_hz: rows of a chunk per second. command_hz: setpoints to the controllers."""
+
+    policy_hz: float
+    command_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """type: 'image' (sensor_msgs/Image) or 'compressed' (sensor_msgs/CompressedImage)."""
+
+    name: str
+    topic: str
+    type: str
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Joints:
+    """The arm's joints in the order used everywhere. lower, upper: float64[j] in unit."""
+
+    topic: str
+    names: tuple[str, ...]
+    unit: str
+    lower: Array
+    upper: Array
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoseSource:
+    """Where the measured pose of the tool frame in the base frame comes from."""
+
+    topic: str
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActionGroup:
+    """Columns of an action that belong together.
+
+    space: one of spaces.SPACES. frame, rotation: None where the space has none.
+    open, closed: the values of a gripper column at the ends of its way, else None.
+    """
+
+    name: str
+    space: str
+    unit: str
+    reference: str
+    names: tuple[str, ...]
+    frame: str | None = None
+    rotation: str | None = None
+    open: float | None = None
+    closed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Box for the tool frame's origin in the base frame. lower, upper: float64[3], m."""
+
+    lower: Array
+    upper: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the guard. None where no action group needs it; none has a default.
+
+    joint_speed_per_s, joint_acceleration_per_s2: float64[j], units of the joints per s and s^2.
+    gripper_speed_per_s: of the opening as a fraction. start_jump_*: largest distance from the
+    measured position to the first setpoint.
+    """
+
+    max_chunk_age_s: float
+    workspace: Workspace | None = None
+    linear_speed_m_s: float | None = None
+    linear_acceleration_m_s2: float | None = None
+    angular_speed_rad_s: float | None = None
+    angular_acceleration_rad_s2: float | None = None
+    joint_speed_per_s: Array | None = None
+    joint_acceleration_per_s2: Array | None = None
+    start_jump_m: float | None = None
+    start_jump_rad: float | None = None
+    gripper_speed_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the commands of one action group go.
+
+    type: one of spaces.OUTPUTS. joint, closed, open: of a gripper that is commanded by the
+    position of a joint, in that joint's unit.
+    """
+
+    type: str
+    topic: str
+    joint: str | None = None
+    closed: float | None = None
+    open: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embodiment:
+    """One robot. cameras: by name. outputs: by the name of the action group."""
+
+    name: str
+    description: str
+    base_frame: str
+    tool_frame: str
+    rates: Rates
+    cameras: Mapping[str, Camera]
+    camera_max_skew_s: float
+    joints: Joints
+    ee_pose: PoseSource | None
+    state: tuple[str, ...]
+    actions: tuple[ActionGroup, ...]
+    limits: Limits
+    outputs: Mapping[str, Output]
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        return tuple(self.cameras)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return self.joints.names
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return self.state
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return tuple(name for group in self.actions for name in group.names)
+
+    @property
+    def policy_hz(self) -> float:
+        return self.rates.policy_hz
+
+    @property
+    def command_hz(self) -> float:
+        return self.rates.command_hz
+
+    @property
+    def step_ns(self) -> int:
+        """Time between rows of a chunk."""
+        return round(NS_PER_S / self.rates.policy_hz)
+
+    @property
+    def period_ns(self) -> int:
+        """Time between commands."""
+        return round(NS_PER_S / self.rates.command_hz)
+
+    def columns(self, group: ActionGroup) -> slice:
+        """Where the group's values are in an action."""
+        start = 0
+        for other in self.actions:
+            if other.name == group.name:
+                return slice(start, start + len(group.names))
+            start += len(other.names)
+        known = ", ".join(g.name for g in self.actions)
+        raise ValueError(f"action group {group.name!r}: {self.name} has {known}")
+
+    def group(self, *spaces: str) -> ActionGroup | None:
+        """The first action group in one of these spaces."""
+        return next((g for g in self.actions if g.space in spaces), None)
+
+
+def embodiment_names() -> tuple[str, ...]:
+    """The robots that the package brings, by name."""
+    return tuple(sorted(p.stem for p in (config_dir() / "embodiments").glob("*.yaml")))
+
+
+def load_embodiment(name_or_path: str | Path) -> Embodiment:
+    """The robot of a shipped name ('vx300s') or of a YAML file.
+
+    Raises ValueError with the file, the key's path, what was got and what was expected.
+    """
+    from .embodiment_file import read_embodiment  # it imports the types of this module
+
+    as_text = str(name_or_path)
+    if as_text.endswith((".yaml", ".yml")) or "/" in as_text:
+        return read_embodiment(Path(name_or_path))
+    if as_text not in embodiment_names():
+        raise ValueError(
+            f"embodiment: got {as_text!r}, expected one of {', '.join(embodiment_names())} "
+            "or the path of a .yaml file"
+        )
+    return read_embodiment(config_dir() / "embodiments" / f"{as_text}.yaml")

@@ -1,0 +1,169 @@
+"""Strict reading of configuration: each function takes a plain value and returns a typed one.
+
+Every refusal is a ValueError with the file, the path of the key, what was got and what was
+expected.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+Array = np.ndarray
+TOPIC = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-/]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file and the path of a key inside it, for error messages."""
+
+    file: str
+    path: str = ""
+
+    def at(self, key: str | int) -> Place:
+        """The place of an entry below this one."""
+        if isinstance(key, int):
+            return Place(self.file, f"{self.path}[{key}]")
+        return Place(self.file, f"{self.path}.{key}" if self.path else key)
+
+    def refuse(self, got: Any, expected: str) -> ValueError:
+        """The error for a value that is not what was expected."""
+        return ValueError(
+            f"{self.file}: {self.path or 'top level'}: got {_show(got)}, expected {expected}"
+        )
+
+
+def read_yaml(path: Path) -> tuple[Any, Place]:
+    """The content of a YAML file and its place. A key that is there twice is refused."""
+    place = Place(str(path))
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: got text that is not valid YAML, expected YAML: {error}"
+        ) from error
+    return content, place
+
+
+def mapping(
+    value: Any, place: Place, required: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A mapping with exactly these keys; an unknown one is answered with its nearest neighbour."""
+    known = [*required, *optional]
+    if not isinstance(value, dict):
+        raise place.refuse(value, f"a mapping with {', '.join(known)}")
+    for key in value:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise place.at(str(key)).refuse("an unknown key", f"one of {', '.join(known)}{hint}")
+    for key in required:
+        if key not in value:
+            raise place.at(key).refuse("nothing", "this key, it has no default")
+    return value
+
+
+def named(value: Any, place: Place, what: str) -> dict[str, Any]:
+    """A mapping from names that the file chooses; not empty."""
+    if not isinstance(value, dict) or not value:
+        raise place.refuse(value, f"a mapping from {what}, at least one")
+    for key in value:
+        if not isinstance(key, str) or not NAME.match(key):
+            raise place.refuse(key, f"{what}: letters, digits and _")
+    return value
+
+
+def text(value: Any, place: Place, what: str, pattern: re.Pattern[str] | None = None) -> str:
+    """A string that is not empty and matches pattern."""
+    if not isinstance(value, str) or not value.strip() or (pattern and not pattern.match(value)):
+        raise place.refuse(value, what)
+    return value
+
+
+def topic(value: Any, place: Place) -> str:
+    """A ROS topic name."""
+    return text(value, place, "a ROS topic name", TOPIC)
+
+
+def choice(value: Any, place: Place, options: Sequence[str]) -> str:
+    """One of options."""
+    if not isinstance(value, str) or value not in options:
+        near = get_close_matches(str(value), options, n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise place.refuse(value, f"one of {', '.join(options)}{hint}")
+    return value
+
+
+def number(value: Any, place: Place, low: float, high: float, unit: str = "") -> float:
+    """A finite number, low <= value <= high. True and '3' are not numbers."""
+    expected = f"a number from {low:g} to {high:g}{' ' + unit if unit else ''}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise place.refuse(value, expected)
+    if not (math.isfinite(value) and low <= value <= high):
+        raise place.refuse(value, expected)
+    return float(value)
+
+
+def numbers(
+    value: Any, place: Place, count: int, low: float, high: float, unit: str = ""
+) -> Array:
+    """float64[count], read-only, each finite and in [low, high]."""
+    if not isinstance(value, list):
+        raise place.refuse(value, f"a list of {count} numbers")
+    if len(value) != count:
+        raise place.refuse(f"{len(value)} values", f"{count} values")
+    array = np.array(
+        [number(v, place.at(i), low, high, unit) for i, v in enumerate(value)], dtype=np.float64
+    )
+    array.setflags(write=False)
+    return array
+
+
+def names(value: Any, place: Place, what: str) -> tuple[str, ...]:
+    """A list of distinct names, not empty."""
+    if not isinstance(value, list) or not value:
+        raise place.refuse(value, f"a list of {what}, at least one")
+    for i, name in enumerate(value):
+        text(name, place.at(i), f"the name of {what}", NAME)
+        if name in value[:i]:
+            raise place.at(i).refuse(name, "a name that is not there twice")
+    return tuple(value)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str) and (" " in value or value == "nothing"):
+        return value
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader keeps the last of two equal keys, so a limit could be overridden unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            try:
+                twice = key in seen
+            except TypeError as error:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"got the key {key!r}, expected a word", key_node.start_mark
+                ) from error
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is there twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
