@@ -48,7 +48,8 @@ def read_embodiment(path: Path) -> Embodiment:
 def parse_embodiment(content: Any, place: Place) -> Embodiment:
     """The embodiment in plain data that was read from place."""
     required = ("name", "description", "base_frame", "tool_frame", "rates", "cameras",
-                "camera_max_skew_s", "joints", "state", "actions", "limits", "outputs")  # fmt: skip
+                "camera_max_skew_s", "joints", "state", "actions", "limits",
+                "outputs")  # fmt: skip
     top = f.mapping(content, place, required, ("ee_pose",))
     base_frame = f.text(top["base_frame"], place.at("base_frame"), "the name of a frame", f.NAME)
     joints = _joints(top["joints"], place.at("joints"))
@@ -141,6 +142,9 @@ def _state(value: Any, place: Place, joints: Joints) -> tuple[str, ...]:
     )
     for i, name in enumerate(state):
         f.choice(name, place.at(i), known)
+    for whole in (POSITION, ROTATIONS["quaternion_xyzw"]):
+        if set(whole) & set(state) not in (set(), set(whole)):
+            raise place.refuse(list(state), f"all of {', '.join(whole)} or none")
     return state
 
 

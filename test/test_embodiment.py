@@ -1,0 +1,218 @@
+"""Robot descriptions load, and no single mistake in one gets through."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.embodiment_file import parse_embodiment, read_embodiment
+from vla_policy.fields import Place
+from vla_policy.paths import config_dir
+
+FREE_TEXT = ("name", "description", "tool_frame", "topic", "group", "joint")
+
+
+def content(name):
+    return yaml.safe_load((config_dir() / "embodiments" / f"{name}.yaml").read_text())
+
+
+def leaves(value, path=()):
+    """Every (path, value) below value, containers too."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, entry in entries:
+        yield (*path, key), entry
+        if isinstance(entry, (dict, list)):
+            yield from leaves(entry, (*path, key))
+
+
+def parent_of(data, path):
+    for key in path[:-1]:
+        data = data[key]
+    return data
+
+
+def shown(path):
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def wrong_values(path, value):
+    """Replacements for one value, none of which may be accepted."""
+    yield from (None, object, {"surprise": 1}, [])
+    if isinstance(value, bool):
+        raise AssertionError("no switches in an embodiment")
+    if isinstance(value, (int, float)):
+        yield from (str(value), True, math.nan, math.inf, -math.inf, 1e12, -1e12, [value])
+    if isinstance(value, str):
+        yield from (7, "", " ", "not a name!" if path[-1] != "description" else "")
+        if path[-1] not in FREE_TEXT and "names" not in path and path[0] != "base_frame":
+            yield from (value + "x", value.upper())
+    if isinstance(value, list):
+        yield from (value[:-1], [*value, value[-1]], {"a": 1}, 3)
+    if isinstance(value, dict):
+        yield from ("text", 3)
+
+
+def fields():
+    return [
+        pytest.param(name, path, value, id=f"{name}:{shown(path)}")
+        for name in embodiment_names()
+        for path, value in leaves(content(name))
+    ]
+
+
+def corruptions(name, path, value):
+    """The description with one field deleted, misspelt or wrong, and the path that is then at fault.
+
+    Not among them: which cameras there are and which values the state has is the robot's own
+    choice; whether a policy fits it is for the checkpoint's contract.
+    """
+    key = path[-1]
+    if isinstance(key, str) and path[:-1] != ("cameras",):
+        data = content(name)
+        del parent_of(data, path)[key]
+        yield data, path
+        data = content(name)
+        parent_of(data, path)[key[0] + key] = parent_of(data, path).pop(key)
+        yield data, (*path[:-1], key[0] + key)
+    for wrong in wrong_values(path, value):
+        if path == ("state",) and wrong == value[:-1]:
+            continue
+        data = content(name)
+        parent_of(data, path)[key] = wrong
+        yield data, path
+
+
+@pytest.mark.parametrize(("name", "path", "value"), fields())
+def test_every_single_field_corruption_is_refused(name, path, value):
+    for data, at_fault in corruptions(name, path, value):
+        with pytest.raises(ValueError) as refused:
+            parse_embodiment(data, Place("robot.yaml"))
+        message = str(refused.value)
+        assert message.startswith("robot.yaml: ")
+        assert "expected" in message
+        if not isinstance(value, list):  # a list too short is found by what must be as long
+            assert [k for k in at_fault if isinstance(k, str)][-1] in message
+
+
+@pytest.mark.parametrize("name", embodiment_names())
+def test_every_shipped_embodiment_loads(name):
+    robot = load_embodiment(name)
+    assert robot.name == name
+    assert len(set(robot.action_names)) == len(robot.action_names)
+    assert robot.columns(robot.actions[-1]).stop == len(robot.action_names)
+    assert not robot.joints.lower.flags.writeable
+
+
+def test_vx300s_says_what_its_file_says():
+    robot = load_embodiment("vx300s")
+    assert robot.action_names[:3] == ("ee.x", "ee.y", "ee.z")
+    assert robot.action_names[-1] == "gripper"
+    assert robot.step_ns == 100_000_000
+    assert robot.period_ns == 20_000_000
+    assert robot.columns(robot.group("gripper")) == slice(7, 8)
+    assert robot.cameras["wrist"].max_age_s == 0.35
+    assert robot.outputs["hand"].closed == 0.021
+    with pytest.raises(ValueError, match="arm, hand"):
+        robot.columns(replace(robot.actions[0], name="leg"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("joints", "upper", 1), -1.85005, ("joints.upper[1]", "more than lower", "shoulder")),
+        (("limits", "workspace", "lower", 2), 0.9, ("workspace.upper[2]", "more than lower")),
+        (("rates", "command_hz"), 5, ("rates.command_hz", "at least policy_hz")),
+        (("joints", "names", 1), "waist", ("joints.names[1]", "not there twice")),
+        (("actions", 1, "group"), "arm", ("actions[1].group", "not there twice")),
+        (("actions", 0, "space"), "ee_pos", ("actions[0].space", "did you mean 'ee_pose'")),
+        (("actions", 0, "unit"), "mm", ("actions[0].unit", "one of m")),
+        (("actions", 0, "rotation"), "quat", ("actions[0].rotation", "quaternion_xyzw")),
+        (("actions", 0, "frame"), "world", ("actions[0].frame", "base_link")),
+        (("actions", 1, "open"), 0.5, ("actions[1].open", "0", "1")),
+        (("state", 3), "ee.qw", ("state[6]", "not there twice")),
+        (("state", 7), "joint.waits", ("state[7]", "joint.waist")),
+        (("cameras", "wrist", "topic"), "front/image_raw", ("cameras.wrist.topic", "twice")),
+        (("outputs", "hand", "topic"), "target_pose", ("outputs.hand.topic", "twice")),
+        (("outputs", "arm", "type"), "twist", ("outputs.arm.type", "pose")),
+        (("outputs", "hand", "open"), 0.021, ("outputs.hand.open", "differs from closed")),
+        (("limits", "joint_speed_per_s"), [1.0] * 6, ("limits.joint_speed_per_s", "unknown key")),
+    ],
+)
+def test_contradictions_are_named(path, value, words):
+    data = content("vx300s")
+    parent_of(data, path)[path[-1]] = value
+    with pytest.raises(ValueError) as refused:
+        parse_embodiment(data, Place("robot.yaml"))
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_unknown_key_names_its_nearest_neighbour():
+    data = content("vx300s")
+    data["limits"]["linear_sped_m_s"] = data["limits"].pop("linear_speed_m_s")
+    with pytest.raises(
+        ValueError, match="limits.linear_sped_m_s.*did you mean 'linear_speed_m_s'"
+    ):
+        parse_embodiment(data, Place("robot.yaml"))
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    file = tmp_path / "twice.yaml"
+    text = (config_dir() / "embodiments" / "vx300s.yaml").read_text()
+    file.write_text(text + "\nname: other\n")
+    with pytest.raises(ValueError, match="twice.yaml.*'name' is there twice"):
+        read_embodiment(file)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "? [1, 2]\n: 3\n", "", "- 1", "\x00"])
+def test_text_that_is_no_description_is_refused(tmp_path, text):
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match="bad.yaml"):
+        load_embodiment(file)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="expected one of .*vx300s"):
+        load_embodiment("vx3000")
+    with pytest.raises(ValueError, match="nowhere.yaml: cannot be read"):
+        load_embodiment("/nowhere.yaml")
+
+
+def test_a_joint_position_robot_needs_joint_limits_and_no_workspace():
+    data = joint_robot()
+    robot = parse_embodiment(data, Place("robot.yaml"))
+    assert robot.action_names[0] == "joint.waist"
+    assert robot.limits.workspace is None
+    assert robot.ee_pose is None
+    del data["limits"]["joint_speed_per_s"]
+    with pytest.raises(ValueError, match="limits.joint_speed_per_s: got nothing"):
+        parse_embodiment(data, Place("robot.yaml"))
+
+
+def joint_robot():
+    data = content("vx300s")
+    names = [f"joint.{n}" for n in data["joints"]["names"]]
+    del data["ee_pose"]
+    data["state"] = [*names, "gripper"]
+    data["actions"][0] = {
+        "group": "arm",
+        "space": "joint_position",
+        "unit": "rad",
+        "reference": "absolute",
+        "names": names,
+    }
+    data["limits"] = {
+        "joint_speed_per_s": [1.0] * 6,
+        "joint_acceleration_per_s2": [10.0] * 6,
+        "start_jump_rad": 0.3,
+        "gripper_speed_per_s": 6.0,
+        "max_chunk_age_s": 1.2,
+    }
+    data["outputs"]["arm"] = {"type": "float64_multi_array", "topic": "arm_controller/commands"}
+    return data
