@@ -23,3 +23,8 @@ def config_dir() -> Path:
             return place
     looked = ", ".join(str(place) for place in places)
     raise FileNotFoundError(f"no folder config/embodiments of {PACKAGE}; looked at: {looked}")
+
+
+def weights_dir() -> Path:
+    """The folder of the shipped checkpoints, inside the Python package in every layout."""
+    return Path(__file__).absolute().parent / "weights"

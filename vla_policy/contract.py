@@ -1,0 +1,72 @@
+"""What a checkpoint expects and produces, and whether a robot fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .embodiment import Embodiment
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The agreement between a checkpoint and a robot.
+
+    camera_names, state_names: in the model's order. action_names: columns of the chunks it produces.
+    model_action_names: what the network itself predicts, one step to the next, before it is made absolute.
+    spaces: action group -> space, frames as the embodiment file spells them.
+    """
+
+    camera_names: tuple[str, ...]
+    image_px: int
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    model_action_names: tuple[str, ...]
+    spaces: tuple[tuple[str, str], ...]
+    policy_hz: float
+    embodiments: tuple[str, ...]
+
+    @property
+    def step_ns(self) -> int:
+        """Time between rows."""
+        return round(1e9 / self.policy_hz)
+
+
+def to_dict(contract: Contract) -> dict[str, Any]:
+    """Plain JSON data."""
+    return asdict(contract)
+
+
+def from_dict(data: Mapping[str, Any]) -> Contract:
+    """Inverse of to_dict. Raises ValueError naming a missing or unknown key."""
+    names = {f.name for f in fields(Contract)}
+    if set(data) != names:
+        raise ValueError(
+            f"contract: missing {sorted(names - set(data)) or 'nothing'}, unknown {sorted(set(data) - names) or 'nothing'}"
+        )
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    plain["spaces"] = tuple((str(a), str(b)) for a, b in plain["spaces"])
+    return Contract(**plain)
+
+
+def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
+    """One sentence for each point in which embodiment differs from contract; empty if it fits."""
+    spaces = tuple((g.name, g.space) for g in embodiment.actions)
+    pairs = [
+        ("cameras", contract.camera_names, tuple(embodiment.camera_names)),
+        ("state", contract.state_names, tuple(embodiment.state_names)),
+        ("action names", contract.action_names, tuple(embodiment.action_names)),
+        ("action spaces", contract.spaces, spaces),
+        ("policy rate in Hz", contract.policy_hz, float(embodiment.policy_hz)),
+    ]
+    problems = [
+        f"{what}: the checkpoint has {wanted}, robot {embodiment.name!r} has {got}"
+        for what, wanted, got in pairs
+        if (set(wanted) != set(got) if what == "cameras" else wanted != got)
+    ]
+    if embodiment.name not in contract.embodiments:
+        problems.append(
+            f"robot: the checkpoint was trained for {', '.join(contract.embodiments)}, not for {embodiment.name!r}"
+        )
+    return tuple(problems)

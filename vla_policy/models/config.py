@@ -1,0 +1,175 @@
+"""Sizes of every model, as frozen data. A checkpoint's config.json is one ModelConfig."""
+
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+
+@dataclass(frozen=True, slots=True)
+class GemmaConfig:
+    """A Gemma decoder stack (arXiv:2403.08295). All stacks of one model share the head geometry and depth."""
+
+    width: int
+    depth: int
+    mlp: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiglipConfig:
+    """SigLIP vision transformer (arXiv:2303.15343), without a pooling head."""
+
+    image_px: int
+    patch_px: int
+    width: int
+    depth: int
+    mlp: int
+    heads: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointingConfig:
+    """Convolutional tower with text-queried pointing (models/pointing.py)."""
+
+    image_px: int
+    channels: tuple[int, int, int]  # after the first, second and all later convolutions
+    key_width: int
+    value_width: int
+    text_width: int
+    text_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHeadConfig:
+    """Actions as tokens: bins per dimension, rows of eight tokens per chunk."""
+
+    bins: int
+    rows: int
+    temperature: float  # 0: argmax
+
+
+@dataclass(frozen=True, slots=True)
+class FlowHeadConfig:
+    """Actions by flow matching from an expert stack."""
+
+    expert: GemmaConfig
+    rows: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A whole vision-language-action model.
+
+    state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
+    actions as in pi0.
+    """
+
+    name: str
+    vocab: int
+    language: GemmaConfig
+    vision: SiglipConfig | PointingConfig
+    cameras: int
+    state_dim: int
+    action_dim: int
+    state_token: str
+    max_text: int
+    flow: FlowHeadConfig | None
+    token: TokenHeadConfig | None
+
+    def __post_init__(self) -> None:
+        if self.state_token not in ("prefix", "suffix"):
+            raise ValueError(f"state_token: got {self.state_token!r}, expected 'prefix' or 'suffix'")
+        if self.flow is not None:
+            a, b = self.language, self.flow.expert
+            if (a.depth, a.heads, a.kv_heads, a.head_dim) != (b.depth, b.heads, b.kv_heads, b.head_dim):
+                raise ValueError(
+                    "flow.expert: depth, heads, kv_heads and head_dim must equal the language model's: "
+                    f"got {(b.depth, b.heads, b.kv_heads, b.head_dim)}, "
+                    f"expected {(a.depth, a.heads, a.kv_heads, a.head_dim)}"
+                )
+
+
+def tiny(vocab: int) -> ModelConfig:
+    """About 3 million parameters: trained on a laptop, runs on a CPU. vocab: size of its own tokenizer."""
+    heads = {"depth": 4, "heads": 4, "kv_heads": 1, "head_dim": 32}
+    return ModelConfig(
+        name="tiny",
+        vocab=vocab,
+        language=GemmaConfig(width=160, mlp=448, **heads),
+        vision=PointingConfig(
+            image_px=96, channels=(24, 40, 64), key_width=48, value_width=24, text_width=96, text_depth=2
+        ),
+        cameras=2,
+        state_dim=8,
+        action_dim=8,
+        state_token="prefix",
+        max_text=28,
+        flow=FlowHeadConfig(expert=GemmaConfig(width=128, mlp=320, **heads), rows=10, steps=10),
+        token=TokenHeadConfig(bins=256, rows=5, temperature=0.5),
+    )
+
+
+def pi0() -> ModelConfig:
+    """pi0 (arXiv:2410.24164): PaliGemma-3B with a 300 M flow expert, 3,238,048,528 parameters."""
+    heads = {"depth": 18, "heads": 8, "kv_heads": 1, "head_dim": 256}
+    return ModelConfig(
+        name="pi0",
+        vocab=257_152,
+        language=GemmaConfig(width=2048, mlp=16_384, **heads),
+        vision=SiglipConfig(image_px=224, patch_px=14, width=1152, depth=27, mlp=4304, heads=16),
+        cameras=3,
+        state_dim=32,
+        action_dim=32,
+        state_token="suffix",
+        max_text=48,
+        flow=FlowHeadConfig(expert=GemmaConfig(width=1024, mlp=4096, **heads), rows=50, steps=10),
+        token=None,
+    )
+
+
+def to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Plain JSON data of config."""
+    return asdict(config)
+
+
+def from_dict(data: dict[str, Any]) -> ModelConfig:
+    """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-typed key."""
+    return _build(ModelConfig, data, "config")
+
+
+def _build(cls: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}: got {type(data).__name__}, expected a mapping")
+    names = [f.name for f in fields(cls)]
+    if missing := [n for n in names if n not in data]:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    if unknown := [n for n in data if n not in names]:
+        raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(names)}")
+    hints = get_type_hints(cls)
+    return cls(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in names})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if hint in (int, str, float):
+        if hint is float and type(value) is int:
+            value = float(value)
+        if type(value) is not hint:
+            raise ValueError(f"{where}: got {value!r}, expected {hint.__name__}")
+        return value
+    options = get_args(hint)
+    if isinstance(value, list | tuple):
+        return tuple(_value(int, v, where) for v in value)
+    if value is None and type(None) in options:
+        return None
+    errors = []
+    for option in options:
+        if is_dataclass(option):
+            try:
+                return _build(option, value, where)
+            except ValueError as error:
+                errors.append(str(error))
+    raise ValueError(f"{where}: got {value!r}; " + "; ".join(errors))

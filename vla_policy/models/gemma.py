@@ -1,0 +1,134 @@
+"""The Gemma decoder: RMSNorm, rotary positions, multi-query attention, GeGLU. Used for language and actions.
+
+Source: Gemma (arXiv:2403.08295), as run inside PaliGemma and pi0 (arXiv:2410.24164).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .config import GemmaConfig
+
+EPS = 1e-6
+ROPE_THETA = 10_000.0
+
+# Keys and values of one layer, [b, kv_heads, s, head_dim], rotary positions applied.
+LayerCache = tuple[Tensor, Tensor]
+
+
+class RMSNorm(nn.Module):
+    """x * rsqrt(mean(x^2) + eps) * (1 + weight), computed in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + EPS)
+        return (y * (1.0 + self.weight.float())).to(x.dtype)
+
+
+def rope_angles(positions: Int[Tensor, "b s"], head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine, float32[b, 1, s, head_dim / 2], of the half-split rotary embedding."""
+    half = head_dim // 2
+    exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / half
+    angle = positions[:, None, :, None].float() * ROPE_THETA**-exponent
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Float[Tensor, "b h s d"], angles: tuple[Tensor, Tensor]) -> Float[Tensor, "b h s d"]:
+    """Rotate the pairs (x[i], x[i + d/2])."""
+    cos, sin = angles
+    a, b = x.float().chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-query attention over the given cache followed by x itself."""
+
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.q_proj = nn.Linear(config.width, config.heads * config.head_dim, bias=False)
+        self.k_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
+        self.v_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
+        self.o_proj = nn.Linear(config.heads * config.head_dim, config.width, bias=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s e"],
+        angles: tuple[Tensor, Tensor],
+        mask: Bool[Tensor, "b s t"],
+        cache: LayerCache | None,
+    ) -> tuple[Float[Tensor, "b s e"], LayerCache]:
+        q = rotate(self._split(self.q_proj(x), self.heads), angles)
+        k = rotate(self._split(self.k_proj(x), self.kv_heads), angles)
+        v = self._split(self.v_proj(x), self.kv_heads)
+        if cache is not None:
+            k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask[:, None], enable_gqa=self.kv_heads != self.heads
+        )
+        return self.o_proj(y.transpose(1, 2).flatten(2)), (k, v)
+
+    def _split(self, x: Tensor, heads: int) -> Tensor:
+        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)  # (b, h, s, d)
+
+
+class GeGLU(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, hidden, bias=False)
+        self.up_proj = nn.Linear(width, hidden, bias=False)
+        self.down_proj = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
+        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.width)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.width)
+        self.mlp = GeGLU(config.width, config.mlp)
+
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        y, kept = self.self_attn(self.input_layernorm(x), angles, mask, cache)
+        x = x + y
+        return x + self.mlp(self.post_attention_layernorm(x)), kept
+
+
+class Gemma(nn.Module):
+    """A stack of blocks and a final norm. Embedding and heads live outside, so that an expert is one too."""
+
+    def __init__(self, config: GemmaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = RMSNorm(config.width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s e"],
+        positions: Int[Tensor, "b s"],
+        mask: Bool[Tensor, "b s t"],
+        cache: list[LayerCache] | None = None,
+    ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
+        """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
+
+        Another stack's cache may be given if the head geometry is the same: so an action expert reads the
+        language model's prefix (pi0's joint attention, whose prefix never looks at the suffix).
+        Returns the normed output and the grown cache.
+        """
+        angles = rope_angles(positions, self.config.head_dim)
+        grown = []
+        for i, layer in enumerate(self.layers):
+            x, kept = layer(x, angles, mask, None if cache is None else cache[i])
+            grown.append(kept)
+        return self.norm(x), grown

@@ -1,0 +1,242 @@
+"""A small vision tower that points: the sentence asks, attention over fine patches answers with places.
+
+Three learned pointing tokens are read after the sentence by a text encoder; each becomes one query:
+*target* (what to act on), *reference* (what it is compared with) and *destination*. A query is one
+attention head over the stride-4 patches of the front image, whose values carry the patch's coordinates. The
+target's attention also scores patches by where they lie relative to the reference ("left of", "nearest to").
+The wrist image is asked the same, near where the front answer projects to. The answers, with coordinates
+relative to the tool, are the image tokens of the language model.
+
+The patches are free of text, so that many sentences about one image cost little.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .config import GemmaConfig, PointingConfig
+from .gemma import Gemma
+from .mask import block_mask, positions_of
+
+POINTERS = ("target", "reference", "destination")
+COLOURS, SHAPES = 6, 3
+FEATURES = 39  # of one image token, see tokens()
+TOKENS = 4  # target, reference, destination in the front image; target in the wrist image
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What n sentences point to. Lengths in metres, base frame unless said otherwise."""
+
+    xyz: Float[Tensor, "n 3 3"]  # per pointer
+    present: Float[Tensor, "n 3"]  # logit: the sentence names such a thing
+    confidence: Float[Tensor, "n 3 2"]
+    value: Float[Tensor, "n 3 v"]
+    wrist_xyz: Float[Tensor, "n 3"]  # target relative to the tool
+    wrist_visible: Float[Tensor, "n 1"]  # logit
+    wrist_confidence: Float[Tensor, "n 2"]
+    wrist_value: Float[Tensor, "n v"]
+
+    def pack(self) -> Float[Tensor, "n f"]:
+        """All fields side by side, to keep on disk or in memory."""
+        return torch.cat([getattr(self, f.name).flatten(1) for f in fields(self)], 1)
+
+
+def unpack(packed: Float[Tensor, "n f"], value_width: int) -> Found:
+    """Inverse of Found.pack."""
+    v = value_width
+    shapes = ((3, 3), (3,), (3, 2), (3, v), (3,), (1,), (2,), (v,))
+    parts = packed.split([math.prod(s) for s in shapes], 1)
+    return Found(*(p.unflatten(1, s) for p, s in zip(parts, shapes, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing:
+    """What was found, and what training compares: attention logits over the patches, names as logits."""
+
+    found: Found
+    heat: Float[Tensor, "n 3 p"]
+    wrist_heat: Float[Tensor, "n p"]
+    colour: Float[Tensor, "n c"]
+    shape: Float[Tensor, "n s"]
+
+
+def _stem(channels: tuple[int, int, int]) -> nn.Sequential:
+    """Convolutions to a quarter of the resolution, receptive field 41 px."""
+    a, b, c = channels
+
+    def conv(i: int, o: int, kernel: int, stride: int = 1, dilation: int = 1) -> list[nn.Module]:
+        pad = dilation * (kernel - 1) // 2
+        return [
+            nn.Conv2d(i, o, kernel, stride, pad, dilation=dilation, bias=False),
+            nn.GroupNorm(8, o),
+            nn.SiLU(),
+        ]
+
+    return nn.Sequential(*conv(3, a, 5, 2), *conv(a, b, 3, 2), *conv(b, c, 3), *conv(c, c, 3, 1, 2))
+
+
+class Patches(nn.Module):
+    """Patch features of one camera: keys, values and a summary of the whole image."""
+
+    def __init__(self, config: PointingConfig) -> None:
+        super().__init__()
+        c = config.channels[2]
+        self.stem = _stem(config.channels)
+        self.key = nn.Sequential(nn.Conv2d(c, 96, 1), nn.SiLU(), nn.Conv2d(96, config.key_width, 1))
+        self.value = nn.Conv2d(c, config.value_width, 1)
+        self.summary = nn.Linear(c * 16, 32)
+        side = config.image_px // 4
+        centre = (torch.arange(side) + 0.5) / side
+        v, u = torch.meshgrid(centre, centre, indexing="ij")
+        self.register_buffer("uv", torch.stack((u, v), -1).reshape(-1, 2), persistent=False)  # (p, 2)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """images in [-1, 1]. Returns keys (b, p, k), values (b, p, v), summary (b, 32)."""
+        x = self.stem(images)
+        keys = self.key(x).flatten(2).transpose(1, 2)
+        values = self.value(x).flatten(2).transpose(1, 2)
+        return keys, values, F.silu(self.summary(F.adaptive_avg_pool2d(x, 4).flatten(1)))
+
+
+def attend(
+    logits: Float[Tensor, "n p"], values: Float[Tensor, "n p v"], uv: Float[Tensor, "p 2"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax over patches: place (n, 2), value (n, v) and confidence (n, 2) = max logit, sum p^2."""
+    p = logits.softmax(-1)
+    confidence = torch.stack((logits.amax(-1) / 10.0, p.square().sum(-1)), -1)
+    return p @ uv, torch.einsum("np,npv->nv", p, values), confidence
+
+
+def relative_bias(
+    weights: Float[Tensor, "n 5"], uv: Float[Tensor, "p 2"], centre: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n p"]:
+    """Scores of patches by where they lie from centre: right, below, distance, near and very near."""
+    d = uv[None] - centre[:, None]  # (n, p, 2)
+    r2 = d.square().sum(-1)
+    basis = torch.stack((4 * d[..., 0], 4 * d[..., 1], 4 * (r2 + 1e-4).sqrt(), 16 * r2, torch.exp(-50 * r2)), -1)
+    return torch.einsum("npf,nf->np", basis, weights)
+
+
+class PointingTower(nn.Module):
+    def __init__(self, config: PointingConfig, vocab: int) -> None:
+        super().__init__()
+        self.config = config
+        w, k, v = config.text_width, config.key_width, config.value_width
+        self.embed = nn.Embedding(vocab, w)
+        nn.init.normal_(self.embed.weight, std=0.5)
+        self.asks = nn.Parameter(torch.randn(3, w) * 0.5)
+        self.text = Gemma(GemmaConfig(w, config.text_depth, 2 * w, 4, 4, w // 4))
+        self.front, self.wrist = Patches(config), Patches(config)
+        self.queries = nn.Linear(w, k)
+        self.bias = nn.Linear(w, 5)
+        self.place = _mlp(2 + v + 2 + 32 + w, 128, 3)
+        self.present = nn.Linear(w, 1)
+        self.wrist_query = nn.Linear(w + v, k)
+        self.wrist_expect = _mlp(3 + 1, 64, 2)
+        self.wrist_bias = nn.Linear(w + v + 3, 5)
+        self.wrist_place = _mlp(2 + v + 2 + 3 + 4, 96, 4)
+        self.colour, self.shape = nn.Linear(v, COLOURS), nn.Linear(v, SHAPES)
+        for bias in (self.bias, self.wrist_bias):
+            nn.init.zeros_(bias.weight)
+            nn.init.zeros_(bias.bias)
+
+    def forward(
+        self,
+        front: Float[Tensor, "b 3 h w"],
+        wrist: Float[Tensor, "b 3 h w"],
+        tool: Float[Tensor, "b 4"],
+        text: Int[Tensor, "n s"],
+        image_of: Int[Tensor, " n"],
+    ) -> Pointing:
+        """tool: x y z in metres and gripper opening. text: token ids, 0 is padding. image_of: sentence -> image."""
+        ask = self._read(text)  # (n, 3, w)
+        keys, values, summary = self.front(front)
+        keys, values, summary, tool = keys[image_of], values[image_of], summary[image_of], tool[image_of]
+        uv = self.front.uv
+        heat = torch.einsum("nqk,npk->nqp", self.queries(ask), keys) * keys.shape[-1] ** -0.5
+        reference = attend(heat[:, 1], values, uv)
+        destination = attend(heat[:, 2], values, uv)
+        target_heat = heat[:, 0] + relative_bias(self.bias(ask[:, 0]), uv, reference[0])
+        target = attend(target_heat, values, uv)
+        heat = torch.stack((target_heat, heat[:, 1], heat[:, 2]), 1)
+        place, value, confidence = (torch.stack(z, 1) for z in zip(target, reference, destination, strict=True))
+        context = summary[:, None].expand(-1, 3, -1)
+        xyz = self.place(torch.cat((place, value, confidence, context, ask), -1)) * 0.3
+        return self._look_closer(wrist, image_of, tool, ask, xyz, heat, value, confidence)
+
+    def _look_closer(self, wrist, image_of, tool, ask, xyz, heat, value, confidence) -> Pointing:  # noqa: ANN001
+        """Ask the wrist image for the target, near where the front answer should appear in it."""
+        keys, values, _ = (t[image_of] for t in self.wrist(wrist))
+        relative = (xyz[:, 0] - tool[:, :3]).detach()
+        ask0 = torch.cat((ask[:, 0], value[:, 0]), -1)
+        expected = self.wrist_expect(torch.cat((relative / 0.1, tool[:, 3:]), -1)) * 0.3 + 0.5
+        weights = self.wrist_bias(torch.cat((ask0, relative / 0.1), -1))
+        logits = torch.einsum("nk,npk->np", self.wrist_query(ask0), keys) * keys.shape[-1] ** -0.5
+        logits = logits + relative_bias(weights, self.wrist.uv, expected)
+        uv, wrist_value, wrist_confidence = attend(logits, values, self.wrist.uv)
+        answer = self.wrist_place(
+            torch.cat((uv, wrist_value, wrist_confidence, relative / 0.1, tool[:, 3:], tool[:, 2:3] / 0.1,
+                       (tool[:, 2:3] / 0.02).tanh(), relative.norm(dim=-1, keepdim=True) / 0.1), -1)
+        )
+        found = Found(
+            xyz=xyz,
+            present=self.present(ask).squeeze(-1),
+            confidence=confidence,
+            value=value,
+            wrist_xyz=answer[:, :3] * 0.1,
+            wrist_visible=answer[:, 3:],
+            wrist_confidence=wrist_confidence,
+            wrist_value=wrist_value,
+        )
+        return Pointing(
+            found=found,
+            heat=heat,
+            wrist_heat=logits,
+            colour=self.colour(value[:, 0]),
+            shape=self.shape(value[:, 0]),
+        )
+
+    def _read(self, text: Int[Tensor, "n s"]) -> Float[Tensor, "n 3 w"]:
+        n = text.shape[0]
+        x = torch.cat((self.embed(text), self.asks.expand(n, -1, -1)), 1)
+        valid = torch.cat((text != 0, torch.ones(n, 3, dtype=torch.bool, device=text.device)), 1)
+        one_block = torch.zeros_like(valid)
+        return self.text(x, positions_of(valid), block_mask(one_block, valid))[0][:, -3:]
+
+
+def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
+    """Image tokens for the language model: what was found and where, from the tool, on three scales.
+
+    tool: x y z in metres and gripper opening, one per sentence.
+    """
+    at = tool[:, None, :3]
+    there = found.present.sigmoid()[..., None]  # (n, 3, 1)
+    front = torch.cat(
+        (_scales(found.xyz - at) * there, found.xyz / 0.3, there, found.confidence, found.value), -1
+    )
+    seen = found.wrist_visible.sigmoid()
+    near = torch.cat(
+        (
+            _scales(found.wrist_xyz) * seen,
+            (found.wrist_xyz + tool[:, :3]) / 0.3 * seen,
+            seen,
+            found.wrist_confidence,
+            found.wrist_value,
+        ),
+        -1,
+    )
+    return torch.cat((front, near[:, None]), 1)
+
+
+def _scales(x: Tensor) -> Tensor:
+    """Metres to three ranges of unit size: 10 cm, 3 cm, 1 cm."""
+    return torch.cat((x / 0.1, (x / 0.03).tanh(), (x / 0.01).tanh()), -1)
+
+
+def _mlp(i: int, hidden: int, o: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(i, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, o))

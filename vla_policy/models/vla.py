@@ -1,0 +1,132 @@
+"""The assembled vision-language-action model: image tokens and a sentence in, actions out of either head.
+
+    prefix   [image tokens | text | state]     language model, both ways, computed once per observation
+    suffix   token head: one action token after another, language model, causal
+             flow head:  (state) + noisy actions, action expert, both ways, over the prefix's keys and values
+
+The prefix never looks at a suffix, so the prefix's cache is exact for both heads (pi0, arXiv:2410.24164).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .config import ModelConfig, PointingConfig
+from .flow import time_embedding
+from .gemma import Gemma, LayerCache
+from .mask import block_mask, positions_of, suffix_mask
+from .pointing import FEATURES, PointingTower
+from .siglip import Siglip
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The language model's view of one observation, ready for suffixes."""
+
+    out: Float[Tensor, "b p e"]
+    cache: list[LayerCache]
+    valid: Bool[Tensor, "b p"]
+
+    def repeat(self, times: int) -> "Prefix":
+        """Each row times over, next to each other."""
+        return Prefix(
+            self.out.repeat_interleave(times, 0),
+            [(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.cache],
+            self.valid.repeat_interleave(times, 0),
+        )
+
+
+class FlowHead(nn.Module):
+    """pi0's action expert: its own stack beside the language model's, in the same attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.flow is not None
+        width = config.flow.expert.width
+        self.state_in_suffix = config.state_token == "suffix"
+        self.width = width
+        self.expert = Gemma(config.flow.expert)
+        if self.state_in_suffix:
+            self.state_proj = nn.Linear(config.state_dim, width)
+        self.action_in_proj = nn.Linear(config.action_dim, width)
+        self.action_out_proj = nn.Linear(width, config.action_dim)
+        self.action_time_mlp_in = nn.Linear(2 * width, width)
+        self.action_time_mlp_out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        prefix: Prefix,
+        state: Float[Tensor, "b n"],
+        noisy: Float[Tensor, "b t d"],
+        time: Float[Tensor, " b"],
+    ) -> Float[Tensor, "b t d"]:
+        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data)."""
+        t = time_embedding(time, self.width).to(noisy.dtype)[:, None].expand(-1, noisy.shape[1], -1)
+        x = torch.cat((self.action_in_proj(noisy), t), -1)
+        x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(x)))
+        starts = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        starts[:, 0] = True
+        if self.state_in_suffix:
+            x = torch.cat((self.state_proj(state)[:, None], x), 1)
+            starts = F.pad(starts, (1, 0), value=True)
+        mask = suffix_mask(prefix.valid, starts)
+        offset = prefix.valid.sum(-1, keepdim=True)
+        positions = offset + torch.arange(x.shape[1], device=x.device)
+        y, _ = self.expert(x, positions, mask, prefix.cache)
+        return self.action_out_proj(y[:, -noisy.shape[1] :])
+
+
+class VLA(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.language.width
+        self.embed_tokens = nn.Embedding(config.vocab, width)  # tied with the output
+        nn.init.normal_(self.embed_tokens.weight, std=width**-0.5)
+        if isinstance(config.vision, PointingConfig):
+            self.vision = PointingTower(config.vision, config.vocab)
+            self.projector = nn.Linear(FEATURES, width)
+        else:
+            self.vision = Siglip(config.vision)
+            self.projector = nn.Linear(config.vision.width, width)
+        if config.state_token == "prefix":
+            self.state_proj = nn.Linear(config.state_dim, width)
+        self.language = Gemma(config.language)
+        self.flow = FlowHead(config) if config.flow is not None else None
+
+    def prefix(
+        self,
+        image_tokens: Float[Tensor, "b i f"],
+        text: Int[Tensor, "b s"],
+        state: Float[Tensor, "b n"],
+    ) -> Prefix:
+        """image_tokens: features of the vision tower, before the projector. text: ids, 0 is padding."""
+        words = self.embed_tokens(text) * self.config.language.width**0.5
+        parts = [self.projector(image_tokens).to(words.dtype), words]
+        valid = torch.cat((torch.ones_like(image_tokens[..., 0], dtype=torch.bool), text != 0), 1)
+        if self.config.state_token == "prefix":
+            parts.append(self.state_proj(state)[:, None])
+            valid = F.pad(valid, (0, 1), value=True)
+        mask = block_mask(torch.zeros_like(valid), valid)
+        out, cache = self.language(torch.cat(parts, 1), positions_of(valid), mask)
+        return Prefix(out, cache, valid)
+
+    def continue_with(
+        self, prefix: Prefix, tokens: Int[Tensor, "b s"]
+    ) -> tuple[Float[Tensor, "b s v"], Prefix]:
+        """Logits of the token after each of tokens, and the prefix grown by them."""
+        x = self.embed_tokens(tokens) * self.config.language.width**0.5
+        starts = torch.ones_like(tokens, dtype=torch.bool)
+        offset = prefix.valid.sum(-1, keepdim=True)
+        positions = offset + torch.arange(tokens.shape[1], device=tokens.device)
+        mask = suffix_mask(prefix.valid, starts)
+        out, cache = self.language(x, positions, mask, prefix.cache)
+        grown = Prefix(out, cache, torch.cat((prefix.valid, starts), 1))
+        return self.logits(out), grown
+
+    def logits(self, out: Float[Tensor, "b s e"]) -> Float[Tensor, "b s v"]:
+        """Next-token logits through the tied embedding."""
+        return F.linear(out, self.embed_tokens.weight)

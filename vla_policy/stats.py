@@ -1,0 +1,71 @@
+"""Normalisation: robot units to the model's [-1, 1] and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .types import Array, readonly
+
+MIN_RANGE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Per-dimension lower and upper ends that map to -1 and 1, float64[d], in robot units.
+
+    Raises ValueError, naming the dimension, for ends that are missing, not finite or closer than 1e-6: a
+    constant dimension would otherwise be blown up without bound.
+    """
+
+    names: tuple[str, ...]
+    lower: Array
+    upper: Array
+
+    def __post_init__(self) -> None:
+        for field in ("lower", "upper"):
+            object.__setattr__(self, field, readonly(getattr(self, field)))
+            got = getattr(self, field).shape
+            if got != (len(self.names),):
+                raise ValueError(f"statistics.{field}: got shape {got}, expected ({len(self.names)},)")
+        for name, low, high in zip(self.names, self.lower, self.upper, strict=True):
+            if not (np.isfinite(low) and np.isfinite(high) and high - low >= MIN_RANGE):
+                raise ValueError(f"statistics of {name!r}: got range {low} .. {high}, expected upper - lower >= {MIN_RANGE}")
+
+    def normalise(self, values: Array) -> Array:
+        """float64[..., d] robot units to model units; values outside the range leave [-1, 1]."""
+        return 2.0 * (values - self.lower) / (self.upper - self.lower) - 1.0
+
+    def restore(self, values: Array) -> Array:
+        """Inverse of normalise."""
+        return (np.asarray(values, dtype=np.float64) + 1.0) * 0.5 * (self.upper - self.lower) + self.lower
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Ranges of the state and of the model's actions."""
+
+    state: Range
+    actions: Range
+
+
+def to_dict(statistics: Statistics) -> dict[str, Any]:
+    """Plain JSON data."""
+    return {
+        key: {"names": list(r.names), "lower": r.lower.tolist(), "upper": r.upper.tolist()}
+        for key, r in (("state", statistics.state), ("actions", statistics.actions))
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> Statistics:
+    """Inverse of to_dict. Raises ValueError naming what is missing."""
+    ranges = {}
+    for key in ("state", "actions"):
+        entry = data.get(key)
+        if not isinstance(entry, Mapping) or not {"names", "lower", "upper"} <= set(entry):
+            raise ValueError(f"statistics.{key}: got {entry!r}, expected names, lower and upper")
+        ranges[key] = Range(tuple(entry["names"]), entry["lower"], entry["upper"])
+    return Statistics(**ranges)

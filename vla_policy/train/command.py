@@ -1,0 +1,113 @@
+"""`vla train`: make the shipped `tiny` policy from generated data, stage by stage, resumable."""
+
+import argparse
+import re
+from pathlib import Path
+
+import torch
+
+from .. import contract as contracts
+from ..embodiment import Embodiment, load_embodiment
+from ..models import config, tokenizer
+from ..models.vla import VLA
+from ..models.weights import Checkpoint, load, save
+from ..stats import Range, Statistics
+from . import heads, pointing
+from .frames import Frames, load_frames
+from .loop import Settings
+
+STAGES = ("pointing", "heads")
+# Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
+STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
+ACTION_NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
+ACTION_RANGE = ([0.0, -0.04, -0.04, -0.04, -0.1, -0.1, -0.1, 0.0], [1.0, 0.04, 0.04, 0.04, 0.1, 0.1, 0.1, 1.0])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla train`."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with scenes, scenes_val, episodes")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes")
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
+    parser.add_argument("--init", type=Path, help="checkpoint folder to start from instead of random weights")
+    parser.add_argument("--embodiment", default="vx300s")
+    parser.add_argument("--pointing-steps", type=int, default=6000)
+    parser.add_argument("--heads-steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=128, help="frames per step of the heads stage")
+    parser.add_argument("--images", type=int, default=32, help="images per step of the pointing stage")
+    parser.add_argument("--draws", type=int, default=4, help="noise samples per frame")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then leave a checkpoint folder at OUT/checkpoint."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    scenes, held_out = load_frames(args.data / "scenes"), load_frames(args.data / "scenes_val")
+    episodes = load_frames(args.data / "episodes") if (args.data / "episodes").is_dir() else None
+    folder = args.out / "checkpoint"
+    if (folder / "config.json").is_file():
+        checkpoint = load(folder)
+    elif args.init:
+        checkpoint = load(args.init)
+    else:
+        checkpoint = fresh(load_embodiment(args.embodiment), [scenes, *([episodes] if episodes else [])])
+        save(folder, checkpoint)
+    size = sum(p.numel() for p in checkpoint.model.parameters())
+    print(f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes, "
+          f"{len(episodes.texts) if episodes else 0:,} frames of episodes; run folder {args.out}")  # fmt: skip
+    if args.stage in ("all", "pointing"):
+        train_pointing(checkpoint, args, [scenes, *([episodes] if episodes else [])], held_out)
+        save(folder, checkpoint)
+    if args.stage in ("all", "heads"):
+        if episodes is None:
+            raise FileNotFoundError(f"no {args.data}/episodes; make them with `vla generate episodes`")
+        train_heads(checkpoint, args, scenes, episodes)
+        save(folder, checkpoint)
+    print(f"checkpoint: {folder}")
+    return 0
+
+
+def fresh(embodiment: Embodiment, sources: list[Frames]) -> Checkpoint:
+    """A `tiny` model of random weights, with a tokenizer of the words in sources."""
+    words = {w for f in sources for row in f.texts for t in row for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())}
+    words |= {*heads.COLOURS, *heads.SHAPES}
+    tokens = tokenizer.build(words)
+    contract = contracts.Contract(
+        camera_names=("front", "wrist"),
+        image_px=96,
+        state_names=tuple(embodiment.state_names),
+        action_names=tuple(embodiment.action_names),
+        model_action_names=ACTION_NAMES,
+        spaces=tuple((g.name, g.space) for g in embodiment.actions),
+        policy_hz=float(embodiment.policy_hz),
+        embodiments=(embodiment.name,),
+    )
+    statistics = Statistics(Range(contract.state_names, *STATE_RANGE), Range(ACTION_NAMES, *ACTION_RANGE))
+    return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
+
+
+def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace, sources: list[Frames], held_out: Frames) -> None:
+    """Stage one, in place."""
+    pointing.train(
+        checkpoint.model.vision, checkpoint.tokenizer, sources, held_out, args.out,
+        settings=Settings(args.pointing_steps, 2e-3), batch_size=args.images,
+        length=checkpoint.model.config.max_text, seed=args.seed,
+    )  # fmt: skip
+
+
+def train_heads(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, episodes: Frames) -> None:
+    """Stage two, in place."""
+    model, tokens, statistics = checkpoint.model.eval(), checkpoint.tokenizer, checkpoint.statistics
+    acting = heads.prepare(model, tokens, statistics, episodes, "episodes")
+    asking = heads.prepare(model, tokens, statistics, scenes, "scenes")
+    heads.train(
+        model, tokens, acting, [asking], args.out,
+        settings=Settings(args.heads_steps, 1.5e-3), batch_size=args.batch, draws=args.draws, seed=args.seed,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    _parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(_parser)
+    raise SystemExit(run(_parser.parse_args()))

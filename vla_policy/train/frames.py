@@ -1,0 +1,80 @@
+"""Rendered frames with their relabelled sentences, as `vla generate` writes them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+Array = np.ndarray
+
+# Columns of a recorded action and the order in which a model predicts them (RT-2: terminate first).
+RECORDED_TO_MODEL = [7, 0, 1, 2, 3, 4, 5, 6]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Arrays over n frames; images stay on disk.
+
+    shards: memory-mapped (front, wrist), uint8[m, h, w, 3] each. starts: first frame of each shard.
+    arrays: every other array, by file name, first axis n. texts: n lists of sentences.
+    """
+
+    shards: tuple[tuple[Array, Array], ...]
+    starts: Array
+    arrays: dict[str, Array]
+    texts: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def images(self, index: Array) -> tuple[Array, Array]:
+        """Front and wrist images of the frames in index, uint8[k, h, w, 3]."""
+        shard_of = np.searchsorted(self.starts, index, side="right") - 1
+        pairs = [
+            (self.shards[s][0][i - self.starts[s]], self.shards[s][1][i - self.starts[s]])
+            for s, i in zip(shard_of, index, strict=True)
+        ]
+        return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+
+
+def load_frames(root: Path) -> Frames:
+    """All shards below root. Raises FileNotFoundError if there is none."""
+    folders = sorted(p.parent for p in root.glob("**/front.npy") if (p.parent / "texts.json").is_file())
+    if not folders:
+        raise FileNotFoundError(f"no frames below {root}; make them with `vla generate`")
+    shards, arrays, texts, starts = [], {}, [], []
+    for number, folder in enumerate(folders):
+        starts.append(len(texts))
+        texts += json.loads((folder / "texts.json").read_text())
+        shards.append((np.load(folder / "front.npy", mmap_mode="r"), np.load(folder / "wrist.npy", mmap_mode="r")))
+        for path in folder.glob("*.npy"):
+            if path.stem not in ("front", "wrist"):
+                values = np.load(path)
+                if path.stem == "episode":  # numbered anew in each shard
+                    values = values.astype(np.int64) + number * 1_000_000
+                arrays.setdefault(path.stem, []).append(values)
+    joined = {k: np.concatenate(v) for k, v in arrays.items()}
+    for name, values in joined.items():
+        if len(values) != len(texts):
+            raise ValueError(f"{root}: {name} has {len(values)} frames, expected {len(texts)}")
+    return Frames(tuple(shards), np.array(starts), joined, texts)
+
+
+def action_chunks(frames: Frames, rows: int) -> Array:
+    """float32[n, rows, 8] in the model's column order: what the expert does from each frame on.
+
+    Past the end of an episode the tool stands still, the gripper stays and terminate is 1.
+    """
+    actions = frames.arrays["action"][:, RECORDED_TO_MODEL].astype(np.float32)
+    episode = frames.arrays["episode"]
+    n = len(actions)
+    last = np.searchsorted(episode, episode, side="right") - 1 if (np.diff(episode) >= 0).all() else None
+    if last is None:
+        raise ValueError("frames of one episode must stand together, in order")
+    index = np.arange(n)[:, None] + np.arange(rows)
+    over = index > last[:, None]
+    chunks = actions[np.minimum(index, last[:, None])]
+    chunks[..., 1:7][over] = 0.0
+    chunks[..., 0][over] = 1.0
+    return chunks

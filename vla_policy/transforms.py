@@ -1,0 +1,67 @@
+"""Steps between robot units and what a model sees, each with its inverse. Pure functions of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .types import Array
+
+
+def quaternion_multiply(a: Array, b: Array) -> Array:
+    """Hamilton product of xyzw quaternions, float64[..., 4]: rotate by b first, then by a."""
+    av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
+    vector = aw * bv + bw * av + np.cross(av, bv)
+    return np.concatenate((vector, aw * bw - np.sum(av * bv, axis=-1, keepdims=True)), axis=-1)
+
+
+def rotvec_to_quaternion(rotvec: Array) -> Array:
+    """float64[..., 3] axis times angle in rad to xyzw, float64[..., 4]."""
+    angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
+    # sin(x / 2) / x, whose limit at 0 is 1 / 2
+    scale = 0.5 * np.sinc(angle / (2 * np.pi))
+    return np.concatenate((rotvec * scale, np.cos(angle / 2)), axis=-1)
+
+
+def quaternion_to_rotvec(quaternion: Array) -> Array:
+    """Inverse of rotvec_to_quaternion, of the turn of at most pi. Raises ValueError for a zero quaternion."""
+    norm = np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    if not (norm > 1e-9).all():
+        raise ValueError("quaternion: got length 0, expected 1")
+    q = quaternion / norm
+    q = np.where(q[..., 3:] < 0, -q, q)
+    sine = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, q[..., 3:])
+    return q[..., :3] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
+
+
+def steps_to_poses(start: Array, steps: Array) -> Array:
+    """Steps of a tool pose, each from the one before, to poses in the base frame.
+
+    start: float64[7] xyz and quaternion xyzw at the observation. steps: float64[t, 6] dx dy dz in m and
+    rotation vector in rad, both along base axes. Returns float64[t, 7].
+    """
+    positions = start[:3] + np.cumsum(steps[:, :3], axis=0)
+    quaternions, q = np.empty((len(steps), 4)), start[3:]
+    for i, turn in enumerate(rotvec_to_quaternion(steps[:, 3:])):
+        q = quaternion_multiply(turn, q)
+        q = q / np.linalg.norm(q)
+        quaternions[i] = q
+    return np.concatenate((positions, quaternions), axis=1)
+
+
+def poses_to_steps(start: Array, poses: Array) -> Array:
+    """Inverse of steps_to_poses: float64[t, 7] to float64[t, 6]."""
+    before = np.concatenate((start[None], poses[:-1]))
+    inverse = before[:, 3:] * np.array([-1.0, -1.0, -1.0, 1.0])
+    turns = quaternion_to_rotvec(quaternion_multiply(poses[:, 3:], inverse))
+    return np.concatenate((poses[:, :3] - before[:, :3], turns), axis=1)
+
+
+def canonical_state(state: Array) -> Array:
+    """The same state with one of the two quaternions of its rotation: the largest component is positive.
+
+    state: float[n, 8] x y z qx qy qz qw gripper.
+    """
+    q = state[..., 3:7]
+    largest = np.take_along_axis(q, np.abs(q).argmax(-1, keepdims=True), -1)
+    return np.concatenate((state[..., :3], q * np.where(largest < 0, -1.0, 1.0), state[..., 7:]), -1)
