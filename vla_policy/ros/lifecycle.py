@@ -18,6 +18,10 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 
+class NodeEnds(RuntimeError):
+    """Raised in a callback to end the node with a sentence for a person and exit code 1."""
+
+
 def autostart(node: LifecycleNode) -> bool:
     """Configure and activate node; False if a transition was refused (the node has said why)."""
     for transition in (node.trigger_configure, node.trigger_activate):
@@ -85,6 +89,8 @@ def _spin(
         executor.spin()
     except ExternalShutdownException:
         return
+    except NodeEnds as end:
+        failures.append(str(end))
     except Exception:  # noqa: BLE001 - outermost: what a callback raised ends the node, with its traceback
         failures.append(traceback.format_exc())
     finally:

@@ -1,0 +1,54 @@
+"""From parameters to a policy that fits the robot and has run once, or one sentence why not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.policy import Policy, load_policy
+from vla_policy.types import Observation
+
+# What a person can put right: told as a sentence, without a traceback.
+REFUSALS = (ValueError, FileNotFoundError)
+
+
+def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> Policy:
+    """Load, check against robot, and infer once so that the first real chunk is not the slow one.
+
+    Raises one of REFUSALS with every mismatch.
+    """
+    import torch  # only to set what the device string and the threads mean
+
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {device!r}, expected cpu, cuda or cuda:<n>") from error
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device: got {device!r}, but torch finds no CUDA device here; use cpu")
+    torch.set_num_threads(threads)
+    policy = load_policy(name, head=head, device=device)
+    problems = policy.check(robot)
+    if problems:
+        raise ValueError(
+            f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(problems)}"
+        )
+    if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
+        raise ValueError(
+            f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
+        )
+    policy.infer(blank_observation(policy), seed=0)
+    return policy
+
+
+def blank_observation(policy: Policy) -> Observation:
+    """Grey images and a tool in the middle of the table: valid, and never used to move."""
+    contract = policy.contract
+    side = contract.image_px
+    neutral = {"ee.x": 0.3, "ee.z": 0.2, "ee.qw": 1.0, "gripper": 1.0}
+    return Observation(
+        images={name: np.full((side, side, 3), 127, np.uint8) for name in contract.camera_names},
+        state=np.array([neutral.get(name, 0.0) for name in contract.state_names]),
+        state_names=contract.state_names,
+        instruction="pick up the red cube",
+        obs_ns=1,
+    )

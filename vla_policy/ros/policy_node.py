@@ -1,0 +1,198 @@
+"""The policy as a lifecycle node: cameras and robot state in, action chunks out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import String
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.inference import Inference, InferenceConfig
+from vla_policy.msg import ActionChunk as ActionChunkMsg
+from vla_policy.ros import convert, policy_load, qos
+from vla_policy.ros.lifecycle import run_node
+from vla_policy.ros.params import param, read_params
+from vla_policy.ros.policy_inputs import PolicyInputs
+from vla_policy.ros.policy_report import QUIET, report
+from vla_policy.ros.warn import OnChange
+from vla_policy.srv import GetActionChunk
+from vla_policy.types import ActionChunk, Array, Reason
+
+STATUS_S = 0.5
+NOT_READY = ("missing", "stale", "future", "skew", "state", "inactive")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyParams:
+    """Parameters of the node; read again on each configure."""
+
+    embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
+    policy: str = param("tiny", "checkpoint, by shipped name or path of its folder")
+    head: str = param("flow", "action head of the checkpoint", choices=("flow", "token"))
+    device: str = param("cpu", "torch device: cpu, cuda, cuda:1")
+    seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1)
+    execute_rows: int = param(4, "rows of a chunk before the next one", low=1, high=1000)
+    num_steps: int = param(0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100)
+    threads: int = param(1, "CPU threads of the networks", low=1, high=64)
+    autostart: bool = param(True, "configure and activate by itself")
+
+
+class PolicyNode(LifecycleNode):
+    """Publishes action_chunk while active_instruction is not empty."""
+
+    def __init__(self) -> None:
+        super().__init__("policy")
+        self._params = read_params(self, PolicyParams)
+        self._log = OnChange(self.get_logger())
+        self._inference: Inference | None = None
+        self._inputs: PolicyInputs | None = None
+        self._endpoints: list[tuple[Any, Any]] = []
+        self._refusal = ""
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+        # Steady: if the clock of a simulation stops, this must still be said.
+        self.create_timer(STATUS_S, self._on_status, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._params = params = read_params(self, PolicyParams)
+            self._robot = robot = load_embodiment(params.embodiment)
+            policy = policy_load.load(
+                robot, params.policy, params.head, params.device, params.threads
+            )
+        except policy_load.REFUSALS as error:
+            self._refusal = str(error)
+            self.get_logger().error(f"not configured: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._refusal = ""
+        self._inputs = PolicyInputs(self, robot, self._log, self._add)
+        self._inference = Inference(
+            policy,
+            self._inputs.cameras,
+            self._inputs.states,
+            InferenceConfig(
+                state_names=robot.state_names,
+                max_skew_ns=round(robot.camera_max_skew_s * 1e9),
+                execute_ns=params.execute_rows * robot.step_ns,
+                seed=params.seed,
+                num_steps=params.num_steps or None,
+            ),
+            now_ns=lambda: self.get_clock().now().nanoseconds,
+            on_chunk=self._publish,
+            on_error=lambda text: self.get_logger().error(f"the model raised:\n{text}"),
+        )
+        self._add_endpoints()
+        self.get_logger().info(
+            f"policy {params.policy} ({params.head} head, {params.device}) for {robot.name}; "
+            f"cameras {', '.join(robot.camera_names)}; a chunk every {params.execute_rows} rows"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._inference.set_active(True)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._inference.set_active(False)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+        if self._inference is not None:
+            self._inference.close()
+        self._inputs = self._inference = None
+        for destroy, endpoint in self._endpoints:
+            destroy(endpoint)
+        self._endpoints = []
+
+    def _add_endpoints(self) -> None:
+        instruction = self.create_subscription(
+            String, "active_instruction", self._on_instruction, qos.LATCHED
+        )
+        self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
+        # Its own group: inference takes long, and the streams must go on meanwhile.
+        service = self.create_service(
+            GetActionChunk,
+            "~/get_action_chunk",
+            self._on_request,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self._endpoints += [
+            (self.destroy_subscription, instruction),
+            (self.destroy_lifecycle_publisher, self._chunks),
+            (self.destroy_service, service),
+        ]
+
+    def _add(self, stream: Any, stamp_ns: int, value: Array) -> None:
+        if self._inference is not None:
+            self._inference.add(stream, stamp_ns, value)
+
+    def _on_instruction(self, msg: String) -> None:
+        if self._inference is not None:
+            self._inference.set_instruction(msg.data.strip())
+
+    def _publish(self, chunk: ActionChunk) -> None:
+        """Runs in the inference thread."""
+        if rclpy.ok():
+            self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))
+
+    def _on_request(
+        self, request: GetActionChunk.Request, response: GetActionChunk.Response
+    ) -> GetActionChunk.Response:
+        response.status, response.message = response.REFUSED, ""
+        if request.frozen_rows or request.guidance_rows:
+            response.message = "this policy cannot continue a chunk: frozen_rows and guidance_rows"
+            response.message += " must be 0"
+            return response
+        try:
+            previous = (
+                convert.chunk_from_msg(request.previous, "previous")
+                if request.previous.rows
+                else None
+            )
+        except ValueError as error:
+            response.message = str(error)
+            return response
+        outcome = self._inference.request(request.instruction.strip(), previous)
+        if isinstance(outcome, Reason):
+            failed = response.FAILED if outcome.code == "failed" else response.REFUSED
+            response.status = response.NOT_READY if outcome.code in NOT_READY else failed
+            response.message = outcome.detail
+            return response
+        response.status = response.OK
+        response.chunk = convert.chunk_to_msg(outcome, frame_id=self._robot.base_frame)
+        return response
+
+    def _on_status(self) -> None:
+        status = self._inference.status() if self._inference is not None else None
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(report(stamp, status, self._refusal))
+        if status is None:
+            return
+        if status.stopped:
+            self.get_logger().error("the model keeps raising: deactivated")
+            self.trigger_deactivate()
+        reason = status.reason
+        if reason is not None and reason.code not in QUIET:
+            self._log.problem("inference", reason.code, f"no chunk: {reason.detail}")
+        else:
+            self._log.fine("inference", "the inputs are complete again")
+
+
+def main() -> int:
+    """Entry point of the executable `policy_node`."""
+    return run_node(PolicyNode, threads=3)

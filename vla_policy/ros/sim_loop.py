@@ -1,0 +1,210 @@
+"""The thread in which the simulated robot lives: physics, cameras, judge, paced by the wall clock.
+
+No ROS in here. Everything that touches the World is done by the one thread, as a GL context
+belongs to the thread that made it; other threads leave setpoints and scene requests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from vla_policy.sim.scene import Scene, sample_scene
+from vla_policy.sim.tasks import Judge, JudgeResult, Task, parse_task, sample_task
+from vla_policy.sim.world import World
+from vla_policy.types import Array, RobotState
+
+CONTROL_HZ = 50
+STEP_NS = 1_000_000_000 // CONTROL_HZ
+POLICY_CAMERAS = ("front", "wrist")
+OVERVIEW = "overview"
+CAMERA_STEPS = 5  # 10 Hz
+OVERVIEW_STEPS = 10  # 5 Hz
+MAX_LAG_S = 0.25  # further behind than this, the lost time is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the robot shows after one step, all of the instant time_ns.
+
+    images: of the cameras whose turn it is. judged: what the truth says of the task in words.
+    lag_s: wall time the simulation is behind.
+    """
+
+    time_ns: int
+    state: RobotState
+    images: Mapping[str, Array]
+    instruction: str
+    judged: JudgeResult
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetTask:
+    """The scene that now stands, in words, and the task that is judged in it."""
+
+    description: str
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig:
+    """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h."""
+
+    epoch_ns: int
+    rate: float = 1.0
+    renderer: str = "auto"
+    image_px: int = 96
+    overview_px: tuple[int, int] = (480, 360)
+    split: str = "train"
+
+
+class SimLoop:
+    """Runs a World in its own thread until closed.
+
+    on_step: called with each Snapshot, in that thread.
+    on_failure: called once with a traceback or sentence if the thread has to end.
+    """
+
+    def __init__(
+        self,
+        config: SimConfig,
+        on_step: Callable[[Snapshot], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._on_step = on_step
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._pose: Array | None = None
+        self._gripper: float | None = None
+        self._requests: list[tuple[Future[SetTask], int, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
+
+    def start(self, seed: int, instruction: str) -> Future[SetTask]:
+        """Begin with a scene, see set_scene."""
+        first = self.set_scene(seed, instruction)
+        self._thread.start()
+        return first
+
+    def set_scene(self, seed: int, instruction: str) -> Future[SetTask]:
+        """Ask for the scene of seed and the task in words; empty: a task drawn from the seed.
+
+        The future gives what stands from then on, or the ValueError that says why the
+        instruction does not fit the scene; then the scene stays as it was.
+        """
+        done: Future[SetTask] = Future()
+        with self._lock:
+            self._requests.append((done, seed, instruction))
+        return done
+
+    def command_pose(self, pose: Array) -> None:
+        """Setpoint of the tool, float64[7] xyz + xyzw in the base frame; finite."""
+        with self._lock:
+            self._pose = pose
+
+    def command_gripper(self, opening: float) -> None:
+        """Setpoint of the gripper, 0 closed to 1 open; finite."""
+        with self._lock:
+            self._gripper = opening
+
+    def close(self) -> None:
+        """End the thread and free the World."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        try:
+            world = World(renderer=self._config.renderer, control_hz=CONTROL_HZ)
+        except (ValueError, RuntimeError, ImportError, OSError) as error:
+            self._fail(f"the simulation cannot start: {error}")
+            return
+        try:
+            self._simulate(world)
+        except Exception:  # noqa: BLE001 - outermost of the thread: reported, and the node ends
+            self._fail(traceback.format_exc())
+        finally:
+            world.close()
+
+    def _fail(self, why: str) -> None:
+        with self._lock:
+            requests, self._requests = self._requests, []
+        for done, _, _ in requests:
+            done.set_exception(ValueError(why))
+        self._on_failure(why)
+
+    def _simulate(self, world: World) -> None:
+        wall_step_s = STEP_NS / 1e9 / self._config.rate
+        task, judge = None, None
+        steps = 0
+        deadline_s = time.monotonic()
+        while not self._stop.is_set():
+            scene_change = self._take_scene(world)
+            if scene_change is not None:
+                task, judge = scene_change
+                deadline_s = time.monotonic()
+            if task is None or judge is None:
+                return  # the first scene was refused; whoever asked has been told
+            with self._lock:
+                pose, gripper = self._pose, self._gripper
+            world.command(pose, gripper)
+            world.step()
+            steps += 1
+            lag_s = time.monotonic() - deadline_s
+            self._on_step(self._snapshot(world, steps, task, judge, lag_s))
+            if lag_s > MAX_LAG_S:
+                deadline_s = time.monotonic()
+            deadline_s += wall_step_s
+            self._stop.wait(max(0.0, deadline_s - time.monotonic()))
+
+    def _snapshot(
+        self, world: World, steps: int, task: Task, judge: Judge, lag_s: float
+    ) -> Snapshot:
+        time_ns = self._config.epoch_ns + steps * STEP_NS
+        images = {}
+        if steps % CAMERA_STEPS == 0:
+            side = self._config.image_px
+            images = {name: world.render(name, side, side) for name in POLICY_CAMERAS}
+        if steps % OVERVIEW_STEPS == 0:
+            images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
+        state = world.robot_state()
+        return Snapshot(
+            time_ns=time_ns,
+            state=state,
+            images=MappingProxyType(images),
+            instruction=task.instruction,
+            judged=judge.update(world.truth()),
+            lag_s=lag_s,
+        )
+
+    def _take_scene(self, world: World) -> tuple[Task, Judge] | None:
+        """Serve the oldest waiting request; None if there is none or it was refused."""
+        with self._lock:
+            if not self._requests:
+                return None
+            done, seed, instruction = self._requests.pop(0)
+        try:
+            scene: Scene = sample_scene(seed, split=self._config.split)
+            if instruction:
+                task = parse_task(instruction, scene)
+            else:
+                task = sample_task(scene, np.random.default_rng(seed))
+        except ValueError as error:
+            done.set_exception(error)
+            return None
+        world.reset(scene)
+        state = world.robot_state()
+        with self._lock:  # old setpoints belong to the old scene
+            self._pose, self._gripper = state.ee_pose, state.gripper
+        judge = Judge(task, world.truth())
+        done.set_result(SetTask(scene.describe(), task))
+        return task, judge

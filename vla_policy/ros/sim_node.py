@@ -1,0 +1,202 @@
+"""The simulated robot, with the topics of a real one; a real robot replaces this node.
+
+Only `use_sim_time` on the other nodes tells them that the clock is this one's.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, Header
+
+from vla_policy.embodiment import Embodiment, Output, load_embodiment
+from vla_policy.msg import SimEvent
+from vla_policy.ros import convert, qos
+from vla_policy.ros.lifecycle import NodeEnds, run_node
+from vla_policy.ros.params import param, read_params
+from vla_policy.ros.sim_loop import OVERVIEW, SimConfig, SimLoop, Snapshot
+from vla_policy.ros.warn import OnChange
+from vla_policy.srv import SetScene
+
+SCENE_TIMEOUT_S = 20.0
+LAG_S = 0.2  # behind the wall clock by more than this is worth a warning
+
+
+@dataclass(frozen=True, slots=True)
+class SimParams:
+    """Parameters of the node."""
+
+    embodiment: str = param("vx300s", "robot whose topics are spoken, by name or path")
+    seed: int = param(0, "of the first scene", low=0, high=2**31 - 1)
+    instruction: str = param("", "task that is judged first; empty: one drawn from the seed")
+    rate: float = param(1.0, "simulated seconds per wall second", low=0.05, high=20.0)
+    renderer: str = param("auto", "camera backend: auto, egl, osmesa or cpu")
+    image_px: int = param(96, "width and height of the front and wrist images", low=16, high=1024)
+
+
+class SimNode(Node):
+    """Publishes what a robot publishes and follows the same commands."""
+
+    def __init__(self) -> None:
+        super().__init__("sim")
+        self._params = read_params(self, SimParams)
+        self._robot = load_embodiment(self._params.embodiment)
+        self._hand = _hand_output(self._robot)
+        self._log = OnChange(self.get_logger())
+        self._event: tuple[str, bool, bool, str] | None = None
+        self._now_ns = time.time_ns()
+        self._failure: str | None = None
+        self._failed = self.create_guard_condition(self._end)
+        self._add_endpoints()
+        config = SimConfig(
+            # Starting at the wall time keeps the clock of a restarted simulation going forward.
+            epoch_ns=self._now_ns,
+            rate=self._params.rate,
+            renderer=self._params.renderer,
+            image_px=self._params.image_px,
+        )
+        self._loop = SimLoop(config, self._on_step, self._on_failure)
+        first = self._loop.start(self._params.seed, self._params.instruction)
+        try:
+            scene = first.result(timeout=SCENE_TIMEOUT_S)
+        except FutureTimeout as error:
+            raise ValueError(f"the simulation gave no scene in {SCENE_TIMEOUT_S:g} s") from error
+        self.get_logger().info(f"scene {self._params.seed}: {scene.description}")
+
+    def close(self) -> None:
+        """End the simulation's thread."""
+        self._loop.close()
+
+    def _add_endpoints(self) -> None:
+        robot, arm = self._robot, self._robot.outputs["arm"]
+        self._clock = self.create_publisher(Clock, "/clock", qos.SENSOR)
+        self._joints = self.create_publisher(JointState, robot.joints.topic, qos.SENSOR)
+        self._pose = self.create_publisher(PoseStamped, robot.ee_pose.topic, qos.SENSOR)
+        topics = {name: camera.topic for name, camera in robot.cameras.items()}
+        topics[OVERVIEW] = f"{OVERVIEW}/image_raw"
+        self._images = {
+            name: self.create_publisher(Image, topic, qos.SENSOR) for name, topic in topics.items()
+        }
+        self._events = self.create_publisher(SimEvent, "sim_event", qos.LATCHED)
+        self.create_subscription(PoseStamped, arm.topic, self._on_pose, qos.COMMAND)
+        self.create_subscription(
+            Float64MultiArray, self._hand.topic, self._on_gripper, qos.COMMAND
+        )
+        # Its own group: commands must come through while a scene is being built.
+        self.create_service(
+            SetScene,
+            "set_scene",
+            self._on_set_scene,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+
+    def _on_step(self, snapshot: Snapshot) -> None:
+        """Publish one step; runs in the simulation's thread."""
+        if not rclpy.ok():
+            return
+        self._now_ns = stamp_ns = snapshot.time_ns
+        self._clock.publish(Clock(clock=convert.stamp_from_ns(stamp_ns)))
+        state, hand = snapshot.state, self._hand
+        finger = hand.closed + state.gripper * (hand.open - hand.closed)
+        names = (*self._robot.joint_names, hand.joint)
+        positions = [*state.joint_positions, finger]
+        self._joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
+        base = self._robot.base_frame
+        self._pose.publish(convert.pose_to_msg(state.ee_pose, stamp_ns=stamp_ns, frame_id=base))
+        for name, image in snapshot.images.items():
+            frame = f"{name}_optical_frame"
+            msg = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=frame)
+            self._images[name].publish(msg)
+        self._tell(snapshot)
+        if snapshot.lag_s > LAG_S:
+            sentence = f"the simulation is {snapshot.lag_s:.2f} s behind real time and slips"
+            self._log.problem("pace", "slow", sentence)
+        elif snapshot.lag_s < LAG_S / 4:
+            self._log.fine("pace", "the simulation keeps real time again")
+
+    def _tell(self, snapshot: Snapshot) -> None:
+        judged = snapshot.judged
+        event = (snapshot.instruction, judged.success, judged.ever_success, judged.detail)
+        if event == self._event:
+            return
+        self._event = event
+        header = Header(stamp=convert.stamp_from_ns(snapshot.time_ns))
+        instruction, success, ever_success, detail = event
+        self._events.publish(
+            SimEvent(
+                header=header,
+                instruction=instruction,
+                success=success,
+                ever_success=ever_success,
+                detail=detail,
+            )
+        )
+
+    def _on_pose(self, msg: PoseStamped) -> None:
+        topic = self._robot.outputs["arm"].topic
+        try:
+            pose = convert.pose_from_msg(msg, self._robot.base_frame, topic)
+        except ValueError as error:
+            self._log.problem(topic, "refused", f"command refused: {error}")
+            return
+        self._log.fine(topic, f"{topic}: commands are accepted again")
+        self._loop.command_pose(pose)
+
+    def _on_gripper(self, msg: Float64MultiArray) -> None:
+        hand = self._hand
+        lower, upper = sorted((hand.closed, hand.open))
+        if len(msg.data) != 1 or not lower - 1e-6 <= msg.data[0] <= upper + 1e-6:
+            sentence = (
+                f"command refused: {hand.topic}: got {list(msg.data)[:8]}, "
+                f"expected one position of {hand.joint} from {lower} to {upper} m"
+            )
+            self._log.problem(hand.topic, "refused", sentence)
+            return
+        self._log.fine(hand.topic, f"{hand.topic}: commands are accepted again")
+        opening = (msg.data[0] - hand.closed) / (hand.open - hand.closed)
+        self._loop.command_gripper(min(1.0, max(0.0, opening)))
+
+    def _on_set_scene(
+        self, request: SetScene.Request, response: SetScene.Response
+    ) -> SetScene.Response:
+        asked = self._loop.set_scene(request.seed, request.instruction.strip())
+        try:
+            scene = asked.result(timeout=SCENE_TIMEOUT_S)
+        except (ValueError, FutureTimeout) as error:
+            response.message = str(error) or f"no scene in {SCENE_TIMEOUT_S:g} s"
+            return response
+        response.success = True
+        response.message = scene.description
+        response.instruction = scene.task.instruction
+        self.get_logger().info(f"scene {request.seed}: {scene.description}")
+        return response
+
+    def _on_failure(self, why: str) -> None:
+        self._failure = why
+        self._failed.trigger()
+
+    def _end(self) -> None:
+        raise NodeEnds(self._failure)
+
+
+def _hand_output(robot: Embodiment) -> Output:
+    hand = robot.outputs["hand"]
+    if hand.joint is None or hand.closed is None or hand.open is None:
+        raise ValueError(
+            f"{robot.name}: the simulation needs a gripper commanded by a joint's position, "
+            f"got output type {hand.type!r}"
+        )
+    return hand
+
+
+def main() -> int:
+    """Entry point of the executable `sim_node`."""
+    return run_node(SimNode, threads=2)
