@@ -1,0 +1,26 @@
+# make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
+# make test    set everything up, run all tests                            TESTS="test/ros -k say"
+# make check   lint, and the tests that need no ROS
+# make setup   only the set-up            make clean   forget build, install and log
+SHELL := /bin/bash
+PYTHON ?= python3
+export INSTRUCTION ?=
+HEAD ?=
+TESTS ?= test
+
+.PHONY: demo test check setup clean
+setup:
+	@$(PYTHON) tools/bootstrap.py
+
+demo: setup
+	@. tools/env.sh && exec vla demo $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
+
+test: setup
+	@. tools/env.sh && exec pytest $(TESTS)
+
+check:
+	@$(PYTHON) tools/bootstrap.py --no-ros
+	@. tools/env.sh && ruff check . && exec pytest test --ignore=test/ros
+
+clean:
+	rm -rf build install log
