@@ -206,5 +206,12 @@ class SimLoop:
         with self._lock:  # old setpoints belong to the old scene
             self._pose, self._gripper = state.ee_pose, state.gripper
         judge = Judge(task, world.truth())
-        done.set_result(SetTask(scene.describe(), task))
+        done.set_result(SetTask(describe(scene), task))
         return task, judge
+
+
+def describe(scene: Scene) -> str:
+    """What lies where, in words, from the robot's left (larger y) to its right."""
+    things = sorted(scene.objects, key=lambda thing: -thing.xy[1])
+    words = [f"{thing.name} of {2000 * thing.half_m:.0f} mm" for thing in things]
+    return f"from left to right: {', '.join(words)}; a tray and a pad"

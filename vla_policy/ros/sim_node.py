@@ -38,7 +38,7 @@ class SimParams:
     seed: int = param(0, "of the first scene", low=0, high=2**31 - 1)
     instruction: str = param("", "task that is judged first; empty: one drawn from the seed")
     rate: float = param(1.0, "simulated seconds per wall second", low=0.05, high=20.0)
-    renderer: str = param("auto", "camera backend: auto, egl, osmesa or cpu")
+    renderer: str = param("auto", "camera backend: auto, egl, osmesa or raycast")
     image_px: int = param(96, "width and height of the front and wrist images", low=16, high=1024)
 
 
