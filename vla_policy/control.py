@@ -1,0 +1,151 @@
+"""The whole control path as one pure state: chunks in, one verdict per tick out.
+
+A node owns one Control value, replaces it with what these functions return, and publishes the
+verdict's command. Stale inputs, a stale chunk, a disengage or a stop empty the plan, so old actions
+never resume; only chunks of later observations are taken again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from vla_policy.execution import timeline as plan
+from vla_policy.execution.timeline import Timeline
+from vla_policy.layout import measured
+from vla_policy.safety import guard
+from vla_policy.safety.bounds import Robot
+from vla_policy.safety.guard import GuardState
+from vla_policy.safety.watchdog import (
+    STALE_CHUNK,
+    Inputs,
+    clock_went_back,
+    stale_inputs,
+    too_old,
+)
+from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
+
+# A broken policy: its next rows are not to be trusted either, so the plan is emptied.
+BROKEN = frozenset({"chunk_names", "chunk_step", "chunk_not_finite", "chunk_quaternion"})
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the control path remembers from tick to tick. now_ns: of the last tick."""
+
+    timeline: Timeline = field(default_factory=Timeline)
+    guard: GuardState = field(default_factory=GuardState)
+    now_ns: int | None = None
+
+
+def accept(
+    control: Control, robot: Robot, state: RobotState, chunk: ActionChunk, now_ns: int
+) -> tuple[Control, Reason | None]:
+    """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
+    if not control.guard.engaged:
+        return control, None
+    reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
+    if reason is not None:
+        control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
+        return replace(control, guard=guard.count(control.guard, reason)), reason
+    start = guard.anchor(control.guard, now_ns, measured(robot.layout, state), robot)
+    if start is None:
+        return control, Reason("no_position", "where the robot is has not been measured")
+    timeline, reason = plan.insert(control.timeline, chunk, now_ns, start)
+    control = replace(control, timeline=timeline)
+    if reason is not None:
+        control = replace(control, guard=guard.count(control.guard, reason))
+    return control, reason
+
+
+def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
+    """A chunk message that could not even be read: counted, and the plan is emptied."""
+    return replace(
+        control,
+        guard=guard.count(control.guard, reason),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def tick(
+    control: Control, robot: Robot, state: RobotState, inputs: Inputs, now_ns: int
+) -> tuple[Control, Verdict]:
+    """What to command at now_ns."""
+    jump = clock_went_back(control.now_ns, now_ns)
+    control = replace(control, now_ns=now_ns)
+    if jump is not None:
+        # Nothing that was stamped before the jump can be compared with now.
+        state_after = guard.count(guard.forget(control.guard), jump)
+        control = replace(control, timeline=Timeline(floor_ns=now_ns), guard=state_after)
+        level = Level.STOP if state_after.stopped is not None else Level.HOLD
+        return control, Verdict(level, None, (jump,))
+    faults = _faults(control, robot, inputs, now_ns)
+    proposed: Array | None = None
+    if faults:
+        control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
+    else:
+        proposed = plan.setpoint(control.timeline, now_ns, robot.layout)
+    state_after, verdict = guard.check(
+        control.guard,
+        robot,
+        proposed,
+        here=measured(robot.layout, state),
+        faults=faults,
+        now_ns=now_ns,
+    )
+    return replace(control, guard=state_after), verdict
+
+
+def engage(
+    control: Control, robot: Robot, inputs: Inputs, now_ns: int
+) -> tuple[Control, str | None]:
+    """Let commands through from now on; or unchanged, and a sentence that says why not."""
+    if control.guard.stopped is not None:
+        return control, f"stopped ({control.guard.stopped.detail}); reset first"
+    stale = stale_inputs(inputs, robot.embodiment, now_ns)
+    if stale:
+        return control, "; ".join(r.detail for r in stale)
+    if control.guard.engaged:
+        return control, None
+    return (
+        replace(
+            control,
+            guard=guard.engage(control.guard),
+            timeline=plan.emptied(control.timeline, now_ns),
+        ),
+        None,
+    )
+
+
+def disengage(control: Control, now_ns: int) -> Control:
+    """Let nothing through, and forget the plan."""
+    return replace(
+        control,
+        guard=guard.disengage(control.guard),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def stop(control: Control, reason: Reason, now_ns: int) -> Control:
+    """Let nothing through until reset, and forget the plan."""
+    return replace(
+        control,
+        guard=guard.stop(control.guard, reason),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def reset(control: Control) -> tuple[Control, str | None]:
+    """End a stop; or unchanged, and a sentence that says why not."""
+    if control.guard.engaged:
+        return control, "the robot is engaged; disengage it first"
+    return replace(control, guard=guard.reset(control.guard)), None
+
+
+def _faults(control: Control, robot: Robot, inputs: Inputs, now_ns: int) -> tuple[Reason, ...]:
+    faults = stale_inputs(inputs, robot.embodiment, now_ns)
+    chunk = control.timeline.chunk
+    if chunk is None or plan.queued_rows(control.timeline, now_ns) == 0:
+        return faults
+    max_age_s = robot.embodiment.limits.max_chunk_age_s
+    detail = too_old("the observation of the plan", chunk.obs_ns, max_age_s, now_ns)
+    return faults if detail is None else (*faults, Reason(STALE_CHUNK, detail))

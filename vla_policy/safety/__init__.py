@@ -1,0 +1,1 @@
+"""The last checks before the wire. Pure: values, bounds and times are arguments."""

@@ -1,0 +1,81 @@
+"""Each limit as a function of values and bounds. Written as accept-if-inside; finite comes first.
+
+Speeds and accelerations give a ratio from 0 to 1: how much of the wanted step may be made now. The
+smallest ratio scales all joints, or position and rotation together, so the direction is kept and
+each setpoint lies between the one before and the target: what is convex (box, joint range) holds
+for it as well. Speeding up is limited by the acceleration; braking is not, as stopping is always
+allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vla_policy.types import Array
+
+
+def not_finite(values: Array, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the values that are NaN or infinite. values: float64[d] in the order of names."""
+    return tuple(n for n, ok in zip(names, np.isfinite(values), strict=True) if not ok)
+
+
+def clamp_box(values: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """values moved into [lower, upper], and how far each had to move; float64[d] finite."""
+    inside = np.minimum(np.maximum(values, lower), upper)
+    return inside, np.abs(values - inside)
+
+
+def speed_ratio(step: Array, max_speed: float, dt_s: float) -> float:
+    """Share of step (float64[n], its length counts) that max_speed allows within dt_s."""
+    length = float(np.linalg.norm(step))
+    allowed = max_speed * dt_s
+    return 1.0 if length <= allowed else allowed / length
+
+
+def acceleration_ratio(
+    step: Array, velocity: Array, max_acceleration: float, dt_s: float
+) -> float:
+    """Share of step for which the velocity changes by at most max_acceleration * dt_s.
+
+    step: float64[n], wanted motion within dt_s. velocity: float64[n], the motion before, per s.
+    Where no share can do that (braking, a sharp turn), the one that changes the velocity least.
+    """
+    if not dt_s > 0.0:
+        return 0.0
+    wanted = step / dt_s
+    squared = float(wanted @ wanted)
+    if not squared > 0.0:
+        return 1.0
+    # |s * wanted - velocity|^2 = change^2 is a quadratic in s; the larger root is the answer.
+    change = max_acceleration * dt_s
+    along = float(wanted @ velocity) / squared
+    rest = along * along - (float(velocity @ velocity) - change * change) / squared
+    ratio = along + np.sqrt(max(rest, 0.0))
+    return float(min(max(ratio, 0.0), 1.0))
+
+
+def joint_speed_ratio(step: Array, max_speed: Array, dt_s: float) -> float:
+    """Share of step (float64[j]) for which no joint is faster than its max_speed (float64[j])."""
+    allowed = max_speed * dt_s
+    over = np.abs(step) > allowed
+    if not over.any():
+        return 1.0
+    return float(np.min(allowed[over] / np.abs(step[over])))
+
+
+def joint_acceleration_ratio(
+    step: Array, velocity: Array, max_acceleration: Array, dt_s: float
+) -> float:
+    """Share of step for which no joint speeds up by more than max_acceleration (float64[j])."""
+    ratios = [
+        acceleration_ratio(step[i : i + 1], velocity[i : i + 1], float(a), dt_s)
+        for i, a in enumerate(max_acceleration)
+    ]
+    return min(ratios)
+
+
+def limit_scalar(target: float, previous: float, max_step: float) -> float:
+    """From previous towards target, at most max_step."""
+    return previous + min(max(target - previous, -max_step), max_step)

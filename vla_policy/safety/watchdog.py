@@ -1,0 +1,69 @@
+"""Is what the robot reports, and what is being executed, recent enough to move on?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s, s_from_ns
+from vla_policy.types import Reason
+
+STALE_JOINTS = "stale_joint_states"
+STALE_POSE = "stale_ee_pose"
+STALE_CAMERA = "stale_camera"
+STALE_CHUNK = "stale_chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Stamps of the newest inputs, ns of the node's clock; None for what was never received.
+
+    cameras: by name. errors: input code -> why its newest message could not be used, a sentence.
+    """
+
+    joint_ns: int | None = None
+    ee_ns: int | None = None
+    cameras: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType({}))
+    errors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def stale_inputs(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> tuple[Reason, ...]:
+    """One reason for each input that is missing, too old, from the future or unusable."""
+    checks = [
+        (STALE_JOINTS, embodiment.joints.topic, inputs.joint_ns, embodiment.joints.max_age_s)
+    ]
+    if embodiment.ee_pose is not None:
+        pose = embodiment.ee_pose
+        checks.append((STALE_POSE, pose.topic, inputs.ee_ns, pose.max_age_s))
+    checks += [
+        (STALE_CAMERA, camera.topic, inputs.cameras.get(name), camera.max_age_s)
+        for name, camera in embodiment.cameras.items()
+    ]
+    reasons = []
+    for code, topic, stamp_ns, max_age_s in checks:
+        detail = too_old(topic, stamp_ns, max_age_s, now_ns)
+        if detail is not None:
+            reasons.append(Reason(code, inputs.errors.get(code, detail)))
+    return tuple(reasons)
+
+
+def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> str | None:
+    """Why a stamp does not count as fresh, a sentence; None if it does."""
+    if stamp_ns is None:
+        return f"nothing has come on {what} yet"
+    age_ns = now_ns - stamp_ns
+    if -FUTURE_TOLERANCE_NS <= age_ns <= ns_from_s(max_age_s):
+        return None
+    if age_ns < 0:
+        return f"{what} is stamped {s_from_ns(-age_ns):.3f} s ahead of the clock"
+    return f"{what} is {s_from_ns(age_ns):.2f} s old, at most {max_age_s:g} s is allowed"
+
+
+def clock_went_back(last_ns: int | None, now_ns: int) -> Reason | None:
+    """The reason if the clock shows less than it did before."""
+    if last_ns is None or now_ns >= last_ns:
+        return None
+    back_s = s_from_ns(last_ns - now_ns)
+    return Reason("clock_jump", f"the clock went back by {back_s:.3f} s")
