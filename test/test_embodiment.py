@@ -66,7 +66,7 @@ def fields():
 
 
 def corruptions(name, path, value):
-    """The description with one field deleted, misspelt or wrong, and the path that is then at fault.
+    """The description with one field deleted, misspelt or wrong, and the path then at fault.
 
     Not among them: which cameras there are and which values the state has is the robot's own
     choice; whether a policy fits it is for the checkpoint's contract.

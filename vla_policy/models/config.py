@@ -107,7 +107,7 @@ def tiny(vocab: int) -> ModelConfig:
         state_token="prefix",
         max_text=28,
         flow=FlowHeadConfig(expert=GemmaConfig(width=128, mlp=320, **heads), rows=10, steps=10),
-        token=TokenHeadConfig(bins=256, rows=5, temperature=0.5),
+        token=TokenHeadConfig(bins=256, rows=4, temperature=0.5),
     )
 
 

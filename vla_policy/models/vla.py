@@ -102,11 +102,17 @@ class VLA(nn.Module):
         image_tokens: Float[Tensor, "b i f"],
         text: Int[Tensor, "b s"],
         state: Float[Tensor, "b n"],
+        image_valid: Bool[Tensor, "b i"] | None = None,
     ) -> Prefix:
-        """image_tokens: features of the vision tower, before the projector. text: ids, 0 is padding."""
+        """image_tokens: features of the vision tower, before the projector. text: ids, 0 is padding.
+
+        image_valid: false for the tokens of a camera that the robot does not have; None: all are there.
+        """
         words = self.embed_tokens(text) * self.config.language.width**0.5
         parts = [self.projector(image_tokens).to(words.dtype), words]
-        valid = torch.cat((torch.ones_like(image_tokens[..., 0], dtype=torch.bool), text != 0), 1)
+        if image_valid is None:
+            image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
+        valid = torch.cat((image_valid, text != 0), 1)
         if self.config.state_token == "prefix":
             parts.append(self.state_proj(state)[:, None])
             valid = F.pad(valid, (0, 1), value=True)
