@@ -138,7 +138,7 @@ class Policy:
         if name not in images:
             raise ValueError(f"camera {name!r} is missing; the observation has {', '.join(images) or 'none'}")
         image = fit_square(images[name], self.contract.image_px)
-        scaled = torch.from_numpy(image).to(self.device).float() / 127.5 - 1.0
+        scaled = torch.tensor(image, device=self.device).float() / 127.5 - 1.0
         return scaled.permute(2, 0, 1)[None]
 
     def _text(self, text: str) -> torch.Tensor:

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=128, help="frames per step of the heads stage")
     parser.add_argument("--images", type=int, default=32, help="images per step of the pointing stage")
     parser.add_argument("--draws", type=int, default=4, help="noise samples per frame")
+    parser.add_argument("--held-out", type=int, default=1500, help="last frames of the episodes that only measure")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
 
@@ -104,6 +105,7 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames
     heads.train(
         model, tokens, acting, [asking], args.out,
         settings=Settings(args.heads_steps, 1.5e-3), batch_size=args.batch, draws=args.draws, seed=args.seed,
+        held_out=args.held_out,
     )  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def answer_loss(
 
 def train(
     model: VLA, tokens: Tokenizer, episodes: Examples, others: Iterable[Examples], folder: Path, *,
-    settings: Settings, batch_size: int, draws: int, seed: int, held_out: int = 1500,
+    settings: Settings, batch_size: int, draws: int, seed: int, held_out: int,
 ) -> None:  # fmt: skip
     """Train everything but the tower. The last held_out frames of episodes only measure."""
     for p in model.vision.parameters():
