@@ -34,7 +34,6 @@ setup(
     install_requires=["torch>=2.6", *requirements("runtime")],
     extras_require={
         "sim": requirements("simulation"),
-        "graph": requirements("graph"),
         "test": requirements("test"),
     },
     entry_points={"console_scripts": ["vla = vla_policy.cli:main"]},

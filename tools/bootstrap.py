@@ -126,19 +126,31 @@ def has_ensurepip() -> bool:
 def create_venv(venv: Path, *, system_site: bool) -> None:
     python = venv / "bin" / "python"
     if python.exists():
-        got = subprocess.run([python, "-c", VERSION_LINE], capture_output=True, text=True).stdout.strip()
+        got = subprocess.run(
+            [python, "-c", VERSION_LINE], capture_output=True, text=True
+        ).stdout.strip()
         if PYTHONS[0] <= tuple(int(n) for n in got.split(".") if n) <= PYTHONS[1]:
             return
-        raise SetupError(f"{venv} does not work (its Python answers {got!r}). Remove it: rm -r {venv}")
+        raise SetupError(
+            f"{venv} does not work (its Python answers {got!r}). Remove it: rm -r {venv}"
+        )
     say(f"virtual environment {venv.name} (Python {platform.python_version()})")
-    run([sys.executable, "-m", "venv", *(["--system-site-packages"] if system_site else []), str(venv)])
+    run(
+        [
+            sys.executable,
+            "-m",
+            "venv",
+            *(["--system-site-packages"] if system_site else []),
+            str(venv),
+        ]
+    )
 
 
 VERSION_LINE = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def install_python_packages(venv: Path, distro: "str | None") -> None:
-    files = [requirements(n) for n in ("runtime", "simulation", "graph", "test")]
+    files = [requirements(n) for n in ("runtime", "simulation", "test")]
     stamp = Stamp(venv, "python", [TORCH, GYM_ALOHA, *files])
     if stamp.current():
         return
@@ -215,14 +227,24 @@ def install_ros_dependencies(venv: Path, distro: str) -> None:
 
 def build(venv: Path, distro: "str | None") -> None:
     """colcon build with links to the sources: edits are live, new files need another build."""
-    names = [str(p.relative_to(ROOT)) for d in ("vla_policy", "launch", "config") for p in files_in(ROOT / d)]
+    names = [
+        str(p.relative_to(ROOT))
+        for d in ("vla_policy", "launch", "config")
+        for p in files_in(ROOT / d)
+    ]
     interfaces = [p for d in ("msg", "srv", "action") for p in files_in(ROOT / d)]
-    described = [ROOT / "CMakeLists.txt", ROOT / "package.xml", ROOT / "tools" / "executable.py.in"]
+    described = [
+        ROOT / "CMakeLists.txt",
+        ROOT / "package.xml",
+        ROOT / "tools" / "executable.py.in",
+    ]
     stamp = Stamp(ROOT / "install", "build", [str(venv), *sorted(names), *described, *interfaces])
     if stamp.current():
         return
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONHOME"}
-    environment.update(VIRTUAL_ENV=str(venv), PATH=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    environment.update(
+        VIRTUAL_ENV=str(venv), PATH=f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    )
     if not distro:
         environment.update(AMENT_PREFIX_PATH=str(venv), CMAKE_PREFIX_PATH=str(venv))
     built_with = ROOT / "build" / ".python"
@@ -263,7 +285,16 @@ class Stamp:
 
 
 def pip(venv: Path, *arguments: str) -> None:
-    run([str(venv / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *arguments])
+    run(
+        [
+            str(venv / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            *arguments,
+        ]
+    )
 
 
 def output(command: list) -> str:

@@ -1,0 +1,89 @@
+"""`vla <verb>`: one small dispatcher; each verb lives in its own module and is imported when used.
+
+A verb's module has add_arguments(parser) and run(args) -> exit code. Mistakes a person can make
+(ValueError, OSError) end in one sentence and exit code 1, wrong words on the line in exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from vla_policy import __version__
+
+VERBS = {
+    "demo": ("vla_policy.ros.demo", "show the simulated arm doing what is typed, and judge it"),
+    "up": ("vla_policy.ros.up", "run the node graph of a robot, real or simulated"),
+    "say": ("vla_policy.ros.say", "tell the running robot what to do, and wait for the outcome"),
+    "stop": ("vla_policy.ros.stop", "stop the running robot; it stays stopped until reset"),
+    "generate": ("vla_policy.sim.generate", "make training data with the scripted experts"),
+    "train": ("vla_policy.train.command", "train the policy, stage by stage; resumes by itself"),
+    "evaluate": ("vla_policy.evaluate.command", "measure a policy in closed loop, with a report"),
+    "models": ("vla_policy.shipped", "list the shipped policies"),
+}
+# Modules whose absence has a known cure.
+CURES = {
+    "rclpy": "no ROS 2 in this environment. Run `make setup`, then `. tools/env.sh`",
+    "vla_policy.msg": "the messages are not built. Run `make setup`, then `. tools/env.sh`",
+    "mujoco": "no simulator in this environment. Run `pip install mujoco` and "
+    "`pip install --no-deps gym-aloha`",
+    "gym_aloha": "no robot meshes in this environment. Run `pip install --no-deps gym-aloha`",
+    "torch": "no PyTorch in this environment. Run `pip install torch`",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(VERBS)}"
+        print(f"vla: unknown verb {verb!r}{hint}", file=sys.stderr)
+        return 2
+    return _run(verb, arguments[1:])
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    try:
+        module = importlib.import_module(VERBS[verb][0])
+        parser = _Parser(prog=f"vla {verb}", description=module.__doc__)
+        module.add_arguments(parser)
+        return module.run(parser.parse_args(arguments))
+    except ModuleNotFoundError as error:
+        cure = CURES.get(error.name or "")
+        if cure is None:
+            raise
+        print(f"vla {verb}: {cure}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"vla {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"vla {verb}: stopped", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of a screen of usage."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")
+
+
+def _overview() -> str:
+    lines = [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(["vla <verb> [arguments]; `vla <verb> --help` for each", "", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

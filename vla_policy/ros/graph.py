@@ -1,0 +1,87 @@
+"""The node graph of a robot as data; launch files and `vla up` both run what this returns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+PACKAGE = "vla_policy"
+ParamValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One process of the graph.
+
+    name:        node name; executable is `<name>_node` of the package.
+    parameters:  ROS parameter -> value.
+    remappings:  (name in the node, name in the graph).
+    namespace:   "" or a ROS namespace such as "/left".
+    """
+
+    name: str
+    parameters: Mapping[str, ParamValue] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    @property
+    def executable(self) -> str:
+        return f"{self.name}_node"
+
+    @property
+    def module(self) -> str:
+        return f"{PACKAGE}.ros.{self.executable}"
+
+
+def node_specs(
+    embodiment: str,
+    *,
+    policy: str = "tiny",
+    head: str = "flow",
+    device: str = "cpu",
+    sim: bool = False,
+    seed: int = 0,
+    renderer: str = "auto",
+    web_port: int | None = 8080,
+    remappings: tuple[tuple[str, str], ...] = (),
+    namespace: str = "",
+) -> tuple[NodeSpec, ...]:
+    """The nodes that let a policy drive an embodiment, the robot's side first.
+
+    embodiment: name in config/embodiments or path of a YAML file.
+    sim:        the simulated robot stands in for the real one, and its clock is used.
+    web_port:   of the operator's page on loopback; None leaves it out.
+    """
+    robot = {"embodiment": embodiment, "use_sim_time": sim}
+    specs = [
+        NodeSpec(
+            "policy", {**robot, "policy": policy, "head": head, "device": device, "seed": seed}
+        ),
+        NodeSpec("control", robot),
+        NodeSpec("task", robot),
+    ]
+    if sim:
+        own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
+        specs.insert(0, NodeSpec("sim", own_clock))
+    if web_port is not None:
+        specs.append(NodeSpec("web", {**robot, "port": web_port}))
+    return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)
+
+
+def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
+    """The program and arguments that run one node as a process of this Python."""
+    arguments = ["--log-level", log_level]
+    if spec.namespace:
+        arguments += ["-r", f"__ns:={spec.namespace}"]
+    for old, new in spec.remappings:
+        arguments += ["-r", f"{old}:={new}"]
+    for name, value in spec.parameters.items():
+        # JSON is YAML with quotes around every string: "1.0", "yes" and "" stay strings.
+        arguments += ["-p", f"{name}:={json.dumps(value)}"]
+    return [sys.executable, "-m", spec.module, "--ros-args", *arguments]

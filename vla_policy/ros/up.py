@@ -1,0 +1,114 @@
+"""`vla up`: run the node graph of a robot, real or simulated, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.ros import session
+from vla_policy.ros.graph import node_specs
+from vla_policy.ros.processes import Processes
+
+POLL_S = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla up`."""
+    parser.add_argument(
+        "embodiment", nargs="?", default="vx300s", help="robot, by name or YAML file"
+    )
+    parser.add_argument("--sim", action="store_true", help="simulate the robot")
+    add_policy_arguments(parser)
+    parser.add_argument("--head", default="flow", choices=("flow", "token"), help="action head")
+    parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that `vla up` and `vla demo` share."""
+    parser.add_argument("--policy", default="tiny", help="checkpoint, by shipped name or folder")
+    parser.add_argument("--device", default="cpu", help="torch device of the policy")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes and of the policy's noise")
+    parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "cpu"))
+    parser.add_argument(
+        "--web-port", type=int, default=8080, help="operator's page; 0 leaves it out"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after Ctrl-C, 1 if a node ended by itself."""
+    load_embodiment(args.embodiment)
+    check_port(args.web_port)
+    specs = node_specs(
+        args.embodiment,
+        policy=args.policy,
+        head=args.head,
+        device=args.device,
+        sim=args.sim,
+        seed=args.seed,
+        renderer=args.renderer,
+        web_port=args.web_port or None,
+        namespace=args.namespace,
+    )
+    width = max(len(spec.name) for spec in specs)
+    processes = Processes(lambda name, line: print(f"{name:>{width}} | {line}", flush=True))
+    domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
+    session.announce(session.Session(os.getpid(), domain, args.web_port or None))
+    stop_on_sigterm()
+    try:
+        processes.start(specs)
+        return _watch(processes)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stop_all(processes)
+        session.withdraw()
+
+
+def _watch(processes: Processes) -> int:
+    while True:
+        ended = processes.ended()
+        if ended:
+            names = ", ".join(f"{name} (exit code {code})" for name, code in ended.items())
+            print(f"vla up: {names} ended; stopping the others", file=sys.stderr)
+            return 1
+        time.sleep(POLL_S)
+
+
+def stop_all(processes: Processes) -> None:
+    """Stop every node; a second Ctrl-C meanwhile does not leave one behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    killed = processes.stop()
+    if killed:
+        print(f"had to kill: {', '.join(killed)}", file=sys.stderr)
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end this program the way Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def check_port(port: int) -> None:
+    """Raises ValueError if the operator's page could not listen there."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"web port: got {port}, expected 0 to 65535")
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(
+                f"port {port} is in use ({error.strerror}); choose another: --web-port {port + 1}, or none: --web-port 0"
+            ) from error
