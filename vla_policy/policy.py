@@ -131,8 +131,7 @@ class Policy:
         pose, gripper = _tool_pose(observation), observation.state[self.contract.state_names.index("gripper")]
         tool = torch.tensor([[*pose[:3], gripper]], dtype=torch.float32, device=self.device)
         text = self._text(tokenizer.clean(observation.instruction))
-        one = torch.zeros(1, dtype=torch.long, device=self.device)
-        return self.checkpoint.model.vision(front, wrist, tool, text, one).found, tool
+        return self.checkpoint.model.vision(front, wrist, tool, text[None]).found, tool
 
     def _image(self, images: Mapping[str, Array], name: str) -> torch.Tensor:
         if name not in images:

@@ -104,22 +104,22 @@ class Patches(nn.Module):
 
 
 def attend(
-    logits: Float[Tensor, "n p"], values: Float[Tensor, "n p v"], uv: Float[Tensor, "p 2"]
+    logits: Float[Tensor, "b q p"], values: Float[Tensor, "b p v"], uv: Float[Tensor, "p 2"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax over patches: place (n, 2), value (n, v) and confidence (n, 2) = max logit, sum p^2."""
+    """Softmax over patches: place (b, q, 2), value (b, q, v), confidence (b, q, 2) = max logit, sum p^2."""
     p = logits.softmax(-1)
     confidence = torch.stack((logits.amax(-1) / 10.0, p.square().sum(-1)), -1)
-    return p @ uv, torch.einsum("np,npv->nv", p, values), confidence
+    return p @ uv, p @ values, confidence
 
 
 def relative_bias(
-    weights: Float[Tensor, "n 5"], uv: Float[Tensor, "p 2"], centre: Float[Tensor, "n 2"]
-) -> Float[Tensor, "n p"]:
+    weights: Float[Tensor, "b q 5"], uv: Float[Tensor, "p 2"], centre: Float[Tensor, "b q 2"]
+) -> Float[Tensor, "b q p"]:
     """Scores of patches by where they lie from centre: right, below, distance, near and very near."""
-    d = uv[None] - centre[:, None]  # (n, p, 2)
+    d = uv - centre[..., None, :]  # (b, q, p, 2)
     r2 = d.square().sum(-1)
-    basis = torch.stack((4 * d[..., 0], 4 * d[..., 1], 4 * (r2 + 1e-4).sqrt(), 16 * r2, torch.exp(-50 * r2)), -1)
-    return torch.einsum("npf,nf->np", basis, weights)
+    basis = (4 * d[..., 0], 4 * d[..., 1], 4 * (r2 + 1e-4).sqrt(), 16 * r2, torch.exp(-50 * r2))
+    return sum(weights[..., i, None] * term for i, term in enumerate(basis))
 
 
 class PointingTower(nn.Module):
@@ -150,39 +150,45 @@ class PointingTower(nn.Module):
         front: Float[Tensor, "b 3 h w"],
         wrist: Float[Tensor, "b 3 h w"],
         tool: Float[Tensor, "b 4"],
-        text: Int[Tensor, "n s"],
-        image_of: Int[Tensor, " n"],
+        text: Int[Tensor, "b q s"],
     ) -> Pointing:
-        """tool: x y z in metres and gripper opening. text: token ids, 0 is padding. image_of: sentence -> image."""
-        ask = self._read(text)  # (n, 3, w)
-        keys, values, summary = self.front(front)
-        keys, values, summary, tool = keys[image_of], values[image_of], summary[image_of], tool[image_of]
-        uv = self.front.uv
-        heat = torch.einsum("nqk,npk->nqp", self.queries(ask), keys) * keys.shape[-1] ** -0.5
-        reference = attend(heat[:, 1], values, uv)
-        destination = attend(heat[:, 2], values, uv)
-        target_heat = heat[:, 0] + relative_bias(self.bias(ask[:, 0]), uv, reference[0])
-        target = attend(target_heat, values, uv)
-        heat = torch.stack((target_heat, heat[:, 1], heat[:, 2]), 1)
-        place, value, confidence = (torch.stack(z, 1) for z in zip(target, reference, destination, strict=True))
-        context = summary[:, None].expand(-1, 3, -1)
-        xyz = self.place(torch.cat((place, value, confidence, context, ask), -1)) * 0.3
-        return self._look_closer(wrist, image_of, tool, ask, xyz, heat, value, confidence)
+        """Answer q sentences about each of b images; the n = b * q answers stand sentence by sentence.
 
-    def _look_closer(self, wrist, image_of, tool, ask, xyz, heat, value, confidence) -> Pointing:  # noqa: ANN001
+        tool: x y z in metres and gripper opening. text: token ids, 0 is padding.
+        """
+        ask = self._read(text)  # (b, q, 3, w)
+        keys, values, summary = self.front(front)
+        uv, scale = self.front.uv, keys.shape[-1] ** -0.5
+        heat = torch.einsum("bqck,bpk->bqcp", self.queries(ask), keys) * scale
+        reference = attend(heat[:, :, 1], values, uv)
+        destination = attend(heat[:, :, 2], values, uv)
+        target_heat = heat[:, :, 0] + relative_bias(self.bias(ask[:, :, 0]), uv, reference[0])
+        target = attend(target_heat, values, uv)
+        heat = torch.stack((target_heat, heat[:, :, 1], heat[:, :, 2]), 2)
+        place, value, confidence = (torch.stack(z, 2) for z in zip(target, reference, destination, strict=True))
+        context = summary[:, None, None].expand(-1, *ask.shape[1:3], -1)
+        xyz = self.place(torch.cat((place, value, confidence, context, ask), -1)) * 0.3
+        tool = tool[:, None].expand(-1, text.shape[1], -1)
+        return self._look_closer(wrist, tool, ask, xyz, heat, value, confidence)
+
+    def _look_closer(
+        self, wrist: Tensor, tool: Tensor, ask: Tensor, xyz: Tensor, heat: Tensor, value: Tensor, confidence: Tensor
+    ) -> Pointing:
         """Ask the wrist image for the target, near where the front answer should appear in it."""
-        keys, values, _ = (t[image_of] for t in self.wrist(wrist))
-        relative = (xyz[:, 0] - tool[:, :3]).detach()
-        ask0 = torch.cat((ask[:, 0], value[:, 0]), -1)
-        expected = self.wrist_expect(torch.cat((relative / 0.1, tool[:, 3:]), -1)) * 0.3 + 0.5
+        keys, values, _ = self.wrist(wrist)
+        relative = (xyz[:, :, 0] - tool[..., :3]).detach()
+        ask0 = torch.cat((ask[:, :, 0], value[:, :, 0]), -1)
+        expected = self.wrist_expect(torch.cat((relative / 0.1, tool[..., 3:]), -1)) * 0.3 + 0.5
         weights = self.wrist_bias(torch.cat((ask0, relative / 0.1), -1))
-        logits = torch.einsum("nk,npk->np", self.wrist_query(ask0), keys) * keys.shape[-1] ** -0.5
+        logits = torch.einsum("bqk,bpk->bqp", self.wrist_query(ask0), keys) * keys.shape[-1] ** -0.5
         logits = logits + relative_bias(weights, self.wrist.uv, expected)
         uv, wrist_value, wrist_confidence = attend(logits, values, self.wrist.uv)
-        answer = self.wrist_place(
-            torch.cat((uv, wrist_value, wrist_confidence, relative / 0.1, tool[:, 3:], tool[:, 2:3] / 0.1,
-                       (tool[:, 2:3] / 0.02).tanh(), relative.norm(dim=-1, keepdim=True) / 0.1), -1)
-        )
+        height = tool[..., 2:3]
+        distance = relative.norm(dim=-1, keepdim=True) / 0.1
+        seen = (uv, wrist_value, wrist_confidence, relative / 0.1, tool[..., 3:], height / 0.1)
+        answer = self.wrist_place(torch.cat((*seen, (height / 0.02).tanh(), distance), -1)).flatten(0, 1)
+        ask, xyz, heat, value, confidence = (z.flatten(0, 1) for z in (ask, xyz, heat, value, confidence))
+        wrist_value, wrist_confidence = wrist_value.flatten(0, 1), wrist_confidence.flatten(0, 1)
         found = Found(
             xyz=xyz,
             present=self.present(ask).squeeze(-1),
@@ -196,17 +202,19 @@ class PointingTower(nn.Module):
         return Pointing(
             found=found,
             heat=heat,
-            wrist_heat=logits,
+            wrist_heat=logits.flatten(0, 1),
             colour=self.colour(value[:, 0]),
             shape=self.shape(value[:, 0]),
         )
 
-    def _read(self, text: Int[Tensor, "n s"]) -> Float[Tensor, "n 3 w"]:
-        n = text.shape[0]
-        x = torch.cat((self.embed(text), self.asks.expand(n, -1, -1)), 1)
-        valid = torch.cat((text != 0, torch.ones(n, 3, dtype=torch.bool, device=text.device)), 1)
+    def _read(self, text: Int[Tensor, "b q s"]) -> Float[Tensor, "b q 3 w"]:
+        b, q, _ = text.shape
+        text = text.flatten(0, 1)
+        x = torch.cat((self.embed(text), self.asks.expand(b * q, -1, -1)), 1)
+        valid = F.pad(text != 0, (0, 3), value=True)
         one_block = torch.zeros_like(valid)
-        return self.text(x, positions_of(valid), block_mask(one_block, valid))[0][:, -3:]
+        out, _ = self.text(x, positions_of(valid), block_mask(one_block, valid))
+        return out[:, -3:].unflatten(0, (b, q))
 
 
 def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:

@@ -48,7 +48,7 @@ def prepare(model: VLA, tokens: Tokenizer, statistics: Statistics, frames: Frame
     for start in track(range(0, len(frames), 64), f"pointing at {name}"):
         index = np.arange(start, min(start + 64, len(frames)))
         batch = make_batch(frames, index, tokens, model.config.max_text, None)
-        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, batch.image_of)
+        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text)
         found.append(answer.found.pack().unflatten(0, (len(index), -1)))
     state = frames.arrays["state"].astype(np.float64)
     chunks = None

@@ -24,13 +24,12 @@ UNKNOWN_WORDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch on the device: b images, n = b * q sentences."""
+    """One batch: b images, q sentences about each; truth has n = b * q rows."""
 
     front: Tensor
     wrist: Tensor
     tool: Tensor
     text: Tensor
-    image_of: Tensor
     truth: dict[str, Tensor]
 
 
@@ -41,7 +40,7 @@ def make_batch(
     front, wrist = (to_images(i, rng) for i in frames.images(index))
     a = frames.arrays
     q = a["target_xyz"].shape[1]
-    text = encode_texts(tokens, [t for i in index for t in frames.texts[i]], length, rng)
+    text = encode_texts(tokens, [t for i in index for t in frames.texts[i]], length, rng).unflatten(0, (-1, q))
     state = a["state"][index]
     tool = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float()
     xyz = np.stack([a[f"{p}_xyz"][index] for p in pointing.POINTERS], 2).reshape(-1, 3, 3)
@@ -53,8 +52,13 @@ def make_batch(
         "colour": torch.from_numpy(a["target_colour"][index].reshape(-1)).long(),
         "shape": torch.from_numpy(a["target_shape"][index].reshape(-1)).long(),
     }
-    image_of = torch.arange(len(index)).repeat_interleave(q)
-    return Batch(front, wrist, tool, text, image_of, truth)
+    return Batch(front, wrist, tool, text, truth)
+
+
+def from_tool(batch: Batch) -> Tensor:
+    """float32[n, 3], m: the true target as seen from the tool."""
+    sentences = batch.text.shape[1]
+    return batch.truth["xyz"][:, 0] - batch.tool[:, :3].repeat_interleave(sentences, 0)
 
 
 def to_images(images: np.ndarray, rng: np.random.Generator | None) -> Tensor:
@@ -65,7 +69,7 @@ def to_images(images: np.ndarray, rng: np.random.Generator | None) -> Tensor:
     b = len(images)
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (b, 1, 1, 1)) * rng.uniform(0.93, 1.07, (b, 3, 1, 1)))
     shift = torch.from_numpy(rng.uniform(-0.12, 0.12, (b, 1, 1, 1)))
-    noise = torch.randn_like(x) * 0.02
+    noise = torch.from_numpy(rng.standard_normal((1, *x.shape[1:]), dtype=np.float32)) * 0.02
     return ((x + 1) * gain.float() - 1 + shift.float() + noise).clamp(-1, 1)
 
 
@@ -91,9 +95,8 @@ def losses(answer: pointing.Pointing, batch: Batch, uv: Tensor) -> dict[str, Ten
     there = torch.isfinite(truth["xyz"]).all(-1)  # (n, 3)
     error = F.smooth_l1_loss(answer.found.xyz / 0.1, truth["xyz"].nan_to_num() / 0.1, beta=0.1, reduction="none").sum(-1)
     in_view = there & ((truth["uv"] > 0) & (truth["uv"] < 1)).all(-1)
-    relative = truth["xyz"][:, 0] - batch.tool[batch.image_of, :3]
     close = truth["wrist_visible"]
-    wrist = F.smooth_l1_loss(answer.found.wrist_xyz / 0.05, relative / 0.05, beta=0.1, reduction="none").sum(-1)
+    wrist = F.smooth_l1_loss(answer.found.wrist_xyz / 0.05, from_tool(batch) / 0.05, beta=0.1, reduction="none").sum(-1)
     return {
         "xyz": error[there].mean(),
         "heat": 0.3 * heat_loss(answer.heat, truth["uv"], in_view, uv),
@@ -125,7 +128,7 @@ def train(
         for i, frames in enumerate(sources):
             rng = np.random.default_rng((seed, i, step))
             batch = make_batch(frames, rng.integers(0, len(frames), each), tokens, length, rng)
-            answer = tower(batch.front, batch.wrist, batch.tool, batch.text, batch.image_of)
+            answer = tower(batch.front, batch.wrist, batch.tool, batch.text)
             parts = losses(answer, batch, tower.front.uv)
             total = total + sum(parts.values()) / len(sources)
             for key, value in parts.items():
@@ -141,11 +144,10 @@ def score(tower: PointingTower, tokens: Tokenizer, frames: Frames, length: int, 
     errors, wrist_errors, named = [], [], []
     for start in range(0, min(count, len(frames)), 50):
         batch = make_batch(frames, np.arange(start, min(start + 50, len(frames))), tokens, length, None)
-        answer = tower(batch.front, batch.wrist, batch.tool, batch.text, batch.image_of)
+        answer = tower(batch.front, batch.wrist, batch.tool, batch.text)
         errors.append((answer.found.xyz - batch.truth["xyz"]).norm(dim=-1))
         named.append((answer.colour.argmax(-1) == batch.truth["colour"]).float())
-        relative = batch.truth["xyz"][:, 0] - batch.tool[batch.image_of, :3]
-        wrist_errors.append((answer.found.wrist_xyz - relative).norm(dim=-1)[batch.truth["wrist_visible"]])
+        wrist_errors.append((answer.found.wrist_xyz - from_tool(batch)).norm(dim=-1)[batch.truth["wrist_visible"]])
     error, wrist = torch.cat(errors), torch.cat(wrist_errors)
     target, destination = error[:, 0], error[:, 2][torch.isfinite(error[:, 2])]
     return {
