@@ -1,8 +1,8 @@
 """The whole control path as one pure state: chunks in, one verdict per tick out.
 
 A node owns one Control value, replaces it with what these functions return, and publishes the
-verdict's command. Stale inputs, a stale chunk, a disengage or a stop empty the plan, so old actions
-never resume; only chunks of later observations are taken again.
+verdict's command. Stale inputs, a stale chunk, a disengage or a stop empty the plan, so that old
+actions never resume; only chunks of later observations are taken again.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ class Layout:
     position: slice | None = None
     rotation: slice | None = None
     gripper: slice | None = None
+    gripper_group: ActionGroup | None = None
 
 
 def unsupported(embodiment: Embodiment) -> tuple[str, ...]:
@@ -64,7 +65,12 @@ def layout_of(embodiment: Embodiment) -> Layout:
             parts["rotation"] = slice(columns.start + 3, columns.stop)
         else:
             parts["joints" if group.space == "joint_position" else "gripper"] = columns
-    return Layout(names=embodiment.action_names, **parts)
+    return Layout(embodiment.action_names, **parts, gripper_group=embodiment.group("gripper"))
+
+
+def opening_of(value: float, group: ActionGroup) -> float:
+    """The opening, 0 closed to 1 open, of a gripper action; its own inverse."""
+    return value if group.open == 1.0 else 1.0 - value
 
 
 def measured(layout: Layout, robot: RobotState) -> Array | None:
@@ -80,9 +86,9 @@ def measured(layout: Layout, robot: RobotState) -> Array | None:
         values[layout.position] = robot.ee_pose[:3]
         values[layout.rotation] = robot.ee_pose[3:]
     if layout.gripper is not None:
-        if robot.gripper is None:
+        if robot.gripper is None or layout.gripper_group is None:
             return None
-        values[layout.gripper] = robot.gripper
+        values[layout.gripper] = opening_of(robot.gripper, layout.gripper_group)
     return values
 
 
