@@ -1,0 +1,1 @@
+"""A simulated ViperX 300 on a table: scenes, physics, cameras, tasks, judges and a scripted expert."""

@@ -1,0 +1,128 @@
+"""`vla generate scenes|episodes`: data sets from the simulation, deterministic by seed.
+
+scenes: single frames with the arm in plausible places, to learn looking.
+episodes: demonstrations of the scripted expert at 10 Hz, to learn moving.
+Scene seeds are seed * 100 000 + index with seed 0..9; evaluation uses seeds from 1 000 000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vla_policy.data.shards import shard_path, write_shard
+
+SEEDS_PER_SET = 100_000
+SHARD_ROWS = {"scenes": 200, "episodes": 20}
+DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `vla generate`."""
+    parser.add_argument("what", choices=sorted(SHARD_ROWS), help="what to make")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--count", type=int, help="scenes or kept episodes")
+    parser.add_argument("--seed", type=int, default=0, help="0..9, one range of scenes each")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--split", default="train", help="train, or a held-out split")
+    parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
+    parser.add_argument(
+        "--raycast-share", type=float, default=0.12, help="part drawn by the CPU ray caster"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the shards that are missing; returns the exit status."""
+    count = DEFAULT_COUNT[args.what] if args.count is None else args.count
+    if count < 1:
+        raise ValueError(f"--count: got {count}, expected >= 1")
+    if not 0 <= args.seed <= 9:
+        raise ValueError(f"--seed: got {args.seed}, expected 0 to 9")
+    args.out.mkdir(parents=True, exist_ok=True)
+    per_shard = SHARD_ROWS[args.what]
+    jobs = [
+        (args.what, str(args.out), i, i * per_shard, min(per_shard, count - i * per_shard),
+         args.seed, args.split, args.renderer, args.raycast_share)
+        for i in range(-(-count // per_shard))
+        if not shard_path(args.out, i).exists()
+    ]  # fmt: skip
+    _work(jobs, args.workers, args.what)
+    (args.out / "DONE").write_text(f"{args.what} count={count} seed={args.seed} split={args.split}\n")
+    return 0
+
+
+def _work(jobs: list[tuple], workers: int, what: str) -> None:
+    if not jobs:
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    context = multiprocessing.get_context("spawn")
+    with Progress(*columns) as progress, context.Pool(min(workers, len(jobs))) as pool:
+        bar = progress.add_task(what, total=sum(job[4] for job in jobs))
+        for made in pool.imap_unordered(_make_shard, jobs):
+            progress.advance(bar, made)
+
+
+_worlds: dict[str, object] = {}  # one per renderer and worker process; a model takes a while
+
+
+def _world(renderer: str):
+    from vla_policy.sim.world import World
+
+    if renderer not in _worlds:
+        _worlds[renderer] = World(renderer=renderer)
+    return _worlds[renderer]
+
+
+def _make_shard(job: tuple) -> int:
+    """Make one shard in a worker process; returns its number of scenes or episodes."""
+    os.environ["LP_NUM_THREADS"] = "1"
+    what, out, index, first, count, seed, split, renderer, ray_share = job
+    make = {"scenes": _make_scene, "episodes": _make_episode}[what]
+    frames: list[dict[str, np.ndarray]] = []
+    texts: list[list[str]] = []
+    started = time.monotonic()
+    tried = 0
+    for number in range(first, first + count):
+        rng = np.random.default_rng([seed, number])
+        world = _world("raycast" if rng.random() < ray_share else renderer)
+        tried += make(world, seed * SEEDS_PER_SET + number, split, rng, frames, texts)
+    arrays = {name: np.stack([f[name] for f in frames]) for name in frames[0]}
+    meta = {"what": what, "seed": seed, "split": split, "first": first, "count": count}
+    meta |= {"tried": tried, "seconds": round(time.monotonic() - started, 1)}
+    write_shard(shard_path(Path(out), index), arrays, texts, meta)
+    return count
+
+
+def _make_scene(world, scene_seed, split, rng, frames, texts) -> int:
+    from vla_policy.sim.labels import QUERIES, label_frame, sample_queries
+    from vla_policy.sim.poses import place_like_demonstration
+    from vla_policy.sim.scene import sample_scene
+
+    scene = sample_scene(scene_seed, split=split)
+    place_like_demonstration(world, scene, rng)
+    tasks = sample_queries(scene, world.truth().object_xyz, rng, QUERIES)
+    frames.append(label_frame(world, tasks))
+    texts.append([t.instruction for t in tasks])
+    return 1
+
+
+def _make_episode(world, scene_seed, split, rng, frames, texts) -> int:
+    from vla_policy.sim.demonstrate import demonstrate
+
+    return demonstrate(world, scene_seed, split, rng, frames, texts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="vla generate", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

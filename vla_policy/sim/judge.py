@@ -1,0 +1,107 @@
+"""Whether a task is done, from physics alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vla_policy.sim.scene import PAD_RADIUS_M, TRAY_HALF_M, Scene
+
+if TYPE_CHECKING:
+    from vla_policy.sim.tasks import Task
+    from vla_policy.sim.world import Truth
+
+LIFTED_M = 0.05
+NEVER_LIFTED_M = 0.015
+HELD_S = 0.3
+REST_M_S = 0.03
+_MOVED_M = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """success: reached now.  ever_success: reached since the start.  detail: what moved, in words."""
+
+    success: bool
+    ever_success: bool
+    detail: str
+
+
+class Judge:
+    """Follows one task from the truth at its start; feed it every control step."""
+
+    def __init__(self, task: Task, truth: Truth) -> None:
+        self._task = task
+        self._start_xyz = truth.object_xyz
+        self._rise = np.zeros(len(truth.object_xyz))
+        self._held_since: dict[int, int] = {}
+        self._lifted: list[int] = []
+        self._ever = False
+
+    @property
+    def lifted(self) -> tuple[int, ...]:
+        """Objects that were lifted and held so far, in that order."""
+        return tuple(self._lifted)
+
+    def update(self, truth: Truth) -> JudgeResult:
+        """Take in the present truth and say how things stand."""
+        rise = truth.object_xyz[:, 2] - self._start_xyz[:, 2]
+        self._rise = np.maximum(self._rise, rise)
+        for index in range(len(rise)):
+            self._follow(index, truth, rise[index])
+        success = self._success(truth)
+        self._ever = self._ever or success
+        return JudgeResult(success, self._ever, self._describe(truth))
+
+    def _follow(self, index: int, truth: Truth, rise: float) -> None:
+        near = np.linalg.norm(truth.object_xyz[index] - truth.tool_xyz) < 0.035
+        carried = truth.held[index] or (truth.touched[index] and near)
+        if not (rise >= LIFTED_M and carried):
+            self._held_since.pop(index, None)
+            return
+        since = self._held_since.setdefault(index, truth.time_ns)
+        if truth.time_ns - since >= HELD_S * 1e9 and index not in self._lifted:
+            self._lifted.append(index)
+
+    def _success(self, truth: Truth) -> bool:
+        target = self._task.target
+        if self._task.family == "pick":
+            since = self._held_since.get(target)
+            return since is not None and truth.time_ns - since >= HELD_S * 1e9
+        if not rests_in(truth, target, self._task.destination):
+            return False
+        return self._task.family == "put" or bool(self._rise[target] <= NEVER_LIFTED_M)
+
+    def _describe(self, truth: Truth) -> str:
+        scene, said = truth.scene, []
+        for index, item in enumerate(scene.objects):
+            name = item.name
+            moved = np.linalg.norm(truth.object_xyz[index] - self._start_xyz[index])
+            if index in self._held_since:
+                said.append(f"lifted {name}")
+            elif rests_in(truth, index, "tray"):
+                said.append(f"{name} is in the tray")
+            elif moved > _MOVED_M and rests_in(truth, index, "pad"):
+                said.append(f"{name} is on the pad")
+            elif moved > _MOVED_M:
+                said.append(f"moved {name}")
+        return ", ".join(said) or "nothing moved"
+
+
+def rests_in(truth: Truth, index: int, destination: str) -> bool:
+    """Whether an object lies still and released inside the tray's rim or on the pad."""
+    if truth.held[index] or truth.object_speed[index] > REST_M_S:
+        return False
+    return inside(truth.scene, truth.object_xyz[index], index, destination)
+
+
+def inside(scene: Scene, xyz: np.ndarray, index: int, destination: str) -> bool:
+    """Whether an object at xyz float64[3] lies inside the tray's rim or on the pad."""
+    offset = xyz - scene.destination_xyz(destination)
+    if offset[2] > scene.objects[index].half_m + 0.012:
+        return False
+    if destination == "tray":
+        return bool(np.abs(offset[:2]).max() <= TRAY_HALF_M - 0.004)
+    return bool(np.linalg.norm(offset[:2]) <= PAD_RADIUS_M)

@@ -1,0 +1,77 @@
+"""One labelled frame: what the cameras and the robot show, and the truth for six questions.
+
+Every frame answers QUERIES instructions at once, so that the words decide and not the arm's pose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.sim.references import KINDS, all_references
+from vla_policy.sim.scene import COLOURS, SHAPES, Scene
+from vla_policy.sim.tasks import Task, sample_task
+from vla_policy.sim.world import World
+
+QUERIES = 6
+IMAGE_PX = 96
+
+
+def state_vector(world: World) -> np.ndarray:
+    """float32[8]: measured x y z qx qy qz qw of the tool in base_link, gripper opening 0..1."""
+    state = world.robot_state()
+    return np.array([*state.ee_pose, state.gripper], np.float32)
+
+
+def sample_queries(
+    scene: Scene, xyz: np.ndarray, rng: np.random.Generator, count: int
+) -> list[Task]:
+    """Instructions that are true and unambiguous at xyz float64[n, 3]: every object is asked for."""
+    kinds = {r.kind for r in all_references(scene, xyz)}
+    tasks: list[Task] = []
+    order = rng.permutation(len(scene.objects))
+    for index in range(count):
+        if index < len(order) and count >= len(order):
+            tasks.append(sample_task(scene, rng, xyz=xyz, target=int(order[index])))
+            continue
+        kind = KINDS[rng.choice(len(KINDS), p=[0.25, 0.10, 0.30, 0.35])]
+        tasks.append(sample_task(scene, rng, None, kind if kind in kinds else None, xyz=xyz))
+    return tasks
+
+
+def label_frame(world: World, tasks: list[Task]) -> dict[str, np.ndarray]:
+    """Images, state and the truth of each task (q = len(tasks)), positions in base_link, metres.
+
+    NaN marks a reference or destination that the task does not have. Image coordinates are in
+    [0, 1], u right, v down.
+    """
+    truth = world.truth()
+    scene, xyz = truth.scene, truth.object_xyz
+    target = np.stack([xyz[t.target] for t in tasks])
+    reference = np.stack([_where(t.reference, scene, xyz) for t in tasks])
+    destination = np.stack([_where(t.destination, scene, xyz) for t in tasks])
+    points = np.stack([target, reference, destination], 1)  # [q, 3, xyz]
+    front_uv = world.project("front", points.reshape(-1, 3)).reshape(len(tasks), 3, 2)
+    wrist_uv = world.project("wrist", target)
+    items = [scene.objects[t.target] for t in tasks]
+    with np.errstate(invalid="ignore"):
+        visible = ((wrist_uv >= 0) & (wrist_uv <= 1)).all(1)
+    return {
+        "front": world.render("front", IMAGE_PX, IMAGE_PX),
+        "wrist": world.render("wrist", IMAGE_PX, IMAGE_PX),
+        "state": state_vector(world),
+        "target_xyz": target.astype(np.float32),
+        "reference_xyz": reference.astype(np.float32),
+        "destination_xyz": destination.astype(np.float32),
+        "target_colour": np.array([COLOURS.index(o.colour) for o in items], np.int8),
+        "target_shape": np.array([SHAPES.index(o.shape) for o in items], np.int8),
+        "target_size": np.array([o.half_m for o in items], np.float32),
+        "front_uv": front_uv.astype(np.float32),
+        "wrist_uv": wrist_uv.astype(np.float32),
+        "wrist_visible": visible,
+    }
+
+
+def _where(thing: int | str | None, scene: Scene, xyz: np.ndarray) -> np.ndarray:
+    if thing is None:
+        return np.full(3, np.nan)
+    return scene.destination_xyz(thing) if isinstance(thing, str) else xyz[thing]

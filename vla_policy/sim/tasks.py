@@ -1,0 +1,207 @@
+"""Tasks in words: drawing one for a scene, and understanding a typed one.
+
+Families: pick ("pick up X"), put ("put X in the tray", "put X on the pad") and push ("push X to
+the pad": moved along the table, never lifted).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.sim.judge import Judge, JudgeResult
+from vla_policy.sim.references import KINDS, Reference, all_references, describe, resolve
+from vla_policy.sim.scene import DESTINATIONS, Scene
+
+__all__ = ["FAMILIES", "Judge", "JudgeResult", "Task", "parse_task", "phrase_task", "sample_task"]
+
+FAMILIES = ("pick", "put", "push")
+KIND_WEIGHTS = {"colour": 0.45, "shape": 0.15, "size": 0.20, "relation": 0.20}
+
+# {x} the object, {d} the destination, {in} a preposition that suits the destination.
+TEMPLATES = {
+    "pick": (
+        "pick up {x}",
+        "pick {x} up",
+        "lift {x}",
+        "lift up {x}",
+        "grab {x}",
+        "take {x}",
+        "grasp {x}",
+        "get {x}",
+        "please pick up {x}",
+        "can you pick up {x}",
+    ),
+    "put": (
+        "put {x} {in} {d}",
+        "place {x} {in} {d}",
+        "drop {x} {in} {d}",
+        "set {x} {in} {d}",
+        "move {x} {into} {d}",
+        "bring {x} to {d}",
+        "lay {x} {in} {d}",
+        "pick up {x} and put it {in} {d}",
+        "take {x} and place it {in} {d}",
+        "please put {x} {in} {d}",
+    ),
+    "push": (
+        "push {x} to {d}",
+        "push {x} onto {d}",
+        "slide {x} to {d}",
+        "slide {x} onto {d}",
+        "drag {x} to {d}",
+        "shove {x} to {d}",
+        "push {x} over to {d}",
+        "please push {x} to {d}",
+        "slide {x} along the table to {d}",
+    ),
+}
+UNSEEN_TEMPLATES = {
+    "pick": ("fetch {x}", "raise {x}", "could you grab {x} for me", "hold up {x}", "i want {x}"),
+    "put": (
+        "carry {x} to {d}",
+        "deposit {x} {in} {d}",
+        "transfer {x} {into} {d}",
+        "grab {x} and drop it {in} {d}",
+        "i want {x} {in} {d}",
+    ),
+    "push": (
+        "nudge {x} to {d}",
+        "scoot {x} over to {d}",
+        "could you push {x} onto {d}",
+        "slide {x} across to {d}",
+    ),
+}
+_IN = {"tray": ("in", "into", "inside"), "pad": ("on", "onto", "on top of")}
+
+_FILLERS = r"\b(please|kindly|now|just|robot|hey|could you|can you|would you|will you|for me)\b"
+_PICK = r"(?:pick up|lift up|hold up|pick|lift|grab|take|grasp|get|fetch|raise|i want)"
+_PUT = r"(?:put|place|drop|set|move|bring|lay|carry|deposit|transfer|i want)"
+_PUSH = r"(?:push|slide|drag|shove|nudge|scoot)"
+_AWAY = r"(?: over| across| along the table| down)*"
+_INTO = r"(?:on top of|into|inside|onto|towards|toward|in|on|to)"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked: target is an index into scene.objects, destination "tray", "pad" or None.
+
+    reference: what a relation is measured from (an index, "tray", "pad") or None.
+    """
+
+    family: str
+    instruction: str
+    target: int
+    reference: int | str | None
+    destination: str | None
+    kind: str
+
+
+def sample_task(
+    scene: Scene,
+    rng: np.random.Generator,
+    family: str | None = None,
+    reference: str | None = None,
+    *,
+    paraphrases: str = "seen",
+    xyz: np.ndarray | None = None,
+    target: int | None = None,
+) -> Task:
+    """Draw a task that is unambiguous in scene.
+
+    reference: one of KINDS, or None for a mix.  xyz: float64[n, 3] where the objects are now.
+    target: only tasks about this object.  paraphrases: "seen" (training) or "unseen".
+    Raises ValueError for unknown names, or when the scene has no reference of that kind.
+    """
+    if family is None:
+        family = str(rng.choice(FAMILIES, p=[0.35, 0.45, 0.20]))
+    if family not in FAMILIES:
+        raise ValueError(f"family: got {family!r}, expected one of {', '.join(FAMILIES)}")
+    options = [r for r in all_references(scene, xyz) if target is None or r.target == target]
+    kinds = [k for k in KINDS if any(r.kind == k for r in options)]
+    if reference is None:
+        weights = np.array([KIND_WEIGHTS[k] for k in kinds])
+        reference = str(rng.choice(kinds, p=weights / weights.sum()))
+    if reference not in kinds:
+        raise ValueError(f"reference: got {reference!r}, this scene has {', '.join(kinds)}")
+    chosen = _draw(rng, [r for r in options if r.kind == reference])
+    destination = None
+    if family != "pick":
+        destination = "pad" if family == "push" else str(rng.choice(DESTINATIONS))
+    return phrase_task(family, chosen, destination, rng, paraphrases=paraphrases)
+
+
+def phrase_task(
+    family: str,
+    chosen: Reference,
+    destination: str | None,
+    rng: np.random.Generator,
+    *,
+    paraphrases: str = "seen",
+) -> Task:
+    """Put a task into one of its family's sentences."""
+    if paraphrases not in ("seen", "unseen"):
+        raise ValueError(f"paraphrases: got {paraphrases!r}, expected seen or unseen")
+    templates = TEMPLATES if paraphrases == "seen" else UNSEEN_TEMPLATES
+    # The first, plainest sentence is the commonest.
+    first = paraphrases == "seen" and rng.random() < 0.25
+    template = templates[family][0 if first else rng.integers(len(templates[family]))]
+    words = {"x": f"the {chosen.phrase}"}
+    if destination is not None:
+        options = _IN[destination]
+        words |= {"d": f"the {destination}", "in": options[rng.integers(len(options))]}
+        words["into"] = options[1]
+    sentence = template.format(**words)
+    return Task(family, sentence, chosen.target, chosen.anchor, destination, chosen.kind)
+
+
+def parse_task(instruction: str, scene: Scene, xyz: np.ndarray | None = None) -> Task:
+    """Understand a typed sentence in scene.
+
+    Case, punctuation, "please" and articles do not matter. Raises ValueError with one helpful
+    sentence when words are unknown or the object is ambiguous.
+    """
+    text = re.sub(r"[^a-z ]", " ", instruction.lower().replace("'", ""))
+    text = " ".join(re.sub(_FILLERS, " ", text).split())
+    if not text:
+        raise ValueError("the instruction is empty; say for example 'pick up the red cube'")
+    family, phrase, destination = _split_sentence(text, scene)
+    phrase = re.sub(r"^(the|a|an) ", "", phrase.strip())
+    found = resolve(phrase, scene, xyz)
+    if family == "push" and destination != "pad":
+        raise ValueError("an object can only be pushed to the pad, the tray has a rim")
+    return Task(family, " ".join(instruction.split()), found.target, found.anchor, destination, found.kind)
+
+
+def _split_sentence(text: str, scene: Scene) -> tuple[str, str, str | None]:
+    """(family, object phrase, destination) of a cleaned sentence."""
+    goal = rf"{_AWAY} {_INTO} (?:the )?({'|'.join(DESTINATIONS)})"
+    both = re.fullmatch(rf"{_PICK} (.+?)(?: up)? and (?:{_PUT}|{_PUSH}) it{goal}", text)
+    if both:
+        family = "push" if re.search(rf"\band {_PUSH} it\b", text) else "put"
+        return family, both.group(1), both.group(2)
+    moved = re.fullmatch(rf"({_PUT}|{_PUSH}) (.+?){goal}", text)
+    if moved and not re.search(r"(nearest|closest|farthest|furthest)$", moved.group(2)):
+        family = "push" if re.fullmatch(_PUSH, moved.group(1)) else "put"
+        return family, moved.group(2), moved.group(3)
+    picked = re.fullmatch(rf"{_PICK} (.+?)(?: up)?", text)
+    if picked:
+        return "pick", picked.group(1), None
+    if re.match(rf"(?:{_PUT}|{_PUSH}) ", text):
+        raise ValueError(f"where to? say 'in the tray' or 'on the pad'; {describe(scene)}")
+    raise ValueError(
+        "not understood; say 'pick up ...', 'put ... in the tray', 'put ... on the pad' or "
+        f"'push ... to the pad'; {describe(scene)}"
+    )
+
+
+def _draw(rng: np.random.Generator, options: list[Reference]) -> Reference:
+    """One reference, each object equally likely, the plain words likelier than synonyms."""
+    targets = sorted({r.target for r in options})
+    target = targets[rng.integers(len(targets))]
+    mine = [r for r in options if r.target == target]
+    plain = [r for r in mine if not re.search(r"\b(block|can|sphere)\b", r.phrase)]
+    pool = plain if plain and rng.random() < 0.75 else mine
+    return pool[rng.integers(len(pool))]
