@@ -173,7 +173,7 @@ def torch_index() -> "list[str]":
     """PyTorch's CPU wheels where there is no NVIDIA driver: a tenth of the download."""
     if shutil.which("nvidia-smi") or os.environ.get("PIP_FIND_LINKS"):
         return []
-    probe = "import urllib.request as r; r.urlopen('%s/torch/', timeout=5)" % CPU_WHEELS
+    probe = f"import urllib.request as r; r.urlopen('{CPU_WHEELS}/torch/', timeout=5)"
     reachable = subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode == 0
     return ["--extra-index-url", CPU_WHEELS] if reachable else []
 
@@ -197,9 +197,9 @@ def install_ros_wheels(venv: Path) -> None:
 
 def rewrite_build_paths(venv: Path) -> None:
     """The wheels name two folders of the machine they were built on; name this one's instead."""
-    tag = "cp{0}{1}".format(*sys.version_info)
+    tag = "cp{}{}".format(*sys.version_info)
     built = f"/opt/python/{tag}-{tag}"
-    dotted = "{0}.{1}".format(*sys.version_info)
+    dotted = "{}.{}".format(*sys.version_info)
     line = "import sysconfig, numpy; print(sysconfig.get_path('include'), numpy.get_include(), sep='\\n')"
     include, numpy_include = output([venv / "bin" / "python", "-c", line]).split("\n")
     for path in (venv / "share").rglob("*.cmake"):

@@ -63,7 +63,8 @@ def node_specs(
         NodeSpec(
             "policy", {**robot, "policy": policy, "head": head, "device": device, "seed": seed}
         ),
-        NodeSpec("control", robot),
+        # Engaging a real robot is its operator's decision.
+        NodeSpec("control", {**robot, "engaged_at_start": sim}),
         NodeSpec("task", robot),
     ]
     if sim:
