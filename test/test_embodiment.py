@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from vla_policy.embodiment_file import parse_embodiment, read_embodiment
 from vla_policy.fields import Place
 from vla_policy.paths import config_dir
 
+JOINT_ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"
 FREE_TEXT = ("name", "description", "tool_frame", "topic", "group", "joint")
 
 
@@ -156,7 +158,7 @@ def test_unknown_key_names_its_nearest_neighbour():
     data = content("vx300s")
     data["limits"]["linear_sped_m_s"] = data["limits"].pop("linear_speed_m_s")
     with pytest.raises(
-        ValueError, match="limits.linear_sped_m_s.*did you mean 'linear_speed_m_s'"
+        ValueError, match=r"limits.linear_sped_m_s.*did you mean 'linear_speed_m_s'"
     ):
         parse_embodiment(data, Place("robot.yaml"))
 
@@ -165,7 +167,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     file = tmp_path / "twice.yaml"
     text = (config_dir() / "embodiments" / "vx300s.yaml").read_text()
     file.write_text(text + "\nname: other\n")
-    with pytest.raises(ValueError, match="twice.yaml.*'name' is there twice"):
+    with pytest.raises(ValueError, match=r"twice.yaml.*'name' is there twice"):
         read_embodiment(file)
 
 
@@ -173,46 +175,23 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
 def test_text_that_is_no_description_is_refused(tmp_path, text):
     file = tmp_path / "bad.yaml"
     file.write_text(text)
-    with pytest.raises(ValueError, match="bad.yaml"):
+    with pytest.raises(ValueError, match=r"bad.yaml"):
         load_embodiment(file)
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="expected one of .*vx300s"):
+    with pytest.raises(ValueError, match=r"expected one of .*vx300s"):
         load_embodiment("vx3000")
-    with pytest.raises(ValueError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(ValueError, match=r"nowhere.yaml: cannot be read"):
         load_embodiment("/nowhere.yaml")
 
 
 def test_a_joint_position_robot_needs_joint_limits_and_no_workspace():
-    data = joint_robot()
+    data = yaml.safe_load(JOINT_ROBOT.read_text())
     robot = parse_embodiment(data, Place("robot.yaml"))
     assert robot.action_names[0] == "joint.waist"
     assert robot.limits.workspace is None
     assert robot.ee_pose is None
     del data["limits"]["joint_speed_per_s"]
-    with pytest.raises(ValueError, match="limits.joint_speed_per_s: got nothing"):
+    with pytest.raises(ValueError, match=r"limits.joint_speed_per_s: got nothing"):
         parse_embodiment(data, Place("robot.yaml"))
-
-
-def joint_robot():
-    data = content("vx300s")
-    names = [f"joint.{n}" for n in data["joints"]["names"]]
-    del data["ee_pose"]
-    data["state"] = [*names, "gripper"]
-    data["actions"][0] = {
-        "group": "arm",
-        "space": "joint_position",
-        "unit": "rad",
-        "reference": "absolute",
-        "names": names,
-    }
-    data["limits"] = {
-        "joint_speed_per_s": [1.0] * 6,
-        "joint_acceleration_per_s2": [10.0] * 6,
-        "start_jump_rad": 0.3,
-        "gripper_speed_per_s": 6.0,
-        "max_chunk_age_s": 1.2,
-    }
-    data["outputs"]["arm"] = {"type": "float64_multi_array", "topic": "arm_controller/commands"}
-    return data

@@ -1,0 +1,303 @@
+"""Whatever is proposed, what goes out is within all limits or absent."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.interpolate import turn_between
+from vla_policy.layout import layout_of
+from vla_policy.safety import guard
+from vla_policy.safety.bounds import Robot
+from vla_policy.safety.guard import GuardState, check
+from vla_policy.safety.limits import acceleration_ratio, joint_speed_ratio, speed_ratio
+from vla_policy.types import Level, Reason
+
+MS = 1_000_000
+PERIOD = 20 * MS
+EMBODIMENT = load_embodiment("vx300s")
+ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
+_JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
+JOINTS = Robot(_JOINTS, layout_of(_JOINTS))
+HERE = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
+STALE = Reason("stale_camera", "front/image_raw is 0.50 s old, at most 0.35 s is allowed")
+
+
+def engaged():
+    return guard.engage(GuardState())
+
+
+def moved(**columns):
+    values = np.array(HERE)
+    for name, value in columns.items():
+        values[ARM.layout.names.index(name.replace("_", "."))] = value
+    return values
+
+
+def turned(angle_rad):
+    return moved(ee_qz=np.sin(angle_rad / 2), ee_qw=np.cos(angle_rad / 2))
+
+
+def judge(proposed, state=None, *, here=HERE, faults=(), now_ns=1000 * MS, robot=ARM):
+    state = engaged() if state is None else state
+    return check(state, robot, proposed, here=here, faults=faults, now_ns=now_ns)
+
+
+def codes(verdict):
+    return [reason.code for reason in verdict.reasons]
+
+
+@pytest.mark.parametrize(
+    ("proposed", "level", "expected"),
+    [
+        (HERE, Level.PASS, []),
+        (None, Level.HOLD, ["no_chunk"]),
+        (HERE[:7], Level.HOLD, ["width"]),
+        (HERE.astype(np.float32), Level.HOLD, ["width"]),
+        (moved(ee_x=np.nan), Level.HOLD, ["not_finite"]),
+        (moved(gripper=np.inf), Level.HOLD, ["not_finite"]),
+        (moved(ee_qw=0.5), Level.HOLD, ["quaternion"]),
+        (moved(ee_qw=-1.0), Level.PASS, []),
+        (moved(ee_x=0.5), Level.HOLD, ["start_jump"]),
+        (turned(0.4), Level.HOLD, ["start_jump"]),
+        (moved(ee_z=-0.041), Level.HOLD, ["workspace_far"]),
+        (moved(ee_x=1e300), Level.HOLD, ["workspace_far"]),
+        (moved(gripper=1.04), Level.SLOW, ["gripper_speed"]),
+        (moved(gripper=1.2), Level.SLOW, ["position", "gripper_speed"]),
+        (moved(ee_x=0.302), Level.PASS, []),
+        (moved(ee_x=0.305), Level.SLOW, ["acceleration"]),
+        (moved(ee_x=0.35), Level.SLOW, ["velocity", "acceleration"]),
+        (turned(0.2), Level.SLOW, ["velocity", "acceleration"]),
+    ],
+)
+def test_first_setpoint(proposed, level, expected):
+    state, verdict = judge(proposed)
+    assert (verdict.level, codes(verdict)) == (level, expected)
+    if level is Level.HOLD:
+        assert verdict.command is None  # nothing was ever sent, so nothing goes out, never zeros
+        assert state.sent is None
+    else:
+        assert verdict.command.names == ARM.layout.names
+    for code in expected:
+        assert state.counts.get(code, 0) == (0 if code == "no_chunk" else 1)
+
+
+def test_disengaged_and_stopped_give_no_output():
+    assert judge(HERE, GuardState())[1].command is None
+    assert codes(judge(HERE, GuardState())[1]) == ["disengaged"]
+    stopped = guard.stop(engaged(), Reason("operator_stop", "an operator stopped the robot"))
+    for _ in range(3):
+        stopped, verdict = judge(HERE, stopped)
+        assert (verdict.level, verdict.command) == (Level.STOP, None)
+    again = guard.stop(stopped, Reason("internal_error", "later"))
+    assert again.stopped.code == "operator_stop"
+    assert judge(HERE, guard.reset(stopped))[1].level is Level.HOLD
+    assert judge(HERE, guard.engage(guard.reset(stopped)))[1].level is Level.PASS
+    assert stopped.counts == {"operator_stop": 1}
+
+
+def test_a_small_way_outside_the_workspace_is_moved_to_its_edge():
+    here = moved(ee_z=0.011)
+    _, verdict = judge(moved(ee_z=-0.02), here=here)
+    assert codes(verdict) == ["workspace"]
+    assert verdict.command.values[2] == pytest.approx(0.01)
+
+
+def test_a_robot_outside_the_workspace_does_not_start():
+    _state, verdict = judge(moved(ee_z=0.02), here=moved(ee_z=-0.05))
+    assert codes(verdict) == ["start_outside"]
+    assert verdict.command is None
+    _, verdict = judge(moved(ee_z=0.02), here=moved(ee_z=0.0))
+    assert verdict.command.values[2] >= 0.01
+
+
+def test_one_ratio_scales_position_and_rotation_together():
+    target = moved(ee_x=0.31, ee_y=0.02)
+    target[3:7] = turned(0.03)[3:7]
+    _, verdict = judge(target)
+    out = verdict.command.values
+    ratio = (out[0] - 0.3) / 0.01
+    assert 0.0 < ratio < 1.0
+    assert (out[1] - 0.0) / 0.02 == pytest.approx(ratio)
+    assert np.linalg.norm(turn_between(HERE[3:7], out[3:7])) / 0.03 == pytest.approx(ratio)
+
+
+def test_hold_repeats_the_last_command_for_a_moment_and_then_lets_it_stand():
+    state, first = judge(moved(ee_x=0.302))
+    sent = first.command.values
+    for now_ms, out in ((1020, True), (1480, True), (1500, True), (1520, False), (3000, False)):
+        state, verdict = judge(HERE, state, faults=(STALE,), now_ns=now_ms * MS)
+        assert verdict.level is Level.HOLD
+        assert (verdict.command is not None) == out
+        if out:
+            assert (verdict.command.values == sent).all()
+    assert state.counts["stale_camera"] == 5
+
+
+def test_a_robot_moved_by_hand_during_a_hold_starts_from_where_it_is():
+    state, _first = judge(moved(ee_x=0.302))
+    away = moved(ee_x=0.45)
+    _, verdict = judge(moved(ee_x=0.452), state, here=away, now_ns=9000 * MS)
+    assert verdict.command.values[0] == pytest.approx(0.452)
+    _, verdict = judge(moved(ee_x=0.302), state, here=away, now_ns=9000 * MS)
+    assert codes(verdict) == ["start_jump"]
+    assert verdict.command is None
+
+
+def test_speed_builds_up_with_the_acceleration_and_stays_at_its_limit():
+    state, here, out = engaged(), HERE, []
+    for tick in range(20):
+        target = moved(ee_x=0.6) if tick else moved(ee_x=0.34)
+        state, verdict = judge(target, state, here=here, now_ns=1000 * MS + tick * PERIOD)
+        out.append(verdict.command.values[0])
+    speed = np.diff([0.3, *out]) / 0.02
+    # 6 m/s^2 for 20 ms are 0.12 m/s more each tick, up to 0.5 m/s
+    assert speed[:6] == pytest.approx([0.12, 0.24, 0.36, 0.48, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(("elapsed_ms", "way_mm"), [(0, 0.0), (10, 0.6), (40, 9.6), (5000, 9.6)])
+def test_a_late_tick_makes_up_for_two_periods_at_most(elapsed_ms, way_mm):
+    state, _ = judge(HERE)
+    _, verdict = judge(moved(ee_x=0.34), state, now_ns=(1000 + elapsed_ms) * MS)
+    assert (verdict.command.values[0] - 0.3) * 1000 == pytest.approx(way_mm)
+
+
+def test_ratios():
+    step = np.array([3.0, 4.0])
+    assert speed_ratio(step, 1.0, 1.0) == pytest.approx(0.2)
+    assert speed_ratio(step, 5.0, 1.0) == 1.0
+    assert joint_speed_ratio(step, np.array([3.0, 1.0]), 1.0) == pytest.approx(0.25)
+    x = np.array([1.0, 0.0])
+    assert acceleration_ratio(x, 0 * x, 0.25, 1.0) == pytest.approx(0.25)
+    assert acceleration_ratio(x, 0.5 * x, 0.25, 1.0) == pytest.approx(0.75)
+    assert acceleration_ratio(x, 2.0 * x, 0.25, 1.0) == 1.0  # braking is always allowed
+    assert acceleration_ratio(x, -2.0 * x, 0.25, 1.0) == 0.0  # turning back: stop first
+    assert acceleration_ratio(x, np.array([0.0, 3.0]), 0.25, 1.0) == 0.0
+    assert acceleration_ratio(x, x, 0.25, 0.0) == 0.0
+
+
+def test_joint_robot_is_limited_joint_by_joint():
+    here = np.zeros(7)
+    target = np.array([0.2, 0.1, 0, 0, 0, 0, 0.5])
+    _state, verdict = judge(target, robot=JOINTS, here=here)
+    out = verdict.command.values
+    assert out[0] == pytest.approx(10.0 * 0.02**2)  # 10 rad/s^2 within one tick
+    assert out[1] / out[0] == pytest.approx(0.5)
+    _, verdict = judge(np.array([0, 1.29, 0, 0, 0, 0, 0.0]), robot=JOINTS, here=here)
+    assert codes(verdict)[:1] == ["position"]
+    _, verdict = judge(np.array([0, 1.35, 0, 0, 0, 0, 0.0]), robot=JOINTS, here=here)
+    assert codes(verdict) == ["position_far"]
+    assert "shoulder" in verdict.reasons[0].detail
+
+
+def assert_within_limits(robot, before, verdict, now_ns):
+    command = verdict.command
+    if command is None:
+        assert verdict.level >= Level.HOLD
+        return
+    values, layout, bounds = command.values, robot.layout, robot.embodiment
+    limits = bounds.limits
+    assert np.isfinite(values).all()
+    assert values.shape == (len(layout.names),)
+    assert 0.0 <= values[layout.gripper][0] <= 1.0
+    dt_s = 0.02
+    if before.sent is not None:
+        dt_s = min(max(now_ns - before.sent.stamp_ns, 0), 2 * PERIOD) / 1e9
+    start = before.sent.values if before.sent is not None else None
+    if layout.joints is not None:
+        assert (values[layout.joints] >= bounds.joints.lower).all()
+        assert (values[layout.joints] <= bounds.joints.upper).all()
+        if start is not None and not displaced(before, now_ns):
+            step = np.abs(values[layout.joints] - start[layout.joints])
+            assert (step <= limits.joint_speed_per_s * dt_s + 1e-9).all()
+        return
+    assert (values[:3] >= limits.workspace.lower).all()
+    assert (values[:3] <= limits.workspace.upper).all()
+    assert np.linalg.norm(values[3:7]) == pytest.approx(1.0)
+    if start is None or displaced(before, now_ns):
+        return
+    way_m = np.linalg.norm(values[:3] - start[:3])
+    assert way_m <= limits.linear_speed_m_s * dt_s + 1e-9
+    turn = np.linalg.norm(turn_between(start[3:7], values[3:7]))
+    assert turn <= limits.angular_speed_rad_s * dt_s + 1e-9
+    speed = np.linalg.norm(before.sent.velocity[:3])
+    assert way_m <= (speed + limits.linear_acceleration_m_s2 * dt_s) * dt_s + 1e-9
+    assert abs(values[7] - start[7]) <= limits.gripper_speed_per_s * dt_s + 1e-9
+
+
+def displaced(before, now_ns):
+    """The guard may start anew from the measured position only after a rest."""
+    return now_ns - before.sent.moved_ns > guard.REPEAT_NS
+
+
+ODD = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e-160, 1e160, 1.7e308, -1.7e308)
+
+
+def odd_values(rng, base):
+    """base with noise of some size, and sometimes values that no policy should give."""
+    values = base + rng.normal(size=base.shape) * 10.0 ** rng.integers(-9, 2)
+    if rng.random() < 0.5:
+        values = base + rng.normal(size=base.shape) * 0.01
+    if rng.random() < 0.3:
+        where = rng.integers(0, len(base), size=rng.integers(1, 3))
+        values[where] = rng.choice(ODD, size=len(where))
+    if rng.random() < 0.05:
+        return values[: rng.integers(0, len(base) + 1)]
+    return np.append(values, 0.0) if rng.random() < 0.02 else values
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("robot", [ARM, JOINTS], ids=["ee_pose", "joint_position"])
+def test_any_input_gives_a_command_within_limits_or_none(robot):
+    """10 000 seeded cases for each robot, in runs of 20 ticks that remember each other."""
+    rest = HERE if robot is ARM else np.array([0.1, -0.5, 0.5, 0.0, 0.3, 0.0, 0.5])
+    sent = 0
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        state, now_ns, here = engaged(), int(rng.integers(1, 2**50)), rest
+        for _ in range(20):
+            now_ns += int(rng.choice([PERIOD, PERIOD, PERIOD, 0, 7, 31 * MS, 10**9, -(10**9)]))
+            proposed = None if rng.random() < 0.05 else odd_values(rng, here)
+            measured = odd_values(rng, here) if rng.random() < 0.2 else here
+            faults = (STALE,) if rng.random() < 0.05 else ()
+            before = state
+            state, verdict = judge(
+                proposed, state, here=measured, faults=faults, now_ns=now_ns, robot=robot
+            )
+            assert_within_limits(robot, before, verdict, now_ns)
+            if verdict.command is not None:
+                sent += 1
+                here = verdict.command.values
+    assert sent > 3000  # the cases are not all refused
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(numbers, min_size=0, max_size=9), min_size=1, max_size=4),
+    st.lists(st.integers(-(2**62), 2**62), min_size=4, max_size=4),
+)
+def test_any_floats_and_stamps_give_a_command_within_limits_or_none(proposals, stamps):
+    state, _ = judge(moved(ee_x=0.302))
+    for proposed, now_ns in zip(proposals, stamps, strict=False):
+        before = state
+        state, verdict = judge(np.array(proposed, dtype=np.float64), state, now_ns=now_ns)
+        assert_within_limits(ARM, before, verdict, now_ns)
+        assert state.sent is None or np.isfinite(state.sent.values).all()
+
+
+def test_the_state_is_a_value():
+    state = engaged()
+    after, _ = judge(moved(ee_x=0.302), state)
+    assert state.sent is None
+    assert after.sent is not None
+    with pytest.raises(TypeError):
+        after.counts["x"] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        after.sent.values[0] = 1.0

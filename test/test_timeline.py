@@ -1,0 +1,263 @@
+"""Chunks on the time axis. The tables are written by hand, in ms and mm, to be read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.interpolate import interpolate, slerp, turn_between
+from vla_policy.execution.timeline import (
+    Timeline,
+    emptied,
+    gap_ns,
+    insert,
+    malformed,
+    queued_rows,
+    setpoint,
+    untimely,
+)
+from vla_policy.layout import Layout, layout_of
+from vla_policy.types import ActionChunk
+
+MS = 1_000_000
+ONE = Layout(names=("joint.a",), joints=slice(0, 1))
+ARM = layout_of(load_embodiment("vx300s"))
+
+
+def chunk(*rows, obs_ms=1000, sequence=0, step_ms=100, layout=ONE):
+    actions = np.array(rows, dtype=np.float64).reshape(len(rows), len(layout.names))
+    return ActionChunk(actions, layout.names, obs_ms * MS, step_ms * MS, sequence, "do it")
+
+
+def taken(timeline, new, now_ms, start):
+    timeline, reason = insert(timeline, new, now_ms * MS, np.array([start], dtype=np.float64))
+    assert reason is None
+    return timeline
+
+
+def at(timeline, now_ms, layout=ONE):
+    values = setpoint(timeline, now_ms * MS, layout)
+    return None if values is None else float(values[0])
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        (1000, 0.0),  # row 0 is pursued from the observation on, from the action that stood
+        (1050, 5.0),
+        (1100, 10.0),  # and reached one step later
+        (1125, 12.5),
+        (1200, 20.0),
+        (1250, 35.0),
+        (1299, 49.7),
+        (1300, None),  # the end of the last row
+        (5000, None),
+    ],
+)
+def test_rows_are_reached_one_step_after_they_are_due(now_ms, expected):
+    timeline = taken(Timeline(), chunk(10, 20, 50), 1000, 0.0)
+    assert at(timeline, now_ms) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        # The chunk came 250 ms after its observation: rows 0 and 1 are over. Its path is at 35
+        # there, the arm at 15; the 20 between fade within one step.
+        (1250, 15.0),
+        (1275, 27.5),  # path 42.5, 3/4 of the difference left
+        (1300, 40.0),  # path 50, half left
+        (1325, 47.5),  # path 52.5, 1/4 left
+        (1350, 55.0),  # path 55, all gone
+        (1400, None),
+    ],
+)
+def test_a_late_chunk_is_entered_without_a_step(now_ms, expected):
+    timeline = taken(Timeline(), chunk(10, 20, 50, 60), 1250, 15.0)
+    assert at(timeline, now_ms) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "expected"),
+    [
+        (1140, 14.0),  # still the old plan
+        (1150, 15.0),  # the new one came; the arm is where the old plan left it
+        # Row 0 starts where the arm stood, 15: its path is 7.5 at 1150 and 3.75 here, and the
+        # difference of 7.5 has faded to 3/4.
+        (1175, 3.75 + 5.625),
+        (1250, 0.0),
+        (1390, 0.0),
+        (1400, None),
+    ],
+)
+def test_a_new_chunk_replaces_the_rest_of_the_old_one(now_ms, expected):
+    old = taken(Timeline(), chunk(10, 20, 30, 40, obs_ms=1000), 1000, 0.0)
+    if now_ms < 1150:
+        assert at(old, now_ms) == pytest.approx(expected)
+        return
+    new = taken(old, chunk(0, 0, 0, obs_ms=1100, sequence=1), 1150, 15.0)
+    assert at(new, now_ms) == (None if expected is None else pytest.approx(expected))
+
+
+def test_gap_and_queue():
+    timeline = taken(Timeline(), chunk(10, 20, 30), 1000, 0.0)
+    assert [queued_rows(timeline, t * MS) for t in (1000, 1099, 1100, 1299, 1300, 9000)] == [
+        3,
+        3,
+        2,
+        1,
+        0,
+        0,
+    ]
+    assert gap_ns(timeline, 1299 * MS) == 0
+    assert gap_ns(timeline, 1420 * MS) == 120 * MS
+    assert gap_ns(Timeline(), 1420 * MS) == 0
+    again = taken(timeline, chunk(40, 50, obs_ms=1380), 1420, 30.0)
+    assert at(again, 1420) == pytest.approx(30.0)
+    assert gap_ns(again, 1420 * MS) == 0
+
+
+@pytest.mark.parametrize(
+    ("new", "now_ms", "code"),
+    [
+        (chunk(1, obs_ms=1000, sequence=5), 1050, "chunk_duplicate"),
+        (chunk(1, obs_ms=999, sequence=6), 1050, "chunk_old"),
+        (chunk(1, 2, obs_ms=1020, sequence=5), 1050, "chunk_order"),
+        (chunk(1, 2, obs_ms=1020, sequence=4), 1050, "chunk_order"),
+        (chunk(1, 2, obs_ms=1020, sequence=6), 1220, "chunk_late"),
+        (chunk(1, 2, obs_ms=1020, sequence=6), 1219, None),
+        (chunk(1, obs_ms=1151, sequence=6), 1050, "chunk_future"),
+        (chunk(1, obs_ms=1150, sequence=6), 1050, None),
+        # A restarted policy counts from 0: taken once the old plan has run out at 1300.
+        (chunk(1, 2, obs_ms=1250, sequence=0), 1299, "chunk_order"),
+        (chunk(1, 2, obs_ms=1250, sequence=0), 1300, None),
+    ],
+)
+def test_chunks_at_the_wrong_time_are_refused_with_a_reason(new, now_ms, code):
+    timeline = taken(Timeline(), chunk(10, 20, 30, sequence=5), 1000, 0.0)
+    after, reason = insert(timeline, new, now_ms * MS, np.zeros(1))
+    assert (reason.code if reason else None) == code
+    assert (after is timeline) == (code is not None)
+    if reason is not None:
+        assert len(reason.detail) > 10
+
+
+def test_after_emptying_only_later_observations_count():
+    timeline = emptied(taken(Timeline(), chunk(10, 20, 30), 1000, 0.0), 1100 * MS)
+    assert at(timeline, 1100) is None
+    assert (
+        untimely(timeline, chunk(1, 2, 3, obs_ms=1100, sequence=1), 1150 * MS).code == "chunk_old"
+    )
+    assert untimely(timeline, chunk(1, 2, 3, obs_ms=1101, sequence=1), 1150 * MS) is None
+
+
+def test_before_the_observation_the_arm_stays():
+    timeline = taken(Timeline(), chunk(10, 20, obs_ms=1050), 1000, 3.0)
+    assert at(timeline, 1000) == pytest.approx(3.0)
+    assert at(timeline, 1049) == pytest.approx(3.0)
+    assert at(timeline, 1150) == pytest.approx(10.0)
+
+
+POSE = [0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "word"),
+    [
+        ({}, None, ""),
+        ({"names": ("a",) * 8}, "chunk_names", "ee.x"),
+        ({"step_ns": 50 * MS}, "chunk_step", "50000000"),
+        ({"actions": np.full((2, 8), np.nan)}, "chunk_not_finite", "ee.x of row 0"),
+        ({"actions": np.array([POSE, [*POSE[:7], np.inf]])}, "chunk_not_finite", "row 1"),
+        ({"actions": np.zeros((2, 8))}, "chunk_quaternion", "row 0"),
+        ({"actions": np.array([POSE, [*POSE[:6], 1.2, 0.5]])}, "chunk_quaternion", "1.2"),
+    ],
+)
+def test_a_malformed_chunk_is_named(change, code, word):
+    good = chunk(POSE, POSE, layout=ARM)
+    reason = malformed(replace(good, **change), ARM, 100 * MS)
+    assert (reason.code if reason else None) == code
+    assert word in (reason.detail if reason else "")
+
+
+def test_slerp_takes_the_short_way_and_keeps_the_pace():
+    quarter = np.array([0, 0, np.sin(np.pi / 4), np.cos(np.pi / 4)])
+    start = np.array([0, 0, 0, 1.0])
+    for end in (quarter, -quarter):
+        third = slerp(start, end, 1 / 3)
+        assert third == pytest.approx([0, 0, np.sin(np.pi / 12), np.cos(np.pi / 12)])
+    assert slerp(start, -start, 0.5) == pytest.approx(start)
+    assert slerp(2.0 * start, 3.0 * quarter, 1.0) == pytest.approx(quarter)
+    assert np.isfinite(slerp(start, np.array([1.0, 0, 0, 0]), 0.5)).all()
+
+
+def test_a_gripper_passes_through():
+    start, end = np.array(POSE), np.array(POSE)
+    start[7], end[0], end[7] = 1.0, 0.4, 0.0
+    half = interpolate(start, end, 0.5, ARM)
+    assert half[0] == pytest.approx(0.35)
+    assert half[7] == 0.0
+
+
+angles = st.floats(-3.0, 3.0)
+rows = st.lists(st.tuples(st.floats(-1, 1), angles), min_size=2, max_size=8)
+
+
+def pose_rows(values):
+    return [
+        [x, 0.0, 0.2, 0.0, 0.0, np.sin(a / 2), np.cos(a / 2), 1.0 if a > 0 else 0.0]
+        for x, a in values
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows, st.integers(0, 10**9), st.tuples(st.floats(-1, 1), angles))
+def test_setpoints_start_where_the_arm_stands_and_end_on_the_rows(values, late_ns, stood):
+    new = chunk(*pose_rows(values), layout=ARM)
+    start = np.array(pose_rows([stood])[0])
+    now_ns = new.obs_ns + late_ns
+    timeline, reason = insert(Timeline(), new, now_ns, start)
+    if reason is not None:
+        assert reason.code == "chunk_late"
+        assert late_ns >= len(values) * new.step_ns
+        return
+    first = setpoint(timeline, now_ns, ARM)
+    assert first[:3] == pytest.approx(start[:3], abs=1e-9)
+    assert np.linalg.norm(turn_between(start[3:7], first[3:7])) < 1e-6
+    for row in range(len(values)):
+        reached_ns = new.obs_ns + (row + 1) * new.step_ns
+        if reached_ns < now_ns + new.step_ns or row == len(values) - 1:
+            continue
+        here = setpoint(timeline, reached_ns, ARM)
+        assert here[:3] == pytest.approx(new.actions[row, :3], abs=1e-9)
+        assert np.linalg.norm(turn_between(new.actions[row, 3:7], here[3:7])) < 1e-6
+        assert np.linalg.norm(here[3:7]) == pytest.approx(1.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, st.integers(0, 90), st.integers(1, 60))
+def test_setpoints_have_no_step_between_chunks(values, late_ms, gap_ms):
+    """From one tick to the next the position moves no more than the plans and the fading allow."""
+    old = taken_pose(Timeline(), chunk(*pose_rows(values), layout=ARM), 1000, POSE)
+    now_ms = 1000 + late_ms + gap_ms
+    before = setpoint(old, now_ms * MS, ARM)
+    flipped = [(-x, a) for x, a in values]
+    fresh = chunk(*pose_rows(flipped), layout=ARM, obs_ms=1000 + gap_ms, sequence=1)
+    new = taken_pose(old, fresh, now_ms, before)
+    last = before
+    for ms in range(now_ms, now_ms + 50, 2):
+        here = setpoint(new, ms * MS, ARM)
+        if here is None:
+            break
+        # rows differ by at most 2 m, the faded difference is at most 2 m, both per 100 ms
+        assert abs(here[0] - last[0]) <= 2 * 4.0 / 100 + 1e-9
+        last = here
+
+
+def taken_pose(timeline, new, now_ms, start):
+    timeline, reason = insert(timeline, new, now_ms * MS, np.array(start, dtype=np.float64))
+    assert reason is None
+    return timeline
