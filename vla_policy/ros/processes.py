@@ -30,8 +30,15 @@ class Processes:
     on_line(name, line) gets every line a node prints, from one reading thread per node.
     """
 
-    def __init__(self, on_line: OnLine, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        on_line: OnLine,
+        *,
+        environment: Mapping[str, str] | None = None,
+        command: Callable[[NodeSpec], list[str]] = command_line,
+    ) -> None:
         self._on_line = on_line
+        self._command = command
         self._environment = {
             **os.environ,
             **LOG_FORMAT,
@@ -47,7 +54,7 @@ class Processes:
             if spec.name in self._running:
                 raise ValueError(f"node {spec.name} is already running")
             process = subprocess.Popen(
-                command_line(spec),
+                self._command(spec),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
