@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import socket
@@ -42,6 +43,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 after Ctrl-C, 1 if a node ended by itself."""
+    require_ros()
     load_embodiment(args.embodiment)
     check_port(args.web_port)
     specs = node_specs(
@@ -96,6 +98,12 @@ def stop_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def require_ros() -> None:
+    """Raises ModuleNotFoundError here rather than in each of the nodes."""
+    for name in ("rclpy", "vla_policy.msg"):
+        importlib.import_module(name)
 
 
 def check_port(port: int) -> None:
