@@ -11,7 +11,7 @@ ARGUMENTS = {
     "head": ("flow", "action head of the checkpoint: flow or token"),
     "device": ("cpu", "torch device of the policy: cpu, cuda, cuda:1"),
     "seed": ("0", "of the first scene and of the policy's noise"),
-    "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or cpu"),
+    "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
     "web_port": ("8080", "of the operator's page on loopback; 0 leaves it out"),
     "namespace": ("", "namespace of all nodes, for several robots"),
 }

@@ -35,7 +35,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", default="tiny", help="checkpoint, by shipped name or folder")
     parser.add_argument("--device", default="cpu", help="torch device of the policy")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and of the policy's noise")
-    parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "cpu"))
+    parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
     parser.add_argument(
         "--web-port", type=int, default=8080, help="operator's page; 0 leaves it out"
     )
