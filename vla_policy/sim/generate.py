@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         if not shard_path(args.out, i).exists()
     ]  # fmt: skip
     _work(jobs, args.workers, args.what)
-    (args.out / "DONE").write_text(f"{args.what} count={count} seed={args.seed} split={args.split}\n")
+    (args.out / "DONE").write_text(
+        f"{args.what} count={count} seed={args.seed} split={args.split}\n"
+    )
     return 0
 
 

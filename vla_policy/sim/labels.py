@@ -31,10 +31,12 @@ def sample_queries(
     order = rng.permutation(len(scene.objects))
     for index in range(count):
         if index < len(order) and count >= len(order):
-            tasks.append(sample_task(scene, rng, xyz=xyz, target=int(order[index])))
+            target = int(order[index])
+            tasks.append(sample_task(scene, rng, xyz=xyz, target=target, feasible=False))
             continue
         kind = KINDS[rng.choice(len(KINDS), p=[0.25, 0.10, 0.30, 0.35])]
-        tasks.append(sample_task(scene, rng, None, kind if kind in kinds else None, xyz=xyz))
+        kind = kind if kind in kinds else None
+        tasks.append(sample_task(scene, rng, None, kind, xyz=xyz, feasible=False))
     return tasks
 
 

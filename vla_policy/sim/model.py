@@ -63,7 +63,10 @@ def build_model() -> mujoco.MjModel:
         _add_object(spec, index)
     spec.worldbody.add_camera(name="front", pos=FRONT_POSITION, fovy=FRONT_FOVY_DEG)
     spec.worldbody.add_camera(
-        name="overview", pos=[0.85, -0.62, 0.62], quat=look_at([0.85, -0.62, 0.62], [0.24, 0.0, 0.12]), fovy=42
+        name="overview",
+        pos=[0.85, -0.62, 0.62],
+        quat=look_at([0.85, -0.62, 0.62], [0.24, 0.0, 0.12]),
+        fovy=42,
     )
     return spec.compile()
 
@@ -131,7 +134,11 @@ def _thin_meshes(spec: mujoco.MjSpec) -> None:
         np.add.at(merged, owner, vertices)
         merged /= np.bincount(owner)[:, None]
         faces = owner[faces]
-        keep = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
+        keep = (
+            (faces[:, 0] != faces[:, 1])
+            & (faces[:, 1] != faces[:, 2])
+            & (faces[:, 0] != faces[:, 2])
+        )
         mesh.file = ""
         mesh.scale = [1, 1, 1]
         mesh.uservert = merged.ravel()
@@ -148,7 +155,10 @@ def _prepare_arm(spec: mujoco.MjSpec) -> None:
         if geom.type == mujoco.mjtGeom.mjGEOM_MESH:
             geom.contype = geom.conaffinity = 0
             geom.mass = 0
-    for name in ("1_base", *(g.name.split("/")[1] for g in spec.geoms if "8_gripper_prop" in g.name)):
+    for name in (
+        "1_base",
+        *(g.name.split("/")[1] for g in spec.geoms if "8_gripper_prop" in g.name),
+    ):
         if "prop" in name:
             spec.delete(spec.geom(_PREFIX + name))
     for site in list(spec.sites):
@@ -331,7 +341,9 @@ def apply_scene(model: mujoco.MjModel, data: mujoco.MjData, scene: Scene) -> Non
     model.vis.headlight.ambient = [looks.ambient] * 3
     camera = model.camera("front").id
     model.cam_pos[camera] = looks.front_position
-    model.cam_quat[camera] = look_at(looks.front_position, looks.front_target, looks.front_roll_rad)
+    model.cam_quat[camera] = look_at(
+        looks.front_position, looks.front_target, looks.front_roll_rad
+    )
     model.cam_fovy[camera] = looks.front_fovy_deg
     mujoco.mj_setConst(model, data)
 
@@ -349,5 +361,7 @@ def _write_object(model: mujoco.MjModel, index: int, item) -> None:
     volume = half**3 * {"cube": 8.0, "cylinder": 2 * np.pi, "ball": 4 / 3 * np.pi}[item.shape]
     mass = DENSITY * volume
     model.body_mass[body] = mass
-    factor = {"cube": [2 / 3] * 3, "cylinder": [7 / 12, 7 / 12, 1 / 2], "ball": [0.4] * 3}[item.shape]
+    factor = {"cube": [2 / 3] * 3, "cylinder": [7 / 12, 7 / 12, 1 / 2], "ball": [0.4] * 3}[
+        item.shape
+    ]
     model.body_inertia[body] = mass * half**2 * np.array(factor)

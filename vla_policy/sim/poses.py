@@ -77,7 +77,8 @@ def _holding(world: World, scene: Scene, rng: np.random.Generator) -> None:
         xy, height = start + rng.uniform(0, 1) * (goal - start), low
     tool = np.array([*(xy + rng.normal(0, 0.004, 2)), height])
     turn = [np.cos(item.yaw_rad / 2), 0, 0, np.sin(item.yaw_rad / 2)]
-    centre = tool + [*rng.normal(0, [0.003, 0.0005]), item.half_m - low]
+    slip = np.array([*rng.normal(0, [0.003, 0.0005]), item.half_m - low])
+    centre = tool + slip
     world.place_object(index, centre, turn)
     world.place_arm(_pose(tool), max(opening_around(item.half_m) - 0.01, 0.0))
 

@@ -18,7 +18,11 @@ SIZE_RATIO = 1.15
 DISTANCE_GAP_M = 0.03
 SIDE_GAP_M = 0.03
 KINDS = ("colour", "shape", "size", "relation")
-SHAPE_WORDS = {"cube": ("cube", "block"), "cylinder": ("cylinder", "can"), "ball": ("ball", "sphere")}
+SHAPE_WORDS = {
+    "cube": ("cube", "block"),
+    "cylinder": ("cylinder", "can"),
+    "ball": ("ball", "sphere"),
+}
 ANY_WORDS = ("object", "one", "thing")
 SMALLEST, LARGEST = ("smallest", "littlest", "tiniest"), ("largest", "biggest", "greatest")
 NEAREST, FARTHEST = ("nearest", "closest"), ("farthest", "furthest")

@@ -154,7 +154,18 @@ class RayRenderer:
         model.bvh_aabb[self._bounds, 3:] = 2.0
         groups = self._groups
         mujoco.mj_multiRay(
-            model, data, origin, rays.ravel(), groups, True, -1, hit, distance, normal, count, 100.0
+            model,
+            data,
+            origin,
+            rays.ravel(),
+            groups,
+            True,
+            -1,
+            hit,
+            distance,
+            normal,
+            count,
+            100.0,
         )
         model.bvh_aabb[self._bounds] = bounds
         normal = normal.reshape(-1, 3)

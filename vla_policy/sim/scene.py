@@ -63,7 +63,9 @@ class Scene:
     def destination_xyz(self, name: str) -> np.ndarray:
         """float64[3] centre of "tray" or "pad" on the table."""
         if name not in DESTINATIONS:
-            raise ValueError(f"destination: got {name!r}, expected one of {', '.join(DESTINATIONS)}")
+            raise ValueError(
+                f"destination: got {name!r}, expected one of {', '.join(DESTINATIONS)}"
+            )
         return np.array([*(self.tray_xy if name == "tray" else self.pad_xy), 0.0])
 
 

@@ -12,8 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.sim.judge import Judge, JudgeResult
-from vla_policy.sim.references import KINDS, Reference, all_references, describe, resolve
-from vla_policy.sim.scene import DESTINATIONS, Scene
+from vla_policy.sim.references import (
+    KINDS,
+    Reference,
+    all_references,
+    describe,
+    positions,
+    resolve,
+)
+from vla_policy.sim.scene import DESTINATIONS, TRAY_HALF_M, Scene
 
 __all__ = ["FAMILIES", "Judge", "JudgeResult", "Task", "parse_task", "phrase_task", "sample_task"]
 
@@ -89,6 +96,7 @@ class Task:
     """What is asked: target is an index into scene.objects, destination "tray", "pad" or None.
 
     reference: what a relation is measured from (an index, "tray", "pad") or None.
+    kind: how the object is named, one of KINDS.  phrase: the words for it, without article.
     """
 
     family: str
@@ -97,6 +105,7 @@ class Task:
     reference: int | str | None
     destination: str | None
     kind: str
+    phrase: str = ""
 
 
 def sample_task(
@@ -108,29 +117,51 @@ def sample_task(
     paraphrases: str = "seen",
     xyz: np.ndarray | None = None,
     target: int | None = None,
+    feasible: bool = True,
 ) -> Task:
     """Draw a task that is unambiguous in scene.
 
     reference: one of KINDS, or None for a mix.  xyz: float64[n, 3] where the objects are now.
     target: only tasks about this object.  paraphrases: "seen" (training) or "unseen".
-    Raises ValueError for unknown names, or when the scene has no reference of that kind.
+    feasible: a push only where nothing stands in the straight way to the pad.
+    Raises ValueError for unknown names, or when the scene has no task of that kind.
     """
+    free = range(len(scene.objects))
+    if feasible:
+        free = [i for i in free if free_way(scene, i, xyz)]
+    pushable = free if target is None else [i for i in free if i == target]
     if family is None:
         family = str(rng.choice(FAMILIES, p=[0.35, 0.45, 0.20]))
+        family = "put" if family == "push" and not pushable else family
     if family not in FAMILIES:
         raise ValueError(f"family: got {family!r}, expected one of {', '.join(FAMILIES)}")
     options = [r for r in all_references(scene, xyz) if target is None or r.target == target]
+    if family == "push":
+        options = [r for r in options if r.target in pushable]
     kinds = [k for k in KINDS if any(r.kind == k for r in options)]
     if reference is None:
         weights = np.array([KIND_WEIGHTS[k] for k in kinds])
-        reference = str(rng.choice(kinds, p=weights / weights.sum()))
+        reference = str(rng.choice(kinds, p=weights / weights.sum())) if kinds else "any"
     if reference not in kinds:
-        raise ValueError(f"reference: got {reference!r}, this scene has {', '.join(kinds)}")
+        has = ", ".join(kinds) or "none"
+        raise ValueError(f"reference: got {reference!r}, a {family} in this scene has {has}")
     chosen = _draw(rng, [r for r in options if r.kind == reference])
     destination = None
     if family != "pick":
         destination = "pad" if family == "push" else str(rng.choice(DESTINATIONS))
     return phrase_task(family, chosen, destination, rng, paraphrases=paraphrases)
+
+
+def free_way(scene: Scene, target: int, xyz: np.ndarray | None = None) -> bool:
+    """Whether fingers holding target can slide straight to the pad without touching anything."""
+    xyz = positions(scene) if xyz is None else xyz
+    half = scene.objects[target].half_m
+    reach = np.array([max(half, 0.0105), half + 0.014]) + 0.006
+    goal = scene.destination_xyz("pad")[:2]
+    way = xyz[target, :2] + np.linspace(0, 1, 40)[:, None] * (goal - xyz[target, :2])
+    things = [(xyz[i, :2], o.half_m) for i, o in enumerate(scene.objects) if i != target]
+    things.append((np.array(scene.tray_xy), TRAY_HALF_M + 0.006))
+    return not any((np.abs(way - xy) < reach + size).all(1).any() for xy, size in things)
 
 
 def phrase_task(
@@ -154,7 +185,8 @@ def phrase_task(
         words |= {"d": f"the {destination}", "in": options[rng.integers(len(options))]}
         words["into"] = options[1]
     sentence = template.format(**words)
-    return Task(family, sentence, chosen.target, chosen.anchor, destination, chosen.kind)
+    target, anchor = chosen.target, chosen.anchor
+    return Task(family, sentence, target, anchor, destination, chosen.kind, chosen.phrase)
 
 
 def parse_task(instruction: str, scene: Scene, xyz: np.ndarray | None = None) -> Task:
@@ -172,7 +204,9 @@ def parse_task(instruction: str, scene: Scene, xyz: np.ndarray | None = None) ->
     found = resolve(phrase, scene, xyz)
     if family == "push" and destination != "pad":
         raise ValueError("an object can only be pushed to the pad, the tray has a rim")
-    return Task(family, " ".join(instruction.split()), found.target, found.anchor, destination, found.kind)
+    sentence = " ".join(instruction.split())
+    target, anchor = found.target, found.anchor
+    return Task(family, sentence, target, anchor, destination, found.kind, found.phrase)
 
 
 def _split_sentence(text: str, scene: Scene) -> tuple[str, str, str | None]:

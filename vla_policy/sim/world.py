@@ -170,7 +170,8 @@ class World:
         """Where everything is now."""
         pairs = {tuple(sorted(pair)) for pair in self.data.contact.geom.tolist()}
         touches = [
-            [tuple(sorted((geom, pad))) in pairs for pad in self._pads] for geom in self._object_geoms
+            [tuple(sorted((geom, pad))) in pairs for pad in self._pads]
+            for geom in self._object_geoms
         ]
         speed = [np.linalg.norm(self.data.qvel[a : a + 3]) for a in self._object_dofs]
         xyz = np.stack([self.data.qpos[a : a + 3] for a in self._object_qpos])

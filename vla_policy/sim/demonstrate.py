@@ -1,0 +1,111 @@
+"""Recording one demonstration: frames at 10 Hz with the expert's clean action as the label.
+
+What is executed is the action plus noise, so that the data also shows how to come back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.sim.drive import Driver
+from vla_policy.sim.expert import MAX_STEP_M, ExpertAction, expert_action
+from vla_policy.sim.judge import Judge
+from vla_policy.sim.labels import label_frame, sample_queries
+from vla_policy.sim.poses import LOWEST_TOOL_M
+from vla_policy.sim.references import Reference
+from vla_policy.sim.scene import Scene, sample_scene
+from vla_policy.sim.tasks import FAMILIES, Task, phrase_task, sample_task
+from vla_policy.sim.world import TOP_DOWN_XYZW, World
+
+NOISE_SIGMAS = (0.0, 0.15, 0.3)  # of the largest step
+MAX_FRAMES = 90
+TERMINATE_FRAMES = 5
+_RETRIES, _RETRY_STRIDE = 4, 20_000
+_ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.26])
+
+
+def demonstrate(world: World, scene_seed: int, split: str, rng, frames: list, texts: list) -> int:
+    """Append the frames and texts of one successful demonstration; returns how many were tried."""
+    for attempt in range(_RETRIES):
+        scene = sample_scene(scene_seed + attempt * _RETRY_STRIDE, split=split)
+        recorded = _record(world, scene, rng)
+        if recorded is None:
+            continue
+        for index, (frame, sentences) in enumerate(recorded):
+            frames.append(frame | {"episode": np.int32(scene_seed), "t": np.int32(index)})
+            texts.append(sentences)
+        return attempt + 1
+    raise RuntimeError(f"scene {scene_seed}: the expert failed {_RETRIES} times in a row")
+
+
+def action_label(action: ExpertAction, pose: np.ndarray) -> np.ndarray:
+    """float32[8]: dx dy dz m and rotation vector rad from the measured pose, gripper, terminate.
+
+    pose: float64[7] measured tool pose.
+    """
+    x, y, z, w = _multiply(action.pose[3:], pose[3:] * [-1, -1, -1, 1])
+    sign = 1.0 if w >= 0 else -1.0
+    turn = 2.0 * sign * np.array([x, y, z])  # turns between rows are small
+    step = action.pose[:3] - pose[:3]
+    return np.array([*step, *turn, action.gripper, float(action.terminate)], np.float32)
+
+
+def _record(world: World, scene: Scene, rng) -> list[tuple[dict, list[str]]] | None:
+    world.reset(scene)
+    if rng.random() < 0.3:  # an odd start, as after an earlier task
+        start = rng.uniform(_ODD_LOWER, _ODD_UPPER)
+        world.place_arm(np.concatenate([start, TOP_DOWN_XYZW]), float(rng.uniform(0.3, 1.0)))
+    task = sample_task(scene, rng)
+    sigma = float(rng.choice(NOISE_SIGMAS)) * MAX_STEP_M
+    judge = Judge(task, world.truth())
+    driver = Driver(world, judge)
+    recorded, ended = [], 0
+    for _ in range(MAX_FRAMES):
+        truth = world.truth()
+        action = expert_action(task, truth)
+        tasks = [task, *_paraphrases(task, scene, rng)]
+        tasks += sample_queries(scene, truth.object_xyz, rng, 3)
+        frame = label_frame(world, tasks)
+        frame["action"] = action_label(action, np.array(world.robot_state().ee_pose))
+        frame["family"] = np.int8(FAMILIES.index(task.family))
+        recorded.append((frame, [t.instruction for t in tasks]))
+        driver.pursue(_disturbed(action.pose, truth.tool_xyz[2], sigma, rng), action.gripper)
+        ended += action.terminate
+        if ended >= TERMINATE_FRAMES:
+            return recorded if driver.result.ever_success else None
+    return None
+
+
+def _paraphrases(task: Task, scene: Scene, rng) -> list[Task]:
+    """Two other ways to say the task, with what it meant when it began."""
+    item = scene.objects[task.target]
+    same = _phrase_of(task)
+    named = Reference("colour", f"{item.colour} {item.shape}", task.target)
+    chosen = [same, named if rng.random() < 0.5 else same]
+    return [phrase_task(task.family, c, task.destination, rng) for c in chosen]
+
+
+def _phrase_of(task: Task) -> Reference:
+    return Reference(task.kind, task.phrase, task.target, task.reference)
+
+
+def _disturbed(pose: np.ndarray, height_m: float, sigma_m: float, rng) -> np.ndarray:
+    """pose with noise that is smaller near the table, where it would knock things over."""
+    noisy = pose.copy()
+    noisy[:3] += rng.normal(0, sigma_m, 3) * np.clip((height_m - 0.02) / 0.06, 0.25, 1.0)
+    noisy[2] = max(noisy[2], LOWEST_TOOL_M - 0.002)
+    return noisy
+
+
+def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Quaternion product a * b, both xyzw."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return np.array(
+        [
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ]
+    )
