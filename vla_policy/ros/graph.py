@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 PACKAGE = "vla_policy"
@@ -36,6 +37,7 @@ class NodeSpec:
 
     @property
     def module(self) -> str:
+        """Where the executable's main() is."""
         return f"{PACKAGE}.ros.{self.executable}"
 
 
@@ -76,7 +78,10 @@ def node_specs(
 
 
 def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
-    """The program and arguments that run one node as a process of this Python."""
+    """The program and arguments that run one node as a process of this Python.
+
+    Raises FileNotFoundError if the package is not built.
+    """
     arguments = ["--log-level", log_level]
     if spec.namespace:
         arguments += ["-r", f"__ns:={spec.namespace}"]
@@ -85,4 +90,14 @@ def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
     for name, value in spec.parameters.items():
         # JSON is YAML with quotes around every string: "1.0", "yes" and "" stay strings.
         arguments += ["-p", f"{name}:={json.dumps(value)}"]
-    return [sys.executable, "-m", spec.module, "--ros-args", *arguments]
+    # Not `python -m`: that puts the working directory, perhaps the sources, before the built package.
+    return [sys.executable, str(executable_path(spec.executable)), "--ros-args", *arguments]
+
+
+def executable_path(name: str) -> Path:
+    """The installed executable beside this Python package. Raises FileNotFoundError."""
+    for parent in Path(__file__).absolute().parents:
+        path = parent / "lib" / PACKAGE / name
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"no executable {name} beside {Path(__file__).parent}; run `make setup`")
