@@ -107,7 +107,7 @@ class SimNode(Node):
         state, hand = snapshot.state, self._hand
         finger = hand.closed + state.gripper * (hand.open - hand.closed)
         names = (*self._robot.joint_names, hand.joint)
-        positions = [*state.joint_positions, finger]
+        positions = [*state.joint_positions[: len(names) - 1], finger]
         self._joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
         base = self._robot.base_frame
         self._pose.publish(convert.pose_to_msg(state.ee_pose, stamp_ns=stamp_ns, frame_id=base))
