@@ -45,33 +45,30 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     scenes, held_out = load_frames(args.data / "scenes"), load_frames(args.data / "scenes_val")
-    episodes = load_frames(args.data / "episodes") if (args.data / "episodes").is_dir() else None
+    episodes = load_frames(args.data / "episodes") if args.stage != "pointing" else None
     folder = args.out / "checkpoint"
     if (folder / "config.json").is_file():
         checkpoint = load(folder)
     elif args.init:
         checkpoint = load(args.init)
     else:
-        checkpoint = fresh(load_embodiment(args.embodiment), [scenes, *([episodes] if episodes else [])])
+        checkpoint = fresh(load_embodiment(args.embodiment), scenes)
         save(folder, checkpoint)
     size = sum(p.numel() for p in checkpoint.model.parameters())
-    print(f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes, "
-          f"{len(episodes.texts) if episodes else 0:,} frames of episodes; run folder {args.out}")  # fmt: skip
+    print(f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes; run folder {args.out}")
     if args.stage in ("all", "pointing"):
-        train_pointing(checkpoint, args, [scenes, *([episodes] if episodes else [])], held_out)
+        train_pointing(checkpoint, args, scenes, held_out)
         save(folder, checkpoint)
-    if args.stage in ("all", "heads"):
-        if episodes is None:
-            raise FileNotFoundError(f"no {args.data}/episodes; make them with `vla generate episodes`")
+    if episodes is not None:
         train_heads(checkpoint, args, scenes, episodes)
         save(folder, checkpoint)
     print(f"checkpoint: {folder}")
     return 0
 
 
-def fresh(embodiment: Embodiment, sources: list[Frames]) -> Checkpoint:
-    """A `tiny` model of random weights, with a tokenizer of the words in sources."""
-    words = {w for f in sources for row in f.texts for t in row for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())}
+def fresh(embodiment: Embodiment, scenes: Frames) -> Checkpoint:
+    """A `tiny` model of random weights, with a tokenizer of the words in scenes."""
+    words = {w for row in scenes.texts for t in row for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())}
     words |= {*heads.COLOURS, *heads.SHAPES}
     tokens = tokenizer.build(words)
     contract = contracts.Contract(
@@ -88,10 +85,10 @@ def fresh(embodiment: Embodiment, sources: list[Frames]) -> Checkpoint:
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
 
-def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace, sources: list[Frames], held_out: Frames) -> None:
+def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, held_out: Frames) -> None:
     """Stage one, in place."""
     pointing.train(
-        checkpoint.model.vision, checkpoint.tokenizer, sources, held_out, args.out,
+        checkpoint.model.vision, checkpoint.tokenizer, scenes, held_out, args.out,
         settings=Settings(args.pointing_steps, 2e-3), batch_size=args.images,
         length=checkpoint.model.config.max_text, seed=args.seed,
     )  # fmt: skip

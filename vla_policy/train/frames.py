@@ -40,7 +40,7 @@ class Frames:
 
 def load_frames(root: Path) -> Frames:
     """All shards below root. Raises FileNotFoundError if there is none."""
-    folders = sorted(p.parent for p in root.glob("**/front.npy") if (p.parent / "texts.json").is_file())
+    folders = sorted(p.parent for p in root.glob("**/front.npy") if p.parent.suffix != ".partial")
     if not folders:
         raise FileNotFoundError(f"no frames below {root}; make them with `vla generate`")
     shards, arrays, texts, starts = [], {}, [], []

@@ -117,23 +117,16 @@ def heat_loss(logits: Tensor, place: Tensor, valid: Tensor, uv: Tensor) -> Tenso
 
 
 def train(
-    tower: PointingTower, tokens: Tokenizer, sources: list[Frames], held_out: Frames, folder: Path, *,
+    tower: PointingTower, tokens: Tokenizer, scenes: Frames, held_out: Frames, folder: Path, *,
     settings: Settings, batch_size: int, length: int, seed: int,
 ) -> None:  # fmt: skip
-    """Train tower on equal parts of sources, in folder (resumable)."""
-    each = batch_size // len(sources)
+    """Train tower on scenes, in folder (resumable)."""
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        total, shown = torch.zeros(()), {}
-        for i, frames in enumerate(sources):
-            rng = np.random.default_rng((seed, i, step))
-            batch = make_batch(frames, rng.integers(0, len(frames), each), tokens, length, rng)
-            answer = tower(batch.front, batch.wrist, batch.tool, batch.text)
-            parts = losses(answer, batch, tower.front.uv)
-            total = total + sum(parts.values()) / len(sources)
-            for key, value in parts.items():
-                shown[key] = shown.get(key, 0.0) + value.item() / len(sources)
-        return total, shown
+        rng = np.random.default_rng((seed, step))
+        batch = make_batch(scenes, rng.integers(0, len(scenes), batch_size), tokens, length, rng)
+        parts = losses(tower(batch.front, batch.wrist, batch.tool, batch.text), batch, tower.front.uv)
+        return sum(parts.values()), {key: value.item() for key, value in parts.items()}
 
     run("pointing", tower, loss_of, settings, folder, evaluate=lambda: score(tower, tokens, held_out, length))
 
