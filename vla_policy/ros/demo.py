@@ -35,7 +35,7 @@ TASKS = (
     (11, "pick up the green cylinder"),
     (21, "push the purple ball to the pad"),
 )
-LOG_LINE = re.compile(r"\[(WARN|ERROR|FATAL)\] (.*)")
+LOG_LINE = re.compile(r"\[(ERROR|FATAL)\] (.*)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,7 @@ def chosen_tasks(instruction: str, first_seed: int) -> tuple[tuple[int, str], ..
 
 
 class NodeLog:
-    """Keeps all lines of the nodes in a file; shows warnings and errors once each."""
+    """Keeps all lines of the nodes in a file; shows errors, once each."""
 
     def __init__(self, file) -> None:
         self._file = file

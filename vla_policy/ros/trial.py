@@ -72,16 +72,22 @@ def _wait_for_task(client: Client, instruction: str) -> None:
 
 
 def _engage(client: Client) -> None:
-    """Engage as soon as the control node has fresh inputs; it refuses before that."""
+    """Engage as soon as the control node has fresh inputs, and wait until its status says so."""
     end = time.monotonic() + ENGAGE_S
     while True:
         try:
             client.engage()
-            return
+            break
         except ValueError:
             if time.monotonic() > end:
                 raise
         time.sleep(0.2)
+    while not (client.status and client.status.engaged):
+        if time.monotonic() > end:
+            raise TimeoutError("control engaged, but its status does not say so")
+        time.sleep(POLL_S)
+    # The task node reads the same status and must not refuse because it read it later.
+    time.sleep(SETTLE_S)
 
 
 def _wait_for_verdict(client: Client, result: object, timeout_s: float) -> Outcome | None:
