@@ -98,6 +98,8 @@ def joints_from_msg(msg: JointState, names: Sequence[str], topic: str) -> Array:
 
 def joints_to_msg(names: Sequence[str], positions: Array, *, stamp_ns: int) -> JointState:
     """JointState with positions only; positions: float64[j] in the order of names."""
+    if len(names) != len(positions):
+        raise ValueError(f"joints: got {len(positions)} positions for {len(names)} names")
     msg = JointState(name=list(names), position=[float(value) for value in positions])
     msg.header = Header(stamp=stamp_from_ns(stamp_ns))
     return msg
