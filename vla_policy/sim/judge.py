@@ -41,6 +41,11 @@ class Judge:
         self._ever = False
 
     @property
+    def start_xyz(self) -> np.ndarray:
+        """float64[n, 3] where the objects were at the start."""
+        return self._start_xyz
+
+    @property
     def lifted(self) -> tuple[int, ...]:
         """Objects that were lifted and held so far, in that order."""
         return tuple(self._lifted)
@@ -51,7 +56,7 @@ class Judge:
         self._rise = np.maximum(self._rise, rise)
         for index in range(len(rise)):
             self._follow(index, truth, rise[index])
-        success = self._success(truth)
+        success = bool(self._success(truth))
         self._ever = self._ever or success
         return JudgeResult(success, self._ever, self._describe(truth))
 

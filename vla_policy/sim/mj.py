@@ -8,6 +8,6 @@ import os
 
 os.environ.setdefault("MUJOCO_GL", "disable")
 
-import mujoco  # noqa: E402
+import mujoco
 
 __all__ = ["mujoco"]

@@ -251,7 +251,7 @@ def _add_actuator(spec, name: str, kp: float, kv: float, force: float | None = N
 
 def _add_table(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
-    collide = dict(contype=_WORLD, conaffinity=_WORLD | _ROBOT)
+    collide = {"contype": _WORLD, "conaffinity": _WORLD | _ROBOT}
     world.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -273,7 +273,11 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 def _add_destinations(spec: mujoco.MjSpec) -> None:
     tray = spec.worldbody.add_body(name="tray")
     half, wall, rim = TRAY_HALF_M, 0.003, TRAY_RIM_M / 2
-    collide = dict(contype=_WORLD, conaffinity=_WORLD | _ROBOT, type=mujoco.mjtGeom.mjGEOM_BOX)
+    collide = {
+        "contype": _WORLD,
+        "conaffinity": _WORLD | _ROBOT,
+        "type": mujoco.mjtGeom.mjGEOM_BOX,
+    }
     tray.add_geom(name="tray_floor", pos=[0, 0, 0.001], size=[half, half, 0.001], **collide)
     outer = half + wall
     for name, pos, size in (

@@ -117,6 +117,18 @@ class World:
         self.data.ctrl[:] = self._sent
         mujoco.mj_forward(self.model, self.data)
 
+    def copy_from(self, other: World) -> None:
+        """Take over scene, time and the whole physical state of another world."""
+        self._scene = other.scene
+        apply_scene(self.model, self.data, other.scene)
+        mujoco.mj_resetData(self.model, self.data)
+        for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"):
+            getattr(self.data, name)[:] = getattr(other.data, name)
+        self._sent, self._goal = other._sent.copy(), other._goal.copy()
+        self._target, self._gripper = other._target, other._gripper
+        self.time_ns = other.time_ns
+        mujoco.mj_forward(self.model, self.data)
+
     def command(self, pose: np.ndarray, gripper: float) -> None:
         """Set the Cartesian setpoint: pose float64[7] x y z qx qy qz qw in base_link, gripper 0..1.
 

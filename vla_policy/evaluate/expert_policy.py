@@ -1,0 +1,69 @@
+"""The scripted expert behind the interface of a policy: the ceiling of what a policy can reach.
+
+It plans each chunk by running the expert in a copy of the world, so it answers with the same
+absolute rows as a network and goes through the same control path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.sim.drive import Driver
+from vla_policy.sim.expert import expert_action
+from vla_policy.sim.judge import Judge
+from vla_policy.sim.tasks import Task
+from vla_policy.sim.world import World
+from vla_policy.types import ActionChunk, Observation
+
+ROWS = 8
+STEP_NS = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertContract:
+    """The part of a contract that an evaluation asks for."""
+
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+
+
+class ExpertPolicy:
+    """infer() like a policy's; prepare() tells it the world and the task, which no policy knows."""
+
+    def __init__(self) -> None:
+        robot = load_embodiment("vx300s")
+        self.contract = ExpertContract(robot.state_names, robot.action_names)
+        self._copy = World(renderer="raycast")
+
+    def prepare(self, world: World, task: Task) -> None:
+        """Before each trial."""
+        self._world, self._task = world, task
+
+    def point(self, observation: Observation) -> dict[str, np.ndarray]:
+        """Where the named object really is."""
+        return {"target_xyz": self._world.truth().object_xyz[self._task.target]}
+
+    def infer(
+        self, observation: Observation, previous=None, *, seed=None, num_steps=None
+    ) -> ActionChunk:
+        """The expert's next rows from the present state of the world."""
+        self._copy.copy_from(self._world)
+        driver = Driver(self._copy, Judge(self._task, self._copy.truth()))
+        rows, terminate = [], False
+        for _ in range(ROWS):
+            action = expert_action(self._task, self._copy.truth())
+            rows.append([*action.pose, action.gripper])
+            terminate = terminate or action.terminate
+            driver.pursue(action.pose, action.gripper)
+        return ActionChunk(
+            actions=np.array(rows),
+            names=self.contract.action_names,
+            obs_ns=observation.obs_ns,
+            step_ns=STEP_NS,
+            sequence=0,
+            instruction=observation.instruction,
+            terminate=terminate,
+        )

@@ -1,0 +1,88 @@
+"""The control path of the graph without ROS: chunks in, guarded setpoints to the world out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vla_policy import control as core
+from vla_policy.embodiment import Embodiment
+from vla_policy.layout import layout_of
+from vla_policy.safety.bounds import Robot
+from vla_policy.safety.watchdog import Inputs
+from vla_policy.sim.world import World
+from vla_policy.types import ActionChunk, Level, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a policy looks and when its answer is there.
+
+    latency_ns: from the observation to the arrival of its chunk.
+    execute_rows: rows between the observations of two chunks.
+    """
+
+    latency_ns: int = 100_000_000
+    execute_rows: int = 4
+
+
+class Pilot:
+    """Steps a world under one stream of chunks. Time is the world's."""
+
+    def __init__(self, world: World, embodiment: Embodiment) -> None:
+        self._world = world
+        self._robot = Robot(embodiment, layout_of(embodiment))
+        self._control = core.Control()
+        self._camera_ns = world.time_ns
+        self._control, refusal = core.engage(
+            self._control, self._robot, self._inputs(), world.time_ns
+        )
+        if refusal is not None:
+            raise ValueError(f"the simulated robot cannot be engaged: {refusal}")
+        self._waiting: list[tuple[int, ActionChunk]] = []
+        self._count = 0
+        self.interventions: dict[str, int] = {}
+
+    def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
+        """What the cameras and the robot show now."""
+        world = self._world
+        state = world.robot_state()
+        self._camera_ns = world.time_ns
+        return Observation(
+            images={name: world.render(name) for name in ("front", "wrist")},
+            state=np.array([*state.ee_pose, state.gripper]),
+            state_names=state_names,
+            instruction=instruction,
+            obs_ns=world.time_ns,
+        )
+
+    def send(self, chunk: ActionChunk, latency_ns: int) -> None:
+        """Let a chunk arrive latency_ns after its observation."""
+        numbered = replace(chunk, sequence=self._count)
+        self._count += 1
+        self._waiting.append((chunk.obs_ns + latency_ns, numbered))
+
+    def step(self) -> None:
+        """One control period: take what has arrived, command, advance the physics."""
+        world, now_ns = self._world, self._world.time_ns
+        # Cameras publish at 10 Hz also while nobody infers.
+        self._camera_ns = max(self._camera_ns, now_ns - now_ns % 100_000_000)
+        state = world.robot_state()
+        arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
+        self._waiting = [(at_ns, c) for at_ns, c in self._waiting if at_ns > now_ns]
+        for chunk in arrived:
+            self._control, _ = core.accept(self._control, self._robot, state, chunk, now_ns)
+        self._control, verdict = core.tick(
+            self._control, self._robot, state, self._inputs(), now_ns
+        )
+        if verdict.level is not Level.PASS:
+            for reason in verdict.reasons:
+                self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
+        if verdict.command is not None:
+            world.command(verdict.command.values[:7], float(verdict.command.values[7]))
+        world.step()
+
+    def _inputs(self) -> Inputs:
+        now_ns = self._world.time_ns
+        return Inputs(now_ns, now_ns, {"front": self._camera_ns, "wrist": self._camera_ns})

@@ -1,0 +1,111 @@
+"""One trial: a policy, a scene and an instruction, judged by physics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.evaluate.pilot import Pace, Pilot
+from vla_policy.sim.judge import Judge
+from vla_policy.sim.scene import Scene
+from vla_policy.sim.tasks import Task
+from vla_policy.sim.world import World
+
+TIMEOUT_S = 12.0
+STEPS_PER_S = 50
+_MOVED_M = 0.02
+_FALLEN_M = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened in one trial.
+
+    failure: "" or one of wrong_object, nothing_moved, dropped, not_finished.
+    looked_right: whether the object nearest to where the policy pointed first is the named one;
+    None if it cannot point.  look_error_m: from there to the named object, on the table.
+    terminated: the policy held the task for done at the end.
+    """
+
+    seed: int
+    instruction: str
+    family: str
+    kind: str
+    success: bool
+    failure: str
+    seconds: float
+    looked_right: bool | None
+    look_error_m: float | None
+    terminated: bool
+    detail: str
+    interventions: dict[str, int]
+
+    def to_dict(self) -> dict:
+        """Plain JSON data."""
+        return asdict(self)
+
+
+def roll_out(
+    policy,
+    world: World,
+    scene: Scene,
+    task: Task,
+    *,
+    embodiment: Embodiment,
+    pace: Pace,
+    moves: bool,
+) -> Outcome:
+    """Let policy try task in scene until success or TIMEOUT_S. moves=False: only the first look."""
+    world.reset(scene)
+    if hasattr(policy, "prepare"):
+        policy.prepare(world, task)
+    for _ in range(STEPS_PER_S // 10):  # the robot stands, and cameras have come
+        world.step()
+    judge = Judge(task, world.truth())
+    pilot = Pilot(world, embodiment)
+    names = policy.contract.state_names
+    first = pilot.observe(task.instruction, names)
+    right, error_m = _look(policy, first, world, task)
+    result, terminated, steps = judge.update(world.truth()), False, 0
+    every = pace.execute_rows * (STEPS_PER_S // 10)
+    while moves and not result.ever_success and steps < TIMEOUT_S * STEPS_PER_S:
+        if steps % every == 0:
+            observation = first if steps == 0 else pilot.observe(task.instruction, names)
+            chunk = policy.infer(observation, seed=scene.seed + steps)
+            terminated = chunk.terminate
+            pilot.send(chunk, pace.latency_ns)
+        pilot.step()
+        result = judge.update(world.truth())
+        steps += 1
+    success = result.ever_success if moves else bool(right)
+    failure = "" if success or not moves else _failure(judge, world, task)
+    return Outcome(
+        scene.seed, task.instruction, task.family, task.kind, success, failure,
+        steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions,
+    )  # fmt: skip
+
+
+def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, float | None]:
+    if not hasattr(policy, "point"):
+        return None, None
+    seen = np.asarray(policy.point(observation)["target_xyz"], float)
+    distance = np.linalg.norm(world.truth().object_xyz[:, :2] - seen[:2], axis=1)
+    return bool(np.argmin(distance) == task.target), float(distance[task.target])
+
+
+def _failure(judge: Judge, world: World, task: Task) -> str:
+    """Why a trial failed, from what was lifted or moved."""
+    truth = world.truth()
+    if judge.lifted and judge.lifted[0] != task.target:
+        return "wrong_object"
+    moved = np.linalg.norm(truth.object_xyz - judge.start_xyz, axis=1) > _MOVED_M
+    if task.family == "push" and moved.any() and not moved[task.target]:
+        return "wrong_object"
+    if task.target in judge.lifted:
+        low = truth.object_xyz[task.target, 2] - judge.start_xyz[task.target, 2] < _FALLEN_M
+        return "dropped" if low and not truth.held[task.target] else "not_finished"
+    if moved[task.target]:
+        return "not_finished"
+    return "wrong_object" if judge.lifted else "nothing_moved"
