@@ -38,7 +38,7 @@ from vla_policy.types import Command, Level, Reason, Verdict
 STATUS_S = 0.2
 DIAGNOSTICS_EVERY = 5  # status periods
 CLOCK_STOPPED_S = 1.0
-INACTIVE = Verdict(Level.HOLD, None, (Reason("inactive", "the node is not active"),))
+NOT_ACTIVE = "the node is not active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class ControlNode(LifecycleNode):
         self._robot: Robot | None = None
         self._control = Control()
         self._measured = Measured()
-        self._verdict = self._worst = INACTIVE
+        self._inactive = _inactive(NOT_ACTIVE)
+        self._verdict = self._worst = self._inactive
         self._active = self._engage_soon = False
         self._endpoints: list[tuple[Any, Any]] = []
         self._status = self.create_publisher(ControlStatus, "control_status", qos.LATCHED)
@@ -78,8 +79,10 @@ class ControlNode(LifecycleNode):
             embodiment = load_embodiment(self._params.embodiment)
             self._robot = Robot(embodiment, layout_of(embodiment))
         except (ValueError, OSError) as error:
-            self.get_logger().error(f"not configured: {error}")
+            self._inactive = _inactive(f"not configured: {error}")
+            self.get_logger().error(self._inactive.reasons[0].detail)
             return TransitionCallbackReturn.FAILURE
+        self._inactive = _inactive(NOT_ACTIVE)
         # A stop outlives a new configuration: only ~/reset ends it.
         self._control = Control(guard=GuardState(stopped=self._control.guard.stopped))
         self._measured = Measured()
@@ -144,7 +147,7 @@ class ControlNode(LifecycleNode):
             self._commands.send(Command(sent.values, self._robot.layout.names, now_ns))
             self._commands.wait()
         self._active = self._engage_soon = False
-        self._verdict = INACTIVE
+        self._verdict = self._inactive
         self._tell()
 
     def _release(self) -> None:
@@ -225,7 +228,7 @@ class ControlNode(LifecycleNode):
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> Any:
         now_ns = self._now_ns()
         if not self._active:
-            response.message = "the node is not active"
+            response.message = self._inactive.reasons[0].detail
             return response
         self._engage_soon = False
         refusal = None
@@ -280,7 +283,7 @@ class ControlNode(LifecycleNode):
 
     def _tell(self, *, diagnostics: bool = False) -> None:
         """Publish the worst verdict since the last time, so that a short one is seen too."""
-        verdict = self._worst if self._active else INACTIVE
+        verdict = self._worst if self._active else self._inactive
         self._worst = self._verdict
         now = self.get_clock().now()
         inputs = self._inputs.inputs() if self._robot is not None else Inputs()
@@ -295,6 +298,10 @@ class ControlNode(LifecycleNode):
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
+
+
+def _inactive(detail: str) -> Verdict:
+    return Verdict(Level.HOLD, None, (Reason("inactive", detail),))
 
 
 def _phase(verdict: Verdict) -> tuple[Level, str]:

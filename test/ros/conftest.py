@@ -1,0 +1,251 @@
+"""Real nodes in their own processes, and a robot that the tests play themselves."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+# Before rclpy is imported: tests must not hear each other, nor a robot in the same network.
+os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 99))
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+rclpy = pytest.importorskip("rclpy")
+
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
+
+from vla_policy import msg as vla_msg  # noqa: E402
+from vla_policy.embodiment import load_embodiment  # noqa: E402
+from vla_policy.ros import convert, qos  # noqa: E402
+from vla_policy.types import ActionChunk  # noqa: E402
+
+TIMEOUT_S = 20.0
+HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
+STEP_NS = 100_000_000
+
+
+class MockRobot(Node):
+    """Publishes what a vx300s publishes, follows its commands at once, and keeps what it hears."""
+
+    def __init__(self):
+        super().__init__("mock_robot")
+        self.robot = load_embodiment("vx300s")
+        self.heard = threading.Condition()
+        self.silent = set()  # names of inputs that are not published
+        self.clear()
+        self.pose, self.opening = HOME, 0.5
+        self.statuses = []
+        robot = self.robot
+        publish = self.create_publisher
+        self.joints = publish(JointState, robot.joints.topic, qos.SENSOR)
+        self.ee_pose = publish(PoseStamped, robot.ee_pose.topic, qos.SENSOR)
+        self.cameras = {n: publish(Image, c.topic, qos.SENSOR) for n, c in robot.cameras.items()}
+        self.chunks = publish(vla_msg.ActionChunk, "action_chunk", qos.COMMAND)
+        self.create_subscription(PoseStamped, "target_pose", self._on_target, 100)
+        self.create_subscription(
+            Float64MultiArray, "gripper_controller/commands", self._on_gripper, 100
+        )
+        self.create_subscription(
+            vla_msg.ControlStatus, "control_status", self._on_status, qos.LATCHED
+        )
+        self.create_timer(0.02, self._publish)
+
+    def clear(self):
+        """Forget the commands heard so far."""
+        self.targets, self.grippers = [], []
+
+    def now_ns(self):
+        return self.get_clock().now().nanoseconds
+
+    def send_chunk(self, rows, *, sequence=0, obs_ns=None, names=None, **fields):
+        """rows: float[t, 8] or a list of x positions, the rest as at HOME; sent as they are."""
+        rows = np.asarray(rows, dtype=np.float64)
+        if rows.ndim == 1:
+            rows = np.array([[x, *HOME[1:], 0.5] for x in rows])
+        obs_ns = self.now_ns() if obs_ns is None else obs_ns
+        fields = {"instruction": "do it", **fields}
+        names = self.robot.action_names if names is None else names
+        empty = np.zeros((len(rows), len(names)))
+        chunk = ActionChunk(empty, names, obs_ns, STEP_NS, sequence, **fields)
+        msg = convert.chunk_to_msg(chunk, frame_id="base_link")
+        msg.values = rows.ravel().tolist()
+        self.chunks.publish(msg)
+        return obs_ns
+
+    def wait(self, condition, what, timeout_s=TIMEOUT_S):
+        """Wait until condition() holds; it is looked at whenever something was heard."""
+        with self.heard:
+            if not self.heard.wait_for(condition, timeout_s):
+                status = self.statuses[-1] if self.statuses else None
+                raise AssertionError(f"not within {timeout_s} s: {what}; last status: {status}")
+
+    def wait_status(self, condition, what, timeout_s=TIMEOUT_S):
+        """Wait for a status for which condition(status) holds, from the newest one on."""
+        start = max(0, len(self.statuses) - 1)
+        self.wait(lambda: any(condition(s) for s in self.statuses[start:]), what, timeout_s)
+        return next(s for s in self.statuses[start:] if condition(s))
+
+    def wait_ticks(self, count=3):
+        """Wait for count more statuses: what was published before has been heard by then."""
+        seen = len(self.statuses)
+        self.wait(lambda: len(self.statuses) >= seen + count, f"{count} more statuses")
+
+    def call(self, kind, service, request=None):
+        """The response of a service; called from the test's thread."""
+        client = self.create_client(kind, service)
+        try:
+            assert client.wait_for_service(TIMEOUT_S), f"no service {service}"
+            future = client.call_async(request or kind.Request())
+            done = threading.Event()
+            future.add_done_callback(lambda _: done.set())
+            assert done.wait(TIMEOUT_S), f"no response of {service}"
+            return future.result()
+        finally:
+            self.destroy_client(client)
+
+    def _publish(self):
+        stamp_ns = self.now_ns()
+        hand = self.robot.outputs["hand"]
+        finger = hand.closed + self.opening * (hand.open - hand.closed)
+        names = (hand.joint, *self.robot.joint_names)  # not in the order of the description
+        if "joints" not in self.silent:
+            positions = [finger, 0.0, -0.5, 0.5, 0.0, 0.5, 0.0]
+            self.joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
+        if "ee_pose" not in self.silent:
+            pose = convert.pose_to_msg(self.pose, stamp_ns=stamp_ns, frame_id="base_link")
+            self.ee_pose.publish(pose)
+        image = np.zeros((8, 8, 3), dtype=np.uint8)
+        for name, publisher in self.cameras.items():
+            if name not in self.silent:
+                msg = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=name)
+                publisher.publish(msg)
+
+    def _on_target(self, msg):
+        p, q = msg.pose.position, msg.pose.orientation
+        pose = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+        with self.heard:
+            self.targets.append((convert.ns_from_stamp(msg.header.stamp), pose, msg.header))
+            if msg.header.frame_id == "base_link":
+                self.pose = pose
+            self.heard.notify_all()
+
+    def _on_gripper(self, msg):
+        hand = self.robot.outputs["hand"]
+        with self.heard:
+            self.grippers.append(list(msg.data))
+            self.opening = (msg.data[0] - hand.closed) / (hand.open - hand.closed)
+            self.heard.notify_all()
+
+    def _on_status(self, msg):
+        with self.heard:
+            self.statuses.append(msg)
+            self.heard.notify_all()
+
+
+@pytest.fixture(scope="session")
+def ros():
+    """rclpy of the test process."""
+    rclpy.init()
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def mock_robot(ros):
+    node = MockRobot()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin():
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            return
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield node
+    executor.shutdown(timeout_sec=2.0)
+    thread.join(timeout=5.0)
+    node.destroy_node()
+
+
+def run_node(executable, **parameters):
+    """The Popen of an installed node."""
+    program = shutil.which(executable)
+    assert program, f"{executable} is not on the PATH: source tools/env.sh"
+    arguments = []
+    for name, value in parameters.items():
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        arguments += ["-p", f"{name}:={shown}"]
+    return subprocess.Popen([program, *(["--ros-args", *arguments] if arguments else [])], cwd="/")
+
+
+def end_nodes(processes, timeout_s=8.0):
+    """End what was started, by its id; a node that does not end on SIGTERM fails the test."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    deadline_s = time.monotonic() + timeout_s
+    late = []
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            late.append(process.args[0])
+            process.kill()
+            process.wait()
+    assert not late, f"did not end on SIGTERM: {late}"
+
+
+@pytest.fixture
+def start_node():
+    """start_node(executable, name=value, ...) -> Popen; ended after the test."""
+    processes = []
+
+    def start(executable, **parameters):
+        processes.append(run_node(executable, **parameters))
+        return processes[-1]
+
+    yield start
+    end_nodes(processes)
+
+
+@pytest.fixture(scope="module")
+def shared_nodes():
+    """shared_nodes(executable) -> Popen that lasts for the tests of one file; see .end()."""
+    running = {}
+
+    def shared(executable):
+        if executable not in running or running[executable].poll() is not None:
+            running[executable] = run_node(executable)
+        return running[executable]
+
+    def end():
+        end_nodes(running.values())
+        running.clear()
+
+    shared.end = end
+    yield shared
+    end()
+
+
+@pytest.fixture
+def stamped():
+    """stamped(pose, frame) -> PoseStamped with that frame, as a mark among commands."""
+
+    def make(pose, frame):
+        msg = convert.pose_to_msg(pose, stamp_ns=1, frame_id="base_link")
+        msg.header = Header(frame_id=frame)
+        return msg
+
+    return make
