@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vla_policy.ros.graph import PACKAGE, NodeSpec, node_specs
+from vla_policy.ros.graph import PACKAGE, NodeSpec, executable_path, node_specs
+from vla_policy.sim.find import find_scene
 
 # Launch argument -> (default, description). Those without a default take the caller's.
 ARGUMENTS = {
@@ -10,6 +11,10 @@ ARGUMENTS = {
     "policy": ("tiny", "checkpoint, by shipped name or path of its folder"),
     "head": ("flow", "action head of the checkpoint: flow or token"),
     "device": ("cpu", "torch device of the policy: cpu, cuda, cuda:1"),
+    "instruction": (
+        "",
+        "told to the simulated arm at the start, in a scene that has what it names",
+    ),
     "seed": ("0", "of the first scene and of the policy's noise"),
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
     "web_port": ("8080", "of the operator's page on loopback; 0 leaves it out"),
@@ -23,12 +28,17 @@ def bringup(embodiment: str, *, sim: bool):
     sim: the simulated robot is part of the graph. Raises ModuleNotFoundError without ROS's launch.
     """
     from launch import LaunchDescription
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
     from launch.substitutions import LaunchConfiguration
 
     def nodes(context) -> list:
         values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-        return [_launch_node(spec) for spec in specs_of(values, sim=sim)]
+        actions = [_launch_node(spec) for spec in specs_of(values, sim=sim)]
+        if sim and values["instruction"]:
+            vla = [str(executable_path("vla")), "say", "--wait", "90"]
+            vla += ["--namespace", values["namespace"], "--", values["instruction"]]
+            actions.append(ExecuteProcess(cmd=vla, name="say", output="screen"))
+        return actions
 
     declared = [
         DeclareLaunchArgument(
@@ -50,6 +60,9 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
                 f"launch argument {name}: got {values[name]!r}, expected a whole number"
             )
         numbers[name] = int(values[name])
+    instruction = values["instruction"] if sim else ""
+    if instruction:
+        numbers["seed"] = find_scene(instruction, numbers["seed"])
     return node_specs(
         values["embodiment"],
         policy=values["policy"],
@@ -58,6 +71,7 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
         sim=sim,
         seed=numbers["seed"],
         renderer=values["renderer"],
+        instruction=instruction,
         web_port=numbers["web_port"] or None,
         namespace=values["namespace"],
     )

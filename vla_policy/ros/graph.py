@@ -50,6 +50,7 @@ def node_specs(
     sim: bool = False,
     seed: int = 0,
     renderer: str = "auto",
+    instruction: str = "",
     web_port: int | None = 8080,
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
@@ -58,6 +59,7 @@ def node_specs(
 
     embodiment: name in config/embodiments or path of a YAML file.
     sim:        the simulated robot stands in for the real one, and its clock is used.
+    instruction: task that the simulation judges first; empty: one drawn from the seed.
     web_port:   of the operator's page on loopback; None leaves it out.
     """
     robot = {"embodiment": embodiment, "use_sim_time": sim}
@@ -71,7 +73,7 @@ def node_specs(
     ]
     if sim:
         own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
-        specs.insert(0, NodeSpec("sim", own_clock))
+        specs.insert(0, NodeSpec("sim", {**own_clock, "instruction": instruction}))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)
@@ -100,4 +102,6 @@ def executable_path(name: str) -> Path:
         path = parent / "lib" / PACKAGE / name
         if path.is_file():
             return path
-    raise FileNotFoundError(f"no executable {name} beside {Path(__file__).parent}; run `make setup`")
+    raise FileNotFoundError(
+        f"no executable {name} beside {Path(__file__).parent}; run `make setup`"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from vla_policy.ros import session
 from vla_policy.ros.client import Client
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instruction", nargs="+", help="what to do, in plain words")
     parser.add_argument(
         "--timeout", type=float, default=30.0, metavar="S", help="give up after S seconds"
+    )
+    parser.add_argument(
+        "--wait", type=float, metavar="S", help="at most S seconds until the robot is engaged"
     )
     parser.add_argument("--engage", action="store_true", help="let commands through first")
     parser.add_argument("--namespace", default="", help="of the robot's nodes")
@@ -29,13 +33,24 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--timeout: got {args.timeout:g} s, expected > 0")
     domain = session.join()
     with Client("say", namespace=args.namespace) as client:
-        if not client.wait_for_task(5.0):
+        if not client.wait_for_task(args.wait or 5.0):
             raise TimeoutError(
                 f"no robot in ROS domain {domain}; start one with `vla up` or `make demo`"
             )
         if args.engage:
             client.engage()
+        if args.wait is not None:
+            _wait_until_engaged(client, args.wait)
         return _follow(client, instruction, args.timeout)
+
+
+def _wait_until_engaged(client: Client, wait_s: float) -> None:
+    end = time.monotonic() + wait_s
+    while not (client.status and client.status.engaged):
+        if time.monotonic() > end:
+            raise TimeoutError(f"the robot is not engaged after {wait_s:g} s")
+        time.sleep(0.1)
+    time.sleep(0.5)  # the task node reads the same status and may read it later
 
 
 def _follow(client: Client, instruction: str, timeout_s: float) -> int:
