@@ -13,6 +13,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
+
 from vla_policy.paths import config_dir  # noqa: E402
 
 HOLD_BOUND_S = 0.5  # from the last planned row, or from a stale input, to the last motion
