@@ -61,10 +61,10 @@ def roll_out(
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
-    for _ in range(STEPS_PER_S // 10):  # the robot stands, and cameras have come
-        world.step()
-    judge = Judge(task, world.truth())
     pilot = Pilot(world, embodiment)
+    for _ in range(STEPS_PER_S // 10):  # engaged and standing: only later observations count
+        pilot.step()
+    judge = Judge(task, world.truth())
     names = policy.contract.state_names
     first = pilot.observe(task.instruction, names)
     right, error_m = _look(policy, first, world, task)
@@ -74,7 +74,7 @@ def roll_out(
         if steps % every == 0:
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
             chunk = policy.infer(observation, seed=scene.seed + steps)
-            terminated = chunk.terminate
+            terminated = bool(chunk.terminate)
             pilot.send(chunk, pace.latency_ns)
         pilot.step()
         result = judge.update(world.truth())
