@@ -59,6 +59,7 @@ def _run(make_node: Callable[[], Node], stop: threading.Event, threads: int) -> 
         SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     )
     executor.add_node(node)
+    name = node.get_name()
     failures: list[str] = []
     spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="executor")
     try:
@@ -76,7 +77,7 @@ def _run(make_node: Callable[[], Node], stop: threading.Event, threads: int) -> 
             spinner.join(timeout=2.0)
         _close(node)
     for failure in failures:
-        rclpy.logging.get_logger("vla_policy").fatal(f"{node.get_name()}: {failure}")
+        rclpy.logging.get_logger("vla_policy").fatal(f"{name}: {failure}")
     return 1 if failures else 0
 
 
