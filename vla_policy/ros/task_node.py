@@ -182,9 +182,11 @@ class TaskNode(LifecycleNode):
 
     def _report(self, text: str, how: Ending) -> None:
         self._last = (text, how)
-        log = self.get_logger()
-        tell = log.info if how.outcome in GOOD_ENDINGS else log.warning
-        tell(f"{how.outcome.name}: {how.message} ({text[:60]!r})")
+        sentence = f"{how.outcome.name}: {how.message} ({text[:60]!r})"
+        if how.outcome in GOOD_ENDINGS:  # two lines, as rclpy binds a severity to a line
+            self.get_logger().info(sentence)
+        else:
+            self.get_logger().warning(sentence)
 
     def _finish(self, goal: ServerGoalHandle, how: Ending, run: Run | None, now_ns: int) -> None:
         """Give the goal its result."""

@@ -1,0 +1,207 @@
+"""The task node as a process; the test plays the control node, the policy and the clients."""
+
+import threading
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from action_msgs.msg import GoalStatus  # noqa: E402
+from rclpy.action import ActionClient  # noqa: E402
+from rclpy.duration import Duration  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from vla_policy.action import ExecuteInstruction  # noqa: E402
+from vla_policy.msg import ControlStatus  # noqa: E402
+
+from vla_policy.ros import qos  # noqa: E402
+
+Result = ExecuteInstruction.Result
+TIMEOUT_S = 20.0
+
+
+class Client:
+    """Sends instructions, tells the task node what control and policy say, hears the policy's."""
+
+    def __init__(self, robot):
+        self.robot = robot
+        self.active, self.feedback = [], []
+        self.status = ControlStatus(engaged=True, level=ControlStatus.LEVEL_PASS)
+        self.sequence = 0
+        self.answering = None  # instruction that the policy answers, and whether it terminates
+        self.statuses = robot.create_publisher(ControlStatus, "control_status", qos.LATCHED)
+        self.topic = robot.create_publisher(String, "instruction", qos.COMMAND)
+        robot.create_subscription(String, "active_instruction", self._on_active, qos.LATCHED)
+        robot.create_timer(0.1, self._tell)
+        self.actions = ActionClient(robot, ExecuteInstruction, "execute_instruction")
+        assert self.actions.wait_for_server(TIMEOUT_S)
+        robot.wait(lambda: self.active, "the idle instruction")
+
+    def _on_active(self, msg):
+        with self.robot.heard:
+            self.active.append(msg.data)
+            self.robot.heard.notify_all()
+
+    def _tell(self):
+        if self.status is not None:
+            self.statuses.publish(self.status)
+        if self.answering is not None:
+            text, terminate = self.answering
+            self.sequence += 1
+            plan = "move to the cube"
+            self.robot.send_chunk(
+                [0.3], sequence=self.sequence, instruction=text, terminate=terminate, plan=plan
+            )
+
+    def send(self, text, timeout_s=0.0):
+        """The accepted goal."""
+        goal = ExecuteInstruction.Goal(
+            instruction=text, timeout=Duration(seconds=timeout_s).to_msg()
+        )
+        handle = waited(self.actions.send_goal_async(goal, self._on_feedback))
+        assert handle.accepted
+        return handle
+
+    def _on_feedback(self, msg):
+        with self.robot.heard:
+            self.feedback.append(msg.feedback)
+            self.robot.heard.notify_all()
+
+    def following(self, text):
+        self.robot.wait(lambda: self.active[-1] == text, f"active instruction {text!r}")
+
+
+def waited(future):
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(TIMEOUT_S)
+    return future.result()
+
+
+def result_of(handle):
+    answer = waited(handle.get_result_async())
+    return answer.status, answer.result
+
+
+@pytest.fixture
+def client(mock_robot, shared_nodes):
+    shared_nodes("task_node")
+    made = Client(mock_robot)
+    # Until the task node has heard that the robot is engaged, it refuses.
+    for _ in range(50):
+        _, result = result_of(made.send("warm up", 0.1))
+        if result.outcome != Result.REFUSED:
+            break
+        with mock_robot.heard:
+            mock_robot.heard.wait(0.05)
+    made.following("")
+    made.active.clear()
+    made.active.append("")
+    yield made
+    made.topic.publish(String(data=""))
+    made.actions.destroy()
+
+
+def test_done_after_two_chunks_that_terminate(client):
+    handle = client.send("pick up the red cube")
+    client.following("pick up the red cube")
+    client.answering = ("pick up the red cube", False)
+    client.robot.wait(lambda: any(f.plan for f in client.feedback), "feedback with the plan")
+    client.answering = ("pick up the red cube", True)
+    status, result = result_of(handle)
+    client.answering = None
+    assert status == GoalStatus.STATUS_SUCCEEDED
+    assert result.outcome == Result.DONE
+    assert result.chunks >= 2
+    assert result.elapsed.sec + result.elapsed.nanosec > 0
+    client.following("")
+    told = client.feedback[-1]
+    assert told.subtask == "move to the cube"
+    assert 0.0 <= told.latency < 1.0
+
+
+def test_timeout_of_the_goal(client):
+    client.answering = ("wait", False)
+    status, result = result_of(client.send("wait", 0.5))
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.TIMEOUT)
+    assert "0.5 s" in result.message
+    client.following("")
+
+
+def test_cancel(client):
+    handle = client.send("pick it up")
+    client.following("pick it up")
+    waited(handle.cancel_goal_async())
+    status, result = result_of(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_CANCELED, Result.CANCELED)
+    client.following("")
+
+
+def test_a_new_goal_preempts_the_old_one(client):
+    first = client.send("first")
+    client.following("first")
+    second = client.send("second")
+    status, result = result_of(first)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.PREEMPTED)
+    assert "second" in result.message
+    client.following("second")
+    assert "" not in client.active[1:]  # the policy goes from one to the next without a stop
+    waited(second.cancel_goal_async())
+    assert result_of(second)[1].outcome == Result.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "empty"), ("   ", "white space"), ("x" * 201, "201"), ("a\nb", "U+000A")],
+)
+def test_a_bad_instruction_is_refused_and_disturbs_nothing(client, text, words):
+    running = client.send("first")
+    client.following("first")
+    status, result = result_of(client.send(text))
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.REFUSED)
+    assert words in result.message
+    assert client.active[-1] == "first"
+    waited(running.cancel_goal_async())
+    assert result_of(running)[1].outcome == Result.CANCELED
+
+
+def test_not_engaged_is_refused_and_a_stop_ends_the_run(client):
+    handle = client.send("pick it up")
+    client.following("pick it up")
+    client.status = ControlStatus(
+        engaged=False, level=ControlStatus.LEVEL_STOP, reason="operator_stop", detail="by hand"
+    )
+    status, result = result_of(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.STOPPED)
+    assert "by hand" in result.message
+    client.following("")
+    status, result = result_of(client.send("pick it up"))
+    assert result.outcome == Result.REFUSED
+    assert "reset it first" in result.message
+
+
+def test_a_control_node_that_falls_silent_ends_the_run(client):
+    handle = client.send("pick it up")
+    client.following("pick it up")
+    client.status = None
+    status, result = result_of(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.STALE)
+    assert "control node" in result.message
+
+
+def test_the_plain_topic_starts_repeats_nothing_and_stops(client):
+    client.topic.publish(String(data="  pick up the red cube "))
+    client.following("pick up the red cube")
+    client.topic.publish(String(data="pick up the red cube"))
+    client.topic.publish(String(data="put it in the bowl"))
+    client.following("put it in the bowl")
+    assert client.active[1:] == ["pick up the red cube", "put it in the bowl"]
+    client.topic.publish(String(data=""))
+    client.following("")
+    client.topic.publish(String(data="pick up the blue cube"))
+    client.following("pick up the blue cube")
+    handle = client.send("a goal takes over")
+    client.following("a goal takes over")
+    client.topic.publish(String(data="\n"))  # refused, and nothing else happens
+    client.topic.publish(String(data="the topic takes over again"))
+    assert result_of(handle)[1].outcome == Result.PREEMPTED
+    client.following("the topic takes over again")
