@@ -35,6 +35,7 @@ setup(
     extras_require={
         "sim": requirements("simulation"),
         "test": requirements("test"),
+        "web": requirements("web"),
     },
     entry_points={"console_scripts": ["vla = vla_policy.cli:main"]},
 )

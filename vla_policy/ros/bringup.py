@@ -17,7 +17,7 @@ ARGUMENTS = {
     ),
     "seed": ("0", "of the first scene and of the policy's noise"),
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
-    "web_port": ("8080", "of the operator's page on loopback; 0 leaves it out"),
+    "web_port": ("8765", "of the operator's page on loopback; 0 leaves it out"),
     "namespace": ("", "namespace of all nodes, for several robots"),
 }
 

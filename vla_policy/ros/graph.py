@@ -51,7 +51,7 @@ def node_specs(
     seed: int = 0,
     renderer: str = "auto",
     instruction: str = "",
-    web_port: int | None = 8080,
+    web_port: int | None = 8765,
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -69,7 +69,7 @@ def node_specs(
         ),
         # Engaging a real robot is its operator's decision.
         NodeSpec("control", {**robot, "engaged_at_start": sim}),
-        NodeSpec("task", robot),
+        NodeSpec("task", {"use_sim_time": sim}),
     ]
     if sim:
         own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}

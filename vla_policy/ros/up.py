@@ -37,7 +37,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of scenes and of the policy's noise")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
     parser.add_argument(
-        "--web-port", type=int, default=8080, help="operator's page; 0 leaves it out"
+        "--web-port", type=int, default=8765, help="operator's page; 0 leaves it out"
     )
 
 
