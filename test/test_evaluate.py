@@ -1,0 +1,90 @@
+"""Evaluation: fair scenes, honest intervals, failures named by what physics shows."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.evaluate import command
+from vla_policy.evaluate.expert_policy import ExpertPolicy
+from vla_policy.evaluate.measure import markdown, summarise, wilson
+from vla_policy.evaluate.pilot import Pace
+from vla_policy.evaluate.rollout import roll_out
+from vla_policy.evaluate.suites import FIRST_SEED, SUITES, trial
+from vla_policy.sim.generate import SEEDS_PER_SET
+from vla_policy.sim.scene import HELD_OUT_PAIRS
+from vla_policy.sim.world import World
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(60, 60, 0.940, 1.0), (0, 10, 0.0, 0.278), (50, 100, 0.404, 0.596)],
+)
+def test_wilson_interval(successes: int, trials: int, low: float, high: float) -> None:
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_trials_are_repeatable_and_unseen_in_training(name: str) -> None:
+    suite = SUITES[name]
+    for index in range(8):
+        scene, task = trial(suite, 0, index)
+        assert (scene, task) == trial(suite, 0, index)
+        assert scene.seed >= FIRST_SEED >= 10 * SEEDS_PER_SET
+        assert scene.split == suite.split and task.family in suite.families
+        if suite.split == "unseen_pairs":
+            target = scene.objects[task.target]
+            assert (target.colour, target.shape) in HELD_OUT_PAIRS
+    assert trial(suite, 1, 0)[0] != trial(suite, 0, 0)[0]
+
+
+def test_swap_names_another_object_of_the_same_scene() -> None:
+    for index in range(20):
+        scene, task = trial(SUITES["pick_put"], 0, index)
+        same, other = trial(SUITES["swap"], 0, index)
+        assert same == scene and other.target != task.target
+        assert (other.family, other.destination) == (task.family, task.destination)
+
+
+class Wrong(ExpertPolicy):
+    """The expert, told to do it to another object."""
+
+    def prepare(self, world, task) -> None:
+        from dataclasses import replace
+
+        super().prepare(world, replace(task, target=(task.target + 1) % 3))
+
+
+class Still(ExpertPolicy):
+    """Stays where it is."""
+
+    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+        from dataclasses import replace
+
+        chunk = super().infer(observation)
+        return replace(chunk, actions=np.tile(observation.state, (8, 1)))
+
+
+def test_outcomes_of_a_right_a_wrong_and_an_idle_policy() -> None:
+    robot, world = load_embodiment("vx300s"), World(renderer="raycast")
+    scene, task = trial(SUITES["pick_put"], 0, 0)
+    rows = {}
+    for name, kind in (("right", ExpertPolicy), ("wrong", Wrong), ("still", Still)):
+        outcome = roll_out(kind(), world, scene, task, embodiment=robot, pace=Pace(), moves=True)
+        rows[name] = json.loads(json.dumps(outcome.to_dict()))
+    assert rows["right"]["success"] and rows["right"]["looked_right"]
+    assert rows["wrong"]["failure"] == "wrong_object" and not rows["wrong"]["looked_right"]
+    assert rows["still"]["failure"] == "nothing_moved" and rows["still"]["seconds"] == 12.0
+    report = summarise(list(rows.values()))
+    assert (report["successes"], report["trials"]) == (1, 3)
+    assert report["failures"] == {"wrong_object": 1, "nothing_moved": 1}
+    assert "| pick_put | 1/3 = 33.3% |" in markdown({"pick_put": report})
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    with pytest.raises(ValueError, match="pick_put"):
+        command.run(parser.parse_args(["--suite", "pickput"]))
