@@ -29,11 +29,13 @@ ROBOT = "vx300s"
 HEADS = ("flow", "token")
 READY_S = 90.0
 FILM_HZ = 10.0  # twice as fast as it happened
-# Seed and words of the tasks shown when none is typed.
+# Training draws its scenes from seeds below 1 000 000, evaluation from 1 000 000 on.
+FIRST_SEED = 2_000_000
+# Shown when nothing is typed.
 TASKS = (
-    (3, "put the red cube in the tray"),
-    (11, "pick up the green cylinder"),
-    (21, "push the purple ball to the pad"),
+    "put the red cube in the tray",
+    "pick up the green cylinder",
+    "push the purple ball to the pad",
 )
 LOG_LINE = re.compile(r"\[(ERROR|FATAL)\] (.*)")
 
@@ -72,11 +74,13 @@ def run(args: argparse.Namespace) -> int:
             session.withdraw()
 
 
-def chosen_tasks(instruction: str, first_seed: int) -> tuple[tuple[int, str], ...]:
-    """(seed, instruction) of each task. Raises ValueError if the instruction fits no scene."""
-    if not instruction:
-        return tuple((find_scene(words, first_seed + seed), words) for seed, words in TASKS)
-    return ((find_scene(instruction, first_seed), instruction),)
+def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[int, str], ...]:
+    """(scene seed, instruction) of each task. Raises ValueError if an instruction fits no scene."""
+    if not 0 <= seed < 1000:
+        raise ValueError(f"--seed: got {seed}, expected 0 to 999")
+    first = FIRST_SEED + 1000 * seed
+    chosen = (instruction,) if instruction else TASKS
+    return tuple((find_scene(words, first + 50 * k), words) for k, words in enumerate(chosen))
 
 
 class NodeLog:
@@ -87,6 +91,7 @@ class NodeLog:
         self._lock = threading.Lock()
         self._shown: set[str] = set()
         self.quiet = False
+        self._refused_by = ""
         self.refusal: str | None = None
 
     def __call__(self, name: str, line: str) -> None:
@@ -94,11 +99,15 @@ class NodeLog:
         with self._lock:
             self._file.write(f"{name}: {line}\n")
             self._file.flush()
+            if self._refused_by == name and not line.startswith("["):
+                self.refusal += f"\n  {line.strip()}"
+                return
+            self._refused_by = ""
             if found is None or line in self._shown or self.quiet:
                 return
             self._shown.add(line)
             if found.group(2).startswith("not configured: "):
-                self.refusal = f"{name} {found.group(2)}"
+                self.refusal, self._refused_by = f"{name} {found.group(2)}", name
                 return
         print(f"    {name}: {found.group(2)}", flush=True)
 
@@ -167,6 +176,7 @@ class Show:
 
     def _check_nodes(self) -> None:
         if self._log.refusal is not None:
+            time.sleep(0.3)  # for the lines that say more
             raise ValueError(self._log.refusal)
         ended = self._processes.ended()
         if ended:
