@@ -105,7 +105,7 @@ def test_nothing_is_taken_before_engage():
     cell.engage()
     verdict = cell.run(5)
     assert (cell.out, codes(verdict)) == ([], ["no_chunk"])
-    assert cell.chunk([0.31] * 4, obs_ns=START).code == "chunk_old"
+    assert cell.chunk([0.31] * 4, obs_ns=START - 1).code == "chunk_old"
 
 
 @pytest.mark.parametrize(

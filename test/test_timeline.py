@@ -149,9 +149,9 @@ def test_after_emptying_only_later_observations_count():
     timeline = emptied(taken(Timeline(), chunk(10, 20, 30), 1000, 0.0), 1100 * MS)
     assert at(timeline, 1100) is None
     assert (
-        untimely(timeline, chunk(1, 2, 3, obs_ms=1100, sequence=1), 1150 * MS).code == "chunk_old"
+        untimely(timeline, chunk(1, 2, 3, obs_ms=1099, sequence=1), 1150 * MS).code == "chunk_old"
     )
-    assert untimely(timeline, chunk(1, 2, 3, obs_ms=1101, sequence=1), 1150 * MS) is None
+    assert untimely(timeline, chunk(1, 2, 3, obs_ms=1100, sequence=1), 1150 * MS) is None
 
 
 def test_before_the_observation_the_arm_stays():

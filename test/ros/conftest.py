@@ -28,7 +28,7 @@ from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.ros import convert, qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # for a machine that does other things as well
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 STEP_NS = 100_000_000
 
@@ -95,9 +95,17 @@ class MockRobot(Node):
         return next(s for s in self.statuses[start:] if condition(s))
 
     def wait_ticks(self, count=3):
-        """Wait for count more statuses: what was published before has been heard by then."""
-        seen = len(self.statuses)
-        self.wait(lambda: len(self.statuses) >= seen + count, f"{count} more statuses")
+        """Wait for a status stamped count status periods from now: what went before is heard."""
+        self.wait_stamp(self.now_ns() + count * 200_000_000)
+
+    def wait_stamp(self, time_ns):
+        """Wait for a status stamped at time_ns or later."""
+        self.wait(
+            lambda: (
+                self.statuses and convert.ns_from_stamp(self.statuses[-1].header.stamp) >= time_ns
+            ),
+            "a later status",
+        )
 
     def call(self, kind, service, request=None):
         """The response of a service; called from the test's thread."""

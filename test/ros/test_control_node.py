@@ -2,6 +2,8 @@
 
 import signal
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,14 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from std_msgs.msg import Float64MultiArray  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 
+from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
 
+JOINT_ROBOT = Path(__file__).parents[1] / "golden" / "joint_robot.yaml"
 HOLD_BOUND_S = 0.5  # from the last planned row, or from a stale input, to the last motion
 
 
@@ -138,12 +143,8 @@ def test_when_chunks_stop_the_arm_holds_at_the_last_row(mock_robot, control):
     mock_robot.wait_status(
         lambda s: s.engaged and s.reason == "no_chunk" and s.commands_sent, "held"
     )
-    mock_robot.wait_ticks(5)
-    moving = [
-        b[0]
-        for a, b in zip(mock_robot.targets, mock_robot.targets[1:], strict=False)
-        if (a[1] != b[1]).any()
-    ]
+    mock_robot.wait_stamp(obs_ns + int(1.2e9))
+    moving = [b[0] for a, b in pairwise(mock_robot.targets) if (a[1] != b[1]).any()]
     assert moving[-1] <= obs_ns + int((0.3 + HOLD_BOUND_S) * 1e9)
     assert mock_robot.targets[-1][1][0] == pytest.approx(0.309, abs=0.001)
     # What stood repeats for a moment and then the wire is silent.
@@ -261,3 +262,26 @@ def test_a_robot_that_cannot_be_executed_is_refused_with_a_sentence(
     assert (status.reason, status.engaged) == ("inactive", False)
     assert "rotation rpy cannot be executed yet" in status.detail
     assert process.poll() is None
+
+
+def test_a_robot_commanded_by_its_joints(mock_robot, start_node, shared_nodes):
+    shared_nodes.end()
+    robot = load_embodiment(JOINT_ROBOT)
+    arm = []
+
+    def on_arm(msg):
+        with mock_robot.heard:
+            arm.append(list(msg.data))
+            mock_robot.heard.notify_all()
+
+    mock_robot.create_subscription(Float64MultiArray, "arm_controller/commands", on_arm, 100)
+    start_node("control_node", embodiment=JOINT_ROBOT, engaged_at_start=True)
+    mock_robot.wait_status(lambda s: s.engaged, "engaged by itself")
+    stands = [0.0, -0.5, 0.5, 0.0, 0.5, 0.0]
+    rows = [[0.01 * (k + 1), *stands[1:], 0.5] for k in range(5)]
+    mock_robot.send_chunk(rows, names=robot.action_names)
+    mock_robot.wait(lambda: arm and arm[-1][0] > 0.045, "the waist at the end of the rows")
+    assert all(len(values) == 6 for values in arm)
+    assert max(b[0] - a[0] for a, b in pairwise(arm)) <= 1.0 * 0.04 + 1e-9
+    assert mock_robot.targets == []
+    assert mock_robot.grippers

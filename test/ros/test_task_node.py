@@ -16,7 +16,7 @@ from vla_policy.msg import ControlStatus  # noqa: E402
 from vla_policy.ros import qos  # noqa: E402
 
 Result = ExecuteInstruction.Result
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Client:

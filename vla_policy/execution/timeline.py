@@ -113,7 +113,8 @@ def insert(
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
     """No plan, and none that was seen before now_ns will be taken."""
-    floor_ns = now_ns if timeline.floor_ns is None else max(now_ns, timeline.floor_ns)
+    before_ns = now_ns - 1
+    floor_ns = before_ns if timeline.floor_ns is None else max(before_ns, timeline.floor_ns)
     return Timeline(floor_ns=floor_ns)
 
 
