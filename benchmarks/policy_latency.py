@@ -1,6 +1,6 @@
 """Latency of one chunk on this machine, both heads of the shipped policy, one thread.
 
-    python benchmarks/policy_latency.py --out benchmarks/policy_latency.json
+python benchmarks/policy_latency.py --out benchmarks/policy_latency.json
 """
 
 import argparse
@@ -29,7 +29,11 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
         "machine": _machine(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
         "policy": args.policy,
         "calls": args.calls,
         "heads": {head: measure(args.policy, head, args.calls) for head in HEADS},
@@ -50,7 +54,10 @@ def measure(policy_name: str, head: str, calls: int) -> dict[str, float]:
     times = []
     for i in range(calls + 10):
         observation = Observation(
-            images={n: rng.integers(0, 255, (side, side, 3), dtype=np.uint8) for n in policy.contract.camera_names},
+            images={
+                n: rng.integers(0, 255, (side, side, 3), dtype=np.uint8)
+                for n in policy.contract.camera_names
+            },
             state=np.array([0.3, 0.0, 0.2, 0.0, 0.7071, 0.0, 0.7071, 0.5]),
             state_names=policy.contract.state_names,
             instruction="put the red cube in the tray",
@@ -65,7 +72,15 @@ def measure(policy_name: str, head: str, calls: int) -> dict[str, float]:
 
 def _machine() -> str:
     info = Path("/proc/cpuinfo")
-    names = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] if info.is_file() else []
+    names = (
+        [
+            x.split(":")[1].strip()
+            for x in info.read_text().splitlines()
+            if x.startswith("model name")
+        ]
+        if info.is_file()
+        else []
+    )
     return f"{names[0] if names else platform.processor()}, {len(names)} logical cores"
 
 

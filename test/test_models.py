@@ -61,7 +61,13 @@ def test_rotary_scores_depend_on_distance_only() -> None:
 def test_mask_by_hand() -> None:
     starts = torch.tensor([[True, False, True, True, False]])  # prefix of 2, state, 2 actions
     valid = torch.tensor([[True, True, True, True, True]])
-    expected = [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
+    expected = [
+        [1, 1, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1],
+    ]
     assert block_mask(starts, valid)[0].int().tolist() == expected
     padded = block_mask(starts, torch.tensor([[True, False, True, True, True]]))[0]
     assert not padded[:, 1].any()
@@ -70,7 +76,9 @@ def test_mask_by_hand() -> None:
 
 def test_cache_gives_what_no_cache_gives() -> None:
     torch.manual_seed(1)
-    stack = Gemma(config.GemmaConfig(width=24, depth=3, mlp=48, heads=4, kv_heads=1, head_dim=8)).eval()
+    stack = Gemma(
+        config.GemmaConfig(width=24, depth=3, mlp=48, heads=4, kv_heads=1, head_dim=8)
+    ).eval()
     x = torch.randn(2, 9, 24)
     starts, valid = torch.ones(2, 9, dtype=torch.bool), torch.ones(2, 9, dtype=torch.bool)
     starts[:, 1:5] = False  # a prefix of 5, then one at a time
@@ -79,7 +87,9 @@ def test_cache_gives_what_no_cache_gives() -> None:
     out, cache = stack(x[:, :5], positions[:, :5], mask[:, :5, :5])
     steps = [out]
     for i in range(5, 9):
-        out, cache = stack(x[:, i : i + 1], positions[:, i : i + 1], mask[:, i : i + 1, : i + 1], cache)
+        out, cache = stack(
+            x[:, i : i + 1], positions[:, i : i + 1], mask[:, i : i + 1, : i + 1], cache
+        )
         steps.append(out)
     torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=0)
 
@@ -99,7 +109,13 @@ def test_decoding_with_the_cache_is_teacher_forcing(tiny: VLA) -> None:
     with torch.no_grad():
         prefix = tiny.prefix(images, text, state)
         bins = token_head.decode(
-            tiny, prefix, first_action_token=first, start_token=start, rows=2, bins=256, temperature=0.0
+            tiny,
+            prefix,
+            first_action_token=first,
+            start_token=start,
+            rows=2,
+            bins=256,
+            temperature=0.0,
         )
         inputs = torch.cat((torch.tensor([[start]]), bins.flatten(1)[:, :-1] + first), 1)
         logits, _ = tiny.continue_with(prefix, inputs)
@@ -109,11 +125,22 @@ def test_decoding_with_the_cache_is_teacher_forcing(tiny: VLA) -> None:
 
 
 def test_decoding_is_constrained_and_repeatable(tiny: VLA) -> None:
-    prefix = tiny.prefix(torch.randn(3, 4, 39), torch.ones(3, 2, dtype=torch.long), torch.randn(3, 8))
-    arguments = {"first_action_token": TOKENS.token_to_id("<act000>"), "start_token": 2, "rows": 3, "bins": 256}
+    prefix = tiny.prefix(
+        torch.randn(3, 4, 39), torch.ones(3, 2, dtype=torch.long), torch.randn(3, 8)
+    )
+    arguments = {
+        "first_action_token": TOKENS.token_to_id("<act000>"),
+        "start_token": 2,
+        "rows": 3,
+        "bins": 256,
+    }
     draws = [
         token_head.decode(
-            tiny, prefix, temperature=5.0, generator=torch.Generator().manual_seed(seed), **arguments
+            tiny,
+            prefix,
+            temperature=5.0,
+            generator=torch.Generator().manual_seed(seed),
+            **arguments,
         )
         for seed in (0, 0, 1)
     ]

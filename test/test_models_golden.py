@@ -35,13 +35,17 @@ UNUSED = ("lm_head.weight",)
 def ours(key: str) -> str:
     for theirs, name in RENAMED:
         key = key.replace(theirs, name)
-    return key if key.startswith(("flow.", "language.", "vision.", "projector.", "embed_tokens.")) else f"flow.{key}"
+    return (
+        key
+        if key.startswith(("flow.", "language.", "vision.", "projector.", "embed_tokens."))
+        else f"flow.{key}"
+    )
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, torch.Tensor]:
     with safe_open(GOLDEN, "pt") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        return {k: file.get_tensor(k) for k in file.keys()}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,9 @@ def model(golden: dict[str, torch.Tensor]) -> VLA:
         sizes = json.loads(file.metadata()["config"])
 
     def gemma(c: dict) -> GemmaConfig:
-        return GemmaConfig(c["width"], c["depth"], c["mlp_dim"], c["num_heads"], c["num_kv_heads"], c["head_dim"])
+        return GemmaConfig(
+            c["width"], c["depth"], c["mlp_dim"], c["num_heads"], c["num_kv_heads"], c["head_dim"]
+        )
 
     v = sizes["vision"]
     vision = SiglipConfig(
@@ -63,7 +69,9 @@ def model(golden: dict[str, torch.Tensor]) -> VLA:
         flow=FlowHeadConfig(gemma(sizes["expert"]), sizes["chunk"], 10), token=None,
     )  # fmt: skip
     model = VLA(config).eval()
-    weights = {ours(k[2:]): v for k, v in golden.items() if k.startswith("w.") and not k.endswith(UNUSED)}
+    weights = {
+        ours(k[2:]): v for k, v in golden.items() if k.startswith("w.") and not k.endswith(UNUSED)
+    }
     model.load_state_dict(weights, strict=True)
     return model
 
@@ -91,7 +99,9 @@ def test_masks(prefix: Prefix, golden: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize(("steps", "tolerance"), [(1, 1e-5), (10, 1e-4)])
-def test_actions(model: VLA, prefix: Prefix, golden: dict[str, torch.Tensor], steps: int, tolerance: float) -> None:
+def test_actions(
+    model: VLA, prefix: Prefix, golden: dict[str, torch.Tensor], steps: int, tolerance: float
+) -> None:
     with torch.no_grad():
         actions = flow.integrate(
             lambda x, t: model.flow(prefix, golden["in.state"], x, t), golden["in.noise"], steps
@@ -103,4 +113,6 @@ def test_loss(model: VLA, prefix: Prefix, golden: dict[str, torch.Tensor]) -> No
     noisy, velocity = flow.interpolate(golden["in.actions"], golden["in.noise"], golden["in.time"])
     with torch.no_grad():
         predicted = model.flow(prefix, golden["in.state"], noisy, golden["in.time"])
-    torch.testing.assert_close((predicted - velocity).square(), golden["out.loss"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        (predicted - velocity).square(), golden["out.loss"], atol=1e-5, rtol=1e-5
+    )

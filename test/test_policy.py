@@ -69,7 +69,9 @@ def test_a_chunk_in_robot_units(folder: Path, head: str) -> None:
 def test_the_first_row_starts_from_the_measured_pose(folder: Path) -> None:
     policy = load_policy(str(folder), head="token")
     chunk = policy.infer(observation(), seed=0)
-    assert np.abs(chunk.actions[0, :3] - [0.3, 0.0, 0.2]).max() <= 0.04 + 1e-9  # one step of the token range
+    assert (
+        np.abs(chunk.actions[0, :3] - [0.3, 0.0, 0.2]).max() <= 0.04 + 1e-9
+    )  # one step of the token range
 
 
 def test_everything_it_sees_matters(folder: Path) -> None:
@@ -83,7 +85,9 @@ def test_everything_it_sees_matters(folder: Path) -> None:
         {"instruction": "cube red the up pick"},
         {"state": np.array([0.3, 0.0, 0.2, 0.0, 1.0, 0.0, 0.0, 0.9])},
     ):
-        assert not np.array_equal(policy.infer(observation(**change), seed=0).actions, base), change.keys()
+        assert not np.array_equal(policy.infer(observation(**change), seed=0).actions, base), (
+            change.keys()
+        )
 
 
 def test_what_does_not_fit_is_refused(folder: Path) -> None:

@@ -30,10 +30,13 @@ def make_frames(folder: Path, count: int, *, episodes: bool = False) -> None:
         "wrist": rng.integers(0, 255, (count, 96, 96, 3), dtype=np.uint8),
         "state": state, "target_xyz": xyz, "reference_xyz": sometimes, "destination_xyz": sometimes,
         "target_colour": rng.integers(0, 6, (count, Q)), "target_shape": rng.integers(0, 3, (count, Q)),
-        "front_uv": uv, "wrist_uv": uv[:, :, 0], "wrist_visible": rng.random((count, Q)) > 0.5,
+        "front_uv": uv, "target_size": rng.uniform(0.015, 0.024, (count, Q)), "wrist_uv": uv[:, :, 0], "wrist_visible": rng.random((count, Q)) > 0.5,
     }  # fmt: skip
     if episodes:
-        arrays |= {"action": rng.uniform(-0.03, 0.03, (count, 8)), "episode": np.arange(count) // 7}
+        arrays |= {
+            "action": rng.uniform(-0.03, 0.03, (count, 8)),
+            "episode": np.arange(count) // 7,
+        }
     for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     texts = [[" ".join(rng.choice(WORDS, 5)) for _ in range(Q)] for _ in range(count)]
@@ -62,9 +65,16 @@ def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
     steps = ["--pointing-steps", "2", "--heads-steps", "2"]
     assert command.run(arguments(data, tmp_path / "run", *steps)) == 0
     first = (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes()
-    assert command.run(arguments(data, tmp_path / "run", "--pointing-steps", "2", "--heads-steps", "4")) == 0
+    assert (
+        command.run(
+            arguments(data, tmp_path / "run", "--pointing-steps", "2", "--heads-steps", "4")
+        )
+        == 0
+    )
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes() != first
-    records = [json.loads(x) for x in (tmp_path / "run" / "heads.log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(x) for x in (tmp_path / "run" / "heads.log.jsonl").read_text().splitlines()
+    ]
     assert [r["step"] for r in records] == [2, 4]
     assert all(np.isfinite(list(r.values())).all() for r in records)
     for head in ("flow", "token"):
@@ -95,12 +105,16 @@ def test_chunks_stop_at_the_end_of_an_episode(data: Path) -> None:
     loaded = frames.load_frames(data / "episodes")
     chunks = frames.action_chunks(loaded, 10)
     action = loaded.arrays["action"]
-    np.testing.assert_allclose(chunks[0, :7, 1:7], action[:7, :6], rtol=1e-6)  # an episode has 7 frames
+    np.testing.assert_allclose(
+        chunks[0, :7, 1:7], action[:7, :6], rtol=1e-6
+    )  # an episode has 7 frames
     np.testing.assert_allclose(chunks[0, 6, 0], action[6, 7], rtol=1e-6)
     assert (chunks[0, 7:, 1:7] == 0).all()
     assert (chunks[0, 7:, 0] == 1).all()
     np.testing.assert_allclose(chunks[0, 7:, 7], action[6, 6], rtol=1e-6)
-    np.testing.assert_allclose(chunks[29, 0, 1:4], action[29, :3], rtol=1e-6)  # last frame of the first shard
+    np.testing.assert_allclose(
+        chunks[29, 0, 1:4], action[29, :3], rtol=1e-6
+    )  # last frame of the first shard
     assert (chunks[29, 1:, 0] == 1).all()
 
 

@@ -15,7 +15,9 @@ RNG = np.random.default_rng(0)
 
 def random_poses(count: int) -> np.ndarray:
     q = RNG.normal(size=(count, 4))
-    return np.concatenate((RNG.uniform(-1, 1, (count, 3)), q / np.linalg.norm(q, axis=1, keepdims=True)), 1)
+    return np.concatenate(
+        (RNG.uniform(-1, 1, (count, 3)), q / np.linalg.norm(q, axis=1, keepdims=True)), 1
+    )
 
 
 def test_steps_and_poses_are_inverse() -> None:
@@ -52,17 +54,23 @@ def test_a_zero_quaternion_is_refused() -> None:
 def test_both_signs_of_a_quaternion_are_one_state() -> None:
     state = np.concatenate((random_poses(20), RNG.random((20, 1))), 1)
     flipped = state * np.array([1, 1, 1, -1, -1, -1, -1, 1])
-    np.testing.assert_array_equal(transforms.canonical_state(state), transforms.canonical_state(flipped))
+    np.testing.assert_array_equal(
+        transforms.canonical_state(state), transforms.canonical_state(flipped)
+    )
 
 
 def test_normalise_round_trip_and_ends() -> None:
     r = stats.Range(("a", "b"), [-2.0, 0.1], [4.0, 0.2])
-    np.testing.assert_allclose(r.normalise(np.array([[-2.0, 0.1], [4.0, 0.2]])), [[-1, -1], [1, 1]])
+    np.testing.assert_allclose(
+        r.normalise(np.array([[-2.0, 0.1], [4.0, 0.2]])), [[-1, -1], [1, 1]]
+    )
     x = RNG.normal(size=(30, 2))
     np.testing.assert_allclose(r.restore(r.normalise(x)), x)
 
 
-@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), (0.0, 1e-9)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0), (0.0, np.inf), (0.0, 1e-9)]
+)
 def test_a_degenerate_range_is_refused_by_name(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="statistics of 'elbow'"):
         stats.Range(("waist", "elbow"), [0.0, low], [1.0, high])

@@ -75,7 +75,7 @@ class Policy:
         actions = self.checkpoint.statistics.actions.restore(model_actions)
         pose = _tool_pose(observation)
         poses = transforms.steps_to_poses(pose, actions[:, STEP])
-        gripper = actions[:, GRIPPER :].clip(0.0, 1.0)
+        gripper = actions[:, GRIPPER:].clip(0.0, 1.0)
         return ActionChunk(
             actions=np.concatenate((poses, gripper), axis=1),
             names=self.contract.action_names,
@@ -127,29 +127,44 @@ class Policy:
             raise ValueError(
                 f"observation.state_names: got {observation.state_names}, expected {self.contract.state_names}"
             )
-        front, wrist = (self._image(observation.images, name) for name in self.contract.camera_names)
-        pose, gripper = _tool_pose(observation), observation.state[self.contract.state_names.index("gripper")]
+        front, wrist = (
+            self._image(observation.images, name) for name in self.contract.camera_names
+        )
+        pose, gripper = (
+            _tool_pose(observation),
+            observation.state[self.contract.state_names.index("gripper")],
+        )
         tool = torch.tensor([[*pose[:3], gripper]], dtype=torch.float32, device=self.device)
         text = self._text(tokenizer.clean(observation.instruction))
         return self.checkpoint.model.vision(front, wrist, tool, text[None]).found, tool
 
     def _image(self, images: Mapping[str, Array], name: str) -> torch.Tensor:
         if name not in images:
-            raise ValueError(f"camera {name!r} is missing; the observation has {', '.join(images) or 'none'}")
+            raise ValueError(
+                f"camera {name!r} is missing; the observation has {', '.join(images) or 'none'}"
+            )
         image = fit_square(images[name], self.contract.image_px)
         scaled = torch.tensor(image, device=self.device).float() / 127.5 - 1.0
         return scaled.permute(2, 0, 1)[None]
 
     def _text(self, text: str) -> torch.Tensor:
-        ids = tokenizer.encode(self.checkpoint.tokenizer, text, self.checkpoint.model.config.max_text)
+        ids = tokenizer.encode(
+            self.checkpoint.tokenizer, text, self.checkpoint.model.config.max_text
+        )
         return torch.tensor([ids], device=self.device)
 
     def _flow(
-        self, prefix: Prefix, state: torch.Tensor, generator: torch.Generator, num_steps: int | None
+        self,
+        prefix: Prefix,
+        state: torch.Tensor,
+        generator: torch.Generator,
+        num_steps: int | None,
     ) -> Array:
         model = self.checkpoint.model
         config = model.config
-        noise = torch.randn(1, config.flow.rows, config.action_dim, generator=generator, device=self.device)
+        noise = torch.randn(
+            1, config.flow.rows, config.action_dim, generator=generator, device=self.device
+        )
         steps = config.flow.steps if num_steps is None else num_steps
         if steps < 1:
             raise ValueError(f"num_steps: got {steps}, expected at least 1")
@@ -159,16 +174,20 @@ class Policy:
     def _tokens(self, prefix: Prefix, generator: torch.Generator) -> Array:
         config = self.checkpoint.model.config.token
         tokens = self.checkpoint.tokenizer
-        bins = token_head.decode(
-            self.checkpoint.model,
-            prefix,
-            first_action_token=tokens.token_to_id(tokenizer.ACTION.format(0)),
-            start_token=tokens.token_to_id(tokenizer.END),
-            rows=config.rows,
-            bins=config.bins,
-            temperature=config.temperature,
-            generator=generator,
-        )[0].cpu().numpy()
+        bins = (
+            token_head.decode(
+                self.checkpoint.model,
+                prefix,
+                first_action_token=tokens.token_to_id(tokenizer.ACTION.format(0)),
+                start_token=tokens.token_to_id(tokenizer.END),
+                rows=config.rows,
+                bins=config.bins,
+                temperature=config.temperature,
+                generator=generator,
+            )[0]
+            .cpu()
+            .numpy()
+        )
         actions = UniformBins(config.bins).decode(bins)
         actions[:, TERMINATE] = bins[:, TERMINATE] * 2.0 - 1.0
         return actions
@@ -201,7 +220,9 @@ def fit_square(image: Array, side_px: int) -> Array:
         return np.ascontiguousarray(image)
     scale = side_px / max(image.shape[:2])
     h, w = (max(1, round(n * scale)) for n in image.shape[:2])
-    scaled = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    scaled = cv2.resize(
+        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
     out = np.zeros((side_px, side_px, 3), np.uint8)
     top, left = (side_px - h) // 2, (side_px - w) // 2
     out[top : top + h, left : left + w] = scaled
@@ -210,4 +231,6 @@ def fit_square(image: Array, side_px: int) -> Array:
 
 def _tool_pose(observation: Observation) -> Array:
     names = observation.state_names
-    return observation.state[[names.index(f"ee.{axis}") for axis in ("x", "y", "z", "qx", "qy", "qz", "qw")]]
+    return observation.state[
+        [names.index(f"ee.{axis}") for axis in ("x", "y", "z", "qx", "qy", "qz", "qw")]
+    ]

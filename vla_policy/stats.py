@@ -30,10 +30,14 @@ class Range:
             object.__setattr__(self, field, readonly(getattr(self, field)))
             got = getattr(self, field).shape
             if got != (len(self.names),):
-                raise ValueError(f"statistics.{field}: got shape {got}, expected ({len(self.names)},)")
+                raise ValueError(
+                    f"statistics.{field}: got shape {got}, expected ({len(self.names)},)"
+                )
         for name, low, high in zip(self.names, self.lower, self.upper, strict=True):
             if not (np.isfinite(low) and np.isfinite(high) and high - low >= MIN_RANGE):
-                raise ValueError(f"statistics of {name!r}: got range {low} .. {high}, expected upper - lower >= {MIN_RANGE}")
+                raise ValueError(
+                    f"statistics of {name!r}: got range {low} .. {high}, expected upper - lower >= {MIN_RANGE}"
+                )
 
     def normalise(self, values: Array) -> Array:
         """float64[..., d] robot units to model units; values outside the range leave [-1, 1]."""
@@ -41,7 +45,9 @@ class Range:
 
     def restore(self, values: Array) -> Array:
         """Inverse of normalise."""
-        return (np.asarray(values, dtype=np.float64) + 1.0) * 0.5 * (self.upper - self.lower) + self.lower
+        return (np.asarray(values, dtype=np.float64) + 1.0) * 0.5 * (
+            self.upper - self.lower
+        ) + self.lower
 
 
 @dataclass(frozen=True, slots=True)

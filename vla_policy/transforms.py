@@ -64,4 +64,6 @@ def canonical_state(state: Array) -> Array:
     """
     q = state[..., 3:7]
     largest = np.take_along_axis(q, np.abs(q).argmax(-1, keepdims=True), -1)
-    return np.concatenate((state[..., :3], q * np.where(largest < 0, -1.0, 1.0), state[..., 7:]), -1)
+    return np.concatenate(
+        (state[..., :3], q * np.where(largest < 0, -1.0, 1.0), state[..., 7:]), -1
+    )

@@ -58,7 +58,9 @@ class Observation:
         object.__setattr__(self, "state", readonly(self.state))
         _require_vector("Observation", "state", self.state, len(self.state_names))
         if not np.isfinite(self.state).all():
-            bad = [n for n, v in zip(self.state_names, self.state, strict=True) if not np.isfinite(v)]
+            bad = [
+                n for n, v in zip(self.state_names, self.state, strict=True) if not np.isfinite(v)
+            ]
             raise ValueError(f"Observation.state: not finite: {', '.join(bad)}")
 
 

@@ -24,11 +24,15 @@ class UniformBins:
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError("UniformBins.encode: got a value that is not finite")
-        return np.clip(np.floor((values + 1.0) * (self.count / 2)), 0, self.count - 1).astype(np.int64)
+        return np.clip(np.floor((values + 1.0) * (self.count / 2)), 0, self.count - 1).astype(
+            np.int64
+        )
 
     def decode(self, bins: Array) -> Array:
         """int[...] bins to float64[...] bin centres. Raises ValueError for a bin outside 0 .. count - 1."""
         bins = np.asarray(bins)
         if bins.size and not (0 <= bins.min() and bins.max() < self.count):
-            raise ValueError(f"UniformBins.decode: got bins {bins.min()}..{bins.max()}, expected 0..{self.count - 1}")
+            raise ValueError(
+                f"UniformBins.decode: got bins {bins.min()}..{bins.max()}, expected 0..{self.count - 1}"
+            )
         return -1.0 + (2.0 * bins + 1.0) / self.count

@@ -80,10 +80,17 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if self.state_token not in ("prefix", "suffix"):
-            raise ValueError(f"state_token: got {self.state_token!r}, expected 'prefix' or 'suffix'")
+            raise ValueError(
+                f"state_token: got {self.state_token!r}, expected 'prefix' or 'suffix'"
+            )
         if self.flow is not None:
             a, b = self.language, self.flow.expert
-            if (a.depth, a.heads, a.kv_heads, a.head_dim) != (b.depth, b.heads, b.kv_heads, b.head_dim):
+            if (a.depth, a.heads, a.kv_heads, a.head_dim) != (
+                b.depth,
+                b.heads,
+                b.kv_heads,
+                b.head_dim,
+            ):
                 raise ValueError(
                     "flow.expert: depth, heads, kv_heads and head_dim must equal the language model's: "
                     f"got {(b.depth, b.heads, b.kv_heads, b.head_dim)}, "
@@ -99,7 +106,12 @@ def tiny(vocab: int) -> ModelConfig:
         vocab=vocab,
         language=GemmaConfig(width=160, mlp=448, **heads),
         vision=PointingConfig(
-            image_px=96, channels=(24, 40, 64), key_width=48, value_width=24, text_width=96, text_depth=2
+            image_px=96,
+            channels=(24, 40, 64),
+            key_width=48,
+            value_width=24,
+            text_width=96,
+            text_depth=2,
         ),
         cameras=2,
         state_dim=8,

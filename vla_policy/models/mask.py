@@ -14,7 +14,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-def block_mask(starts_block: Bool[Tensor, "b t"], valid: Bool[Tensor, "b t"]) -> Bool[Tensor, "b t t"]:
+def block_mask(
+    starts_block: Bool[Tensor, "b t"], valid: Bool[Tensor, "b t"]
+) -> Bool[Tensor, "b t t"]:
     """mask[b, i, j] is true where token i may look at token j."""
     block = starts_block.long().cumsum(-1)
     sees = block[:, None, :] <= block[:, :, None]

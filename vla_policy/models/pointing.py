@@ -56,13 +56,12 @@ def unpack(packed: Float[Tensor, "n f"], value_width: int) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """What was found, and what training compares: attention logits over the patches, names as logits."""
+    """What was found, and what training compares: attention logits and values over the patches."""
 
     found: Found
     heat: Float[Tensor, "n 3 p"]
     wrist_heat: Float[Tensor, "n p"]
-    colour: Float[Tensor, "n c"]
-    shape: Float[Tensor, "n s"]
+    values: Float[Tensor, "b p v"]  # of the front image
 
 
 def _stem(channels: tuple[int, int, int]) -> nn.Sequential:
@@ -77,7 +76,9 @@ def _stem(channels: tuple[int, int, int]) -> nn.Sequential:
             nn.SiLU(),
         ]
 
-    return nn.Sequential(*conv(3, a, 5, 2), *conv(a, b, 3, 2), *conv(b, c, 3), *conv(c, c, 3, 1, 2))
+    return nn.Sequential(
+        *conv(3, a, 5, 2), *conv(a, b, 3, 2), *conv(b, c, 3), *conv(c, c, 3, 1, 2)
+    )
 
 
 class Patches(nn.Module):
@@ -87,17 +88,28 @@ class Patches(nn.Module):
         super().__init__()
         c = config.channels[2]
         self.stem = _stem(config.channels)
-        self.key = nn.Sequential(nn.Conv2d(c, 96, 1), nn.SiLU(), nn.Conv2d(96, config.key_width, 1))
+        self.key = nn.Sequential(
+            nn.Conv2d(c, 96, 1), nn.SiLU(), nn.Conv2d(96, config.key_width, 1)
+        )
         self.value = nn.Conv2d(c, config.value_width, 1)
         self.summary = nn.Linear(c * 16, 32)
         side = config.image_px // 4
         centre = (torch.arange(side) + 0.5) / side
         v, u = torch.meshgrid(centre, centre, indexing="ij")
-        self.register_buffer("uv", torch.stack((u, v), -1).reshape(-1, 2), persistent=False)  # (p, 2)
+        self.register_buffer(
+            "uv", torch.stack((u, v), -1).reshape(-1, 2), persistent=False
+        )  # (p, 2)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-        """images in [-1, 1]. Returns keys (b, p, k), values (b, p, v), summary (b, 32)."""
-        x = self.stem(images)
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """images in [-1, 1]. Returns keys (b, p, k), values (b, p, v), summary (b, 32).
+
+        dtype: of the convolutions; bfloat16 trains faster, what follows stays float32.
+        """
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+            x = self.stem(images)
+        x = x.float()
         keys = self.key(x).flatten(2).transpose(1, 2)
         values = self.value(x).flatten(2).transpose(1, 2)
         return keys, values, F.silu(self.summary(F.adaptive_avg_pool2d(x, 4).flatten(1)))
@@ -140,7 +152,11 @@ class PointingTower(nn.Module):
         self.wrist_expect = _mlp(3 + 1, 64, 2)
         self.wrist_bias = nn.Linear(w + v + 3, 5)
         self.wrist_place = _mlp(2 + v + 2 + 3 + 4, 96, 4)
-        self.colour, self.shape = nn.Linear(v, COLOURS), nn.Linear(v, SHAPES)
+        self.colour, self.shape, self.size = (
+            nn.Linear(v, COLOURS),
+            nn.Linear(v, SHAPES),
+            nn.Linear(v, 1),
+        )
         for bias in (self.bias, self.wrist_bias):
             nn.init.zeros_(bias.weight)
             nn.init.zeros_(bias.bias)
@@ -151,13 +167,14 @@ class PointingTower(nn.Module):
         wrist: Float[Tensor, "b 3 h w"],
         tool: Float[Tensor, "b 4"],
         text: Int[Tensor, "b q s"],
+        dtype: torch.dtype = torch.float32,
     ) -> Pointing:
         """Answer q sentences about each of b images; the n = b * q answers stand sentence by sentence.
 
-        tool: x y z in metres and gripper opening. text: token ids, 0 is padding.
+        tool: x y z in metres and gripper opening. text: token ids, 0 is padding. dtype: see Patches.
         """
         ask = self._read(text)  # (b, q, 3, w)
-        keys, values, summary = self.front(front)
+        keys, values, summary = self.front(front, dtype)
         uv, scale = self.front.uv, keys.shape[-1] ** -0.5
         heat = torch.einsum("bqck,bpk->bqcp", self.queries(ask), keys) * scale
         reference = attend(heat[:, :, 1], values, uv)
@@ -165,47 +182,55 @@ class PointingTower(nn.Module):
         target_heat = heat[:, :, 0] + relative_bias(self.bias(ask[:, :, 0]), uv, reference[0])
         target = attend(target_heat, values, uv)
         heat = torch.stack((target_heat, heat[:, :, 1], heat[:, :, 2]), 2)
-        place, value, confidence = (torch.stack(z, 2) for z in zip(target, reference, destination, strict=True))
+        place, value, confidence = (
+            torch.stack(z, 2) for z in zip(target, reference, destination, strict=True)
+        )
         context = summary[:, None, None].expand(-1, *ask.shape[1:3], -1)
         xyz = self.place(torch.cat((place, value, confidence, context, ask), -1)) * 0.3
         tool = tool[:, None].expand(-1, text.shape[1], -1)
-        return self._look_closer(wrist, tool, ask, xyz, heat, value, confidence)
+        wrist_found = self._look_closer(
+            self.wrist(wrist, dtype), tool, ask[:, :, 0], xyz[:, :, 0], value[:, :, 0]
+        )
+        wrist_xyz, wrist_visible, wrist_confidence, wrist_value, wrist_heat = (
+            z.flatten(0, 1) for z in wrist_found
+        )
+        return Pointing(
+            found=Found(
+                xyz=xyz.flatten(0, 1),
+                present=self.present(ask).squeeze(-1).flatten(0, 1),
+                confidence=confidence.flatten(0, 1),
+                value=value.flatten(0, 1),
+                wrist_xyz=wrist_xyz,
+                wrist_visible=wrist_visible,
+                wrist_confidence=wrist_confidence,
+                wrist_value=wrist_value,
+            ),
+            heat=heat.flatten(0, 1),
+            wrist_heat=wrist_heat,
+            values=values,
+        )
 
     def _look_closer(
-        self, wrist: Tensor, tool: Tensor, ask: Tensor, xyz: Tensor, heat: Tensor, value: Tensor, confidence: Tensor
-    ) -> Pointing:
-        """Ask the wrist image for the target, near where the front answer should appear in it."""
-        keys, values, _ = self.wrist(wrist)
-        relative = (xyz[:, :, 0] - tool[..., :3]).detach()
-        ask0 = torch.cat((ask[:, :, 0], value[:, :, 0]), -1)
+        self, patches: tuple[Tensor, ...], tool: Tensor, ask: Tensor, xyz: Tensor, value: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Ask the wrist image for the target, near where the front answer should appear in it.
+
+        All but patches are (b, q, ...) of the target pointer. Returns the place relative to the tool, the logit
+        of being in view, confidence, value and attention logits.
+        """
+        keys, values, _ = patches
+        relative = (xyz - tool[..., :3]).detach()
+        ask = torch.cat((ask, value), -1)
         expected = self.wrist_expect(torch.cat((relative / 0.1, tool[..., 3:]), -1)) * 0.3 + 0.5
-        weights = self.wrist_bias(torch.cat((ask0, relative / 0.1), -1))
-        logits = torch.einsum("bqk,bpk->bqp", self.wrist_query(ask0), keys) * keys.shape[-1] ** -0.5
+        weights = self.wrist_bias(torch.cat((ask, relative / 0.1), -1))
+        logits = torch.einsum("bqk,bpk->bqp", self.wrist_query(ask), keys) * keys.shape[-1] ** -0.5
         logits = logits + relative_bias(weights, self.wrist.uv, expected)
         uv, wrist_value, wrist_confidence = attend(logits, values, self.wrist.uv)
         height = tool[..., 2:3]
         distance = relative.norm(dim=-1, keepdim=True) / 0.1
         seen = (uv, wrist_value, wrist_confidence, relative / 0.1, tool[..., 3:], height / 0.1)
-        answer = self.wrist_place(torch.cat((*seen, (height / 0.02).tanh(), distance), -1)).flatten(0, 1)
-        ask, xyz, heat, value, confidence = (z.flatten(0, 1) for z in (ask, xyz, heat, value, confidence))
-        wrist_value, wrist_confidence = wrist_value.flatten(0, 1), wrist_confidence.flatten(0, 1)
-        found = Found(
-            xyz=xyz,
-            present=self.present(ask).squeeze(-1),
-            confidence=confidence,
-            value=value,
-            wrist_xyz=answer[:, :3] * 0.1,
-            wrist_visible=answer[:, 3:],
-            wrist_confidence=wrist_confidence,
-            wrist_value=wrist_value,
-        )
-        return Pointing(
-            found=found,
-            heat=heat,
-            wrist_heat=logits.flatten(0, 1),
-            colour=self.colour(value[:, 0]),
-            shape=self.shape(value[:, 0]),
-        )
+        answer = self.wrist_place(torch.cat((*seen, (height / 0.02).tanh(), distance), -1))
+        return answer[..., :3] * 0.1, answer[..., 3:], wrist_confidence, wrist_value, logits
 
     def _read(self, text: Int[Tensor, "b q s"]) -> Float[Tensor, "b q 3 w"]:
         b, q, _ = text.shape
@@ -225,7 +250,8 @@ def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
     at = tool[:, None, :3]
     there = found.present.sigmoid()[..., None]  # (n, 3, 1)
     front = torch.cat(
-        (_scales(found.xyz - at) * there, found.xyz / 0.3, there, found.confidence, found.value), -1
+        (_scales(found.xyz - at) * there, found.xyz / 0.3, there, found.confidence, found.value),
+        -1,
     )
     seen = found.wrist_visible.sigmoid()
     near = torch.cat(
@@ -247,4 +273,6 @@ def _scales(x: Tensor) -> Tensor:
 
 
 def _mlp(i: int, hidden: int, o: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(i, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, o))
+    return nn.Sequential(
+        nn.Linear(i, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, o)
+    )

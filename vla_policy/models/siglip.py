@@ -24,7 +24,8 @@ class SiglipAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s e"]) -> Float[Tensor, "b s e"]:
         q, k, v = (
-            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
+            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
         )
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

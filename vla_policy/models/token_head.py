@@ -45,7 +45,9 @@ def decode(
         if temperature == 0.0:
             pick = scores.argmax(-1)
         else:
-            pick = torch.multinomial((scores / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            pick = torch.multinomial((scores / temperature).softmax(-1), 1, generator=generator)[
+                :, 0
+            ]
         chosen.append(pick)
         token = pick[:, None] + first_action_token
     return torch.stack(chosen, 1).unflatten(1, (rows, ROW))

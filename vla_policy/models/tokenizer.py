@@ -25,12 +25,16 @@ ANSWER = "? A:"
 def build(words: Iterable[str]) -> Tokenizer:
     """A word tokenizer over words (lower case) plus punctuation, questions, action and location tokens."""
     special = [PAD, UNK, END, ANSWER, *QUESTIONS.values()]
-    special += [LOCATION.format(i) for i in range(LOCATIONS)] + [ACTION.format(i) for i in range(ACTIONS)]
+    special += [LOCATION.format(i) for i in range(LOCATIONS)] + [
+        ACTION.format(i) for i in range(ACTIONS)
+    ]
     vocabulary = {token: i for i, token in enumerate([*special, *sorted(set(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     tokenizer.add_special_tokens(special)
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[a-z0-9]+|[^\sa-z0-9]"), "removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(
+        Regex(r"[a-z0-9]+|[^\sa-z0-9]"), "removed", invert=True
+    )
     return tokenizer
 
 

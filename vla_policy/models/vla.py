@@ -34,7 +34,10 @@ class Prefix:
         """Each row times over, next to each other."""
         return Prefix(
             self.out.repeat_interleave(times, 0),
-            [(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in self.cache],
+            [
+                (k.repeat_interleave(times, 0), v.repeat_interleave(times, 0))
+                for k, v in self.cache
+            ],
             self.valid.repeat_interleave(times, 0),
         )
 
@@ -64,7 +67,11 @@ class FlowHead(nn.Module):
         time: Float[Tensor, " b"],
     ) -> Float[Tensor, "b t d"]:
         """Velocity dx/dt of the noisy actions at time (1 noise, 0 data)."""
-        t = time_embedding(time, self.width).to(noisy.dtype)[:, None].expand(-1, noisy.shape[1], -1)
+        t = (
+            time_embedding(time, self.width)
+            .to(noisy.dtype)[:, None]
+            .expand(-1, noisy.shape[1], -1)
+        )
         x = torch.cat((self.action_in_proj(noisy), t), -1)
         x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(x)))
         starts = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)

@@ -40,7 +40,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     _write_json(folder / "config.json", header)
     _write_json(folder / "statistics.json", stats.to_dict(checkpoint.statistics))
     checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
-    tensors = {k: v.detach().float().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    tensors = {
+        k: v.detach().float().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()
+    }
     save_file(tensors, folder / "model.safetensors")
 
 
@@ -52,7 +54,9 @@ def load(folder: Path, *, device: str = "cpu") -> Checkpoint:
     """
     header = _read_json(folder / "config.json")
     if header.get("format") != FORMAT:
-        raise ValueError(f"{folder}/config.json: format is {header.get('format')!r}, expected {FORMAT}")
+        raise ValueError(
+            f"{folder}/config.json: format is {header.get('format')!r}, expected {FORMAT}"
+        )
     for key in ("model", "contract"):
         if key not in header:
             raise ValueError(f"{folder}/config.json: missing {key}")
@@ -64,14 +68,18 @@ def load(folder: Path, *, device: str = "cpu") -> Checkpoint:
         ("actions", contract.model_action_names, statistics.actions.names),
     ):
         if names != wanted:
-            raise ValueError(f"{folder}/statistics.json: {what} are of {wanted}, the contract has {names}")
+            raise ValueError(
+                f"{folder}/statistics.json: {what} are of {wanted}, the contract has {names}"
+            )
     with torch.device("meta"):
         model = VLA(config)
     tensors = _read_tensors(folder / "model.safetensors", device)
     _require_same_keys(folder, model, tensors)
     model.load_state_dict(tensors, strict=True, assign=True)
     _fill_buffers(model, config, device)
-    return Checkpoint(model.eval(), contract, statistics, tokenizers.load(folder / "tokenizer.json"))
+    return Checkpoint(
+        model.eval(), contract, statistics, tokenizers.load(folder / "tokenizer.json")
+    )
 
 
 def _fill_buffers(model: VLA, config: configs.ModelConfig, device: str) -> None:
@@ -87,7 +95,7 @@ def _read_tensors(path: Path, device: str) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            return {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
 
@@ -102,9 +110,13 @@ def _require_same_keys(folder: Path, model: VLA, tensors: dict[str, torch.Tensor
         for k in sorted(expected.keys() & got.keys())
         if got[k] != expected[k]
     ]
-    lines += [f"  not finite {k}" for k, v in sorted(tensors.items()) if not torch.isfinite(v).all()]
+    lines += [
+        f"  not finite {k}" for k, v in sorted(tensors.items()) if not torch.isfinite(v).all()
+    ]
     if lines:
-        shown = "\n".join(lines[:20]) + (f"\n  and {len(lines) - 20} more" if len(lines) > 20 else "")
+        shown = "\n".join(lines[:20]) + (
+            f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+        )
         raise ValueError(f"{folder}/model.safetensors does not fit config.json:\n{shown}")
 
 

@@ -17,25 +17,45 @@ from .frames import Frames, load_frames
 from .loop import Settings
 
 STAGES = ("pointing", "heads")
+SCENES_ASKED = 8000  # of the scenes, for questions of name and place
 # Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
 STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
 ACTION_NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
-ACTION_RANGE = ([0.0, -0.04, -0.04, -0.04, -0.1, -0.1, -0.1, 0.0], [1.0, 0.04, 0.04, 0.04, 0.1, 0.1, 0.1, 1.0])
+ACTION_RANGE = (
+    [0.0, -0.04, -0.04, -0.04, -0.1, -0.1, -0.1, 0.0],
+    [1.0, 0.04, 0.04, 0.04, 0.1, 0.1, 0.1, 1.0],
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla train`."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with scenes, scenes_val, episodes")
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with scenes, scenes_val, episodes"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes"
+    )
     parser.add_argument("--stage", choices=("all", *STAGES), default="all")
-    parser.add_argument("--init", type=Path, help="checkpoint folder to start from instead of random weights")
+    parser.add_argument(
+        "--init", type=Path, help="checkpoint folder to start from instead of random weights"
+    )
     parser.add_argument("--embodiment", default="vx300s")
     parser.add_argument("--pointing-steps", type=int, default=6000)
     parser.add_argument("--heads-steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=128, help="frames per step of the heads stage")
-    parser.add_argument("--images", type=int, default=32, help="images per step of the pointing stage")
+    parser.add_argument(
+        "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
+    )
+    parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
+    parser.add_argument(
+        "--true-places", action="store_true", help="heads learn from labelled places, see heads.py"
+    )
+    parser.add_argument(
+        "--images", type=int, default=32, help="images per step of the pointing stage"
+    )
     parser.add_argument("--draws", type=int, default=4, help="noise samples per frame")
-    parser.add_argument("--held-out", type=int, default=1500, help="last frames of the episodes that only measure")
+    parser.add_argument(
+        "--held-out", type=int, default=1500, help="last frames of the episodes that only measure"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
 
@@ -55,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
         checkpoint = fresh(load_embodiment(args.embodiment), scenes)
         save(folder, checkpoint)
     size = sum(p.numel() for p in checkpoint.model.parameters())
-    print(f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes; run folder {args.out}")
+    print(
+        f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes; run folder {args.out}"
+    )
     if args.stage in ("all", "pointing"):
         train_pointing(checkpoint, args, scenes, held_out)
         save(folder, checkpoint)
@@ -68,7 +90,12 @@ def run(args: argparse.Namespace) -> int:
 
 def fresh(embodiment: Embodiment, scenes: Frames) -> Checkpoint:
     """A `tiny` model of random weights, with a tokenizer of the words in scenes."""
-    words = {w for row in scenes.texts for t in row for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())}
+    words = {
+        w
+        for row in scenes.texts
+        for t in row
+        for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())
+    }
     words |= {*heads.COLOURS, *heads.SHAPES}
     tokens = tokenizer.build(words)
     contract = contracts.Contract(
@@ -81,11 +108,15 @@ def fresh(embodiment: Embodiment, scenes: Frames) -> Checkpoint:
         policy_hz=float(embodiment.policy_hz),
         embodiments=(embodiment.name,),
     )
-    statistics = Statistics(Range(contract.state_names, *STATE_RANGE), Range(ACTION_NAMES, *ACTION_RANGE))
+    statistics = Statistics(
+        Range(contract.state_names, *STATE_RANGE), Range(ACTION_NAMES, *ACTION_RANGE)
+    )
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
 
-def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, held_out: Frames) -> None:
+def train_pointing(
+    checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, held_out: Frames
+) -> None:
     """Stage one, in place."""
     pointing.train(
         checkpoint.model.vision, checkpoint.tokenizer, scenes, held_out, args.out,
@@ -94,14 +125,22 @@ def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Fra
     )  # fmt: skip
 
 
-def train_heads(checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, episodes: Frames) -> None:
+def train_heads(
+    checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, episodes: Frames
+) -> None:
     """Stage two, in place."""
-    model, tokens, statistics = checkpoint.model.eval(), checkpoint.tokenizer, checkpoint.statistics
-    acting = heads.prepare(model, tokens, statistics, episodes, "episodes")
-    asking = heads.prepare(model, tokens, statistics, scenes, "scenes")
+    model, tokens, statistics = (
+        checkpoint.model.eval(),
+        checkpoint.tokenizer,
+        checkpoint.statistics,
+    )
+    acting = heads.prepare(
+        model, tokens, statistics, episodes, "episodes", true_places=args.true_places
+    )
+    asking = heads.prepare(model, tokens, statistics, scenes.head(SCENES_ASKED), "scenes")
     heads.train(
         model, tokens, acting, [asking], args.out,
-        settings=Settings(args.heads_steps, 1.5e-3), batch_size=args.batch, draws=args.draws, seed=args.seed,
+        settings=Settings(args.heads_steps, args.heads_rate), batch_size=args.batch, draws=args.draws, seed=args.seed,
         held_out=args.held_out,
     )  # fmt: skip
 

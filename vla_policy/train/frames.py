@@ -28,6 +28,15 @@ class Frames:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def head(self, count: int) -> "Frames":
+        """The first count frames."""
+        return Frames(
+            self.shards,
+            self.starts,
+            {k: v[:count] for k, v in self.arrays.items()},
+            self.texts[:count],
+        )
+
     def images(self, index: Array) -> tuple[Array, Array]:
         """Front and wrist images of the frames in index, uint8[k, h, w, 3]."""
         shard_of = np.searchsorted(self.starts, index, side="right") - 1
@@ -47,7 +56,12 @@ def load_frames(root: Path) -> Frames:
     for number, folder in enumerate(folders):
         starts.append(len(texts))
         texts += json.loads((folder / "texts.json").read_text())
-        shards.append((np.load(folder / "front.npy", mmap_mode="r"), np.load(folder / "wrist.npy", mmap_mode="r")))
+        shards.append(
+            (
+                np.load(folder / "front.npy", mmap_mode="r"),
+                np.load(folder / "wrist.npy", mmap_mode="r"),
+            )
+        )
         for path in folder.glob("*.npy"):
             if path.stem not in ("front", "wrist"):
                 values = np.load(path)
@@ -69,7 +83,11 @@ def action_chunks(frames: Frames, rows: int) -> Array:
     actions = frames.arrays["action"][:, RECORDED_TO_MODEL].astype(np.float32)
     episode = frames.arrays["episode"]
     n = len(actions)
-    last = np.searchsorted(episode, episode, side="right") - 1 if (np.diff(episode) >= 0).all() else None
+    last = (
+        np.searchsorted(episode, episode, side="right") - 1
+        if (np.diff(episode) >= 0).all()
+        else None
+    )
     if last is None:
         raise ValueError("frames of one episode must stand together, in order")
     index = np.arange(n)[:, None] + np.arange(rows)

@@ -5,7 +5,7 @@ see the same samples; questions of name and place are answered by the same langu
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..models.vla import VLA
 from ..stats import Statistics
 from .frames import Frames, action_chunks
 from .loop import Settings, run
-from .pointing import encode_texts, make_batch
+from .pointing import Batch, encode_texts, from_tool, make_batch
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
@@ -42,63 +42,99 @@ class Examples:
 
 
 @torch.no_grad()
-def prepare(model: VLA, tokens: Tokenizer, statistics: Statistics, frames: Frames, name: str) -> Examples:
-    """Run the tower over all frames and sentences once."""
+def prepare(
+    model: VLA,
+    tokens: Tokenizer,
+    statistics: Statistics,
+    frames: Frames,
+    name: str,
+    *,
+    true_places: bool = False,
+) -> Examples:
+    """Run the tower over all frames and sentences once.
+
+    true_places: put the labels' places in place of the tower's, to learn to move before it points well.
+    """
     found = []
     for start in track(range(0, len(frames), 64), f"pointing at {name}"):
         index = np.arange(start, min(start + 64, len(frames)))
         batch = make_batch(frames, index, tokens, model.config.max_text, None)
-        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text)
-        found.append(answer.found.pack().unflatten(0, (len(index), -1)))
+        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
+        seen = _with_true_places(answer.found, batch) if true_places else answer.found
+        found.append(seen.pack().unflatten(0, (len(index), -1)))
     state = frames.arrays["state"].astype(np.float64)
     chunks = None
     if "action" in frames.arrays:
         rows = max(model.config.flow.rows, model.config.token.rows)
-        chunks = torch.from_numpy(statistics.actions.normalise(action_chunks(frames, rows))).float()
+        chunks = torch.from_numpy(
+            statistics.actions.normalise(action_chunks(frames, rows))
+        ).float()
     return Examples(
         found=torch.cat(found),
         tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
-        state=torch.from_numpy(statistics.state.normalise(transforms.canonical_state(state))).float(),
+        state=torch.from_numpy(
+            statistics.state.normalise(transforms.canonical_state(state))
+        ).float(),
         chunks=chunks,
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
 
 
+def _with_true_places(found: pointing.Found, batch: Batch) -> pointing.Found:
+    truth = batch.truth["xyz"]
+    visible = batch.truth["wrist_visible"][:, None]
+    return replace(
+        found,
+        xyz=torch.where(torch.isfinite(truth), truth, found.xyz),
+        wrist_xyz=torch.where(visible, from_tool(batch), found.wrist_xyz),
+    )
+
+
 def _names(frames: Frames) -> list[list[str]]:
     colour, shape = frames.arrays["target_colour"], frames.arrays["target_shape"]
-    return [[f"{COLOURS[c]} {SHAPES[s]}" for c, s in zip(*row, strict=True)] for row in zip(colour, shape, strict=True)]
+    return [
+        [f"{COLOURS[c]} {SHAPES[s]}" for c, s in zip(*row, strict=True)]
+        for row in zip(colour, shape, strict=True)
+    ]
 
 
 def _places(frames: Frames) -> list[list[str]]:
-    uv = np.clip(frames.arrays["front_uv"][:, :, 0] * tokenizer.LOCATIONS, 0, tokenizer.LOCATIONS - 1)
-    return [[" ".join(tokenizer.LOCATION.format(int(x)) for x in place) for place in row] for row in uv]
+    uv = np.clip(
+        frames.arrays["front_uv"][:, :, 0] * tokenizer.LOCATIONS, 0, tokenizer.LOCATIONS - 1
+    )
+    return [
+        [" ".join(tokenizer.LOCATION.format(int(x)) for x in place) for place in row] for row in uv
+    ]
 
 
 def _noisy(packed: Tensor, value_width: int) -> pointing.Found:
     """Answers with the errors that the tower makes on images it has not seen."""
-    f = pointing.unpack(packed, value_width)
-    return pointing.Found(
-        xyz=f.xyz + 0.003 * torch.randn_like(f.xyz),
-        present=f.present,
-        confidence=f.confidence,
-        value=f.value,
-        wrist_xyz=f.wrist_xyz + 0.001 * torch.randn_like(f.wrist_xyz),
-        wrist_visible=f.wrist_visible,
-        wrist_confidence=f.wrist_confidence,
-        wrist_value=f.wrist_value,
+    found = pointing.unpack(packed, value_width)
+    return replace(
+        found,
+        xyz=found.xyz + 0.003 * torch.randn_like(found.xyz),
+        wrist_xyz=found.wrist_xyz + 0.001 * torch.randn_like(found.wrist_xyz),
     )
 
 
 def action_loss(
-    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator, draws: int
+    model: VLA,
+    tokens: Tokenizer,
+    examples: Examples,
+    index: np.ndarray,
+    rng: np.random.Generator,
+    draws: int,
 ) -> tuple[Tensor, Tensor]:
     """Flow-matching loss (mean square over rows and dimensions) and cross-entropy of the action tokens.
 
     draws: noise and time samples per frame, over one prefix.
     """
     sentence = rng.integers(0, OWN_SENTENCES, len(index))
-    text = [tokenizer.prompt("action", examples.texts[i][s]) for i, s in zip(index, sentence, strict=True)]
+    text = [
+        tokenizer.prompt("action", examples.texts[i][s])
+        for i, s in zip(index, sentence, strict=True)
+    ]
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
     found = _noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
@@ -132,9 +168,13 @@ def answer_loss(
     text = [tokenizer.prompt(question, examples.texts[i][s]) for i, s in pairs]
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
-    found = pointing.unpack(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
+    found = pointing.unpack(
+        examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width
+    )
     prefix = model.prefix(pointing.tokens(found, examples.tool[i]), ids, examples.state[i])
-    words = [f"{tokenizer.END} {examples.answers[question][i][s]} {tokenizer.END}" for i, s in pairs]
+    words = [
+        f"{tokenizer.END} {examples.answers[question][i][s]} {tokenizer.END}" for i, s in pairs
+    ]
     goal = encode_texts(tokens, words, 8, None)
     logits, _ = model.continue_with(prefix, goal[:, :-1])
     return F.cross_entropy(logits.flatten(0, 1), goal[:, 1:].flatten(), ignore_index=0)
@@ -153,7 +193,9 @@ def train(
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((seed, 7, step))
         torch.manual_seed(seed * 1_000_003 + step)
-        flow_loss, token_loss = action_loss(model, tokens, episodes, rng.integers(0, count, batch_size), rng, draws)
+        flow_loss, token_loss = action_loss(
+            model, tokens, episodes, rng.integers(0, count, batch_size), rng, draws
+        )
         about = asked[step % len(asked)]
         limit = count if about is episodes else len(about.texts)
         word_loss = answer_loss(model, tokens, about, rng.integers(0, limit, batch_size // 8), rng)
@@ -164,7 +206,9 @@ def train(
     def evaluate() -> dict[str, float]:
         torch.manual_seed(0)
         index = np.arange(count, count + held_out, 3)
-        flow_loss, token_loss = action_loss(model, tokens, episodes, index, np.random.default_rng(0), 4)
+        flow_loss, token_loss = action_loss(
+            model, tokens, episodes, index, np.random.default_rng(0), 4
+        )
         return {"held_out_flow": flow_loss.item(), "held_out_token": token_loss.item()}
 
     run("heads", model, loss_of, settings, folder, evaluate=evaluate)

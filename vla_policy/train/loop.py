@@ -43,11 +43,19 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {k: p for k, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(
-        parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99)
+        parameters.values(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.99),
     )
     step = _resume(folder / name, parameters, optimiser)
     log = (folder / f"{name}.log.jsonl").open("a")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     model.train()
     mean: dict[str, float] = {}
     started = time.monotonic()
@@ -55,7 +63,9 @@ def run(
         bar = progress.add_task(name, total=settings.steps, completed=step)
         while step < settings.steps:
             for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * cosine(step, settings.steps, settings.warmup)
+                group["lr"] = settings.learning_rate * cosine(
+                    step, settings.steps, settings.warmup
+                )
             loss, parts = loss_of(step)
             if not torch.isfinite(loss):
                 raise RuntimeError(f"{name}: the loss of step {step} is not finite: {parts}")
@@ -85,12 +95,16 @@ def _words(values: dict[str, float]) -> str:
     return " ".join(f"{k} {v:.3f}" for k, v in values.items())
 
 
-def _save(stem: Path, step: int, parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+def _save(
+    stem: Path, step: int, parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> None:
     tensors = {f"weight.{k}": p.detach() for k, p in parameters.items()}
     for key, p in parameters.items():
         tensors |= {f"{slot}.{key}": v.clone() for slot, v in optimiser.state[p].items()}
     temporary = stem.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"step": str(step)})
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"step": str(step)}
+    )
     temporary.replace(stem.with_suffix(".safetensors"))
     stem.with_suffix(".json").write_text(json.dumps({"step": step}) + "\n")
 
@@ -100,11 +114,15 @@ def _resume(stem: Path, parameters: dict[str, Tensor], optimiser: torch.optim.Op
         return 0
     tensors = load_file(stem.with_suffix(".safetensors"))
     if missing := [k for k in parameters if f"weight.{k}" not in tensors]:
-        raise ValueError(f"{stem}.safetensors is of another model: it lacks {missing[0]}; choose another --out")
+        raise ValueError(
+            f"{stem}.safetensors is of another model: it lacks {missing[0]}; choose another --out"
+        )
     with torch.no_grad():
         for key, p in parameters.items():
             p.copy_(tensors[f"weight.{key}"])
             optimiser.state[p] = {
-                slot: tensors[f"{slot}.{key}"] for slot in ("step", "exp_avg", "exp_avg_sq") if f"{slot}.{key}" in tensors
+                slot: tensors[f"{slot}.{key}"]
+                for slot in ("step", "exp_avg", "exp_avg_sq")
+                if f"{slot}.{key}" in tensors
             }
     return json.loads(stem.with_suffix(".json").read_text())["step"]
