@@ -11,6 +11,7 @@ from typing import Any
 import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
+from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -46,8 +47,11 @@ class Client:
     """
 
     def __init__(self, name: str = "operator", *, namespace: str = "") -> None:
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self.node = Node(f"{name}_{os.getpid()}", namespace=namespace or None)
+        self._context = Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node(
+            f"{name}_{os.getpid()}", namespace=namespace or None, context=self._context
+        )
         self.status: ControlStatus | None = None
         self.event: SimEvent | None = None
         node = self.node
@@ -59,7 +63,7 @@ class Client:
         self._scene = node.create_client(SetScene, "set_scene")
         self._action = ActionClient(node, ExecuteInstruction, "execute_instruction")
         self._goal: Any = None
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(node)
         self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
         self._thread.start()
@@ -69,7 +73,7 @@ class Client:
         self._executor.shutdown(timeout_sec=1.0)
         self._thread.join(timeout=2.0)
         self.node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=self._context)
 
     def __enter__(self) -> Client:
         return self

@@ -1,0 +1,107 @@
+"""The whole graph as processes: every node becomes active, and every topic finds its other end."""
+
+import socket
+import time
+
+import pytest
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+
+from vla_policy.ros.client import Client
+from vla_policy.ros.graph import node_specs
+from vla_policy.ros.processes import Processes
+from vla_policy.ros.watch import Lifecycles
+
+READY_S = 90.0
+LIFECYCLE = ("policy", "control", "task")
+# Published for people and tools; nobody in the graph has to listen.
+FOR_OTHERS = ("/parameter_events", "/rosout", "transition_event", "/diagnostics")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """(operator's client, lines the nodes printed) of a running graph."""
+    lines: list[str] = []
+    processes = Processes(lambda name, line: lines.append(f"{name}: {line}"))
+    processes.start(node_specs("vx300s", sim=True, web_port=free_port()))
+    client = Client("test")
+    lifecycles = Lifecycles(client.node, LIFECYCLE)
+    try:
+        end = time.monotonic() + READY_S
+        waiting = list(LIFECYCLE)
+        while waiting:
+            assert not processes.ended() and time.monotonic() < end, (waiting, lines[-20:])
+            waiting = [name for name in waiting if not lifecycles.active(name)]
+            time.sleep(0.1)
+        assert client.wait_for_simulation(READY_S)
+        yield client, lines
+    finally:
+        client.close()
+        killed = processes.stop()
+    assert killed == ()
+
+
+def names_of(endpoints, own: str) -> set[str]:
+    return {e.node_name for e in endpoints if e.node_name != own}
+
+
+def test_every_topic_has_both_ends(graph):
+    node = graph[0].node
+    own = node.get_name()
+    loose = []
+    for topic, types in node.get_topic_names_and_types():
+        if topic.endswith(FOR_OTHERS):
+            continue
+        assert len(types) == 1, f"{topic} has several types: {types}"
+        sources = names_of(node.get_publishers_info_by_topic(topic), own)
+        sinks = names_of(node.get_subscriptions_info_by_topic(topic), own)
+        if not sources or not sinks:
+            loose.append((topic, sources, sinks))
+    assert loose == []
+
+
+def test_every_topic_agrees_on_quality_of_service(graph):
+    node = graph[0].node
+    for topic, _ in node.get_topic_names_and_types():
+        for source in node.get_publishers_info_by_topic(topic):
+            for sink in node.get_subscriptions_info_by_topic(topic):
+                found, why = qos_check_compatible(source.qos_profile, sink.qos_profile)
+                assert found != QoSCompatibility.ERROR, (
+                    topic,
+                    source.node_name,
+                    sink.node_name,
+                    why,
+                )
+
+
+def test_a_scene_is_set_and_judged(graph):
+    client, _ = graph
+    scene = client.set_scene(2_000_000, "")
+    assert scene.instruction
+    end = time.monotonic() + 10.0
+    while client.event is None or client.event.instruction != scene.instruction:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not client.event.ever_success
+
+
+def test_a_task_that_does_not_fit_is_refused(graph):
+    with pytest.raises(ValueError, match="there is"):
+        graph[0].set_scene(2_000_000, "pick up the teapot")
+
+
+def test_stop_lasts_until_reset(graph):
+    client, _ = graph
+    client.stop()
+    with pytest.raises(ValueError, match="engage refused"):
+        client.engage()
+    client.reset()
+
+
+def test_no_node_complained(graph):
+    assert not [line for line in graph[1] if "[ERROR]" in line or "Traceback" in line]
