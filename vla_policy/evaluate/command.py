@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _work(settings: dict, names: list[str], args: argparse.Namespace) -> dict[str, list[dict]]:
-    jobs = [(name, index) for name in names for index in range(args.episodes)]
+    jobs = [(settings, name, index) for name in names for index in range(args.episodes)]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -80,7 +80,7 @@ def _work(settings: dict, names: list[str], args: argparse.Namespace) -> dict[st
     outcomes: dict[str, list[dict]] = {name: [] for name in names}
     with (
         Progress(*columns) as progress,
-        context.Pool(min(args.workers, len(jobs)), _start_worker, (settings,)) as pool,
+        context.Pool(min(args.workers, len(jobs)), _start_worker) as pool,
     ):
         bar = progress.add_task("trials", total=len(jobs))
         for name, outcome in pool.imap_unordered(_trial, jobs):
@@ -91,21 +91,24 @@ def _work(settings: dict, names: list[str], args: argparse.Namespace) -> dict[st
     return outcomes
 
 
-_worker: dict[str, object] = {}  # policy, world and settings of this process
+_worker: dict[str, object] = {}  # policy, world and robot of this process, made at its first trial
 
 
-def _start_worker(settings: dict) -> None:
+def _start_worker() -> None:
     os.environ["LP_NUM_THREADS"] = "1"
+
+
+def _prepare(settings: dict) -> None:
+    """Load what trials need. Not at the start of the process: a pool restarts those for ever."""
     from vla_policy.embodiment import load_embodiment
     from vla_policy.sim.world import World
 
-    _worker["settings"] = settings
-    _worker["world"] = World(renderer=settings["renderer"])
-    _worker["robot"] = load_embodiment("vx300s")
-    _worker["policy"] = _load(settings)
+    robot = load_embodiment("vx300s")
+    policy = _load(settings, robot)
+    _worker.update(world=World(renderer=settings["renderer"]), robot=robot, policy=policy)
 
 
-def _load(settings: dict):
+def _load(settings: dict, robot):
     if settings["policy"] == "expert":
         from vla_policy.evaluate.expert_policy import ExpertPolicy
 
@@ -116,18 +119,19 @@ def _load(settings: dict):
 
     torch.set_num_threads(1)
     policy = load_policy(settings["policy"], head=settings["head"], device=settings["device"])
-    problems = policy.check(_worker["robot"])
+    problems = policy.check(robot)
     if problems:
         raise ValueError(f"policy {settings['policy']!r}: {'; '.join(problems)}")
     return policy
 
 
-def _trial(job: tuple[str, int]) -> tuple[str, dict]:
+def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
     from vla_policy.evaluate.rollout import roll_out
     from vla_policy.evaluate.suites import trial
 
-    name, index = job
-    settings = _worker["settings"]
+    settings, name, index = job
+    if not _worker:
+        _prepare(settings)
     scene, task = trial(SUITES[name], settings["seed"], index)
     pace = Pace(round(settings["latency"] * 1e9), settings["execute_rows"])
     outcome = roll_out(
