@@ -236,3 +236,19 @@ def test_an_inverted_gripper_is_measured_in_its_own_sense():
     assert measured(layout, state)[7] == pytest.approx(0.2)
     assert measured(ARM.layout, state)[7] == pytest.approx(0.8)
     assert measured(ARM.layout, RobotState()) is None
+
+
+def test_engaging_again_starts_from_where_the_arm_is_now():
+    cell = Cell()
+    cell.engage()
+    cell.now_ns += TICK
+    cell.chunk([0.302] * 5)
+    cell.run(5)
+    cell.control = core.disengage(cell.control, cell.now_ns)
+    cell.action[0] = 0.4  # moved by hand, at once
+    cell.run(1)
+    assert cell.engage() is None
+    cell.now_ns += TICK
+    assert cell.chunk([0.402] * 5, sequence=1) is None
+    assert cell.run(1).level is Level.PASS
+    assert cell.action[0] == pytest.approx(0.4, abs=0.003)
