@@ -104,17 +104,16 @@ def test_shards_are_one_sequence(data: Path) -> None:
 def test_chunks_stop_at_the_end_of_an_episode(data: Path) -> None:
     loaded = frames.load_frames(data / "episodes")
     chunks = frames.action_chunks(loaded, 10)
-    action = loaded.arrays["action"]
-    np.testing.assert_allclose(
-        chunks[0, :7, 1:7], action[:7, :6], rtol=1e-6
-    )  # an episode has 7 frames
+    action, position = loaded.arrays["action"], loaded.arrays["state"][:, :3]
+    went = position[0] + chunks[0, :7, 1:4].cumsum(0)  # an episode has 7 frames
+    np.testing.assert_allclose(went, position[:7] + action[:7, :3], atol=1e-6)
+    np.testing.assert_allclose(chunks[0, :7, 4:7], action[:7, 3:6], rtol=1e-6)
     np.testing.assert_allclose(chunks[0, 6, 0], action[6, 7], rtol=1e-6)
     assert (chunks[0, 7:, 1:7] == 0).all()
     assert (chunks[0, 7:, 0] == 1).all()
     np.testing.assert_allclose(chunks[0, 7:, 7], action[6, 6], rtol=1e-6)
-    np.testing.assert_allclose(
-        chunks[29, 0, 1:4], action[29, :3], rtol=1e-6
-    )  # last frame of the first shard
+    # the last frame of the first shard
+    np.testing.assert_allclose(chunks[29, 0, 1:4], action[29, :3], atol=1e-6)
     assert (chunks[29, 1:, 0] == 1).all()
 
 

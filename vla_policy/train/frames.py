@@ -78,21 +78,21 @@ def load_frames(root: Path) -> Frames:
 def action_chunks(frames: Frames, rows: int) -> Array:
     """float32[n, rows, 8] in the model's column order: what the expert does from each frame on.
 
+    Row 0 leads from the measured position to the expert's first target, every other row from target to
+    target, so that the rows add up to where the expert went, whatever noise the recording put on the way.
     Past the end of an episode the tool stands still, the gripper stays and terminate is 1.
     """
-    actions = frames.arrays["action"][:, RECORDED_TO_MODEL].astype(np.float32)
+    recorded = frames.arrays["action"].astype(np.float64)
+    position = frames.arrays["state"][:, :3].astype(np.float64)
     episode = frames.arrays["episode"]
-    n = len(actions)
-    last = (
-        np.searchsorted(episode, episode, side="right") - 1
-        if (np.diff(episode) >= 0).all()
-        else None
-    )
-    if last is None:
+    if (np.diff(episode) < 0).any():
         raise ValueError("frames of one episode must stand together, in order")
-    index = np.arange(n)[:, None] + np.arange(rows)
-    over = index > last[:, None]
-    chunks = actions[np.minimum(index, last[:, None])]
+    last = np.searchsorted(episode, episode, side="right") - 1
+    index = np.minimum(np.arange(len(recorded))[:, None] + np.arange(rows), last[:, None])
+    over = np.arange(rows) > (last - np.arange(len(recorded)))[:, None]
+    target = (position + recorded[:, :3])[index]  # (n, rows, 3)
+    chunks = recorded[:, RECORDED_TO_MODEL][index]
+    chunks[..., 1:4] = np.diff(target, axis=1, prepend=position[:, None])
     chunks[..., 1:7][over] = 0.0
     chunks[..., 0][over] = 1.0
-    return chunks
+    return chunks.astype(np.float32)
