@@ -117,7 +117,7 @@ def tiny(vocab: int) -> ModelConfig:
         state_dim=8,
         action_dim=8,
         state_token="prefix",
-        max_text=28,
+        max_text=40,
         flow=FlowHeadConfig(expert=GemmaConfig(width=128, mlp=320, **heads), rows=10, steps=10),
         token=TokenHeadConfig(bins=256, rows=4, temperature=0.5),
     )
