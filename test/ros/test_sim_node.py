@@ -1,5 +1,6 @@
 """The simulated robot as a process: it must look like a real one from outside."""
 
+import itertools
 import signal
 import threading
 
@@ -7,8 +8,6 @@ import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
-
-import itertools
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402

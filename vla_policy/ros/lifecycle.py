@@ -41,15 +41,19 @@ def run_node(
     ValueError from make_node is a sentence for a person: it is printed without a traceback.
     """
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    started, stop = threading.Event(), threading.Event()
+    _stop_on_signals(started, stop)
     try:
-        return _run(make_node, stop, threads)
+        return _run(make_node, started, stop, threads)
+    except KeyboardInterrupt:
+        return 0  # a signal while the node was being made
     finally:
         rclpy.try_shutdown()
 
 
-def _run(make_node: Callable[[], Node], stop: threading.Event, threads: int) -> int:
+def _run(
+    make_node: Callable[[], Node], started: threading.Event, stop: threading.Event, threads: int
+) -> int:
     try:
         node = make_node()
     except ValueError as error:
@@ -63,19 +67,16 @@ def _run(make_node: Callable[[], Node], stop: threading.Event, threads: int) -> 
     failures: list[str] = []
     spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="executor")
     try:
-        if (
-            isinstance(node, LifecycleNode)
-            and node.get_parameter("autostart").value
-            and not stop.is_set()
-        ):
+        if isinstance(node, LifecycleNode) and node.get_parameter("autostart").value:
             autostart(node)
+        started.set()
         spinner.start()
         stop.wait()
     finally:
         executor.shutdown(timeout_sec=2.0)
         if spinner.is_alive():
             spinner.join(timeout=2.0)
-        _close(node)
+        _close(node, transition=started.is_set())
     for failure in failures:
         rclpy.logging.get_logger("vla_policy").fatal(f"{name}: {failure}")
     return 1 if failures else 0
@@ -98,8 +99,9 @@ def _spin(
         stop.set()
 
 
-def _close(node: Node) -> None:
-    if isinstance(node, LifecycleNode):
+def _close(node: Node, *, transition: bool) -> None:
+    """transition: a lifecycle node is in a primary state, not interrupted between two."""
+    if transition and isinstance(node, LifecycleNode):
         node.trigger_shutdown()
     close = getattr(node, "close", None)
     if close is not None:
@@ -107,10 +109,12 @@ def _close(node: Node) -> None:
     node.destroy_node()
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def _stop_on_signals(started: threading.Event, stop: threading.Event) -> None:
     def handle(number: int, _frame: object) -> None:
         stop.set()
         signal.signal(number, signal.SIG_DFL)
+        if not started.is_set():
+            raise KeyboardInterrupt  # out of whatever takes long: loading a policy, say
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
