@@ -61,8 +61,9 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
             )
         numbers[name] = int(values[name])
     instruction = values["instruction"] if sim else ""
+    split = "train"
     if instruction:
-        numbers["seed"] = find_scene(instruction, numbers["seed"])
+        numbers["seed"], split = find_scene(instruction, numbers["seed"])
     return node_specs(
         values["embodiment"],
         policy=values["policy"],
@@ -72,6 +73,7 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
         seed=numbers["seed"],
         renderer=values["renderer"],
         instruction=instruction,
+        split=split,
         web_port=numbers["web_port"] or None,
         namespace=values["namespace"],
     )

@@ -55,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if every task succeeded, else 1."""
-    tasks = chosen_tasks(" ".join(args.instruction).strip(), args.seed)
+    tasks, split = chosen_tasks(" ".join(args.instruction).strip(), args.seed)
     check_port(args.web_port)
     domain = session.join_or_isolate()
     args.out.mkdir(parents=True, exist_ok=True)
     heads = (args.head,) if args.head else HEADS
     stop_on_sigterm()
     with (args.out / "nodes.log").open("w") as log:
-        show = Show(args, domain, NodeLog(log))
+        show = Show(args, domain, split, NodeLog(log))
         try:
             session.announce(session.Session(os.getpid(), domain, args.web_port or None))
             return show.run(heads, tasks)
@@ -74,13 +74,20 @@ def run(args: argparse.Namespace) -> int:
             session.withdraw()
 
 
-def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[int, str], ...]:
-    """(scene seed, instruction) of each task. Raises ValueError if an instruction fits no scene."""
+def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[tuple[int, str], ...], str]:
+    """((scene seed, instruction) of each task, split of the scenes).
+
+    Raises ValueError if an instruction fits no scene.
+    """
     if not 0 <= seed < 1000:
         raise ValueError(f"--seed: got {seed}, expected 0 to 999")
     first = FIRST_SEED + 1000 * seed
-    chosen = (instruction,) if instruction else TASKS
-    return tuple((find_scene(words, first + 50 * k), words) for k, words in enumerate(chosen))
+    if instruction:
+        found, split = find_scene(instruction, first)
+        return ((found, instruction),), split
+    return tuple(
+        (find_scene(words, first + 50 * k)[0], words) for k, words in enumerate(TASKS)
+    ), "train"
 
 
 class NodeLog:
@@ -115,8 +122,8 @@ class NodeLog:
 class Show:
     """The running demonstration: the graph's processes and the operator that talks to them."""
 
-    def __init__(self, args: argparse.Namespace, domain: int, log: NodeLog) -> None:
-        self._args, self._domain, self._log = args, domain, log
+    def __init__(self, args: argparse.Namespace, domain: int, split: str, log: NodeLog) -> None:
+        self._args, self._domain, self._split, self._log = args, domain, split, log
         self._robot = load_embodiment(ROBOT)
         self._processes = Processes(log)
         self._client: Client | None = None
@@ -155,6 +162,7 @@ class Show:
             sim=True,
             seed=args.seed,
             renderer=args.renderer,
+            split=self._split,
             web_port=args.web_port or None,
         )
 

@@ -51,6 +51,7 @@ def node_specs(
     seed: int = 0,
     renderer: str = "auto",
     instruction: str = "",
+    split: str = "train",
     web_port: int | None = 8765,
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
@@ -60,6 +61,7 @@ def node_specs(
     embodiment: name in config/embodiments or path of a YAML file.
     sim:        the simulated robot stands in for the real one, and its clock is used.
     instruction: task that the simulation judges first; empty: one drawn from the seed.
+    split:      kind of scenes of the simulation, see vla_policy.sim.scene.SPLITS.
     web_port:   of the operator's page on loopback; None leaves it out.
     """
     robot = {"embodiment": embodiment, "use_sim_time": sim}
@@ -73,7 +75,8 @@ def node_specs(
     ]
     if sim:
         own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
-        specs.insert(0, NodeSpec("sim", {**own_clock, "instruction": instruction}))
+        task = {"instruction": instruction, "split": split}
+        specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)

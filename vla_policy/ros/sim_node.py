@@ -24,6 +24,7 @@ from vla_policy.ros.lifecycle import NodeEnds, run_node
 from vla_policy.ros.params import param, read_params
 from vla_policy.ros.sim_loop import OVERVIEW, SimConfig, SimLoop, Snapshot
 from vla_policy.ros.warn import OnChange
+from vla_policy.sim.scene import SPLITS
 from vla_policy.srv import SetScene
 
 SCENE_TIMEOUT_S = 20.0
@@ -38,6 +39,7 @@ class SimParams:
     seed: int = param(0, "of the first scene", low=0, high=2**31 - 1)
     instruction: str = param("", "task that is judged first; empty: one drawn from the seed")
     rate: float = param(1.0, "simulated seconds per wall second", low=0.05, high=20.0)
+    split: str = param("train", "which kind of scenes a seed draws", choices=SPLITS)
     renderer: str = param("auto", "camera backend: auto, egl, osmesa or raycast")
     image_px: int = param(96, "width and height of the front and wrist images", low=16, high=1024)
 
@@ -61,6 +63,7 @@ class SimNode(Node):
             epoch_ns=self._now_ns,
             rate=self._params.rate,
             renderer=self._params.renderer,
+            split=self._params.split,
             image_px=self._params.image_px,
         )
         self._loop = SimLoop(config, self._on_step, self._on_failure)
