@@ -9,6 +9,7 @@ rclpy = pytest.importorskip("rclpy")
 from action_msgs.msg import GoalStatus  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
+from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
@@ -186,6 +187,30 @@ def test_a_control_node_that_falls_silent_ends_the_run(client):
     status, result = result_of(handle)
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.STALE)
     assert "control node" in result.message
+
+
+def test_when_the_task_node_is_killed_its_instruction_is_known_to_be_dead(client, shared_nodes):
+    alive = []
+
+    def on_liveliness(event):
+        with client.robot.heard:
+            alive.append(event.alive_count)
+            client.robot.heard.notify_all()
+
+    client.robot.create_subscription(
+        String,
+        "active_instruction",
+        lambda msg: None,
+        qos.ACTIVE,
+        event_callbacks=SubscriptionEventCallbacks(liveliness=on_liveliness),
+    )
+    client.send("pick it up")
+    client.following("pick it up")
+    client.robot.wait(lambda: alive and alive[-1] == 1, "the task node alive")
+    process = shared_nodes("task_node")
+    process.kill()
+    process.wait()
+    client.robot.wait(lambda: alive[-1] == 0, "the task node gone")
 
 
 def test_the_plain_topic_starts_repeats_nothing_and_stops(client):

@@ -9,6 +9,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import String
 
@@ -54,6 +55,7 @@ class PolicyNode(LifecycleNode):
         self._inputs: PolicyInputs | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
+        self._instruction = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         # Steady: if the clock of a simulation stops, this must still be said.
         self.create_timer(STATUS_S, self._on_status, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -121,7 +123,11 @@ class PolicyNode(LifecycleNode):
 
     def _add_endpoints(self) -> None:
         instruction = self.create_subscription(
-            String, "active_instruction", self._on_instruction, qos.LATCHED
+            String,
+            "active_instruction",
+            self._on_instruction,
+            qos.ACTIVE,
+            event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_task_liveliness),
         )
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
         # Its own group: inference takes long, and the streams must go on meanwhile.
@@ -142,8 +148,20 @@ class PolicyNode(LifecycleNode):
             self._inference.add(stream, stamp_ns, value)
 
     def _on_instruction(self, msg: String) -> None:
+        self._instruction = msg.data.strip()
         if self._inference is not None:
-            self._inference.set_instruction(msg.data.strip())
+            self._inference.set_instruction(self._instruction)
+
+    def _on_task_liveliness(self, event: Any) -> None:
+        """A task node that was killed cannot end its run, so its instruction ends with it."""
+        if self._inference is None:
+            return
+        if event.alive_count > 0:
+            self._inference.set_instruction(self._instruction)
+            self._log.fine("task", "the task node is heard again")
+        else:
+            self._inference.set_instruction("")
+            self._log.problem("task", "dead", "the task node is gone; its instruction ends")
 
     def _publish(self, chunk: ActionChunk) -> None:
         """Runs in the inference thread."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.duration import Duration
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+)
 
 
 def _profile(
@@ -22,8 +29,13 @@ SENSOR = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1)
 # Setpoints, chunks and instructions: must arrive, and a newer one replaces an older one.
 COMMAND = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1)
 
-# Status and the active instruction: who joins late gets the last one.
+# Status: who joins late gets the last one.
 LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
+
+# The active instruction: latched too, but it ends with the process that gave it.
+ACTIVE = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
+ACTIVE.liveliness = LivelinessPolicy.AUTOMATIC
+ACTIVE.liveliness_lease_duration = Duration(seconds=3)
 
 # Several nodes publish on /diagnostics; none may push out another's report.
 DIAGNOSTICS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10)

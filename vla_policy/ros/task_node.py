@@ -80,7 +80,7 @@ class TaskNode(LifecycleNode):
         self._bounds = Bounds(
             params.first_chunk_s, params.chunk_gap_s, params.hold_s, params.status_s
         )
-        self._instructions = self.create_publisher(String, "active_instruction", qos.LATCHED)
+        self._instructions = self.create_publisher(String, "active_instruction", qos.ACTIVE)
         # Steady: if the clock of a simulation stops, a run must still end.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         listen = self.create_subscription
