@@ -14,7 +14,14 @@ from vla_policy.ros.watch import Lifecycles
 READY_S = 90.0
 LIFECYCLE = ("policy", "control", "task")
 # Published for people and tools; nobody in the graph has to listen.
-FOR_OTHERS = ("/parameter_events", "/rosout", "transition_event", "/diagnostics")
+FOR_OTHERS = (
+    "/parameter_events",
+    "/rosout",
+    "transition_event",
+    "/diagnostics",
+    "_action/feedback",
+    "_action/status",
+)
 
 
 def free_port() -> int:
