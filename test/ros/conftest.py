@@ -230,12 +230,12 @@ def start_node():
 
 @pytest.fixture(scope="module")
 def shared_nodes():
-    """shared_nodes(executable) -> Popen that lasts for the tests of one file; see .end()."""
+    """shared_nodes(executable, name=value, ...) -> Popen that lasts for the tests of one file; see .end()."""
     running = {}
 
-    def shared(executable):
+    def shared(executable, **parameters):
         if executable not in running or running[executable].poll() is not None:
-            running[executable] = run_node(executable)
+            running[executable] = run_node(executable, **parameters)
         return running[executable]
 
     def end():

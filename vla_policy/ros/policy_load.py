@@ -20,11 +20,13 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
     import torch  # only to set what the device string and the threads mean
 
     try:
-        torch.device(device)
+        found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device: got {device!r}, expected cpu, cuda or cuda:<n>") from error
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device: got {device!r}, but torch finds no CUDA device here; use cpu")
+    if found.type == "cuda" and not (found.index or 0) < torch.cuda.device_count():
+        raise ValueError(
+            f"device: got {device!r}, but torch finds {torch.cuda.device_count()} CUDA devices"
+        )
     torch.set_num_threads(threads)
     policy = load_policy(name, head=head, device=device)
     problems = policy.check(robot)
