@@ -129,15 +129,16 @@ def train_heads(
     checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, episodes: Frames
 ) -> None:
     """Stage two, in place."""
-    model, tokens, statistics = (
-        checkpoint.model.eval(),
-        checkpoint.tokenizer,
-        checkpoint.statistics,
-    )
-    acting = heads.prepare(
-        model, tokens, statistics, episodes, "episodes", true_places=args.true_places
-    )
-    asking = heads.prepare(model, tokens, statistics, scenes.head(SCENES_ASKED), "scenes")
+    model, tokens = checkpoint.model.eval(), checkpoint.tokenizer
+
+    def prepare(frames: Frames, name: str) -> heads.Examples:
+        return heads.prepare(
+            model, tokens, checkpoint.statistics, frames, name,
+            folder=args.out, true_places=args.true_places,
+        )  # fmt: skip
+
+    acting = prepare(episodes, "episodes")
+    asking = prepare(scenes.head(SCENES_ASKED), "scenes")
     heads.train(
         model, tokens, acting, [asking], args.out,
         settings=Settings(args.heads_steps, args.heads_rate), batch_size=args.batch, draws=args.draws, seed=args.seed,

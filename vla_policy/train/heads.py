@@ -4,6 +4,7 @@ The tower's answers are computed once for every frame and sentence. Flow and tok
 see the same samples; questions of name and place are answered by the same language model (co-training).
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,7 +42,6 @@ class Examples:
     texts: list[list[str]]
 
 
-@torch.no_grad()
 def prepare(
     model: VLA,
     tokens: Tokenizer,
@@ -49,19 +49,22 @@ def prepare(
     frames: Frames,
     name: str,
     *,
+    folder: Path,
     true_places: bool = False,
 ) -> Examples:
-    """Run the tower over all frames and sentences once.
+    """Run the tower over all frames and sentences once; the answers stay in folder for a resumed run.
 
     true_places: put the labels' places in place of the tower's, to learn to move before it points well.
     """
-    found = []
-    for start in track(range(0, len(frames), 64), f"pointing at {name}"):
-        index = np.arange(start, min(start + 64, len(frames)))
-        batch = make_batch(frames, index, tokens, model.config.max_text, None)
-        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
-        seen = _with_true_places(answer.found, batch) if true_places else answer.found
-        found.append(seen.pack().unflatten(0, (len(index), -1)))
+    tower = hashlib.sha256(b"true" if true_places else b"seen")
+    for weight in model.vision.state_dict().values():
+        tower.update(weight.contiguous().numpy().tobytes())
+    path = folder / f"{name}-{len(frames)}-{tower.hexdigest()[:16]}.npy"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        found = _point_at_all(model, tokens, frames, name, true_places)
+        np.save(path.with_suffix(".part.npy"), found.numpy())
+        path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
     chunks = None
     if "action" in frames.arrays:
@@ -70,7 +73,7 @@ def prepare(
             statistics.actions.normalise(action_chunks(frames, rows))
         ).float()
     return Examples(
-        found=torch.cat(found),
+        found=torch.from_numpy(np.load(path)),
         tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
         state=torch.from_numpy(
             statistics.state.normalise(transforms.canonical_state(state))
@@ -79,6 +82,20 @@ def prepare(
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
+
+
+@torch.no_grad()
+def _point_at_all(
+    model: VLA, tokens: Tokenizer, frames: Frames, name: str, true_places: bool
+) -> Tensor:
+    found = []
+    for start in track(range(0, len(frames), 64), f"pointing at {name}"):
+        index = np.arange(start, min(start + 64, len(frames)))
+        batch = make_batch(frames, index, tokens, model.config.max_text, None)
+        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
+        seen = _with_true_places(answer.found, batch) if true_places else answer.found
+        found.append(seen.pack().unflatten(0, (len(index), -1)))
+    return torch.cat(found)
 
 
 def _with_true_places(found: pointing.Found, batch: Batch) -> pointing.Found:
