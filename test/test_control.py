@@ -84,11 +84,11 @@ def test_a_chunk_is_followed_end_to_end(robot, column):
     cell = Cell(robot)
     assert cell.engage() is None
     start = cell.action[column]
-    # Taken one tick after its observation; the 20 % of the first step are caught up.
+    # Taken one tick after its observation; the arm rested, so it starts with the first row.
     cell.now_ns += TICK
     rows = [start + 0.004 * k for k in range(1, 6)]
     assert cell.chunk(rows, obs_ns=START + 1, column=column) is None
-    cell.run(9)
+    cell.run(10)
     assert cell.action[column] == pytest.approx(start + 0.008, abs=0.0005)
     verdict = cell.run(14)
     assert cell.action[column] == pytest.approx(start + 0.0195, abs=0.001)
@@ -252,3 +252,34 @@ def test_engaging_again_starts_from_where_the_arm_is_now():
     assert cell.chunk([0.402] * 5, sequence=1) is None
     assert cell.run(1).level is Level.PASS
     assert cell.action[0] == pytest.approx(0.4, abs=0.003)
+
+
+def test_a_slow_policy_moves_a_resting_arm_in_stages():
+    cell = Cell()
+    cell.engage()
+    cell.now_ns += 700 * MS
+    # 700 ms old and 5 rows long: too late for an arm that moves, not for one that rested.
+    assert cell.chunk([0.302, 0.304, 0.306, 0.308, 0.31], obs_ns=cell.now_ns - 650 * MS) is None
+    cell.run(5)
+    assert cell.action[0] == pytest.approx(0.302, abs=0.0005)
+    cell.run(19)
+    assert cell.action[0] == pytest.approx(0.3096, abs=0.0005)
+    cell.run(2)
+    seen_moving = cell.now_ns - 100 * MS
+    cell.run(35)
+    reason = cell.chunk([0.312, 0.314], sequence=1, obs_ns=seen_moving)
+    assert reason.code == "chunk_late"
+    assert cell.chunk([0.312, 0.314], sequence=2, obs_ns=cell.now_ns - 300 * MS) is None
+    assert cell.run(1).level is Level.PASS
+    # While it moves, only the rows still to come count.
+    assert cell.chunk([0.312] * 3, sequence=3, obs_ns=cell.now_ns - 400 * MS).code == "chunk_old"
+    assert cell.chunk([0.3] * 2, sequence=4, obs_ns=cell.now_ns - 200 * MS).code == "chunk_late"
+
+
+def test_the_age_of_the_observation_limits_a_late_plan_too():
+    cell = Cell()
+    cell.engage()
+    cell.now_ns += 1_000 * MS
+    assert cell.chunk([0.3 + 0.002 * k for k in range(1, 11)], obs_ns=START) is None
+    assert cell.run(10).level is Level.PASS
+    assert codes(cell.run(1)) == ["stale_chunk"]

@@ -50,7 +50,10 @@ def accept(
     start = guard.anchor(control.guard, now_ns, measured(robot.layout, state), robot)
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
-    timeline, reason = plan.insert(control.timeline, chunk, now_ns, start)
+    rested = plan.queued_rows(control.timeline, now_ns) == 0 and guard.rested_since(
+        control.guard, chunk.obs_ns
+    )
+    timeline, reason = plan.insert(control.timeline, chunk, now_ns, start, rested=rested)
     control = replace(control, timeline=timeline)
     if reason is not None:
         control = replace(control, guard=guard.count(control.guard, reason))

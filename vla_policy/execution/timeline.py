@@ -3,6 +3,9 @@
 Row k of a chunk is pursued from obs_ns + k * step_ns on and reached one step later, in a straight
 line from row k - 1; row -1 is the action that stood when the chunk came. Where the new plan does
 not pass through that action, the difference fades away within one step.
+
+A chunk for a robot that has rested since the observation is followed from its first row on: the
+robot still is where the policy saw it, so no row is late. That lets a slow policy move a robot too.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ QUATERNION_TOLERANCE = 0.05  # of the norm; a row further off was not meant as a
 class Timeline:
     """start: float64[d], the action that stood at start_ns, when chunk was taken.
 
+    shift_ns: how much later than planned the rows are followed; 0 unless the robot rested.
     floor_ns: chunks of observations up to this time are refused: they were seen before the chunk
     in execution, or before the plan was emptied.
     """
@@ -37,6 +41,7 @@ class Timeline:
     chunk: ActionChunk | None = None
     start: Array | None = None
     start_ns: int = 0
+    shift_ns: int = 0
     floor_ns: int | None = None
 
 
@@ -70,8 +75,10 @@ def malformed(chunk: ActionChunk, layout: Layout, step_ns: int) -> Reason | None
     return None
 
 
-def untimely(timeline: Timeline, chunk: ActionChunk, now_ns: int) -> Reason | None:
-    """Why chunk comes at the wrong time to be executed, or None."""
+def untimely(
+    timeline: Timeline, chunk: ActionChunk, now_ns: int, shift_ns: int = 0
+) -> Reason | None:
+    """Why chunk, its rows later by shift_ns, comes at the wrong time to be executed, or None."""
     if chunk.obs_ns > now_ns + FUTURE_TOLERANCE_NS:
         lead_s = s_from_ns(chunk.obs_ns - now_ns)
         return Reason("chunk_future", f"the observation is {lead_s:.3f} s ahead of the clock")
@@ -85,7 +92,7 @@ def untimely(timeline: Timeline, chunk: ActionChunk, now_ns: int) -> Reason | No
             f"chunk {chunk.sequence} was observed {behind_s:.3f} s before what was taken last "
             "or before the plan was emptied",
         )
-    left = rows_left(chunk.obs_ns, chunk.step_ns, len(chunk.actions), now_ns)
+    left = rows_left(chunk.obs_ns + shift_ns, chunk.step_ns, len(chunk.actions), now_ns)
     if left == 0:
         age_s = s_from_ns(now_ns - chunk.obs_ns)
         return Reason("chunk_late", f"its last row was due before it came, {age_s:.3f} s old")
@@ -99,16 +106,18 @@ def untimely(timeline: Timeline, chunk: ActionChunk, now_ns: int) -> Reason | No
 
 
 def insert(
-    timeline: Timeline, chunk: ActionChunk, now_ns: int, start: Array
+    timeline: Timeline, chunk: ActionChunk, now_ns: int, start: Array, *, rested: bool = False
 ) -> tuple[Timeline, Reason | None]:
     """The timeline with chunk in place of the old plan; or unchanged, and the reason why.
 
     start: float64[d], the last command sent, or the measured action if there is none.
+    rested: the robot has not moved since chunk's observation and is not moving now.
     """
-    reason = untimely(timeline, chunk, now_ns)
+    shift_ns = max(0, now_ns - chunk.obs_ns) if rested else 0
+    reason = untimely(timeline, chunk, now_ns, shift_ns)
     if reason is not None:
         return timeline, reason
-    return Timeline(chunk, readonly(start), now_ns, floor_ns=chunk.obs_ns), None
+    return Timeline(chunk, readonly(start), now_ns, shift_ns, floor_ns=chunk.obs_ns), None
 
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
@@ -123,12 +132,12 @@ def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
     chunk, start = timeline.chunk, timeline.start
     if chunk is None or start is None or queued_rows(timeline, now_ns) == 0:
         return None
-    values = _on_path(chunk, start, now_ns, layout)
+    values = _on_path(chunk, start, now_ns - timeline.shift_ns, layout)
     share = 1.0 - (now_ns - timeline.start_ns) / chunk.step_ns
     if share <= 0.0:
         return values
     # Before start_ns there was another plan; a clock that lags a little must not extrapolate.
-    origin = _on_path(chunk, start, timeline.start_ns, layout)
+    origin = _on_path(chunk, start, timeline.start_ns - timeline.shift_ns, layout)
     return shifted(values, origin, start, min(share, 1.0), layout)
 
 
@@ -137,7 +146,7 @@ def queued_rows(timeline: Timeline, now_ns: int) -> int:
     chunk = timeline.chunk
     if chunk is None:
         return 0
-    return rows_left(chunk.obs_ns, chunk.step_ns, len(chunk.actions), now_ns)
+    return rows_left(chunk.obs_ns + timeline.shift_ns, chunk.step_ns, len(chunk.actions), now_ns)
 
 
 def gap_ns(timeline: Timeline, now_ns: int) -> int:
@@ -145,7 +154,8 @@ def gap_ns(timeline: Timeline, now_ns: int) -> int:
     chunk = timeline.chunk
     if chunk is None:
         return 0
-    return max(0, now_ns - due_ns(chunk.obs_ns, chunk.step_ns, len(chunk.actions)))
+    end_ns = due_ns(chunk.obs_ns + timeline.shift_ns, chunk.step_ns, len(chunk.actions))
+    return max(0, now_ns - end_ns)
 
 
 def _on_path(chunk: ActionChunk, start: Array, now_ns: int, layout: Layout) -> Array:

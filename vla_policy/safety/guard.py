@@ -26,6 +26,7 @@ from vla_policy.types import Array, Command, Level, Reason, Verdict, readonly
 
 MAX_PERIODS = 2  # a late tick may make up for this many command periods, not more
 REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
+SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
 
 # What merely waits is not an intervention and is not counted.
 WAITING = frozenset({"disengaged", "no_chunk"})
@@ -99,6 +100,11 @@ def anchor(state: GuardState, at_ns: int, here: Array | None, robot: Robot) -> A
     if at_ns - sent.moved_ns <= REPEAT_NS or here is None:
         return sent.values
     return sent.values if jump_between(sent.values, here, robot) is None else here
+
+
+def rested_since(state: GuardState, time_ns: int) -> bool:
+    """Whether no motion has been commanded since, and a little before, time_ns."""
+    return state.sent is None or time_ns - state.sent.moved_ns >= SETTLE_NS
 
 
 def check(
