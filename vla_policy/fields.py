@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> tuple[Any, Place]:
     """The content of a YAML file and its place. A key that is there twice is refused."""
     place = Place(str(path))
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
