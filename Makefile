@@ -20,7 +20,7 @@ test: setup
 
 check:
 	@$(PYTHON) tools/bootstrap.py --no-ros
-	@. tools/env.sh && ruff check . && ruff format --check --quiet . && exec pytest test --ignore=test/ros
+	@. tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"; ruff check . && ruff format --check --quiet . && exec pytest test --ignore=test/ros
 
 clean:
 	rm -rf build install log
