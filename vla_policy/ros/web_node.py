@@ -136,7 +136,7 @@ class WebNode(Node):
             )
 
     def _on_say(self, words: str) -> Answer:
-        if self.count_subscribers("instruction") == 0:
+        if self._say.get_subscription_count() == 0:
             return Answer(False, "nobody listens to instructions: the task node is not there")
         self._say.publish(String(data=words))
         return Answer(True, f"said: {words}")
