@@ -47,9 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
     parser.add_argument(
-        "--true-places", action="store_true", help="heads learn from labelled places, see heads.py"
-    )
-    parser.add_argument(
         "--images", type=int, default=32, help="images per step of the pointing stage"
     )
     parser.add_argument("--draws", type=int, default=4, help="noise samples per frame")
@@ -132,10 +129,7 @@ def train_heads(
     model, tokens = checkpoint.model.eval(), checkpoint.tokenizer
 
     def prepare(frames: Frames, name: str) -> heads.Examples:
-        return heads.prepare(
-            model, tokens, checkpoint.statistics, frames, name,
-            folder=args.out, true_places=args.true_places,
-        )  # fmt: skip
+        return heads.prepare(model, tokens, checkpoint.statistics, frames, name, folder=args.out)
 
     acting = prepare(episodes, "episodes")
     asking = prepare(scenes.head(SCENES_ASKED), "scenes")

@@ -23,10 +23,11 @@ from ..models.vla import VLA
 from ..stats import Statistics
 from .frames import Frames, action_chunks
 from .loop import Settings, run
-from .pointing import Batch, encode_texts, from_tool, make_batch
+from .pointing import encode_texts, make_batch
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
+WRONG_M = 0.03  # an answer this far off is about something else
 OWN_SENTENCES = 3  # the first sentences of an episode's frame are its own instruction
 
 
@@ -50,19 +51,15 @@ def prepare(
     name: str,
     *,
     folder: Path,
-    true_places: bool = False,
 ) -> Examples:
-    """Run the tower over all frames and sentences once; the answers stay in folder for a resumed run.
-
-    true_places: put the labels' places in place of the tower's, to learn to move before it points well.
-    """
-    tower = hashlib.sha256(b"true" if true_places else b"seen")
+    """Run the tower over all frames and sentences once; the answers stay in folder for a resumed run."""
+    tower = hashlib.sha256()
     for weight in model.vision.state_dict().values():
         tower.update(weight.contiguous().numpy().tobytes())
     path = folder / f"{name}-{len(frames)}-{tower.hexdigest()[:16]}.npy"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        found = _point_at_all(model, tokens, frames, name, true_places)
+        found = _point_at_all(model, tokens, frames, name)
         np.save(path.with_suffix(".part.npy"), found.numpy())
         path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
@@ -73,7 +70,7 @@ def prepare(
             statistics.actions.normalise(action_chunks(frames, rows))
         ).float()
     return Examples(
-        found=torch.from_numpy(np.load(path)),
+        found=correct(torch.from_numpy(np.load(path)), frames, model.config.vision.value_width),
         tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
         state=torch.from_numpy(
             statistics.state.normalise(transforms.canonical_state(state))
@@ -85,27 +82,39 @@ def prepare(
 
 
 @torch.no_grad()
-def _point_at_all(
-    model: VLA, tokens: Tokenizer, frames: Frames, name: str, true_places: bool
-) -> Tensor:
+def _point_at_all(model: VLA, tokens: Tokenizer, frames: Frames, name: str) -> Tensor:
     found = []
     for start in track(range(0, len(frames), 64), f"pointing at {name}"):
         index = np.arange(start, min(start + 64, len(frames)))
         batch = make_batch(frames, index, tokens, model.config.max_text, None)
         answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
-        seen = _with_true_places(answer.found, batch) if true_places else answer.found
-        found.append(seen.pack().unflatten(0, (len(index), -1)))
+        found.append(answer.found.pack().unflatten(0, (len(index), -1)))
     return torch.cat(found)
 
 
-def _with_true_places(found: pointing.Found, batch: Batch) -> pointing.Found:
-    truth = batch.truth["xyz"]
-    visible = batch.truth["wrist_visible"][:, None]
-    return replace(
+def correct(packed: Tensor, frames: Frames, value_width: int) -> Tensor:
+    """Answers about the wrong object become the labelled places; right ones keep their small errors.
+
+    The heads must trust the pointer: trained on its mistakes they follow the arm's own motion instead,
+    most of all for the sentences that are hardest to read. packed: (n, q, f).
+    """
+    places = np.stack([frames.arrays[f"{p}_xyz"] for p in pointing.POINTERS], 2)
+    truth = torch.from_numpy(places).float().flatten(0, 1)  # (n q, 3, 3)
+    tool = torch.from_numpy(frames.arrays["state"][:, :3]).float()
+    from_tool = truth[:, 0] - tool.repeat_interleave(places.shape[1], 0)
+    visible = torch.from_numpy(frames.arrays["wrist_visible"]).flatten()
+    found = pointing.unpack(packed.flatten(0, 1), value_width)
+    wrong = (found.xyz - truth).norm(dim=-1) > WRONG_M  # false where there is no such thing
+    astray = visible & ((found.wrist_xyz - from_tool).norm(dim=-1) > WRONG_M)
+    astray = (wrong[:, 0] | astray)[:, None]
+    sure = torch.where(visible, 4.0, -4.0)[:, None]
+    mended = replace(
         found,
-        xyz=torch.where(torch.isfinite(truth), truth, found.xyz),
-        wrist_xyz=torch.where(visible, from_tool(batch), found.wrist_xyz),
+        xyz=torch.where(wrong[..., None], truth, found.xyz),
+        wrist_xyz=torch.where(astray, from_tool, found.wrist_xyz),
+        wrist_visible=torch.where(astray, sure, found.wrist_visible),
     )
+    return mended.pack().unflatten(0, packed.shape[:2])
 
 
 def _names(frames: Frames) -> list[list[str]]:
