@@ -63,8 +63,7 @@ class Processes:
                 errors="replace",
                 # Ctrl-C goes to the whole group of the terminal; the nodes get it from stop() alone,
                 # as a second signal would end them at once.
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_own_group_that_ends_with_parent,
             )
             reader = threading.Thread(target=self._read, args=(spec.name, process), daemon=True)
             reader.start()
@@ -102,8 +101,9 @@ class Processes:
         process.stdout.close()
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this child if its parent is killed; no node may outlive its operator."""
+def _own_group_that_ends_with_parent() -> None:
+    """Its own process group, and SIGTERM from the kernel if the operator's process is killed."""
+    os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -45,10 +45,10 @@ def run_trial(
     result = client.start(scene.instruction, timeout_s)
     outcome = _wait_for_verdict(client, result, timeout_s)
     seconds = time.monotonic() - started
+    event = client.event
     if outcome is None:
         client.cancel()
     time.sleep(AFTER_S)
-    event = client.event
     success = bool(event and event.instruction == scene.instruction and event.ever_success)
     detail = event.detail if event else ""
     if not success and outcome is not None:
