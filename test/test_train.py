@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from vla_policy.models import tokenizer
 from vla_policy.policy import load_policy
 from vla_policy.train import command, frames
-from vla_policy.train.pointing import heat_loss
+from vla_policy.train.pointing import encode_texts, heat_loss
 from vla_policy.train.schedule import cosine
 
 WORDS = "pick up the red green blue cube ball cylinder put in tray".split()
@@ -128,6 +129,20 @@ def test_heat_is_lowest_at_the_place_and_ignores_what_is_out_of_view() -> None:
     assert heat_loss(right, place, one, uv) < heat_loss(torch.zeros(1, 576), place, one, uv)
     assert heat_loss(torch.zeros(1, 576), place, one, uv) < heat_loss(wrong, place, one, uv)
     assert heat_loss(wrong, place * torch.nan, torch.zeros(1), uv) == 0
+
+
+def test_training_reads_what_the_policy_reads() -> None:
+    tokens = tokenizer.build(WORDS)
+    sentences = ["Pick up the RED cube.", "put green_ball in tray"]
+    for question in tokenizer.QUESTIONS:
+        prompts = [tokenizer.prompt(question, s) for s in sentences]
+        ids = encode_texts(tokens, prompts, 20, None)
+        assert ids.tolist() == [tokenizer.encode(tokens, p, ids.shape[1]) for p in prompts]
+        assert (ids != tokens.token_to_id(tokenizer.UNK)).all()
+    jittered = encode_texts(tokens, prompts * 200, 20, np.random.default_rng(0))
+    changed = jittered != ids.repeat(200, 1)
+    assert 0.02 < changed.float().mean() < 0.06
+    assert not changed[:, 0].any()  # the question is no word
 
 
 def test_schedule() -> None:

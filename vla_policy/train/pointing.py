@@ -45,7 +45,7 @@ def make_batch(
     a = frames.arrays
     q = a["target_xyz"].shape[1]
     text = encode_texts(
-        tokens, [t for i in index for t in frames.texts[i]], length, rng
+        tokens, [tokenizer.clean(t) for i in index for t in frames.texts[i]], length, rng
     ).unflatten(0, (-1, q))
     state = a["state"][index]
     tool = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float()
@@ -85,8 +85,11 @@ def to_images(images: np.ndarray, rng: np.random.Generator | None) -> Tensor:
 def encode_texts(
     tokens: Tokenizer, texts: list[str], length: int, rng: np.random.Generator | None
 ) -> Tensor:
-    """int64[n, s] padded with 0 to the longest; with rng some words become unknown."""
-    rows = [tokens.encode(tokenizer.clean(t), add_special_tokens=False).ids for t in texts]
+    """int64[n, s] padded with 0 to the longest; with rng some words become unknown.
+
+    texts: as the policy gives them to the model, cleaned or a prompt.
+    """
+    rows = [tokens.encode(t, add_special_tokens=False).ids for t in texts]
     longest = max(map(len, rows))
     if longest > length:
         raise ValueError(f"a sentence has {longest} tokens, the model takes at most {length}")
@@ -94,9 +97,9 @@ def encode_texts(
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     if rng is not None:
-        ids[(rng.random(ids.shape) < UNKNOWN_WORDS) & (ids != 0)] = tokens.token_to_id(
-            tokenizer.UNK
-        )
+        words = ids >= tokens.token_to_id(tokenizer.ACTION.format(0)) + tokenizer.ACTIONS
+        unknown = (rng.random(ids.shape) < UNKNOWN_WORDS) & words
+        ids[unknown] = tokens.token_to_id(tokenizer.UNK)
     return torch.from_numpy(ids)
 
 
