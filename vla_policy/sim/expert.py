@@ -117,4 +117,6 @@ def _retreat(truth: Truth) -> ExpertAction:
 def _move(truth: Truth, goal: np.ndarray, gripper: float, terminate: bool = False) -> ExpertAction:
     step = goal - truth.tool_xyz
     step *= min(1.0, MAX_STEP_M / max(float(np.linalg.norm(step)), 1e-9))
-    return ExpertAction(np.concatenate([truth.tool_xyz + step, TOP_DOWN_XYZW]), gripper, bool(terminate))
+    return ExpertAction(
+        np.concatenate([truth.tool_xyz + step, TOP_DOWN_XYZW]), gripper, bool(terminate)
+    )
