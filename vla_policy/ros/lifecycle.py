@@ -14,6 +14,7 @@ from rclpy.executors import (
     MultiThreadedExecutor,
     SingleThreadedExecutor,
 )
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -97,6 +98,10 @@ def _spin(
         return
     except NodeEnds as end:
         failures.append(str(end))
+    except rclpy_implementation.InvalidHandle:
+        # A callback that was still running when the executor was taken down around it.
+        if not stop.is_set():
+            failures.append(traceback.format_exc())
     except Exception:  # noqa: BLE001 - outermost: what a callback raised ends the node, with its traceback
         failures.append(traceback.format_exc())
     finally:
