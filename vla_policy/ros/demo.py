@@ -35,7 +35,7 @@ FIRST_SEED = 2_000_000
 TASKS = (
     "put the red cube in the tray",
     "pick up the green cylinder",
-    "push the purple ball to the pad",
+    "put the purple ball on the pad",
 )
 LOG_LINE = re.compile(r"\[(ERROR|FATAL)\] (.*)")
 
