@@ -51,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stay", action="store_true", help="keep the graph running afterwards")
     add_policy_arguments(parser)
-    parser.set_defaults(seed=6)  # scenes that both heads master; others show what they do not yet
 
 
 def run(args: argparse.Namespace) -> int:
