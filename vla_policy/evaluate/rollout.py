@@ -12,8 +12,10 @@ from vla_policy.sim.judge import Judge
 from vla_policy.sim.scene import Scene
 from vla_policy.sim.tasks import Task
 from vla_policy.sim.world import World
+from vla_policy.task import TERMINATES
 
 TIMEOUT_S = 12.0
+SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes to rest
 STEPS_PER_S = 50
 _MOVED_M = 0.02
 _FALLEN_M = 0.03
@@ -23,10 +25,10 @@ _FALLEN_M = 0.03
 class Outcome:
     """What happened in one trial.
 
-    failure: "" or one of wrong_object, nothing_moved, dropped, not_finished.
+    failure: "" or one of wrong_object, nothing_moved, dropped, not_finished, ended_early.
     looked_right: whether the object nearest to where the policy pointed first is the named one;
     None if it cannot point.  look_error_m: from there to the named object, on the table.
-    terminated: the policy held the task for done at the end.
+    terminated: the policy held the task for done, so that the instruction ended.
     """
 
     seed: int
@@ -57,7 +59,7 @@ def roll_out(
     pace: Pace,
     moves: bool,
 ) -> Outcome:
-    """Let policy try task in scene until success or TIMEOUT_S. moves=False: only the first look."""
+    """Let policy try task in scene until success, its own end or TIMEOUT_S. moves=False: only the first look."""
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
@@ -68,19 +70,23 @@ def roll_out(
     names = policy.contract.state_names
     first = pilot.observe(task.instruction, names)
     right, error_m = _look(policy, first, world, task)
-    result, terminated, steps = judge.update(world.truth()), False, 0
+    result, steps, terminates = judge.update(world.truth()), 0, 0
+    last = TIMEOUT_S * STEPS_PER_S
     every = pace.execute_rows * (STEPS_PER_S // 10)
-    while moves and not result.ever_success and steps < TIMEOUT_S * STEPS_PER_S:
-        if steps % every == 0:
+    while moves and not result.ever_success and steps < last:
+        if steps % every == 0 and terminates < TERMINATES:
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
             chunk = policy.infer(observation, seed=scene.seed + steps)
-            terminated = bool(chunk.terminate)
             pilot.send(chunk, pace.latency_ns)
+            terminates = terminates + 1 if chunk.terminate else 0
+            if terminates == TERMINATES:
+                last = min(last, steps + SETTLE_S * STEPS_PER_S)
         pilot.step()
         result = judge.update(world.truth())
         steps += 1
+    terminated = terminates == TERMINATES
     success = result.ever_success if moves else bool(right)
-    failure = "" if success or not moves else _failure(judge, world, task)
+    failure = "" if success or not moves else _failure(judge, world, task, terminated)
     return Outcome(
         scene.seed, task.instruction, task.family, task.kind, success, failure,
         steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions,
@@ -95,11 +101,13 @@ def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, f
     return bool(np.argmin(distance) == task.target), float(distance[task.target])
 
 
-def _failure(judge: Judge, world: World, task: Task) -> str:
+def _failure(judge: Judge, world: World, task: Task, terminated: bool) -> str:
     """Why a trial failed, from what was lifted or moved."""
     truth = world.truth()
     if judge.lifted and judge.lifted[0] != task.target:
         return "wrong_object"
+    if terminated:
+        return "ended_early"
     moved = np.linalg.norm(truth.object_xyz - judge.start_xyz, axis=1) > _MOVED_M
     if task.family == "push" and moved.any() and not moved[task.target]:
         return "wrong_object"
