@@ -1,4 +1,8 @@
-"""Actions as tokens: RT-2's 256 equal bins per dimension (arXiv:2307.15818, section 3.2)."""
+"""Actions as tokens, two codecs by name: RT-2's 256 equal bins and OpenVLA's 255 centres between 256 edges.
+
+Both number their tokens 0 .. 255 ("bins"); which vocabulary id a bin has is the model's business.
+Source: RT-2 (arXiv:2307.15818) section 3.2; OpenVLA (arXiv:2406.09246) section 3.2.
+"""
 
 from dataclasses import dataclass
 
@@ -9,9 +13,31 @@ Array = np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class UniformBins:
-    """Equal bins over [-1, 1]. Bin i covers [-1 + 2 i / n, -1 + 2 (i + 1) / n), the last one is closed.
+    """Equal bins over [-1, 1]. Bin i covers [-1 + 2 i / n, -1 + 2 (i + 1) / n), the last one is closed."""
 
-    (OpenVLA's 255 centres between 256 edges are another codec.)
+    count: int = 256
+
+    def encode(self, values: Array) -> Array:
+        """float[...] in normalised units to int64[...] bins; values outside [-1, 1] get the outermost bin.
+
+        Raises ValueError if a value is not finite.
+        """
+        values = _finite(values, "UniformBins.encode")
+        return np.clip(np.floor((values + 1.0) * (self.count / 2)), 0, self.count - 1).astype(
+            np.int64
+        )
+
+    def decode(self, bins: Array) -> Array:
+        """int[...] bins to float64[...] bin centres. Raises ValueError for a bin outside 0 .. count - 1."""
+        bins = _within(bins, self.count, "UniformBins.decode")
+        return -1.0 + (2.0 * bins + 1.0) / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeBins:
+    """OpenVLA's: n edges linspace(-1, 1, n), bin i is [edge i, edge i + 1) and stands for its centre.
+
+    There are n - 1 centres but n bins: the value 1 alone has the last bin, which shares the last centre.
     """
 
     count: int = 256
@@ -21,18 +47,28 @@ class UniformBins:
 
         Raises ValueError if a value is not finite.
         """
-        values = np.asarray(values, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("UniformBins.encode: got a value that is not finite")
-        return np.clip(np.floor((values + 1.0) * (self.count / 2)), 0, self.count - 1).astype(
-            np.int64
-        )
+        values = _finite(values, "EdgeBins.encode")
+        return np.digitize(np.clip(values, -1.0, 1.0), np.linspace(-1.0, 1.0, self.count)) - 1
 
     def decode(self, bins: Array) -> Array:
-        """int[...] bins to float64[...] bin centres. Raises ValueError for a bin outside 0 .. count - 1."""
-        bins = np.asarray(bins)
-        if bins.size and not (0 <= bins.min() and bins.max() < self.count):
-            raise ValueError(
-                f"UniformBins.decode: got bins {bins.min()}..{bins.max()}, expected 0..{self.count - 1}"
-            )
-        return -1.0 + (2.0 * bins + 1.0) / self.count
+        """int[...] bins to float64[...] centres. Raises ValueError for a bin outside 0 .. count - 1."""
+        bins = _within(bins, self.count, "EdgeBins.decode")
+        edges = np.linspace(-1.0, 1.0, self.count)
+        return ((edges[:-1] + edges[1:]) / 2)[np.minimum(bins, self.count - 2)]
+
+
+CODECS = {"uniform": UniformBins, "edges": EdgeBins}
+
+
+def _finite(values: Array, where: str) -> Array:
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{where}: got a value that is not finite")
+    return values
+
+
+def _within(bins: Array, count: int, where: str) -> Array:
+    bins = np.asarray(bins)
+    if bins.size and not (0 <= bins.min() and bins.max() < count):
+        raise ValueError(f"{where}: got bins {bins.min()}..{bins.max()}, expected 0..{count - 1}")
+    return bins

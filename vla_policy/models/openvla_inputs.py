@@ -1,0 +1,114 @@
+"""What OpenVLA reads and what its tokens mean: picture, prompt, statistics. Around the network, no weights here.
+
+Source: OpenVLA (arXiv:2406.09246); its processor, `predict_action` and evaluation code, whose results these keep.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from ..stats import Range
+from ..types import Array
+from .codec import EdgeBins
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# The sentencepiece of a lone space: in training it stood between "Out:" and the action tokens.
+SPACE_ID = 29_871
+CROP_AREA = 0.9  # of checkpoints trained with random crops
+
+
+def prompt(instruction: str) -> str:
+    """The sentence that OpenVLA was trained on."""
+    return f"In: What action should the robot take to {instruction.lower()}?\nOut:"
+
+
+def prompt_ids(tokenizer: Tokenizer, instruction: str) -> list[int]:
+    """Ids of the prompt, BOS first, the lone space last.
+
+    Raises ValueError if the tokenizer does not put a BOS in front: it is not the checkpoint's.
+    """
+    ids = tokenizer.encode(prompt(instruction)).ids
+    if not ids or ids == tokenizer.encode(prompt(instruction), add_special_tokens=False).ids:
+        raise ValueError("tokenizer: got a prompt without BOS, expected Llama's tokenizer.json")
+    return ids if ids[-1] == SPACE_ID else [*ids, SPACE_ID]
+
+
+def pixels(
+    image: Array, side_px: int, mean: Sequence[float], std: Sequence[float], *, crop: bool
+) -> Float[Tensor, "1 6 h w"]:
+    """uint8[h, w, 3] to both towers' input; the aspect ratio is not kept, as in training.
+
+    mean, std: six numbers each, DINOv2's then SigLIP's. crop: the middle 90 % of the area, scaled up again,
+    for checkpoints that were trained with random crops.
+    """
+    resized = Image.fromarray(np.asarray(image)).resize(
+        (side_px, side_px), Image.Resampling.BICUBIC
+    )
+    x = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].float() / 255.0
+    if crop:
+        x = centre_crop(x)
+    shift, scale = (torch.tensor(v).view(1, 6, 1, 1) for v in (mean, std))
+    return (torch.cat((x, x), 1) - shift) / scale
+
+
+def centre_crop(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The middle, of CROP_AREA of the area, scaled to the full size; values in [0, 1] on 256 levels.
+
+    Bilinear between the centres of the corner pixels, as TensorFlow's crop_and_resize.
+    """
+    edge = math.sqrt(CROP_AREA)
+    v, u = (torch.linspace(-edge, edge, n) for n in x.shape[2:])
+    grid = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).expand(len(x), -1, -1, -1)
+    y = F.grid_sample(x, grid, mode="bilinear", align_corners=True)
+    return (y.clamp(0.0, 1.0) * 255.5).floor() / 255.0
+
+
+def actions_of(ids: Array, action_vocab: int) -> Array:
+    """int[..., d] vocabulary ids to float64[..., d] normalised actions.
+
+    The highest id is bin 0. An id that is no action token becomes the nearest outermost bin.
+    """
+    return EdgeBins().decode(np.clip(action_vocab - 1 - np.asarray(ids), 0, 255))
+
+
+def ids_of(actions: Array, action_vocab: int) -> Array:
+    """float[..., d] normalised actions to int64[..., d] vocabulary ids."""
+    return action_vocab - 1 - EdgeBins().encode(actions)
+
+
+def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
+    """Ends of the data set key's actions, for its columns names.
+
+    A dimension whose mask is false was not normalised: its range is -1 .. 1.
+    key None takes the only data set there is. Raises ValueError, with the list of keys, if key is not there or
+    is needed, and for statistics that do not fit names.
+    """
+    keys = ", ".join(sorted(norm_stats)) or "none"
+    if key is None and len(norm_stats) != 1:
+        raise ValueError(f"unnorm_key: got none, expected one of the data sets trained on: {keys}")
+    key = next(iter(norm_stats)) if key is None else key
+    if key not in norm_stats:
+        raise ValueError(f"unnorm_key: got {key!r}, expected one of: {keys}")
+    action = norm_stats[key].get("action", {})
+    if missing := [k for k in ("q01", "q99") if k not in action]:
+        raise ValueError(f"norm_stats of {key!r}: action lacks {' and '.join(missing)}")
+    mask = action.get("mask", [True] * len(action["q01"]))
+    widths = {
+        k: len(v) for k, v in (("q01", action["q01"]), ("q99", action["q99"]), ("mask", mask))
+    }
+    if set(widths.values()) != {len(names)}:
+        raise ValueError(
+            f"norm_stats of {key!r}: got widths {widths}, expected {len(names)} ({', '.join(names)})"
+        )
+    return Range(
+        tuple(names), np.where(mask, action["q01"], -1.0), np.where(mask, action["q99"], 1.0)
+    )
