@@ -75,7 +75,7 @@ def measure_step(ticks: int = 5000) -> dict[str, float]:
     for tick in range(ticks + 100):
         now_ns += embodiment.period_ns
         pose = np.array([HOME[0], y, *HOME[2:]])
-        state = RobotState(np.zeros(6), now_ns, pose, now_ns, 1.0)
+        state = RobotState(np.zeros(6), now_ns, {"ee": pose}, now_ns, {"gripper": 1.0})
         inputs = Inputs(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
         control, _ = core.engage(control, robot, inputs, now_ns)
         if tick % 20 == 0:

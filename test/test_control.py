@@ -43,8 +43,10 @@ class Cell:
     def state(self):
         now = self.now_ns
         if self.robot is ARM:
-            return RobotState(np.zeros(6), now, self.action[:7], now, float(self.action[7]))
-        return RobotState(self.action[:6], now, None, None, float(self.action[6]))
+            return RobotState(
+                np.zeros(6), now, {"ee": self.action[:7]}, now, {"gripper": float(self.action[7])}
+            )
+        return RobotState(self.action[:6], now, grippers={"gripper": float(self.action[6])})
 
     def engage(self):
         self.control, refusal = core.engage(self.control, self.robot, self.inputs(), self.now_ns)
@@ -232,7 +234,7 @@ def test_what_cannot_be_executed_is_said_in_words():
 def test_an_inverted_gripper_is_measured_in_its_own_sense():
     hand = replace(EMBODIMENT.actions[1], open=0.0, closed=1.0)
     layout = layout_of(replace(EMBODIMENT, actions=(EMBODIMENT.actions[0], hand)))
-    state = RobotState(np.zeros(6), 1, POSE, 1, 0.8)
+    state = RobotState(np.zeros(6), 1, {"ee": POSE}, 1, {"gripper": 0.8})
     assert measured(layout, state)[7] == pytest.approx(0.2)
     assert measured(ARM.layout, state)[7] == pytest.approx(0.8)
     assert measured(ARM.layout, RobotState()) is None

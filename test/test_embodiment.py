@@ -127,7 +127,11 @@ def test_vx300s_says_what_its_file_says():
     ("path", "value", "words"),
     [
         (("joints", "upper", 1), -1.85005, ("joints.upper[1]", "more than lower", "shoulder")),
-        (("limits", "workspace", "lower", 2), 0.9, ("workspace.upper[2]", "more than lower")),
+        (
+            ("limits", "arm", "workspace", "lower", 2),
+            0.9,
+            ("workspace.upper[2]", "more than lower"),
+        ),
         (("rates", "command_hz"), 5, ("rates.command_hz", "at least policy_hz")),
         (("joints", "names", 1), "waist", ("joints.names[1]", "not there twice")),
         (("actions", 1, "group"), "arm", ("actions[1].group", "not there twice")),
@@ -142,7 +146,11 @@ def test_vx300s_says_what_its_file_says():
         (("outputs", "hand", "topic"), "target_pose", ("outputs.hand.topic", "twice")),
         (("outputs", "arm", "type"), "twist", ("outputs.arm.type", "pose")),
         (("outputs", "hand", "open"), 0.021, ("outputs.hand.open", "differs from closed")),
-        (("limits", "joint_speed_per_s"), [1.0] * 6, ("limits.joint_speed_per_s", "unknown key")),
+        (
+            ("limits", "arm", "joint_speed_per_s"),
+            [1.0] * 6,
+            ("limits.arm.joint_speed_per_s", "unknown key"),
+        ),
     ],
 )
 def test_contradictions_are_named(path, value, words):
@@ -156,9 +164,10 @@ def test_contradictions_are_named(path, value, words):
 
 def test_unknown_key_names_its_nearest_neighbour():
     data = content("vx300s")
-    data["limits"]["linear_sped_m_s"] = data["limits"].pop("linear_speed_m_s")
+    arm = data["limits"]["arm"]
+    arm["linear_sped_m_s"] = arm.pop("linear_speed_m_s")
     with pytest.raises(
-        ValueError, match=r"limits.linear_sped_m_s.*did you mean 'linear_speed_m_s'"
+        ValueError, match=r"limits.arm.linear_sped_m_s.*did you mean 'linear_speed_m_s'"
     ):
         parse_embodiment(data, Place("robot.yaml"))
 
@@ -190,8 +199,8 @@ def test_a_joint_position_robot_needs_joint_limits_and_no_workspace():
     data = yaml.safe_load(JOINT_ROBOT.read_text())
     robot = parse_embodiment(data, Place("robot.yaml"))
     assert robot.action_names[0] == "joint.waist"
-    assert robot.limits.workspace is None
+    assert robot.limits.groups["arm"].workspace is None
     assert robot.ee_pose is None
-    del data["limits"]["joint_speed_per_s"]
-    with pytest.raises(ValueError, match=r"limits.joint_speed_per_s: got nothing"):
+    del data["limits"]["arm"]["joint_speed_per_s"]
+    with pytest.raises(ValueError, match=r"limits.arm.joint_speed_per_s: got nothing"):
         parse_embodiment(data, Place("robot.yaml"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import layout_of
+from vla_policy.layout import GRIPPER, JOINTS, POSE, layout_of
 from vla_policy.safety import guard
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.guard import GuardState, check
@@ -21,7 +21,7 @@ PERIOD = 20 * MS
 EMBODIMENT = load_embodiment("vx300s")
 ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
 _JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
-JOINTS = Robot(_JOINTS, layout_of(_JOINTS))
+JOINT_ARM = Robot(_JOINTS, layout_of(_JOINTS))
 HERE = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
 STALE = Reason("stale_camera", "front/image_raw is 0.50 s old, at most 0.35 s is allowed")
 
@@ -182,13 +182,13 @@ def test_ratios():
 def test_joint_robot_is_limited_joint_by_joint():
     here = np.zeros(7)
     target = np.array([0.2, 0.1, 0, 0, 0, 0, 0.5])
-    _state, verdict = judge(target, robot=JOINTS, here=here)
+    _state, verdict = judge(target, robot=JOINT_ARM, here=here)
     out = verdict.command.values
     assert out[0] == pytest.approx(10.0 * 0.02**2)  # 10 rad/s^2 within one tick
     assert out[1] / out[0] == pytest.approx(0.5)
-    _, verdict = judge(np.array([0, 1.29, 0, 0, 0, 0, 0.0]), robot=JOINTS, here=here)
+    _, verdict = judge(np.array([0, 1.29, 0, 0, 0, 0, 0.0]), robot=JOINT_ARM, here=here)
     assert codes(verdict)[:1] == ["position"]
-    _, verdict = judge(np.array([0, 1.35, 0, 0, 0, 0, 0.0]), robot=JOINTS, here=here)
+    _, verdict = judge(np.array([0, 1.35, 0, 0, 0, 0, 0.0]), robot=JOINT_ARM, here=here)
     assert codes(verdict) == ["position_far"]
     assert "shoulder" in verdict.reasons[0].detail
 
@@ -198,34 +198,42 @@ def assert_within_limits(robot, before, verdict, now_ns):
     if command is None:
         assert verdict.level >= Level.HOLD
         return
-    values, layout, bounds = command.values, robot.layout, robot.embodiment
-    limits = bounds.limits
+    values, layout = command.values, robot.layout
     assert np.isfinite(values).all()
-    assert values.shape == (len(layout.names),)
-    assert 0.0 <= values[layout.gripper][0] <= 1.0
+    assert command.names == layout.names
     dt_s = 0.02
     if before.sent is not None:
         dt_s = min(max(now_ns - before.sent.stamp_ns, 0), 2 * PERIOD) / 1e9
     start = before.sent.values if before.sent is not None else None
-    if layout.joints is not None:
-        assert (values[layout.joints] >= bounds.joints.lower).all()
-        assert (values[layout.joints] <= bounds.joints.upper).all()
-        if start is not None and not displaced(before, now_ns):
-            step = np.abs(values[layout.joints] - start[layout.joints])
-            assert (step <= limits.joint_speed_per_s * dt_s + 1e-9).all()
+    if start is not None and displaced(before, now_ns):
+        start = None
+    for part in layout.parts:
+        assert_part_within_limits(part, before, start, values, dt_s)
+
+
+def assert_part_within_limits(part, before, start, values, dt_s):
+    limits, columns = part.limits, part.columns
+    if part.lower is not None:
+        assert (values[columns] >= part.lower).all()
+        assert (values[columns] <= part.upper).all()
+    if part.kind == POSE:
+        assert (values[part.position] >= limits.workspace.lower).all()
+        assert (values[part.position] <= limits.workspace.upper).all()
+        assert np.linalg.norm(values[part.rotation]) == pytest.approx(1.0)
+    if start is None:
         return
-    assert (values[:3] >= limits.workspace.lower).all()
-    assert (values[:3] <= limits.workspace.upper).all()
-    assert np.linalg.norm(values[3:7]) == pytest.approx(1.0)
-    if start is None or displaced(before, now_ns):
-        return
-    way_m = np.linalg.norm(values[:3] - start[:3])
-    assert way_m <= limits.linear_speed_m_s * dt_s + 1e-9
-    turn = np.linalg.norm(turn_between(start[3:7], values[3:7]))
-    assert turn <= limits.angular_speed_rad_s * dt_s + 1e-9
-    speed = np.linalg.norm(before.sent.velocity[:3])
-    assert way_m <= (speed + limits.linear_acceleration_m_s2 * dt_s) * dt_s + 1e-9
-    assert abs(values[7] - start[7]) <= limits.gripper_speed_per_s * dt_s + 1e-9
+    step = np.abs(values[columns] - start[columns])
+    if part.kind == JOINTS:
+        assert (step <= limits.joint_speed_per_s * dt_s + 1e-9).all()
+    elif part.kind == GRIPPER:
+        assert step[0] <= limits.gripper_speed_per_s * dt_s + 1e-9
+    else:
+        way_m = np.linalg.norm(step[:3])
+        assert way_m <= limits.linear_speed_m_s * dt_s + 1e-9
+        turn = np.linalg.norm(turn_between(start[part.rotation], values[part.rotation]))
+        assert turn <= limits.angular_speed_rad_s * dt_s + 1e-9
+        speed = np.linalg.norm(before.sent.velocity[:3])
+        assert way_m <= (speed + limits.linear_acceleration_m_s2 * dt_s) * dt_s + 1e-9
 
 
 def displaced(before, now_ns):
@@ -250,7 +258,7 @@ def odd_values(rng, base):
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-@pytest.mark.parametrize("robot", [ARM, JOINTS], ids=["ee_pose", "joint_position"])
+@pytest.mark.parametrize("robot", [ARM, JOINT_ARM], ids=["ee_pose", "joint_position"])
 def test_any_input_gives_a_command_within_limits_or_none(robot):
     """10 000 seeded cases for each robot, in runs of 20 ticks that remember each other."""
     rest = HERE if robot is ARM else np.array([0.1, -0.5, 0.5, 0.0, 0.3, 0.0, 0.5])

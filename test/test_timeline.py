@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment import GroupLimits, load_embodiment
 from vla_policy.execution.interpolate import interpolate, slerp, turn_between
 from vla_policy.execution.timeline import (
     Timeline,
@@ -19,11 +19,13 @@ from vla_policy.execution.timeline import (
     setpoint,
     untimely,
 )
-from vla_policy.layout import Layout, layout_of
+from vla_policy.layout import JOINTS, Layout, Part, layout_of
 from vla_policy.types import ActionChunk
 
 MS = 1_000_000
-ONE = Layout(names=("joint.a",), joints=slice(0, 1))
+ONE = Layout(
+    ("joint.a",), (Part("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),)
+)
 ARM = layout_of(load_embodiment("vx300s"))
 
 

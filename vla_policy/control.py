@@ -77,10 +77,11 @@ def tick(
     control = replace(control, now_ns=now_ns)
     if jump is not None:
         # Nothing that was stamped before the jump can be compared with now.
-        state_after = guard.count(guard.forget(control.guard), jump)
+        state_after = guard.after_jump(guard.count(control.guard, jump), now_ns)
+        state_after, command = guard.coast(state_after, robot, now_ns)
         control = replace(control, timeline=Timeline(floor_ns=now_ns), guard=state_after)
         level = Level.STOP if state_after.stopped is not None else Level.HOLD
-        return control, Verdict(level, None, (jump,))
+        return control, Verdict(level, command, (jump,))
     faults = _faults(control, robot, inputs, now_ns)
     proposed: Array | None = None
     if faults:

@@ -84,15 +84,14 @@ class Workspace:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the guard. None where no action group needs it; none has a default.
+class GroupLimits:
+    """Bounds of one action group. None where its space does not need it; none has a default.
 
     joint_speed_per_s, joint_acceleration_per_s2: float64[j], units of the joints per s and s^2.
     gripper_speed_per_s: of the opening as a fraction. start_jump_*: largest distance from the
     measured position to the first setpoint.
     """
 
-    max_chunk_age_s: float
     workspace: Workspace | None = None
     linear_speed_m_s: float | None = None
     linear_acceleration_m_s2: float | None = None
@@ -103,6 +102,14 @@ class Limits:
     start_jump_m: float | None = None
     start_jump_rad: float | None = None
     gripper_speed_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the guard. groups: by the name of the action group."""
+
+    max_chunk_age_s: float
+    groups: Mapping[str, GroupLimits]
 
 
 @dataclass(frozen=True, slots=True)

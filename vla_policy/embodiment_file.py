@@ -6,6 +6,7 @@ chose. A limit that no action group uses is refused, because nothing would enfor
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ from .embodiment import (
     ActionGroup,
     Camera,
     Embodiment,
+    GroupLimits,
     Joints,
     Limits,
     Output,
@@ -37,6 +39,8 @@ from .spaces import (
     SPACES,
     TWIST,
 )
+
+SIDE = re.compile(r"^(\w+\.)?$")  # 'left.' before the columns of one of several arms
 
 
 def read_embodiment(path: Path) -> Embodiment:
@@ -78,7 +82,7 @@ def parse_embodiment(content: Any, place: Place) -> Embodiment:
         ee_pose=_pose(top["ee_pose"], place.at("ee_pose")) if "ee_pose" in top else None,
         state=state,
         actions=actions,
-        limits=_limits(top["limits"], place.at("limits"), actions, joints),
+        limits=_limits(top["limits"], place.at("limits"), actions),
         outputs=_outputs(top["outputs"], place.at("outputs"), actions),
     )
 
@@ -190,11 +194,7 @@ def _action(value: Any, place: Place, joints: Joints, base_frame: str) -> Action
         raise place.at("open").refuse(
             f"open {group.open:g} and closed {group.closed:g}", "one of them 0, the other 1"
         )
-    expected = _columns(group, joints)
-    if group.names != expected:
-        raise place.at("names").refuse(
-            list(group.names), f"{list(expected)} for space {group.space}"
-        )
+    _require_columns(group, joints, place.at("names"))
     return group
 
 
@@ -204,28 +204,47 @@ def _frame(fields: dict[str, Any], place: Place, base_frame: str) -> str | None:
     return f.choice(fields["frame"], place.at("frame"), (base_frame,))
 
 
-def _columns(group: ActionGroup, joints: Joints) -> tuple[str, ...]:
+def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
+    """Some of the joints, in any order, or the columns of the space, each after 'left.' or so."""
     if group.space.startswith("joint_"):
-        return tuple(JOINT_PREFIX + n for n in joints.names)
-    if group.rotation is not None:
-        return POSITION + ROTATIONS[group.rotation]
-    return {"ee_twist": TWIST, "gripper": GRIPPER, "base_twist": BASE_TWIST}[group.space]
+        for i, name in enumerate(group.names):
+            f.choice(name, place.at(i), tuple(JOINT_PREFIX + n for n in joints.names))
+        return
+    plain = {"ee_twist": TWIST, "gripper": GRIPPER, "base_twist": BASE_TWIST}.get(group.space)
+    if plain is None:
+        plain = POSITION + ROTATIONS[group.rotation]
+    side = group.names[0].removesuffix(plain[0])
+    if SIDE.match(side) is None or group.names != tuple(side + name for name in plain):
+        raise place.refuse(
+            list(group.names),
+            f"{list(plain)} for space {group.space}, or each after one word and a dot",
+        )
 
 
-def _limits(value: Any, place: Place, actions: tuple[ActionGroup, ...], joints: Joints) -> Limits:
-    needed = dict.fromkeys(
-        ["max_chunk_age_s", *(k for a in actions for k in SPACES[a.space].limits)]
+def _limits(value: Any, place: Place, actions: tuple[ActionGroup, ...]) -> Limits:
+    fields = f.mapping(value, place, ("max_chunk_age_s", *(a.name for a in actions)))
+    return Limits(
+        f.number(
+            fields["max_chunk_age_s"],
+            place.at("max_chunk_age_s"),
+            *LIMIT_RANGES["max_chunk_age_s"],
+        ),
+        MappingProxyType(
+            {a.name: _group_limits(fields[a.name], place.at(a.name), a) for a in actions}
+        ),
     )
-    fields = f.mapping(value, place, tuple(needed))
+
+
+def _group_limits(value: Any, place: Place, group: ActionGroup) -> GroupLimits:
     read: dict[str, Any] = {}
-    for key, entry in fields.items():
+    for key, entry in f.mapping(value, place, SPACES[group.space].limits).items():
         if key == "workspace":
             read[key] = _workspace(entry, place.at(key))
         elif key.startswith("joint_"):
-            read[key] = f.numbers(entry, place.at(key), len(joints.names), *LIMIT_RANGES[key])
+            read[key] = f.numbers(entry, place.at(key), len(group.names), *LIMIT_RANGES[key])
         else:
             read[key] = f.number(entry, place.at(key), *LIMIT_RANGES[key])
-    return Limits(**read)
+    return GroupLimits(**read)
 
 
 def _workspace(value: Any, place: Place) -> Workspace:

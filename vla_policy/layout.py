@@ -1,4 +1,9 @@
-"""Which columns of an action are joints, position, rotation, gripper; what can be executed."""
+"""The parts of an action, one for each action group: arms, hands, bases; what can be executed.
+
+What a part measures is found by the names of its columns: `joint.waist` is the joint `waist`,
+`ee.x` the pose of the tool `ee`, `left.ee.x` that of `left.ee`, `left.gripper` the gripper of that
+name. So a robot with two arms is described like one with one arm.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +11,68 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .embodiment import ActionGroup, Embodiment
+from .embodiment import ActionGroup, Embodiment, GroupLimits
+from .spaces import JOINT_PREFIX
 from .types import Array, RobotState
 
+JOINTS, POSE, GRIPPER, VELOCITY = "joints", "pose", "gripper", "velocity"
+KINDS = {
+    "joint_position": JOINTS,
+    "ee_pose": POSE,
+    "gripper": GRIPPER,
+    "base_twist": VELOCITY,
+}
 EXECUTED = {
     "joint_position": ("float64_multi_array",),
     "ee_pose": ("pose",),
     "gripper": ("float64_multi_array",),
+    "base_twist": ("twist",),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Columns of an action: an arm by its joints or by its tool pose, and perhaps a gripper.
+class Part:
+    """One action group: which columns, of what kind, and how far and fast they may go.
 
-    joints, position, rotation (quaternion xyzw), gripper: slices of the action, None where absent.
+    group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
+    value) or VELOCITY (one per axis, linear ones first). columns: of the action.
+    source: the tool or gripper that is measured for it. joints: of JOINTS, where its columns are
+    in Embodiment.joint_names. lower, upper: float64[n] of its columns, where it has a range.
+    opens_up: of a GRIPPER, whether 1 is open.
     """
 
+    group: str
+    kind: str
+    columns: slice
     names: tuple[str, ...]
-    joints: slice | None = None
-    position: slice | None = None
-    rotation: slice | None = None
-    gripper: slice | None = None
-    gripper_group: ActionGroup | None = None
+    limits: GroupLimits
+    source: str = ""
+    joints: tuple[int, ...] = ()
+    lower: Array | None = None
+    upper: Array | None = None
+    opens_up: bool = True
+
+    @property
+    def position(self) -> slice:
+        """Of a POSE: the columns of x, y, z."""
+        return slice(self.columns.start, self.columns.start + 3)
+
+    @property
+    def rotation(self) -> slice:
+        """Of a POSE: the columns of the quaternion, xyzw."""
+        return slice(self.columns.start + 3, self.columns.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Columns of an action by parts, in the order of the action groups."""
+
+    names: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    def of_kind(self, *kinds: str) -> tuple[Part, ...]:
+        """The parts of these kinds, in order."""
+        return tuple(p for p in self.parts if p.kind in kinds)
 
 
 def unsupported(embodiment: Embodiment) -> tuple[str, ...]:
@@ -42,54 +86,77 @@ def unsupported(embodiment: Embodiment) -> tuple[str, ...]:
             )
             continue
         problems += [f"action group {group.name!r}: {p}" for p in _details(embodiment, group)]
-    arms = [g.name for g in embodiment.actions if g.space in ("joint_position", "ee_pose")]
-    hands = [g.name for g in embodiment.actions if g.space == "gripper"]
-    if len(arms) != 1 or len(hands) > 1:
-        problems.append(
-            f"got the arm groups {arms} and gripper groups {hands}, "
-            "expected one arm and at most one gripper"
-        )
     return tuple(problems)
 
 
 def layout_of(embodiment: Embodiment) -> Layout:
-    """The columns of embodiment's actions. Raises ValueError with every reason why not."""
+    """The parts of embodiment's actions. Raises ValueError with every reason why not."""
     problems = unsupported(embodiment)
     if problems:
         raise ValueError(f"robot {embodiment.name!r}: {'; '.join(problems)}")
-    parts: dict[str, slice] = {}
-    for group in embodiment.actions:
-        columns = embodiment.columns(group)
-        if group.space == "ee_pose":
-            parts["position"] = slice(columns.start, columns.start + 3)
-            parts["rotation"] = slice(columns.start + 3, columns.stop)
-        else:
-            parts["joints" if group.space == "joint_position" else "gripper"] = columns
-    return Layout(embodiment.action_names, **parts, gripper_group=embodiment.group("gripper"))
+    return Layout(
+        embodiment.action_names, tuple(_part(embodiment, group) for group in embodiment.actions)
+    )
 
 
-def opening_of(value: float, group: ActionGroup) -> float:
+def opening_of(value: float, opens_up: bool) -> float:
     """The opening, 0 closed to 1 open, of a gripper action; its own inverse."""
-    return value if group.open == 1.0 else 1.0 - value
+    return value if opens_up else 1.0 - value
 
 
 def measured(layout: Layout, robot: RobotState) -> Array | None:
-    """The action that would leave the robot where it is, float64[d]; None if that is not known."""
+    """The action that would leave the robot where it is, float64[d]; None if that is not known.
+
+    For a velocity that is zero: to stand still.
+    """
     values = np.zeros(len(layout.names))
-    if layout.joints is not None:
-        if robot.joint_positions is None:
+    for part in layout.parts:
+        if part.kind == VELOCITY:
+            continue
+        found = _measured(part, robot)
+        if found is None:
             return None
-        values[layout.joints] = robot.joint_positions
-    if layout.position is not None and layout.rotation is not None:
-        if robot.ee_pose is None:
-            return None
-        values[layout.position] = robot.ee_pose[:3]
-        values[layout.rotation] = robot.ee_pose[3:]
-    if layout.gripper is not None:
-        if robot.gripper is None or layout.gripper_group is None:
-            return None
-        values[layout.gripper] = opening_of(robot.gripper, layout.gripper_group)
+        values[part.columns] = found
     return values
+
+
+def _measured(part: Part, robot: RobotState) -> Array | float | None:
+    if part.kind == JOINTS:
+        positions = robot.joint_positions
+        return None if positions is None else positions[list(part.joints)]
+    if part.kind == POSE:
+        return robot.poses.get(part.source)
+    opening = robot.grippers.get(part.source)
+    return None if opening is None else opening_of(opening, part.opens_up)
+
+
+def _part(embodiment: Embodiment, group: ActionGroup) -> Part:
+    kind = KINDS[group.space]
+    part = {
+        "group": group.name,
+        "kind": kind,
+        "columns": embodiment.columns(group),
+        "names": group.names,
+        "limits": embodiment.limits.groups[group.name],
+    }
+    if kind == JOINTS:
+        names = [name.removeprefix(JOINT_PREFIX) for name in group.names]
+        joints = tuple(embodiment.joint_names.index(name) for name in names)
+        lower, upper = (
+            b[list(joints)] for b in (embodiment.joints.lower, embodiment.joints.upper)
+        )
+        return Part(**part, joints=joints, lower=lower, upper=upper)
+    if kind == POSE:
+        return Part(**part, source=group.names[0].rpartition(".")[0])
+    if kind == GRIPPER:
+        return Part(
+            **part,
+            source=group.names[0],
+            lower=np.zeros(1),
+            upper=np.ones(1),
+            opens_up=group.open == 1.0,
+        )
+    return Part(**part)
 
 
 def _details(embodiment: Embodiment, group: ActionGroup) -> list[str]:

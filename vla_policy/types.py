@@ -102,32 +102,47 @@ class ActionChunk:
 
 @dataclass(frozen=True, slots=True)
 class RobotState:
-    """What the robot reports. A part that was never received is None.
+    """What the robot reports. What was never received is None or absent.
 
     joint_positions: float64[j] rad (m for prismatic), in Embodiment.joint_names order.
-    ee_pose:         float64[7] x y z qx qy qz qw, tool frame in base frame.
-    gripper:         opening, 0 closed to 1 open.
+    poses:           tool -> float64[7] x y z qx qy qz qw, tool frame in base frame. The tool of a
+                     robot with one arm is 'ee'.
+    ee_ns:           stamp of the poses, of the oldest one if there are several.
+    grippers:        gripper -> opening, 0 closed to 1 open. A single one is 'gripper'.
     """
 
     joint_positions: Array | None = None
     joint_ns: int | None = None
-    ee_pose: Array | None = None
+    poses: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
     ee_ns: int | None = None
-    gripper: float | None = None
+    grippers: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.joint_positions is not None:
             object.__setattr__(self, "joint_positions", readonly(self.joint_positions))
-        if self.ee_pose is not None:
-            object.__setattr__(self, "ee_pose", readonly(self.ee_pose))
-            _require_vector("RobotState", "ee_pose", self.ee_pose, 7)
+        poses = {tool: readonly(pose) for tool, pose in self.poses.items()}
+        for tool, pose in poses.items():
+            _require_vector("RobotState", f"poses[{tool!r}]", pose, 7)
+        object.__setattr__(self, "poses", MappingProxyType(poses))
+        object.__setattr__(self, "grippers", MappingProxyType(dict(self.grippers)))
+
+    @property
+    def ee_pose(self) -> Array | None:
+        """The pose of the tool of a robot with one arm."""
+        return self.poses.get("ee")
+
+    @property
+    def gripper(self) -> float | None:
+        """The opening of the gripper of a robot with one."""
+        return self.grippers.get("gripper")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One setpoint for the robot's controllers, in robot units.
 
-    values: float64[d] in the order of names (Embodiment.action_names).
+    values: float64[d] in the order of names: Embodiment.action_names, or those of the action
+    groups that it is for. The others are not told anything.
     """
 
     values: Array

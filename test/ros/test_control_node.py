@@ -77,7 +77,7 @@ def test_nothing_goes_out_before_engage_and_then_the_rows_are_followed(mock_robo
     assert status.level == ControlStatus.LEVEL_HOLD
     assert status.engaged
     assert status.chunk_latency[2] < 1.0
-    limits = mock_robot.robot.limits
+    limits = mock_robot.robot.limits.groups["arm"]
     stamps, poses, headers = zip(*mock_robot.targets, strict=True)
     assert {h.frame_id for h in headers} == {"base_link"}
     steps = np.linalg.norm(np.diff([p[:3] for p in poses], axis=0), axis=1)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from vla_policy.layout import Layout
+from vla_policy.layout import GRIPPER, POSE, Layout
 from vla_policy.transforms import (
     quaternion_multiply,
     quaternion_to_rotvec,
@@ -55,20 +55,21 @@ def interpolate(start: Array, end: Array, fraction: float, layout: Layout) -> Ar
     start, end: float64[d] in the order of layout.names.
     """
     values = start + fraction * (end - start)
-    if layout.rotation is not None:
-        values[layout.rotation] = slerp(start[layout.rotation], end[layout.rotation], fraction)
-    if layout.gripper is not None:
-        values[layout.gripper] = end[layout.gripper]
+    for part in layout.of_kind(POSE):
+        rotation = part.rotation
+        values[rotation] = slerp(start[rotation], end[rotation], fraction)
+    for part in layout.of_kind(GRIPPER):
+        values[part.columns] = end[part.columns]
     return values
 
 
 def shifted(values: Array, origin: Array, wanted: Array, share: float, layout: Layout) -> Array:
     """values moved by a share of the difference from origin to wanted, but not the gripper."""
     moved = values + share * (wanted - origin)
-    if layout.rotation is not None:
-        rotation = layout.rotation
+    for part in layout.of_kind(POSE):
+        rotation = part.rotation
         turn = turn_between(origin[rotation], wanted[rotation])
         moved[rotation] = turned(values[rotation], share * turn)
-    if layout.gripper is not None:
-        moved[layout.gripper] = values[layout.gripper]
+    for part in layout.of_kind(GRIPPER):
+        moved[part.columns] = values[part.columns]
     return moved

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.execution.interpolate import interpolate, shifted
-from vla_policy.layout import Layout
+from vla_policy.layout import POSE, Layout
 from vla_policy.timing import (
     FUTURE_TOLERANCE_NS,
     due_ns,
@@ -64,8 +64,8 @@ def malformed(chunk: ActionChunk, layout: Layout, step_ns: int) -> Reason | None
             "chunk_not_finite",
             f"{chunk.names[column]} of row {row} is {chunk.actions[row, column]}",
         )
-    if layout.rotation is not None:
-        norms = np.linalg.norm(chunk.actions[:, layout.rotation], axis=1)
+    for part in layout.of_kind(POSE):
+        norms = np.linalg.norm(chunk.actions[:, part.rotation], axis=1)
         off = np.flatnonzero(~(np.abs(norms - 1.0) <= QUATERNION_TOLERANCE))
         if off.size:
             return Reason(

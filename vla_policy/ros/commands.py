@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64MultiArray
@@ -23,17 +23,21 @@ class Commands:
 
     def __init__(self, node: LifecycleNode, robot: Embodiment) -> None:
         self._node = node
-        self._senders: list[tuple[Any, slice, Callable[[Array, int], Any]]] = []
+        self._senders: list[tuple[Any, tuple[str, ...], Callable[[Array, int], Any]]] = []
         for group in robot.actions:
             output = robot.outputs[group.name]
             kind, message = _message(robot, group, output)
             publisher = node.create_lifecycle_publisher(kind, output.topic, qos.COMMAND)
-            self._senders.append((publisher, robot.columns(group), message))
+            self._senders.append((publisher, group.names, message))
 
     def send(self, command: Command) -> None:
-        """Publish a command to all controllers; nothing while the node is not active."""
-        for publisher, columns, message in self._senders:
-            publisher.publish(message(command.values[columns], command.stamp_ns))
+        """Publish to the controllers that the command is for; nothing while the node is not active."""
+        for publisher, names, message in self._senders:
+            if names[0] not in command.names:
+                continue
+            start = command.names.index(names[0])
+            values = command.values[start : start + len(names)]
+            publisher.publish(message(values, command.stamp_ns))
 
     def wait(self) -> None:
         """Give the last command a moment to arrive before its publisher goes."""
@@ -54,6 +58,11 @@ def _message(
         return PoseStamped, lambda values, stamp_ns: convert.pose_to_msg(
             values, stamp_ns=stamp_ns, frame_id=frame
         )
+    if group.space == "base_twist":
+        frame = group.frame
+        return TwistStamped, lambda values, stamp_ns: convert.twist_to_msg(
+            group.names, values, stamp_ns=stamp_ns, frame_id=frame
+        )
     if group.space == "gripper":
         return Float64MultiArray, lambda values, _: Float64MultiArray(
             data=[_finger_position(float(values[0]), group, output)]
@@ -62,5 +71,5 @@ def _message(
 
 
 def _finger_position(value: float, group: ActionGroup, output: Output) -> float:
-    opening = opening_of(value, group)
+    opening = opening_of(value, group.open == 1.0)
     return output.closed + opening * (output.open - output.closed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,8 +32,7 @@ class ControlInputs:
     def __init__(self, node: Node, robot: Embodiment, log: OnChange) -> None:
         self._node, self._robot, self._log = node, robot, log
         self._subscriptions: list[Any] = []
-        _, self._read_joints = joint_reader(robot)
-        self._has_gripper = robot.group("gripper") is not None
+        self._read_names, self._read_joints = joint_reader(robot)
         self.clear()
         self._listen(JointState, robot.joints.topic, self._on_joints)
         if robot.ee_pose is not None:
@@ -81,8 +81,9 @@ class ControlInputs:
         if not _newer(stamp_ns, old.joint_ns):
             return
         joints = len(self._robot.joint_names)
-        gripper = float(values[joints]) if self._has_gripper and len(values) > joints else None
-        self.state = RobotState(values[:joints], stamp_ns, old.ee_pose, old.ee_ns, gripper)
+        read = zip(self._read_names[joints:], values[joints:], strict=True)
+        grippers = {name: float(opening) for name, opening in read}
+        self.state = RobotState(values[:joints], stamp_ns, old.poses, old.ee_ns, grippers)
 
     def _on_pose(self, msg: PoseStamped) -> None:
         topic = self._robot.ee_pose.topic
@@ -95,7 +96,7 @@ class ControlInputs:
         self._accept(STALE_POSE, topic)
         old = self.state
         if _newer(stamp_ns, old.ee_ns):
-            self.state = RobotState(old.joint_positions, old.joint_ns, pose, stamp_ns, old.gripper)
+            self.state = replace(old, poses={"ee": pose}, ee_ns=stamp_ns)
 
     def _camera_callback(self, name: str, topic: str) -> Callable[[bytes], None]:
         def receive(data: bytes) -> None:

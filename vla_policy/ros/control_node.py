@@ -30,10 +30,10 @@ from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import param, read_params
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.bounds import Robot
-from vla_policy.safety.guard import GuardState
+from vla_policy.safety.guard import GuardState, parting
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Command, Level, Reason, Verdict
+from vla_policy.types import Level, Reason, Verdict
 
 STATUS_S = 0.2
 DIAGNOSTICS_EVERY = 5  # status periods
@@ -141,10 +141,10 @@ class ControlNode(LifecycleNode):
             return
         self._timer.cancel()
         now_ns = self._now_ns()
-        sent = self._control.guard.sent
+        last = parting(self._control.guard, self._robot, now_ns)
         self._control = core.disengage(self._control, now_ns)
-        if sent is not None:
-            self._commands.send(Command(sent.values, self._robot.layout.names, now_ns))
+        if last is not None:
+            self._commands.send(last)
             self._commands.wait()
         self._active = self._engage_soon = False
         self._verdict = self._inactive

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 
@@ -127,6 +127,18 @@ def pose_to_msg(pose: Array, *, stamp_ns: int, frame_id: str) -> PoseStamped:
     msg = PoseStamped(header=Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id))
     p, q = msg.pose.position, msg.pose.orientation
     p.x, p.y, p.z, q.x, q.y, q.z, q.w = (float(value) for value in pose)
+    return msg
+
+
+def twist_to_msg(
+    names: Sequence[str], values: Array, *, stamp_ns: int, frame_id: str
+) -> TwistStamped:
+    """TwistStamped of m/s and rad/s in frame_id; names end in .vx to .vz or .wx to .wz."""
+    msg = TwistStamped(header=Header(stamp=stamp_from_ns(stamp_ns), frame_id=frame_id))
+    for name, value in zip(names, values, strict=True):
+        axis = name.rpartition(".")[2]
+        vector = msg.twist.linear if axis[0] == "v" else msg.twist.angular
+        setattr(vector, axis[1], float(value))
     return msg
 
 

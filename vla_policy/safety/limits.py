@@ -79,3 +79,10 @@ def joint_acceleration_ratio(
 def limit_scalar(target: float, previous: float, max_step: float) -> float:
     """From previous towards target, at most max_step."""
     return previous + min(max(target - previous, -max_step), max_step)
+
+
+def limit_vector(target: Array, previous: Array, max_step: float) -> Array:
+    """From previous straight towards target, at most max_step; exactly target if within reach."""
+    step = target - previous
+    ratio = speed_ratio(step, max_step, 1.0)
+    return np.array(target) if ratio == 1.0 else previous + ratio * step

@@ -1,17 +1,23 @@
-"""The way from one command to the next: how long it is and how much of it may be made now."""
+"""The way from one command to the next: how long it is and how much of it may be made now.
+
+Arms (joints and tool poses) share one ratio, so that several arms keep their directions and stay
+together. Grippers and velocities have limits of their own.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from vla_policy.execution.interpolate import turn_between, turned
-from vla_policy.layout import Layout
-from vla_policy.safety.bounds import Robot
+from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
 from vla_policy.safety.limits import (
     acceleration_ratio,
     joint_acceleration_ratio,
     joint_speed_ratio,
     limit_scalar,
+    limit_vector,
     not_finite,
     speed_ratio,
 )
@@ -20,51 +26,53 @@ from vla_policy.types import Array, Reason
 SLACK = 1e-9  # rounding of the last step check
 
 
+def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[Part, Array]]:
+    """Each arm's share of a motion vector: float64[n] of joints, or float64[6] m and rad."""
+    start = 0
+    for part in layout.of_kind(JOINTS, POSE):
+        width = len(part.names) if part.kind == JOINTS else 6
+        yield part, vector[start : start + width]
+        start += width
+
+
 def motion(start: Array, end: Array, layout: Layout) -> Array:
-    """The way from start to end: float64[j] of joints, or float64[6] m and rad of the tool."""
-    if layout.joints is not None:
-        return end[layout.joints] - start[layout.joints]
-    turn = turn_between(start[layout.rotation], end[layout.rotation])
-    return np.concatenate((end[layout.position] - start[layout.position], turn))
+    """The way of all arms from start to end as one vector; see arm_motions."""
+    ways = [np.zeros(0)]
+    for part in layout.of_kind(JOINTS, POSE):
+        if part.kind == JOINTS:
+            ways.append(end[part.columns] - start[part.columns])
+        else:
+            ways.append(end[part.position] - start[part.position])
+            ways.append(turn_between(start[part.rotation], end[part.rotation]))
+    return np.concatenate(ways)
 
 
 def advance(start: Array, target: Array, step: Array, ratio: float, layout: Layout) -> Array:
-    """start moved by step; exactly target where nothing was limited."""
+    """start with its arms moved by step; exactly target where nothing was limited."""
+    values = np.array(target)
     if ratio == 1.0:
-        return np.array(target)
-    values = np.array(start)
-    if layout.joints is not None:
-        values[layout.joints] = start[layout.joints] + step
         return values
-    values[layout.position] = start[layout.position] + step[:3]
-    values[layout.rotation] = turned(start[layout.rotation], step[3:])
+    for part, way in arm_motions(step, layout):
+        if part.kind == JOINTS:
+            values[part.columns] = start[part.columns] + way
+        else:
+            values[part.position] = start[part.position] + way[:3]
+            values[part.rotation] = turned(start[part.rotation], way[3:])
     return values
 
 
 def motion_ratio(
-    step: Array, velocity: Array, robot: Robot, dt_s: float, reasons: list[Reason]
+    step: Array, velocity: Array, layout: Layout, dt_s: float, reasons: list[Reason]
 ) -> float:
-    """The one ratio that keeps every speed and acceleration limit."""
-    limits = robot.embodiment.limits
-    if robot.layout.joints is not None:
-        speed = joint_speed_ratio(step, limits.joint_speed_per_s, dt_s)
-        acceleration = joint_acceleration_ratio(
-            step, velocity, limits.joint_acceleration_per_s2, dt_s
-        )
-    else:
-        linear, angular = slice(0, 3), slice(3, 6)
-        speed = min(
-            speed_ratio(step[linear], limits.linear_speed_m_s, dt_s),
-            speed_ratio(step[angular], limits.angular_speed_rad_s, dt_s),
-        )
-        acceleration = min(
-            acceleration_ratio(
-                step[linear], velocity[linear], limits.linear_acceleration_m_s2, dt_s
-            ),
-            acceleration_ratio(
-                step[angular], velocity[angular], limits.angular_acceleration_rad_s2, dt_s
-            ),
-        )
+    """The one ratio that keeps every speed and acceleration limit of every arm."""
+    speed, acceleration = 1.0, 1.0
+    pairs = zip(arm_motions(step, layout), arm_motions(velocity, layout), strict=True)
+    for (part, way), (_, rate) in pairs:
+        if part.kind == JOINTS:
+            a, b = _joint_ratios(part, way, rate, dt_s)
+        else:
+            a, b = _pose_ratios(part, way, rate, dt_s)
+        speed, acceleration = min(speed, a), min(acceleration, b)
     if speed < 1.0:
         reasons.append(Reason("velocity", f"motion scaled to {speed:.0%} by the speed limits"))
     if acceleration < min(speed, 1.0):
@@ -76,31 +84,91 @@ def motion_ratio(
     return min(speed, acceleration)
 
 
-def gripper_step(
-    start: Array, target: Array, robot: Robot, dt_s: float, reasons: list[Reason]
-) -> float:
-    column = robot.layout.gripper
-    wanted, before = float(target[column][0]), float(start[column][0])
-    value = limit_scalar(wanted, before, robot.embodiment.limits.gripper_speed_per_s * dt_s)
-    if value != wanted:
-        reasons.append(Reason("gripper_speed", f"gripper goes to {value:.3f} before {wanted:.3f}"))
-    return value
+def _joint_ratios(part: Part, way: Array, rate: Array, dt_s: float) -> tuple[float, float]:
+    limits = part.limits
+    return (
+        joint_speed_ratio(way, limits.joint_speed_per_s, dt_s),
+        joint_acceleration_ratio(way, rate, limits.joint_acceleration_per_s2, dt_s),
+    )
 
 
-def step_problem(start: Array, values: Array, robot: Robot, dt_s: float) -> Reason | None:
+def _pose_ratios(part: Part, way: Array, rate: Array, dt_s: float) -> tuple[float, float]:
+    limits = part.limits
+    linear, angular = slice(0, 3), slice(3, 6)
+    return (
+        min(
+            speed_ratio(way[linear], limits.linear_speed_m_s, dt_s),
+            speed_ratio(way[angular], limits.angular_speed_rad_s, dt_s),
+        ),
+        min(
+            acceleration_ratio(way[linear], rate[linear], limits.linear_acceleration_m_s2, dt_s),
+            acceleration_ratio(
+                way[angular], rate[angular], limits.angular_acceleration_rad_s2, dt_s
+            ),
+        ),
+    )
+
+
+def move_grippers(
+    values: Array, start: Array, layout: Layout, dt_s: float, reasons: list[Reason]
+) -> None:
+    """Limit the speed of each gripper in values, in place."""
+    for part in layout.of_kind(GRIPPER):
+        wanted, before = float(values[part.columns][0]), float(start[part.columns][0])
+        value = limit_scalar(wanted, before, part.limits.gripper_speed_per_s * dt_s)
+        values[part.columns] = value
+        if value != wanted:
+            detail = f"{part.names[0]} goes to {value:.3f} before {wanted:.3f}"
+            reasons.append(Reason("gripper_speed", detail))
+
+
+def move_velocities(
+    values: Array, before: Array, layout: Layout, dt_s: float, reasons: list[Reason]
+) -> None:
+    """Limit each velocity in values and its change from before, in place."""
+    for part in layout.of_kind(VELOCITY):
+        for columns, speed, acceleration in axes_of(part):
+            wanted = values[columns]
+            allowed = wanted * speed_ratio(wanted, speed, 1.0)
+            reached = limit_vector(allowed, before[columns], acceleration * dt_s)
+            if (allowed != wanted).any():
+                reasons.append(Reason("velocity", f"{part.group} kept at its speed limit"))
+            if (reached != allowed).any():
+                reasons.append(
+                    Reason("acceleration", f"{part.group} kept at its acceleration limit")
+                )
+            values[columns] = reached
+
+
+def axes_of(part: Part) -> tuple[tuple[slice, float, float], tuple[slice, float, float]]:
+    """Columns, speed and acceleration limit of the linear and of the angular axes of a VELOCITY.
+
+    The linear axes are those before the first that is named w.
+    """
+    limits = part.limits
+    linear = sum(not name.rpartition(".")[2].startswith("w") for name in part.names)
+    middle = part.columns.start + linear
+    return (
+        (slice(part.columns.start, middle), limits.linear_speed_m_s, limits.linear_acceleration_m_s2),
+        (slice(middle, part.columns.stop), limits.angular_speed_rad_s, limits.angular_acceleration_rad_s2),
+    )  # fmt: skip
+
+
+def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Reason | None:
     """The step itself, measured again on the values that would go out; and finite again."""
-    layout, limits = robot.layout, robot.embodiment.limits
     bad = not_finite(values, layout.names)
     if bad:
         return Reason("not_finite", f"{', '.join(bad)} of the command is not finite")
-    step = motion(start, values, layout)
-    if layout.joints is not None:
-        inside = bool(np.all(np.abs(step) <= limits.joint_speed_per_s * dt_s + SLACK))
-    else:
-        inside = bool(
-            np.linalg.norm(step[:3]) <= limits.linear_speed_m_s * dt_s + SLACK
-            and np.linalg.norm(step[3:]) <= limits.angular_speed_rad_s * dt_s + SLACK
-        )
-    if inside:
-        return None
-    return Reason("step", "the step from the last command is larger than the speed limits allow")
+    for part, way in arm_motions(motion(start, values, layout), layout):
+        limits = part.limits
+        if part.kind == JOINTS:
+            inside = bool(np.all(np.abs(way) <= limits.joint_speed_per_s * dt_s + SLACK))
+        else:
+            inside = bool(
+                np.linalg.norm(way[:3]) <= limits.linear_speed_m_s * dt_s + SLACK
+                and np.linalg.norm(way[3:]) <= limits.angular_speed_rad_s * dt_s + SLACK
+            )
+        if not inside:
+            detail = f"the step of {part.group} is larger than its speed limits allow"
+            return Reason("step", detail)
+    return None

@@ -167,9 +167,9 @@ class World:
         return RobotState(
             joint_positions=self.data.qpos[self._qpos],
             joint_ns=self.time_ns,
-            ee_pose=pose,
+            poses={"ee": pose},
             ee_ns=self.time_ns,
-            gripper=self.gripper,
+            grippers={"gripper": self.gripper},
         )
 
     @property
