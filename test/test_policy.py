@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from vla_policy import stats
 from vla_policy.contract import Contract
 from vla_policy.embodiment import load_embodiment
+from vla_policy.families.images import fit_square
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.models.weights import Checkpoint, save
-from vla_policy.policy import fit_square, load_policy
+from vla_policy.policy import load_policy
+from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 ROBOT = load_embodiment("vx300s")
@@ -148,3 +150,23 @@ def test_images_are_fitted_not_stretched() -> None:
     assert (out[24:72] == 200).all() and not out[:24].any() and not out[72:].any()
     same = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     np.testing.assert_array_equal(fit_square(same, 96), same)
+
+
+def test_candidates_are_drawn_in_one_batch(folder: Path) -> None:
+    for head in ("flow", "token"):
+        policy = load_policy(str(folder), head=head)
+        chunks = policy.infer_candidates(observation(), Sampling(seed=3, candidates=3))
+        assert len(chunks) == 3
+        assert not np.array_equal(chunks[0].actions, chunks[1].actions)
+        again = policy.infer_candidates(observation(), Sampling(seed=3, candidates=3))
+        np.testing.assert_array_equal(again[2].actions, chunks[2].actions)
+
+
+def test_an_option_that_a_head_has_not_is_refused_never_ignored(folder: Path) -> None:
+    with pytest.raises(ValueError, match="solver: got 'rk4', expected one of euler"):
+        load_policy(str(folder)).infer(observation(), solver="rk4")
+    token = load_policy(str(folder), head="token")
+    with pytest.raises(ValueError, match="guidance: the token head of this model has no such"):
+        token.infer(observation(), guidance=2.0)
+    with pytest.raises(ValueError, match="frozen_rows: got 2, expected 0 .. 0"):
+        token.infer(observation(), frozen_rows=2)

@@ -30,9 +30,15 @@ def interpolate(
 
 
 def integrate(
-    velocity: Callable[[Tensor, Tensor], Tensor], noise: Float[Tensor, "b t d"], steps: int
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    noise: Float[Tensor, "b t d"],
+    steps: int,
+    *,
+    solver: str = "euler",
 ) -> Float[Tensor, "b t d"]:
-    """Euler from t = 1 to t = 0 in equal steps. velocity(x, time[b]) -> dx/dt."""
+    """From t = 1 to t = 0 in equal steps. velocity(x, time[b]) -> dx/dt."""
+    if solver != "euler":
+        raise ValueError(f"solver: got {solver!r}, expected euler")
     x, dt = noise, -1.0 / steps
     for i in range(steps):
         time = torch.full((x.shape[0],), 1.0 + i * dt, dtype=torch.float32, device=x.device)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 
 from .. import contract as contracts
 from .. import stats
@@ -21,12 +20,23 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything a policy needs, in memory."""
+    """Everything a policy needs, in memory.
 
-    model: VLA
+    family: key of families.FAMILIES, which says what model, statistics and tokenizer are.
+    settings: a frozen dataclass of the family's own; None if it has none.
+    """
+
+    model: Any
     contract: contracts.Contract
-    statistics: stats.Statistics
-    tokenizer: Tokenizer
+    statistics: Any
+    tokenizer: Any
+    family: str = "tiny"
+    settings: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:

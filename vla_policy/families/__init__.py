@@ -1,0 +1,22 @@
+"""The kinds of models that a policy can be, one module each: how the network is fed and how it is read.
+
+`Policy` (vla_policy/policy.py) is the one door. It asks the checkpoint for its family and calls, in this order,
+
+    prepare   Observation                      -> inputs          pictures scaled, state normalised, text tokenised
+    sample    inputs, Sampling                 -> Sampled         model actions [candidates, rows, model_dim]
+    restore   model actions, Observation       -> Rows            robot units, columns of contract.action_names
+
+To add a family: write `families/<name>.py` with these as plain functions over a `models.weights.Checkpoint` and end
+it with `FAMILY = Family(...)` (families/family.py says what each gets and gives), add it to FAMILIES below, and let
+the loader in `formats/` set `Checkpoint.family` to that name. What the functions need beside the network stands in
+the checkpoint: `contract` (cameras, state and action names, spaces, rate), `statistics`, `tokenizer`, and `settings`,
+a frozen dataclass of the family's own (prompt, camera slots, compatibility switches). Nothing else is kept between
+calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
+"""
+
+from . import tiny
+from .family import Family
+
+FAMILIES: dict[str, Family] = {
+    "tiny": tiny.FAMILY,
+}

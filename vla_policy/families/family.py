@@ -1,0 +1,84 @@
+"""The shape that every model family has: observation to model inputs, model actions, robot-unit rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..models.weights import Checkpoint
+from ..sampling import Sampling
+from ..types import Array, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the network says.
+
+    model_actions: float64[candidates, rows, model_dim] in the model's normalised space.
+    plan: text written before the actions, one per candidate; empty where there is none.
+    """
+
+    model_actions: Array
+    plan: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One candidate in robot units.
+
+    actions: float64[rows, len(contract.action_names)]. terminate: the instruction is done.
+    """
+
+    actions: Array
+    terminate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Plain functions that feed and read one kind of network. None of them keeps anything between calls.
+
+    heads:   what load_policy may be asked for; the first one is used if nothing is asked.
+    rows:    (checkpoint, head) -> rows of a chunk.
+    prepare: (checkpoint, head, observation) -> inputs, a frozen dataclass of tensors on checkpoint.device,
+             with a batch of one. Raises ValueError if the observation does not fit the contract.
+    sample:  (checkpoint, head, inputs, sampling) -> Sampled. Runs without gradients. An option of sampling that
+             the head cannot honour is refused with a ValueError, never ignored.
+    restore: (checkpoint, model_actions[rows, model_dim], observation) -> Rows.
+    point, ask: see Policy; None where the family has no such thing.
+    """
+
+    heads: tuple[str, ...]
+    rows: Callable[[Checkpoint, str], int]
+    prepare: Callable[[Checkpoint, str, Observation], Any]
+    sample: Callable[[Checkpoint, str, Any, Sampling], Sampled]
+    restore: Callable[[Checkpoint, Array, Observation], Rows]
+    point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
+    ask: Callable[[Checkpoint, Observation, str], str] | None = None
+
+
+def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -> None:
+    """Raises ValueError if sampling has an option other than seed and but away from its default."""
+    default = Sampling()
+    for field in fields(Sampling):
+        value = getattr(sampling, field.name)
+        if field.name in ("seed", *but) or value is None or value == getattr(default, field.name):
+            continue
+        raise ValueError(f"{field.name}: the {head} head of this model has no such option")
+
+
+def require_state(observation: Observation, state_names: tuple[str, ...]) -> None:
+    """Raises ValueError if the observation's state is not in the contract's order."""
+    if observation.state_names != state_names:
+        raise ValueError(
+            f"observation.state_names: got {observation.state_names}, expected {state_names}"
+        )
+
+
+def require_image(images: Mapping[str, Array], name: str) -> Array:
+    """uint8[h, w, 3] of camera name. Raises ValueError that lists the cameras that are there."""
+    if name not in images:
+        raise ValueError(
+            f"camera {name!r} is missing; the observation has {', '.join(images) or 'none'}"
+        )
+    return images[name]
