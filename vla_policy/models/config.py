@@ -1,12 +1,29 @@
 """Sizes of every model, as frozen data. A checkpoint's config.json is one ModelConfig."""
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
+class Gemma2Config:
+    """What Gemma 2 (arXiv:2408.00118) adds to the stack; two more norms a block go with it.
+
+    query_scalar: scores are divided by its root, instead of head_dim's. attention_cap, logit_cap: x becomes
+    cap * tanh(x / cap). window: tokens that a token of an even layer sees, itself included.
+    """
+
+    query_scalar: int
+    attention_cap: float = 50.0
+    logit_cap: float = 30.0
+    window: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
 class GemmaConfig:
-    """A Gemma decoder stack (arXiv:2403.08295). All stacks of one model share the head geometry and depth."""
+    """A Gemma decoder stack (arXiv:2403.08295). All stacks of one model share the head geometry and depth.
+
+    gemma2: None for the first generation.
+    """
 
     width: int
     depth: int
@@ -14,6 +31,7 @@ class GemmaConfig:
     heads: int
     kv_heads: int
     head_dim: int
+    gemma2: Gemma2Config | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,7 @@ class ModelConfig:
     """A whole vision-language-action model.
 
     state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
-    actions as in pi0.
+    actions as in pi0; "none": the model does not read the state, as in RT-2.
     """
 
     name: str
@@ -79,9 +97,9 @@ class ModelConfig:
     token: TokenHeadConfig | None
 
     def __post_init__(self) -> None:
-        if self.state_token not in ("prefix", "suffix"):
+        if self.state_token not in ("prefix", "suffix", "none"):
             raise ValueError(
-                f"state_token: got {self.state_token!r}, expected 'prefix' or 'suffix'"
+                f"state_token: got {self.state_token!r}, expected 'prefix', 'suffix' or 'none'"
             )
         if self.flow is not None:
             a, b = self.language, self.flow.expert
@@ -155,12 +173,12 @@ def _build(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise ValueError(f"{where}: got {type(data).__name__}, expected a mapping")
     names = [f.name for f in fields(cls)]
-    if missing := [n for n in names if n not in data]:
+    if missing := [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     if unknown := [n for n in data if n not in names]:
         raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(names)}")
     hints = get_type_hints(cls)
-    return cls(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in names})
+    return cls(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in names if n in data})
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -1,6 +1,7 @@
 """The Gemma decoder: RMSNorm, rotary positions, multi-query attention, GeGLU. Used for language and actions.
 
-Source: Gemma (arXiv:2403.08295), as run inside PaliGemma and pi0 (arXiv:2410.24164).
+Source: Gemma (arXiv:2403.08295), as run inside PaliGemma and pi0 (arXiv:2410.24164); Gemma 2
+(arXiv:2408.00118), as run inside PaliGemma 2 (arXiv:2412.03555), where config.gemma2 says so.
 """
 
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .config import GemmaConfig
+from .config import Gemma2Config, GemmaConfig
 
 EPS = 1e-6
 ROPE_THETA = 10_000.0
@@ -51,6 +52,7 @@ class Attention(nn.Module):
     def __init__(self, config: GemmaConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.gemma2 = config.gemma2
         self.q_proj = nn.Linear(config.width, config.heads * config.head_dim, bias=False)
         self.k_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
         self.v_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
@@ -68,13 +70,45 @@ class Attention(nn.Module):
         v = self._split(self.v_proj(x), self.kv_heads)
         if cache is not None:
             k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask[:, None], enable_gqa=self.kv_heads != self.heads
-        )
+        if self.gemma2 is None:
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask[:, None], enable_gqa=self.kv_heads != self.heads
+            )
+        else:
+            y = capped_attention(q, k, v, mask, self.gemma2)
         return self.o_proj(y.transpose(1, 2).flatten(2)), (k, v)
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)  # (b, h, s, d)
+
+
+def capped_attention(
+    q: Float[Tensor, "b h s d"],
+    k: Float[Tensor, "b k t d"],
+    v: Float[Tensor, "b k t d"],
+    mask: Bool[Tensor, "b s t"],
+    config: Gemma2Config,
+) -> Float[Tensor, "b h s d"]:
+    """Grouped-query attention whose scores are squeezed into +-attention_cap before the mask, softmax in float32."""
+    groups = q.shape[1] // k.shape[1]
+    q = q.unflatten(1, (-1, groups)) * config.query_scalar**-0.5  # (b, k, g, s, d)
+    scores = config.attention_cap * torch.tanh(
+        (q @ k[:, :, None].mT).float() / config.attention_cap
+    )
+    # As in the other path, a row that sees nothing (padding) is not NaN: it is never read.
+    scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
+    return (scores.softmax(-1).to(v.dtype) @ v[:, :, None]).flatten(1, 2)
+
+
+def window_mask(mask: Bool[Tensor, "b s t"], window: int) -> Bool[Tensor, "b s t"]:
+    """The same mask without what lies window or more tokens back; tokens that see each other keep doing so."""
+    s, t = mask.shape[1:]
+    if t <= window:
+        return mask
+    index = torch.arange(t, device=mask.device)
+    near = index[t - s :, None] - index < window
+    own = mask[:, :, t - s :]
+    return mask & (near | F.pad(own & own.mT, (t - s, 0)))
 
 
 class GeGLU(nn.Module):
@@ -104,13 +138,42 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x)), kept
 
 
+class Gemma2Block(nn.Module):
+    """A norm before and one after attention and feed-forward. window: tokens that a token sees; None: all."""
+
+    def __init__(self, config: GemmaConfig, window: int | None) -> None:
+        super().__init__()
+        self.window = window
+        self.input_layernorm = RMSNorm(config.width)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.width)
+        self.pre_feedforward_layernorm = RMSNorm(config.width)
+        self.mlp = GeGLU(config.width, config.mlp)
+        self.post_feedforward_layernorm = RMSNorm(config.width)
+
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None
+    ) -> tuple[Tensor, LayerCache]:
+        seen = mask if self.window is None else window_mask(mask, self.window)
+        y, kept = self.self_attn(self.input_layernorm(x), angles, seen, cache)
+        x = x + self.post_attention_layernorm(y)
+        y = self.mlp(self.pre_feedforward_layernorm(x))
+        return x + self.post_feedforward_layernorm(y), kept
+
+
 class Gemma(nn.Module):
     """A stack of blocks and a final norm. Embedding and heads live outside, so that an expert is one too."""
 
     def __init__(self, config: GemmaConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+        if config.gemma2 is None:
+            self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+        else:
+            windows = (config.gemma2.window, None)  # every second layer sees all
+            self.layers = nn.ModuleList(
+                Gemma2Block(config, windows[i % 2]) for i in range(config.depth)
+            )
         self.norm = RMSNorm(config.width)
 
     def forward(

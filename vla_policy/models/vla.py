@@ -142,4 +142,7 @@ class VLA(nn.Module):
 
     def logits(self, out: Float[Tensor, "b s e"]) -> Float[Tensor, "b s v"]:
         """Next-token logits through the tied embedding."""
-        return F.linear(out, self.embed_tokens.weight)
+        logits = F.linear(out, self.embed_tokens.weight)
+        if (gemma2 := self.config.language.gemma2) is not None:
+            logits = gemma2.logit_cap * torch.tanh(logits / gemma2.logit_cap)
+        return logits
