@@ -71,7 +71,7 @@ def test_the_package_is_found():
 
 
 def test_relative_imports_are_resolved():
-    assert f"{PACKAGE}.models.vla" in imports_of(f"{PACKAGE}.policy")
+    assert f"{PACKAGE}.models.weights" in imports_of(f"{PACKAGE}.policy")
 
 
 @pytest.mark.parametrize("name", [n for n in FILES if not n.startswith(f"{PACKAGE}.ros")])

@@ -168,5 +168,5 @@ def test_an_option_that_a_head_has_not_is_refused_never_ignored(folder: Path) ->
     token = load_policy(str(folder), head="token")
     with pytest.raises(ValueError, match="guidance: the token head of this model has no such"):
         token.infer(observation(), guidance=2.0)
-    with pytest.raises(ValueError, match="frozen_rows: got 2, expected 0 .. 0"):
+    with pytest.raises(ValueError, match=r"frozen_rows: got 2, expected 0 \.\. 0"):
         token.infer(observation(), frozen_rows=2)
