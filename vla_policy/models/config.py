@@ -69,11 +69,23 @@ class TokenHeadConfig:
 
 @dataclass(frozen=True, slots=True)
 class FlowHeadConfig:
-    """Actions by flow matching from an expert stack."""
+    """Actions by flow matching from an expert stack.
+
+    prefix_trained: it has seen clean leading rows in training (arXiv:2512.05964), so that a chunk can be
+    continued by giving it those rows instead of by guidance.
+    time: how the expert learns the flow time. "concat" joins it to each noisy action (pi0), "adarms" scales,
+    shifts and gates every norm of the expert by it (pi0.5).
+    """
 
     expert: GemmaConfig
     rows: int
     steps: int
+    prefix_trained: bool = False
+    time: str = "concat"
+
+    def __post_init__(self) -> None:
+        if self.time not in ("concat", "adarms"):
+            raise ValueError(f"flow.time: got {self.time!r}, expected 'concat' or 'adarms'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +171,19 @@ def pi0() -> ModelConfig:
     )
 
 
+def pi05() -> ModelConfig:
+    """pi0.5 (arXiv:2504.16054): pi0 with the state in words and the flow time in every norm of the expert."""
+    base = pi0()
+    assert base.flow is not None
+    return replace(
+        base,
+        name="pi05",
+        state_token="none",
+        max_text=200,
+        flow=replace(base.flow, time="adarms"),
+    )
+
+
 def to_dict(config: ModelConfig) -> dict[str, Any]:
     """Plain JSON data of config."""
     return asdict(config)
@@ -184,7 +209,7 @@ def _build(cls: type, data: Any, where: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)
-    if hint in (int, str, float):
+    if hint in (int, str, float, bool):
         if hint is float and type(value) is int:
             value = float(value)
         if type(value) is not hint:

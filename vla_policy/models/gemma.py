@@ -31,6 +31,27 @@ class RMSNorm(nn.Module):
         return (y * (1.0 + self.weight.float())).to(x.dtype)
 
 
+class AdaRMSNorm(nn.Module):
+    """RMSNorm whose scale, shift and gate come from a condition: norm(x) * (1 + scale) + shift, in float32.
+
+    Source: pi0.5 (arXiv:2504.16054), as in openpi's Gemma.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, 3 * width)
+
+    def forward(
+        self, x: Float[Tensor, "b s e"], condition: Float[Tensor, "b e"]
+    ) -> tuple[Float[Tensor, "b s e"], Float[Tensor, "b 1 e"]]:
+        """The normed x and the gate of the residual that follows."""
+        modulation = self.dense(condition.to(self.dense.weight.dtype))
+        scale, shift, gate = modulation[:, None].float().chunk(3, dim=-1)
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + EPS)
+        return (y * (1.0 + scale) + shift).to(x.dtype), gate.to(x.dtype)
+
+
 def rope_angles(positions: Int[Tensor, "b s"], head_dim: int) -> tuple[Tensor, Tensor]:
     """Cosine and sine, float32[b, 1, s, head_dim / 2], of the half-split rotary embedding."""
     half = head_dim // 2
@@ -123,19 +144,33 @@ class GeGLU(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: GemmaConfig) -> None:
+    """One layer. With a condition its norms are AdaRMSNorm and gate what is added."""
+
+    def __init__(self, config: GemmaConfig, *, conditioned: bool = False) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.width)
+        norm = AdaRMSNorm if conditioned else RMSNorm
+        self.input_layernorm = norm(config.width)
         self.self_attn = Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.width)
+        self.post_attention_layernorm = norm(config.width)
         self.mlp = GeGLU(config.width, config.mlp)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor,
+        cache: LayerCache | None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, LayerCache]:
-        y, kept = self.self_attn(self.input_layernorm(x), angles, mask, cache)
-        x = x + y
-        return x + self.mlp(self.post_attention_layernorm(x)), kept
+        if condition is None:
+            y, kept = self.self_attn(self.input_layernorm(x), angles, mask, cache)
+            x = x + y
+            return x + self.mlp(self.post_attention_layernorm(x)), kept
+        y, gate = self.input_layernorm(x, condition)
+        y, kept = self.self_attn(y, angles, mask, cache)
+        x = x + y * gate
+        y, gate = self.post_attention_layernorm(x, condition)
+        return x + self.mlp(y) * gate, kept
 
 
 class Gemma2Block(nn.Module):
@@ -152,8 +187,14 @@ class Gemma2Block(nn.Module):
         self.post_feedforward_layernorm = RMSNorm(config.width)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor,
+        cache: LayerCache | None,
+        condition: None = None,
     ) -> tuple[Tensor, LayerCache]:
+        """condition is never given: it is there so that both kinds of block are called alike."""
         seen = mask if self.window is None else window_mask(mask, self.window)
         y, kept = self.self_attn(self.input_layernorm(x), angles, seen, cache)
         x = x + self.post_attention_layernorm(y)
@@ -164,17 +205,19 @@ class Gemma2Block(nn.Module):
 class Gemma(nn.Module):
     """A stack of blocks and a final norm. Embedding and heads live outside, so that an expert is one too."""
 
-    def __init__(self, config: GemmaConfig) -> None:
+    def __init__(self, config: GemmaConfig, *, conditioned: bool = False) -> None:
         super().__init__()
         self.config = config
         if config.gemma2 is None:
-            self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+            self.layers = nn.ModuleList(
+                Block(config, conditioned=conditioned) for _ in range(config.depth)
+            )
         else:
             windows = (config.gemma2.window, None)  # every second layer sees all
             self.layers = nn.ModuleList(
                 Gemma2Block(config, windows[i % 2]) for i in range(config.depth)
             )
-        self.norm = RMSNorm(config.width)
+        self.norm = AdaRMSNorm(config.width) if conditioned else RMSNorm(config.width)
 
     def forward(
         self,
@@ -182,16 +225,18 @@ class Gemma(nn.Module):
         positions: Int[Tensor, "b s"],
         mask: Bool[Tensor, "b s t"],
         cache: list[LayerCache] | None = None,
+        condition: Float[Tensor, "b e"] | None = None,
     ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
         """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
 
         Another stack's cache may be given if the head geometry is the same: so an action expert reads the
         language model's prefix (pi0's joint attention, whose prefix never looks at the suffix).
+        condition: of a conditioned stack, one vector for all its norms.
         Returns the normed output and the grown cache.
         """
         angles = rope_angles(positions, self.config.head_dim)
         grown = []
         for i, layer in enumerate(self.layers):
-            x, kept = layer(x, angles, mask, None if cache is None else cache[i])
+            x, kept = layer(x, angles, mask, None if cache is None else cache[i], condition)
             grown.append(kept)
-        return self.norm(x), grown
+        return (self.norm(x) if condition is None else self.norm(x, condition)[0]), grown

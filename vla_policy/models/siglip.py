@@ -56,7 +56,7 @@ class Siglip(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s e"]:
         """images in [-1, 1]; returns one token per patch, row by row."""
         x = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (b, s, e)
-        x = x + self.position_embedding
+        x = (x + self.position_embedding).to(self.post_layernorm.weight.dtype)
         for layer in self.layers:
             x = layer(x)
         return self.post_layernorm(x)

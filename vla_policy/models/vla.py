@@ -42,22 +42,64 @@ class Prefix:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """What the action expert reads beside the prefix.
+
+    starts_block: see mask.py. condition: of the expert's norms; None for pi0.
+    """
+
+    x: Float[Tensor, "b s e"]
+    starts_block: Bool[Tensor, "b s"]
+    condition: Float[Tensor, "b e"] | None
+
+
 class FlowHead(nn.Module):
-    """pi0's action expert: its own stack beside the language model's, in the same attention."""
+    """pi0's action expert: its own stack beside the language model's, in the same attention.
+
+    The projections of state, actions and time compute in their own precision (float32 in a bfloat16 model, as in
+    openpi); the expert in its.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         assert config.flow is not None
         width = config.flow.expert.width
         self.state_in_suffix = config.state_token == "suffix"
+        self.conditioned = config.flow.time == "adarms"
         self.width = width
-        self.expert = Gemma(config.flow.expert)
+        self.expert = Gemma(config.flow.expert, conditioned=self.conditioned)
         if self.state_in_suffix:
             self.state_proj = nn.Linear(config.state_dim, width)
         self.action_in_proj = nn.Linear(config.action_dim, width)
         self.action_out_proj = nn.Linear(width, config.action_dim)
-        self.action_time_mlp_in = nn.Linear(2 * width, width)
-        self.action_time_mlp_out = nn.Linear(width, width)
+        if self.conditioned:
+            self.time_mlp_in = nn.Linear(width, width)
+            self.time_mlp_out = nn.Linear(width, width)
+        else:
+            self.action_time_mlp_in = nn.Linear(2 * width, width)
+            self.action_time_mlp_out = nn.Linear(width, width)
+
+    def embed(
+        self,
+        state: Float[Tensor, "b n"],
+        noisy: Float[Tensor, "b t d"],
+        time: Float[Tensor, " b"],
+    ) -> Suffix:
+        """State (pi0), noisy actions and time as the expert's input."""
+        t = time_embedding(time, self.width).to(noisy.dtype)
+        x, condition = self.action_in_proj(noisy), None
+        if self.conditioned:
+            condition = F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(t))))
+        else:
+            x = torch.cat((x, t[:, None].expand(-1, noisy.shape[1], -1)), -1)
+            x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(x)))
+        starts = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        starts[:, 0] = True
+        if self.state_in_suffix:
+            x = torch.cat((self.state_proj(state)[:, None], x), 1)
+            starts = F.pad(starts, (1, 0), value=True)
+        return Suffix(x, starts, condition)
 
     def forward(
         self,
@@ -67,23 +109,13 @@ class FlowHead(nn.Module):
         time: Float[Tensor, " b"],
     ) -> Float[Tensor, "b t d"]:
         """Velocity dx/dt of the noisy actions at time (1 noise, 0 data)."""
-        t = (
-            time_embedding(time, self.width)
-            .to(noisy.dtype)[:, None]
-            .expand(-1, noisy.shape[1], -1)
-        )
-        x = torch.cat((self.action_in_proj(noisy), t), -1)
-        x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(x)))
-        starts = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-        starts[:, 0] = True
-        if self.state_in_suffix:
-            x = torch.cat((self.state_proj(state)[:, None], x), 1)
-            starts = F.pad(starts, (1, 0), value=True)
-        mask = suffix_mask(prefix.valid, starts)
+        suffix = self.embed(state, noisy, time)
+        mask = suffix_mask(prefix.valid, suffix.starts_block)
         offset = prefix.valid.sum(-1, keepdim=True)
-        positions = offset + torch.arange(x.shape[1], device=x.device)
-        y, _ = self.expert(x, positions, mask, prefix.cache)
-        return self.action_out_proj(y[:, -noisy.shape[1] :])
+        positions = offset + torch.arange(suffix.x.shape[1], device=noisy.device)
+        x = suffix.x.to(prefix.out.dtype)
+        y, _ = self.expert(x, positions, mask, prefix.cache, suffix.condition)
+        return self.action_out_proj(y[:, -noisy.shape[1] :].to(noisy.dtype))
 
 
 class VLA(nn.Module):
@@ -104,6 +136,24 @@ class VLA(nn.Module):
         self.language = Gemma(config.language)
         self.flow = FlowHead(config) if config.flow is not None else None
 
+    def embed(
+        self,
+        image_tokens: Float[Tensor, "b i f"],
+        text: Int[Tensor, "b s"],
+        state: Float[Tensor, "b n"],
+        image_valid: Bool[Tensor, "b i"] | None = None,
+    ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"]]:
+        """The language model's input and which of it is there. Arguments as in prefix."""
+        words = self.embed_tokens(text) * self.config.language.width**0.5
+        parts = [self.projector(image_tokens).to(words.dtype), words]
+        if image_valid is None:
+            image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
+        valid = torch.cat((image_valid, text != 0), 1)
+        if self.config.state_token == "prefix":
+            parts.append(self.state_proj(state)[:, None])
+            valid = F.pad(valid, (0, 1), value=True)
+        return torch.cat(parts, 1), valid
+
     def prefix(
         self,
         image_tokens: Float[Tensor, "b i f"],
@@ -115,16 +165,9 @@ class VLA(nn.Module):
 
         image_valid: false for the tokens of a camera that the robot does not have; None: all are there.
         """
-        words = self.embed_tokens(text) * self.config.language.width**0.5
-        parts = [self.projector(image_tokens).to(words.dtype), words]
-        if image_valid is None:
-            image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
-        valid = torch.cat((image_valid, text != 0), 1)
-        if self.config.state_token == "prefix":
-            parts.append(self.state_proj(state)[:, None])
-            valid = F.pad(valid, (0, 1), value=True)
+        x, valid = self.embed(image_tokens, text, state, image_valid)
         mask = block_mask(torch.zeros_like(valid), valid)
-        out, cache = self.language(torch.cat(parts, 1), positions_of(valid), mask)
+        out, cache = self.language(x, positions_of(valid), mask)
         return Prefix(out, cache, valid)
 
     def continue_with(
