@@ -108,13 +108,13 @@ def test_decoding_with_the_cache_is_teacher_forcing(tiny: VLA) -> None:
     first, start = TOKENS.token_to_id("<act000>"), TOKENS.token_to_id("<eos>")
     with torch.no_grad():
         prefix = tiny.prefix(images, text, state)
+        logits, opened = tiny.continue_with(prefix, torch.tensor([[start]]))
         bins = token_head.decode(
             tiny,
-            prefix,
-            first_action_token=first,
-            start_token=start,
+            opened,
+            logits[:, -1],
+            action_ids=torch.arange(first, first + 256),
             rows=2,
-            bins=256,
             temperature=0.0,
         )
         inputs = torch.cat((torch.tensor([[start]]), bins.flatten(1)[:, :-1] + first), 1)
@@ -128,19 +128,16 @@ def test_decoding_is_constrained_and_repeatable(tiny: VLA) -> None:
     prefix = tiny.prefix(
         torch.randn(3, 4, 39), torch.ones(3, 2, dtype=torch.long), torch.randn(3, 8)
     )
-    arguments = {
-        "first_action_token": TOKENS.token_to_id("<act000>"),
-        "start_token": 2,
-        "rows": 3,
-        "bins": 256,
-    }
+    ids = torch.arange(256) + TOKENS.token_to_id("<act000>")
     draws = [
         token_head.decode(
             tiny,
             prefix,
+            token_head.after_prefix(tiny, prefix),
+            action_ids=ids,
+            rows=3,
             temperature=5.0,
             generator=torch.Generator().manual_seed(seed),
-            **arguments,
         )
         for seed in (0, 0, 1)
     ]

@@ -9,7 +9,6 @@ import torch
 
 from .. import transforms
 from ..models import flow, pointing, token_head, tokenizer
-from ..models.codec import UniformBins
 from ..models.vla import Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
@@ -148,21 +147,21 @@ def _flow(
 def _tokens(
     checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling, generator: torch.Generator
 ) -> Array:
-    config, tokens = checkpoint.model.config.token, checkpoint.tokenizer
-    drawn = token_head.decode(
-        checkpoint.model,
-        inputs.prefix.repeat(sampling.candidates),
-        first_action_token=tokens.token_to_id(tokenizer.ACTION.format(0)),
-        start_token=tokens.token_to_id(tokenizer.END),
+    model, tokens = checkpoint.model, checkpoint.tokenizer
+    config, n = model.config.token, sampling.candidates
+    first = tokens.token_to_id(tokenizer.ACTION.format(0))
+    start = torch.full((n, 1), tokens.token_to_id(tokenizer.END), device=checkpoint.device)
+    logits, prefix = model.continue_with(inputs.prefix.repeat(n), start)
+    bins = token_head.decode(
+        model,
+        prefix,
+        logits[:, -1],
+        action_ids=torch.arange(first, first + config.bins, device=checkpoint.device),
         rows=config.rows,
-        bins=config.bins,
         temperature=config.temperature,
         generator=generator,
     )
-    bins = drawn.cpu().numpy()
-    actions = UniformBins(config.bins).decode(bins)
-    actions[..., TERMINATE] = bins[..., TERMINATE] * 2.0 - 1.0
-    return actions
+    return token_head.actions_of(bins.cpu().numpy(), config.bins)
 
 
 def _tool_pose(observation: Observation) -> Array:

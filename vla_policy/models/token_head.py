@@ -4,50 +4,98 @@ Row order as in RT-2 (arXiv:2307.15818, section 3.2): terminate, position x y z,
 terminate is discrete and uses bins 0 and 1; every other dimension uses all bins.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..types import Array
+from .codec import UniformBins
 from .vla import VLA, Prefix
 
 ROW = 8
+TERMINATE = 0  # its column
 
 
 def allowed_bins(dimension: int, bins: int) -> int:
     """How many bins, from 0, dimension of a row may use."""
-    return 2 if dimension == 0 else bins
+    return 2 if dimension == TERMINATE else bins
+
+
+def after_prefix(model: VLA, prefix: Prefix) -> Float[Tensor, "b v"]:
+    """Logits of the token that follows the last valid token of the prefix's text."""
+    steps = torch.arange(prefix.valid.shape[1], device=prefix.valid.device)
+    last = (prefix.valid * steps).argmax(-1)
+    return model.logits(prefix.out[torch.arange(len(last), device=last.device), last])
 
 
 @torch.no_grad()
 def decode(
     model: VLA,
     prefix: Prefix,
+    logits: Float[Tensor, "b v"],
     *,
-    first_action_token: int,
-    start_token: int,
+    action_ids: Int[Tensor, " n"],
     rows: int,
-    bins: int,
     temperature: float,
     generator: torch.Generator | None = None,
 ) -> Int[Tensor, "b t 8"]:
     """Bins of rows, token by token over a growing cache.
 
-    first_action_token: vocabulary id of bin 0; the others follow it. start_token opens the answer.
-    temperature 0 takes the most likely token.
+    logits: of the first token. action_ids: vocabulary id of each bin. temperature 0 takes the most likely token.
     """
-    b = prefix.out.shape[0]
-    token = torch.full((b, 1), start_token, dtype=torch.long, device=prefix.out.device)
     chosen = []
     for i in range(rows * ROW):
-        logits, prefix = model.continue_with(prefix, token)
-        n = allowed_bins(i % ROW, bins)
-        scores = logits[:, -1, first_action_token : first_action_token + n].float()
-        if temperature == 0.0:
-            pick = scores.argmax(-1)
-        else:
-            pick = torch.multinomial((scores / temperature).softmax(-1), 1, generator=generator)[
-                :, 0
-            ]
-        chosen.append(pick)
-        token = pick[:, None] + first_action_token
+        if i:
+            logits, prefix = model.continue_with(prefix, action_ids[chosen[-1]][:, None])
+            logits = logits[:, -1]
+        ids = action_ids[: allowed_bins(i % ROW, len(action_ids))]
+        chosen.append(_pick(logits[:, ids].float(), temperature, generator))
     return torch.stack(chosen, 1).unflatten(1, (rows, ROW))
+
+
+@torch.no_grad()
+def write(
+    model: VLA,
+    prefix: Prefix,
+    logits: Float[Tensor, "1 v"],
+    *,
+    limit: int,
+    is_end: Callable[[list[int]], bool],
+) -> tuple[list[int], Prefix, Float[Tensor, "1 v"]]:
+    """The most likely tokens of the whole vocabulary, until is_end of them or limit tokens, for a batch of one.
+
+    logits: of the first token. Returns the tokens, the prefix grown by all of them and the logits of the next.
+    """
+    ids: list[int] = []
+    while len(ids) < limit and not is_end(ids):
+        token = logits.argmax(-1)
+        ids.append(int(token))
+        logits, prefix = model.continue_with(prefix, token[:, None])
+        logits = logits[:, -1]
+    return ids, prefix, logits
+
+
+def actions_of(bins: Array, count: int) -> Array:
+    """int[..., 8] bins to float64[..., 8] normalised actions; terminate is -1 or 1."""
+    actions = UniformBins(count).decode(bins)
+    actions[..., TERMINATE] = bins[..., TERMINATE] * 2.0 - 1.0
+    return actions
+
+
+def bins_of(actions: Array, count: int) -> Array:
+    """float[..., 8] normalised actions to int64[..., 8] bins; terminate is whether it is over 0."""
+    bins = UniformBins(count).encode(actions)
+    bins[..., TERMINATE] = np.asarray(actions)[..., TERMINATE] > 0
+    return bins
+
+
+def _pick(
+    scores: Float[Tensor, "b n"], temperature: float, generator: torch.Generator | None
+) -> Int[Tensor, " b"]:
+    if temperature == 0.0:
+        return scores.argmax(-1)
+    chances = (scores / temperature).softmax(-1)
+    return torch.multinomial(chances, 1, generator=generator)[:, 0]
