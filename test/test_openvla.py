@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from vla_policy.models import openvla_inputs as inputs
+from vla_policy.families import openvla_inputs as inputs
 from vla_policy.models.codec import CODECS, EdgeBins, UniformBins
 from vla_policy.models.llama import Llama, LlamaConfig
 from vla_policy.models.openvla import OpenVla, OpenVlaConfig, openvla_7b, write_action

@@ -15,9 +15,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ..models.codec import EdgeBins
 from ..stats import Range
 from ..types import Array
-from .codec import EdgeBins
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
