@@ -42,11 +42,13 @@ class AdaRMSNorm(nn.Module):
         self.dense = nn.Linear(width, 3 * width)
 
     def forward(
-        self, x: Float[Tensor, "b s e"], condition: Float[Tensor, "b e"]
-    ) -> tuple[Float[Tensor, "b s e"], Float[Tensor, "b 1 e"]]:
-        """The normed x and the gate of the residual that follows."""
+        self, x: Float[Tensor, "b s e"], condition: Float[Tensor, "b e"] | Float[Tensor, "b s e"]
+    ) -> tuple[Float[Tensor, "b s e"], Float[Tensor, "b 1 e"] | Float[Tensor, "b s e"]]:
+        """The normed x and the gate of the residual that follows. condition: of all tokens or of each."""
         modulation = self.dense(condition.to(self.dense.weight.dtype))
-        scale, shift, gate = modulation[:, None].float().chunk(3, dim=-1)
+        if modulation.ndim == 2:
+            modulation = modulation[:, None]  # (b, 1, 3 e)
+        scale, shift, gate = modulation.float().chunk(3, dim=-1)
         y = x.float()
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + EPS)
         return (y * (1.0 + scale) + shift).to(x.dtype), gate.to(x.dtype)
@@ -225,13 +227,13 @@ class Gemma(nn.Module):
         positions: Int[Tensor, "b s"],
         mask: Bool[Tensor, "b s t"],
         cache: list[LayerCache] | None = None,
-        condition: Float[Tensor, "b e"] | None = None,
+        condition: Float[Tensor, "b e"] | Float[Tensor, "b s e"] | None = None,
     ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
         """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
 
         Another stack's cache may be given if the head geometry is the same: so an action expert reads the
         language model's prefix (pi0's joint attention, whose prefix never looks at the suffix).
-        condition: of a conditioned stack, one vector for all its norms.
+        condition: of a conditioned stack, for all its norms: one vector, or one for each token.
         Returns the normed output and the grown cache.
         """
         angles = rope_angles(positions, self.config.head_dim)

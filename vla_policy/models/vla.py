@@ -51,7 +51,7 @@ class Suffix:
 
     x: Float[Tensor, "b s e"]
     starts_block: Bool[Tensor, "b s"]
-    condition: Float[Tensor, "b e"] | None
+    condition: Float[Tensor, "b e"] | Float[Tensor, "b s e"] | None
 
 
 class FlowHead(nn.Module):
@@ -84,15 +84,16 @@ class FlowHead(nn.Module):
         self,
         state: Float[Tensor, "b n"],
         noisy: Float[Tensor, "b t d"],
-        time: Float[Tensor, " b"],
+        time: Float[Tensor, " b"] | Float[Tensor, "b t"],
     ) -> Suffix:
-        """State (pi0), noisy actions and time as the expert's input."""
-        t = time_embedding(time, self.width).to(noisy.dtype)
+        """State (pi0), noisy actions and time, of all rows or of each row, as the expert's input."""
+        t = time_embedding(time.flatten(), self.width).unflatten(0, time.shape).to(noisy.dtype)
         x, condition = self.action_in_proj(noisy), None
         if self.conditioned:
             condition = F.silu(self.time_mlp_out(F.silu(self.time_mlp_in(t))))
         else:
-            x = torch.cat((x, t[:, None].expand(-1, noisy.shape[1], -1)), -1)
+            t = t[:, None] if time.ndim == 1 else t  # (b, 1 or t, e)
+            x = torch.cat((x, t.expand(-1, noisy.shape[1], -1)), -1)
             x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(x)))
         starts = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
         starts[:, 0] = True
@@ -106,9 +107,9 @@ class FlowHead(nn.Module):
         prefix: Prefix,
         state: Float[Tensor, "b n"],
         noisy: Float[Tensor, "b t d"],
-        time: Float[Tensor, " b"],
+        time: Float[Tensor, " b"] | Float[Tensor, "b t"],
     ) -> Float[Tensor, "b t d"]:
-        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data)."""
+        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data), of all rows or of each row."""
         suffix = self.embed(state, noisy, time)
         mask = suffix_mask(prefix.valid, suffix.starts_block)
         offset = prefix.valid.sum(-1, keepdim=True)

@@ -1,0 +1,131 @@
+"""Real-time chunking in the flow head, against lerobot's processor and the paper's own formula.
+
+golden/ref_rtc_tiny.safetensors: made with the weights and inputs of ref_pi0_tiny; 2 frozen rows, prefix weights end
+at row 6, beta 5, 10 Euler steps.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vla_policy.models import flow, rtc
+
+FROZEN, END, BETA, STEPS = 2, 6, 5.0, 10
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return load_file(Path(__file__).parent / "golden" / "ref_rtc_tiny.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0]),
+        ("exp", [1, 1, 0.5706, 0.2871, 0.1145, 0.0258, 0, 0]),
+        ("ones", [1, 1, 1, 1, 1, 1, 0, 0]),
+        ("zeros", [1, 1, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_weights_of_the_previous_chunk(golden, schedule, expected):
+    weights = rtc.prefix_weights(8, FROZEN, END, schedule)
+    assert weights.tolist() == pytest.approx(expected, abs=1e-4)
+    torch.testing.assert_close(weights, golden[f"weights_{schedule.upper()}"])
+
+
+@pytest.mark.parametrize(
+    ("frozen", "end", "words"), [(3, 2, "3 and 2"), (0, 9, "9"), (-1, 2, "-1")]
+)
+def test_rows_that_do_not_fit_are_refused(frozen, end, words):
+    with pytest.raises(ValueError, match=words):
+        rtc.prefix_weights(8, frozen, end, "linear")
+    with pytest.raises(ValueError, match="cubic"):
+        rtc.prefix_weights(8, 0, 2, "cubic")
+
+
+def test_the_guidance_weight_is_the_papers():
+    for tau in (0.05, 0.3, 0.5, 0.9):
+        r2 = (1 - tau) ** 2 / (tau**2 + (1 - tau) ** 2)
+        paper = (1 - tau) / (tau * r2)
+        ours = rtc.guidance_weight(torch.tensor(1 - tau, dtype=torch.float64), 1e9)
+        assert float(ours) == pytest.approx(paper)
+    assert float(rtc.guidance_weight(torch.tensor(1.0), BETA)) == BETA  # pure noise
+
+
+def run(model, prefix, golden_pi0, golden, schedule, *, jacobian):
+    previous = torch.nn.functional.pad(golden["prev_chunk"], (0, 0, 0, 2))
+    weights = rtc.prefix_weights(8, FROZEN, END, schedule)[:, None]
+    velocity = rtc.guided(
+        lambda x, t: model.flow(prefix, golden_pi0["in.state"], x, t),
+        previous,
+        weights,
+        max_weight=BETA,
+        jacobian=jacobian,
+    )
+    with torch.no_grad():
+        return flow.integrate(velocity, golden_pi0["in.noise"], STEPS)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "exp", "ones", "zeros"])
+def test_constant_velocity_guidance_equals_lerobots(
+    pi0_model, pi0_prefix, pi0_golden, golden, schedule
+):
+    actions = run(pi0_model, pi0_prefix, pi0_golden, golden, schedule, jacobian=False)
+    torch.testing.assert_close(actions, golden[f"lerobot_{schedule.upper()}"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "exp"])
+def test_guidance_through_the_network_equals_the_papers(
+    pi0_model, pi0_prefix, pi0_golden, golden, schedule
+):
+    actions = run(pi0_model, pi0_prefix, pi0_golden, golden, schedule, jacobian=True)
+    torch.testing.assert_close(actions, golden[f"vjp_{schedule.upper()}"], atol=1e-4, rtol=0)
+    assert not actions.requires_grad
+    assert all(p.grad is None for p in pi0_model.parameters())
+
+
+def test_without_weights_it_is_the_plain_chunk(pi0_model, pi0_prefix, pi0_golden, golden):
+    velocity = rtc.guided(
+        lambda x, t: pi0_model.flow(pi0_prefix, pi0_golden["in.state"], x, t),
+        torch.zeros(2, 8, 32),
+        torch.zeros(8, 1),
+        max_weight=BETA,
+    )
+    with torch.no_grad():
+        actions = flow.integrate(velocity, pi0_golden["in.noise"], STEPS)
+    torch.testing.assert_close(actions, pi0_golden["out.actions10"], atol=1e-4, rtol=0)
+
+
+def test_one_time_for_all_rows_or_the_same_time_for_each(pi0_model, pi0_prefix, pi0_golden):
+    noise, state = pi0_golden["in.noise"], pi0_golden["in.state"]
+    time = torch.tensor([0.3, 0.8])
+    with torch.no_grad():
+        one = pi0_model.flow(pi0_prefix, state, noise, time)
+        each = pi0_model.flow(pi0_prefix, state, noise, time[:, None].repeat(1, 8))
+        other = pi0_model.flow(pi0_prefix, state, noise, torch.zeros(2, 8))
+    torch.testing.assert_close(one, each)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_conditioning_gives_the_frozen_rows_as_data(pi0_model, pi0_prefix, pi0_golden, golden):
+    """The network sees the previous rows at time 0 in every step, and they stay."""
+    previous = torch.nn.functional.pad(golden["prev_chunk"], (0, 0, 0, 2))
+    seen = []
+
+    def velocity(x, times):
+        seen.append((x, times))
+        return pi0_model.flow(pi0_prefix, pi0_golden["in.state"], x, times)
+
+    with torch.no_grad():
+        start = rtc.with_prefix(pi0_golden["in.noise"], previous, FROZEN)
+        actions = flow.integrate(rtc.conditioned(velocity, previous, FROZEN), start, STEPS)
+    assert len(seen) == STEPS
+    for step, (x, times) in enumerate(seen):
+        torch.testing.assert_close(x[:, :FROZEN], previous[:, :FROZEN])
+        assert (times[:, :FROZEN] == 0).all()
+        torch.testing.assert_close(times[:, FROZEN:], torch.full((2, 6), 1 - step / STEPS))
+    torch.testing.assert_close(actions[:, :FROZEN], previous[:, :FROZEN])
+    plain = pi0_golden["out.actions10"]
+    assert (actions[:, FROZEN:] - plain[:, FROZEN:]).abs().max() > 1e-3
