@@ -51,14 +51,18 @@ def llama_angles(
 
 
 class LlamaAttention(nn.Module):
-    """Grouped-query attention over the given cache followed by x itself."""
+    """Grouped-query attention over the given cache followed by x itself.
 
-    def __init__(self, config: LlamaConfig) -> None:
+    kv_from: width of what keys and values are made from, where that is not x.
+    """
+
+    def __init__(self, config: LlamaConfig, kv_from: int | None = None) -> None:
         super().__init__()
+        kv_from = config.width if kv_from is None else kv_from
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.q_proj = nn.Linear(config.width, config.heads * config.head_dim, bias=False)
-        self.k_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
-        self.v_proj = nn.Linear(config.width, config.kv_heads * config.head_dim, bias=False)
+        self.k_proj = nn.Linear(kv_from, config.kv_heads * config.head_dim, bias=False)
+        self.v_proj = nn.Linear(kv_from, config.kv_heads * config.head_dim, bias=False)
         self.o_proj = nn.Linear(config.heads * config.head_dim, config.width, bias=False)
 
     def forward(
@@ -69,11 +73,15 @@ class LlamaAttention(nn.Module):
         cache: LayerCache | None,
     ) -> tuple[Float[Tensor, "b s e"], LayerCache]:
         q = rotate(self.split(self.q_proj(x), self.heads), angles)
-        k = rotate(self.split(self.k_proj(x), self.kv_heads), angles)
-        v = self.split(self.v_proj(x), self.kv_heads)
+        k, v = self.keys_values(x, angles)
         if cache is not None:
             k, v = torch.cat((cache[0], k), dim=2), torch.cat((cache[1], v), dim=2)
         return self.attend(q, k, v, mask), (k, v)
+
+    def keys_values(self, x: Float[Tensor, "b s e"], angles: tuple[Tensor, Tensor]) -> LayerCache:
+        """What a cache keeps of x."""
+        k = rotate(self.split(self.k_proj(x), self.kv_heads), angles)
+        return k, self.split(self.v_proj(x), self.kv_heads)
 
     def attend(
         self,
@@ -104,10 +112,10 @@ class SwiGLU(nn.Module):
 
 
 class LlamaBlock(nn.Module):
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, kv_from: int | None = None) -> None:
         super().__init__()
         self.input_layernorm = LlamaNorm(config.width, config.eps)
-        self.self_attn = LlamaAttention(config)
+        self.self_attn = LlamaAttention(config, kv_from)
         self.post_attention_layernorm = LlamaNorm(config.width, config.eps)
         self.mlp = SwiGLU(config.width, config.mlp)
 
