@@ -39,12 +39,10 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inpu
 
 def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
     """Flow: noise integrated to actions. Token: eight tokens a row."""
-    generator = torch.Generator(device=checkpoint.device)
-    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
     if head == "flow":
-        return Sampled(_flow(checkpoint, inputs, sampling, generator))
+        return Sampled(_flow(checkpoint, inputs, sampling))
     require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
-    return Sampled(_tokens(checkpoint, inputs, sampling, generator))
+    return Sampled(_tokens(checkpoint, inputs, sampling))
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
@@ -125,15 +123,13 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
     return torch.tensor([ids], device=checkpoint.device)
 
 
-def _flow(
-    checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling, generator: torch.Generator
-) -> Array:
+def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", "previous"))
     model, n = checkpoint.model, sampling.candidates
     config = model.config
     prefix, state = inputs.prefix.repeat(n), inputs.state.expand(n, -1)
-    noise = torch.randn(
-        n, config.flow.rows, config.action_dim, generator=generator, device=checkpoint.device
+    noise = flow.candidate_noise(
+        sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
     actions = flow.integrate(
         lambda x, t: model.flow(prefix, state, x, t),
@@ -144,9 +140,9 @@ def _flow(
     return actions.double().cpu().numpy()
 
 
-def _tokens(
-    checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling, generator: torch.Generator
-) -> Array:
+def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+    generator = torch.Generator(device=checkpoint.device)
+    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
     model, tokens = checkpoint.model, checkpoint.tokenizer
     config, n = model.config.token, sampling.candidates
     first = tokens.token_to_id(tokenizer.ACTION.format(0))
