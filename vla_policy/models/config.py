@@ -1,6 +1,6 @@
 """Sizes of every model, as frozen data. A checkpoint's config.json is one ModelConfig."""
 
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 
@@ -93,7 +93,7 @@ class ModelConfig:
     """A whole vision-language-action model.
 
     state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
-    actions as in pi0; "none": the model does not read the state, as in RT-2.
+    actions as in pi0; "none": it is in the words of the prompt (pi0.5) or not read at all (RT-2).
     """
 
     name: str
