@@ -1,0 +1,179 @@
+"""Policy files (config/policies/*.yaml): what a foreign checkpoint does not say about itself.
+
+A checkpoint of another project holds tensors and statistics, but not which of the robot's cameras, joints and
+commands its columns are, how fast it ran, or where the gated tokenizer is. A policy file says it once:
+
+    checkpoint: ~/checkpoints/pi0_aloha     # folder; relative paths start at this file
+    format: auto                            # auto, vla, lerobot, openpi, openvla
+    tokenizer: ~/paligemma/tokenizer.model  # tokenizer.model or tokenizer.json; not if the folder has one
+    cameras: {base_0_rgb: front, left_wrist_0_rgb: wrist}    # the checkpoint's name: the robot's
+    state: [joint.waist, joint.elbow, gripper]               # the robot's names, in the checkpoint's order
+    actions:
+      names: [joint.waist, joint.elbow, gripper]             # columns of the chunks
+      spaces: {arm: joint_position, gripper: gripper}        # the robot's action groups, in order
+      relative: [joint.waist, joint.elbow]                   # the model predicts these minus the current state
+    policy_hz: 50
+    embodiments: [my_arm]
+    statistics: trossen                     # which set, where the folder has several (asset id, unnorm_key)
+    constant: [gripper]                     # dimensions that never moved in training
+    heads: {language: 8, kv: 1, vision: 16} # attention heads, where the sizes are not the published ones
+    compatibility: [letterbox_lerobot_0_4_4]
+
+Strict like the embodiment file: an unknown key is refused with its nearest neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import fields
+from ..contract import Contract
+from ..spaces import SPACES
+
+FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla")
+COMPATIBILITY = {
+    "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
+    "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
+}
+REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
+OPTIONAL = ("format", "tokenizer", "statistics", "constant", "heads", "compatibility")
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Attention heads, which tensors do not show. language: of the language model and of the expert beside it."""
+
+    language: int
+    kv: int
+    vision: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order."""
+
+    path: Path
+    checkpoint: Path
+    format: str
+    tokenizer: Path | None
+    cameras: tuple[tuple[str, str], ...]
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    spaces: tuple[tuple[str, str], ...]
+    relative: tuple[str, ...]
+    policy_hz: float
+    embodiments: tuple[str, ...]
+    statistics: str | None
+    constant: tuple[str, ...]
+    heads: Heads | None
+    compatibility: tuple[str, ...]
+
+    def contract(
+        self,
+        *,
+        image_px: int,
+        camera_names: tuple[str, ...] | None = None,
+        model_action_names: tuple[str, ...] | None = None,
+    ) -> Contract:
+        """The contract that the file and the picture size of the checkpoint make.
+
+        camera_names: the robot's names in the checkpoint's slot order, where that is not the file's.
+        """
+        return Contract(
+            camera_names=camera_names or tuple(robot for _, robot in self.cameras),
+            image_px=image_px,
+            state_names=self.state_names,
+            action_names=self.action_names,
+            model_action_names=model_action_names or self.action_names,
+            spaces=self.spaces,
+            policy_hz=self.policy_hz,
+            embodiments=self.embodiments,
+        )
+
+
+def read_policy_file(path: Path) -> PolicyFile:
+    """Raises ValueError with the file, the key, what was got and what was expected."""
+    content, place = fields.read_yaml(path)
+    data = fields.mapping(content, place, REQUIRED, OPTIONAL)
+    actions = fields.mapping(
+        data["actions"], place.at("actions"), ("names", "spaces"), ("relative",)
+    )
+    at = place.at("actions")
+    action_names = fields.names(actions["names"], at.at("names"), "action columns")
+    state_names = fields.names(data["state"], place.at("state"), "state entries")
+    return PolicyFile(
+        path=path,
+        checkpoint=_path(data["checkpoint"], place.at("checkpoint"), path, "a folder"),
+        format=fields.choice(data.get("format", "auto"), place.at("format"), FORMATS),
+        tokenizer=_path(data["tokenizer"], place.at("tokenizer"), path, "a file")
+        if "tokenizer" in data
+        else None,
+        cameras=_cameras(data["cameras"], place.at("cameras")),
+        state_names=state_names,
+        action_names=action_names,
+        spaces=tuple(
+            (group, fields.choice(space, at.at("spaces").at(group), tuple(SPACES)))
+            for group, space in fields.named(
+                actions["spaces"], at.at("spaces"), "action groups"
+            ).items()
+        ),
+        relative=_some_of(
+            actions.get("relative"), at.at("relative"), tuple(n for n in action_names if n in state_names),
+            "action columns that are also in the state",
+        ),
+        policy_hz=fields.number(data["policy_hz"], place.at("policy_hz"), 0.1, 1000.0, "Hz"),
+        embodiments=fields.names(data["embodiments"], place.at("embodiments"), "robots"),
+        statistics=fields.text(data["statistics"], place.at("statistics"), "a name")
+        if "statistics" in data
+        else None,
+        constant=_some_of(
+            data.get("constant"), place.at("constant"), (*state_names, *action_names),
+            "state entries or action columns",
+        ),
+        heads=_heads(data["heads"], place.at("heads")) if "heads" in data else None,
+        compatibility=_some_of(
+            data.get("compatibility"), place.at("compatibility"), tuple(COMPATIBILITY), "switches"
+        ),
+    )  # fmt: skip
+
+
+def _path(value: Any, place: fields.Place, file: Path, what: str) -> Path:
+    path = Path(fields.text(value, place, what)).expanduser()
+    path = path if path.is_absolute() else file.resolve().parent / path
+    if not path.exists():
+        raise place.refuse(str(path), f"{what} that exists")
+    return path
+
+
+def _cameras(value: Any, place: fields.Place) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(
+        (slot, fields.text(robot, place.at(slot), "the name of a robot's camera", fields.NAME))
+        for slot, robot in fields.named(value, place, "the checkpoint's camera names").items()
+    )
+    for i, (slot, robot) in enumerate(pairs):
+        if robot in [r for _, r in pairs[:i]]:
+            raise place.at(slot).refuse(robot, "a camera that is not there twice")
+    return pairs
+
+
+def _some_of(
+    value: Any, place: fields.Place, options: tuple[str, ...], what: str
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    found = fields.names(value, place, what)
+    for i, name in enumerate(found):
+        fields.choice(name, place.at(i), options)
+    return found
+
+
+def _heads(value: Any, place: fields.Place) -> Heads:
+    data: Mapping[str, Any] = fields.mapping(value, place, ("language", "kv", "vision"))
+    counts = {k: fields.number(data[k], place.at(k), 1, 256) for k in ("language", "kv", "vision")}
+    for key, count in counts.items():
+        if count != int(count):
+            raise place.at(key).refuse(count, "a whole number")
+    return Heads(**{key: int(count) for key, count in counts.items()})
