@@ -222,7 +222,7 @@ def test_what_cannot_be_executed_is_said_in_words():
     assert unsupported(EMBODIMENT) == ()
     group = EMBODIMENT.actions[0]
     for change, words in (
-        ({"space": "ee_twist"}, "space ee_twist cannot be executed yet"),
+        ({"space": "ee_delta"}, "space ee_delta cannot be executed yet"),
         ({"rotation": "r6d"}, "rotation r6d cannot be executed yet"),
     ):
         other = replace(EMBODIMENT, actions=(replace(group, **change), EMBODIMENT.actions[1]))

@@ -1,5 +1,6 @@
 """Whatever is proposed, what goes out is within all limits or absent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +10,34 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import GRIPPER, JOINTS, POSE, layout_of
-from vla_policy.safety import guard
-from vla_policy.safety.bounds import Robot
-from vla_policy.safety.guard import GuardState, check
+from vla_policy.layout import GRIPPER, JOINTS, POSE
+from vla_policy.safety import memory, rest
+from vla_policy.safety.bounds import robot_of
+from vla_policy.safety.guard import check
 from vla_policy.safety.limits import acceleration_ratio, joint_speed_ratio, speed_ratio
-from vla_policy.types import Level, Reason
+from vla_policy.safety.memory import GuardState
+from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
 PERIOD = 20 * MS
-EMBODIMENT = load_embodiment("vx300s")
-ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
-_JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
-JOINT_ARM = Robot(_JOINTS, layout_of(_JOINTS))
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def robot(name, fade_s=0.0):
+    """A robot that moves at full speed at once, unless a test is about that."""
+    embodiment = load_embodiment(name)
+    return robot_of(replace(embodiment, limits=replace(embodiment.limits, engage_fade_s=fade_s)))
+
+
+ARM = robot("vx300s")
+JOINT_ARM = robot(GOLDEN / "joint_robot.yaml")
+UNSEEN = RobotState()
 HERE = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
 STALE = Reason("stale_camera", "front/image_raw is 0.50 s old, at most 0.35 s is allowed")
 
 
 def engaged():
-    return guard.engage(GuardState())
+    return memory.engage(GuardState())
 
 
 def moved(**columns):
@@ -41,9 +51,9 @@ def turned(angle_rad):
     return moved(ee_qz=np.sin(angle_rad / 2), ee_qw=np.cos(angle_rad / 2))
 
 
-def judge(proposed, state=None, *, here=HERE, faults=(), now_ns=1000 * MS, robot=ARM):
+def judge(proposed, state=None, *, here=HERE, faults=(), now_ns=1000 * MS, robot=ARM, seen=UNSEEN):
     state = engaged() if state is None else state
-    return check(state, robot, proposed, here=here, faults=faults, now_ns=now_ns)
+    return check(state, robot, proposed, here=here, seen=seen, faults=faults, now_ns=now_ns)
 
 
 def codes(verdict):
@@ -88,14 +98,14 @@ def test_first_setpoint(proposed, level, expected):
 def test_disengaged_and_stopped_give_no_output():
     assert judge(HERE, GuardState())[1].command is None
     assert codes(judge(HERE, GuardState())[1]) == ["disengaged"]
-    stopped = guard.stop(engaged(), Reason("operator_stop", "an operator stopped the robot"))
+    stopped = memory.stop(engaged(), Reason("operator_stop", "an operator stopped the robot"))
     for _ in range(3):
         stopped, verdict = judge(HERE, stopped)
         assert (verdict.level, verdict.command) == (Level.STOP, None)
-    again = guard.stop(stopped, Reason("internal_error", "later"))
+    again = memory.stop(stopped, Reason("internal_error", "later"))
     assert again.stopped.code == "operator_stop"
-    assert judge(HERE, guard.reset(stopped))[1].level is Level.HOLD
-    assert judge(HERE, guard.engage(guard.reset(stopped)))[1].level is Level.PASS
+    assert judge(HERE, memory.reset(stopped))[1].level is Level.HOLD
+    assert judge(HERE, memory.engage(memory.reset(stopped)))[1].level is Level.PASS
     assert stopped.counts == {"operator_stop": 1}
 
 
@@ -137,14 +147,58 @@ def test_hold_repeats_the_last_command_for_a_moment_and_then_lets_it_stand():
     assert state.counts["stale_camera"] == 5
 
 
-def test_a_robot_moved_by_hand_during_a_hold_starts_from_where_it_is():
+def test_a_robot_moved_by_hand_during_a_hold_is_let_go_and_starts_from_where_it_is():
     state, _first = judge(moved(ee_x=0.302))
     away = moved(ee_x=0.45)
-    _, verdict = judge(moved(ee_x=0.452), state, here=away, now_ns=9000 * MS)
+    state, verdict = judge(moved(ee_x=0.452), state, here=away, now_ns=9000 * MS)
+    assert (verdict.level, codes(verdict), verdict.command) == (Level.HOLD, ["moved_away"], None)
+    assert "0.148 m away" in verdict.reasons[0].detail
+    assert codes(judge(None, state, here=away, now_ns=9020 * MS)[1]) == ["disengaged"]
+    assert state.counts["moved_away"] == 1
+    state = memory.engage(state)
+    _, verdict = judge(moved(ee_x=0.452), state, here=away, now_ns=9100 * MS)
     assert verdict.command.values[0] == pytest.approx(0.452)
-    _, verdict = judge(moved(ee_x=0.302), state, here=away, now_ns=9000 * MS)
+    _, verdict = judge(moved(ee_x=0.302), state, here=away, now_ns=9100 * MS)
     assert codes(verdict) == ["start_jump"]
     assert verdict.command is None
+
+
+def test_a_moving_robot_may_lag_but_not_be_elsewhere_for_half_a_second():
+    state, elsewhere = engaged(), moved(ee_y=0.1)
+    ends = []
+    for tick in range(40):
+        target = moved(ee_x=0.3 + 0.001 * tick)
+        here = elsewhere if tick > 10 else HERE
+        state, verdict = judge(target, state, here=here, now_ns=1000 * MS + tick * PERIOD)
+        if codes(verdict) == ["moved_away"]:
+            ends.append(tick)
+    assert ends == [11 + 25]
+    assert not state.engaged
+    lagging, state = moved(ee_x=0.23), engaged()  # 0.07 m behind at 0.05 m/s and at rest
+    for tick in range(40):
+        target = moved(ee_x=0.3 + 0.001 * tick)
+        here = target - (HERE - lagging) if tick > 10 else HERE
+        state, verdict = judge(target, state, here=here, now_ns=1000 * MS + tick * PERIOD)
+        assert verdict.command is not None
+
+
+def test_speed_limits_grow_from_nothing_after_engaging():
+    state, here, arm, out = engaged(), HERE, robot("vx300s", fade_s=0.5), []
+    for tick in range(30):
+        target = moved(ee_x=0.34 + 0.005 * tick)
+        state, verdict = judge(
+            target, state, here=here, now_ns=1000 * MS + tick * PERIOD, robot=arm
+        )
+        out.append(verdict.command.values[0])
+        assert verdict.level is Level.SLOW
+        here = verdict.command.values
+    speed = np.diff([0.3, *out]) / 0.02
+    assert speed[:25] == pytest.approx(0.5 * np.arange(1, 26) / 25)
+    assert speed[25:] == pytest.approx(0.5)
+    assert state.counts["engage_fade"] == 24
+    state = memory.engage(state)
+    _, verdict = judge(moved(ee_x=out[-1] + 0.03), state, here=here, robot=arm)
+    assert verdict.command.values[0] - out[-1] == pytest.approx(0.02 * 0.02)
 
 
 def test_speed_builds_up_with_the_acceleration_and_stays_at_its_limit():
@@ -238,7 +292,7 @@ def assert_part_within_limits(part, before, start, values, dt_s):
 
 def displaced(before, now_ns):
     """The guard may start anew from the measured position only after a rest."""
-    return now_ns - before.sent.moved_ns > guard.REPEAT_NS
+    return now_ns - before.sent.moved_ns > rest.REPEAT_NS
 
 
 ODD = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e-160, 1e160, 1.7e308, -1.7e308)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.timeline import Timeline
 from vla_policy.layout import measured
-from vla_policy.safety import guard
+from vla_policy.safety import guard, memory, rest
 from vla_policy.safety.bounds import Robot
-from vla_policy.safety.guard import GuardState
+from vla_policy.safety.memory import GuardState
 from vla_policy.safety.watchdog import (
     STALE_CHUNK,
     Inputs,
@@ -46,17 +46,17 @@ def accept(
     reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
     if reason is not None:
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
-        return replace(control, guard=guard.count(control.guard, reason)), reason
-    start = guard.anchor(control.guard, now_ns, measured(robot.layout, state), robot)
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+    start = memory.anchor(control.guard, measured(robot.layout, state), robot)
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
-    rested = plan.queued_rows(control.timeline, now_ns) == 0 and guard.rested_since(
+    rested = plan.queued_rows(control.timeline, now_ns) == 0 and memory.rested_since(
         control.guard, chunk.obs_ns
     )
     timeline, reason = plan.insert(control.timeline, chunk, now_ns, start, rested=rested)
     control = replace(control, timeline=timeline)
     if reason is not None:
-        control = replace(control, guard=guard.count(control.guard, reason))
+        control = replace(control, guard=memory.counted(control.guard, (reason,)))
     return control, reason
 
 
@@ -64,7 +64,7 @@ def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
     """A chunk message that could not even be read: counted, and the plan is emptied."""
     return replace(
         control,
-        guard=guard.count(control.guard, reason),
+        guard=memory.counted(control.guard, (reason,)),
         timeline=plan.emptied(control.timeline, now_ns),
     )
 
@@ -77,8 +77,8 @@ def tick(
     control = replace(control, now_ns=now_ns)
     if jump is not None:
         # Nothing that was stamped before the jump can be compared with now.
-        state_after = guard.after_jump(guard.count(control.guard, jump), now_ns)
-        state_after, command = guard.coast(state_after, robot, now_ns)
+        state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
+        state_after, command = rest.coast(state_after, robot, now_ns)
         control = replace(control, timeline=Timeline(floor_ns=now_ns), guard=state_after)
         level = Level.STOP if state_after.stopped is not None else Level.HOLD
         return control, Verdict(level, command, (jump,))
@@ -93,10 +93,20 @@ def tick(
         robot,
         proposed,
         here=measured(robot.layout, state),
+        seen=state,
         faults=faults,
         now_ns=now_ns,
     )
-    return replace(control, guard=state_after), verdict
+    let_go = control.guard.engaged and not state_after.engaged
+    timeline = plan.emptied(control.timeline, now_ns) if let_go else control.timeline
+    return replace(control, guard=state_after, timeline=timeline), verdict
+
+
+def let_go(control: Control, robot: Robot, reason: Reason, now_ns: int) -> tuple[Control, Verdict]:
+    """HOLD and disengage: another controller has taken over."""
+    state, verdict = rest.let_go(control.guard, robot, reason, now_ns)
+    timeline = plan.emptied(control.timeline, now_ns)
+    return replace(control, guard=state, timeline=timeline), verdict
 
 
 def engage(
@@ -113,7 +123,7 @@ def engage(
     return (
         replace(
             control,
-            guard=guard.engage(control.guard),
+            guard=memory.engage(control.guard),
             timeline=plan.emptied(control.timeline, now_ns),
         ),
         None,
@@ -124,7 +134,7 @@ def disengage(control: Control, now_ns: int) -> Control:
     """Let nothing through, and forget the plan."""
     return replace(
         control,
-        guard=guard.disengage(control.guard),
+        guard=memory.disengage(control.guard),
         timeline=plan.emptied(control.timeline, now_ns),
     )
 
@@ -133,7 +143,7 @@ def stop(control: Control, reason: Reason, now_ns: int) -> Control:
     """Let nothing through until reset, and forget the plan."""
     return replace(
         control,
-        guard=guard.stop(control.guard, reason),
+        guard=memory.stop(control.guard, reason),
         timeline=plan.emptied(control.timeline, now_ns),
     )
 
@@ -142,7 +152,7 @@ def reset(control: Control) -> tuple[Control, str | None]:
     """End a stop; or unchanged, and a sentence that says why not."""
     if control.guard.engaged:
         return control, "the robot is engaged; disengage it first"
-    return replace(control, guard=guard.reset(control.guard)), None
+    return replace(control, guard=memory.reset(control.guard)), None
 
 
 def _faults(control: Control, robot: Robot, inputs: Inputs, now_ns: int) -> tuple[Reason, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .paths import config_dir
+from .wire import Wire
 
 Array = np.ndarray
 NS_PER_S = 1_000_000_000
@@ -38,22 +39,38 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Joints:
-    """The arm's joints in the order used everywhere. lower, upper: float64[j] in unit."""
+    """The robot's joints in the order used everywhere. lower, upper: float64[j] in unit.
 
-    topic: str
+    topics: topic of JointState -> what is put before the names that it has, mostly nothing.
+    wire: how the topics and the joint controllers write positions; None: in unit.
+    """
+
+    topics: Mapping[str, str]
     names: tuple[str, ...]
     unit: str
     lower: Array
     upper: Array
     max_age_s: float
+    wire: Wire | None = None
+
+    @property
+    def topic(self) -> str:
+        """The topics in words."""
+        return ", ".join(self.topics)
 
 
 @dataclass(frozen=True, slots=True)
 class PoseSource:
-    """Where the measured pose of the tool frame in the base frame comes from."""
+    """Where the measured pose of a tool in the base frame comes from.
+
+    kind: one of spaces.POSE_KINDS: messages on topic, the frame looked up by tf2, or forward
+    kinematics of the body frame of Embodiment.model. topic: in words where there is none.
+    """
 
     topic: str
     max_age_s: float
+    kind: str = "topic"
+    frame: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +123,44 @@ class GroupLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the guard. groups: by the name of the action group."""
+    """Bounds of the guard. groups: by the name of the action group.
+
+    engage_fade_s: after engaging, the speed limits grow from nothing to their full value within it.
+    keep_out: boxes in the base frame that no tool may enter, and no link where there is a Model.
+    """
 
     max_chunk_age_s: float
+    engage_fade_s: float
+    keep_out: tuple[Workspace, ...]
     groups: Mapping[str, GroupLimits]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The robot's bodies, for what only they can tell: collisions, reach, singularities.
+
+    file: URDF or MJCF. clearance_m: smallest distance of bodies that do not touch by design.
+    ignore: pairs of bodies that may be closer. joint_margin: of tool poses, smallest distance of
+    the joints from the ends of their ranges, rad or m. singular_value: of tool poses, smallest
+    singular value of the Jacobian of the arm's joints (m and rad per rad or m).
+    """
+
+    file: Path
+    clearance_m: float
+    ignore: tuple[tuple[str, str], ...]
+    joint_margin: float
+    singular_value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where the commands of one action group go.
 
-    type: one of spaces.OUTPUTS. joint, closed, open: of a gripper that is commanded by the
-    position of a joint, in that joint's unit.
+    type: one of spaces.OUTPUTS. topic: of the messages, or the name of the action.
+    joint, closed, open: of a gripper that is commanded by the position of a joint, in the unit of
+    its controller. also: further joints of a trajectory controller that get the same position.
+    max_effort: of a gripper's goal, N or N m. prefix: of joint names, not known to the controller.
+    servo: name of the node of MoveIt Servo.
     """
 
     type: str
@@ -125,11 +168,15 @@ class Output:
     joint: str | None = None
     closed: float | None = None
     open: float | None = None
+    also: tuple[str, ...] = ()
+    max_effort: float | None = None
+    prefix: str = ""
+    servo: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Embodiment:
-    """One robot. cameras: by name. outputs: by the name of the action group."""
+    """One robot. cameras: by name. poses: by tool, 'ee' or 'left.ee'. outputs: by action group."""
 
     name: str
     description: str
@@ -139,11 +186,17 @@ class Embodiment:
     cameras: Mapping[str, Camera]
     camera_max_skew_s: float
     joints: Joints
-    ee_pose: PoseSource | None
+    poses: Mapping[str, PoseSource]
     state: tuple[str, ...]
     actions: tuple[ActionGroup, ...]
     limits: Limits
     outputs: Mapping[str, Output]
+    model: Model | None = None
+
+    @property
+    def ee_pose(self) -> PoseSource | None:
+        """The first tool's pose; None if no pose is measured."""
+        return next(iter(self.poses.values()), None)
 
     @property
     def camera_names(self) -> tuple[str, ...]:

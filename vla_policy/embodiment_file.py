@@ -7,11 +7,10 @@ chose. A limit that no action group uses is refused, because nothing would enfor
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from . import fields as f
 from .embodiment import (
@@ -21,18 +20,19 @@ from .embodiment import (
     GroupLimits,
     Joints,
     Limits,
-    Output,
+    Model,
     PoseSource,
     Rates,
     Workspace,
 )
-from .fields import Array, Place
+from .fields import Place
+from .input_file import read_joints, read_poses
+from .output_file import read_outputs
 from .spaces import (
     BASE_TWIST,
     CAMERA_TYPES,
     GRIPPER,
     JOINT_PREFIX,
-    JOINT_UNITS,
     LIMIT_RANGES,
     POSITION,
     ROTATIONS,
@@ -40,6 +40,7 @@ from .spaces import (
     TWIST,
 )
 
+MEASURED_POSE = (POSITION, ROTATIONS["quaternion_xyzw"])
 SIDE = re.compile(r"^(\w+\.)?$")  # 'left.' before the columns of one of several arms
 
 
@@ -54,36 +55,32 @@ def parse_embodiment(content: Any, place: Place) -> Embodiment:
     required = ("name", "description", "base_frame", "tool_frame", "rates", "cameras",
                 "camera_max_skew_s", "joints", "state", "actions", "limits",
                 "outputs")  # fmt: skip
-    top = f.mapping(content, place, required, ("ee_pose",))
+    top = f.mapping(content, place, required, ("ee_pose", "model"))
     base_frame = f.text(top["base_frame"], place.at("base_frame"), "the name of a frame", f.NAME)
-    joints = _joints(top["joints"], place.at("joints"))
-    actions = _actions(top["actions"], place.at("actions"), joints, base_frame)
-    state = _state(top["state"], place.at("state"), joints)
-    needs_pose = any(n.startswith("ee.") for n in state) or any(
-        a.space.startswith("ee_") for a in actions
-    )
-    if needs_pose and "ee_pose" not in top:
-        raise place.at("ee_pose").refuse(
-            "nothing", "this key, as state or actions speak of the tool's pose"
-        )
+    tool_frame = f.text(top["tool_frame"], place.at("tool_frame"), "the name of a frame", f.NAME)
+    joints = read_joints(top["joints"], place.at("joints"))
+    actions = _actions(top["actions"], place.at("actions"), joints, (base_frame, tool_frame))
+    poses = read_poses(top.get("ee_pose"), place.at("ee_pose"), model="model" in top)
+    state = _state(top["state"], place.at("state"), joints, actions)
+    rates = _rates(top["rates"], place.at("rates"))
+    _require_poses(state, actions, poses, place.at("ee_pose"))
     return Embodiment(
         name=f.text(top["name"], place.at("name"), "the name of the robot", f.NAME),
         description=f.text(top["description"], place.at("description"), "a sentence"),
         base_frame=base_frame,
-        tool_frame=f.text(
-            top["tool_frame"], place.at("tool_frame"), "the name of a frame", f.NAME
-        ),
-        rates=_rates(top["rates"], place.at("rates")),
+        tool_frame=tool_frame,
+        rates=rates,
         cameras=_cameras(top["cameras"], place.at("cameras")),
         camera_max_skew_s=f.number(
             top["camera_max_skew_s"], place.at("camera_max_skew_s"), 0.001, 5, "s"
         ),
         joints=joints,
-        ee_pose=_pose(top["ee_pose"], place.at("ee_pose")) if "ee_pose" in top else None,
+        poses=poses,
         state=state,
         actions=actions,
         limits=_limits(top["limits"], place.at("limits"), actions),
-        outputs=_outputs(top["outputs"], place.at("outputs"), actions),
+        outputs=read_outputs(top["outputs"], place.at("outputs"), actions, rates),
+        model=_model(top["model"], place.at("model")) if "model" in top else None,
     )
 
 
@@ -105,34 +102,10 @@ def _cameras(value: Any, place: Place) -> MappingProxyType[str, Camera]:
             name=name,
             topic=f.topic(fields["topic"], at.at("topic")),
             type=f.choice(fields["type"], at.at("type"), CAMERA_TYPES),
-            max_age_s=_age(fields["max_age_s"], at.at("max_age_s")),
+            max_age_s=f.age(fields["max_age_s"], at.at("max_age_s")),
         )
-    _require_distinct(place, "topic", {n: c.topic for n, c in cameras.items()})
+    f.require_distinct(place, "topic", {n: c.topic for n, c in cameras.items()})
     return MappingProxyType(cameras)
-
-
-def _joints(value: Any, place: Place) -> Joints:
-    fields = f.mapping(value, place, ("topic", "names", "unit", "lower", "upper", "max_age_s"))
-    names = f.names(fields["names"], place.at("names"), "joints")
-    lower = f.numbers(fields["lower"], place.at("lower"), len(names), -1000, 1000)
-    upper = f.numbers(fields["upper"], place.at("upper"), len(names), -1000, 1000)
-    _require_ordered(place, lower, upper, names)
-    return Joints(
-        topic=f.topic(fields["topic"], place.at("topic")),
-        names=names,
-        unit=f.choice(fields["unit"], place.at("unit"), JOINT_UNITS),
-        lower=lower,
-        upper=upper,
-        max_age_s=_age(fields["max_age_s"], place.at("max_age_s")),
-    )
-
-
-def _pose(value: Any, place: Place) -> PoseSource:
-    fields = f.mapping(value, place, ("topic", "max_age_s"))
-    return PoseSource(
-        f.topic(fields["topic"], place.at("topic")),
-        _age(fields["max_age_s"], place.at("max_age_s")),
-    )
 
 
 def _state(value: Any, place: Place, joints: Joints) -> tuple[str, ...]:
@@ -152,10 +125,47 @@ def _state(value: Any, place: Place, joints: Joints) -> tuple[str, ...]:
     return state
 
 
-def _actions(value: Any, place: Place, joints: Joints, base_frame: str) -> tuple[ActionGroup, ...]:
+def _state(
+    value: Any, place: Place, joints: Joints, actions: tuple[ActionGroup, ...]
+) -> tuple[str, ...]:
+    """Each name must be one that the measured joints, poses or grippers give."""
+    state = f.names(value, place, "state values")
+    sides = {name.rpartition("ee.")[0] for name in state if "ee." in name}
+    poses = [tuple(side + n for n in whole) for side in sorted(sides) for whole in MEASURED_POSE]
+    grippers = [name for a in actions if a.space == "gripper" for name in a.names]
+    known = (*(n for pose in poses for n in pose), *grippers)
+    known += tuple(JOINT_PREFIX + n for n in joints.names)
+    for i, name in enumerate(state):
+        f.choice(name, place.at(i), known or tuple(n for whole in MEASURED_POSE for n in whole))
+    for whole in poses:
+        if set(whole) & set(state) not in (set(), set(whole)):
+            raise place.refuse(list(state), f"all of {', '.join(whole)} or none")
+    return state
+
+
+def _require_poses(
+    state: tuple[str, ...],
+    actions: tuple[ActionGroup, ...],
+    poses: Mapping[str, PoseSource],
+    place: Place,
+) -> None:
+    """Every tool that state or actions speak of must have a measured pose."""
+    tools = {name.rpartition(".")[0] for name in state if name.rpartition(".")[0].endswith("ee")}
+    tools |= {a.names[0].rpartition(".")[0] for a in actions if a.space.startswith("ee_")}
+    missing = sorted(tools - set(poses))
+    if missing:
+        raise place.refuse(
+            ", ".join(poses) or "nothing",
+            f"a source of the pose of {', '.join(missing)}, which state or actions speak of",
+        )
+
+
+def _actions(
+    value: Any, place: Place, joints: Joints, frames: tuple[str, str]
+) -> tuple[ActionGroup, ...]:
     if not isinstance(value, list) or not value:
         raise place.refuse(value, "a list of action groups, at least one")
-    groups = tuple(_action(v, place.at(i), joints, base_frame) for i, v in enumerate(value))
+    groups = tuple(_action(v, place.at(i), joints, frames) for i, v in enumerate(value))
     for i, group in enumerate(groups):
         if group.name in [g.name for g in groups[:i]]:
             raise place.at(i).at("group").refuse(group.name, "a name that is not there twice")
@@ -169,7 +179,7 @@ def _actions(value: Any, place: Place, joints: Joints, base_frame: str) -> tuple
     return groups
 
 
-def _action(value: Any, place: Place, joints: Joints, base_frame: str) -> ActionGroup:
+def _action(value: Any, place: Place, joints: Joints, frames: tuple[str, str]) -> ActionGroup:
     if not isinstance(value, dict) or "space" not in value:
         f.mapping(value, place, ("group", "space", "unit", "reference", "names"),
                   ("frame", "rotation", "open", "closed"))  # fmt: skip
@@ -181,7 +191,7 @@ def _action(value: Any, place: Place, joints: Joints, base_frame: str) -> Action
         unit=f.choice(fields["unit"], place.at("unit"), space.units),
         reference=f.choice(fields["reference"], place.at("reference"), space.references),
         names=f.names(fields["names"], place.at("names"), "columns"),
-        frame=_frame(fields, place, base_frame),
+        frame=_frame(fields, place, frames),
         rotation=f.choice(fields["rotation"], place.at("rotation"), tuple(ROTATIONS))
         if "rotation" in fields
         else None,
@@ -194,14 +204,20 @@ def _action(value: Any, place: Place, joints: Joints, base_frame: str) -> Action
         raise place.at("open").refuse(
             f"open {group.open:g} and closed {group.closed:g}", "one of them 0, the other 1"
         )
+    if group.space.startswith("joint_") and group.unit not in (joints.unit, "deg"):
+        raise place.at("unit").refuse(group.unit, f"{joints.unit}, the unit of the joints, or deg")
+    if group.unit == "deg" and joints.unit != "rad":
+        raise place.at("unit").refuse("deg", f"{joints.unit}, the unit of the joints")
     _require_columns(group, joints, place.at("names"))
     return group
 
 
-def _frame(fields: dict[str, Any], place: Place, base_frame: str) -> str | None:
+def _frame(fields: dict[str, Any], place: Place, frames: tuple[str, str]) -> str | None:
+    """frames: of the base and of the tool. Steps may be along the tool's axes, the rest may not."""
     if "frame" not in fields:
         return None
-    return f.choice(fields["frame"], place.at("frame"), (base_frame,))
+    known = frames if fields["space"] == "ee_delta" else frames[:1]
+    return f.choice(fields["frame"], place.at("frame"), known)
 
 
 def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
@@ -210,7 +226,14 @@ def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
         for i, name in enumerate(group.names):
             f.choice(name, place.at(i), tuple(JOINT_PREFIX + n for n in joints.names))
         return
-    plain = {"ee_twist": TWIST, "gripper": GRIPPER, "base_twist": BASE_TWIST}.get(group.space)
+    if group.space == "base_twist":
+        # A base that cannot move sideways has no such column.
+        if group.names != tuple(name for name in BASE_TWIST if name in group.names):
+            raise place.refuse(
+                list(group.names), f"some of {', '.join(BASE_TWIST)}, in that order"
+            )
+        return
+    plain = {"ee_twist": TWIST, "gripper": GRIPPER}.get(group.space)
     if plain is None:
         plain = POSITION + ROTATIONS[group.rotation]
     side = group.names[0].removesuffix(plain[0])
@@ -222,13 +245,11 @@ def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
 
 
 def _limits(value: Any, place: Place, actions: tuple[ActionGroup, ...]) -> Limits:
-    fields = f.mapping(value, place, ("max_chunk_age_s", *(a.name for a in actions)))
+    times = ("max_chunk_age_s", "engage_fade_s")
+    fields = f.mapping(value, place, (*times, *(a.name for a in actions)), ("keep_out",))
     return Limits(
-        f.number(
-            fields["max_chunk_age_s"],
-            place.at("max_chunk_age_s"),
-            *LIMIT_RANGES["max_chunk_age_s"],
-        ),
+        *(f.number(fields[key], place.at(key), *LIMIT_RANGES[key]) for key in times),
+        _boxes(fields["keep_out"], place.at("keep_out")) if "keep_out" in fields else (),
         MappingProxyType(
             {a.name: _group_limits(fields[a.name], place.at(a.name), a) for a in actions}
         ),
@@ -251,56 +272,33 @@ def _workspace(value: Any, place: Place) -> Workspace:
     fields = f.mapping(value, place, ("lower", "upper"))
     lower = f.numbers(fields["lower"], place.at("lower"), 3, -10, 10, "m")
     upper = f.numbers(fields["upper"], place.at("upper"), 3, -10, 10, "m")
-    _require_ordered(place, lower, upper, ("x", "y", "z"))
+    f.require_ordered(place, lower, upper, ("x", "y", "z"))
     return Workspace(lower, upper)
 
 
-def _outputs(
-    value: Any, place: Place, actions: tuple[ActionGroup, ...]
-) -> MappingProxyType[str, Output]:
-    groups = {a.name: a for a in actions}
-    entries = f.mapping(value, place, tuple(groups))
-    outputs = {
-        name: _output(entries[name], place.at(name), group) for name, group in groups.items()
-    }
-    _require_distinct(place, "topic", {n: o.topic for n, o in outputs.items()})
-    return MappingProxyType(outputs)
+def _boxes(value: Any, place: Place) -> tuple[Workspace, ...]:
+    if not isinstance(value, list) or not value:
+        raise place.refuse(value, "a list of boxes, at least one")
+    return tuple(_workspace(box, place.at(i)) for i, box in enumerate(value))
 
 
-def _output(value: Any, place: Place, group: ActionGroup) -> Output:
-    keys = ("joint", "closed", "open") if group.space == "gripper" else ()
-    fields = f.mapping(value, place, ("type", "topic", *keys))
-    kind = f.choice(fields["type"], place.at("type"), SPACES[group.space].outputs)
-    topic = f.topic(fields["topic"], place.at("topic"))
-    if not keys:
-        return Output(kind, topic)
-    closed = f.number(fields["closed"], place.at("closed"), -10, 10)
-    open_ = f.number(fields["open"], place.at("open"), -10, 10)
-    if closed == open_:
-        raise place.at("open").refuse(open_, f"a position that differs from closed, {closed:g}")
-    return Output(
-        kind,
-        topic,
-        f.text(fields["joint"], place.at("joint"), "the name of a joint", f.NAME),
-        closed,
-        open_,
+def _model(value: Any, place: Place) -> Model:
+    keys = ("file", "clearance_m", "ignore", "joint_margin", "singular_value")
+    fields = f.mapping(value, place, keys)
+    name = f.text(fields["file"], place.at("file"), "the path of a URDF or MJCF file")
+    pairs = fields["ignore"]
+    if not isinstance(pairs, list):
+        raise place.at("ignore").refuse(pairs, "a list of pairs of bodies, [] for none")
+    ignore = []
+    for i, pair in enumerate(pairs):
+        names = f.names(pair, place.at("ignore").at(i), "bodies")
+        if len(names) != 2:
+            raise place.at("ignore").at(i).refuse(pair, "the names of two bodies")
+        ignore.append((names[0], names[1]))
+    return Model(
+        file=Path(place.file).parent / name,
+        clearance_m=f.number(fields["clearance_m"], place.at("clearance_m"), 0, 0.2, "m"),
+        ignore=tuple(ignore),
+        joint_margin=f.number(fields["joint_margin"], place.at("joint_margin"), 0, 1),
+        singular_value=f.number(fields["singular_value"], place.at("singular_value"), 0, 1),
     )
-
-
-def _age(value: Any, place: Place) -> float:
-    return f.number(value, place, 0.01, 10, "s")
-
-
-def _require_ordered(place: Place, lower: Array, upper: Array, names: tuple[str, ...]) -> None:
-    for i in np.flatnonzero(~(lower < upper)):
-        raise (
-            place.at("upper")
-            .at(int(i))
-            .refuse(float(upper[i]), f"more than lower, {lower[i]:g}, for {names[i]}")
-        )
-
-
-def _require_distinct(place: Place, key: str, values: dict[str, str]) -> None:
-    for i, (name, value) in enumerate(values.items()):
-        if value in list(values.values())[:i]:
-            raise place.at(name).at(key).refuse(value, "a topic that is not there twice")

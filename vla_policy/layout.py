@@ -20,12 +20,14 @@ KINDS = {
     "joint_position": JOINTS,
     "ee_pose": POSE,
     "gripper": GRIPPER,
+    "ee_twist": VELOCITY,
     "base_twist": VELOCITY,
 }
 EXECUTED = {
     "joint_position": ("float64_multi_array",),
     "ee_pose": ("pose",),
     "gripper": ("float64_multi_array",),
+    "ee_twist": ("twist",),
     "base_twist": ("twist",),
 }
 
@@ -36,7 +38,7 @@ class Part:
 
     group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
     value) or VELOCITY (one per axis, linear ones first). columns: of the action.
-    source: the tool or gripper that is measured for it. joints: of JOINTS, where its columns are
+    source: the tool or gripper that is measured for it, or whose velocity it is; '' for a base. joints: of JOINTS, where its columns are
     in Embodiment.joint_names. lower, upper: float64[n] of its columns, where it has a range.
     opens_up: of a GRIPPER, whether 1 is open.
     """
@@ -146,7 +148,7 @@ def _part(embodiment: Embodiment, group: ActionGroup) -> Part:
             b[list(joints)] for b in (embodiment.joints.lower, embodiment.joints.upper)
         )
         return Part(**part, joints=joints, lower=lower, upper=upper)
-    if kind == POSE:
+    if kind == POSE or group.space == "ee_twist":
         return Part(**part, source=group.names[0].rpartition(".")[0])
     if kind == GRIPPER:
         return Part(

@@ -18,6 +18,7 @@ JOINT_PREFIX = "joint."
 ABSOLUTE = ("absolute",)
 RELATIVE = ("measured", "commanded", "chunk_start")
 CAMERA_TYPES = ("image", "compressed")
+POSE_KINDS = ("topic", "tf", "model")
 JOINT_UNITS = ("rad", "m")
 
 
@@ -43,6 +44,8 @@ _CARTESIAN = (
 )
 _JOINT = ("joint_speed_per_s", "joint_acceleration_per_s2", "start_jump_rad")
 _JOINT_OUT = ("float64_multi_array", "joint_trajectory")
+_POSE_OUT = ("pose", "servo_pose")
+_TWIST_OUT = ("twist", "servo_twist")
 _HAND_OUT = (
     "float64_multi_array",
     "joint_trajectory",
@@ -54,9 +57,9 @@ _TWIST_LIMITS = ("linear_speed_m_s", "linear_acceleration_m_s2", "angular_speed_
 SPACES = {
     "joint_position": Space(("rad", "m", "deg"), ABSOLUTE, _JOINT_OUT, _JOINT),
     "joint_delta": Space(("rad", "m", "deg"), RELATIVE, _JOINT_OUT, _JOINT),
-    "ee_pose": Space(("m",), ABSOLUTE, ("pose",), _CARTESIAN, ("frame", "rotation")),
-    "ee_delta": Space(("m",), RELATIVE, ("pose", "twist"), _CARTESIAN, ("frame", "rotation")),
-    "ee_twist": Space(("m_s",), ABSOLUTE, ("twist",), ("workspace", *_TWIST_LIMITS), ("frame",)),
+    "ee_pose": Space(("m",), ABSOLUTE, _POSE_OUT, _CARTESIAN, ("frame", "rotation")),
+    "ee_delta": Space(("m",), RELATIVE, _POSE_OUT, _CARTESIAN, ("frame", "rotation")),
+    "ee_twist": Space(("m_s",), ABSOLUTE, _TWIST_OUT, ("workspace", *_TWIST_LIMITS), ("frame",)),
     "gripper": Space(
         ("fraction",), ABSOLUTE, _HAND_OUT, ("gripper_speed_per_s",), ("open", "closed")
     ),
@@ -67,6 +70,7 @@ OUTPUTS = tuple(sorted({out for space in SPACES.values() for out in space.output
 # Largest believable value of each limit: a slip of the decimal point is refused.
 LIMIT_RANGES = {
     "max_chunk_age_s": (0.01, 30.0, "s"),
+    "engage_fade_s": (0.0, 10.0, "s"),
     "linear_speed_m_s": (0.001, 5.0, "m/s"),
     "linear_acceleration_m_s2": (0.01, 100.0, "m/s^2"),
     "angular_speed_rad_s": (0.001, 20.0, "rad/s"),

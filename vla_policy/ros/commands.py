@@ -58,7 +58,7 @@ def _message(
         return PoseStamped, lambda values, stamp_ns: convert.pose_to_msg(
             values, stamp_ns=stamp_ns, frame_id=frame
         )
-    if group.space == "base_twist":
+    if group.space in ("ee_twist", "base_twist"):
         frame = group.frame
         return TwistStamped, lambda values, stamp_ns: convert.twist_to_msg(
             group.names, values, stamp_ns=stamp_ns, frame_id=frame

@@ -19,7 +19,6 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy import control as core
 from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
-from vla_policy.layout import layout_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, qos
@@ -29,8 +28,9 @@ from vla_policy.ros.control_report import Measured, diagnostics_msg, status_msg
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import param, read_params
 from vla_policy.ros.warn import OnChange
-from vla_policy.safety.bounds import Robot
-from vla_policy.safety.guard import GuardState, parting
+from vla_policy.safety.bounds import Robot, robot_of
+from vla_policy.safety.memory import GuardState
+from vla_policy.safety.rest import parting
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Reason, Verdict
@@ -77,7 +77,7 @@ class ControlNode(LifecycleNode):
         try:
             self._params = read_params(self, ControlParams)
             embodiment = load_embodiment(self._params.embodiment)
-            self._robot = Robot(embodiment, layout_of(embodiment))
+            self._robot = robot_of(embodiment)
         except (ValueError, OSError) as error:
             self._inactive = _inactive(f"not configured: {error}")
             self.get_logger().error(self._inactive.reasons[0].detail)

@@ -9,25 +9,43 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment import Embodiment, Workspace
 from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import GRIPPER, JOINTS, POSE, Layout, Part
-from vla_policy.safety.limits import clamp_box, not_finite
-from vla_policy.types import Array, Reason
+from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part, layout_of
+from vla_policy.safety.bodies import Bodies
+from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
+from vla_policy.safety.motion import arm_motions
+from vla_policy.types import Array, Reason, RobotState
 
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
 GRIPPER_MARGIN = 0.05  # of the way; a policy's rounding, moved to the edge without a word
 QUATERNION_TOLERANCE = 0.05  # of the norm
 AXES = ("x", "y", "z")
+LAG_S = 0.3  # an arm may be this far behind what it is told
+AHEAD_S = 0.3  # a tool's velocity is judged by where it would be then
 
 
 @dataclass(frozen=True, slots=True)
 class Robot:
-    """A robot description and the parts of its actions, read once."""
+    """A robot description, the parts of its actions and the model of its bodies, read once."""
 
     embodiment: Embodiment
     layout: Layout
+    bodies: Bodies | None = None
+
+
+def robot_of(embodiment: Embodiment) -> Robot:
+    """The robot of a description. Raises ValueError with every reason why it cannot be executed."""
+    layout = layout_of(embodiment)
+    limits = embodiment.limits
+    if limits.keep_out and embodiment.model is None and not layout.of_kind(POSE):
+        raise ValueError(
+            f"robot {embodiment.name!r}: limits.keep_out: got boxes that nothing would enforce, "
+            "expected a model, or an arm that is commanded by its tool pose"
+        )
+    bodies = None if embodiment.model is None else Bodies(embodiment, layout)
+    return Robot(embodiment, layout, bodies)
 
 
 def well_formed(proposed: Array, layout: Layout, reasons: list[Reason]) -> Array | None:
@@ -76,6 +94,38 @@ def inside_limits(target: Array, layout: Layout, reasons: list[Reason]) -> Array
     return target
 
 
+def kept_out(
+    start: Array, values: Array, boxes: tuple[Workspace, ...], layout: Layout
+) -> Reason | None:
+    """Why the way of a tool from start to values must not be gone: it enters a keep-out box."""
+    for part in layout.of_kind(POSE):
+        for index, box in enumerate(boxes):
+            if crosses_box(start[part.position], values[part.position], box.lower, box.upper):
+                return Reason("keep_out", f"{part.group} would enter keep-out box {index}")
+    return None
+
+
+def driven_out(values: Array, seen: RobotState, layout: Layout) -> Reason | None:
+    """Why a tool's velocity must not go out: it would leave the workspace, or nothing is known.
+
+    A tool that is outside already may come back.
+    """
+    for part in layout.of_kind(VELOCITY):
+        box = part.limits.workspace
+        if box is None:
+            continue
+        pose = seen.poses.get(part.source)
+        if pose is None:
+            return Reason("no_position", f"the pose of {part.source} has not been measured")
+        linear = slice(part.columns.start, part.columns.start + 3)
+        _, now = clamp_box(pose[:3], box.lower, box.upper)
+        _, then = clamp_box(pose[:3] + AHEAD_S * values[linear], box.lower, box.upper)
+        if not (then <= now).all():
+            axis = AXES[int(np.argmax(then - now))]
+            return Reason("workspace_far", f"{part.group} would leave the workspace along {axis}")
+    return None
+
+
 def _judge(
     beyond: Array, margin: float, code: str, names: tuple[str, ...], reasons: list[Reason]
 ) -> bool:
@@ -111,33 +161,45 @@ def start_inside(
 
 
 def jump_between(start: Array, end: Array, layout: Layout) -> str | None:
-    """Words for a distance beyond the start jump limits of a part, or None."""
-    for part in layout.parts:
-        words = None
-        if part.kind == POSE:
-            words = _pose_jump(part, start, end)
-        elif part.kind == JOINTS:
-            words = _joint_jump(part, start, end)
+    """Words for a distance beyond the start jump limits of an arm, or None."""
+    return strayed(start, end, None, layout)
+
+
+def strayed(told: Array, here: Array, velocity: Array | None, layout: Layout) -> str | None:
+    """Words for an arm further from where it was told to be than its start jump and its lag.
+
+    velocity: of all arms, as in motion.arm_motions; None: at rest.
+    """
+    if velocity is None:
+        width = sum(len(p.names) if p.kind == JOINTS else 6 for p in layout.of_kind(JOINTS, POSE))
+        velocity = np.zeros(width)
+    for part, rate in arm_motions(velocity, layout):
+        judge = _pose_apart if part.kind == POSE else _joints_apart
+        words = judge(part, told, here, LAG_S * np.abs(rate))
         if words is not None:
             return words
     return None
 
 
-def _pose_jump(part: Part, start: Array, end: Array) -> str | None:
+def _pose_apart(part: Part, start: Array, end: Array, lag: Array) -> str | None:
     limits = part.limits
     distance_m = float(np.linalg.norm(end[part.position] - start[part.position]))
     angle_rad = float(np.linalg.norm(turn_between(start[part.rotation], end[part.rotation])))
-    if not distance_m <= limits.start_jump_m:
-        return f"{distance_m:.3f} m away, at most {limits.start_jump_m} m is allowed"
-    if not angle_rad <= limits.start_jump_rad:
-        return f"{angle_rad:.3f} rad away, at most {limits.start_jump_rad} rad is allowed"
+    allowed_m = limits.start_jump_m + float(np.linalg.norm(lag[:3]))
+    allowed_rad = limits.start_jump_rad + float(np.linalg.norm(lag[3:]))
+    if not distance_m <= allowed_m:
+        return f"{distance_m:.3f} m away, at most {allowed_m:.3g} m is allowed"
+    if not angle_rad <= allowed_rad:
+        return f"{angle_rad:.3f} rad away, at most {allowed_rad:.3g} rad is allowed"
     return None
 
 
-def _joint_jump(part: Part, start: Array, end: Array) -> str | None:
+def _joints_apart(part: Part, start: Array, end: Array, lag: Array) -> str | None:
     apart = np.abs(end[part.columns] - start[part.columns])
-    worst = int(np.argmax(apart))
-    allowed = part.limits.start_jump_rad
-    if apart[worst] <= allowed:
+    allowed = part.limits.start_jump_rad + lag
+    worst = int(np.argmax(apart - allowed))
+    if apart[worst] <= allowed[worst]:
         return None
-    return f"{apart[worst]:.3f} away at {part.names[worst]}, at most {allowed} is allowed"
+    return (
+        f"{apart[worst]:.3f} away at {part.names[worst]}, at most {allowed[worst]:.3g} is allowed"
+    )

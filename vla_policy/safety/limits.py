@@ -27,6 +27,27 @@ def clamp_box(values: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     return inside, np.abs(values - inside)
 
 
+def crosses_box(start: Array, end: Array, lower: Array, upper: Array) -> bool:
+    """Whether the way from start to end, float64[3], ends in a box or leads through it.
+
+    A way that begins inside and ends outside does not count: it leads out.
+    """
+    if bool(((lower <= end) & (end <= upper)).all()):
+        return True
+    if bool(((lower <= start) & (start <= upper)).all()):
+        return False
+    way = end - start
+    enter, leave = 0.0, 1.0
+    for i in range(3):
+        if way[i] == 0.0:
+            if not lower[i] <= start[i] <= upper[i]:
+                return False
+            continue
+        near, far = sorted(((lower[i] - start[i]) / way[i], (upper[i] - start[i]) / way[i]))
+        enter, leave = max(enter, near), min(leave, far)
+    return enter <= leave
+
+
 def speed_ratio(step: Array, max_speed: float, dt_s: float) -> float:
     """Share of step (float64[n], its length counts) that max_speed allows within dt_s."""
     length = float(np.linalg.norm(step))

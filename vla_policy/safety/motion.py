@@ -62,19 +62,30 @@ def advance(start: Array, target: Array, step: Array, ratio: float, layout: Layo
 
 
 def motion_ratio(
-    step: Array, velocity: Array, layout: Layout, dt_s: float, reasons: list[Reason]
+    step: Array,
+    velocity: Array,
+    layout: Layout,
+    dt_s: float,
+    reasons: list[Reason],
+    *,
+    share: float = 1.0,
 ) -> float:
-    """The one ratio that keeps every speed and acceleration limit of every arm."""
+    """The one ratio that keeps every speed and acceleration limit of every arm.
+
+    share: of the speed limits that is allowed now.
+    """
     speed, acceleration = 1.0, 1.0
     pairs = zip(arm_motions(step, layout), arm_motions(velocity, layout), strict=True)
     for (part, way), (_, rate) in pairs:
         if part.kind == JOINTS:
-            a, b = _joint_ratios(part, way, rate, dt_s)
+            a, b = _joint_ratios(part, way, rate, dt_s, share)
         else:
-            a, b = _pose_ratios(part, way, rate, dt_s)
+            a, b = _pose_ratios(part, way, rate, dt_s, share)
         speed, acceleration = min(speed, a), min(acceleration, b)
     if speed < 1.0:
-        reasons.append(Reason("velocity", f"motion scaled to {speed:.0%} by the speed limits"))
+        fading = f", of which {share:.0%} is allowed so soon after engaging" * (share < 1.0)
+        code = "engage_fade" if share < 1.0 else "velocity"
+        reasons.append(Reason(code, f"motion scaled to {speed:.0%} by the speed limits{fading}"))
     if acceleration < min(speed, 1.0):
         reasons.append(
             Reason(
@@ -84,21 +95,25 @@ def motion_ratio(
     return min(speed, acceleration)
 
 
-def _joint_ratios(part: Part, way: Array, rate: Array, dt_s: float) -> tuple[float, float]:
+def _joint_ratios(
+    part: Part, way: Array, rate: Array, dt_s: float, share: float
+) -> tuple[float, float]:
     limits = part.limits
     return (
-        joint_speed_ratio(way, limits.joint_speed_per_s, dt_s),
+        joint_speed_ratio(way, share * limits.joint_speed_per_s, dt_s),
         joint_acceleration_ratio(way, rate, limits.joint_acceleration_per_s2, dt_s),
     )
 
 
-def _pose_ratios(part: Part, way: Array, rate: Array, dt_s: float) -> tuple[float, float]:
+def _pose_ratios(
+    part: Part, way: Array, rate: Array, dt_s: float, share: float
+) -> tuple[float, float]:
     limits = part.limits
     linear, angular = slice(0, 3), slice(3, 6)
     return (
         min(
-            speed_ratio(way[linear], limits.linear_speed_m_s, dt_s),
-            speed_ratio(way[angular], limits.angular_speed_rad_s, dt_s),
+            speed_ratio(way[linear], share * limits.linear_speed_m_s, dt_s),
+            speed_ratio(way[angular], share * limits.angular_speed_rad_s, dt_s),
         ),
         min(
             acceleration_ratio(way[linear], rate[linear], limits.linear_acceleration_m_s2, dt_s),
@@ -123,13 +138,19 @@ def move_grippers(
 
 
 def move_velocities(
-    values: Array, before: Array, layout: Layout, dt_s: float, reasons: list[Reason]
+    values: Array,
+    before: Array,
+    layout: Layout,
+    dt_s: float,
+    reasons: list[Reason],
+    *,
+    share: float = 1.0,
 ) -> None:
-    """Limit each velocity in values and its change from before, in place."""
+    """Limit each velocity in values and its change from before, in place; share: as above."""
     for part in layout.of_kind(VELOCITY):
         for columns, speed, acceleration in axes_of(part):
             wanted = values[columns]
-            allowed = wanted * speed_ratio(wanted, speed, 1.0)
+            allowed = wanted * speed_ratio(wanted, share * speed, 1.0)
             reached = limit_vector(allowed, before[columns], acceleration * dt_s)
             if (allowed != wanted).any():
                 reasons.append(Reason("velocity", f"{part.group} kept at its speed limit"))
@@ -171,4 +192,8 @@ def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Re
         if not inside:
             detail = f"the step of {part.group} is larger than its speed limits allow"
             return Reason("step", detail)
+    for part in layout.of_kind(VELOCITY):
+        for columns, speed, _ in axes_of(part):
+            if not np.linalg.norm(values[columns]) <= speed + SLACK:
+                return Reason("step", f"{part.group} would be faster than its limit")
     return None
