@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -19,15 +17,14 @@ from vla_policy.film import contact_sheet, write_png, write_video
 from vla_policy.ros import session
 from vla_policy.ros.client import Client
 from vla_policy.ros.graph import NodeSpec, node_specs
-from vla_policy.ros.processes import Processes
+from vla_policy.ros.running import NodeLog, RunningGraph
 from vla_policy.ros.trial import Trial, run_trial
-from vla_policy.ros.up import add_policy_arguments, check_port, stop_all, stop_on_sigterm
-from vla_policy.ros.watch import Lifecycles, Watch
+from vla_policy.ros.up import add_policy_arguments, check_port, stop_on_sigterm
+from vla_policy.ros.watch import Watch
 from vla_policy.sim.find import find_scene
 
 ROBOT = "vx300s"
 HEADS = ("flow", "token")
-READY_S = 90.0
 FILM_HZ = 10.0  # twice as fast as it happened
 # Training draws its scenes from seeds below 1 000 000, evaluation from 1 000 000 on.
 FIRST_SEED = 2_000_000
@@ -37,7 +34,6 @@ TASKS = (
     "pick up the green cylinder",
     "put the purple ball on the pad",
 )
-LOG_LINE = re.compile(r"\[(ERROR|FATAL)\] (.*)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     heads = (args.head,) if args.head else HEADS
     stop_on_sigterm()
     with (args.out / "nodes.log").open("w") as log:
-        show = Show(args, domain, split, NodeLog(log))
+        show = Show(args, domain, split, NodeLog(log, print))
         try:
             session.announce(session.Session(os.getpid(), domain, args.web_port or None))
             return show.run(heads, tasks)
@@ -90,67 +86,31 @@ def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[tuple[int, str], ..
     ), "train"
 
 
-class NodeLog:
-    """Keeps all lines of the nodes in a file; shows errors, once each."""
-
-    def __init__(self, file) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-        self._shown: set[str] = set()
-        self.quiet = False
-        self._refused_by = ""
-        self.refusal: str | None = None
-
-    def __call__(self, name: str, line: str) -> None:
-        found = LOG_LINE.match(line)
-        with self._lock:
-            self._file.write(f"{name}: {line}\n")
-            self._file.flush()
-            if self._refused_by == name and not line.startswith("["):
-                self.refusal += f"\n  {line.strip()}"
-                return
-            self._refused_by = ""
-            if found is None or line in self._shown or self.quiet:
-                return
-            self._shown.add(line)
-            if found.group(2).startswith("not configured: "):
-                self.refusal, self._refused_by = f"{name} {found.group(2)}", name
-                return
-        print(f"    {name}: {found.group(2)}", flush=True)
-
-
 class Show:
     """The running demonstration: the graph's processes and the operator that talks to them."""
 
     def __init__(self, args: argparse.Namespace, domain: int, split: str, log: NodeLog) -> None:
-        self._args, self._domain, self._split, self._log = args, domain, split, log
+        self._args, self._domain, self._split = args, domain, split
         self._robot = load_embodiment(ROBOT)
-        self._processes = Processes(log)
-        self._client: Client | None = None
+        self._graph = RunningGraph(self._specs, log)
         self._trials: list[Trial] = []
 
     def run(self, heads: tuple[str, ...], tasks: tuple[tuple[int, str], ...]) -> int:
         started = time.monotonic()
-        self._processes.start(self._specs(heads[0]))
-        self._client = client = Client("demo")
+        client = self._graph.start(heads[0])
         watch = Watch(client.node, self._robot)
-        lifecycles = Lifecycles(client.node, ("policy", "control", "task"))
-        self._wait_until_ready(lifecycles)
+        self._graph.wait_until_ready()
         self._introduce(watch, time.monotonic() - started)
         for head in heads:
-            if head != heads[0]:
-                self._change_head(head, lifecycles)
+            self._graph.change_head(head)
             print(f"\n{head} head", flush=True)
             for seed, instruction in tasks:
-                self._show_task(watch, head, seed, instruction)
+                self._show_task(client, watch, head, seed, instruction)
         return self._conclude()
 
     def close(self) -> None:
-        """Leave the graph, then stop it."""
-        self._log.quiet = True
-        if self._client is not None:
-            self._client.close()
-        stop_all(self._processes)
+        """Stop the graph."""
+        self._graph.close()
 
     def _specs(self, head: str) -> tuple[NodeSpec, ...]:
         args = self._args
@@ -165,35 +125,6 @@ class Show:
             split=self._split,
             web_port=args.web_port or None,
         )
-
-    def _wait_until_ready(self, lifecycles: Lifecycles) -> None:
-        """Raises ValueError with the node's own sentence if one refuses or ends."""
-        end = time.monotonic() + READY_S
-        waiting = ["control", "task", "policy"]
-        while waiting:
-            self._check_nodes()
-            waiting = [name for name in waiting if not lifecycles.active(name)]
-            if time.monotonic() > end:
-                raise TimeoutError(
-                    f"{' and '.join(waiting)} not ready in {READY_S:g} s; see {self._log_path}"
-                )
-            time.sleep(0.1)
-        if not self._client.wait_for_simulation(max(1.0, end - time.monotonic())):
-            self._check_nodes()
-            raise TimeoutError(f"the simulation does not answer; see {self._log_path}")
-
-    def _check_nodes(self) -> None:
-        if self._log.refusal is not None:
-            time.sleep(0.3)  # for the lines that say more
-            raise ValueError(self._log.refusal)
-        ended = self._processes.ended()
-        if ended:
-            time.sleep(0.3)  # for its last lines
-            raise ValueError(f"{' and '.join(ended)} ended; see {self._log_path}")
-
-    @property
-    def _log_path(self) -> Path:
-        return self._args.out / "nodes.log"
 
     def _introduce(self, watch: Watch, seconds: float) -> None:
         rates = watch.rates_hz(2.0)
@@ -210,19 +141,12 @@ class Show:
         print(f"  join:   export ROS_DOMAIN_ID={self._domain}   or, in another terminal: "
               "`. tools/env.sh && vla say pick up the red cube`", flush=True)  # fmt: skip
 
-    def _change_head(self, head: str, lifecycles: Lifecycles) -> None:
-        self._client.engage(False)
-        self._processes.stop(["policy"])
-        self._processes.start(spec for spec in self._specs(head) if spec.name == "policy")
-        end = time.monotonic() + 5.0
-        while lifecycles.active("policy") and time.monotonic() < end:
-            time.sleep(0.05)
-        self._wait_until_ready(lifecycles)
-
-    def _show_task(self, watch: Watch, head: str, seed: int, instruction: str) -> None:
+    def _show_task(
+        self, client: Client, watch: Watch, head: str, seed: int, instruction: str
+    ) -> None:
         for attempt in range(1, self._args.attempts + 1):
-            self._check_nodes()
-            trial = run_trial(self._client, watch, head, seed, instruction, self._args.timeout)
+            self._graph.check()
+            trial = run_trial(client, watch, head, seed, instruction, self._args.timeout)
             self._trials.append(trial)
             word = "done  " if trial.success else "FAILED"
             again = "" if attempt == 1 else f", attempt {attempt}"
@@ -238,7 +162,7 @@ class Show:
         self._write_pictures()
         if self._args.stay:
             print("the graph keeps running; Ctrl-C ends it", flush=True)
-            while not self._processes.ended():
+            while not self._graph.ended():
                 time.sleep(0.2)
         return 0 if done == asked else 1
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ POLICY_CAMERAS = ("front", "wrist")
 OVERVIEW = "overview"
 CAMERA_STEPS = 5  # 10 Hz
 OVERVIEW_STEPS = 10  # 5 Hz
-MAX_LAG_S = 0.25  # further behind than this, the lost time is given up
+YIELD_S = 0.001  # also when late: commands come in by another thread of this process
+PACE_STEPS = 100  # over how many steps the pace is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Snapshot:
     """What the robot shows after one step, all of the instant time_ns.
 
     images: of the cameras whose turn it is. judged: what the truth says of the task in words.
-    lag_s: wall time the simulation is behind.
+    pace: simulated time per wall time of the last moments, as a share of what was asked for.
     """
 
     time_ns: int
@@ -43,7 +45,7 @@ class Snapshot:
     images: Mapping[str, Array]
     instruction: str
     judged: JudgeResult
-    lag_s: float
+    pace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +149,13 @@ class SimLoop:
         wall_step_s = STEP_NS / 1e9 / self._config.rate
         task, judge = None, None
         steps = 0
+        ends_s: deque[float] = deque(maxlen=PACE_STEPS)
         deadline_s = time.monotonic()
         while not self._stop.is_set():
             scene_change = self._take_scene(world)
             if scene_change is not None:
                 task, judge = scene_change
-                deadline_s = time.monotonic()
+                ends_s.clear()
             if task is None or judge is None:
                 return  # the first scene was refused; whoever asked has been told
             with self._lock:
@@ -160,15 +163,16 @@ class SimLoop:
             world.command(pose, gripper)
             world.step()
             steps += 1
-            lag_s = time.monotonic() - deadline_s
-            self._on_step(self._snapshot(world, steps, task, judge, lag_s))
-            if lag_s > MAX_LAG_S:
-                deadline_s = time.monotonic()
-            deadline_s += wall_step_s
-            self._stop.wait(max(0.0, deadline_s - time.monotonic()))
+            pace = len(ends_s) * wall_step_s / (time.monotonic() - ends_s[0]) if ends_s else 1.0
+            self._on_step(self._snapshot(world, steps, task, judge, pace))
+            # Lost time is given up, not made up for: a burst of steps would leave controller and
+            # policy no time between them, while a slower clock is the same for all.
+            deadline_s = max(deadline_s + wall_step_s, time.monotonic())
+            self._stop.wait(max(YIELD_S, deadline_s - time.monotonic()))
+            ends_s.append(time.monotonic())
 
     def _snapshot(
-        self, world: World, steps: int, task: Task, judge: Judge, lag_s: float
+        self, world: World, steps: int, task: Task, judge: Judge, pace: float
     ) -> Snapshot:
         time_ns = self._config.epoch_ns + steps * STEP_NS
         images = {}
@@ -184,7 +188,7 @@ class SimLoop:
             images=MappingProxyType(images),
             instruction=task.instruction,
             judged=judge.update(world.truth()),
-            lag_s=lag_s,
+            pace=pace,
         )
 
     def _take_scene(self, world: World) -> tuple[Task, Judge] | None:
