@@ -1,0 +1,205 @@
+"""Names and sizes of pi0 and pi0.5 tensors in lerobot and openpi folders, and in this project's.
+
+Both other projects store PaliGemma and the expert under one wrapper; lerobot puts `model.` in front of everything.
+The output embedding is tied to the input's: files hold one of the two (lerobot: lm_head) or both, equal. The expert's
+own lm_head is never read. Older exports have another order of words inside the wrapper; both are accepted.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
+from .policy_file import Heads
+from .store import Store
+from .tensor_file import chunks
+
+PREFIX = "model."
+WRAPPER = "paligemma_with_expert."
+VISION = WRAPPER + "paligemma.model.vision_tower.vision_model."
+EMBEDDING = WRAPPER + "paligemma.lm_head.weight"
+TIED = WRAPPER + "paligemma.model.language_model.embed_tokens.weight"
+UNREAD = WRAPPER + "gemma_expert.lm_head.weight"
+
+# (theirs, ours): starts of names, used in both directions.
+STEMS = (
+    (EMBEDDING, "embed_tokens.weight"),
+    (WRAPPER + "gemma_expert.model.", "flow.expert."),
+    (WRAPPER + "paligemma.model.language_model.", "language."),
+    (WRAPPER + "paligemma.model.multi_modal_projector.linear.", "projector."),
+    (VISION + "embeddings.position_embedding.weight", "vision.position_embedding"),
+    (VISION + "embeddings.patch_embedding.", "vision.patch_embedding."),
+    (VISION + "encoder.layers.", "vision.layers."),
+    (VISION + "post_layernorm.", "vision.post_layernorm."),
+    ("state_proj.", "flow.state_proj."),
+    ("action_", "flow.action_"),
+    ("time_mlp_", "flow.time_mlp_"),
+)
+OLDER = (
+    (WRAPPER + "paligemma.language_model.model.", WRAPPER + "paligemma.model.language_model."),
+    (WRAPPER + "paligemma.language_model.lm_head.", WRAPPER + "paligemma.lm_head."),
+    (WRAPPER + "paligemma.vision_tower.", WRAPPER + "paligemma.model.vision_tower."),
+    (WRAPPER + "paligemma.multi_modal_projector.", WRAPPER + "paligemma.model.multi_modal_projector."),
+    # transformers 5 has no inner vision_model
+    (WRAPPER + "paligemma.model.vision_tower.embeddings.", VISION + "embeddings."),
+    (WRAPPER + "paligemma.model.vision_tower.encoder.", VISION + "encoder."),
+    (WRAPPER + "paligemma.model.vision_tower.post_layernorm.", VISION + "post_layernorm."),
+)  # fmt: skip
+PUBLISHED = Heads(language=8, kv=1, vision=16)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which tensor of a store is which of the model's.
+
+    names: key of the model -> name in the store. unread: names that no model needs.
+    """
+
+    names: Mapping[str, str]
+    unread: frozenset[str]
+
+
+def canonical(name: str) -> str:
+    """The name without lerobot's prefix, in the newer layout."""
+    name = name.removeprefix(PREFIX)
+    for older, newer in OLDER:
+        if name.startswith(older):
+            name = newer + name[len(older) :]
+    return name
+
+
+def ours(name: str) -> str:
+    """Key of this project's model for a canonical name; unknown names stay as they are."""
+    for theirs, mine in STEMS:
+        if name.startswith(theirs):
+            name = mine + name[len(theirs) :]
+            break
+    return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+
+
+def theirs(key: str) -> str:
+    """Inverse of ours: the canonical name of a key of the model."""
+    key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
+    for name, mine in STEMS:
+        if key.startswith(mine):
+            return name + key[len(mine) :]
+    return key
+
+
+def name_tensors(store: Store) -> Named:
+    """Match the names of a lerobot or openpi store. Raises ValueError if two tied tensors differ."""
+    by_name: dict[str, str] = {}
+    for name in store.entries:
+        other = by_name.setdefault(canonical(name), name)
+        if other != name:
+            raise ValueError(
+                f"{store.folder}: {other} and {name} are the same tensor in an older and a newer layout"
+            )
+    unread = {by_name[UNREAD]} if UNREAD in by_name else set()
+    if TIED in by_name and EMBEDDING in by_name:
+        if not _same(store, by_name[TIED], by_name[EMBEDDING]):
+            raise ValueError(
+                f"{store.folder}: {by_name[TIED]} and {by_name[EMBEDDING]} differ, but are one tensor in "
+                "this model: the file was written by a tool that lost the tie"
+            )
+        unread.add(by_name.pop(TIED))
+    elif TIED in by_name:
+        by_name[EMBEDDING] = by_name.pop(TIED)
+    names = {ours(name): found for name, found in by_name.items() if found not in unread}
+    return Named(names, frozenset(unread))
+
+
+def kind(named: Named) -> str | None:
+    """ "pi0" or "pi05" by the tensors that only one of them has; None if it is neither."""
+    if "flow.action_time_mlp_in.weight" in named.names:
+        return "pi0"
+    return "pi05" if "flow.time_mlp_in.weight" in named.names else None
+
+
+def sizes(
+    store: Store,
+    named: Named,
+    *,
+    rows: int,
+    steps: int,
+    max_text: int,
+    state_dim: int,
+    heads: Heads | None,
+) -> ModelConfig:
+    """The model's sizes from its tensors, head counts from heads or as published (8, 1; 16).
+
+    Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
+    """
+    shapes = {key: store.entries[name].shape for key, name in named.names.items()}
+
+    def shape(key: str) -> tuple[int, ...]:
+        if key not in shapes:
+            raise ValueError(f"{store.folder}: the weights have no {theirs(key)}")
+        return shapes[key]
+
+    def depth(stem: str) -> int:
+        found = {int(k[len(stem) :].split(".")[0]) for k in shapes if k.startswith(stem)}
+        if found != set(range(len(found))) or not found:
+            raise ValueError(
+                f"{store.folder}: {theirs(stem)}: got layers {sorted(found)}, expected 0, 1, 2, ..."
+            )
+        return len(found)
+
+    counts = heads or PUBLISHED
+
+    def gemma(stem: str) -> GemmaConfig:
+        q, k = (
+            shape(f"{stem}layers.0.self_attn.q_proj.weight"),
+            shape(f"{stem}layers.0.self_attn.k_proj.weight"),
+        )
+        if (
+            q[0] % counts.language
+            or k[0] % counts.kv
+            or q[0] // counts.language != k[0] // counts.kv
+        ):
+            raise ValueError(
+                f"{store.folder}: {counts.language} query and {counts.kv} key heads do not fit q_proj with {q[0]} "
+                f"and k_proj with {k[0]} rows; say the real numbers as `heads` in the policy file"
+            )
+        return GemmaConfig(
+            width=q[1], depth=depth(f"{stem}layers."), heads=counts.language, kv_heads=counts.kv,
+            mlp=shape(f"{stem}layers.0.mlp.gate_proj.weight")[0], head_dim=q[0] // counts.language,
+        )  # fmt: skip
+
+    language, expert = gemma("language."), gemma("flow.expert.")
+    if heads is None and language.head_dim != 256:
+        raise ValueError(
+            f"{store.folder}: not the published size: with 8 heads, heads of {language.head_dim} instead of 256 "
+            "numbers; say the real numbers as `heads` in the policy file"
+        )
+    patch, places = shape("vision.patch_embedding.weight"), shape("vision.position_embedding")[0]
+    side = round(places**0.5)
+    if side * side != places or patch[0] % counts.vision:
+        raise ValueError(
+            f"{store.folder}: {places} patch positions and {patch[0]} channels do not make a square picture "
+            f"read with {counts.vision} heads"
+        )
+    variant = kind(named)
+    if variant is None:
+        raise ValueError(
+            f"{store.folder}: the weights are neither of pi0 nor of pi0.5: no time_mlp"
+        )
+    suffix = "flow.state_proj.weight" in shapes
+    return ModelConfig(
+        name=variant, vocab=shape("embed_tokens.weight")[0], language=language,
+        vision=SiglipConfig(
+            image_px=side * patch[2], patch_px=patch[2], width=patch[0], depth=depth("vision.layers."),
+            mlp=shape("vision.layers.0.fc1.weight")[0], heads=counts.vision,
+        ),
+        cameras=3, state_dim=shape("flow.state_proj.weight")[1] if suffix else state_dim,
+        action_dim=shape("flow.action_in_proj.weight")[1], state_token="suffix" if suffix else "none",
+        max_text=max_text, token=None,
+        flow=FlowHeadConfig(expert, rows, steps, time="concat" if variant == "pi0" else "adarms"),
+    )  # fmt: skip
+
+
+def _same(store: Store, a: str, b: str) -> bool:
+    x, y = store.entries[a], store.entries[b]
+    if (x.dtype, x.shape) != (y.dtype, y.shape):
+        return False
+    return all(p == q for p, q in zip(chunks(x), chunks(y), strict=True))

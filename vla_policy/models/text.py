@@ -1,0 +1,93 @@
+"""Tokenizers of the large language models: sentencepiece's tokenizer.model or the tokenizers library's JSON.
+
+They are not in checkpoint folders and PaliGemma's is only given out on request, so their file is named by a person.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+NAMES = ("tokenizer.model", "tokenizer.json")
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokenizer:
+    """Text to ids of the language model and back.
+
+    encode: without any special token. token_id: of one token by its name, None if there is none.
+    bos, eos: None where the vocabulary has none. source: the file, for error messages and for copying it.
+    """
+
+    encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    token_id: Callable[[str], int | None]
+    size: int
+    bos: int | None
+    eos: int | None
+    source: Path
+
+
+def load_text_tokenizer(path: Path) -> TextTokenizer:
+    """Read tokenizer.model or tokenizer.json. Raises FileNotFoundError, or ValueError for another kind of file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no tokenizer at {path}")
+    if path.suffix == ".model":
+        return _sentencepiece(path)
+    if path.suffix == ".json":
+        return _tokenizers(path)
+    raise ValueError(f"{path}: got a {path.suffix} file, expected {' or '.join(NAMES)}")
+
+
+def find_tokenizer(folder: Path) -> Path | None:
+    """The tokenizer file in folder, if there is one."""
+    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
+
+
+def _tokenizers(path: Path) -> TextTokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable tokenizer: {error}") from error
+    return TextTokenizer(
+        encode=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        decode=lambda ids: tokenizer.decode(list(ids)),
+        token_id=tokenizer.token_to_id,
+        size=tokenizer.get_vocab_size(),
+        bos=_first(tokenizer.token_to_id, ("<bos>", "<s>")),
+        eos=_first(tokenizer.token_to_id, ("<eos>", "</s>")),
+        source=path,
+    )
+
+
+def _sentencepiece(path: Path) -> TextTokenizer:
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{path}: reading it needs the package sentencepiece (pip install sentencepiece); "
+            "a tokenizer.json is read without it"
+        ) from error
+    try:
+        pieces = SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"{path}: not a readable tokenizer: {error}") from error
+
+    def token_id(name: str) -> int | None:
+        found = pieces.piece_to_id(name)
+        return None if found == pieces.unk_id() and name != "<unk>" else found
+
+    return TextTokenizer(
+        encode=lambda text: pieces.encode(text, add_bos=False, add_eos=False),
+        decode=lambda ids: pieces.decode(list(ids)),
+        token_id=token_id,
+        size=pieces.vocab_size(),
+        bos=pieces.bos_id() if pieces.bos_id() >= 0 else None,
+        eos=pieces.eos_id() if pieces.eos_id() >= 0 else None,
+        source=path,
+    )
+
+
+def _first(token_id: Callable[[str], int | None], names: tuple[str, ...]) -> int | None:
+    return next((found for name in names if (found := token_id(name)) is not None), None)
