@@ -20,6 +20,7 @@ import yaml
 Array = np.ndarray
 TOPIC = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-/]*$")
+TOOL = re.compile(r"^\w+\.ee$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,28 @@ def names(value: Any, place: Place, what: str) -> tuple[str, ...]:
         if name in value[:i]:
             raise place.at(i).refuse(name, "a name that is not there twice")
     return tuple(value)
+
+
+def age(value: Any, place: Place) -> float:
+    """How old an input may be, in s."""
+    return number(value, place, 0.01, 10, "s")
+
+
+def require_ordered(place: Place, lower: Array, upper: Array, names: tuple[str, ...]) -> None:
+    """Refuses the first upper value that is not more than its lower one."""
+    for i in np.flatnonzero(~(lower < upper)):
+        raise (
+            place.at("upper")
+            .at(int(i))
+            .refuse(float(upper[i]), f"more than lower, {lower[i]:g}, for {names[i]}")
+        )
+
+
+def require_distinct(place: Place, key: str, values: dict[str, str]) -> None:
+    """Refuses the second entry with the same value."""
+    for i, (name, value) in enumerate(values.items()):
+        if value in list(values.values())[:i]:
+            raise place.at(name).at(key).refuse(value, "a topic that is not there twice")
 
 
 def _show(value: Any) -> str:

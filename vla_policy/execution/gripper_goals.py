@@ -1,0 +1,57 @@
+"""When a gripper that is commanded by goals gets a new one.
+
+Each goal of GripperCommand or ParallelGripperCommand preempts the one before, and a policy's gripper
+value chatters, so not every value may become a goal. A value becomes one when it has settled away
+from the last goal; a value that never settles is followed by its median, which chatter leaves alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+DEADBAND = 0.1  # of the way: nearer to the last goal is the same goal
+STEADY = 0.03  # of the way: a value that stays within this has settled
+SETTLE_NS = 60_000_000
+PATIENCE_NS = 500_000_000  # for a value that does not settle
+MIN_INTERVAL_NS = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GripperGoals:
+    """goal: opening last asked for, None before the first. recent: (stamp in ns, wanted opening)."""
+
+    goal: float | None = None
+    goal_ns: int = 0
+    recent: tuple[tuple[int, float], ...] = ()
+
+
+def want(state: GripperGoals, opening: float, now_ns: int) -> tuple[GripperGoals, float | None]:
+    """The state after opening (0 closed, 1 open) was wanted at now_ns, and a new goal or None."""
+    since_ns = now_ns - PATIENCE_NS
+    before = state.recent if state.recent and state.recent[-1][0] <= now_ns else ()
+    recent = (*((ns, value) for ns, value in before if ns >= since_ns), (now_ns, opening))
+    state = replace(state, recent=recent)
+    candidate = _candidate(recent, now_ns)
+    if candidate is None:
+        return state, None
+    if state.goal is not None:
+        too_soon = 0 <= now_ns - state.goal_ns < MIN_INTERVAL_NS
+        if too_soon or abs(candidate - state.goal) <= DEADBAND:
+            return state, None
+    return replace(state, goal=candidate, goal_ns=now_ns), candidate
+
+
+def _candidate(recent: tuple[tuple[int, float], ...], now_ns: int) -> float | None:
+    """The settled value, or the median of one that has not settled for too long."""
+    last = recent[-1][1]
+    steady_ns = now_ns
+    for stamp_ns, value in reversed(recent):
+        if abs(value - last) > STEADY:
+            break
+        steady_ns = stamp_ns
+    if now_ns - steady_ns >= SETTLE_NS:
+        return last
+    if now_ns - recent[0][0] >= PATIENCE_NS * 9 // 10:
+        return median(value for _, value in recent)
+    return None
