@@ -9,7 +9,7 @@ import pytest
 from vla_policy import control as core
 from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
-from vla_policy.layout import layout_of, measured, unsupported
+from vla_policy.layout import layout_of, measured
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.watchdog import Inputs, clock_went_back, stale_inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
@@ -216,19 +216,6 @@ def test_watchdog_names_what_is_missing_old_or_early():
     assert clock_went_back(None, 5) is None
     assert clock_went_back(5, 5) is None
     assert clock_went_back(6, 5).code == "clock_jump"
-
-
-def test_what_cannot_be_executed_is_said_in_words():
-    assert unsupported(EMBODIMENT) == ()
-    group = EMBODIMENT.actions[0]
-    for change, words in (
-        ({"space": "ee_delta"}, "space ee_delta cannot be executed yet"),
-        ({"rotation": "r6d"}, "rotation r6d cannot be executed yet"),
-    ):
-        other = replace(EMBODIMENT, actions=(replace(group, **change), EMBODIMENT.actions[1]))
-        assert any(words in p for p in unsupported(other))
-        with pytest.raises(ValueError, match="vx300s"):
-            layout_of(other)
 
 
 def test_an_inverted_gripper_is_measured_in_its_own_sense():

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from vla_policy.execution import timeline as plan
+from vla_policy.execution.history import History, remember
+from vla_policy.execution.resolve import References, is_relative, resolve
 from vla_policy.execution.timeline import Timeline
 from vla_policy.layout import measured
 from vla_policy.safety import guard, memory, rest
@@ -30,9 +32,13 @@ BROKEN = frozenset({"chunk_names", "chunk_step", "chunk_not_finite", "chunk_quat
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the control path remembers from tick to tick. now_ns: of the last tick."""
+    """What the control path remembers from tick to tick. now_ns: of the last tick.
+
+    references: kept for robots whose policies speak in steps.
+    """
 
     timeline: Timeline = field(default_factory=Timeline)
+    references: References = field(default_factory=References)
     guard: GuardState = field(default_factory=GuardState)
     now_ns: int | None = None
 
@@ -43,7 +49,12 @@ def accept(
     """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
     if not control.guard.engaged:
         return control, None
-    reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
+    resolved = resolve(chunk, robot.embodiment, control.references)
+    if isinstance(resolved, ActionChunk):
+        chunk = resolved
+        reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
+    else:
+        reason = resolved
     if reason is not None:
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
@@ -79,7 +90,7 @@ def tick(
         # Nothing that was stamped before the jump can be compared with now.
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
         state_after, command = rest.coast(state_after, robot, now_ns)
-        control = replace(control, timeline=Timeline(floor_ns=now_ns), guard=state_after)
+        control = Control(Timeline(floor_ns=now_ns), guard=state_after, now_ns=now_ns)
         level = Level.STOP if state_after.stopped is not None else Level.HOLD
         return control, Verdict(level, command, (jump,))
     faults = _faults(control, robot, inputs, now_ns)
@@ -99,7 +110,8 @@ def tick(
     )
     let_go = control.guard.engaged and not state_after.engaged
     timeline = plan.emptied(control.timeline, now_ns) if let_go else control.timeline
-    return replace(control, guard=state_after, timeline=timeline), verdict
+    control = replace(control, guard=state_after, timeline=timeline)
+    return _remembered(control, robot, state, now_ns), verdict
 
 
 def let_go(control: Control, robot: Robot, reason: Reason, now_ns: int) -> tuple[Control, Verdict]:
@@ -125,6 +137,7 @@ def engage(
             control,
             guard=memory.engage(control.guard),
             timeline=plan.emptied(control.timeline, now_ns),
+            references=replace(control.references, commanded=History()),
         ),
         None,
     )
@@ -153,6 +166,23 @@ def reset(control: Control) -> tuple[Control, str | None]:
     if control.guard.engaged:
         return control, "the robot is engaged; disengage it first"
     return replace(control, guard=memory.reset(control.guard)), None
+
+
+def _remembered(control: Control, robot: Robot, state: RobotState, now_ns: int) -> Control:
+    """control that can tell later where the robot is now and where it is told to be."""
+    if not is_relative(robot.embodiment):
+        return control
+    references = control.references
+    here = measured(robot.layout, state)
+    stamps = [ns for ns in (state.joint_ns, state.ee_ns) if ns is not None]
+    if here is not None:
+        stamp_ns = min(stamps, default=now_ns)
+        references = replace(references, measured=remember(references.measured, stamp_ns, here))
+    sent = control.guard.sent
+    if sent is not None:
+        commanded = remember(references.commanded, sent.stamp_ns, sent.values)
+        references = replace(references, commanded=commanded)
+    return replace(control, references=references)
 
 
 def _faults(control: Control, robot: Robot, inputs: Inputs, now_ns: int) -> tuple[Reason, ...]:

@@ -3,16 +3,19 @@
 What a part measures is found by the names of its columns: `joint.waist` is the joint `waist`,
 `ee.x` the pose of the tool `ee`, `left.ee.x` that of `left.ee`, `left.gripper` the gripper of that
 name. So a robot with two arms is described like one with one arm.
+
+A layout has the columns that are executed. Where a policy speaks of steps, degrees or other ways to
+write a rotation, execution/resolve.py makes its rows into these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .embodiment import ActionGroup, Embodiment, GroupLimits
-from .spaces import JOINT_PREFIX
+from .spaces import JOINT_PREFIX, POSITION, ROTATIONS
 from .types import Array, RobotState
 
 JOINTS, POSE, GRIPPER, VELOCITY = "joints", "pose", "gripper", "velocity"
@@ -23,13 +26,7 @@ KINDS = {
     "ee_twist": VELOCITY,
     "base_twist": VELOCITY,
 }
-EXECUTED = {
-    "joint_position": ("float64_multi_array",),
-    "ee_pose": ("pose",),
-    "gripper": ("float64_multi_array",),
-    "ee_twist": ("twist",),
-    "base_twist": ("twist",),
-}
+EXECUTED_AS = {"joint_delta": "joint_position", "ee_delta": "ee_pose"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,8 @@ class Part:
 
     group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
     value) or VELOCITY (one per axis, linear ones first). columns: of the action.
-    source: the tool or gripper that is measured for it, or whose velocity it is; '' for a base. joints: of JOINTS, where its columns are
-    in Embodiment.joint_names. lower, upper: float64[n] of its columns, where it has a range.
+    source: the tool or gripper that is measured for it, or whose velocity it is; '' for a base.
+    joints: of JOINTS, where its columns are in Embodiment.joint_names. lower, upper: float64[n] of its columns, where it has a range.
     opens_up: of a GRIPPER, whether 1 is open.
     """
 
@@ -77,28 +74,23 @@ class Layout:
         return tuple(p for p in self.parts if p.kind in kinds)
 
 
-def unsupported(embodiment: Embodiment) -> tuple[str, ...]:
-    """One sentence for each thing in the description that cannot be executed; empty if all can."""
-    problems = []
-    for group in embodiment.actions:
-        if group.space not in EXECUTED:
-            problems.append(
-                f"action group {group.name!r}: space {group.space} cannot be executed yet, "
-                f"expected one of {', '.join(EXECUTED)}"
-            )
-            continue
-        problems += [f"action group {group.name!r}: {p}" for p in _details(embodiment, group)]
-    return tuple(problems)
+def executed_groups(embodiment: Embodiment) -> tuple[ActionGroup, ...]:
+    """The action groups in the form in which they are executed, in the same order.
+
+    Joints are absolute and in the joints' unit, poses absolute, in the base frame, with a quaternion.
+    """
+    return tuple(_executed(embodiment, group) for group in embodiment.actions)
 
 
 def layout_of(embodiment: Embodiment) -> Layout:
-    """The parts of embodiment's actions. Raises ValueError with every reason why not."""
-    problems = unsupported(embodiment)
-    if problems:
-        raise ValueError(f"robot {embodiment.name!r}: {'; '.join(problems)}")
-    return Layout(
-        embodiment.action_names, tuple(_part(embodiment, group) for group in embodiment.actions)
-    )
+    """The parts of embodiment's actions, as they are executed."""
+    groups = executed_groups(embodiment)
+    parts, start = [], 0
+    for group in groups:
+        columns = slice(start, start + len(group.names))
+        parts.append(_part(embodiment, group, columns))
+        start = columns.stop
+    return Layout(tuple(name for group in groups for name in group.names), tuple(parts))
 
 
 def opening_of(value: float, opens_up: bool) -> float:
@@ -132,12 +124,29 @@ def _measured(part: Part, robot: RobotState) -> Array | float | None:
     return None if opening is None else opening_of(opening, part.opens_up)
 
 
-def _part(embodiment: Embodiment, group: ActionGroup) -> Part:
+def _executed(embodiment: Embodiment, group: ActionGroup) -> ActionGroup:
+    space = EXECUTED_AS.get(group.space, group.space)
+    if space == "joint_position":
+        return replace(group, space=space, unit=embodiment.joints.unit, reference="absolute")
+    if space != "ee_pose":
+        return group
+    side = group.names[0].removesuffix(POSITION[0])
+    return replace(
+        group,
+        space=space,
+        reference="absolute",
+        rotation="quaternion_xyzw",
+        names=tuple(side + name for name in (*POSITION, *ROTATIONS["quaternion_xyzw"])),
+        frame=embodiment.base_frame,
+    )
+
+
+def _part(embodiment: Embodiment, group: ActionGroup, columns: slice) -> Part:
     kind = KINDS[group.space]
     part = {
         "group": group.name,
         "kind": kind,
-        "columns": embodiment.columns(group),
+        "columns": columns,
         "names": group.names,
         "limits": embodiment.limits.groups[group.name],
     }
@@ -159,18 +168,3 @@ def _part(embodiment: Embodiment, group: ActionGroup) -> Part:
             opens_up=group.open == 1.0,
         )
     return Part(**part)
-
-
-def _details(embodiment: Embodiment, group: ActionGroup) -> list[str]:
-    problems = []
-    if group.rotation not in (None, "quaternion_xyzw"):
-        problems.append(f"rotation {group.rotation} cannot be executed yet, only quaternion_xyzw")
-    if group.space == "joint_position" and group.unit != embodiment.joints.unit:
-        problems.append(
-            f"unit {group.unit} differs from the joints' unit {embodiment.joints.unit}"
-        )
-    output = embodiment.outputs[group.name]
-    if output.type not in EXECUTED[group.space]:
-        served = ", ".join(EXECUTED[group.space])
-        problems.append(f"output {output.type} cannot be served yet, expected {served}")
-    return problems

@@ -19,13 +19,12 @@ import numpy as np
 
 from vla_policy.embodiment import ActionGroup, Embodiment
 from vla_policy.execution.history import History, at
+from vla_policy.layout import executed_groups
 from vla_policy.rotations import QUATERNION, rotate
-from vla_policy.spaces import POSITION, ROTATIONS
 from vla_policy.transforms import quaternion_multiply
 from vla_policy.types import ActionChunk, Array, Reason
 
 DEG = np.pi / 180.0
-EXECUTED_AS = {"joint_delta": "joint_position", "ee_delta": "ee_pose"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,6 @@ class References:
 
     measured: History = field(default_factory=History)
     commanded: History = field(default_factory=History)
-
-
-def executed_groups(embodiment: Embodiment) -> tuple[ActionGroup, ...]:
-    """The action groups in the form in which they are executed, in the same order."""
-    return tuple(_executed(embodiment, group) for group in embodiment.actions)
 
 
 def is_relative(embodiment: Embodiment) -> bool:
@@ -83,20 +77,6 @@ def resolve(
         start += width
     names = tuple(name for group in groups for name in group.names)
     return replace(chunk, actions=np.concatenate(columns, axis=1), names=names)
-
-
-def _executed(embodiment: Embodiment, group: ActionGroup) -> ActionGroup:
-    space = EXECUTED_AS.get(group.space, group.space)
-    if space == "joint_position":
-        return replace(group, space=space, unit=embodiment.joints.unit, reference="absolute")
-    if space != "ee_pose":
-        return group
-    side = group.names[0].removesuffix(POSITION[0])
-    names = tuple(side + name for name in (*POSITION, *ROTATIONS["quaternion_xyzw"]))
-    return replace(
-        group, space=space, reference="absolute", rotation="quaternion_xyzw", names=names,
-        frame=embodiment.base_frame,
-    )  # fmt: skip
 
 
 def _anchor(

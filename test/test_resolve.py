@@ -1,0 +1,168 @@
+"""Rows in steps, degrees and other rotations become the absolute rows that they mean."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.history import KEEP_NS, History, at, remember
+from vla_policy.execution.resolve import References, resolve
+from vla_policy.layout import layout_of
+from vla_policy.rotations import from_r6d, from_rpy, quaternion_of, rotate
+from vla_policy.transforms import quaternion_to_rotvec, rotvec_to_quaternion
+from vla_policy.types import ActionChunk, Reason
+
+VX = load_embodiment("vx300s")
+JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
+OBS_NS = 10_000_000_000
+RNG = np.random.default_rng(0)
+
+
+def with_arm(robot, **changes):
+    return replace(robot, actions=(replace(robot.actions[0], **changes), *robot.actions[1:]))
+
+
+def chunk_of(robot, rows):
+    return ActionChunk(rows, robot.action_names, OBS_NS, robot.step_ns, 0, "go")
+
+
+def references(measured, commanded=None):
+    past = History(((OBS_NS - 1000, np.full_like(measured, 9.0)), (OBS_NS, measured)))
+    return References(past, History() if commanded is None else History(((OBS_NS, commanded),)))
+
+
+def test_absolute_rows_of_an_executed_space_pass_through():
+    rows = np.tile([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5], (4, 1))
+    found = resolve(chunk_of(VX, rows), VX, References())
+    assert np.array_equal(found.actions, rows)
+    assert found.names == layout_of(VX).names
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("measured", [1.1, 1.3, 1.6]),
+        ("commanded", [2.1, 2.3, 2.6]),
+        ("chunk_start", [1.1, 1.2, 1.3]),
+    ],
+)
+def test_joint_steps_by_reference(reference, expected):
+    robot = with_arm(JOINTS, space="joint_delta", reference=reference)
+    rows = np.zeros((3, 7))
+    rows[:, 0] = [0.1, 0.2, 0.3]
+    rows[:, 6] = [0.0, 1.0, 0.0]
+    measured, commanded = np.full(7, 1.0), np.full(7, 2.0)
+    found = resolve(chunk_of(robot, rows), robot, references(measured, commanded))
+    assert found.actions[:, 0] == pytest.approx(expected)
+    assert found.actions[:, 6].tolist() == [0.0, 1.0, 0.0]  # the gripper is no step
+    assert found.names == layout_of(robot).names
+
+
+def test_before_the_first_command_steps_start_where_the_robot_is():
+    robot = with_arm(JOINTS, space="joint_delta", reference="commanded")
+    found = resolve(chunk_of(robot, np.zeros((2, 7))), robot, references(np.full(7, 1.0)))
+    assert found.actions[0, 0] == 1.0
+    reason = resolve(chunk_of(robot, np.zeros((2, 7))), robot, References())
+    assert isinstance(reason, Reason) and reason.code == "no_position"
+
+
+def test_degrees_become_the_joints_unit():
+    robot = with_arm(JOINTS, unit="deg")
+    rows = np.full((1, 7), 90.0)
+    rows[:, 6] = 0.5
+    found = resolve(chunk_of(robot, rows), robot, References())
+    assert found.actions[0, 0] == pytest.approx(np.pi / 2)
+    assert found.actions[0, 6] == 0.5
+
+
+def ee_robot(rotation, **changes):
+    columns = {"rpy": ("roll", "pitch", "yaw"), "rotation_vector": ("rx", "ry", "rz")}[rotation]
+    names = tuple(f"ee.{n}" for n in ("x", "y", "z", *columns))
+    return with_arm(VX, rotation=rotation, names=names, **changes)
+
+
+@pytest.mark.parametrize("rotation", ["rpy", "rotation_vector"])
+@pytest.mark.parametrize("reference", ["measured", "chunk_start"])
+@pytest.mark.parametrize("frame", ["base_link", "ee_gripper_link"])
+def test_pose_steps_agree_with_rotation_matrices(rotation, reference, frame):
+    """Against 3x3 matrices, composed on the left along the base's axes, on the right along the tool's."""
+    robot = ee_robot(rotation, space="ee_delta", reference=reference, frame=frame)
+    rows = RNG.uniform(-0.3, 0.3, (5, 7))
+    start = np.array([0.3, 0.1, 0.2, *rotvec_to_quaternion(np.array([0.4, -0.2, 0.9])), 0.5])
+    found = resolve(chunk_of(robot, rows), robot, references(start))
+    position, matrix = start[:3], matrix_of(start[3:7])
+    for row, pose in zip(rows, found.actions, strict=True):
+        turn = rpy_matrix(row[3:6]) if rotation == "rpy" else rotvec_matrix(row[3:6])
+        if frame == "base_link":
+            next_position, next_matrix = position + row[:3], turn @ matrix
+        else:
+            next_position, next_matrix = position + matrix @ row[:3], matrix @ turn
+        assert pose[:3] == pytest.approx(next_position)
+        assert matrix_of(pose[3:7]) == pytest.approx(next_matrix)
+        if reference == "measured":
+            position, matrix = next_position, next_matrix
+
+
+def test_six_numbers_and_euler_angles_are_the_rotation_they_mean():
+    angles = RNG.uniform(-3, 3, (50, 3))
+    matrices = np.stack([rpy_matrix(a) for a in angles])
+    columns = np.concatenate((matrices[:, :, 0], matrices[:, :, 1]), axis=1)
+    for matrix, a, b in zip(matrices, from_rpy(angles), from_r6d(columns * 3.0), strict=True):
+        assert matrix_of(a) == pytest.approx(matrix)
+        assert matrix_of(b) == pytest.approx(matrix)
+        assert matrix_of(quaternion_of(matrix)) == pytest.approx(matrix)
+    half_turn = rotvec_matrix(np.array([0.0, np.pi, 0.0]))
+    assert np.linalg.norm(quaternion_to_rotvec(quaternion_of(half_turn))) == pytest.approx(np.pi)
+    vector = np.array([1.0, 2.0, 3.0])
+    assert rotate(from_rpy(angles[:1])[0], vector) == pytest.approx(matrices[0] @ vector)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"row": np.nan}, "chunk_not_finite"),
+        ({"names": True}, "chunk_names"),
+        ({"quaternion": True}, "chunk_quaternion"),
+    ],
+)
+def test_rows_that_mean_nothing_are_refused(change, code):
+    rows = np.tile([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5], (2, 1))
+    rows[1, 0] = change.get("row", 0.3)
+    if "quaternion" in change:
+        rows[:, 6] = 0.0
+    chunk = chunk_of(VX, rows)
+    if "names" in change:
+        chunk = replace(chunk, names=chunk.names[::-1])
+    assert resolve(chunk, VX, References()).code == code
+
+
+def test_history_answers_with_what_stood_then():
+    history = History()
+    for stamp_ns in (0, 10, 20, 20, 5):
+        history = remember(history, stamp_ns, np.array([float(stamp_ns)]))
+    assert [ns for ns, _ in history.samples] == [0, 10, 20]
+    assert [at(history, t)[0] for t in (-5, 0, 9, 10, 99)] == [0.0, 0.0, 0.0, 10.0, 20.0]
+    late = remember(history, KEEP_NS + 15, np.zeros(1))
+    assert [ns for ns, _ in late.samples] == [20, KEEP_NS + 15]
+    assert at(History(), 5) is None
+
+
+def matrix_of(q):
+    return np.stack([rotate(q, axis) for axis in np.eye(3)], axis=1)
+
+
+def rotvec_matrix(vector):
+    angle = np.linalg.norm(vector)
+    x, y, z = vector / angle
+    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+
+
+def rpy_matrix(angles):
+    a, b, c = angles
+    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return rz @ ry @ rx
