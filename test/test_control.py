@@ -11,7 +11,7 @@ from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
 from vla_policy.layout import layout_of, measured
 from vla_policy.safety.bounds import Robot
-from vla_policy.safety.watchdog import Inputs, clock_went_back, stale_inputs
+from vla_policy.safety.watchdog import GAP_NS, Inputs, clock_jumped, stale_inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
 MS = 1_000_000
@@ -164,13 +164,14 @@ def test_a_broken_chunk_empties_the_plan_and_a_late_one_does_not():
     assert cell.control.guard.counts["chunk_unreadable"] == 1
 
 
-def test_a_clock_that_goes_back_empties_everything():
+@pytest.mark.parametrize("jump_ms", [-2_000, 2_000, 10**9])
+def test_a_clock_that_jumps_empties_everything(jump_ms):
     cell = Cell()
     cell.engage()
     cell.now_ns += TICK
     cell.chunk([0.301] * 10)
     cell.run(3)
-    cell.now_ns -= 2_000 * MS
+    cell.now_ns += jump_ms * MS
     verdict = cell.run(1)
     assert (verdict.level, codes(verdict), verdict.command) == (Level.HOLD, ["clock_jump"], None)
     assert codes(cell.run(1)) == ["no_chunk"]
@@ -206,16 +207,26 @@ def test_engage_stop_and_reset():
 def test_watchdog_names_what_is_missing_old_or_early():
     now = START
     cameras = {"front": now - 360 * MS, "wrist": now + 200 * MS}
-    inputs = Inputs(None, now - 240 * MS, cameras, {"stale_joint_states": "no joint elbow"})
+    errors = {"stale_joint_states": "no joint elbow"}
+    inputs = Inputs(None, now - 240 * MS, cameras, errors=errors)
     reasons = stale_inputs(inputs, EMBODIMENT, now)
     assert [r.code for r in reasons] == ["stale_joint_states", "stale_camera", "stale_camera"]
     assert reasons[0].detail == "no joint elbow"
     assert "0.36 s old, at most 0.35 s" in reasons[1].detail
     assert "0.200 s ahead" in reasons[2].detail
     assert stale_inputs(Inputs(), EMBODIMENT, now)[0].detail.startswith("nothing has come")
-    assert clock_went_back(None, 5) is None
-    assert clock_went_back(5, 5) is None
-    assert clock_went_back(6, 5).code == "clock_jump"
+    assert clock_jumped(None, 5) is None
+    assert clock_jumped(5, 5) is None
+    assert clock_jumped(6, 5).code == "clock_jump"
+    assert clock_jumped(5, 5 + GAP_NS) is None
+    assert clock_jumped(5, 6 + GAP_NS).code == "clock_jump"
+    still = Inputs(now, now, dict.fromkeys(cameras, now), {"wrist": now - 1_001 * MS})
+    reasons = stale_inputs(still, EMBODIMENT, now)
+    assert [r.code for r in reasons] == ["stale_pixels"]
+    assert "wrist/image_raw shows the very same pixels for 1.00 s" in reasons[0].detail
+    assert stale_inputs(still, EMBODIMENT, now - 1 * MS) == ()
+    two = Inputs(now, now, dict.fromkeys(cameras, now), conflict=Reason("two_policies", "x"))
+    assert [r.code for r in stale_inputs(two, EMBODIMENT, now)] == ["two_policies"]
 
 
 def test_an_inverted_gripper_is_measured_in_its_own_sense():

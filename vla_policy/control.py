@@ -20,7 +20,7 @@ from vla_policy.safety.memory import GuardState
 from vla_policy.safety.watchdog import (
     STALE_CHUNK,
     Inputs,
-    clock_went_back,
+    clock_jumped,
     stale_inputs,
     too_old,
 )
@@ -84,7 +84,7 @@ def tick(
     control: Control, robot: Robot, state: RobotState, inputs: Inputs, now_ns: int
 ) -> tuple[Control, Verdict]:
     """What to command at now_ns."""
-    jump = clock_went_back(control.now_ns, now_ns)
+    jump = clock_jumped(control.now_ns, now_ns)
     control = replace(control, now_ns=now_ns)
     if jump is not None:
         # Nothing that was stamped before the jump can be compared with now.

@@ -29,12 +29,16 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """type: 'image' (sensor_msgs/Image) or 'compressed' (sensor_msgs/CompressedImage)."""
+    """type: 'image' (sensor_msgs/Image) or 'compressed' (sensor_msgs/CompressedImage).
+
+    max_still_s: how long it may show the very same pixels while the robot moves.
+    """
 
     name: str
     topic: str
     type: str
     max_age_s: float
+    max_still_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,12 +97,13 @@ def _cameras(value: Any, place: Place) -> MappingProxyType[str, Camera]:
     cameras = {}
     for name, entry in f.named(value, place, "names of cameras").items():
         at = place.at(name)
-        fields = f.mapping(entry, at, ("topic", "type", "max_age_s"))
+        fields = f.mapping(entry, at, ("topic", "type", "max_age_s", "max_still_s"))
         cameras[name] = Camera(
             name=name,
             topic=f.topic(fields["topic"], at.at("topic")),
             type=f.choice(fields["type"], at.at("type"), CAMERA_TYPES),
             max_age_s=f.age(fields["max_age_s"], at.at("max_age_s")),
+            max_still_s=f.number(fields["max_still_s"], at.at("max_still_s"), 0.1, 3600, "s"),
         )
     f.require_distinct(place, "topic", {n: c.topic for n, c in cameras.items()})
     return MappingProxyType(cameras)

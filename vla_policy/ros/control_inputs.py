@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,16 +9,15 @@ from typing import Any
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import JointState
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.ros import convert, qos
+from vla_policy.ros.control_cameras import ControlCameras, require_past
 from vla_policy.ros.policy_inputs import joint_reader
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, Inputs
 from vla_policy.types import Array, RobotState
-
-NS_PER_S = 1_000_000_000
 
 
 class ControlInputs:
@@ -33,22 +31,23 @@ class ControlInputs:
         self._node, self._robot, self._log = node, robot, log
         self._subscriptions: list[Any] = []
         self._read_names, self._read_joints = joint_reader(robot)
+        self._cameras = ControlCameras(
+            node, robot, log, joints=lambda: self.state.joint_positions, now_ns=self._now_ns
+        )
         self.clear()
         self._listen(JointState, robot.joints.topic, self._on_joints)
         if robot.ee_pose is not None:
             self._listen(PoseStamped, robot.ee_pose.topic, self._on_pose)
-        for name, camera in robot.cameras.items():
-            kind = CompressedImage if camera.type == "compressed" else Image
-            self._listen(kind, camera.topic, self._camera_callback(name, camera.topic), raw=True)
 
     def clear(self) -> None:
-        """Forget everything, after the clock went back."""
+        """Forget everything, after the clock jumped."""
         self.state = RobotState()
-        self._camera_ns: dict[str, int | None] = dict.fromkeys(self._robot.cameras)
+        self._cameras.clear()
         self._errors: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop listening."""
+        self._cameras.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
@@ -58,20 +57,20 @@ class ControlInputs:
         return Inputs(
             joint_ns=self.state.joint_ns,
             ee_ns=self.state.ee_ns,
-            cameras=MappingProxyType(dict(self._camera_ns)),
+            cameras=MappingProxyType(self._cameras.stamps()),
+            still=MappingProxyType(self._cameras.still()),
             errors=MappingProxyType(dict(self._errors)),
         )
 
-    def _listen(
-        self, kind: type, topic: str, callback: Callable[[Any], None], *, raw: bool = False
-    ) -> None:
-        subscription = self._node.create_subscription(kind, topic, callback, qos.SENSOR, raw=raw)
+    def _listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+        subscription = self._node.create_subscription(kind, topic, callback, qos.SENSOR)
         self._subscriptions.append(subscription)
 
     def _on_joints(self, msg: JointState) -> None:
         topic = self._robot.joints.topic
         try:
             stamp_ns = convert.header_ns(msg.header, topic)
+            require_past(stamp_ns, self._now_ns(), topic)
             values = self._read_joints(msg, topic)
         except ValueError as error:
             self._refuse(STALE_JOINTS, topic, error)
@@ -89,6 +88,7 @@ class ControlInputs:
         topic = self._robot.ee_pose.topic
         try:
             stamp_ns = convert.header_ns(msg.header, topic)
+            require_past(stamp_ns, self._now_ns(), topic)
             pose: Array = convert.pose_from_msg(msg, self._robot.base_frame, topic)
         except ValueError as error:
             self._refuse(STALE_POSE, topic, error)
@@ -98,18 +98,8 @@ class ControlInputs:
         if _newer(stamp_ns, old.ee_ns):
             self.state = replace(old, poses={"ee": pose}, ee_ns=stamp_ns)
 
-    def _camera_callback(self, name: str, topic: str) -> Callable[[bytes], None]:
-        def receive(data: bytes) -> None:
-            try:
-                stamp_ns = stamp_of_serialized(data, topic)
-            except ValueError as error:
-                self._log.problem(topic, "refused", f"ignored: {error}")
-                return
-            self._log.fine(topic, f"{topic}: accepted again")
-            if _newer(stamp_ns, self._camera_ns[name]):
-                self._camera_ns[name] = stamp_ns
-
-        return receive
+    def _now_ns(self) -> int:
+        return self._node.get_clock().now().nanoseconds
 
     def _refuse(self, code: str, topic: str, error: ValueError) -> None:
         self._errors[code] = str(error)
@@ -118,24 +108,6 @@ class ControlInputs:
     def _accept(self, code: str, topic: str) -> None:
         self._errors.pop(code, None)
         self._log.fine(topic, f"{topic}: accepted again")
-
-
-def stamp_of_serialized(data: bytes, topic: str) -> int:
-    """Stamp in ns of a serialized message that begins with a header, without reading the rest.
-
-    CDR puts two bytes of encoding, two of options, then the header: int32 sec, uint32 nanosec.
-    Raises ValueError for a message too short or a stamp of zero.
-    """
-    if len(data) < 12:
-        raise ValueError(f"{topic}: got a message of {len(data)} bytes, expected a header")
-    little = data[1] & 1
-    sec, nanosec = struct.unpack_from("<iI" if little else ">iI", data, 4)
-    stamp_ns = sec * NS_PER_S + nanosec
-    if not stamp_ns > 0:
-        raise ValueError(
-            f"{topic}: got stamp {stamp_ns} ns, expected the time of measurement (> 0)"
-        )
-    return stamp_ns
 
 
 def _newer(stamp_ns: int, newest_ns: int | None) -> bool:

@@ -13,20 +13,26 @@ from vla_policy.types import Reason
 STALE_JOINTS = "stale_joint_states"
 STALE_POSE = "stale_ee_pose"
 STALE_CAMERA = "stale_camera"
+STALE_PIXELS = "stale_pixels"
 STALE_CHUNK = "stale_chunk"
+GAP_NS = 1_000_000_000  # of the clock between two ticks; more is a jump, or a process that slept
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Stamps of the newest inputs, ns of the node's clock; None for what was never received.
 
-    cameras: by name. errors: input code -> why its newest message could not be used, a sentence.
+    cameras: by name. still: camera -> since when it shows the same pixels although the robot moved.
+    errors: input code -> why its newest message could not be used, a sentence.
+    conflict: why two sources of the same input speak against each other.
     """
 
     joint_ns: int | None = None
     ee_ns: int | None = None
     cameras: Mapping[str, int | None] = field(default_factory=lambda: MappingProxyType({}))
+    still: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     errors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    conflict: Reason | None = None
 
 
 def stale_inputs(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> tuple[Reason, ...]:
@@ -46,7 +52,24 @@ def stale_inputs(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> tuple[R
         detail = too_old(topic, stamp_ns, max_age_s, now_ns)
         if detail is not None:
             reasons.append(Reason(code, inputs.errors.get(code, detail)))
+    reasons += _frozen(inputs, embodiment, now_ns)
+    if inputs.conflict is not None:
+        reasons.append(inputs.conflict)
     return tuple(reasons)
+
+
+def _frozen(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> list[Reason]:
+    reasons = []
+    for name, camera in embodiment.cameras.items():
+        since_ns = inputs.still.get(name)
+        if since_ns is not None and now_ns - since_ns > ns_from_s(camera.max_still_s):
+            still_s = s_from_ns(now_ns - since_ns)
+            detail = (
+                f"{camera.topic} shows the very same pixels for {still_s:.2f} s while the robot "
+                f"moved, at most {camera.max_still_s:g} s is allowed"
+            )
+            reasons.append(Reason(STALE_PIXELS, detail))
+    return reasons
 
 
 def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> str | None:
@@ -61,9 +84,12 @@ def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> s
     return f"{what} is {s_from_ns(age_ns):.2f} s old, at most {max_age_s:g} s is allowed"
 
 
-def clock_went_back(last_ns: int | None, now_ns: int) -> Reason | None:
-    """The reason if the clock shows less than it did before."""
-    if last_ns is None or now_ns >= last_ns:
+def clock_jumped(last_ns: int | None, now_ns: int) -> Reason | None:
+    """The reason if the clock shows less than at the last tick, or more than GAP_NS more."""
+    if last_ns is None or 0 <= now_ns - last_ns <= GAP_NS:
         return None
-    back_s = s_from_ns(last_ns - now_ns)
-    return Reason("clock_jump", f"the clock went back by {back_s:.3f} s")
+    if now_ns < last_ns:
+        back_s = s_from_ns(last_ns - now_ns)
+        return Reason("clock_jump", f"the clock went back by {back_s:.3f} s")
+    gap_s = s_from_ns(now_ns - last_ns)
+    return Reason("clock_jump", f"the clock went on by {gap_s:.3f} s from one tick to the next")

@@ -1,0 +1,138 @@
+"""Whether the cameras are alive: their newest stamps, and pictures that do not change.
+
+Pictures are not decoded here. A driver that hangs may send its last picture again and again under
+new stamps; no sensor gives the very same pixels twice while the robot moves in front of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.ros import qos
+from vla_policy.ros.warn import OnChange
+from vla_policy.timing import FUTURE_TOLERANCE_NS, s_from_ns
+from vla_policy.types import Array
+
+NS_PER_S = 1_000_000_000
+HEAD_BYTES = 12  # encoding, options, sec, nanosec
+MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
+
+
+@dataclass(slots=True)
+class Seen:
+    """stamp_ns: of the newest picture. body: its bytes after the stamp.
+
+    since_ns, joints: when these bytes came first, and where the robot's joints then were.
+    moved: whether the joints have moved since.
+    """
+
+    stamp_ns: int
+    body: bytes
+    since_ns: int
+    joints: Array | None
+    moved: bool = False
+
+
+class ControlCameras:
+    """Subscribes to each camera's raw bytes. joints: where the robot's joints are now."""
+
+    def __init__(
+        self,
+        node: Node,
+        robot: Embodiment,
+        log: OnChange,
+        *,
+        joints: Callable[[], Array | None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._node, self._log = node, log
+        self._joints, self._now_ns = joints, now_ns
+        self._topics = {name: camera.topic for name, camera in robot.cameras.items()}
+        self._seen: dict[str, Seen] = {}
+        self._subscriptions: list[Any] = []
+        for name, camera in robot.cameras.items():
+            kind = CompressedImage if camera.type == "compressed" else Image
+            callback = self._callback(name)
+            self._subscriptions.append(
+                node.create_subscription(kind, camera.topic, callback, qos.SENSOR, raw=True)
+            )
+
+    def clear(self) -> None:
+        """Forget everything, after the clock jumped."""
+        self._seen = {}
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def stamps(self) -> dict[str, int | None]:
+        """Camera -> stamp of its newest picture; None before the first."""
+        return {n: self._seen[n].stamp_ns if n in self._seen else None for n in self._topics}
+
+    def still(self) -> dict[str, int]:
+        """Camera -> since when its pixels are the same although the robot moved; mostly none."""
+        return {name: seen.since_ns for name, seen in self._seen.items() if seen.moved}
+
+    def _callback(self, name: str) -> Callable[[bytes], None]:
+        topic = self._topics[name]
+
+        def receive(data: bytes) -> None:
+            try:
+                stamp_ns = stamp_of_serialized(data, topic)
+                require_past(stamp_ns, self._now_ns(), topic)
+            except ValueError as error:
+                self._log.problem(topic, "refused", f"ignored: {error}")
+                return
+            self._log.fine(topic, f"{topic}: accepted again")
+            self._take(name, stamp_ns, data[HEAD_BYTES:])
+
+        return receive
+
+    def _take(self, name: str, stamp_ns: int, body: bytes) -> None:
+        seen, joints = self._seen.get(name), self._joints()
+        if seen is None or (stamp_ns > seen.stamp_ns and body != seen.body):
+            self._seen[name] = Seen(stamp_ns, body, stamp_ns, joints)
+        elif stamp_ns > seen.stamp_ns:
+            seen.stamp_ns = stamp_ns
+            if seen.joints is None:
+                seen.joints = joints
+            elif joints is not None and bool((np.abs(joints - seen.joints) > MOVED).any()):
+                seen.moved = True
+
+
+def require_past(stamp_ns: int, now_ns: int, topic: str) -> None:
+    """Raise ValueError for a stamp that leads the clock: kept, it would hide all that come next."""
+    ahead_ns = stamp_ns - now_ns
+    if ahead_ns > FUTURE_TOLERANCE_NS:
+        raise ValueError(
+            f"{topic}: got a stamp {s_from_ns(ahead_ns):.3f} s ahead of the clock, "
+            f"expected at most {s_from_ns(FUTURE_TOLERANCE_NS):g} s"
+        )
+
+
+def stamp_of_serialized(data: bytes, topic: str) -> int:
+    """Stamp in ns of a serialized message that begins with a header, without reading the rest.
+
+    CDR puts two bytes of encoding, two of options, then the header: int32 sec, uint32 nanosec.
+    Raises ValueError for a message too short or a stamp of zero.
+    """
+    if len(data) < HEAD_BYTES:
+        raise ValueError(f"{topic}: got a message of {len(data)} bytes, expected a header")
+    little = data[1] & 1
+    sec, nanosec = struct.unpack_from("<iI" if little else ">iI", data, 4)
+    stamp_ns = sec * NS_PER_S + nanosec
+    if not stamp_ns > 0:
+        raise ValueError(
+            f"{topic}: got stamp {stamp_ns} ns, expected the time of measurement (> 0)"
+        )
+    return stamp_ns

@@ -1,0 +1,67 @@
+"""Whether somebody else commands the robot: messages of others on the topics of our commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+
+
+class Takeover:
+    """Listens to a command topic only while it has more publishers than ours.
+
+    A teleoperation that is merely there does not count; its first message does. publishers: ours.
+    """
+
+    def __init__(
+        self, node: Node, publishers: Mapping[str, Publisher], quality: QoSProfile
+    ) -> None:
+        self._node, self._quality = node, quality
+        self._publishers = dict(publishers)
+        self._subscriptions: dict[str, Subscription[Any]] = {}
+        self._own = {topic: self._gids(topic) for topic in self._publishers}
+        self._heard: str | None = None
+
+    def heard(self) -> str | None:
+        """The topic on which somebody else has commanded since the last call, or None."""
+        for topic in self._publishers:
+            alone = self._node.count_publishers(topic) <= 1
+            if alone and topic in self._subscriptions:
+                self._node.destroy_subscription(self._subscriptions.pop(topic))
+            elif not alone and topic not in self._subscriptions:
+                self._subscriptions[topic] = self._listen(topic)
+        heard, self._heard = self._heard, None
+        return heard
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = {}
+
+    def _listen(self, topic: str) -> Subscription[Any]:
+        def receive(_data: bytes, info: Any) -> None:
+            gid = gid_of(info)
+            if gid is not None and gid not in self._own[topic]:
+                self._heard = topic
+
+        kind = self._publishers[topic].msg_type
+        return self._node.create_subscription(kind, topic, receive, self._quality, raw=True)
+
+    def _gids(self, topic: str) -> frozenset[bytes]:
+        """Of the publishers of this node on topic."""
+        own = (self._node.get_name(), self._node.get_namespace())
+        found = self._node.get_publishers_info_by_topic(topic)
+        return frozenset(
+            bytes(i.endpoint_gid) for i in found if (i.node_name, i.node_namespace) == own
+        )
+
+
+def gid_of(info: Any) -> bytes | None:
+    """Who published a message, from its MessageInfo; None where the middleware does not tell."""
+    gid = info.get("publisher_gid")
+    return None if gid is None else bytes(gid["data"])
