@@ -63,15 +63,19 @@ def write(
     logits: Float[Tensor, "1 v"],
     *,
     limit: int,
-    is_end: Callable[[list[int]], bool],
+    stop_id: int,
+    is_end: Callable[[list[int]], bool] = lambda ids: False,
 ) -> tuple[list[int], Prefix, Float[Tensor, "1 v"]]:
-    """The most likely tokens of the whole vocabulary, until is_end of them or limit tokens, for a batch of one.
+    """The most likely tokens of the whole vocabulary, for a batch of one.
 
-    logits: of the first token. Returns the tokens, the prefix grown by all of them and the logits of the next.
+    Ends before stop_id, when is_end of what is written, or after limit tokens. logits: of the first token.
+    Returns the tokens, the prefix grown by all of them and the logits of the next.
     """
     ids: list[int] = []
     while len(ids) < limit and not is_end(ids):
         token = logits.argmax(-1)
+        if token.item() == stop_id:
+            break
         ids.append(int(token))
         logits, prefix = model.continue_with(prefix, token[:, None])
         logits = logits[:, -1]

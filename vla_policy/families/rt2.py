@@ -1,0 +1,187 @@
+"""RT-2 on PaliGemma: a vision-language model that writes its actions as tokens of its own vocabulary.
+
+    [image patches | <bos> Q: what action should the robot take to ...? A: \\n]   prefix, both ways
+    [Plan: ... Action:] + eight action tokens a row                                suffix, causal
+
+While it acts only action ids may be written; asked anything else, the whole vocabulary is free (RT-2,
+arXiv:2307.15818, section 3.2 and 4.4). Pictures are squeezed to a square, as PaliGemma was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..models import token_head
+from ..models.paligemma import BINS, BOS, EOS
+from ..models.vla import Prefix
+from ..models.weights import Checkpoint
+from ..sampling import Sampling
+from ..types import Array, Observation
+from . import tiny
+from .family import Family, Sampled, require_image, require_plain, require_state
+
+PLAN, ACTION = "Plan:", "Action:"
+MAX_ANSWER = 64  # tokens of an answer in words
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an RT-2 checkpoint needs beside its weights.
+
+    action_ids: vocabulary id of each of the 256 bins. plan: it was trained to write `Plan: ... Action:` before
+    the actions, of at most max_plan tokens.
+    Raises ValueError for ids that are not 256 different ones.
+    """
+
+    action_ids: tuple[int, ...]
+    plan: bool = False
+    max_plan: int = 48
+
+    def __post_init__(self) -> None:
+        if len(set(self.action_ids)) != BINS or len(self.action_ids) != BINS:
+            raise ValueError(
+                f"action_ids: got {len(set(self.action_ids))} different ids, expected {BINS}"
+            )
+        if self.max_plan < 1:
+            raise ValueError(f"max_plan: got {self.max_plan}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The prefix of one observation with the question in it."""
+
+    prefix: Prefix
+
+
+def prompt(instruction: str) -> str:
+    """RT-2's question (section 3.2)."""
+    wanted = " ".join(instruction.replace("_", " ").split()).rstrip(".!? ")
+    return f"Q: what action should the robot take to {wanted}? A:"
+
+
+def text_ids(checkpoint: Checkpoint, text: str) -> list[int]:
+    """PaliGemma's prefix of a text: <bos>, the text, a newline that closes it.
+
+    Raises ValueError if it is longer than the model takes.
+    """
+    ids = [BOS]
+    for part in (text, "\n"):
+        ids += checkpoint.tokenizer.encode(part, add_special_tokens=False).ids
+    if len(ids) > (limit := checkpoint.model.config.max_text):
+        raise ValueError(f"text has {len(ids)} tokens, the model takes at most {limit}: {text!r}")
+    return ids
+
+
+def rows(checkpoint: Checkpoint, head: str) -> int:
+    """Rows of a chunk; RT-2 has one."""
+    return checkpoint.model.config.token.rows
+
+
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+    """The prefix of the pictures and RT-2's question."""
+    require_state(observation, checkpoint.contract.state_names)
+    return Inputs(_prefix(checkpoint, observation, prompt(observation.instruction)))
+
+
+def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+    """The plan in words, if the checkpoint makes one, then the actions among the action tokens alone.
+
+    Candidates share the plan.
+    """
+    require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
+    model, config = checkpoint.model, checkpoint.model.config.token
+    prefix, logits = inputs.prefix, token_head.after_prefix(checkpoint.model, inputs.prefix)
+    plan = ""
+    if checkpoint.settings.plan:
+        plan, prefix, logits = _plan(checkpoint, prefix)
+    n = sampling.candidates
+    generator = torch.Generator(device=checkpoint.device)
+    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
+    bins = token_head.decode(
+        model,
+        prefix.repeat(n),
+        logits.expand(n, -1),
+        action_ids=torch.tensor(checkpoint.settings.action_ids, device=checkpoint.device),
+        rows=config.rows,
+        temperature=config.temperature,
+        generator=generator,
+    )
+    return Sampled(token_head.actions_of(bins.cpu().numpy(), config.bins), (plan,) * n)
+
+
+def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
+    """The answer to any question about the pictures, in the model's own words (or <loc....> tokens)."""
+    prefix = _prefix(checkpoint, observation, question)
+    ids, _, _ = token_head.write(
+        checkpoint.model,
+        prefix,
+        token_head.after_prefix(checkpoint.model, prefix),
+        limit=MAX_ANSWER,
+        stop_id=EOS,
+    )
+    return checkpoint.tokenizer.decode(ids, skip_special_tokens=False).strip()
+
+
+FAMILY = Family(
+    heads=("token",),
+    rows=rows,
+    prepare=prepare,
+    sample=sample,
+    restore=tiny.restore,  # the same eight columns
+    ask=ask,
+)
+
+
+def picture(image: Array, side_px: int) -> torch.Tensor:
+    """uint8[h, w, 3] to float32[1, 3, side, side] in [-1, 1], bicubic, the aspect ratio not kept."""
+    squeezed = Image.fromarray(np.asarray(image)).resize(
+        (side_px, side_px), Image.Resampling.BICUBIC
+    )
+    return torch.from_numpy(np.array(squeezed)).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+
+
+def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Prefix:
+    model, device = checkpoint.model, checkpoint.device
+    side = model.config.vision.image_px
+    images = [
+        picture(require_image(observation.images, name), side)
+        for name in checkpoint.contract.camera_names
+    ]
+    weight = model.projector.weight
+    seen = model.vision(torch.cat(images).to(device, weight.dtype))  # (cameras, s, e)
+    ids = torch.tensor([text_ids(checkpoint, text)], device=device)
+    return model.prefix(seen.flatten(0, 1)[None], ids, torch.empty(1, 0, device=device))
+
+
+def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Tensor]:
+    """Words between `Plan:` and `Action:`, and where the actions begin. A plan that does not end is cut off."""
+    tokenizer = checkpoint.tokenizer
+
+    def words(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=False)
+
+    logits, prefix = _say(checkpoint, prefix, PLAN)
+    ids, prefix, logits = token_head.write(
+        checkpoint.model,
+        prefix,
+        logits,
+        limit=checkpoint.settings.max_plan,
+        stop_id=EOS,
+        is_end=lambda ids: ACTION in words(ids),
+    )
+    plan, found, _ = words(ids).partition(ACTION)
+    if not found:
+        logits, prefix = _say(checkpoint, prefix, f" {ACTION}")
+    return plan.strip(), prefix, logits
+
+
+def _say(checkpoint: Checkpoint, prefix: Prefix, text: str) -> tuple[torch.Tensor, Prefix]:
+    ids = checkpoint.tokenizer.encode(text, add_special_tokens=False).ids
+    logits, prefix = checkpoint.model.continue_with(
+        prefix, torch.tensor([ids], device=checkpoint.device)
+    )
+    return logits[:, -1], prefix

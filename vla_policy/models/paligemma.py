@@ -1,0 +1,77 @@
+"""PaliGemma and PaliGemma 2 at their published sizes, as the models that RT-2 turns into policies.
+
+Source: PaliGemma (arXiv:2407.07726), PaliGemma 2 (arXiv:2412.03555), RT-2 (arXiv:2307.15818), which used PaLI-X
+(5B, 55B) and PaLM-E (12B). The image features go into the language model as the projector gives them, the words
+times the root of the width, in PaliGemma as in pi0 (older `transformers` divide the image by that root and multiply
+everything by it afterwards, which is the same).
+"""
+
+from tokenizers import Tokenizer
+
+from .config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig, TokenHeadConfig
+
+VOCAB = (
+    257_216  # 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them
+)
+PAD, EOS, BOS = 0, 1, 2
+BINS = 256
+
+LANGUAGE = {
+    "rt2-paligemma-3b": GemmaConfig(2048, 18, 16_384, heads=8, kv_heads=1, head_dim=256),
+    "rt2-paligemma2-3b": GemmaConfig(2304, 26, 9216, 8, 4, 256, Gemma2Config(query_scalar=256)),
+    "rt2-paligemma2-10b": GemmaConfig(3584, 42, 14_336, 16, 8, 256, Gemma2Config(256)),
+    "rt2-paligemma2-28b": GemmaConfig(4608, 46, 36_864, 32, 16, 128, Gemma2Config(144)),
+}
+
+
+def rt2(name: str, *, image_px: int = 224) -> ModelConfig:
+    """One of LANGUAGE's sizes with So400m/14 eyes and a token head of one row, as RT-2 decodes. Raises KeyError."""
+    vision = SiglipConfig(image_px, patch_px=14, width=1152, depth=27, mlp=4304, heads=16)
+    return of_parts(name, LANGUAGE[name], vision, vocab=VOCAB)
+
+
+def of_parts(
+    name: str,
+    language: GemmaConfig,
+    vision: SiglipConfig,
+    *,
+    vocab: int,
+    cameras: int = 1,
+    rows: int = 1,
+) -> ModelConfig:
+    """A PaliGemma of any size that writes its actions; it does not read the robot's state, as RT-2 does not."""
+    return ModelConfig(
+        name=name,
+        vocab=vocab,
+        language=language,
+        vision=vision,
+        cameras=cameras,
+        state_dim=0,
+        action_dim=8,
+        state_token="none",
+        max_text=128,
+        flow=None,
+        token=TokenHeadConfig(bins=BINS, rows=rows, temperature=0.0),
+    )
+
+
+def choose_action_ids(
+    tokenizer: Tokenizer, rule: str = "rare", count: int = BINS
+) -> tuple[int, ...]:
+    """The ids that become actions, bin 0 first. RT-2 overwrites the least frequent tokens (section 3.2).
+
+    rule: "rare" takes the highest ids of the ordinary vocabulary, where sentencepiece puts what was seen least;
+    <loc....> keep their meaning. "loc" takes the last <loc....> tokens, for a model that need not point any more.
+    Raises ValueError for another rule or too few such tokens.
+    """
+    names = tokenizer.get_vocab()
+    if rule == "rare":
+        added = tokenizer.get_added_tokens_decoder()
+        ids = [i for i in names.values() if i not in added and i not in (PAD, EOS, BOS)]
+    elif rule == "loc":
+        ids = [i for name, i in names.items() if name.startswith("<loc") and name[4:-1].isdigit()]
+    else:
+        raise ValueError(f"rule of the action tokens: got {rule!r}, expected rare or loc")
+    if len(ids) < count:
+        raise ValueError(f"the tokenizer has {len(ids)} {rule} tokens, expected at least {count}")
+    return tuple(sorted(ids)[-count:])
