@@ -1,0 +1,81 @@
+"""compile_engine: a plain model in, an Engine out."""
+
+from dataclasses import replace
+
+import torch
+
+from ..config import SiglipConfig
+from ..vla import VLA
+from . import choose
+from .engine import Engine
+from .fold import fold_head, fold_stack
+from .graph import Graphs
+from .linear import Prepare, can_pack, packed, plain, scaled8
+from .stack import run
+from .vision import fold_vision
+
+
+@torch.no_grad()
+def compile_engine(
+    model: VLA,
+    *,
+    precision: str = "auto",
+    float8: bool = False,
+    fuse: bool | None = None,
+    capture: bool | None = None,
+) -> Engine:
+    """The engine of model, on the device where the model is; the model stays as it is.
+
+    precision: "auto" (choose.precision), "float32" or "bfloat16". float8: products of vision and prefix in float8
+    e4m3, on a GPU, not exact. fuse: run prefix and steps through torch.compile; capture: one CUDA graph per shape;
+    None: where there is a GPU. The first call of a shape then takes as long as compiling it does.
+    Raises ValueError for a model that has no flow head, or one whose stacks the engine does not know.
+    """
+    config = model.config
+    if model.flow is None:
+        raise ValueError(f"{config.name}: the engine runs flow heads, and this model has none")
+    if config.language.gemma2 is not None:
+        raise ValueError(f"{config.name}: the engine does not run Gemma 2 stacks")
+    device = model.embed_tokens.weight.device
+    on_gpu = device.type == "cuda"
+    fuse, capture = (on_gpu if x is None else x for x in (fuse, capture))
+    if capture and not on_gpu:
+        raise ValueError(f"capture: got a model on {device}, expected one on a GPU")
+    if float8 and not on_gpu:
+        raise ValueError(f"float8: got a model on {device}, expected one on a GPU")
+    own = model.language.layers[0].mlp.up_proj.weight.dtype
+    parameters = sum(p.numel() for p in model.parameters())
+    dtype = choose.precision(precision, own=own, parameters=parameters, device=device)
+    projections = model.flow.action_in_proj.weight.dtype
+    wide = scaled8(device) if float8 else _prepare(dtype, device, rows=512)
+    head = fold_head(
+        model.flow, _prepare(dtype, device, rows=64), _prepare(projections, device, rows=64)
+    )
+    narrow = _prepare(dtype, device, rows=512)
+    vision = model.vision
+    if isinstance(config.vision, SiglipConfig):
+        first = plain(vision.patch_embedding.weight.dtype, device)
+        vision = fold_vision(vision, wide, first, dtype)
+    engine = Engine(
+        config=config,
+        dtype=dtype,
+        vision=vision,
+        projector=narrow(model.projector.weight, model.projector.bias),
+        words=model.embed_tokens.weight.detach(),
+        state=narrow(model.state_proj.weight, model.state_proj.bias)
+        if config.state_token == "prefix"
+        else None,
+        language=fold_stack(model.language, wide, cache_only=True),
+        head=head,
+        run=torch.compile(run, dynamic=False, mode="max-autotune-no-cudagraphs") if fuse else run,
+        conditions={},
+        chunk=None,
+    )
+    return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine
+
+
+def _prepare(dtype: torch.dtype, device: torch.device, *, rows: int) -> Prepare:
+    """oneDNN's layout where there is one, laid out for about so many rows; else torch's own product."""
+    if device.type == "cpu" and can_pack(dtype):
+        return packed(dtype, rows)
+    return plain(dtype, device)

@@ -1,0 +1,193 @@
+"""The calls of the plain model, answered by folded weights: vision, prefix, flow, and sample for all of them at once.
+
+    plain     model.vision(images)   model.prefix(tokens, text, state, valid)   model.flow(prefix, state, x, time)
+    engine    engine.vision(images)  engine.prefix(tokens, text, state, valid)  engine.flow(prefix, state, x, time)
+
+What is left out, exactly: tokens of absent cameras and padding; the language model's last layer but for its keys and
+values; its final norm and the logits; the state token in every step but the first (it sees nothing of the actions,
+so its keys and values never change).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import flow
+from ..config import ModelConfig
+from .fold import Condition, Head, Stack
+from .linear import Linear
+from .stack import Cache, new_cache, normed, turns
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePrefix:
+    """One observation's keys and values, with room for the actions, which every call of flow writes anew.
+
+    start: cache place of the first action. turn: rotations of the actions' positions.
+    """
+
+    cache: Cache
+    start: int
+    turn: Tensor
+
+    def repeat(self, times: int) -> "EnginePrefix":
+        """Each row times over, next to each other."""
+        valid = self.cache.valid
+        cache = Cache(
+            self.cache.keys.repeat_interleave(times, 1),
+            self.cache.values.repeat_interleave(times, 1),
+            None if valid is None else valid.repeat_interleave(times, 0),
+        )
+        return EnginePrefix(cache, self.start, self.turn.repeat_interleave(times, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Made by compile_engine. Holds no observation; conditions of flow times are kept as they are first used.
+
+    vision: features of images, as the plain tower. words: the model's own table. state: projection of a state that
+    belongs to the prefix, or None. run: stack.run, perhaps compiled. chunk: sample's work for observations without gaps (captured on a GPU).
+    """
+
+    config: ModelConfig
+    dtype: torch.dtype
+    vision: Callable[..., Tensor]
+    projector: Linear
+    words: Tensor
+    state: Linear | None
+    language: Stack
+    head: Head
+    run: Callable[..., Tensor]
+    conditions: dict[tuple[float, ...], Condition]
+    chunk: Callable[..., Tensor] | None
+
+    def prefix(
+        self, image_tokens: Tensor, text: Tensor, state: Tensor, image_valid: Tensor | None = None
+    ) -> EnginePrefix:
+        """As VLA.prefix; tokens that are not there are dropped, and rows of a batch filled up to the longest."""
+        x, valid = self._embed(image_tokens, text, state, image_valid)
+        if bool(valid.all()):
+            return self._fill(x, state, None)
+        counts = valid.sum(1)
+        longest = int(counts.max())
+        order = valid.int().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        x = x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+        return self._fill(x, state, None if bool((counts == longest).all()) else counts)
+
+    def flow(self, prefix: EnginePrefix, state: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
+        """As FlowHead: velocity of noisy at time[b]. state is already in the prefix."""
+        alike = time if len(time) == 1 or not bool((time == time[0]).all()) else time[:1]
+        return self._velocity(prefix, noisy, self._condition(tuple(alike.tolist())))
+
+    def sample(
+        self,
+        images: Tensor,
+        camera_valid: Tensor,
+        text: Tensor,
+        state: Tensor,
+        noise: Tensor,
+        *,
+        steps: int,
+        solver: str = "euler",
+    ) -> Tensor:
+        """Actions from an observation: vision, prefix and all steps.
+
+        images: [b, c, 3, h, w] in [-1, 1]; camera_valid: bool[b, c], false for a camera the robot does not have.
+        """
+        cameras, said = camera_valid.sum(1), text != 0
+        features = images[camera_valid]
+        text, said = text[:, said.any(0)], said[:, said.any(0)]
+        if bool((cameras == cameras[0]).all()) and bool(said.all()):
+            return (self.chunk or self.without_gaps)(
+                features, text, state, noise, steps=steps, solver=solver
+            )
+        seen = self.vision(features)
+        tokens = seen.new_zeros(*camera_valid.shape, *seen.shape[1:])
+        tokens[camera_valid] = seen
+        valid = camera_valid.repeat_interleave(seen.shape[1], 1)
+        prefix = self.prefix(tokens.flatten(1, 2), text, state, valid)
+        return self._integrate(prefix, noise, steps, solver)
+
+    def without_gaps(
+        self,
+        images: Tensor,
+        text: Tensor,
+        state: Tensor,
+        noise: Tensor,
+        *,
+        steps: int,
+        solver: str,
+    ) -> Tensor:
+        """sample for images[b * c, 3, h, w] that are all there and text[b, s] without padding; never waits for a GPU."""
+        seen = self.vision(images)
+        tokens = seen.view(len(state), -1, seen.shape[-1])
+        x, _ = self._embed(tokens, text, state, None)
+        return self._integrate(self._fill(x, state, None), noise, steps, solver)
+
+    def prepare(self, steps: int, solver: str) -> Condition:
+        """Everything that the flow times of so many steps decide, computed at the first call."""
+        return self._condition(flow.times(steps, solver))
+
+    def _integrate(self, prefix: EnginePrefix, noise: Tensor, steps: int, solver: str) -> Tensor:
+        conditions = self.prepare(steps, solver)
+        calls = iter(range(len(conditions.bias)))
+        return flow.integrate(
+            lambda x, _: self._velocity(prefix, x, conditions[next(calls)]),
+            noise,
+            steps,
+            solver=solver,
+        )
+
+    def _embed(
+        self, image_tokens: Tensor, text: Tensor, state: Tensor, image_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        words = F.embedding(text, self.words) * self.language.width**0.5
+        parts = [self.projector(image_tokens.to(self.dtype)), words.to(self.dtype)]
+        if image_valid is None:
+            image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
+        valid = [image_valid, text != 0]
+        if self.state is not None:
+            parts.append(self.state(state.to(self.dtype))[:, None])
+            valid.append(torch.ones_like(valid[0][:, :1]))
+        return torch.cat(parts, 1), torch.cat(valid, 1)
+
+    def _fill(self, x: Tensor, state: Tensor, counts: Tensor | None) -> EnginePrefix:
+        """Cache of prefix tokens x and the suffix's state. counts: tokens there in each row; None: all."""
+        b, p, rows = x.shape[0], x.shape[1], self.config.flow.rows
+        suffix = rows + (self.head.state is not None)
+        place = torch.arange(p + suffix, device=x.device)
+        if counts is None:
+            valid, positions = None, place[None].expand(b, -1)
+        else:
+            padding = p - counts[:, None]
+            valid = (place < counts[:, None]) | (place >= p)
+            positions = torch.where(place < p, place, place - padding)
+        turn = turns(positions, self.language.head_dim)
+        cache = new_cache(self.language, x, p + suffix, valid)
+        self.run(self.language, x, cache, 0, turn[:, :p])
+        if self.head.state is not None:
+            token = self.head.state(state.to(self.head.actions.dtype))[:, None].to(self.dtype)
+            self.run(self.head.stack, token, cache, p, turn[:, p : p + 1], cache_only=True)
+        return EnginePrefix(cache, p + suffix - rows, turn[:, p + suffix - rows :])
+
+    def _velocity(self, prefix: EnginePrefix, noisy: Tensor, condition: Condition) -> Tensor:
+        head = self.head
+        x = F.linear(noisy.to(head.actions.dtype), head.actions) + condition.bias
+        if head.hidden is not None:
+            x = head.hidden(F.silu(x))
+        y = self.run(
+            head.stack, x.to(self.dtype), prefix.cache, prefix.start, prefix.turn, condition.norms
+        )
+        last = None if condition.norms is None else condition.norms[-1]
+        return head.out(normed(y, last).to(head.actions.dtype)).to(noisy.dtype)
+
+    def _condition(self, times: tuple[float, ...]) -> Condition:
+        if times not in self.conditions:
+            if len(self.conditions) > 256:  # every step of a few solvers; never grows with use
+                self.conditions.clear()
+            device = self.head.actions.device
+            self.conditions[times] = self.head.condition(torch.tensor(times, device=device))
+        return self.conditions[times]

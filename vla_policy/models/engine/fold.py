@@ -1,0 +1,166 @@
+"""A network's weights rewritten so that less is computed per token. All of it is exact in real arithmetic.
+
+    norm        RMSNorm's (1 + w) goes into the columns of the products that read it
+    rotation    pairs (i, i + d/2) of queries and keys become neighbours, so that a rotation is one complex product;
+                scores do not change, since both are permuted alike
+    qkv         queries, keys and values in one product; keys and values alone in a last layer nobody reads
+    time        W [A x + a ; t] + b = (W_x A) x + (W_x a + W_t t + b): action and time layers of pi0 become one
+                product and a bias for each flow time
+    modulation  pi0.5's scale, shift and gate of every norm for every flow time, before the first observation
+
+Source: arXiv:2510.26742 section 4 for the idea of the first, third and fourth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..flow import time_embedding
+from ..gemma import AdaRMSNorm, Block, Gemma
+from ..vla import FlowHead
+from .linear import Linear, Prepare
+
+Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1, e]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One block. qkv: queries, keys, values of all heads; without queries if out is None (nothing but the cache)."""
+
+    qkv: Linear
+    out: Linear | None
+    gate: Linear | None
+    up: Linear | None
+    down: Linear | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A Gemma stack; its final norm belongs to whatever reads it."""
+
+    layers: tuple[Layer, ...]
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What depends on the flow time alone, for n times. bias: of the action layer; norms: two per layer and the last."""
+
+    bias: Tensor
+    norms: tuple[Modulation, ...] | None
+
+    def __getitem__(self, i: int) -> "Condition":
+        """The i-th time alone."""
+        norms = self.norms and tuple(
+            (s[i : i + 1], h[i : i + 1], g[i : i + 1]) for s, h, g in self.norms
+        )
+        return Condition(self.bias[i : i + 1], norms)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The flow head. state: None where the state is not in the suffix; hidden: pi0's second time layer, or None."""
+
+    stack: Stack
+    state: Linear | None
+    actions: Tensor
+    hidden: Linear | None
+    out: Linear
+    condition: Callable[[Tensor], Condition]
+
+
+def fold_stack(gemma: Gemma, prepare: Prepare, *, cache_only: bool) -> Stack:
+    """gemma in products made by prepare. cache_only: nothing reads its output, so the last layer is keys and values."""
+    last = len(gemma.layers) - 1
+    layers = tuple(
+        _fold_layer(block, prepare, cache_only=cache_only and i == last)
+        for i, block in enumerate(gemma.layers)
+    )
+    c = gemma.config
+    return Stack(layers, c.width, c.heads, c.kv_heads, c.head_dim)
+
+
+def fold_head(head: FlowHead, prepare: Prepare, project: Prepare) -> Head:
+    """head in products made by prepare for the stack and by project for what surrounds it, in its own precision."""
+    stack = fold_stack(head.expert, prepare, cache_only=False)
+    dtype = head.action_in_proj.weight.dtype
+    inner, out = head.action_in_proj, head.action_out_proj
+    if head.conditioned:
+        actions, hidden = inner.weight, None
+        final = torch.ones_like(out.weight[0])
+    else:
+        wx, wt = head.action_time_mlp_in.weight.chunk(2, dim=1)
+        actions = (wx.double() @ inner.weight.double()).to(dtype)
+        hidden = project(head.action_time_mlp_out.weight, head.action_time_mlp_out.bias)
+        final = 1.0 + head.expert.norm.weight.float()
+
+    def condition(time: Tensor) -> Condition:
+        t = time_embedding(time, head.width).to(dtype)
+        if head.conditioned:
+            c = F.silu(head.time_mlp_out(F.silu(head.time_mlp_in(t))))
+            norms = [
+                n
+                for b in head.expert.layers
+                for n in (b.input_layernorm, b.post_attention_layernorm)
+            ]
+            return Condition(
+                inner.bias.expand(len(t), 1, -1),
+                tuple(_modulation(norm, c) for norm in (*norms, head.expert.norm)),
+            )
+        bias = F.linear(t, wt, head.action_time_mlp_in.bias) + F.linear(inner.bias, wx)
+        return Condition(bias[:, None], None)
+
+    return Head(
+        stack=stack,
+        state=project(head.state_proj.weight, head.state_proj.bias)
+        if head.state_in_suffix
+        else None,
+        actions=actions,
+        hidden=hidden,
+        out=project(out.weight.float() * final, out.bias),
+        condition=condition,
+    )
+
+
+def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool) -> Layer:
+    attention, mlp = block.self_attn, block.mlp
+    before, after = _gain(block.input_layernorm), _gain(block.post_attention_layernorm)
+    d = attention.head_dim
+    k, v = _neighbours(attention.k_proj.weight, d), attention.v_proj.weight
+    if cache_only:
+        return Layer(prepare(_times(torch.cat((k, v)), before), None), None, None, None, None)
+    q = _neighbours(attention.q_proj.weight, d)
+    return Layer(
+        qkv=prepare(_times(torch.cat((q, k, v)), before), None),
+        out=prepare(attention.o_proj.weight, None),
+        gate=prepare(_times(mlp.gate_proj.weight, after), None),
+        up=prepare(_times(mlp.up_proj.weight, after), None),
+        down=prepare(mlp.down_proj.weight, None),
+    )
+
+
+def _gain(norm: torch.nn.Module) -> Tensor | None:
+    """(1 + w) of an RMSNorm; None for one whose gain comes with the time."""
+    return None if isinstance(norm, AdaRMSNorm) else 1.0 + norm.weight.float()
+
+
+def _times(weight: Tensor, gain: Tensor | None) -> Tensor:
+    return weight if gain is None else weight.float() * gain
+
+
+def _neighbours(weight: Tensor, head_dim: int) -> Tensor:
+    """Rows (i, i + d/2) of every head next to each other."""
+    pairs = weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2)
+    return pairs.reshape(weight.shape)
+
+
+def _modulation(norm: AdaRMSNorm, condition: Tensor) -> Modulation:
+    modulation = norm.dense(condition.to(norm.dense.weight.dtype)).float()[:, None]
+    scale, shift, gate = modulation.chunk(3, dim=-1)
+    return 1.0 + scale, shift.contiguous(), gate.to(norm.dense.weight.dtype).contiguous()

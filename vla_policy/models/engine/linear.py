@@ -1,0 +1,140 @@
+"""y = x W^T + b, prepared once for the device that will run it.
+
+    Plain     any device: torch's own product
+    Packed    CPU: oneDNN with the weight in its blocked layout, the activation or the sum done in the same pass
+    Scaled8   GPU: float8 e4m3 product, one scale per row of x and of W (not exact: about 2 digits)
+
+All three answer the same four calls, so the layers above do not know which one they have.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FLOAT8_MAX = 448.0  # largest float8 e4m3 number
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """torch's own product."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """gelu(y), the tanh form."""
+        return F.gelu(self(x), approximate="tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """y * other."""
+        return self(x) * other
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """y + other."""
+        return self(x) + other
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """oneDNN's product; weight is in its blocked layout."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled8:
+    """float8 product. weight: float8[n, k]; scale: float32[1, n], one per output."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows, scale = _to_float8(x.flatten(0, -2))
+        y = torch._scaled_mm(
+            rows, self.weight.t(), scale_a=scale, scale_b=self.scale, out_dtype=torch.bfloat16
+        )
+        y = y if self.bias is None else y + self.bias
+        return y.unflatten(0, x.shape[:-1]).to(x.dtype)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        return F.gelu(self(x), approximate="tanh")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return self(x) * other
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        return self(x) + other
+
+
+Linear = Plain | Packed | Scaled8
+Prepare = Callable[[Tensor, Tensor | None], Linear]
+
+
+def plain(dtype: torch.dtype, device: torch.device) -> Prepare:
+    """Preparer of Plain products in dtype on device."""
+
+    def prepare(weight: Tensor, bias: Tensor | None) -> Plain:
+        return Plain(
+            weight.to(device, dtype).contiguous(), None if bias is None else bias.to(device, dtype)
+        )
+
+    return prepare
+
+
+def packed(dtype: torch.dtype, rows: int) -> Prepare:
+    """Preparer of Packed products in dtype, laid out for about that many rows of x."""
+
+    def prepare(weight: Tensor, bias: Tensor | None) -> Packed:
+        blocked = torch.ops.mkldnn._reorder_linear_weight(
+            weight.to("cpu", dtype).contiguous(), rows
+        )
+        return Packed(blocked, None if bias is None else bias.to("cpu", dtype))
+
+    return prepare
+
+
+def scaled8(device: torch.device) -> Prepare:
+    """Preparer of float8 products; a matrix whose sides are not multiples of 16 stays bfloat16."""
+
+    def prepare(weight: Tensor, bias: Tensor | None) -> Linear:
+        if weight.shape[0] % 16 or weight.shape[1] % 16:
+            return plain(torch.bfloat16, device)(weight, bias)
+        rows, scale = _to_float8(weight.to(device).float())
+        return Scaled8(rows, scale.t().contiguous(), None if bias is None else bias.to(device))
+
+    return prepare
+
+
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this CPU and this torch have oneDNN's packed product in dtype."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
+def _to_float8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x[m, k] as float8 and the float32[m, 1] that scales it back."""
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / FLOAT8_MAX
+    return (x / scale).to(torch.float8_e4m3fn), scale

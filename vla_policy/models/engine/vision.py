@@ -1,0 +1,93 @@
+"""SigLIP on folded weights: every camera of every observation in one call."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..siglip import EPS, Siglip
+from .linear import Linear, Prepare
+
+Norm = tuple[Tensor, Tensor]  # weight, bias
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    norm1: Norm
+    qkv: Linear
+    out: Linear
+    norm2: Norm
+    fc1: Linear
+    fc2: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Vision:
+    """patches: the strided convolution as one product. places: position embedding, [1, s, e]."""
+
+    patch_px: int
+    heads: int
+    patches: Linear
+    places: Tensor
+    layers: tuple[Layer, ...]
+    norm: Norm
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images[n, 3, h, w] in [-1, 1] to features[n, s, e], one per patch."""
+        x = self.patches(_squares(images, self.patch_px).to(self.places.dtype)) + self.places
+        x = x.to(self.norm[0].dtype)
+        for layer in self.layers:
+            y = layer.qkv(_normed(x, layer.norm1)).unflatten(-1, (3, self.heads, -1))
+            q, k, v = y.permute(2, 0, 3, 1, 4)  # (b, h, s, d) each
+            y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            x = layer.out.plus(y, x)
+            x = layer.fc2.plus(layer.fc1.gelu(_normed(x, layer.norm2)), x)
+        return _normed(x, self.norm)
+
+
+def fold_vision(vision: Siglip, prepare: Prepare, first: Prepare, dtype: torch.dtype) -> Vision:
+    """vision in products made by prepare, which work in dtype; the patches by first, in their own precision."""
+
+    def norm(module: torch.nn.LayerNorm) -> Norm:
+        return module.weight.to(dtype), module.bias.to(dtype)
+
+    conv = vision.patch_embedding
+    layers = tuple(
+        Layer(
+            norm1=norm(block.layer_norm1),
+            qkv=prepare(
+                torch.cat([p.weight for p in _qkv(block)]),
+                torch.cat([p.bias for p in _qkv(block)]),
+            ),
+            out=prepare(block.self_attn.out_proj.weight, block.self_attn.out_proj.bias),
+            norm2=norm(block.layer_norm2),
+            fc1=prepare(block.fc1.weight, block.fc1.bias),
+            fc2=prepare(block.fc2.weight, block.fc2.bias),
+        )
+        for block in vision.layers
+    )
+    return Vision(
+        patch_px=conv.kernel_size[0],
+        heads=vision.layers[0].self_attn.heads,
+        patches=first(conv.weight.flatten(1), conv.bias),
+        places=vision.position_embedding.detach().to(conv.weight.dtype)[None],
+        layers=layers,
+        norm=norm(vision.post_layernorm),
+    )
+
+
+def _qkv(block: torch.nn.Module) -> tuple[torch.nn.Linear, ...]:
+    a = block.self_attn
+    return a.q_proj, a.k_proj, a.v_proj
+
+
+def _normed(x: Tensor, norm: Norm) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], *norm, eps=EPS)
+
+
+def _squares(images: Tensor, px: int) -> Tensor:
+    """[n, 3, h, w] to one row of 3 * px * px numbers per patch, in the order of a convolution's weight."""
+    n, c, h, w = images.shape
+    rows = images.view(n, c, h // px, px, w // px, px).permute(0, 2, 4, 1, 3, 5)
+    return rows.reshape(n, (h // px) * (w // px), c * px * px)
