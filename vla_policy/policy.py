@@ -13,13 +13,15 @@ from .contract import Contract
 from .contract import check as check_contract
 from .embodiment import Embodiment
 from .families import FAMILIES
-from .families.family import Family
-from .models.weights import Checkpoint, load
-from .paths import weights_dir
-from .sampling import Sampling
+from .families.family import Expressed, Family
+from .formats.load import load_checkpoint
+from .models.weights import Checkpoint
+from .paths import config_dir, weights_dir
+from .sampling import DEFAULT_PULL, Pull, Sampling
 from .types import ActionChunk, Array, Observation
 
 HEADS = ("flow", "token")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +66,29 @@ class Policy:
         guidance: float = 1.0,
         frozen_rows: int = 0,
         guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
     ) -> ActionChunk:
         """The chunk of actions for observation.
 
-        previous: the chunk in execution, for heads that continue it; without it frozen_rows and guidance_rows
-        have no meaning. The other options: see Sampling.
+        previous: the plan in execution as a chunk whose row 0 is due at the observation
+        (execution.continuation.aligned), for heads that continue it; without it frozen_rows and guidance_rows
+        must be 0. The other options: see Sampling.
         Raises ValueError if the observation does not fit the contract, the instruction is too long, or the head
         has no such option.
         """
+        expressed = (
+            self._expressed(previous, observation) if guidance_rows or frozen_rows else None
+        )
         sampling = Sampling(
             seed=seed,
             num_steps=num_steps,
             solver=solver,
             guidance=guidance,
-            previous=_left_of(previous, observation, self.contract.step_ns),
+            previous=None if expressed is None else expressed.model_actions,
+            known=None if expressed is None else expressed.known,
             frozen_rows=frozen_rows,
             guidance_rows=guidance_rows,
+            pull=pull,
         )
         return self.infer_candidates(observation, sampling)[0]
 
@@ -88,7 +97,9 @@ class Policy:
     ) -> tuple[ActionChunk, ...]:
         """sampling.candidates chunks for one observation, drawn in one batch. Raises as infer does."""
         started = time.perf_counter_ns()
-        with torch.inference_mode():
+        # What inference_mode makes cannot be differentiated, even later.
+        through = sampling.continues and sampling.pull.jacobian
+        with torch.no_grad() if through else torch.inference_mode():
             inputs = self.family.prepare(self.checkpoint, self.head, observation)
             sampled = self.family.sample(self.checkpoint, self.head, inputs, sampling)
         rows = [
@@ -112,6 +123,24 @@ class Policy:
             for i, row in enumerate(rows)
         )
 
+    def _expressed(
+        self, previous: ActionChunk | None, observation: Observation
+    ) -> Expressed | None:
+        if previous is None:
+            return None
+        if self.family.express is None:
+            raise ValueError(f"previous: a {self.checkpoint.family} model cannot continue a chunk")
+        if (previous.obs_ns, previous.step_ns) != (observation.obs_ns, self.contract.step_ns):
+            raise ValueError(
+                f"previous: got rows from {previous.obs_ns} ns on, every {previous.step_ns} ns, "
+                f"expected from the observation at {observation.obs_ns} ns, every {self.contract.step_ns} ns"
+            )
+        if previous.names != self.contract.action_names:
+            raise ValueError(
+                f"previous: got columns {previous.names}, expected {self.contract.action_names}"
+            )
+        return self.family.express(self.checkpoint, previous, observation)
+
     def point(self, observation: Observation) -> Mapping[str, Array]:
         """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame.
 
@@ -133,31 +162,45 @@ class Policy:
             return self.family.ask(self.checkpoint, observation, question)
 
 
-def load_policy(name_or_path: str, *, head: str = "flow", device: str = "cpu") -> Policy:
-    """Load a shipped policy by name or a checkpoint folder by path.
+def load_policy(
+    name_or_path: str, *, head: str | None = None, device: str = "cpu", dtype: str | None = None
+) -> Policy:
+    """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
-    Raises FileNotFoundError if neither exists, ValueError if the folder does not hold what it should or the
-    checkpoint has no such head.
+    head: "flow" or "token"; None: the first that the checkpoint has. dtype: "float32" or "bfloat16" for the
+    weights; None: as they are in the files.
+    Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should or has no
+    such head.
     """
-    if head not in HEADS:
+    if head is not None and head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
+    path = _find(name_or_path)
+    checkpoint = load_checkpoint(path, device=device, dtype=DTYPES.get(dtype or ""))
+    heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
+    if head is not None and head not in heads:
+        raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")
+    return Policy(checkpoint, head or heads[0])
+
+
+def has_head(checkpoint: Checkpoint, head: str) -> bool:
+    """Whether the checkpoint has the weights of a head of its family."""
+    return getattr(checkpoint.model.config, head, True) is not None
+
+
+def _find(name_or_path: str) -> Path:
     shipped = weights_dir() / name_or_path
-    folder = shipped if shipped.is_dir() else Path(name_or_path)
-    if not folder.is_dir():
-        names = sorted(p.name for p in weights_dir().glob("*/")) if weights_dir().is_dir() else []
-        raise FileNotFoundError(
-            f"policy {name_or_path!r}: no folder of that path, and shipped are only: {', '.join(names) or 'none'}"
-        )
-    checkpoint = load(folder, device=device)
-    if getattr(checkpoint.model.config, head) is None:
-        raise ValueError(f"{folder}: this checkpoint has no {head} head")
-    return Policy(checkpoint, head)
-
-
-def _left_of(previous: ActionChunk | None, observation: Observation, step_ns: int) -> Array | None:
-    """Model actions of previous from the row on that is due at the observation; None if nothing is left."""
-    if previous is None or previous.model_actions is None:
-        return None
-    first = round((observation.obs_ns - previous.obs_ns) / step_ns)
-    left = previous.model_actions[max(first, 0) :]
-    return left if 0 <= first and len(left) else None
+    named = config_dir() / "policies" / f"{name_or_path}.yaml"
+    path = Path(name_or_path).expanduser()
+    if shipped.is_dir():
+        return shipped
+    if named.is_file():
+        return named
+    if path.is_dir() or (path.is_file() and path.suffix in (".yaml", ".yml")):
+        return path
+    names = sorted(p.name for p in weights_dir().glob("*/")) if weights_dir().is_dir() else []
+    raise FileNotFoundError(
+        f"policy {name_or_path!r}: no folder and no policy file of that path; shipped are only: "
+        f"{', '.join(names) or 'none'}"
+    )

@@ -5,6 +5,7 @@
     prepare   Observation                      -> inputs          pictures scaled, state normalised, text tokenised
     sample    inputs, Sampling                 -> Sampled         model actions [candidates, rows, model_dim]
     restore   model actions, Observation       -> Rows            robot units, columns of contract.action_names
+    express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk that is to be continued
 
 To add a family: write `families/<name>.py` with these as plain functions over a `models.weights.Checkpoint` and end
 it with `FAMILY = Family(...)` (families/family.py says what each gets and gives), add it to FAMILIES below, and let
@@ -14,9 +15,10 @@ a frozen dataclass of the family's own (prompt, camera slots, compatibility swit
 calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
 """
 
-from . import tiny
+from . import pi0, tiny
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
     "tiny": tiny.FAMILY,
+    "pi0": pi0.FAMILY,
 }

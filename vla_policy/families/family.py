@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
-from ..types import Array, Observation
+from ..types import ActionChunk, Array, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,21 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Expressed:
+    """Rows in robot units as the network would have said them.
+
+    model_actions: float64[rows, model_dim]. known: bool[model_dim], the columns that the rows say something about.
+    """
+
+    model_actions: Array
+    known: Array
+
+
+# Options of Sampling that a head which continues a chunk understands (models/rtc.py).
+CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """Plain functions that feed and read one kind of network. None of them keeps anything between calls.
 
@@ -45,6 +60,8 @@ class Family:
     sample:  (checkpoint, head, inputs, sampling) -> Sampled. Runs without gradients. An option of sampling that
              the head cannot honour is refused with a ValueError, never ignored.
     restore: (checkpoint, model_actions[rows, model_dim], observation) -> Rows.
+    express: (checkpoint, chunk, observation) -> Expressed: the inverse of restore for a chunk whose row 0 is due
+             at the observation; None where no head continues a chunk.
     point, ask: see Policy; None where the family has no such thing.
     """
 
@@ -53,6 +70,7 @@ class Family:
     prepare: Callable[[Checkpoint, str, Observation], Any]
     sample: Callable[[Checkpoint, str, Any, Sampling], Sampled]
     restore: Callable[[Checkpoint, Array, Observation], Rows]
+    express: Callable[[Checkpoint, ActionChunk, Observation], Expressed] | None = None
     point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
 

@@ -8,12 +8,21 @@ import numpy as np
 import torch
 
 from .. import transforms
-from ..models import flow, pointing, token_head, tokenizer
+from ..models import flow, pointing, rtc, token_head, tokenizer
 from ..models.vla import Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
-from ..types import Array, Observation
-from .family import Family, Rows, Sampled, require_image, require_plain, require_state
+from ..types import ActionChunk, Array, Observation
+from .family import (
+    CONTINUES,
+    Expressed,
+    Family,
+    Rows,
+    Sampled,
+    require_image,
+    require_plain,
+    require_state,
+)
 from .images import fit_square
 
 TERMINATE, STEP, GRIPPER = 0, slice(1, 7), 7  # columns of a model action, RT-2's order
@@ -56,6 +65,20 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     )
 
 
+def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
+    """Poses as steps from the measured pose on. Whether it ends is known of a chunk that this model made."""
+    columns = np.zeros((len(chunk.actions), 8))
+    columns[:, STEP] = transforms.poses_to_steps(_tool_pose(observation), chunk.actions[:, :7])
+    columns[:, GRIPPER] = chunk.actions[:, 7]
+    model_actions = checkpoint.statistics.actions.normalise(columns)
+    known = np.ones(8, dtype=bool)
+    if chunk.model_actions is None:
+        known[TERMINATE] = False
+    else:
+        model_actions[:, TERMINATE] = chunk.model_actions[:, TERMINATE]
+    return Expressed(model_actions, known)
+
+
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
     """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame."""
     found, _ = _look(checkpoint, observation)
@@ -87,6 +110,7 @@ FAMILY = Family(
     prepare=prepare,
     sample=sample,
     restore=restore,
+    express=express,
     point=point,
     ask=ask,
 )
@@ -124,18 +148,19 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
 
 
 def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
-    require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", "previous"))
+    require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
     model, n = checkpoint.model, sampling.candidates
     config = model.config
     prefix, state = inputs.prefix.repeat(n), inputs.state.expand(n, -1)
     noise = flow.candidate_noise(
         sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
-    actions = flow.integrate(
+    actions = rtc.integrate(
         lambda x, t: model.flow(prefix, state, x, t),
         noise,
         sampling.num_steps or config.flow.steps,
-        solver=sampling.solver,
+        sampling,
+        prefix_trained=config.flow.prefix_trained,
     )
     return actions.double().cpu().numpy()
 

@@ -16,6 +16,7 @@ commands its columns are, how fast it ran, or where the gated tokenizer is. A po
     embodiments: [my_arm]
     statistics: trossen                     # which set, where the folder has several (asset id, unnorm_key)
     constant: [gripper]                     # dimensions that never moved in training
+    rows: 50                                # of a chunk, where the folder does not say
     heads: {language: 8, kv: 1, vision: 16} # attention heads, where the sizes are not the published ones
     compatibility: [letterbox_lerobot_0_4_4]
 
@@ -36,10 +37,11 @@ from ..spaces import SPACES
 FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla")
 COMPATIBILITY = {
     "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
+    "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
     "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
 }
 REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
-OPTIONAL = ("format", "tokenizer", "statistics", "constant", "heads", "compatibility")
+OPTIONAL = ("format", "tokenizer", "statistics", "constant", "rows", "heads", "compatibility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class PolicyFile:
     embodiments: tuple[str, ...]
     statistics: str | None
     constant: tuple[str, ...]
+    rows: int | None
     heads: Heads | None
     compatibility: tuple[str, ...]
 
@@ -133,6 +136,7 @@ def read_policy_file(path: Path) -> PolicyFile:
             data.get("constant"), place.at("constant"), (*state_names, *action_names),
             "state entries or action columns",
         ),
+        rows=_whole(data["rows"], place.at("rows"), 1000) if "rows" in data else None,
         heads=_heads(data["heads"], place.at("heads")) if "heads" in data else None,
         compatibility=_some_of(
             data.get("compatibility"), place.at("compatibility"), tuple(COMPATIBILITY), "switches"
@@ -172,8 +176,11 @@ def _some_of(
 
 def _heads(value: Any, place: fields.Place) -> Heads:
     data: Mapping[str, Any] = fields.mapping(value, place, ("language", "kv", "vision"))
-    counts = {k: fields.number(data[k], place.at(k), 1, 256) for k in ("language", "kv", "vision")}
-    for key, count in counts.items():
-        if count != int(count):
-            raise place.at(key).refuse(count, "a whole number")
-    return Heads(**{key: int(count) for key, count in counts.items()})
+    return Heads(**{key: _whole(count, place.at(key), 256) for key, count in data.items()})
+
+
+def _whole(value: Any, place: fields.Place, high: int) -> int:
+    count = fields.number(value, place, 1, high)
+    if count != int(count):
+        raise place.refuse(value, "a whole number")
+    return int(count)

@@ -1,0 +1,254 @@
+"""pi0 and pi0.5: padded state and actions, a prompt without questions, pictures with bars.
+
+pi0    [pictures | words | newline]  state beside the noisy actions
+pi0.5  [pictures | "Task: words, State: numbers;\\nAction: "]  the state is in the words
+
+Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..models import flow, rtc
+from ..models.text import TextTokenizer
+from ..models.vla import Prefix
+from ..models.weights import Checkpoint
+from ..normalise import Normaliser
+from ..sampling import Sampling
+from ..types import ActionChunk, Array, Observation
+from .family import (
+    CONTINUES,
+    Expressed,
+    Family,
+    Rows,
+    Sampled,
+    require_image,
+    require_plain,
+    require_state,
+)
+
+STATE_BINS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Normalisers of the contract's state and action columns."""
+
+    state: Normaliser
+    actions: Normaliser
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the weights were trained with.
+
+    slots: the checkpoint's names of contract.camera_names.
+    relative: action columns that the network predicts minus the state at the observation.
+    prompt_as_given: the instruction goes to pi0 as it is (lerobot), not with _ and line ends as spaces (openpi).
+    state_in_words: the state stands in the prompt (pi0.5, unless trained without).
+    state_words: how many numbers stand there; more than the state has are padding (lerobot 0.4.4).
+    antialias: pictures are made smaller with (openpi) or without (lerobot) a filter.
+    bars: value beside a picture that is not square: -1 is black, -3 what lerobot 0.4.4 has.
+    """
+
+    slots: tuple[str, ...]
+    relative: tuple[str, ...] = ()
+    prompt_as_given: bool = False
+    state_in_words: bool = False
+    state_words: int = 0
+    antialias: bool = True
+    bars: float = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the network reads; cameras that are not there and padding are left out, which changes nothing.
+
+    images: float32[1, cameras, 3, h, w] in [-1, 1]. text: int64[1, s] ids. state: float32[1, state_dim].
+    text_without: the same prompt for no instruction, for classifier-free guidance.
+    """
+
+    images: torch.Tensor
+    text: torch.Tensor
+    text_without: torch.Tensor
+    state: torch.Tensor
+
+
+def rows(checkpoint: Checkpoint, head: str) -> int:
+    """Rows of a chunk."""
+    return checkpoint.model.config.flow.rows
+
+
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+    """Pictures with bars, the state normalised, the prompt tokenised."""
+    contract = checkpoint.contract
+    require_state(observation, contract.state_names)
+    pictures = {
+        name: torch.tensor(require_image(observation.images, name)).permute(2, 0, 1).float() / 255
+        for name in contract.camera_names
+    }
+    return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
+
+
+def inputs_of(
+    checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
+) -> Inputs:
+    """The same from pictures float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
+    config, settings, device = checkpoint.model.config, checkpoint.settings, checkpoint.device
+    side = config.vision.image_px
+    images = [
+        letterbox(pictures[name], side, antialias=settings.antialias, bars=settings.bars)
+        for name in checkpoint.contract.camera_names
+    ]
+    normalised = checkpoint.statistics.state.normalise(state)
+    padded = np.zeros(config.state_dim)
+    padded[: len(normalised)] = normalised
+    texts = [
+        torch.tensor([_ids(checkpoint, words, normalised)], device=device)
+        for words in (instruction, "")
+    ]
+    return Inputs(
+        images=torch.stack(images)[None].to(device),
+        text=texts[0],
+        text_without=texts[1],
+        state=torch.from_numpy(padded).float().to(device)[None],
+    )
+
+
+def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+    """Noise integrated to actions, the instruction weighted by guidance."""
+    require_plain(
+        sampling, head=head, but=("candidates", "num_steps", "solver", "guidance", *CONTINUES)
+    )
+    model, n = checkpoint.model, sampling.candidates
+    config = model.config.flow
+    noise = flow.candidate_noise(
+        sampling.seed, n, (config.rows, model.config.action_dim), device=checkpoint.device
+    )
+    return Sampled(actions_from(checkpoint, inputs, noise, sampling).double().cpu().numpy())
+
+
+def actions_from(
+    checkpoint: Checkpoint, inputs: Inputs, noise: torch.Tensor, sampling: Sampling
+) -> torch.Tensor:
+    """float32[candidates, rows, action_dim] model actions that noise flows to."""
+    model = checkpoint.model
+    features = model.vision(inputs.images[0]).flatten(0, 1)[None]  # (1, cameras * patches, e)
+    state = inputs.state.expand(len(noise), -1)
+
+    def prefix_of(text: torch.Tensor) -> Prefix:
+        return model.prefix(features, text, inputs.state).repeat(len(noise))
+
+    prefix = prefix_of(inputs.text)
+    velocity = lambda x, t: model.flow(prefix, state, x, t)  # noqa: E731
+    if sampling.guidance != 1.0:
+        without = prefix_of(inputs.text_without)
+        velocity = flow.with_guidance(
+            velocity, lambda x, t: model.flow(without, state, x, t), sampling.guidance
+        )
+    config = model.config.flow
+    return rtc.integrate(
+        velocity,
+        noise,
+        sampling.num_steps or config.steps,
+        sampling,
+        prefix_trained=config.prefix_trained,
+    )
+
+
+def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
+    """The real columns in robot units; relative ones added to the state at the observation."""
+    names = checkpoint.contract.action_names
+    actions = checkpoint.statistics.actions.restore(model_actions[:, : len(names)])
+    return Rows(actions + _reference(checkpoint, observation))
+
+
+def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
+    """Inverse of restore. Padding is known only of a chunk that this model made."""
+    width, dim = len(checkpoint.contract.action_names), checkpoint.model.config.action_dim
+    statistics = checkpoint.statistics.actions
+    model_actions = np.zeros((len(chunk.actions), dim))
+    known = np.zeros(dim, dtype=bool)
+    if chunk.model_actions is not None:
+        model_actions[:] = chunk.model_actions
+        known[:] = True
+    model_actions[:, :width] = statistics.normalise(
+        chunk.actions - _reference(checkpoint, observation)
+    )
+    known[:width] = [name not in statistics.constant for name in statistics.names]
+    return Expressed(model_actions, known)
+
+
+FAMILY = Family(
+    heads=("flow",), rows=rows, prepare=prepare, sample=sample, restore=restore, express=express
+)
+
+
+def letterbox(
+    picture: torch.Tensor, side_px: int, *, antialias: bool, bars: float
+) -> torch.Tensor:
+    """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], bars where it is not square."""
+    h, w = picture.shape[1:]
+    ratio = max(w, h) / side_px
+    size = (int(h / ratio), int(w / ratio))
+    if size != (h, w):
+        picture = F.interpolate(
+            picture[None], size, mode="bilinear", align_corners=False, antialias=antialias
+        )[0].clamp(0.0, 1.0)
+    top, left = (side_px - size[0]) // 2, (side_px - size[1]) // 2
+    out = torch.full((3, side_px, side_px), bars)
+    out[:, top : top + size[0], left : left + size[1]] = picture * 2.0 - 1.0
+    return out
+
+
+def prompt(instruction: str, state: Array, settings: Settings) -> str:
+    """The text before tokens. state: float64[d], normalised."""
+    if not settings.state_in_words:
+        if settings.prompt_as_given:
+            return instruction if instruction.endswith("\n") else f"{instruction}\n"
+        return f"{_clean(instruction)}\n"
+    padded = np.zeros(max(settings.state_words, len(state)))
+    padded[: len(state)] = state
+    edges = np.linspace(-1.0, 1.0, STATE_BINS + 1)[:-1]
+    numbers = " ".join(str(n) for n in np.digitize(padded, edges) - 1)
+    return f"Task: {_clean(instruction)}, State: {numbers};\nAction: "
+
+
+def _clean(instruction: str) -> str:
+    return instruction.strip().replace("_", " ").replace("\n", " ")
+
+
+def _ids(checkpoint: Checkpoint, instruction: str, state: Array) -> list[int]:
+    config, tokens = checkpoint.model.config, checkpoint.tokenizer
+    text = prompt(instruction, state, checkpoint.settings)
+    ids = _encode(tokens, text)
+    if len(ids) > config.max_text:
+        raise ValueError(
+            f"instruction: its prompt has {len(ids)} tokens, the model takes at most {config.max_text}: {text!r}"
+        )
+    return ids
+
+
+def _encode(tokens: TextTokenizer, text: str) -> list[int]:
+    """Ids with the token that begins a text; a line end at the end of the prompt is a token of its own."""
+    begin = [] if tokens.bos is None else [tokens.bos]
+    if text.endswith("\n"):
+        return begin + tokens.encode(text[:-1]) + tokens.encode("\n")
+    return begin + tokens.encode(text)
+
+
+def _reference(checkpoint: Checkpoint, observation: Observation) -> Array:
+    """float64[d]: the state for relative columns, 0 for the others."""
+    relative, names = checkpoint.settings.relative, observation.state_names
+    return np.array(
+        [
+            observation.state[names.index(name)] if name in relative else 0.0
+            for name in checkpoint.contract.action_names
+        ]
+    )

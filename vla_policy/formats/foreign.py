@@ -1,0 +1,182 @@
+"""What lerobot and openpi folders have in common: a pi0 or pi0.5 network, two normalisers and a gated tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..families.pi0 import Settings, Statistics
+from ..models.config import ModelConfig
+from ..models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
+from ..models.vla import VLA
+from ..models.weights import Checkpoint
+from ..normalise import Normaliser
+from ..types import Array
+from .pi0_tensors import Named
+from .policy_file import PolicyFile
+from .precision import dtype_of
+from .store import Store, fill, require_same
+
+PALIGEMMA_VOCAB = 257_152
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Statistics of state or actions as a folder has them. found: where, for messages."""
+
+    mode: str
+    statistics: Mapping[str, Array]
+    eps: float
+    eps_inverse: float
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A folder read but for its weights.
+
+    slots: its camera names in its order. state_width, action_width: real columns; None where it does not say.
+    prompt_as_given, antialias: see Settings.
+    """
+
+    store: Store
+    named: Named
+    config: ModelConfig
+    state: Feature
+    actions: Feature
+    slots: tuple[str, ...]
+    state_width: int | None
+    action_width: int | None
+    prompt_as_given: bool
+    antialias: bool
+
+
+def assemble(
+    foreign: Foreign, file: PolicyFile, *, device: str, dtype: torch.dtype | None
+) -> Checkpoint:
+    """The checkpoint of a folder and its policy file. Raises ValueError for whatever does not fit."""
+    config = foreign.config
+    cameras = _cameras(foreign, file)
+    for what, names, width, room in (
+        ("state", file.state_names, foreign.state_width, config.state_dim),
+        ("actions", file.action_names, foreign.action_width, config.action_dim),
+    ):
+        _require_width(f"{file.path}: {what}", names, width, room)
+    tokenizer = find_text_tokenizer(
+        foreign.store.folder, file.tokenizer, vocab=config.vocab, where=str(file.path)
+    )
+    statistics = Statistics(
+        normaliser(foreign.state, file.state_names, file.constant),
+        normaliser(foreign.actions, file.action_names, file.constant),
+    )
+    padded = "state_padded_in_prompt" in file.compatibility
+    settings = Settings(
+        slots=tuple(slot for slot, _ in cameras),
+        relative=file.relative,
+        prompt_as_given=foreign.prompt_as_given,
+        state_in_words=config.state_token == "none"
+        and "no_state_in_prompt" not in file.compatibility,
+        state_words=config.state_dim if padded else len(file.state_names),
+        antialias=foreign.antialias,
+        bars=-3.0 if "letterbox_lerobot_0_4_4" in file.compatibility else -1.0,
+    )
+    contract = file.contract(
+        image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in cameras)
+    )
+    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype)
+    return Checkpoint(model, contract, statistics, tokenizer, family="pi0", settings=settings)
+
+
+def build(
+    store: Store, named: Named, config: ModelConfig, *, device: str, dtype: torch.dtype | None
+) -> VLA:
+    """The network with its weights, built without memory and filled tensor by tensor.
+
+    dtype: None keeps each tensor as it is in the file.
+    """
+    with torch.device("meta"):
+        model = VLA(config)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    expected = {key: named.names.get(key, key) for key in shapes}
+    require_same(store, expected, shapes, set(named.unread))
+    fill(
+        model, store, expected, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype)
+    )
+    return model.eval()
+
+
+def find_text_tokenizer(
+    folder: Path, given: Path | None, *, vocab: int, where: str
+) -> TextTokenizer:
+    """The tokenizer that a person named, else the one in the folder. Raises ValueError if it cannot be the model's."""
+    path = given or find_tokenizer(folder)
+    if path is None:
+        raise ValueError(
+            f"{folder}: no tokenizer. PaliGemma's is given out only to people who accept its terms "
+            "(huggingface.co/google/paligemma-3b-pt-224), so checkpoints come without it: put "
+            f"{' or '.join(NAMES)} into the folder, or say `tokenizer: <path>` in {where}"
+        )
+    tokenizer = load_text_tokenizer(path)
+    if tokenizer.size > vocab:
+        raise ValueError(
+            f"{path}: got a tokenizer of {tokenizer.size} tokens, the model has {vocab}"
+        )
+    if vocab == PALIGEMMA_VOCAB and tokenizer.bos != 2:
+        raise ValueError(
+            f"{path}: its <bos> is {tokenizer.bos}, PaliGemma's is 2: this is another model's tokenizer"
+        )
+    return tokenizer
+
+
+def normaliser(feature: Feature, names: tuple[str, ...], constant: tuple[str, ...]) -> Normaliser:
+    """The feature's statistics for columns names. Raises ValueError, also for those of another robot."""
+    trimmed = {}
+    for key, values in feature.statistics.items():
+        if values.ndim != 1 or len(values) < len(names):
+            raise ValueError(
+                f"{feature.found}: {key} has {list(values.shape)} values, expected {len(names)} "
+                f"({', '.join(names)}): statistics of another robot?"
+            )
+        if _beyond_padding(values[len(names) :]):
+            raise ValueError(
+                f"{feature.found}: {key} has {len(values)} values, expected {len(names)} "
+                f"({', '.join(names)}), and those beyond are not padding: statistics of another robot?"
+            )
+        trimmed[key] = values[: len(names)]
+    return Normaliser(
+        what=feature.found,
+        names=names,
+        mode=feature.mode,
+        statistics=trimmed,
+        eps=feature.eps,
+        eps_inverse=feature.eps_inverse,
+        constant=tuple(name for name in constant if name in names),
+    )
+
+
+def _cameras(foreign: Foreign, file: PolicyFile) -> tuple[tuple[str, str], ...]:
+    """Pairs of slot and robot camera in the checkpoint's order."""
+    given = dict(file.cameras)
+    unknown = [slot for slot in given if slot not in foreign.slots]
+    if unknown:
+        raise ValueError(
+            f"{file.path}: cameras: the checkpoint has no {', '.join(unknown)}; it has {', '.join(foreign.slots)}"
+        )
+    return tuple((slot, given[slot]) for slot in foreign.slots if slot in given)
+
+
+def _require_width(where: str, names: tuple[str, ...], width: int | None, room: int) -> None:
+    if len(names) > room:
+        raise ValueError(f"{where}: got {len(names)} columns, the network takes at most {room}")
+    if width is not None and len(names) != width:
+        raise ValueError(
+            f"{where}: got {len(names)} columns ({', '.join(names)}), the checkpoint was trained with {width}"
+        )
+
+
+def _beyond_padding(values: Array) -> bool:
+    """Whether padding holds anything: 0 is what pads, a standard deviation of 0 and of 1 both occur."""
+    return bool(((values != 0.0) & (values != 1.0)).any())

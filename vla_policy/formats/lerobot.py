@@ -1,0 +1,145 @@
+"""lerobot folders of pi0 and pi0.5: config.json, model.safetensors, two processor files with their statistics.
+
+Statistics are found by the `state_file` of the normalising step, never by a number in a file name. What lerobot passes
+over in silence is refused: a feature without statistics, statistics under another key, tensors that do not fit.
+Source: lerobot 0.4.4 (policies/pi0, processor/normalize_processor.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.weights import Checkpoint
+from ..types import Array
+from . import pi0_tensors
+from .documents import read_json, require
+from .foreign import Feature, Foreign, assemble
+from .policy_file import PolicyFile
+from .store import open_store
+from .tensor_file import read, read_header
+
+TYPES = ("pi0", "pi05")
+IMAGES, STATE, ACTION = "observation.images.", "observation.state", "action"
+EMPTY = "empty_camera"
+PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
+MODES = {
+    "MEAN_STD": "mean_std",
+    "QUANTILES": "quantiles",
+    "MIN_MAX": "min_max",
+    "IDENTITY": "identity",
+}
+EPS = (
+    1e-8  # beside a standard deviation; lerobot's other modes have none, and none on the way back
+)
+
+
+def load(
+    folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
+    return assemble(read_folder(folder, heads=file.heads), file, device=device, dtype=dtype)
+
+
+def read_folder(folder: Path, *, heads: pi0_tensors.Heads | None) -> Foreign:
+    """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
+    path = folder / "config.json"
+    config = read_json(path)
+    kind = require(config, "type", str, path)
+    if kind not in TYPES:
+        raise ValueError(f"{path}: type: got {kind!r}, expected one of {', '.join(TYPES)}")
+    store = open_store(folder)
+    named = pi0_tensors.name_tensors(store)
+    by_tensors = pi0_tensors.kind(named)
+    if by_tensors != kind:
+        raise ValueError(
+            f"{path}: type is {kind!r}, but the weights are of {by_tensors or 'neither pi0 nor pi0.5'}"
+        )
+    sizes = pi0_tensors.sizes(
+        store, named, heads=heads, rows=require(config, "chunk_size", int, path),
+        steps=require(config, "num_inference_steps", int, path),
+        max_text=require(config, "tokenizer_max_length", int, path),
+        state_dim=require(config, "max_state_dim", int, path),
+    )  # fmt: skip
+    inputs = require(config, "input_features", dict, path)
+    outputs = require(config, "output_features", dict, path)
+    modes = require(config, "normalization_mapping", dict, path)
+    return Foreign(
+        store=store,
+        named=named,
+        config=sizes,
+        state=feature(folder, PREPROCESSOR, "normalizer_processor", STATE, modes.get("STATE")),
+        actions=feature(folder, POSTPROCESSOR, "unnormalizer_processor", ACTION, modes.get("ACTION")),
+        slots=camera_slots(inputs),
+        state_width=_width(inputs, STATE, path),
+        action_width=_width(outputs, ACTION, path),
+        prompt_as_given=kind == "pi0",
+        antialias=False,
+    )  # fmt: skip
+
+
+def camera_slots(inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the cameras in the checkpoint's order, without its prefix and without those always empty."""
+    names = (name.removeprefix(IMAGES) for name in inputs if name.startswith(IMAGES))
+    return tuple(name for name in names if not name.startswith(EMPTY))
+
+
+def feature(folder: Path, processor: str, step: str, name: str, expected: Any) -> Feature:
+    """Mode and statistics of feature name in the normalising step of a processor file.
+
+    expected: the mode that config.json gives. Raises ValueError if they differ or statistics are missing.
+    """
+    path = folder / processor
+    steps = [
+        s
+        for s in require(read_json(path), "steps", list, path)
+        if isinstance(s, dict) and s.get("registry_name") == step
+    ]
+    if len(steps) != 1:
+        raise ValueError(f"{path}: got {len(steps)} steps named {step}, expected 1")
+    settings = require(steps[0], "config", dict, path)
+    kind = "STATE" if name == STATE else "ACTION"
+    mode = require(settings, "norm_map", dict, path).get(kind)
+    if mode not in MODES:
+        raise ValueError(
+            f"{path}: {kind} is normalised by {mode!r}, expected one of {', '.join(MODES)}"
+        )
+    if mode != expected:
+        raise ValueError(
+            f"{path}: {kind} is normalised by {mode}, config.json says {expected}: files of two checkpoints?"
+        )
+    found, statistics = folder / str(steps[0].get("state_file")), {}
+    if mode != "IDENTITY":
+        found, statistics = _statistics(folder, steps[0], name, path)
+    eps = settings.get("eps", EPS) if mode == "MEAN_STD" else 0.0
+    return Feature(MODES[mode], statistics, float(eps), 0.0, f"{found}: {name}")
+
+
+def _statistics(
+    folder: Path, step: Mapping[str, Any], name: str, path: Path
+) -> tuple[Path, dict[str, Array]]:
+    state_file = require(step, "state_file", str, path)
+    if Path(state_file).name != state_file:
+        raise ValueError(f"{path}: state_file: got {state_file!r}, expected a name in the folder")
+    entries, _ = read_header(folder / state_file)
+    stem = f"{name}."
+    keys = [key for key in entries if key.startswith(stem) and "." not in key[len(stem) :]]
+    if not keys:
+        others = sorted({key.rpartition(".")[0] for key in entries})
+        raise ValueError(
+            f"{folder / state_file}: no statistics of {name!r}; there are some of {', '.join(others) or 'nothing'}. "
+            "Sending actions without them would move the robot by the wrong amount: export the checkpoint "
+            "with the statistics of its own data"
+        )
+    values = {key[len(stem) :]: read(entries[key]).double().numpy() for key in keys}
+    return folder / state_file, {key: v for key, v in values.items() if key != "count"}
+
+
+def _width(features: Mapping[str, Any], name: str, path: Path) -> int:
+    shape = features.get(name, {}).get("shape")
+    if not (isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int)):
+        raise ValueError(f"{path}: {name}: got shape {shape!r}, expected one number")
+    return shape[0]

@@ -1,0 +1,62 @@
+"""One door for checkpoint folders: which kind it is, and the reader for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..models.weights import Checkpoint
+from ..models.weights import load as load_vla
+from . import lerobot, openpi
+from .documents import read_json
+from .policy_file import read_policy_file
+from .store import WEIGHTS, open_store
+
+# Kind of folder -> reader of it and its policy file.
+READERS = {"lerobot": lerobot.load, "openpi": openpi.load}
+
+
+def kind_of(folder: Path) -> str:
+    """ "vla", "lerobot", "openpi" or "openvla", by what config.json says. Raises ValueError if it is none of them."""
+    path = folder / "config.json"
+    config = read_json(path) if path.is_file() else {}
+    if "format" in config and "contract" in config:
+        return "vla"
+    if "type" in config and "input_features" in config:
+        return "lerobot"
+    if config.get("model_type") == "openvla":
+        return "openvla"
+    if (folder / openpi.ASSETS).is_dir() or "action_horizon" in config:
+        return "openpi"
+    if not path.is_file():
+        if not (folder / WEIGHTS).exists():
+            open_store(folder)  # says that there are no weights, or only pickles
+        raise FileNotFoundError(f"not a checkpoint folder: no config.json in {folder}")
+    raise ValueError(
+        f"{folder}: not a known checkpoint: config.json has neither format and contract (this project), type and "
+        "input_features (lerobot), nor model_type openvla, and there is no assets folder (openpi)"
+    )
+
+
+def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None) -> Checkpoint:
+    """A checkpoint folder that is complete, or a policy file (.yaml) with the folder that it names.
+
+    dtype: None keeps what is in the files.
+    Raises FileNotFoundError or ValueError that says in one sentence what is wrong and where.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        file = read_policy_file(path)
+        kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
+        if kind == "vla":
+            raise ValueError(
+                f"{path}: {file.checkpoint} is a folder of this project and needs no policy file"
+            )
+        return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
+    kind = kind_of(path)
+    if kind != "vla":
+        raise ValueError(
+            f"{path}: a {kind} folder does not say which robot cameras, state and commands its columns are; "
+            f"write a policy file (`vla inspect {path} --policy-file` prints a start) and load that"
+        )
+    return load_vla(path, device=device)
