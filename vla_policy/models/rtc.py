@@ -14,8 +14,11 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from ..sampling import Sampling
+from . import flow
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,6 +38,61 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "ones": lambda c: 1.0,
     "zeros": lambda c: 0.0,
 }
+
+
+def integrate(
+    velocity: Velocity,
+    noise: Float[Tensor, "b t d"],
+    steps: int,
+    sampling: Sampling,
+    *,
+    prefix_trained: bool = False,
+) -> Float[Tensor, "b t d"]:
+    """Noise to model actions as sampling asks for, the previous chunk continued where it has one.
+
+    velocity: (x, time[b]) -> dx/dt; of a network that is prefix_trained also (x, time[b, t]).
+    Columns that the previous chunk does not know are free. Raises ValueError if its rows or columns do not fit.
+    """
+    if not sampling.continues:
+        return flow.integrate(velocity, noise, steps, solver=sampling.solver)
+    rows = noise.shape[1]
+    frozen, end = sampling.frozen_rows, max(sampling.frozen_rows, sampling.guidance_rows)
+    previous, known = _previous(sampling, noise, end)
+    if prefix_trained and bool(known.all()):
+        previous_rows = previous.expand(noise.shape[0], -1, -1)
+        start = with_prefix(noise, previous_rows, frozen)
+        wrapped = conditioned(velocity, previous_rows, frozen)
+        return flow.integrate(wrapped, start, steps, solver=sampling.solver)
+    pull = sampling.pull
+    weights = prefix_weights(rows, frozen, end, pull.schedule).to(noise)
+    wrapped = guided(
+        velocity,
+        previous,
+        weights[:, None] * known,
+        max_weight=pull.max_weight,
+        jacobian=pull.jacobian,
+    )
+    actions = flow.integrate(wrapped, noise, steps, solver=sampling.solver)
+    kept = (torch.arange(rows, device=noise.device) < frozen)[:, None] & known  # (t, d)
+    return torch.where(kept, previous, actions)
+
+
+def _previous(
+    sampling: Sampling, noise: Float[Tensor, "b t d"], end: int
+) -> tuple[Float[Tensor, "1 t d"], Bool[Tensor, " d"]]:
+    rows, columns = noise.shape[1:]
+    given = torch.from_numpy(sampling.previous.copy())
+    if given.shape[1] != columns or end > rows:
+        raise ValueError(
+            f"previous: got {end} rows of {given.shape[1]} model actions to continue, "
+            f"expected at most {rows} of {columns}"
+        )
+    previous = torch.zeros(1, rows, columns)
+    previous[0, : min(rows, len(given))] = given[:rows].float()
+    known = torch.ones(columns, dtype=torch.bool)
+    if sampling.known is not None:
+        known = torch.from_numpy(sampling.known.copy())
+    return previous.to(noise), known.to(noise.device)
 
 
 def prefix_weights(rows: int, frozen: int, end: int, schedule: str) -> Float[Tensor, " t"]:
