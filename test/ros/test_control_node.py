@@ -250,22 +250,18 @@ def test_no_torch_in_the_control_process(mock_robot, control):
     assert "torch" not in loaded
 
 
-def test_a_robot_that_cannot_be_executed_is_refused_with_a_sentence(
+def test_a_robot_without_a_limit_is_refused_with_a_sentence(
     mock_robot, start_node, shared_nodes, tmp_path
 ):
     text = (config_dir() / "embodiments" / "vx300s.yaml").read_text()
-    text = text.replace("quaternion_xyzw", "rpy").replace(
-        "names: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw]",
-        "names: [ee.x, ee.y, ee.z, ee.roll, ee.pitch, ee.yaw]",
-    )
-    file = tmp_path / "rpy.yaml"
-    file.write_text(text)
+    file = tmp_path / "unlimited.yaml"
+    file.write_text(text.replace("    start_jump_rad: 0.3\n", ""))
     shared_nodes.end()
     process = start_node("control_node", embodiment=file)
     mock_robot.wait(lambda: len(mock_robot.statuses) > 2, "statuses")
     status = mock_robot.statuses[-1]
     assert (status.reason, status.engaged) == ("inactive", False)
-    assert "rotation rpy cannot be executed yet" in status.detail
+    assert "limits.arm.start_jump_rad" in status.detail
     assert process.poll() is None
 
 

@@ -1,0 +1,1 @@
+"""Commands to controllers: one small module for each kind of controller."""

@@ -1,0 +1,51 @@
+"""What every kind of output can do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle.publisher import LifecyclePublisher
+
+from vla_policy.ros import qos
+from vla_policy.types import Array
+
+ACK_S = 0.2  # how long the last command of all is waited for
+
+
+class Sender(Protocol):
+    """Sends the commands of one action group to its controller."""
+
+    def send(self, values: Array, stamp_ns: int) -> None:
+        """values: float64[n] of the group as it is executed. Nothing while the node is not active."""
+
+    def problem(self) -> str | None:
+        """Why the controller cannot be commanded now, or None."""
+
+    def rest(self) -> None:
+        """The last command is out: see that it arrives, and end what would go on by itself."""
+
+    def close(self) -> None:
+        """Give back what was created."""
+
+
+class Topic:
+    """A publisher for commands, only open while the node is active."""
+
+    def __init__(self, node: LifecycleNode, kind: type, topic: str) -> None:
+        self._node = node
+        self._publisher: LifecyclePublisher = node.create_lifecycle_publisher(
+            kind, topic, qos.COMMAND
+        )
+
+    def publish(self, message: object) -> None:
+        """Nothing while the node is not active."""
+        self._publisher.publish(message)
+
+    def rest(self) -> None:
+        """Give the last message a moment to arrive."""
+        self._publisher.wait_for_all_acked(Duration(seconds=ACK_S))
+
+    def close(self) -> None:
+        self._node.destroy_lifecycle_publisher(self._publisher)
