@@ -1,25 +1,31 @@
 """A PaliGemma or PaliGemma 2 folder of `transformers`: sizes, weights, tokenizer.
 
-Three layouts of the same names exist and all are read: hub files and `transformers` before 4.52
-(`language_model.model.layers`), 4.52 and later (`model.language_model.layers`), and 5.x, whose vision tower has no
-inner `vision_model`.
+Three layouts of the same names exist and all are read: hub files, also what `save_pretrained` writes
+(`language_model.model.layers`), 4.52 and later in memory (`model.language_model.layers`), and 5.x in memory, whose
+vision tower has no inner `vision_model`. The output embedding is tied to the input's: files hold either or both.
 """
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from ..models import tokenizer as tokenizers
 from ..models.config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig
 from ..models.paligemma import LANGUAGE, of_parts
 from ..models.vla import VLA
-from . import sharded
+from .documents import read_json
+from .foreign import build
+from .pi0_tensors import Named
+from .store import Store, open_store
+from .tensor_file import chunks
 
+EMBEDDING, OUTPUT = "embed_tokens.weight", "lm_head.weight"
 RENAMED = (
     ("model.", ""),
     ("language_model.lm_head.", "lm_head."),
@@ -35,28 +41,22 @@ RENAMED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PaliGemma:
-    """model: without action tokens yet, its token head set to one row."""
-
-    model: VLA
-    tokenizer: Tokenizer
-
-
-def is_paligemma(config: dict[str, Any]) -> bool:
-    """Whether a config.json is of such a folder."""
-    return config.get("model_type") == "paligemma"
-
-
 def load(
-    folder: Path, *, cameras: int, rows: int, device: str = "cpu", tokenizer: Path | None = None
-) -> PaliGemma:
-    """Read folder. tokenizer: a tokenizer.json elsewhere, as PaliGemma's own is behind a licence.
+    folder: Path,
+    *,
+    cameras: int,
+    rows: int,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    tokenizer: Path | None = None,
+) -> tuple[VLA, Tokenizer]:
+    """The network, whose token head has no action ids yet, and its tokenizer.
 
+    tokenizer: a tokenizer.json elsewhere, as PaliGemma's own is behind a licence.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
-    header = sharded.read_json(folder / "config.json")
-    if not is_paligemma(header):
+    header = read_json(folder / "config.json")
+    if header.get("model_type") != "paligemma":
         raise ValueError(
             f"{folder}/config.json: model_type is {header.get('model_type')!r}, expected 'paligemma'"
         )
@@ -66,82 +66,99 @@ def load(
             f"no tokenizer at {path}: PaliGemma's tokenizer.json is behind Google's licence; "
             "download it with the weights, or name one"
         )
-    tensors = untie(sharded.read(folder, ours, device=device), folder)
-    config = sizes(tensors, header, cameras=cameras, rows=rows, where=folder)
-    model = sharded.on_meta(lambda: VLA(config))
-    sharded.assign(model, tensors, folder)
-    return PaliGemma(model, tokenizers.load(path))
+    store = open_store(folder)
+    named = name_tensors(store)
+    config = sizes(store, named, header, cameras=cameras, rows=rows)
+    return build(store, named, config, device=device, dtype=dtype), tokenizers.load(path)
 
 
-def ours(key: str) -> str:
-    """A key of any of the three layouts in this project's names."""
-    for theirs, name in RENAMED:
-        if key.startswith(theirs):
-            key = name + key[len(theirs) :]
-    return key.replace(".mlp.fc", ".fc") if key.startswith("vision.") else key
+def ours(name: str) -> str:
+    """A name of any of the three layouts as this project's."""
+    for theirs, mine in RENAMED:
+        if name.startswith(theirs):
+            name = mine + name[len(theirs) :]
+    return name.replace(".mlp.fc", ".fc") if name.startswith("vision.") else name
 
 
-def untie(tensors: dict[str, Tensor], where: Path) -> dict[str, Tensor]:
-    """The same without lm_head, which is the embedding; files hold either or both.
-
-    Raises ValueError if both are there and differ.
-    """
-    head = tensors.pop("lm_head.weight", None)
-    embedding = tensors.setdefault("embed_tokens.weight", head)
-    if embedding is None:
-        raise ValueError(f"{where}: neither embed_tokens.weight nor lm_head.weight")
-    if head is not None and head is not embedding and not torch.equal(head, embedding):
-        raise ValueError(
-            f"{where}: lm_head.weight differs from the embedding, expected one matrix"
-        )
-    return tensors
+def name_tensors(store: Store) -> Named:
+    """Match the names of store. Raises ValueError for two of one tensor, or an untied output embedding."""
+    names: dict[str, str] = {}
+    for name in store.entries:
+        other = names.setdefault(ours(name), name)
+        if other != name:
+            raise ValueError(
+                f"{store.folder}: {other} and {name} are the same tensor in two layouts"
+            )
+    unread: set[str] = set()
+    if OUTPUT in names:
+        output = names.pop(OUTPUT)
+        if names.setdefault(EMBEDDING, output) != output:
+            unread.add(output)
+            a, b = store.entries[names[EMBEDDING]], store.entries[output]
+            pairs = zip(chunks(a), chunks(b), strict=True)
+            if a.shape != b.shape or a.dtype != b.dtype or any(x != y for x, y in pairs):
+                raise ValueError(
+                    f"{store.folder}: {output} differs from the embedding, expected one matrix"
+                )
+    return Named(names, frozenset(unread))
 
 
 def sizes(
-    tensors: dict[str, Tensor], header: dict[str, Any], *, cameras: int, rows: int, where: Path
+    store: Store, named: Named, header: dict[str, Any], *, cameras: int, rows: int
 ) -> ModelConfig:
-    """The config that tensors are of; head counts and what has no weights come from header."""
-    text, vision = header.get("text_config", {}), header.get("vision_config", {})
-    language = _language(tensors, text, where)
-    patch = _weight(tensors, "vision.patch_embedding.weight", where)
-    eyes = SiglipConfig(
-        image_px=math.isqrt(len(_weight(tensors, "vision.position_embedding", where)))
-        * patch.shape[-1],
-        patch_px=patch.shape[-1],
-        width=patch.shape[0],
-        depth=_depth(tensors, "vision"),
-        mlp=len(_weight(tensors, "vision.layers.0.fc1.weight", where)),
-        heads=vision.get("num_attention_heads", 12),
-    )
+    """The config that the tensors are of; head counts and what has no weights come from header."""
+
+    def shape(key: str) -> tuple[int, ...]:
+        if key not in named.names:
+            raise ValueError(f"{store.folder}: no {key} among {len(named.names)} tensors")
+        return store.entries[named.names[key]].shape
+
+    def depth(stack: str) -> int:
+        start = f"{stack}.layers."
+        layers = {int(k[len(start) :].split(".")[0]) for k in named.names if k.startswith(start)}
+        return len(layers)
+
+    language = _language(shape, depth("language"), header.get("text_config", {}), named, store)
+    width, _, patch_px, _ = shape("vision.patch_embedding.weight")
+    side = math.isqrt(shape("vision.position_embedding")[0])
+    heads = header.get("vision_config", {}).get("num_attention_heads", 12)
+    mlp = shape("vision.layers.0.fc1.weight")[0]
+    eyes = SiglipConfig(side * patch_px, patch_px, width, depth("vision"), mlp, heads)
     known = [name for name, config in LANGUAGE.items() if config == language]
     return of_parts(
         known[0] if known else "rt2-paligemma", language, eyes,
-        vocab=len(tensors["embed_tokens.weight"]), cameras=cameras, rows=rows,
+        vocab=shape(EMBEDDING)[0], cameras=cameras, rows=rows,
     )  # fmt: skip
 
 
-def _language(tensors: dict[str, Tensor], text: dict[str, Any], where: Path) -> GemmaConfig:
+def _language(
+    shape: Callable[[str], tuple[int, ...]],
+    depth: int,
+    text: dict[str, Any],
+    named: Named,
+    store: Store,
+) -> GemmaConfig:
     first = "language.layers.0."
     head_dim = text.get("head_dim", 256)
-    q, k = (_weight(tensors, f"{first}self_attn.{n}_proj.weight", where) for n in "qk")
-    heads = len(q) // head_dim
-    if heads != (named := text.get("num_attention_heads", heads)) or len(q) % head_dim:
+    q, k = (shape(f"{first}self_attn.{n}_proj.weight") for n in "qk")
+    heads = text.get("num_attention_heads", q[0] // head_dim)
+    if heads * head_dim != q[0]:
         raise ValueError(
-            f"{where}: q_proj has {len(q)} rows, config.json says {named} heads of {head_dim}"
+            f"{store.folder}: q_proj has {q[0]} rows, config.json says {heads} heads of {head_dim}"
         )
-    second = f"{first}pre_feedforward_layernorm.weight" in tensors
+    second = f"{first}pre_feedforward_layernorm.weight" in named.names
     return GemmaConfig(
-        width=q.shape[1],
-        depth=_depth(tensors, "language"),
-        mlp=len(_weight(tensors, f"{first}mlp.gate_proj.weight", where)),
+        width=q[1],
+        depth=depth,
+        mlp=shape(f"{first}mlp.gate_proj.weight")[0],
         heads=heads,
-        kv_heads=len(k) // head_dim,
+        kv_heads=k[0] // head_dim,
         head_dim=head_dim,
-        gemma2=_gemma2(text, where) if second else None,
+        gemma2=_gemma2(text, store.folder) if second else None,
     )
 
 
-def _gemma2(text: dict[str, Any], where: Path) -> Gemma2Config:
+def _gemma2(text: dict[str, Any], folder: Path) -> Gemma2Config:
     # What a config.json leaves out has the default of transformers' Gemma2Config.
     values = {
         "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0,
@@ -149,19 +166,6 @@ def _gemma2(text: dict[str, Any], where: Path) -> Gemma2Config:
     }  # fmt: skip
     values = {key: text.get(key, default) for key, default in values.items()}
     if absent := [key for key, value in values.items() if value is None]:
-        raise ValueError(f"{where}/config.json: {', '.join(absent)} is null, expected a number")
+        raise ValueError(f"{folder}/config.json: {', '.join(absent)} is null, expected a number")
     scalar, attention, final, window = values.values()
     return Gemma2Config(int(scalar), float(attention), float(final), int(window))
-
-
-def _depth(tensors: dict[str, Tensor], stack: str) -> int:
-    start = f"{stack}.layers."
-    return 1 + max(
-        (int(k[len(start) :].split(".")[0]) for k in tensors if k.startswith(start)), default=-1
-    )
-
-
-def _weight(tensors: dict[str, Tensor], key: str, where: Path) -> Tensor:
-    if key not in tensors:
-        raise ValueError(f"{where}: no {key} among {len(tensors)} tensors; not a PaliGemma")
-    return tensors[key]
