@@ -36,3 +36,11 @@ def fraction_at(obs_ns: int, step_ns: int, now_ns: int) -> float:
 def rows_left(obs_ns: int, step_ns: int, rows: int, now_ns: int) -> int:
     """Rows whose end is still to come, the one that is pursued included."""
     return min(rows, max(0, rows - row_at(obs_ns, step_ns, now_ns)))
+
+
+def rows_between_looks(rows: int, asked: int = 0) -> int:
+    """Rows that pass between the observations of two chunks of rows; asked 0: half a chunk.
+
+    The other half is what the plan lives on while the next chunk is being computed.
+    """
+    return asked or max(1, rows // 2)

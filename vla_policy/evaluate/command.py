@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vla_policy.evaluate.measure import markdown, summarise
 from vla_policy.evaluate.pilot import Pace
 from vla_policy.evaluate.suites import SUITES
+from vla_policy.timing import rows_between_looks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="0..99: which evaluation scenes")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON report; a .md table is put beside it")
-    parser.add_argument("--execute-rows", type=int, default=4, help="rows between two looks")
+    parser.add_argument(
+        "--execute-rows", type=int, default=0, help="rows between two looks; 0: half a chunk"
+    )
     parser.add_argument("--latency", type=float, default=0.1, help="s from a look to its chunk")
     parser.add_argument("--num-steps", type=int, help="Euler steps of the flow head")
     parser.add_argument("--device", default="cpu")
@@ -45,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     unknown = [n for n in names if n not in SUITES]
     if unknown:
         raise ValueError(f"--suite: got {', '.join(unknown)}, expected {', '.join(SUITES)} or all")
-    if args.episodes < 1 or args.execute_rows < 1 or not 0 <= args.latency <= 1:
-        raise ValueError("--episodes and --execute-rows must be at least 1, --latency 0 to 1 s")
+    if args.episodes < 1 or args.execute_rows < 0 or not 0 <= args.latency <= 1:
+        raise ValueError("--episodes must be at least 1, --execute-rows 0, --latency 0 to 1 s")
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
@@ -133,7 +136,8 @@ def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
     if not _worker:
         _prepare(settings)
     scene, task = trial(SUITES[name], settings["seed"], index)
-    pace = Pace(round(settings["latency"] * 1e9), settings["execute_rows"])
+    rows = rows_between_looks(_worker["policy"].rows, settings["execute_rows"])
+    pace = Pace(round(settings["latency"] * 1e9), rows)
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,
         embodiment=_worker["robot"], pace=pace, moves=SUITES[name].moves,

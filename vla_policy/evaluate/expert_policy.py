@@ -33,6 +33,8 @@ class ExpertContract:
 class ExpertPolicy:
     """infer() like a policy's; prepare() tells it the world and the task, which no policy knows."""
 
+    rows = ROWS
+
     def __init__(self) -> None:
         robot = load_embodiment("vx300s")
         self.contract = ExpertContract(robot.state_names, robot.action_names)

@@ -23,6 +23,7 @@ from vla_policy.ros.policy_inputs import PolicyInputs
 from vla_policy.ros.policy_report import QUIET, report
 from vla_policy.ros.warn import OnChange
 from vla_policy.srv import GetActionChunk
+from vla_policy.timing import rows_between_looks
 from vla_policy.types import ActionChunk, Array, Reason
 
 STATUS_S = 0.5
@@ -38,7 +39,7 @@ class PolicyParams:
     head: str = param("flow", "action head of the checkpoint", choices=("flow", "token"))
     device: str = param("cpu", "torch device: cpu, cuda, cuda:1")
     seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1)
-    execute_rows: int = param(4, "rows of a chunk before the next one", low=1, high=1000)
+    execute_rows: int = param(0, "rows between two looks; 0: half a chunk", low=0, high=1000)
     num_steps: int = param(0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100)
     threads: int = param(1, "CPU threads of the networks", low=1, high=64)
     autostart: bool = param(True, "configure and activate by itself")
@@ -73,6 +74,7 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
         self._inputs = PolicyInputs(self, robot, self._log, self._add)
+        execute_rows = rows_between_looks(policy.rows, params.execute_rows)
         self._inference = Inference(
             policy,
             self._inputs.cameras,
@@ -80,7 +82,7 @@ class PolicyNode(LifecycleNode):
             InferenceConfig(
                 state_names=robot.state_names,
                 max_skew_ns=round(robot.camera_max_skew_s * 1e9),
-                execute_ns=params.execute_rows * robot.step_ns,
+                execute_ns=execute_rows * robot.step_ns,
                 seed=params.seed,
                 num_steps=params.num_steps or None,
             ),
@@ -91,7 +93,7 @@ class PolicyNode(LifecycleNode):
         self._add_endpoints()
         self.get_logger().info(
             f"policy {params.policy} ({params.head} head, {params.device}) for {robot.name}; "
-            f"cameras {', '.join(robot.camera_names)}; a chunk every {params.execute_rows} rows"
+            f"cameras {', '.join(robot.camera_names)}; a chunk every {execute_rows} rows"
         )
         return TransitionCallbackReturn.SUCCESS
 
