@@ -11,31 +11,20 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from vla_policy.formats.smolvla_tensors import ours
 from vla_policy.models import flow
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
-from vla_policy.models.smolvla import SmolPrefix, SmolVla, SmolVlaConfig, smolvla_450m
+from vla_policy.models.smolvla import (
+    SmolFlowConfig,
+    SmolPrefix,
+    SmolVla,
+    SmolVlaConfig,
+    smolvla_450m,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "ref_smolvla_tiny.safetensors"
-VLM = "vlm_with_expert.vlm.model."
-RENAMED = (
-    (VLM + "vision_model.embeddings.position_embedding.weight", "vision.position_embedding"),
-    (VLM + "vision_model.embeddings.", "vision."),
-    (VLM + "vision_model.encoder.", "vision."),
-    (VLM + "vision_model.", "vision."),
-    (VLM + "connector.modality_projection.proj.", "connector."),
-    (VLM + "text_model.embed_tokens.", "embed_tokens."),
-    (VLM + "text_model.", "language."),
-    ("vlm_with_expert.lm_expert.", "expert."),
-)
 NEVER_READ = "w.vlm_with_expert.vlm.lm_head.weight"
-
-
-def ours(key: str) -> str:
-    for theirs, name in RENAMED:
-        if key.startswith(theirs):
-            key = name + key[len(theirs) :]
-    return key.replace(".mlp.fc", ".fc")
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +51,10 @@ def model(golden: dict[str, torch.Tensor]) -> SmolVla:
         ),
         shuffle=sizes["scale_factor"],
         language=LlamaConfig(width=t["hidden_size"], mlp=t["intermediate_size"], **heads),
-        expert=LlamaConfig(width=48, mlp=256, **heads),
-        joint_every=2, state_dim=32, action_dim=32, max_text=9, rows=sizes["chunk"], steps=10,
+        flow=SmolFlowConfig(
+            LlamaConfig(width=48, mlp=256, **heads), joint_every=2, rows=sizes["chunk"], steps=10
+        ),
+        state_dim=32, action_dim=32, max_text=9,
     )  # fmt: skip
     model = SmolVla(config).eval()
     weights = {ours(k[2:]): v for k, v in golden.items() if k.startswith("w.") and k != NEVER_READ}
@@ -72,29 +63,29 @@ def model(golden: dict[str, torch.Tensor]) -> SmolVla:
 
 
 def inputs(model: SmolVla, golden: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Arguments of prefix, with the absent camera and the padding in place."""
     images = torch.stack([golden["in.image0"], golden["in.image1"]], 1)  # (b, c, 3, h, w)
-    tokens = model.image_tokens(images.flatten(0, 1))
-    there = torch.stack([golden["in.image_mask0"], golden["in.image_mask1"]], 1)
-    valid = there.repeat_interleave(model.config.image_tokens, 1)
     return (
-        tokens.unflatten(0, images.shape[:2]).flatten(1, 2),
-        valid,
+        model.vision(images.flatten(0, 1)).unflatten(0, images.shape[:2]).flatten(1, 2),
         golden["in.tokens"],
-        golden["in.token_mask"],
         golden["in.state"],
+        torch.stack([golden["in.image_mask0"], golden["in.image_mask1"]], 1),
+        golden["in.token_mask"],
     )
 
 
 def sample(model: SmolVla, prefix: SmolPrefix, noise: torch.Tensor, steps: int) -> torch.Tensor:
-    return flow.integrate(lambda x, t: model(prefix, x, t), noise, steps)
+    unread = torch.full((len(noise), 32), torch.nan)  # the state is in the prefix
+    return flow.integrate(lambda x, t: model.flow(prefix, unread, x, t), noise, steps)
 
 
 @torch.no_grad()
 def test_what_the_language_model_reads(model: SmolVla, golden: dict[str, torch.Tensor]) -> None:
-    features = model.image_tokens(golden["in.image0"])
+    features = model.image_tokens(model.vision(golden["in.image0"]))
     torch.testing.assert_close(features, golden["out.img0_features"], atol=1e-5, rtol=0)
-    x, _, _ = model.embed_prefix(*inputs(model, golden))
+    x, valid = model.embed(*inputs(model, golden))
     torch.testing.assert_close(x, golden["out.prefix_embs"], atol=1e-5, rtol=0)
+    assert valid.sum(1).tolist() == [8 + 6 + 1, 4 + 9 + 1]
 
 
 @torch.no_grad()
@@ -108,21 +99,14 @@ def test_actions(model: SmolVla, golden: dict[str, torch.Tensor]) -> None:
 def test_absent_cameras_and_padding_may_be_left_out(
     model: SmolVla, golden: dict[str, torch.Tensor]
 ) -> None:
-    tokens, valid, text, text_valid, state = inputs(model, golden)
-    for b, keep_image, keep_text in ((0, 8, 6), (1, 4, 9)):  # the golden batch's own masks
-        assert valid[b].sum() == keep_image and text_valid[b].sum() == keep_text
-        few = model.prefix(
-            tokens[b : b + 1, :keep_image],
-            valid[b : b + 1, :keep_image],
-            text[b : b + 1, :keep_text],
-            text_valid[b : b + 1, :keep_text],
-            state[b : b + 1],
-        )
-        assert few.valid.all() and few.valid.shape[1] == keep_image + keep_text + 1
-        actions = sample(model, few, golden["in.noise"][b : b + 1], 10)
+    for b, cameras, words in ((0, 2, 6), (1, 1, 9)):  # what the golden batch's masks leave
+        row = [x[b : b + 1] for x in inputs(model, golden)]
+        few = model.prefix(row[0][:, : cameras * 64], row[1][:, :words], row[2])
+        assert few.valid.all() and few.valid.shape[1] == 4 * cameras + words + 1
+        noise = golden["in.noise"][b : b + 1]
+        actions = sample(model, few, noise, 10)
         torch.testing.assert_close(actions[0], golden["out.actions10"][b], atol=1e-5, rtol=0)
-        whole = model.prefix(*(x[b : b + 1] for x in inputs(model, golden)))
-        masked = sample(model, whole, golden["in.noise"][b : b + 1], 10)
+        masked = sample(model, model.prefix(*row), noise, 10)
         torch.testing.assert_close(actions, masked, atol=2e-6, rtol=0)
 
 
@@ -142,15 +126,20 @@ def test_candidates_share_a_prefix(model: SmolVla, golden: dict[str, torch.Tenso
 def test_actions_do_not_see_later_ones_but_the_state(
     model: SmolVla, golden: dict[str, torch.Tensor]
 ) -> None:
-    arguments = inputs(model, golden)
-    prefix, noise, time = model.prefix(*arguments), golden["in.noise"], torch.tensor([0.7, 0.3])
+    patches, text, state, *valid = inputs(model, golden)
+    prefix, noise, time = (
+        model.prefix(patches, text, state, *valid),
+        golden["in.noise"],
+        torch.tensor([0.7, 0.3]),
+    )
     changed = noise.clone()
     changed[:, 3:] += 1.0
-    before, after = model(prefix, noise, time), model(prefix, changed, time)
+    before = model.flow(prefix, state, noise, time)
+    after = model.flow(prefix, state, changed, time)
     assert torch.equal(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3:], after[:, 3:])
-    moved = model.prefix(*arguments[:-1], arguments[-1] + 1.0)
-    assert not torch.allclose(model(moved, noise, time), before)
+    moved = model.prefix(patches, text, state + 1.0, *valid)
+    assert not torch.allclose(model.flow(moved, state, noise, time), before)
     for (k, v), (k2, v2) in zip(prefix.cache, moved.cache, strict=True):
         assert torch.equal(k[:, :, :-1], k2[:, :, :-1]) and torch.equal(
             v[:, :, :-1], v2[:, :, :-1]
@@ -169,9 +158,10 @@ def test_published_size() -> None:
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     config = smolvla_450m()
-    with pytest.raises(ValueError, match=r"expert: depth.*got \(15, 15, 5, 64"):
-        replace(config, expert=replace(config.expert, depth=15))
+    shallow = replace(config.flow.expert, depth=15)
+    with pytest.raises(ValueError, match=r"flow.expert: depth.*got \(15, 15, 5, 64"):
+        replace(config, flow=replace(config.flow, expert=shallow))
     with pytest.raises(ValueError, match="got 27 patches a side"):
         replace(config, vision=replace(config.vision, image_px=384, patch_px=14))
     with pytest.raises(ValueError, match="joint_every: got 0"):
-        replace(config, joint_every=0)
+        replace(config, flow=replace(config.flow, joint_every=0))

@@ -13,7 +13,7 @@ from torch import nn
 from vla_policy.models import flow
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
-from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
+from vla_policy.models.smolvla import SmolFlowConfig, SmolVla, SmolVlaConfig
 
 transformers = pytest.importorskip("transformers", reason="a reference: pip install transformers")
 
@@ -33,9 +33,11 @@ def draw(rng: np.random.Generator) -> SmolVlaConfig:
         vision=SiglipConfig(patch * side, patch, 4 * several(2, 8), several(1, 3), several(8, 40), 4),
         shuffle=2 ** several(0, int(math.log2(side))),
         language=LlamaConfig(width=heads["heads"] * several(2, 8), mlp=several(8, 60), **heads),
-        expert=LlamaConfig(width=heads["heads"] * 2 * several(1, 4), mlp=several(8, 60), **heads),
-        joint_every=several(1, 3), state_dim=several(2, 9), action_dim=several(2, 9),
-        max_text=8, rows=several(1, 7), steps=10,
+        flow=SmolFlowConfig(
+            LlamaConfig(width=heads["heads"] * 2 * several(1, 4), mlp=several(8, 60), **heads),
+            joint_every=several(1, 3), rows=several(1, 7), steps=10,
+        ),
+        state_dim=several(2, 9), action_dim=several(2, 9), max_text=8,
     )  # fmt: skip
 
 
@@ -55,11 +57,11 @@ class Reference(nn.Module):
             )
         ).eval()  # fmt: skip
         self.language = transformers.LlamaModel(self.llama(config.language)).eval()
-        self.expert = transformers.LlamaModel(self.llama(config.expert)).eval()
+        self.expert = transformers.LlamaModel(self.llama(config.flow.expert)).eval()
         self.shuffle = smolvlm.SmolVLMConnector.pixel_shuffle
         fill(self.vision, "vision.", weights)
         fill(self.language, "language.", weights)
-        fill(self.expert, "expert.", weights)
+        fill(self.expert, "flow.expert.", weights)
 
     def llama(self, c: LlamaConfig) -> "transformers.LlamaConfig":
         return transformers.LlamaConfig(
@@ -99,20 +101,20 @@ class Reference(nn.Module):
     ) -> torch.Tensor:  # fmt: skip
         from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-        c, (b, t, _) = self.config.expert, noisy.shape
+        c, (b, t, _) = self.config.flow.expert, noisy.shape
         period = 4e-3 * 1000 ** torch.linspace(0, 1, c.width // 2, dtype=torch.float64)
         angle = 2 * math.pi * time.double()[:, None] / period
         waves = torch.cat((angle.sin(), angle.cos()), 1).float()[:, None].expand(-1, t, -1)
-        x = torch.cat((self.linear("action_in_proj", noisy), waves), 2)
-        x = nn.functional.silu(self.linear("action_time_mlp_in", x))
-        x = self.linear("action_time_mlp_out", x)
+        x = torch.cat((self.linear("flow.action_in_proj", noisy), waves), 2)
+        x = nn.functional.silu(self.linear("flow.action_time_mlp_in", x))
+        x = self.linear("flow.action_time_mlp_out", x)
         before = valid[:, None].expand(-1, t, -1)
         earlier = torch.ones(t, t, dtype=torch.bool).tril().expand(b, -1, -1)
         for i, layer in enumerate(self.expert.layers):
             a, y = layer.self_attn, layer.input_layernorm(x)
             k, v = keys_values[i]
             q = heads(a.q_proj(y), c.head_dim)
-            if i % self.config.joint_every == 0:
+            if i % self.config.flow.joint_every == 0:
                 cos, sin = self.expert.rotary_emb(x, valid.sum(1, keepdim=True) + torch.arange(t))
                 q, own = apply_rotary_pos_emb(q, heads(a.k_proj(y), c.head_dim), cos, sin)
                 k, v = torch.cat((k, own), 2), torch.cat((v, heads(a.v_proj(y), c.head_dim)), 2)
@@ -125,13 +127,13 @@ class Reference(nn.Module):
                 mask = before
             x = x + a.o_proj(attend(q, k, v, mask))
             x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return self.linear("action_out_proj", self.expert.norm(x))
+        return self.linear("flow.action_out_proj", self.expert.norm(x))
 
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
 
     def weight(self, layer: int, of: str) -> torch.Tensor:
-        return self.weights[f"expert.layers.{layer}.self_attn.{of}_proj.weight"]
+        return self.weights[f"flow.expert.layers.{layer}.self_attn.{of}_proj.weight"]
 
 
 def fill(module: nn.Module, prefix: str, weights: dict[str, torch.Tensor]) -> None:
@@ -188,17 +190,19 @@ def test_transformers_pieces_give_the_same_actions(draw_number: int) -> None:
     there = [torch.rand(b) < 0.7 for _ in range(cameras)]
     text = torch.randint(0, config.vocab, (b, 8))
     written = torch.arange(8) < torch.randint(1, 9, (b, 1))
-    state, noise = torch.randn(b, config.state_dim), torch.randn(b, config.rows, config.action_dim)
+    state, noise = (
+        torch.randn(b, config.state_dim),
+        torch.randn(b, config.flow.rows, config.action_dim),
+    )
 
     keys_values, valid = reference.prefix(images, there, text, written, state)
-    tokens = torch.cat([model.image_tokens(image) for image in images], 1)
-    camera_valid = torch.stack(there, 1).repeat_interleave(config.image_tokens, 1)
-    prefix = model.prefix(tokens, camera_valid, text, written, state)
+    patches = torch.cat([model.vision(image) for image in images], 1)
+    prefix = model.prefix(patches, text, state, torch.stack(there, 1), written)
     assert torch.equal(prefix.valid, valid), what
     for steps, tolerance in ((1, 1e-5), (10, 5e-5)):
         x = noise
         for i in range(steps):
             time = torch.full((b,), 1 - i / steps)
             x = x - reference.velocity(keys_values, valid, x, time) / steps
-        got = flow.integrate(lambda x, t: model(prefix, x, t), noise, steps)
+        got = flow.integrate(lambda x, t: model.flow(prefix, state, x, t), noise, steps)
         torch.testing.assert_close(got, x, atol=tolerance, rtol=1e-5, msg=lambda m: f"{m}\n{what}")

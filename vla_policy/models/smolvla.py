@@ -26,10 +26,21 @@ from .siglip import Siglip
 
 
 @dataclass(frozen=True, slots=True)
-class SmolVlaConfig:
-    """shuffle: image patches joined per side into one token. joint_every: expert layers 0, joint_every, ... attend jointly.
+class SmolFlowConfig:
+    """The expert. joint_every: its layers 0, joint_every, ... attend jointly. rows, steps: of a chunk and its flow."""
 
-    language and expert share depth and head geometry. max_text: tokens of the longest prompt.
+    expert: LlamaConfig
+    joint_every: int
+    rows: int
+    steps: int
+    prefix_trained: bool = False  # trained with clean leading rows (models/rtc.py); none is
+
+
+@dataclass(frozen=True, slots=True)
+class SmolVlaConfig:
+    """shuffle: image patches joined per side into one token. max_text: tokens of the longest prompt.
+
+    The language model and the expert share depth and head geometry.
     """
 
     name: str
@@ -37,22 +48,20 @@ class SmolVlaConfig:
     vision: SiglipConfig
     shuffle: int
     language: LlamaConfig
-    expert: LlamaConfig
-    joint_every: int
+    flow: SmolFlowConfig
     state_dim: int
     action_dim: int
     max_text: int
-    rows: int
-    steps: int
+    token: None = None  # no head that writes actions as tokens
 
     def __post_init__(self) -> None:
         a, b = (
             (c.depth, c.heads, c.kv_heads, c.head_dim, c.theta)
-            for c in (self.language, self.expert)
+            for c in (self.language, self.flow.expert)
         )
         if a != b:
             raise ValueError(
-                "expert: depth, heads, kv_heads, head_dim and theta must equal the language model's: "
+                "flow.expert: depth, heads, kv_heads, head_dim and theta must equal the language model's: "
                 f"got {b}, expected {a}"
             )
         side = self.vision.image_px // self.vision.patch_px
@@ -61,8 +70,8 @@ class SmolVlaConfig:
             raise ValueError(
                 f"vision: got {side} patches a side, expected a power of two that {self.shuffle} divides"
             )
-        if self.joint_every < 1:
-            raise ValueError(f"joint_every: got {self.joint_every}, expected at least 1")
+        if self.flow.joint_every < 1:
+            raise ValueError(f"flow.joint_every: got {self.flow.joint_every}, expected at least 1")
 
     @property
     def image_tokens(self) -> int:
@@ -79,13 +88,12 @@ def smolvla_450m() -> SmolVlaConfig:
         vision=SiglipConfig(image_px=512, patch_px=16, width=768, depth=12, mlp=3072, heads=12),
         shuffle=4,
         language=LlamaConfig(width=960, mlp=2560, **heads),
-        expert=LlamaConfig(width=720, mlp=2048, **heads),
-        joint_every=2,
+        flow=SmolFlowConfig(
+            LlamaConfig(width=720, mlp=2048, **heads), joint_every=2, rows=50, steps=10
+        ),
         state_dim=32,
         action_dim=32,
         max_text=48,
-        rows=50,
-        steps=10,
     )
 
 
@@ -156,79 +164,104 @@ class Expert(nn.Module):
         return self.norm(x)
 
 
+class SmolFlow(nn.Module):
+    """Noisy actions and time in, velocity out. The projections compute in their own precision, the expert in its."""
+
+    def __init__(self, config: SmolFlowConfig, action_dim: int) -> None:
+        super().__init__()
+        width = config.expert.width
+        self.expert = Expert(config.expert, config.joint_every)
+        self.action_in_proj = nn.Linear(action_dim, width)
+        self.action_time_mlp_in = nn.Linear(2 * width, width)
+        self.action_time_mlp_out = nn.Linear(width, width)
+        self.action_out_proj = nn.Linear(width, action_dim)
+
+    def forward(
+        self,
+        prefix: SmolPrefix,
+        state: Float[Tensor, "b n"],
+        noisy: Float[Tensor, "b t d"],
+        time: Float[Tensor, " b"],
+    ) -> Float[Tensor, "b t d"]:
+        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data). state is in the prefix and not read."""
+        x = self.action_in_proj(noisy)
+        t = time_embedding(time, x.shape[-1]).to(x.dtype)[:, None].expand_as(x)
+        x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat((x, t), -1))))
+        y = self.expert(x.to(prefix.cache[0][0].dtype), prefix)
+        return self.action_out_proj(y.to(noisy.dtype))
+
+
 class SmolVla(nn.Module):
     def __init__(self, config: SmolVlaConfig) -> None:
         super().__init__()
         self.config = config
-        width, narrow = config.language.width, config.expert.width
+        width = config.language.width
         self.vision = Siglip(config.vision)
         self.connector = nn.Linear(config.vision.width * config.shuffle**2, width, bias=False)
         self.embed_tokens = nn.Embedding(config.vocab, width)
         self.language = Llama(config.language)
-        self.expert = Expert(config.expert, config.joint_every)
         self.state_proj = nn.Linear(config.state_dim, width)
-        self.action_in_proj = nn.Linear(config.action_dim, narrow)
-        self.action_time_mlp_in = nn.Linear(2 * narrow, narrow)
-        self.action_time_mlp_out = nn.Linear(narrow, narrow)
-        self.action_out_proj = nn.Linear(narrow, config.action_dim)
+        self.flow = SmolFlow(config.flow, config.action_dim)
 
-    def image_tokens(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b i e"]:
-        """images in [-1, 1], all cameras in one batch."""
-        return self.connector(join_patches(self.vision(images), self.config.shuffle))
+    def image_tokens(self, patches: Float[Tensor, "b s f"]) -> Float[Tensor, "b i e"]:
+        """Features of the vision tower, one or more pictures after another, to tokens of the language model."""
+        side = self.config.vision.image_px // self.config.vision.patch_px
+        b, pictures = len(patches), patches.shape[1] // side**2
+        each = patches.unflatten(1, (pictures, side**2)).flatten(0, 1)  # (b * pictures, side^2, f)
+        tokens = self.connector(join_patches(each, self.config.shuffle))
+        return tokens.unflatten(0, (b, pictures)).flatten(1, 2)
+
+    def embed(
+        self,
+        patches: Float[Tensor, "b s f"],
+        text: Int[Tensor, "b w"],
+        state: Float[Tensor, "b n"],
+        camera_valid: Bool[Tensor, "b c"] | None = None,
+        text_valid: Bool[Tensor, "b w"] | None = None,
+    ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"]]:
+        """The language model's input and which of it is there. Arguments as in prefix."""
+        scale = self.config.language.width**0.5
+        words = self.embed_tokens(text) * scale
+        images = self.image_tokens(patches).to(words.dtype) * scale
+        own = self.state_proj(state.to(self.state_proj.weight.dtype))[:, None].to(words.dtype)
+        there = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
+        if camera_valid is not None:
+            there = camera_valid.repeat_interleave(self.config.image_tokens, 1)
+        if text_valid is None:
+            text_valid = torch.ones_like(text, dtype=torch.bool)
+        valid = F.pad(torch.cat((there, text_valid), 1), (0, 1), value=True)
+        return torch.cat((images, words, own), 1), valid
 
     def prefix(
         self,
-        image_tokens: Float[Tensor, "b i e"],
-        image_valid: Bool[Tensor, "b i"],
-        text: Int[Tensor, "b s"],
-        text_valid: Bool[Tensor, "b s"],
+        patches: Float[Tensor, "b s f"],
+        text: Int[Tensor, "b w"],
         state: Float[Tensor, "b n"],
+        camera_valid: Bool[Tensor, "b c"] | None = None,
+        text_valid: Bool[Tensor, "b w"] | None = None,
     ) -> SmolPrefix:
-        """image_valid, text_valid: false for absent cameras and padding; what is false may as well be left out."""
-        x, valid, starts = self.embed_prefix(image_tokens, image_valid, text, text_valid, state)
-        mask, angles = block_mask(starts, valid), self._angles(valid)
+        """patches: features of the vision tower, camera after camera. text: ids.
+
+        camera_valid, text_valid: false for absent cameras and padding; None: all are there. What is false may as
+        well be left out of patches and text.
+        """
+        x, valid = self.embed(patches, text, state, camera_valid, text_valid)
+        starts = torch.zeros_like(valid)
+        starts[:, -1] = True  # the state: nothing but itself and the actions see it
+        mask, config = block_mask(starts, valid), self.config.language
+        angles = llama_angles(positions_of(valid), config.head_dim, config.theta)
         cache = []
         for i, layer in enumerate(self.language.layers):
-            if i + 1 < len(self.language.layers):
+            if i + 1 < config.depth:
                 x, kept = layer(x, angles, mask, None)
             else:
                 kept = layer.self_attn.keys_values(layer.input_layernorm(x), angles)
-            cache.append(self.expert.read(i, kept))
+            cache.append(self.flow.expert.read(i, kept))
         return SmolPrefix(cache, valid)
 
-    def embed_prefix(
-        self,
-        image_tokens: Float[Tensor, "b i e"],
-        image_valid: Bool[Tensor, "b i"],
-        text: Int[Tensor, "b s"],
-        text_valid: Bool[Tensor, "b s"],
-        state: Float[Tensor, "b n"],
-    ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"], Bool[Tensor, "b p"]]:
-        """What the language model reads, which of it is there, and where blocks of attention start."""
-        scale = self.config.language.width**0.5
-        words = self.embed_tokens(text) * scale
-        parts = (image_tokens.to(words.dtype) * scale, words, self.state_proj(state)[:, None])
-        valid = F.pad(torch.cat((image_valid, text_valid), 1), (0, 1), value=True)
-        starts = torch.zeros_like(valid)
-        starts[:, -1] = True
-        return torch.cat(parts, 1), valid, starts
 
-    def forward(
-        self, prefix: SmolPrefix, noisy: Float[Tensor, "b t d"], time: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b t d"]:
-        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data)."""
-        x = self.action_in_proj(noisy)
-        t = time_embedding(time, x.shape[-1]).to(x.dtype)[:, None].expand_as(x)
-        x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat((x, t), -1))))
-        return self.action_out_proj(self.expert(x, prefix))
-
-    def _angles(self, valid: Bool[Tensor, "b p"]) -> tuple[Tensor, Tensor]:
-        language = self.config.language
-        return llama_angles(positions_of(valid), language.head_dim, language.theta)
-
-
-def join_patches(x: Float[Tensor, "b s e"], side: int) -> Float[Tensor, "b i f"]:
+def join_patches(x: Float[Tensor, "b s f"], side: int) -> Float[Tensor, "b i g"]:
     """side x side neighbouring patches of a square picture to one, features row by row (SmolVLM's pixel shuffle)."""
     n = int(x.shape[1] ** 0.5) // side
-    x = x.unflatten(1, (n, side, n, side)).transpose(2, 3)  # (b, n, n, side, side, e)
+    x = x.unflatten(1, (n, side, n, side)).transpose(2, 3)  # (b, n, n, side, side, f)
     return x.flatten(3).flatten(1, 2)
