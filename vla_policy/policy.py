@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,12 +15,14 @@ from .embodiment import Embodiment
 from .families import FAMILIES
 from .families.family import Expressed, Family
 from .formats.load import load_checkpoint
+from .models.engine import engine_for
 from .models.weights import Checkpoint
 from .paths import config_dir, weights_dir
 from .sampling import DEFAULT_PULL, Pull, Sampling
 from .types import ActionChunk, Array, Observation
 
 HEADS = ("flow", "token")
+ENGINES = ("auto", "off")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -163,12 +165,18 @@ class Policy:
 
 
 def load_policy(
-    name_or_path: str, *, head: str | None = None, device: str = "cpu", dtype: str | None = None
+    name_or_path: str,
+    *,
+    head: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    engine: str = "auto",
 ) -> Policy:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
     head: "flow" or "token"; None: the first that the checkpoint has. dtype: "float32" or "bfloat16" for the
-    weights; None: as they are in the files.
+    weights; None: as they are in the files. engine: "auto" runs the flow head of pi0 and pi0.5 on
+    models/engine, "off" on the plain networks.
     Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should or has no
     such head.
     """
@@ -176,12 +184,17 @@ def load_policy(
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if engine not in ENGINES:
+        raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
     path = _find(name_or_path)
     checkpoint = load_checkpoint(path, device=device, dtype=DTYPES.get(dtype or ""))
     heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")
-    return Policy(checkpoint, head or heads[0])
+    head = head or heads[0]
+    if engine == "auto" and head == "flow":
+        checkpoint = replace(checkpoint, engine=engine_for(checkpoint.model, dtype or "auto"))
+    return Policy(checkpoint, head)
 
 
 def has_head(checkpoint: Checkpoint, head: str) -> bool:

@@ -75,6 +75,19 @@ class Family:
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
 
 
+def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:
+    """Who answers vision, prefix and flow: the engine if there is one, the plain model where gradients go through.
+
+    Raises ValueError if they must go through a model that was given up for its engine.
+    """
+    through = sampling.continues and sampling.pull.jacobian
+    if through and any(p.is_meta for p in checkpoint.model.parameters()):
+        raise ValueError(
+            "pull.jacobian: the plain weights were given up for the engine; load the policy with engine='off'"
+        )
+    return checkpoint.model if through or checkpoint.engine is None else checkpoint.engine
+
+
 def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -> None:
     """Raises ValueError if sampling has an option other than seed and but away from its default."""
     default = Sampling()

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..models import flow, rtc
+from ..models.engine import EnginePrefix
 from ..models.text import TextTokenizer
 from ..models.vla import Prefix
 from ..models.weights import Checkpoint
@@ -28,6 +29,7 @@ from .family import (
     Family,
     Rows,
     Sampled,
+    network,
     require_image,
     require_plain,
     require_state,
@@ -138,11 +140,11 @@ def actions_from(
     checkpoint: Checkpoint, inputs: Inputs, noise: torch.Tensor, sampling: Sampling
 ) -> torch.Tensor:
     """float32[candidates, rows, action_dim] model actions that noise flows to."""
-    model = checkpoint.model
+    model = network(checkpoint, sampling)
     features = model.vision(inputs.images[0]).flatten(0, 1)[None]  # (1, cameras * patches, e)
     state = inputs.state.expand(len(noise), -1)
 
-    def prefix_of(text: torch.Tensor) -> Prefix:
+    def prefix_of(text: torch.Tensor) -> Prefix | EnginePrefix:
         return model.prefix(features, text, inputs.state).repeat(len(noise))
 
     prefix = prefix_of(inputs.text)

@@ -24,6 +24,7 @@ class Checkpoint:
 
     family: key of families.FAMILIES, which says what model, statistics and tokenizer are.
     settings: a frozen dataclass of the family's own; None if it has none.
+    engine: the same calls as model, faster (models/engine); None: there is none for it, or it is switched off.
     """
 
     model: Any
@@ -32,6 +33,7 @@ class Checkpoint:
     tokenizer: Any
     family: str = "tiny"
     settings: Any = None
+    engine: Any = None
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@
 docs/performance.md says what is exact and what each step gives.
 """
 
-from .build import compile_engine
+from .build import compile_engine, engine_for
 from .engine import Engine, EnginePrefix
 
-__all__ = ["Engine", "EnginePrefix", "compile_engine"]
+__all__ = ["Engine", "EnginePrefix", "compile_engine", "engine_for"]

@@ -23,8 +23,12 @@ def compile_engine(
     float8: bool = False,
     fuse: bool | None = None,
     capture: bool | None = None,
+    release: bool = False,
 ) -> Engine:
-    """The engine of model, on the device where the model is; the model stays as it is.
+    """The engine of model, on the device where the model is; the model stays as it is, unless release.
+
+    release: the model's weights are given up as they are folded, so that memory holds them once; the model itself
+    cannot run any more.
 
     precision: "auto" (choose.precision), "float32" or "bfloat16". float8: products of vision and prefix in float8
     e4m3, on a GPU, not exact. fuse: run prefix and steps through torch.compile; capture: one CUDA graph per shape;
@@ -46,16 +50,18 @@ def compile_engine(
     own = model.language.layers[0].mlp.up_proj.weight.dtype
     parameters = sum(p.numel() for p in model.parameters())
     dtype = choose.precision(precision, own=own, parameters=parameters, device=device)
+    scores = choose.attention(dtype, device)
     projections = model.flow.action_in_proj.weight.dtype
     wide = scaled8(device) if float8 else _prepare(dtype, device, rows=512)
+    few = _prepare(dtype, device, rows=64)
     head = fold_head(
-        model.flow, _prepare(dtype, device, rows=64), _prepare(projections, device, rows=64)
+        model.flow, few, _prepare(projections, device, rows=64), dtype, release=release
     )
     narrow = _prepare(dtype, device, rows=512)
     vision = model.vision
     if isinstance(config.vision, SiglipConfig):
         first = plain(vision.patch_embedding.weight.dtype, device)
-        vision = fold_vision(vision, wide, first, dtype)
+        vision = fold_vision(vision, wide, first, (dtype, scores), release=release)
     engine = Engine(
         config=config,
         dtype=dtype,
@@ -65,13 +71,32 @@ def compile_engine(
         state=narrow(model.state_proj.weight, model.state_proj.bias)
         if config.state_token == "prefix"
         else None,
-        language=fold_stack(model.language, wide, cache_only=True),
+        language=fold_stack(model.language, wide, cache_only=True, release=release),
         head=head,
+        cache_dtype=scores,
         run=torch.compile(run, dynamic=False, mode="max-autotune-no-cudagraphs") if fuse else run,
         conditions={},
         chunk=None,
     )
     return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine
+
+
+def engine_for(model: object, precision: str = "auto") -> Engine | None:
+    """compile_engine for a model that gains by it; None for others.
+
+    Models above a billion parameters are released: memory holds them once.
+    """
+    if (
+        not isinstance(model, VLA)
+        or model.flow is None
+        or model.config.language.gemma2 is not None
+    ):
+        return None
+    if not isinstance(model.config.vision, SiglipConfig):
+        return None
+    return compile_engine(
+        model, release=sum(p.numel() for p in model.parameters()) > 1_000_000_000
+    )
 
 
 def _prepare(dtype: torch.dtype, device: torch.device, *, rows: int) -> Prepare:

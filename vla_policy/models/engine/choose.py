@@ -33,6 +33,16 @@ def precision(
     return torch.bfloat16 if bfloat16_gain() >= GAIN else torch.float32
 
 
+def attention(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of keys, values and scores: dtype, but float32 on a CPU without tiles (AMX).
+
+    There torch's attention is slower in bfloat16 than in float32, and the rotated queries and keys are float32.
+    """
+    if device.type == "cpu" and not torch.cpu._is_amx_tile_supported():
+        return torch.float32
+    return dtype
+
+
 def bfloat16_gain() -> float:
     """How many times faster this CPU multiplies in bfloat16 than in float32; 0 where it cannot."""
     if not can_pack(torch.bfloat16):

@@ -49,7 +49,7 @@ class Engine:
     """Made by compile_engine. Holds no observation; conditions of flow times are kept as they are first used.
 
     vision: features of images, as the plain tower. words: the model's own table. state: projection of a state that
-    belongs to the prefix, or None. run: stack.run, perhaps compiled. chunk: sample's work for observations without gaps (captured on a GPU).
+    belongs to the prefix, or None. cache_dtype: of keys, values and scores. run: stack.run, perhaps compiled. chunk: sample's work for observations without gaps (captured on a GPU).
     """
 
     config: ModelConfig
@@ -60,6 +60,7 @@ class Engine:
     state: Linear | None
     language: Stack
     head: Head
+    cache_dtype: torch.dtype
     run: Callable[..., Tensor]
     conditions: dict[tuple[float, ...], Condition]
     chunk: Callable[..., Tensor] | None
@@ -78,9 +79,13 @@ class Engine:
         return self._fill(x, state, None if bool((counts == longest).all()) else counts)
 
     def flow(self, prefix: EnginePrefix, state: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
-        """As FlowHead: velocity of noisy at time[b]. state is already in the prefix."""
-        alike = time if len(time) == 1 or not bool((time == time[0]).all()) else time[:1]
-        return self._velocity(prefix, noisy, self._condition(tuple(alike.tolist())))
+        """As FlowHead: velocity of noisy at time[b], or time[b, t] of each row. state is already in the prefix."""
+        if time.ndim == 2:
+            condition = self.head.condition(time.flatten()).unflatten(time.shape)
+        else:
+            alike = time if len(time) == 1 or not bool((time == time[0]).all()) else time[:1]
+            condition = self._condition(tuple(alike.tolist()))
+        return self._velocity(prefix, noisy, condition)
 
     def sample(
         self,
@@ -166,7 +171,7 @@ class Engine:
             valid = (place < counts[:, None]) | (place >= p)
             positions = torch.where(place < p, place, place - padding)
         turn = turns(positions, self.language.head_dim)
-        cache = new_cache(self.language, x, p + suffix, valid)
+        cache = new_cache(self.language, b, p + suffix, valid, x, self.cache_dtype)
         self.run(self.language, x, cache, 0, turn[:, :p])
         if self.head.state is not None:
             token = self.head.state(state.to(self.head.actions.dtype))[:, None].to(self.dtype)

@@ -57,10 +57,15 @@ class Condition:
 
     def __getitem__(self, i: int) -> "Condition":
         """The i-th time alone."""
-        norms = self.norms and tuple(
-            (s[i : i + 1], h[i : i + 1], g[i : i + 1]) for s, h, g in self.norms
-        )
-        return Condition(self.bias[i : i + 1], norms)
+        return self._each(lambda x: x[i : i + 1])
+
+    def unflatten(self, shape: tuple[int, ...]) -> "Condition":
+        """For n = b * t times, one per row: b by t."""
+        return self._each(lambda x: x.view(*shape, -1))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        norms = self.norms and tuple((change(s), change(h), change(g)) for s, h, g in self.norms)
+        return Condition(change(self.bias), norms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +80,37 @@ class Head:
     condition: Callable[[Tensor], Condition]
 
 
-def fold_stack(gemma: Gemma, prepare: Prepare, *, cache_only: bool) -> Stack:
-    """gemma in products made by prepare. cache_only: nothing reads its output, so the last layer is keys and values."""
-    last = len(gemma.layers) - 1
-    layers = tuple(
-        _fold_layer(block, prepare, cache_only=cache_only and i == last)
-        for i, block in enumerate(gemma.layers)
-    )
+def fold_stack(
+    gemma: Gemma, prepare: Prepare, *, cache_only: bool, release: bool = False
+) -> Stack:
+    """gemma in products made by prepare. cache_only: nothing reads its output, so the last layer is keys and values.
+
+    release: give up gemma's own products, layer by layer, so that there are never two copies; gemma then cannot run.
+    """
+    layers = []
+    for i, block in enumerate(gemma.layers):
+        last = i == len(gemma.layers) - 1
+        layers.append(_fold_layer(block, prepare, cache_only=cache_only and last))
+        if release:
+            block.self_attn.to("meta")
+            block.mlp.to("meta")
     c = gemma.config
-    return Stack(layers, c.width, c.heads, c.kv_heads, c.head_dim)
+    return Stack(tuple(layers), c.width, c.heads, c.kv_heads, c.head_dim)
 
 
-def fold_head(head: FlowHead, prepare: Prepare, project: Prepare) -> Head:
-    """head in products made by prepare for the stack and by project for what surrounds it, in its own precision."""
-    stack = fold_stack(head.expert, prepare, cache_only=False)
+def fold_head(
+    head: FlowHead,
+    prepare: Prepare,
+    project: Prepare,
+    work: torch.dtype,
+    *,
+    release: bool = False,
+) -> Head:
+    """head in products made by prepare for the stack, which works in work, and by project for what surrounds it.
+
+    release: as in fold_stack.
+    """
+    stack = fold_stack(head.expert, prepare, cache_only=False, release=release)
     dtype = head.action_in_proj.weight.dtype
     inner, out = head.action_in_proj, head.action_out_proj
     if head.conditioned:
@@ -111,7 +133,7 @@ def fold_head(head: FlowHead, prepare: Prepare, project: Prepare) -> Head:
             ]
             return Condition(
                 inner.bias.expand(len(t), 1, -1),
-                tuple(_modulation(norm, c) for norm in (*norms, head.expert.norm)),
+                tuple(_modulation(norm, c, work) for norm in (*norms, head.expert.norm)),
             )
         bias = F.linear(t, wt, head.action_time_mlp_in.bias) + F.linear(inner.bias, wx)
         return Condition(bias[:, None], None)
@@ -160,7 +182,7 @@ def _neighbours(weight: Tensor, head_dim: int) -> Tensor:
     return pairs.reshape(weight.shape)
 
 
-def _modulation(norm: AdaRMSNorm, condition: Tensor) -> Modulation:
+def _modulation(norm: AdaRMSNorm, condition: Tensor, work: torch.dtype) -> Modulation:
     modulation = norm.dense(condition.to(norm.dense.weight.dtype)).float()[:, None]
     scale, shift, gate = modulation.chunk(3, dim=-1)
-    return 1.0 + scale, shift.contiguous(), gate.to(norm.dense.weight.dtype).contiguous()
+    return 1.0 + scale, shift.contiguous(), gate.to(work).contiguous()

@@ -22,10 +22,13 @@ class Cache:
     valid: Tensor | None
 
 
-def new_cache(stack: Stack, like: Tensor, tokens: int, valid: Tensor | None) -> Cache:
-    """An empty cache for tokens tokens of the batch, dtype and device of like[b, s, e]."""
-    shape = (len(stack.layers), like.shape[0], stack.kv_heads, tokens, stack.head_dim)
-    return Cache(like.new_empty(shape), like.new_empty(shape), valid)
+def new_cache(
+    stack: Stack, batch: int, tokens: int, valid: Tensor | None, like: Tensor, dtype: torch.dtype
+) -> Cache:
+    """An empty cache of dtype on the device of like."""
+    shape = (len(stack.layers), batch, stack.kv_heads, tokens, stack.head_dim)
+    keys, values = (like.new_empty(shape, dtype=dtype) for _ in range(2))
+    return Cache(keys, values, valid)
 
 
 def turns(positions: Tensor, head_dim: int) -> Tensor:
@@ -60,7 +63,9 @@ def run(
         if layer.out is None or (cache_only and i == len(stack.layers) - 1):
             return x
         y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=seen)
-        y = y.unflatten(2, (end - start, -1)).transpose(1, 2).flatten(2)  # (b, s, h * d)
+        y = (
+            y.unflatten(2, (end - start, -1)).transpose(1, 2).flatten(2).to(x.dtype)
+        )  # (b, s, h * d)
         if norms is None:
             x = layer.out.plus(y, x)
             y = normed(x)
@@ -87,7 +92,7 @@ def _split_and_store(
     """Rotated keys and values into the cache; rotated queries [b, kv_heads, s * group, head_dim], if y has any."""
     heads = y.unflatten(-1, (-1, stack.head_dim))  # (b, s, h, d)
     kv = stack.kv_heads
-    rotated = _rotate(heads[:, :, :-kv], turn)
+    rotated = _rotate(heads[:, :, :-kv], turn).to(keys.dtype)
     keys.copy_(rotated[:, :, -kv:].transpose(1, 2))
     values.copy_(heads[:, :, -kv:].transpose(1, 2))
     if heads.shape[2] == 2 * kv:
@@ -105,4 +110,4 @@ def _rotate(x: Tensor, turn: Tensor) -> Tensor:
         rotated = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
     else:
         rotated = torch.view_as_real(torch.view_as_complex(pairs) * turn)
-    return rotated.flatten(-2).to(x.dtype)
+    return rotated.flatten(-2)

@@ -24,10 +24,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Vision:
-    """patches: the strided convolution as one product. places: position embedding, [1, s, e]."""
+    """patches: the strided convolution as one product. places: position embedding, [1, s, e]. scores: see choose."""
 
     patch_px: int
     heads: int
+    scores: torch.dtype
     patches: Linear
     places: Tensor
     layers: tuple[Layer, ...]
@@ -38,48 +39,59 @@ class Vision:
         x = self.patches(_squares(images, self.patch_px).to(self.places.dtype)) + self.places
         x = x.to(self.norm[0].dtype)
         for layer in self.layers:
-            y = layer.qkv(_normed(x, layer.norm1)).unflatten(-1, (3, self.heads, -1))
+            y = layer.qkv(_normed(x, layer.norm1)).to(self.scores)
+            y = y.unflatten(-1, (3, self.heads, -1))
             q, k, v = y.permute(2, 0, 3, 1, 4)  # (b, h, s, d) each
             y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-            x = layer.out.plus(y, x)
+            x = layer.out.plus(y.to(x.dtype), x)
             x = layer.fc2.plus(layer.fc1.gelu(_normed(x, layer.norm2)), x)
         return _normed(x, self.norm)
 
 
-def fold_vision(vision: Siglip, prepare: Prepare, first: Prepare, dtype: torch.dtype) -> Vision:
-    """vision in products made by prepare, which work in dtype; the patches by first, in their own precision."""
+def fold_vision(
+    vision: Siglip,
+    prepare: Prepare,
+    first: Prepare,
+    dtypes: tuple[torch.dtype, torch.dtype],
+    *,
+    release: bool = False,
+) -> Vision:
+    """vision in products made by prepare; the patches by first, in their own precision.
+
+    dtypes: that prepare works in, and that of the attention (choose.attention).
+    release: as in fold.fold_stack.
+    """
 
     def norm(module: torch.nn.LayerNorm) -> Norm:
-        return module.weight.to(dtype), module.bias.to(dtype)
+        return module.weight.to(dtypes[0]), module.bias.to(dtypes[0])
 
     conv = vision.patch_embedding
-    layers = tuple(
-        Layer(
-            norm1=norm(block.layer_norm1),
-            qkv=prepare(
-                torch.cat([p.weight for p in _qkv(block)]),
-                torch.cat([p.bias for p in _qkv(block)]),
-            ),
-            out=prepare(block.self_attn.out_proj.weight, block.self_attn.out_proj.bias),
-            norm2=norm(block.layer_norm2),
-            fc1=prepare(block.fc1.weight, block.fc1.bias),
-            fc2=prepare(block.fc2.weight, block.fc2.bias),
+    layers = []
+    for block in vision.layers:
+        a = block.self_attn
+        qkv = (a.q_proj, a.k_proj, a.v_proj)
+        layers.append(
+            Layer(
+                norm1=norm(block.layer_norm1),
+                qkv=prepare(torch.cat([p.weight for p in qkv]), torch.cat([p.bias for p in qkv])),
+                out=prepare(a.out_proj.weight, a.out_proj.bias),
+                norm2=norm(block.layer_norm2),
+                fc1=prepare(block.fc1.weight, block.fc1.bias),
+                fc2=prepare(block.fc2.weight, block.fc2.bias),
+            )
         )
-        for block in vision.layers
-    )
+        if release:
+            for module in (a, block.fc1, block.fc2):
+                module.to("meta")
     return Vision(
         patch_px=conv.kernel_size[0],
         heads=vision.layers[0].self_attn.heads,
+        scores=dtypes[1],
         patches=first(conv.weight.flatten(1), conv.bias),
         places=vision.position_embedding.detach().to(conv.weight.dtype)[None],
-        layers=layers,
+        layers=tuple(layers),
         norm=norm(vision.post_layernorm),
     )
-
-
-def _qkv(block: torch.nn.Module) -> tuple[torch.nn.Linear, ...]:
-    a = block.self_attn
-    return a.q_proj, a.k_proj, a.v_proj
 
 
 def _normed(x: Tensor, norm: Norm) -> Tensor:
