@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
 from vla_policy.execution.interpolate import interpolate, slerp, turn_between
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import (
     Timeline,
     emptied,
@@ -35,7 +36,7 @@ def chunk(*rows, obs_ms=1000, sequence=0, step_ms=100, layout=ONE):
 
 
 def taken(timeline, new, now_ms, start):
-    timeline, reason = insert(timeline, new, now_ms * MS, np.array([start], dtype=np.float64))
+    timeline, reason = insert(timeline, new, now_ms * MS, np.array([start], dtype=np.float64), ONE)
     assert reason is None
     return timeline
 
@@ -49,12 +50,13 @@ def at(timeline, now_ms, layout=ONE):
     ("now_ms", "expected"),
     [
         (1000, 0.0),  # row 0 is pursued from the observation on, from the action that stood
-        (1050, 5.0),
+        # Rows 10, 20, 50 after 0: slopes per step 0 (from rest), 10, 15 (harmonic mean), 0 (rest).
+        (1050, 3.75),  # half of 10, less 1/8 of the slope at its end
         (1100, 10.0),  # and reached one step later
-        (1125, 12.5),
+        (1125, 12.265625),
         (1200, 20.0),
-        (1250, 35.0),
-        (1299, 49.7),
+        (1250, 36.875),
+        (1299, 49.992545),
         (1300, None),  # the end of the last row
         (5000, None),
     ],
@@ -67,13 +69,12 @@ def test_rows_are_reached_one_step_after_they_are_due(now_ms, expected):
 @pytest.mark.parametrize(
     ("now_ms", "expected"),
     [
-        # The chunk came 250 ms after its observation: rows 0 and 1 are over. Its path is at 35
-        # there, the arm at 15; the 20 between fade within one step.
+        # The chunk came 250 ms after its observation: rows 0 and 1 are over. Its curve is at 35
+        # there, 37.5 per step fast, the arm at 15 and at rest; both differences fade within one step.
         (1250, 15.0),
-        (1275, 27.5),  # path 42.5, 3/4 of the difference left
-        (1300, 40.0),  # path 50, half left
-        (1325, 47.5),  # path 52.5, 1/4 left
-        (1350, 55.0),  # path 55, all gone
+        (1275, 43.90625 - 22.1484375),
+        (1300, 50.0 - 14.6875),
+        (1350, 56.875),  # all gone
         (1400, None),
     ],
 )
@@ -87,9 +88,9 @@ def test_a_late_chunk_is_entered_without_a_step(now_ms, expected):
     [
         (1140, 14.0),  # still the old plan
         (1150, 15.0),  # the new one came; the arm is where the old plan left it
-        # Row 0 starts where the arm stood, 15: its path is 7.5 at 1150 and 3.75 here, and the
-        # difference of 7.5 has faded to 3/4.
-        (1175, 3.75 + 5.625),
+        # The curve comes from 15 and is at 7.5 at 1150, 22.5 per step fast downwards; the arm at 15,
+        # 10 per step fast upwards. Of 7.5, and 32.5 per step, this is left after a quarter.
+        (1175, 2.34375 + 10.8984375),
         (1250, 0.0),
         (1390, 0.0),
         (1400, None),
@@ -140,7 +141,7 @@ def test_gap_and_queue():
 )
 def test_chunks_at_the_wrong_time_are_refused_with_a_reason(new, now_ms, code):
     timeline = taken(Timeline(), chunk(10, 20, 30, sequence=5), 1000, 0.0)
-    after, reason = insert(timeline, new, now_ms * MS, np.zeros(1))
+    after, reason = insert(timeline, new, now_ms * MS, np.zeros(1), ONE)
     assert (reason.code if reason else None) == code
     assert (after is timeline) == (code is not None)
     if reason is not None:
@@ -221,7 +222,7 @@ def test_setpoints_start_where_the_arm_stands_and_end_on_the_rows(values, late_n
     new = chunk(*pose_rows(values), layout=ARM)
     start = np.array(pose_rows([stood])[0])
     now_ns = new.obs_ns + late_ns
-    timeline, reason = insert(Timeline(), new, now_ns, start)
+    timeline, reason = insert(Timeline(), new, now_ns, start, ARM)
     if reason is not None:
         assert reason.code == "chunk_late"
         assert late_ns >= len(values) * new.step_ns
@@ -240,26 +241,37 @@ def test_setpoints_start_where_the_arm_stands_and_end_on_the_rows(values, late_n
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows, st.integers(0, 90), st.integers(1, 60))
-def test_setpoints_have_no_step_between_chunks(values, late_ms, gap_ms):
-    """From one tick to the next the position moves no more than the plans and the fading allow."""
+@given(rows, rows, st.integers(0, 90), st.integers(1, 60), st.sampled_from(sorted(SCHEMES)))
+def test_place_and_velocity_have_no_jump_between_chunks(values, others, late_ms, gap_ms, scheme):
+    """Measured on the setpoints themselves, a microsecond before and after the new chunk came."""
     old = taken_pose(Timeline(), chunk(*pose_rows(values), layout=ARM), 1000, POSE)
-    now_ms = 1000 + late_ms + gap_ms
-    before = setpoint(old, now_ms * MS, ARM)
-    flipped = [(-x, a) for x, a in values]
-    fresh = chunk(*pose_rows(flipped), layout=ARM, obs_ms=1000 + gap_ms, sequence=1)
-    new = taken_pose(old, fresh, now_ms, before)
-    last = before
-    for ms in range(now_ms, now_ms + 50, 2):
-        here = setpoint(new, ms * MS, ARM)
-        if here is None:
-            break
-        # rows differ by at most 2 m, the faded difference is at most 2 m, both per 100 ms
-        assert abs(here[0] - last[0]) <= 2 * 4.0 / 100 + 1e-9
-        last = here
+    now_ns = (1000 + late_ms + gap_ms) * MS
+    stands = setpoint(old, now_ns, ARM)
+    if stands is None:
+        return
+    fresh = chunk(*pose_rows(others), layout=ARM, obs_ms=1000 + gap_ms, sequence=1)
+    merge = SCHEMES[scheme].merge
+    new, reason = insert(old, fresh, now_ns, stands, ARM, merge=merge)
+    assert reason is None or reason.code == "chunk_late"
+    if reason is not None:
+        return
+    tick = 1000
+    path = [
+        setpoint(plan, now_ns + k * tick, ARM)
+        for plan, k in ((old, -1), (old, 0), (new, 0), (new, 1))
+    ]
+    if any(p is None for p in path):
+        return
+    here = path[1]
+    assert path[2][:3] == pytest.approx(here[:3], abs=1e-9)
+    assert np.linalg.norm(turn_between(here[3:7], path[2][3:7])) < 1e-9
+    before, after = path[1][:3] - path[0][:3], path[3][:3] - path[2][:3]
+    assert after == pytest.approx(before, abs=2e-8)  # m per microsecond, of up to 6e-5
+    before, after = (turn_between(path[i][3:7], path[i + 1][3:7]) for i in (0, 2))
+    assert after == pytest.approx(before, abs=2e-7)
 
 
 def taken_pose(timeline, new, now_ms, start):
-    timeline, reason = insert(timeline, new, now_ms * MS, np.array(start, dtype=np.float64))
+    timeline, reason = insert(timeline, new, now_ms * MS, np.array(start, dtype=np.float64), ARM)
     assert reason is None
     return timeline

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.history import History, remember
 from vla_policy.execution.resolve import References, is_relative, resolve
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import Timeline
 from vla_policy.layout import measured
 from vla_policy.safety import guard, memory, rest
@@ -35,12 +36,14 @@ class Control:
     """What the control path remembers from tick to tick. now_ns: of the last tick.
 
     references: kept for robots whose policies speak in steps.
+    scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
     references: References = field(default_factory=References)
     guard: GuardState = field(default_factory=GuardState)
     now_ns: int | None = None
+    scheme: str = "receding"
 
 
 def accept(
@@ -64,7 +67,17 @@ def accept(
     rested = plan.queued_rows(control.timeline, now_ns) == 0 and memory.rested_since(
         control.guard, chunk.obs_ns
     )
-    timeline, reason = plan.insert(control.timeline, chunk, now_ns, start, rested=rested)
+    scheme = SCHEMES[control.scheme]
+    timeline, reason = plan.insert(
+        control.timeline,
+        chunk,
+        now_ns,
+        start,
+        robot.layout,
+        merge=scheme.merge,
+        whole=scheme.whole,
+        rested=rested,
+    )
     control = replace(control, timeline=timeline)
     if reason is not None:
         control = replace(control, guard=memory.counted(control.guard, (reason,)))

@@ -72,7 +72,8 @@ class ActionChunk:
     actions:      float64[t, d], columns in the order of names, read-only.
     sequence:     counts chunks of one policy process, from 0.
     terminate:    the policy holds the instruction for done.
-    frozen_rows:  leading rows that were in-painted from the previous chunk.
+    continues:    sequence of the chunk in execution that it was made to continue; None: of none.
+    frozen_rows:  leading rows that are that chunk's, because they are executed meanwhile.
     model_actions: float64[t, m], the same chunk in the model's normalised space, for real-time chunking.
     """
 
@@ -87,6 +88,7 @@ class ActionChunk:
     infer_ns: int = 0
     frozen_rows: int = 0
     model_actions: Array | None = None
+    continues: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "actions", readonly(self.actions))

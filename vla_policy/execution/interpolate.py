@@ -44,9 +44,9 @@ def turn_between(start: Array, end: Array) -> Array:
 
 
 def turned(rotation: Array, turn: Array) -> Array:
-    """rotation turned by a rotation vector along base axes; unit float64[4] xyzw."""
+    """rotation turned by a rotation vector along base axes; unit float64[..., 4] xyzw."""
     q = quaternion_multiply(rotvec_to_quaternion(turn), rotation)
-    return q / np.linalg.norm(q)
+    return q / np.linalg.norm(q, axis=-1, keepdims=True)
 
 
 def interpolate(start: Array, end: Array, fraction: float, layout: Layout) -> Array:

@@ -1,8 +1,9 @@
-"""The plan that is being executed: the newest chunk, entered without a step (receding horizon).
+"""The plan that is being executed: rows on the time axis, entered without a jump in place or velocity.
 
-Row k of a chunk is pursued from obs_ns + k * step_ns on and reached one step later, in a straight
-line from row k - 1; row -1 is the action that stood when the chunk came. Where the new plan does
-not pass through that action, the difference fades away within one step.
+Row k of a plan is pursued from begin_ns + k * step_ns on and reached one step later. Between rows the
+setpoint follows a curve of continuous velocity (curve.py). A new chunk becomes the plan as a whole; what
+it makes of the rest of the old plan is the merge of the scheme (schemes.py). Where the new plan does not
+pass through where the arm stands, as fast as it moves, the difference fades away within one step.
 
 A chunk for a robot that has rested since the observation is followed from its first row on: the
 robot still is where the policy saw it, so no row is late. That lets a slow policy move a robot too.
@@ -10,39 +11,49 @@ robot still is where the policy saw it, so no row is late. That lets a slow poli
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_policy.execution.interpolate import interpolate, shifted
+from vla_policy.execution.curve import Curve, Offset, Rates, curve, displaced, evaluate, offset
 from vla_policy.layout import POSE, Layout
-from vla_policy.timing import (
-    FUTURE_TOLERANCE_NS,
-    due_ns,
-    fraction_at,
-    row_at,
-    rows_left,
-    s_from_ns,
-)
+from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
 
 QUATERNION_TOLERANCE = 0.05  # of the norm; a row further off was not meant as a rotation
+KEPT = 8  # earlier chunks that a merge may still look at
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """start: float64[d], the action that stood at start_ns, when chunk was taken.
+    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it.
 
-    shift_ns: how much later than planned the rows are followed; 0 unless the robot rested.
+    line: through the plan's rows. begin_ns: when row 0 was or is due; later than the chunk's stamp only if
+    the robot rested. gap: between the arm and the line at start_ns, when the chunk was taken.
+    kept: earlier chunks whose rows still reach beyond begin_ns, oldest first, each with its own begin_ns.
     floor_ns: chunks of observations up to this time are refused: they were seen before the chunk
     in execution, or before the plan was emptied.
     """
 
     chunk: ActionChunk | None = None
-    start: Array | None = None
+    line: Curve | None = None
+    gap: Offset | None = None
+    begin_ns: int = 0
     start_ns: int = 0
-    shift_ns: int = 0
+    kept: tuple[tuple[int, ActionChunk], ...] = ()
     floor_ns: int | None = None
+
+
+# timeline before, chunk, when its row 0 is due, now, layout -> rows float64[n, d] of the new plan.
+Merge = Callable[[Timeline, ActionChunk, int, int, Layout], Array]
+
+
+def newest(
+    timeline: Timeline, chunk: ActionChunk, begin_ns: int, now_ns: int, layout: Layout
+) -> Array:
+    """The merge of receding horizon: the chunk as it is."""
+    return chunk.actions
 
 
 def malformed(chunk: ActionChunk, layout: Layout, step_ns: int) -> Reason | None:
@@ -106,18 +117,43 @@ def untimely(
 
 
 def insert(
-    timeline: Timeline, chunk: ActionChunk, now_ns: int, start: Array, *, rested: bool = False
+    timeline: Timeline,
+    chunk: ActionChunk,
+    now_ns: int,
+    start: Array,
+    layout: Layout,
+    *,
+    merge: Merge = newest,
+    whole: bool = False,
+    rested: bool = False,
 ) -> tuple[Timeline, Reason | None]:
-    """The timeline with chunk in place of the old plan; or unchanged, and the reason why.
+    """The timeline with chunk in the plan; or unchanged, and the reason why.
 
     start: float64[d], the last command sent, or the measured action if there is none.
+    whole: a plan is followed to its end before another is taken.
     rested: the robot has not moved since chunk's observation and is not moving now.
     """
     shift_ns = max(0, now_ns - chunk.obs_ns) if rested else 0
     reason = untimely(timeline, chunk, now_ns, shift_ns)
+    if reason is None and whole and queued_rows(timeline, now_ns) > 0:
+        reason = Reason(
+            "chunk_early", f"chunk {chunk.sequence} came before the plan was at its end"
+        )
     if reason is not None:
         return timeline, reason
-    return Timeline(chunk, readonly(start), now_ns, shift_ns, floor_ns=chunk.obs_ns), None
+    begin_ns = chunk.obs_ns + shift_ns
+    rows = merge(timeline, chunk, begin_ns, now_ns, layout)
+    _, moving = state_at(timeline, now_ns, layout) or (None, _rest(layout))
+    plan = Timeline(
+        chunk=chunk,
+        line=curve(readonly(start), rows, layout),
+        begin_ns=begin_ns,
+        start_ns=now_ns,
+        kept=_kept(timeline, begin_ns),
+        floor_ns=chunk.obs_ns,
+    )
+    values, rates = evaluate(plan.line, _steps(plan, now_ns), layout)
+    return replace(plan, gap=offset(start, moving, values[0], rates, layout)), None
 
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
@@ -129,39 +165,59 @@ def emptied(timeline: Timeline, now_ns: int) -> Timeline:
 
 def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
     """The action to command at now_ns, float64[d]; None if there is no row for that time."""
-    chunk, start = timeline.chunk, timeline.start
-    if chunk is None or start is None or queued_rows(timeline, now_ns) == 0:
+    state = state_at(timeline, now_ns, layout)
+    return None if state is None else state[0]
+
+
+def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, Rates] | None:
+    """The setpoint float64[d] and its Rates per step; None if there is no row for that time."""
+    if timeline.line is None or timeline.gap is None or queued_rows(timeline, now_ns) == 0:
         return None
-    values = _on_path(chunk, start, now_ns - timeline.shift_ns, layout)
-    share = 1.0 - (now_ns - timeline.start_ns) / chunk.step_ns
-    if share <= 0.0:
-        return values
+    values, rates = evaluate(timeline.line, _steps(timeline, now_ns), layout)
     # Before start_ns there was another plan; a clock that lags a little must not extrapolate.
-    origin = _on_path(chunk, start, timeline.start_ns - timeline.shift_ns, layout)
-    return shifted(values, origin, start, min(share, 1.0), layout)
+    share = max(0.0, (now_ns - timeline.start_ns) / timeline.chunk.step_ns)
+    if share < 1.0:
+        values, rates = displaced(values, rates, timeline.gap, share, layout)
+    return values[0], rates
 
 
 def queued_rows(timeline: Timeline, now_ns: int) -> int:
     """Rows still to come, the one that is pursued included; 0 without a plan."""
-    chunk = timeline.chunk
-    if chunk is None:
+    if timeline.chunk is None:
         return 0
-    return rows_left(chunk.obs_ns + timeline.shift_ns, chunk.step_ns, len(chunk.actions), now_ns)
+    return rows_left(timeline.begin_ns, timeline.chunk.step_ns, _rows(timeline), now_ns)
 
 
 def gap_ns(timeline: Timeline, now_ns: int) -> int:
     """How long ago the plan ran out; 0 while there is one or if there never was."""
-    chunk = timeline.chunk
-    if chunk is None:
-        return 0
-    end_ns = due_ns(chunk.obs_ns + timeline.shift_ns, chunk.step_ns, len(chunk.actions))
-    return max(0, now_ns - end_ns)
+    return 0 if timeline.chunk is None else max(0, now_ns - end_ns(timeline))
 
 
-def _on_path(chunk: ActionChunk, start: Array, now_ns: int, layout: Layout) -> Array:
-    row = row_at(chunk.obs_ns, chunk.step_ns, now_ns)
-    if row < 0:
-        return np.array(start)
-    before = chunk.actions[row - 1] if row > 0 else start
-    fraction = fraction_at(chunk.obs_ns, chunk.step_ns, now_ns)
-    return interpolate(before, chunk.actions[row], fraction, layout)
+def end_ns(timeline: Timeline) -> int:
+    """When the last row of the plan is reached. Raises ValueError without a plan."""
+    if timeline.chunk is None:
+        raise ValueError("end_ns: there is no plan")
+    return due_ns(timeline.begin_ns, timeline.chunk.step_ns, _rows(timeline))
+
+
+def _rows(timeline: Timeline) -> int:
+    return 0 if timeline.line is None else len(timeline.line.turns)
+
+
+def _steps(timeline: Timeline, now_ns: int) -> Array:
+    return np.array([(now_ns - timeline.begin_ns) / timeline.chunk.step_ns])
+
+
+def _rest(layout: Layout) -> Rates:
+    return Rates(np.zeros((1, len(layout.names))), np.zeros((1, len(layout.of_kind(POSE)), 3)))
+
+
+def _kept(timeline: Timeline, begin_ns: int) -> tuple[tuple[int, ActionChunk], ...]:
+    if timeline.chunk is None:
+        return ()
+    chunks = (*timeline.kept, (timeline.begin_ns, timeline.chunk))[-KEPT:]
+    return tuple(
+        (ns, chunk)
+        for ns, chunk in chunks
+        if due_ns(ns, chunk.step_ns, len(chunk.actions)) > begin_ns
+    )
