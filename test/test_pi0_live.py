@@ -175,4 +175,6 @@ def test_pi0_is_transformers_pi0(transformers: ModuleType, rng: np.random.Genera
         tokens = mine.vision(images.flatten(0, 1)).unflatten(0, (b, cameras)).flatten(1, 2)
         prefix = mine.prefix(tokens, text, state)
         got = flow.integrate(lambda x, t: mine.flow(prefix, state, x, t), noise, head.steps)
-    torch.testing.assert_close(got, expected, atol=5e-5, rtol=2e-4)
+    # Drawn weights make actions of any size; rounding grows with it.
+    scale = max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(got / scale, expected / scale, atol=5e-5, rtol=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..families.pi0 import Settings, Statistics
 from ..models.config import ModelConfig
@@ -15,12 +17,16 @@ from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from ..normalise import Normaliser
 from ..types import Array
-from .pi0_tensors import Named
+from .pi0_tensors import Named, theirs
 from .policy_file import PolicyFile
 from .precision import dtype_of
 from .store import Store, fill, require_same
 
 PALIGEMMA_VOCAB = 257_152
+GATED = (
+    "PaliGemma's is given out only to people who accept its terms "
+    "(huggingface.co/google/paligemma-3b-pt-224), so checkpoints come without it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +97,22 @@ def assemble(
 
 
 def build(
-    store: Store, named: Named, config: ModelConfig, *, device: str, dtype: torch.dtype | None
-) -> VLA:
-    """The network with its weights, built without memory and filled tensor by tensor.
+    store: Store,
+    named: Named,
+    config: Any,
+    *,
+    device: str,
+    dtype: torch.dtype | None,
+    network: Callable[[Any], nn.Module] = VLA,
+) -> nn.Module:
+    """The network of config with its weights, built without memory and filled tensor by tensor.
 
     dtype: None keeps each tensor as it is in the file.
     """
     with torch.device("meta"):
-        model = VLA(config)
+        model = network(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    expected = {key: named.names.get(key, key) for key in shapes}
+    expected = {key: named.names.get(key) or theirs(key) for key in shapes}
     require_same(store, expected, shapes, set(named.unread))
     fill(
         model, store, expected, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype)
@@ -109,14 +121,16 @@ def build(
 
 
 def find_text_tokenizer(
-    folder: Path, given: Path | None, *, vocab: int, where: str
+    folder: Path, given: Path | None, *, vocab: int, where: str, missing: str = GATED
 ) -> TextTokenizer:
-    """The tokenizer that a person named, else the one in the folder. Raises ValueError if it cannot be the model's."""
+    """The tokenizer that a person named, else the one in the folder. missing: why there may be none.
+
+    Raises ValueError if it cannot be the model's.
+    """
     path = given or find_tokenizer(folder)
     if path is None:
         raise ValueError(
-            f"{folder}: no tokenizer. PaliGemma's is given out only to people who accept its terms "
-            "(huggingface.co/google/paligemma-3b-pt-224), so checkpoints come without it: put "
+            f"{folder}: no tokenizer. {missing}: put "
             f"{' or '.join(NAMES)} into the folder, or say `tokenizer: <path>` in {where}"
         )
     tokenizer = load_text_tokenizer(path)
