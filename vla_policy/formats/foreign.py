@@ -92,7 +92,7 @@ def assemble(
     contract = file.contract(
         image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in cameras)
     )
-    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype)
+    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype, called=theirs)
     return Checkpoint(model, contract, statistics, tokenizer, family="pi0", settings=settings)
 
 
@@ -112,7 +112,7 @@ def build(
     with torch.device("meta"):
         model = network(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    expected = {key: named.names.get(key) or theirs(key) for key in shapes}
+    expected = {key: named.names.get(key) or called(key) for key in shapes}
     require_same(store, expected, shapes, set(named.unread))
     fill(
         model, store, expected, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype)
