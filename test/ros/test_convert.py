@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 
@@ -65,27 +65,6 @@ def test_images_that_are_not_as_described_name_their_topic():
         convert.image_from_msg(Image(encoding="rgb8"), "front")
     with pytest.raises(ValueError, match="wrist: compressed image of format 'jpeg': got 0 bytes"):
         convert.image_from_msg(CompressedImage(format="jpeg"), "wrist")
-
-
-def test_joints_are_found_by_name():
-    msg = JointState(name=["finger", "b", "a"], position=[0.04, 2.0, 1.0])
-    assert convert.joints_from_msg(msg, ("a", "b"), "joint_states").tolist() == [1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("names", "positions", "words"),
-    [
-        (["a"], [1.0], "no joint b; it has a"),
-        ([], [], "no joint a, b; it has none"),
-        (["a", "b"], [1.0], "1 positions for 2 names"),
-        (["a", "b", "a"], [1.0, 2.0, 3.0], "named twice"),
-        (["a", "b"], [1.0, float("nan")], "position of b is not finite"),
-    ],
-)
-def test_joint_states_that_do_not_fit_are_refused(names, positions, words):
-    msg = JointState(name=names, position=positions)
-    with pytest.raises(ValueError, match=words):
-        convert.joints_from_msg(msg, ("a", "b"), "joint_states")
 
 
 def test_a_pose_survives_the_wire():

@@ -68,7 +68,8 @@ class Observer(Node):
         return convert.pose_from_msg(self.got["ee_pose"][-1], "base_link", "ee_pose")
 
     def finger(self):
-        return convert.joints_from_msg(self.got["joint_states"][-1], (FINGER,), "j")[0]
+        msg = self.got["joint_states"][-1]
+        return msg.position[msg.name.index(FINGER)]
 
     def set_scene(self, seed, instruction):
         done = threading.Event()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
-from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.ros import convert, qos
 from vla_policy.ros.control_cameras import ControlCameras, require_past
-from vla_policy.ros.policy_inputs import joint_reader
+from vla_policy.ros.robot_state import RobotTopics
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, Inputs
 from vla_policy.types import Array, RobotState
@@ -29,28 +24,24 @@ class ControlInputs:
 
     def __init__(self, node: Node, robot: Embodiment, log: OnChange) -> None:
         self._node, self._robot, self._log = node, robot, log
-        self._subscriptions: list[Any] = []
-        self._read_names, self._read_joints = joint_reader(robot)
         self._cameras = ControlCameras(
             node, robot, log, joints=lambda: self.state.joint_positions, now_ns=self._now_ns
         )
+        self._topics = RobotTopics(node, robot, self)
         self.clear()
-        self._listen(JointState, robot.joints.topic, self._on_joints)
-        if robot.ee_pose is not None:
-            self._listen(PoseStamped, robot.ee_pose.topic, self._on_pose)
 
     def clear(self) -> None:
         """Forget everything, after the clock jumped."""
         self.state = RobotState()
         self._cameras.clear()
+        self._topics.clear()
+        self._pose_ns: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
     def close(self) -> None:
         """Stop listening."""
         self._cameras.close()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self._topics.close()
 
     def inputs(self) -> Inputs:
         """The stamps of the newest inputs."""
@@ -62,48 +53,37 @@ class ControlInputs:
             errors=MappingProxyType(dict(self._errors)),
         )
 
-    def _listen(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
-        subscription = self._node.create_subscription(kind, topic, callback, qos.SENSOR)
-        self._subscriptions.append(subscription)
-
-    def _on_joints(self, msg: JointState) -> None:
+    def on_joints(self, stamp_ns: int, values: Array) -> None:
         topic = self._robot.joints.topic
-        try:
-            stamp_ns = convert.header_ns(msg.header, topic)
-            require_past(stamp_ns, self._now_ns(), topic)
-            values = self._read_joints(msg, topic)
-        except ValueError as error:
-            self._refuse(STALE_JOINTS, topic, error)
-            return
         self._accept(STALE_JOINTS, topic)
         old = self.state
         if not _newer(stamp_ns, old.joint_ns):
             return
         joints = len(self._robot.joint_names)
-        read = zip(self._read_names[joints:], values[joints:], strict=True)
+        read = zip(self._topics.joint_columns[joints:], values[joints:], strict=True)
         grippers = {name: float(opening) for name, opening in read}
         self.state = RobotState(values[:joints], stamp_ns, old.poses, old.ee_ns, grippers)
 
-    def _on_pose(self, msg: PoseStamped) -> None:
-        topic = self._robot.ee_pose.topic
-        try:
-            stamp_ns = convert.header_ns(msg.header, topic)
-            require_past(stamp_ns, self._now_ns(), topic)
-            pose: Array = convert.pose_from_msg(msg, self._robot.base_frame, topic)
-        except ValueError as error:
-            self._refuse(STALE_POSE, topic, error)
+    def on_pose(self, tool: str, stamp_ns: int, pose: Array) -> None:
+        self._accept(STALE_POSE, self._robot.poses[tool].topic)
+        if not _newer(stamp_ns, self._pose_ns.get(tool)):
             return
-        self._accept(STALE_POSE, topic)
-        old = self.state
-        if _newer(stamp_ns, old.ee_ns):
-            self.state = replace(old, poses={"ee": pose}, ee_ns=stamp_ns)
+        self._pose_ns[tool] = stamp_ns
+        # A robot with two arms is as stale as the arm that is not heard.
+        heard = len(self._pose_ns) == len(self._robot.poses)
+        oldest_ns = min(self._pose_ns.values()) if heard else None
+        self.state = replace(self.state, poses={**self.state.poses, tool: pose}, ee_ns=oldest_ns)
+
+    def on_refused(self, tool: str | None, topic: str, error: ValueError) -> None:
+        code = STALE_JOINTS if tool is None else STALE_POSE
+        self._errors[code] = str(error)
+        self._log.problem(topic, "refused", f"ignored: {error}")
+
+    def check_stamp(self, stamp_ns: int, topic: str) -> None:
+        require_past(stamp_ns, self._now_ns(), topic)
 
     def _now_ns(self) -> int:
         return self._node.get_clock().now().nanoseconds
-
-    def _refuse(self, code: str, topic: str, error: ValueError) -> None:
-        self._errors[code] = str(error)
-        self._log.problem(topic, "refused", f"ignored: {error}")
 
     def _accept(self, code: str, topic: str) -> None:
         self._errors.pop(code, None)

@@ -77,25 +77,6 @@ def image_to_msg(image: Array, *, stamp_ns: int, frame_id: str) -> Image:
     return msg
 
 
-def joints_from_msg(msg: JointState, names: Sequence[str], topic: str) -> Array:
-    """float64[j] positions (rad; m if prismatic) in the order of names; others are ignored."""
-    if len(msg.name) != len(msg.position):
-        raise ValueError(f"{topic}: got {len(msg.position)} positions for {len(msg.name)} names")
-    if len(set(msg.name)) != len(msg.name):
-        raise ValueError(f"{topic}: a joint is named twice in {list(msg.name)}")
-    positions = dict(zip(msg.name, msg.position, strict=True))
-    missing = [name for name in names if name not in positions]
-    if missing:
-        raise ValueError(
-            f"{topic}: no joint {', '.join(missing)}; it has {', '.join(msg.name) or 'none'}"
-        )
-    values = np.array([positions[name] for name in names], dtype=np.float64)
-    if not np.isfinite(values).all():
-        bad = [name for name, value in zip(names, values, strict=True) if not np.isfinite(value)]
-        raise ValueError(f"{topic}: the position of {', '.join(bad)} is not finite")
-    return values
-
-
 def joints_to_msg(names: Sequence[str], positions: Array, *, stamp_ns: int) -> JointState:
     """JointState with positions only; positions: float64[j] in the order of names."""
     if len(names) != len(positions):

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.observe import StateSource, Stream
 from vla_policy.ros import convert, qos
+from vla_policy.ros.robot_state import RobotTopics
 from vla_policy.ros.warn import OnChange
 from vla_policy.types import Array
 
-POSE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
+POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 Sink = Callable[[Stream[Array], int, Array], None]
 
 
@@ -36,22 +35,39 @@ class PolicyInputs:
             self._listen(kind, stream, convert.image_from_msg)
             self.cameras[name] = stream
         joints: Stream[Array] = Stream(robot.joints.topic, round(robot.joints.max_age_s * 1e9))
-        names, read_joints = joint_reader(robot)
-        self._listen(JointState, joints, read_joints)
-        self.states = (StateSource(names, joints),)
-        if robot.ee_pose is not None:
-            pose: Stream[Array] = Stream(robot.ee_pose.topic, round(robot.ee_pose.max_age_s * 1e9))
-            frame = robot.base_frame
-            self._listen(
-                PoseStamped, pose, lambda msg, topic: convert.pose_from_msg(msg, frame, topic)
-            )
-            self.states += (StateSource(POSE_NAMES, pose),)
+        self._joints = joints
+        self._poses: dict[str, Stream[Array]] = {
+            tool: Stream(source.topic, round(source.max_age_s * 1e9))
+            for tool, source in robot.poses.items()
+        }
+        self._topics = RobotTopics(node, robot, self)
+        self.states = (StateSource(self._topics.joint_columns, joints),)
+        for tool, stream in self._poses.items():
+            self.states += (StateSource(tuple(f"{tool}.{n}" for n in POSE), stream),)
 
     def close(self) -> None:
         """Stop listening."""
+        self._topics.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+
+    def on_joints(self, stamp_ns: int, values: Array) -> None:
+        self._take(self._joints, stamp_ns, values)
+
+    def on_pose(self, tool: str, stamp_ns: int, pose: Array) -> None:
+        self._take(self._poses[tool], stamp_ns, pose)
+
+    def on_refused(self, tool: str | None, topic: str, error: ValueError) -> None:
+        stream = self._joints if tool is None else self._poses[tool]
+        self._log.problem(stream.topic, "refused", f"ignored: {error}")
+
+    def check_stamp(self, stamp_ns: int, topic: str) -> None:
+        """Every stamp is taken: whether it can be used is judged when an observation is made."""
+
+    def _take(self, stream: Stream[Array], stamp_ns: int, value: Array) -> None:
+        self._log.fine(stream.topic, f"{stream.topic}: accepted again")
+        self._add(stream, stamp_ns, value)
 
     def _listen(
         self, kind: type, stream: Stream[Array], read: Callable[[Any, str], Array]
@@ -65,28 +81,8 @@ class PolicyInputs:
             except ValueError as error:
                 self._log.problem(topic, "refused", f"ignored: {error}")
                 return
-            self._log.fine(topic, f"{topic}: accepted again")
-            self._add(stream, stamp_ns, value)
+            self._take(stream, stamp_ns, value)
 
         self._subscriptions.append(
             self._node.create_subscription(kind, topic, receive, qos.SENSOR)
         )
-
-
-def joint_reader(robot: Embodiment) -> tuple[tuple[str, ...], Callable[[JointState, str], Array]]:
-    """State names and the function that reads them from a JointState.
-
-    The gripper's opening (0 closed, 1 open) comes from the position of its joint, if it has one.
-    """
-    names = tuple(f"joint.{name}" for name in robot.joint_names)
-    group = robot.group("gripper")
-    hand = robot.outputs[group.name] if group is not None else None
-    if hand is None or hand.joint is None:
-        return names, lambda msg, topic: convert.joints_from_msg(msg, robot.joint_names, topic)
-
-    def read(msg: JointState, topic: str) -> Array:
-        values = convert.joints_from_msg(msg, (*robot.joint_names, hand.joint), topic)
-        opening = (values[-1] - hand.closed) / (hand.open - hand.closed)
-        return np.append(values[:-1], min(1.0, max(0.0, opening)))
-
-    return (*names, "gripper"), read

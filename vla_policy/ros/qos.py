@@ -26,6 +26,9 @@ def _profile(
 # Cameras and robot state: only the newest counts. Also matches reliable publishers.
 SENSOR = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1)
 
+# Joint states of several publishers on one topic: none may push out another's.
+STATES = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5)
+
 # Setpoints, chunks and instructions: must arrive, and a newer one replaces an older one.
 COMMAND = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1)
 
