@@ -125,7 +125,8 @@ def ending(run: Run, bounds: Bounds, now_ns: int, steady_ns: int) -> Ending | No
     if status.level is Level.STOP:
         return Ending(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
     if not status.engaged and status.reason not in ("inactive",):
-        return Ending(Outcome.STOPPED, "the robot was disengaged")
+        why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
+        return Ending(Outcome.STOPPED, f"the robot was disengaged{why}")
     if run.terminates >= TERMINATES:
         return Ending(Outcome.DONE, "the policy holds the instruction for done")
     if now_ns < run.started_ns:

@@ -8,25 +8,24 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from vla_policy import control as core
 from vla_policy.control import Control
-from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.msg import ActionChunk as ActionChunkMsg
-from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, qos
-from vla_policy.ros.commands import Commands
+from vla_policy.ros.chunk_sources import ChunkSources
 from vla_policy.ros.control_inputs import ControlInputs
-from vla_policy.ros.control_report import Measured, diagnostics_msg, status_msg
+from vla_policy.ros.control_tell import Teller, View
 from vla_policy.ros.lifecycle import run_node
+from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.params import param, read_params
+from vla_policy.ros.takeover import Takeover, gid_of
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.bounds import Robot, robot_of
 from vla_policy.safety.memory import GuardState
@@ -35,9 +34,6 @@ from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Reason, Verdict
 
-STATUS_S = 0.2
-DIAGNOSTICS_EVERY = 5  # status periods
-CLOCK_STOPPED_S = 1.0
 NOT_ACTIVE = "the node is not active"
 
 
@@ -47,6 +43,7 @@ class ControlParams:
 
     embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
     scheme: str = param("receding", "how chunks follow each other", choices=("receding",))
+    shadow: bool = param(False, "commands go to topics below shadow/, none to a controller")
     engaged_at_start: bool = param(False, "engage by itself once all inputs are fresh")
     autostart: bool = param(True, "configure and activate by itself")
 
@@ -60,60 +57,39 @@ class ControlNode(LifecycleNode):
         self._log = OnChange(self.get_logger())
         self._robot: Robot | None = None
         self._control = Control()
-        self._measured = Measured()
-        self._inactive = _inactive(NOT_ACTIVE)
-        self._verdict = self._worst = self._inactive
-        self._active = self._engage_soon = False
+        self._inactive: str | None = NOT_ACTIVE
+        self._engage_soon = False
         self._endpoints: list[tuple[Any, Any]] = []
-        self._status = self.create_publisher(ControlStatus, "control_status", qos.LATCHED)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
-        # Steady: if the clock of a simulation stops, this must still be said.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._status_timer = self.create_timer(STATUS_S, self._on_status, clock=steady)
-        self._status_count = 0
-        self._ticked = (0, time.monotonic())
+        self._teller = Teller(self, self._log, self._view)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._params = read_params(self, ControlParams)
             embodiment = load_embodiment(self._params.embodiment)
-            self._robot = robot_of(embodiment)
+            robot = robot_of(embodiment)
+            outputs = Outputs(self, embodiment, self._log, shadow=self._params.shadow)
         except (ValueError, OSError) as error:
-            self._inactive = _inactive(f"not configured: {error}")
-            self.get_logger().error(self._inactive.reasons[0].detail)
+            self._inactive = f"not configured: {error}"
+            self.get_logger().error(self._inactive)
             return TransitionCallbackReturn.FAILURE
-        self._inactive = _inactive(NOT_ACTIVE)
+        self._inactive = NOT_ACTIVE
         # A stop outlives a new configuration: only ~/reset ends it.
         self._control = Control(guard=GuardState(stopped=self._control.guard.stopped))
-        self._measured = Measured()
         self._inputs = ControlInputs(self, embodiment, self._log)
-        self._commands = Commands(self, embodiment)
-        chunks = self.create_subscription(
-            ActionChunkMsg, "action_chunk", self._guarded(self._on_chunk), qos.COMMAND
-        )
-        timer = self.create_timer(
-            s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
-        )
-        self._timer = timer
-        self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, timer)]
-        services = (
-            (SetBool, "~/engage", self._on_engage),
-            (Trigger, "~/stop", self._on_stop),
-            (Trigger, "~/reset", self._on_reset),
-        )
-        for kind, name, callback in services:
-            self._endpoints.append(
-                (self.destroy_service, self.create_service(kind, name, callback))
-            )
-        self.get_logger().info(
-            f"{embodiment.name}: {embodiment.command_hz:g} Hz to "
-            + ", ".join(output.topic for output in embodiment.outputs.values())
-        )
+        self._sources = ChunkSources()
+        self._robot, self._commands = robot, outputs
+        self._takeover = self._watch_commands(embodiment)
+        self._create_endpoints(embodiment)
+        where = "topics below shadow/, no controller" if self._params.shadow else ", ".join(
+            output.topic for output in embodiment.outputs.values()
+        )  # fmt: skip
+        self.get_logger().info(f"{embodiment.name}: {embodiment.command_hz:g} Hz to {where}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._active, self._engage_soon = True, self._params.engaged_at_start
-        self._ticked = (0, time.monotonic())
+        self._inactive, self._engage_soon = None, self._params.engaged_at_start
+        self._control = replace(self._control, now_ns=None)  # the time between was no jump
+        self._teller.start()
         self._timer.reset()
         return super().on_activate(state)
 
@@ -135,9 +111,36 @@ class ControlNode(LifecycleNode):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
+    def _create_endpoints(self, embodiment: Embodiment) -> None:
+        chunk = self._guarded(self._on_chunk)
+
+        def on_chunk(msg: ActionChunkMsg, info: Any) -> None:  # rclpy counts the arguments
+            chunk(msg, info)
+
+        chunks = self.create_subscription(ActionChunkMsg, "action_chunk", on_chunk, qos.COMMAND)
+        self._timer = self.create_timer(
+            s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
+        )
+        self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, self._timer)]
+        services = (
+            (SetBool, "~/engage", self._on_engage),
+            (Trigger, "~/stop", self._on_stop),
+            (Trigger, "~/reset", self._on_reset),
+        )
+        for kind, name, callback in services:
+            service = self.create_service(kind, name, callback)
+            self._endpoints.append((self.destroy_service, service))
+
+    def _watch_commands(self, embodiment: Embodiment) -> Takeover:
+        """In shadow others are meant to command the robot, so nothing is watched."""
+        outputs = () if self._params.shadow else embodiment.outputs.values()
+        topics = {self.resolve_topic_name(output.topic) for output in outputs}
+        own = {p.topic_name: p for p in self.publishers if p.topic_name in topics}
+        return Takeover(self, own, qos.SENSOR)
+
     def _rest(self) -> None:
         """The last thing on the wire is to stay at the last command; nothing if none was sent."""
-        if not self._active:
+        if self._inactive is not None:
             return
         self._timer.cancel()
         now_ns = self._now_ns()
@@ -146,14 +149,14 @@ class ControlNode(LifecycleNode):
         if last is not None:
             self._commands.send(last)
             self._commands.wait()
-        self._active = self._engage_soon = False
-        self._verdict = self._inactive
-        self._tell()
+        self._inactive, self._engage_soon = NOT_ACTIVE, False
+        self._teller.tell()
 
     def _release(self) -> None:
         if self._robot is None:
             return
         self._inputs.close()
+        self._takeover.close()
         self._commands.close()
         for destroy, endpoint in self._endpoints:
             destroy(endpoint)
@@ -162,52 +165,41 @@ class ControlNode(LifecycleNode):
     def _on_tick(self) -> None:
         started_s = time.perf_counter()
         now_ns = self._now_ns()
-        self._note_lateness(now_ns)
+        self._teller.tick(now_ns, self._robot.embodiment.period_ns)
         if self._engage_soon:
             self._engage_if_fresh(now_ns)
-        inputs = self._inputs.inputs()
         self._control, verdict = core.tick(
-            self._control, self._robot, self._inputs.state, inputs, now_ns
+            self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
         )
+        topic = self._takeover.heard()
+        if topic is not None and self._control.guard.engaged:
+            reason = Reason("other_controller", f"somebody else commands the robot on {topic}")
+            self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
         if verdict.command is not None:
             self._commands.send(verdict.command)
-            self._measured.commands += 1
-        if any(reason.code == "clock_jump" for reason in verdict.reasons):
+            self._teller.measured.commands += 1
+        codes = {reason.code for reason in verdict.reasons}
+        if "clock_jump" in codes:
             self._inputs.clear()
-        self._take(verdict)
-        self._measured.work_s.append(time.perf_counter() - started_s)
+        if self._params.shadow and "moved_away" in codes:
+            self._engage_soon = True  # the robot follows somebody else, as it should
+        self._teller.take(verdict)
+        self._teller.measured.work_s.append(time.perf_counter() - started_s)
 
-    def _take(self, verdict: Verdict) -> None:
-        before, self._verdict = self._verdict, verdict
-        if verdict.level >= self._worst.level:
-            self._worst = verdict
-        if _phase(before) == _phase(verdict):
-            return
-        self._worst = verdict
-        reason = verdict.reasons[-1] if verdict.reasons else None
-        if verdict.level >= Level.HOLD and reason is not None:
-            self._log.problem("guard", reason.code, f"{verdict.level.name}: {reason.detail}")
-        else:
-            self._log.fine("guard", "commands go out")
-        self._tell()
-
-    def _note_lateness(self, now_ns: int) -> None:
-        last_ns, _ = self._ticked
-        period_ns = self._robot.embodiment.period_ns
-        if 0 < last_ns <= now_ns:
-            self._measured.lateness_s.append(s_from_ns(max(0, now_ns - last_ns - period_ns)))
-        self._ticked = (now_ns, time.monotonic())
+    def _heard(self, now_ns: int) -> Inputs:
+        return replace(self._inputs.inputs(), conflict=self._sources.conflict(now_ns))
 
     def _engage_if_fresh(self, now_ns: int) -> None:
         self._control, refusal = core.engage(
-            self._control, self._robot, self._inputs.inputs(), now_ns
+            self._control, self._robot, self._heard(now_ns), now_ns
         )
         if refusal is None:
             self._engage_soon = False
-            self.get_logger().info("engaged, as engaged_at_start asks for")
+            self.get_logger().info("engaged by itself")
 
-    def _on_chunk(self, msg: ActionChunkMsg) -> None:
+    def _on_chunk(self, msg: ActionChunkMsg, info: Any) -> None:
         now_ns = self._now_ns()
+        self._sources.note(gid_of(info), now_ns)
         try:
             chunk = convert.chunk_from_msg(msg, "action_chunk")
         except ValueError as error:
@@ -216,7 +208,7 @@ class ControlNode(LifecycleNode):
             )
             self._log.problem("action_chunk", "chunk_unreadable", f"chunk refused: {error}")
             return
-        self._measured.chunk_latency_s.append(s_from_ns(now_ns - chunk.obs_ns))
+        self._teller.measured.chunk_latency_s.append(s_from_ns(now_ns - chunk.obs_ns))
         self._control, reason = core.accept(
             self._control, self._robot, self._inputs.state, chunk, now_ns
         )
@@ -227,14 +219,14 @@ class ControlNode(LifecycleNode):
 
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> Any:
         now_ns = self._now_ns()
-        if not self._active:
-            response.message = self._inactive.reasons[0].detail
+        if self._inactive is not None:
+            response.message = self._inactive
             return response
         self._engage_soon = False
         refusal = None
         if request.data:
             self._control, refusal = core.engage(
-                self._control, self._robot, self._inputs.inputs(), now_ns
+                self._control, self._robot, self._heard(now_ns), now_ns
             )
         else:
             self._control = core.disengage(self._control, now_ns)
@@ -257,7 +249,7 @@ class ControlNode(LifecycleNode):
     def _stop(self, reason: Reason) -> None:
         self._engage_soon = False
         self._control = core.stop(self._control, reason, self._now_ns())
-        self._take(Verdict(Level.STOP, None, (self._control.guard.stopped or reason,)))
+        self._teller.take(Verdict(Level.STOP, None, (self._control.guard.stopped or reason,)))
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """The callback; if it raises, the robot is stopped and the node stays to say so."""
@@ -271,44 +263,18 @@ class ControlNode(LifecycleNode):
 
         return guarded
 
-    def _on_status(self) -> None:
-        self._status_count += 1
-        if self._active and time.monotonic() - self._ticked[1] > CLOCK_STOPPED_S:
-            detail = "the clock does not advance; does the simulation run?"
-            self._worst = Verdict(Level.HOLD, None, (Reason("clock_stopped", detail),))
-            self._log.problem("clock", "clock_stopped", detail)
-        else:
-            self._log.fine("clock", "the clock advances again")
-        self._tell(diagnostics=self._status_count % DIAGNOSTICS_EVERY == 0)
-
-    def _tell(self, *, diagnostics: bool = False) -> None:
-        """Publish the worst verdict since the last time, so that a short one is seen too."""
-        verdict = self._worst if self._active else self._inactive
-        self._worst = self._verdict
-        now = self.get_clock().now()
-        inputs = self._inputs.inputs() if self._robot is not None else Inputs()
-        status = status_msg(
-            self._control, verdict, inputs, self._measured, now.nanoseconds, now.to_msg()
+    def _view(self) -> View:
+        configured = self._robot is not None
+        return View(
+            control=self._control,
+            inputs=self._inputs.inputs() if configured else Inputs(),
+            inactive=self._inactive,
+            shadow=self._params.shadow,
+            problems=self._commands.problems() if configured else (),
         )
-        self._status.publish(status)
-        if diagnostics:
-            self._diagnostics.publish(
-                diagnostics_msg(status, inputs, self._measured, now.nanoseconds)
-            )
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
-
-
-def _inactive(detail: str) -> Verdict:
-    return Verdict(Level.HOLD, None, (Reason("inactive", detail),))
-
-
-def _phase(verdict: Verdict) -> tuple[Level, str]:
-    """What is told at once when it changes; PASS and SLOW alternate too often for that."""
-    if verdict.level < Level.HOLD:
-        return Level.PASS, ""
-    return verdict.level, verdict.reasons[-1].code
 
 
 def main() -> int:

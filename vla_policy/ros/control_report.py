@@ -6,9 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from std_msgs.msg import Header
 
 from vla_policy.control import Control
 from vla_policy.execution.timeline import queued_rows
@@ -49,14 +47,12 @@ def status_msg(
     inputs: Inputs,
     measured: Measured,
     now_ns: int,
-    stamp: Time,
 ) -> ControlStatus:
-    """The status at now_ns; verdict: the one to tell of."""
+    """The status at now_ns without its stamp; verdict: the one to tell of."""
     reason = verdict.reasons[-1] if verdict.reasons else None
     chunk = control.timeline.chunk
     counts = control.guard.counts
     return ControlStatus(
-        header=Header(stamp=stamp),
         engaged=control.guard.engaged,
         level=int(verdict.level),
         reason=reason.code if reason is not None else "",
@@ -76,15 +72,26 @@ def status_msg(
 
 
 def diagnostics_msg(
-    status: ControlStatus, inputs: Inputs, measured: Measured, now_ns: int
+    status: ControlStatus,
+    inputs: Inputs,
+    measured: Measured,
+    now_ns: int,
+    *,
+    problems: tuple[str, ...] = (),
 ) -> DiagnosticArray:
-    """The same for /diagnostics, with the age of each camera and the work of a tick."""
+    """The same for /diagnostics, with the age of each camera and the work of a tick.
+
+    problems: why controllers cannot be commanded now.
+    """
     entry = DiagnosticStatus(name="control: guard", hardware_id="control")
     waiting = status.reason in ("disengaged", "no_chunk", "inactive")
     entry.level = DiagnosticStatus.OK if waiting else LEVELS[Level(status.level)]
     entry.message = status.detail or "commands go out as planned"
+    if problems and entry.level == DiagnosticStatus.OK:
+        entry.level, entry.message = DiagnosticStatus.WARN, "; ".join(problems)
     values = {
         "engaged": str(status.engaged),
+        "shadow": str(status.shadow),
         "level": Level(status.level).name,
         "reason": status.reason,
         "commands sent": str(status.commands_sent),

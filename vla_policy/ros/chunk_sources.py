@@ -1,0 +1,31 @@
+"""Who sends chunks: two policies at once are told apart by the middleware's publisher ids."""
+
+from __future__ import annotations
+
+from vla_policy.types import Reason
+
+APART_NS = 1_000_000_000  # two sources within this time are two policies; a restart takes longer
+
+
+class ChunkSources:
+    """Remembers when each source was heard last, by the node's clock."""
+
+    def __init__(self) -> None:
+        self._heard_ns: dict[bytes, int] = {}
+
+    def note(self, gid: bytes | None, now_ns: int) -> None:
+        """A chunk came from gid; None where the middleware does not tell."""
+        if gid is not None:
+            self._heard_ns[gid] = now_ns
+
+    def conflict(self, now_ns: int) -> Reason | None:
+        """The reason while two or more policies send chunks."""
+        self._heard_ns = {
+            gid: heard_ns
+            for gid, heard_ns in self._heard_ns.items()
+            if 0 <= now_ns - heard_ns <= APART_NS
+        }
+        if len(self._heard_ns) < 2:
+            return None
+        detail = f"{len(self._heard_ns)} policies send chunks at once; end all but one"
+        return Reason("two_policies", detail)
