@@ -15,10 +15,12 @@ a frozen dataclass of the family's own (prompt, camera slots, compatibility swit
 calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
 """
 
-from . import pi0, tiny
+from . import openvla, pi0, rt2, tiny
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
     "tiny": tiny.FAMILY,
     "pi0": pi0.FAMILY,
+    "openvla": openvla.FAMILY,
+    "rt2": rt2.FAMILY,
 }

@@ -12,17 +12,16 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..models.codec import EdgeBins
+from ..models.text import TextTokenizer
 from ..stats import Range
 from ..types import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-# The sentencepiece of a lone space: in training it stood between "Out:" and the action tokens.
-SPACE_ID = 29_871
+SPACE = "▁"  # the lone space, id 29871 of Llama's, that stood between "Out:" and the action tokens in training
 CROP_AREA = 0.9  # of checkpoints trained with random crops
 
 
@@ -31,15 +30,18 @@ def prompt(instruction: str) -> str:
     return f"In: What action should the robot take to {instruction.lower()}?\nOut:"
 
 
-def prompt_ids(tokenizer: Tokenizer, instruction: str) -> list[int]:
+def prompt_ids(tokenizer: TextTokenizer, instruction: str) -> list[int]:
     """Ids of the prompt, BOS first, the lone space last.
 
-    Raises ValueError if the tokenizer does not put a BOS in front: it is not the checkpoint's.
+    Raises ValueError if the tokenizer has neither: it is not Llama's.
     """
-    ids = tokenizer.encode(prompt(instruction)).ids
-    if not ids or ids == tokenizer.encode(prompt(instruction), add_special_tokens=False).ids:
-        raise ValueError("tokenizer: got a prompt without BOS, expected Llama's tokenizer.json")
-    return ids if ids[-1] == SPACE_ID else [*ids, SPACE_ID]
+    space = tokenizer.token_id(SPACE)
+    if tokenizer.bos is None or space is None:
+        raise ValueError(
+            f"{tokenizer.source}: got no <s> or no {SPACE!r}, expected Llama's tokenizer"
+        )
+    ids = [tokenizer.bos, *tokenizer.encode(prompt(instruction))]
+    return ids if ids[-1] == space else [*ids, space]
 
 
 def pixels(

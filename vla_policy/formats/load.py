@@ -8,13 +8,13 @@ import torch
 
 from ..models.weights import Checkpoint
 from ..models.weights import load as load_vla
-from . import lerobot, openpi
+from . import lerobot, openpi, openvla
 from .documents import read_json
 from .policy_file import read_policy_file
 from .store import WEIGHTS, open_store
 
 # Kind of folder -> reader of it and its policy file.
-READERS = {"lerobot": lerobot.load, "openpi": openpi.load}
+READERS = {"lerobot": lerobot.load, "openpi": openpi.load, "openvla": openvla.load}
 
 
 def kind_of(folder: Path) -> str:

@@ -39,6 +39,8 @@ COMPATIBILITY = {
     "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
     "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
     "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
+    "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the picture's area",
+    "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
 }
 REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
 OPTIONAL = ("format", "tokenizer", "statistics", "constant", "rows", "heads", "compatibility")

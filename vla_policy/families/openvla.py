@@ -1,0 +1,104 @@
+"""OpenVLA: one picture and one sentence in, one step of the tool out, decoded greedily.
+
+Source: OpenVLA (arXiv:2406.09246). Its step is in the base frame: metres, then roll, pitch and yaw in rad, then the
+gripper as its data set has it. It is given to a robot as it is (space ee_delta) or added to the measured pose
+(space ee_pose with a quaternion); which, contract.action_names say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import transforms
+from ..models.openvla import write_action
+from ..models.weights import Checkpoint
+from ..rotations import from_rpy
+from ..sampling import Sampling
+from ..stats import Range
+from ..types import Array, Observation
+from . import openvla_inputs as inputs
+from .family import Family, Rows, Sampled, require_image, require_plain, require_state
+
+NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
+POSE = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Ends of the actions of one data set; the state is not read."""
+
+    actions: Range
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """mean, std: of a pixel, six numbers each, DINOv2's then SigLIP's.
+
+    constrained: only action ids may be written; the reference decodes without that. crop: trained with random
+    crops, so the middle of the picture is read.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    constrained: bool = False
+    crop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """pixels: float[1, 6, h, w]. text: int64[1, s]."""
+
+    pixels: torch.Tensor
+    text: torch.Tensor
+
+
+def rows(checkpoint: Checkpoint, head: str) -> int:
+    """OpenVLA predicts one step."""
+    return 1
+
+
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+    """The one picture, normalised for both towers, and the prompt."""
+    contract, settings, model = checkpoint.contract, checkpoint.settings, checkpoint.model
+    require_state(observation, contract.state_names)
+    pixels = inputs.pixels(
+        require_image(observation.images, contract.camera_names[0]),
+        contract.image_px,
+        settings.mean,
+        settings.std,
+        crop=settings.crop,
+    )
+    ids = inputs.prompt_ids(checkpoint.tokenizer, observation.instruction)
+    return Inputs(
+        pixels.to(checkpoint.device, model.projector.fc1.weight.dtype),
+        torch.tensor([ids], device=checkpoint.device),
+    )
+
+
+def sample(checkpoint: Checkpoint, head: str, given: Inputs, sampling: Sampling) -> Sampled:
+    """Seven most likely tokens; the same for every candidate and seed."""
+    require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
+    model = checkpoint.model
+    ids, _ = write_action(
+        model, given.pixels, given.text, constrained=checkpoint.settings.constrained
+    )
+    actions = inputs.actions_of(ids.cpu().numpy(), model.config.action_vocab)
+    return Sampled(np.repeat(actions[None], sampling.candidates, 0))
+
+
+def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
+    """The step in robot units, or the pose that it leads to."""
+    steps = checkpoint.statistics.actions.restore(model_actions)
+    if checkpoint.contract.action_names[:7] != POSE:
+        return Rows(steps)
+    names = observation.state_names
+    start = observation.state[[names.index(name) for name in POSE]]
+    turns = transforms.quaternion_to_rotvec(from_rpy(steps[:, 3:6]))
+    poses = transforms.steps_to_poses(start, np.concatenate((steps[:, :3], turns), 1))
+    return Rows(np.concatenate((poses, steps[:, 6:].clip(0.0, 1.0)), 1))
+
+
+FAMILY = Family(heads=("token",), rows=rows, prepare=prepare, sample=sample, restore=restore)
