@@ -65,12 +65,12 @@ def assemble(
 ) -> Checkpoint:
     """The checkpoint of a folder and its policy file. Raises ValueError for whatever does not fit."""
     config = foreign.config
-    cameras = _cameras(foreign, file)
+    pairs = cameras(foreign.slots, file)
     for what, names, width, room in (
         ("state", file.state_names, foreign.state_width, config.state_dim),
         ("actions", file.action_names, foreign.action_width, config.action_dim),
     ):
-        _require_width(f"{file.path}: {what}", names, width, room)
+        require_width(f"{file.path}: {what}", names, width, room)
     tokenizer = find_text_tokenizer(
         foreign.store.folder, file.tokenizer, vocab=config.vocab, where=str(file.path)
     )
@@ -80,7 +80,7 @@ def assemble(
     )
     padded = "state_padded_in_prompt" in file.compatibility
     settings = Settings(
-        slots=tuple(slot for slot, _ in cameras),
+        slots=tuple(slot for slot, _ in pairs),
         relative=file.relative,
         prompt_as_given=foreign.prompt_as_given,
         state_in_words=config.state_token == "none"
@@ -90,7 +90,7 @@ def assemble(
         bars=-3.0 if "letterbox_lerobot_0_4_4" in file.compatibility else -1.0,
     )
     contract = file.contract(
-        image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in cameras)
+        image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
     )
     model = build(foreign.store, foreign.named, config, device=device, dtype=dtype, called=theirs)
     return Checkpoint(model, contract, statistics, tokenizer, family="pi0", settings=settings)
@@ -104,10 +104,12 @@ def build(
     device: str,
     dtype: torch.dtype | None,
     network: Callable[[Any], nn.Module] = VLA,
+    called: Callable[[str], str] = str,
 ) -> nn.Module:
     """The network of config with its weights, built without memory and filled tensor by tensor.
 
-    dtype: None keeps each tensor as it is in the file.
+    dtype: None keeps each tensor as it is in the file. called: what a key of the model is called in such files,
+    for the report of what is missing.
     """
     with torch.device("meta"):
         model = network(config)
@@ -171,18 +173,19 @@ def normaliser(feature: Feature, names: tuple[str, ...], constant: tuple[str, ..
     )
 
 
-def _cameras(foreign: Foreign, file: PolicyFile) -> tuple[tuple[str, str], ...]:
-    """Pairs of slot and robot camera in the checkpoint's order."""
+def cameras(slots: tuple[str, ...], file: PolicyFile) -> tuple[tuple[str, str], ...]:
+    """Pairs of slot and robot camera in the checkpoint's order. Raises ValueError for a slot it has not."""
     given = dict(file.cameras)
-    unknown = [slot for slot in given if slot not in foreign.slots]
+    unknown = [slot for slot in given if slot not in slots]
     if unknown:
         raise ValueError(
-            f"{file.path}: cameras: the checkpoint has no {', '.join(unknown)}; it has {', '.join(foreign.slots)}"
+            f"{file.path}: cameras: the checkpoint has no {', '.join(unknown)}; it has {', '.join(slots)}"
         )
-    return tuple((slot, given[slot]) for slot in foreign.slots if slot in given)
+    return tuple((slot, given[slot]) for slot in slots if slot in given)
 
 
-def _require_width(where: str, names: tuple[str, ...], width: int | None, room: int) -> None:
+def require_width(where: str, names: tuple[str, ...], width: int | None, room: int) -> None:
+    """Raises ValueError unless names are as many as trained with (None: not known) and fit into the network."""
     if len(names) > room:
         raise ValueError(f"{where}: got {len(names)} columns, the network takes at most {room}")
     if width is not None and len(names) != width:
