@@ -15,12 +15,13 @@ a frozen dataclass of the family's own (prompt, camera slots, compatibility swit
 calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
 """
 
-from . import openvla, pi0, rt2, tiny
+from . import openvla, pi0, rt2, smolvla, tiny
 from .family import Family
 
 FAMILIES: dict[str, Family] = {
     "tiny": tiny.FAMILY,
     "pi0": pi0.FAMILY,
+    "smolvla": smolvla.FAMILY,
     "openvla": openvla.FAMILY,
     "rt2": rt2.FAMILY,
 }

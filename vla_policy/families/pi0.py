@@ -193,9 +193,12 @@ FAMILY = Family(
 
 
 def letterbox(
-    picture: torch.Tensor, side_px: int, *, antialias: bool, bars: float
+    picture: torch.Tensor, side_px: int, *, antialias: bool, bars: float, corner: bool = False
 ) -> torch.Tensor:
-    """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], bars where it is not square."""
+    """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], bars where it is not square.
+
+    corner: the picture lies in the lower right corner (SmolVLA), not in the middle.
+    """
     h, w = picture.shape[1:]
     ratio = max(w, h) / side_px
     size = (int(h / ratio), int(w / ratio))
@@ -203,7 +206,7 @@ def letterbox(
         picture = F.interpolate(
             picture[None], size, mode="bilinear", align_corners=False, antialias=antialias
         )[0].clamp(0.0, 1.0)
-    top, left = (side_px - size[0]) // 2, (side_px - size[1]) // 2
+    top, left = ((side_px - n) // (1 if corner else 2) for n in size)
     out = torch.full((3, side_px, side_px), bars)
     out[:, top : top + size[0], left : left + size[1]] = picture * 2.0 - 1.0
     return out

@@ -7,6 +7,7 @@ Source: lerobot 0.4.4 (policies/pi0, processor/normalize_processor.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from .store import open_store
 from .tensor_file import read, read_header
 
 TYPES = ("pi0", "pi05")
-IMAGES, STATE, ACTION = "observation.images.", "observation.state", "action"
+IMAGES = re.compile(
+    r"^observation\.(images\.)?"
+)  # SmolVLA's base has observation.image, .image2, ...
+STATE, ACTION = "observation.state", "action"
 EMPTY = "empty_camera"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
 MODES = {
@@ -41,10 +45,13 @@ def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
     """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
-    return assemble(read_folder(folder, heads=file.heads), file, device=device, dtype=dtype)
+    foreign = read_folder(folder, heads=file.heads, statistics=file.statistics)
+    return assemble(foreign, file, device=device, dtype=dtype)
 
 
-def read_folder(folder: Path, *, heads: pi0_tensors.Heads | None) -> Foreign:
+def read_folder(
+    folder: Path, *, heads: pi0_tensors.Heads | None, statistics: str | None = None
+) -> Foreign:
     """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
     path = folder / "config.json"
     config = read_json(path)
@@ -71,11 +78,11 @@ def read_folder(folder: Path, *, heads: pi0_tensors.Heads | None) -> Foreign:
         store=store,
         named=named,
         config=sizes,
-        state=feature(folder, PREPROCESSOR, "normalizer_processor", STATE, modes.get("STATE")),
-        actions=feature(folder, POSTPROCESSOR, "unnormalizer_processor", ACTION, modes.get("ACTION")),
+        state=state_feature(folder, modes, statistics),
+        actions=action_feature(folder, modes, statistics),
         slots=camera_slots(inputs),
-        state_width=_width(inputs, STATE, path),
-        action_width=_width(outputs, ACTION, path),
+        state_width=width(inputs, STATE, path),
+        action_width=width(outputs, ACTION, path),
         prompt_as_given=kind == "pi0",
         antialias=False,
     )  # fmt: skip
@@ -83,14 +90,29 @@ def read_folder(folder: Path, *, heads: pi0_tensors.Heads | None) -> Foreign:
 
 def camera_slots(inputs: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the cameras in the checkpoint's order, without its prefix and without those always empty."""
-    names = (name.removeprefix(IMAGES) for name in inputs if name.startswith(IMAGES))
+    names = (IMAGES.sub("", name) for name in inputs if name.startswith("observation.image"))
     return tuple(name for name in names if not name.startswith(EMPTY))
 
 
-def feature(folder: Path, processor: str, step: str, name: str, expected: Any) -> Feature:
+def state_feature(folder: Path, modes: Mapping[str, Any], within: str | None) -> Feature:
+    """How the state is normalised. modes: normalization_mapping of config.json. within: see feature."""
+    return feature(folder, PREPROCESSOR, "normalizer_processor", STATE, modes.get("STATE"), within)
+
+
+def action_feature(folder: Path, modes: Mapping[str, Any], within: str | None) -> Feature:
+    """How actions are put back into robot units. Arguments as in state_feature."""
+    return feature(
+        folder, POSTPROCESSOR, "unnormalizer_processor", ACTION, modes.get("ACTION"), within
+    )
+
+
+def feature(
+    folder: Path, processor: str, step: str, name: str, expected: Any, within: str | None = None
+) -> Feature:
     """Mode and statistics of feature name in the normalising step of a processor file.
 
-    expected: the mode that config.json gives. Raises ValueError if they differ or statistics are missing.
+    expected: the mode that config.json gives. within: which set of statistics, where they are of several data sets.
+    Raises ValueError if the modes differ or statistics are missing.
     """
     path = folder / processor
     steps = [
@@ -113,7 +135,8 @@ def feature(folder: Path, processor: str, step: str, name: str, expected: Any) -
         )
     found, statistics = folder / str(steps[0].get("state_file")), {}
     if mode != "IDENTITY":
-        found, statistics = _statistics(folder, steps[0], name, path)
+        key = name if within is None else f"{within}.{name}"
+        found, statistics = _statistics(folder, steps[0], key, path)
     eps = settings.get("eps", EPS) if mode == "MEAN_STD" else 0.0
     return Feature(MODES[mode], statistics, float(eps), 0.0, f"{found}: {name}")
 
@@ -131,14 +154,15 @@ def _statistics(
         others = sorted({key.rpartition(".")[0] for key in entries})
         raise ValueError(
             f"{folder / state_file}: no statistics of {name!r}; there are some of {', '.join(others) or 'nothing'}. "
-            "Sending actions without them would move the robot by the wrong amount: export the checkpoint "
-            "with the statistics of its own data"
+            "Sending actions without them would move the robot by the wrong amount: export the checkpoint with "
+            "the statistics of its own data, or say as `statistics` in the policy file what stands before the "
+            "feature's name, if they are of this very robot"
         )
     values = {key[len(stem) :]: read(entries[key]).double().numpy() for key in keys}
     return folder / state_file, {key: v for key, v in values.items() if key != "count"}
 
 
-def _width(features: Mapping[str, Any], name: str, path: Path) -> int:
+def width(features: Mapping[str, Any], name: str, path: Path) -> int:
     shape = features.get(name, {}).get("shape")
     if not (isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int)):
         raise ValueError(f"{path}: {name}: got shape {shape!r}, expected one number")

@@ -8,13 +8,18 @@ import torch
 
 from ..models.weights import Checkpoint
 from ..models.weights import load as load_vla
-from . import lerobot, openpi, openvla
+from . import lerobot, openpi, openvla, smolvla
 from .documents import read_json
 from .policy_file import read_policy_file
 from .store import WEIGHTS, open_store
 
 # Kind of folder -> reader of it and its policy file.
-READERS = {"lerobot": lerobot.load, "openpi": openpi.load, "openvla": openvla.load}
+READERS = {
+    "lerobot": lerobot.load,
+    "smolvla": smolvla.load,
+    "openpi": openpi.load,
+    "openvla": openvla.load,
+}
 
 
 def kind_of(folder: Path) -> str:
@@ -52,6 +57,11 @@ def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None
             raise ValueError(
                 f"{path}: {file.checkpoint} is a folder of this project and needs no policy file"
             )
+        if (
+            kind == "lerobot"
+            and read_json(file.checkpoint / "config.json").get("type") == "smolvla"
+        ):
+            kind = "smolvla"  # the same files, another network
         return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
     kind = kind_of(path)
     if kind != "vla":

@@ -1,0 +1,111 @@
+"""lerobot folders of SmolVLA: config.json, model.safetensors, two processor files with their statistics.
+
+What the base checkpoint (lerobot/smolvla_base) is known for: its statistics stand under the names of the data sets it
+was trained on (`so100.buffer.action`), lerobot finds none for `action` and sends the network's numbers as degrees.
+Here they are refused unless a policy file says which set is this robot's.
+Source: lerobot 0.4.4 (policies/smolvla).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..families.pi0 import Statistics
+from ..families.smolvla import Settings
+from ..models.smolvla import SmolVla, SmolVlaConfig
+from ..models.weights import Checkpoint
+from . import lerobot, smolvla_tensors
+from .documents import read_json, require
+from .foreign import build, cameras, find_text_tokenizer, normaliser, require_width
+from .policy_file import PolicyFile
+from .store import open_store
+
+# Settings of config.json that change the network or its inputs, and the values that are understood.
+UNDERSTOOD: dict[str, tuple[Any, ...]] = {
+    "attention_mode": ("cross_attn",),
+    "add_image_special_tokens": (False,),
+    "adapt_to_pi_aloha": (False,),
+    "use_delta_joint_actions_aloha": (False,),
+    "min_period": (0.004,),
+    "max_period": (4.0,),
+    "n_obs_steps": (1,),
+}
+FREE_TOKENIZER = "It is not in the folder: it is SmolVLM2's (huggingface.co/HuggingFaceTB/SmolVLM2-500M-Video-Instruct, free)"
+
+
+def load(
+    folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """The checkpoint in folder, as file says it fits a robot. dtype: None is float32.
+
+    Raises ValueError or FileNotFoundError.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    _require_understood(config, path)
+    store = open_store(folder)
+    named = smolvla_tensors.name_tensors(store)
+    sizes = smolvla_tensors.sizes(
+        store, named, heads=file.heads, rows=require(config, "chunk_size", int, path),
+        steps=require(config, "num_steps", int, path),
+        max_text=require(config, "tokenizer_max_length", int, path),
+        joint_every=require(config, "self_attn_every_n_layers", int, path),
+    )  # fmt: skip
+    _require_sizes(config, sizes, path)
+    inputs = require(config, "input_features", dict, path)
+    outputs = require(config, "output_features", dict, path)
+    modes = require(config, "normalization_mapping", dict, path)
+    for what, names, width, room in (
+        ("state", file.state_names, lerobot.width(inputs, lerobot.STATE, path), sizes.state_dim),
+        ("actions", file.action_names, lerobot.width(outputs, lerobot.ACTION, path), sizes.action_dim),
+    ):  # fmt: skip
+        require_width(f"{file.path}: {what}", names, width, room)
+    state = lerobot.state_feature(folder, modes, file.statistics)
+    actions = lerobot.action_feature(folder, modes, file.statistics)
+    pairs = cameras(lerobot.camera_slots(inputs), file)
+    return Checkpoint(
+        model=build(
+            store, named, sizes, device=device, dtype=dtype or torch.float32, network=SmolVla
+        ),
+        contract=file.contract(
+            image_px=sizes.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
+        ),
+        statistics=Statistics(
+            normaliser(state, file.state_names, file.constant),
+            normaliser(actions, file.action_names, file.constant),
+        ),
+        tokenizer=find_text_tokenizer(
+            folder, file.tokenizer, vocab=sizes.vocab, where=str(file.path), missing=FREE_TOKENIZER
+        ),
+        family="smolvla",
+        settings=Settings(tuple(slot for slot, _ in pairs), file.relative),
+    )
+
+
+def _require_understood(config: Mapping[str, Any], path: Path) -> None:
+    for key, values in UNDERSTOOD.items():
+        if key in config and config[key] not in values:
+            raise ValueError(
+                f"{path}: {key}: got {config[key]!r}, only {values[0]!r} is understood"
+            )
+
+
+def _require_sizes(config: Mapping[str, Any], sizes: SmolVlaConfig, path: Path) -> None:
+    """config.json must agree with the tensors where both say something."""
+    side, depth = sizes.vision.image_px, sizes.language.depth
+    expected = {
+        "resize_imgs_with_padding": ([side, side],),
+        "num_vlm_layers": (depth, -1, 0),
+        "num_expert_layers": (depth, -1, 0),
+        "max_state_dim": (sizes.state_dim,),
+        "max_action_dim": (sizes.action_dim,),
+    }
+    for key, values in expected.items():
+        got = config.get(key)
+        got = list(got) if isinstance(got, tuple | list) else got
+        if got not in values:
+            raise ValueError(f"{path}: {key}: got {got!r}, the weights are of {values[0]!r}")
