@@ -53,6 +53,11 @@ class Policy:
         """Rows of a chunk."""
         return self.family.rows(self.checkpoint, self.head)
 
+    @property
+    def continues(self) -> bool:
+        """Whether the head can continue a chunk in execution (real-time chunking)."""
+        return self.head == "flow" and self.family.express is not None
+
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
         return check_contract(self.contract, embodiment)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vla_policy.evaluate.measure import markdown, summarise
 from vla_policy.evaluate.pilot import Pace
 from vla_policy.evaluate.suites import SUITES
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.timing import rows_between_looks
 
 
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--execute-rows", type=int, default=0, help="rows between two looks; 0: half a chunk"
     )
     parser.add_argument("--latency", type=float, default=0.1, help="s from a look to its chunk")
+    parser.add_argument(
+        "--scheme", default="receding", choices=tuple(SCHEMES), help="how chunks follow each other"
+    )
     parser.add_argument("--num-steps", type=int, help="Euler steps of the flow head")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
-        for key in ("policy", "head", "seed", "execute_rows", "latency", "num_steps", "device", "renderer")
+        for key in ("policy", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer")
     }  # fmt: skip
     reports, rows = {}, {}
     outcomes = _work(settings, names, args)
@@ -137,7 +141,7 @@ def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
         _prepare(settings)
     scene, task = trial(SUITES[name], settings["seed"], index)
     rows = rows_between_looks(_worker["policy"].rows, settings["execute_rows"])
-    pace = Pace(round(settings["latency"] * 1e9), rows)
+    pace = Pace(round(settings["latency"] * 1e9), rows, settings["scheme"])
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,
         embodiment=_worker["robot"], pace=pace, moves=SUITES[name].moves,

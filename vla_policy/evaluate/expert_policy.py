@@ -34,6 +34,7 @@ class ExpertPolicy:
     """infer() like a policy's; prepare() tells it the world and the task, which no policy knows."""
 
     rows = ROWS
+    continues = False
 
     def __init__(self) -> None:
         robot = load_embodiment("vx300s")

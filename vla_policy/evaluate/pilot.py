@@ -8,7 +8,8 @@ import numpy as np
 
 from vla_policy import control as core
 from vla_policy.embodiment import Embodiment
-from vla_policy.layout import layout_of
+from vla_policy.execution.pace import Executing
+from vla_policy.layout import Layout, layout_of
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.world import World
@@ -21,19 +22,24 @@ class Pace:
 
     latency_ns: from the observation to the arrival of its chunk.
     execute_rows: rows between the observations of two chunks.
+    scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
     """
 
     latency_ns: int = 100_000_000
     execute_rows: int = 4
+    scheme: str = "receding"
 
 
 class Pilot:
-    """Steps a world under one stream of chunks. Time is the world's."""
+    """Steps a world under one stream of chunks. Time is the world's.
 
-    def __init__(self, world: World, embodiment: Embodiment) -> None:
+    executing: the chunk that was taken last, None before the first.
+    """
+
+    def __init__(self, world: World, embodiment: Embodiment, *, scheme: str = "receding") -> None:
         self._world = world
         self._robot = Robot(embodiment, layout_of(embodiment))
-        self._control = core.Control()
+        self._control = core.Control(scheme=scheme)
         self._camera_ns = world.time_ns
         self._control, refusal = core.engage(
             self._control, self._robot, self._inputs(), world.time_ns
@@ -42,6 +48,7 @@ class Pilot:
             raise ValueError(f"the simulated robot cannot be engaged: {refusal}")
         self._waiting: list[tuple[int, ActionChunk]] = []
         self._count = 0
+        self.executing: Executing | None = None
         self.interventions: dict[str, int] = {}
 
     def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
@@ -56,6 +63,16 @@ class Pilot:
             instruction=instruction,
             obs_ns=world.time_ns,
         )
+
+    @property
+    def layout(self) -> Layout:
+        """Columns of an action."""
+        return self._robot.layout
+
+    @property
+    def waits(self) -> bool:
+        """Whether a chunk is under way."""
+        return bool(self._waiting)
 
     def send(self, chunk: ActionChunk, latency_ns: int) -> None:
         """Let a chunk arrive latency_ns after its observation."""
@@ -72,7 +89,9 @@ class Pilot:
         arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
         self._waiting = [(at_ns, c) for at_ns, c in self._waiting if at_ns > now_ns]
         for chunk in arrived:
-            self._control, _ = core.accept(self._control, self._robot, state, chunk, now_ns)
+            self._control, refusal = core.accept(self._control, self._robot, state, chunk, now_ns)
+            if refusal is None:
+                self.executing = Executing(chunk, self._control.timeline.begin_ns, now_ns)
         self._control, verdict = core.tick(
             self._control, self._robot, state, self._inputs(), now_ns
         )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.pilot import Pace, Pilot
+from vla_policy.execution.pace import ask, executed_part, next_look_ns
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.sim.judge import Judge
 from vla_policy.sim.scene import Scene
 from vla_policy.sim.tasks import Task
 from vla_policy.sim.world import World
 from vla_policy.task import TERMINATES
+from vla_policy.timing import Delays, measured
+from vla_policy.types import ActionChunk, Observation
 
 TIMEOUT_S = 12.0
 SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes to rest
@@ -63,7 +67,7 @@ def roll_out(
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
-    pilot = Pilot(world, embodiment)
+    pilot = Pilot(world, embodiment, scheme=pace.scheme)
     for _ in range(STEPS_PER_S // 10):  # engaged and standing: only later observations count
         pilot.step()
     judge = Judge(task, world.truth())
@@ -72,16 +76,19 @@ def roll_out(
     right, error_m = _look(policy, first, world, task)
     result, steps, terminates = judge.update(world.truth()), 0, 0
     last = TIMEOUT_S * STEPS_PER_S
-    every = pace.execute_rows * (STEPS_PER_S // 10)
+    chunk, delays = None, Delays(warm_up=0)
     while moves and not result.ever_success and steps < last:
-        if steps % every == 0 and terminates < TERMINATES:
+        if terminates < TERMINATES and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
-            chunk = policy.infer(observation, seed=scene.seed + steps)
+            chunk = _infer(policy, observation, pilot, pace, delays, scene.seed + steps)
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATES:
                 last = min(last, steps + SETTLE_S * STEPS_PER_S)
+        taken = pilot.executing
         pilot.step()
+        if pilot.executing is not taken:
+            delays = measured(delays, pilot.executing.taken_ns - pilot.executing.chunk.obs_ns)
         result = judge.update(world.truth())
         steps += 1
     terminated = terminates == TERMINATES
@@ -91,6 +98,37 @@ def roll_out(
         scene.seed, task.instruction, task.family, task.kind, success, failure,
         steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions,
     )  # fmt: skip
+
+
+def _looks(
+    pilot: Pilot, world: World, pace: Pace, chunk: ActionChunk | None, delays: Delays
+) -> bool:
+    """Whether it is time for the next chunk; a policy works on one at a time."""
+    if chunk is None or pilot.waits:
+        return chunk is None
+    look_ns = next_look_ns(
+        pace.scheme, chunk.obs_ns, chunk.step_ns, pace.execute_rows,
+        executing=pilot.executing, delay_ns=delays.expected_ns,
+    )  # fmt: skip
+    return world.time_ns >= look_ns
+
+
+def _infer(
+    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays, seed: int
+) -> ActionChunk:
+    if not (SCHEMES[pace.scheme].continues and policy.continues):
+        chunk = policy.infer(observation, seed=seed)
+        return executed_part(chunk, pace.scheme, pace.execute_rows)
+    asked = ask(
+        pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
+        rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
+    )  # fmt: skip
+    chunk = policy.infer(
+        observation, asked.previous, seed=seed,
+        frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,
+    )  # fmt: skip
+    continues = None if asked.previous is None else asked.previous.sequence
+    return replace(chunk, continues=continues)
 
 
 def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, float | None]:
