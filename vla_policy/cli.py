@@ -22,7 +22,7 @@ VERBS = {
     "generate": ("vla_policy.sim.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.train.command", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.evaluate.command", "measure a policy in closed loop, with a report"),
-    "models": ("vla_policy.shipped", "list the shipped policies"),
+    "models": ("vla_policy.shipped", "list architectures with size and least time, and shipped policies"),
 }
 # Modules whose absence has a known cure.
 CURES = {
