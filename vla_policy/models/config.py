@@ -1,7 +1,9 @@
 """Sizes of every model, as frozen data. A checkpoint's config.json is one ModelConfig."""
 
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from .. import records
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,40 +193,4 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 def from_dict(data: dict[str, Any]) -> ModelConfig:
     """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-typed key."""
-    return _build(ModelConfig, data, "config")
-
-
-def _build(cls: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where}: got {type(data).__name__}, expected a mapping")
-    names = [f.name for f in fields(cls)]
-    if missing := [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]:
-        raise ValueError(f"{where}: missing {', '.join(missing)}")
-    if unknown := [n for n in data if n not in names]:
-        raise ValueError(f"{where}: unknown key {', '.join(unknown)}; known: {', '.join(names)}")
-    hints = get_type_hints(cls)
-    return cls(**{n: _value(hints[n], data[n], f"{where}.{n}") for n in names if n in data})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    if hint in (int, str, float, bool):
-        if hint is float and type(value) is int:
-            value = float(value)
-        if type(value) is not hint:
-            raise ValueError(f"{where}: got {value!r}, expected {hint.__name__}")
-        return value
-    options = get_args(hint)
-    if isinstance(value, list | tuple):
-        return tuple(_value(int, v, where) for v in value)
-    if value is None and type(None) in options:
-        return None
-    errors = []
-    for option in options:
-        if is_dataclass(option):
-            try:
-                return _build(option, value, where)
-            except ValueError as error:
-                errors.append(str(error))
-    raise ValueError(f"{where}: got {value!r}; " + "; ".join(errors))
+    return records.from_dict(ModelConfig, data, "config")
