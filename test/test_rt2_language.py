@@ -132,7 +132,7 @@ def save(model: Any, folder: Path, layout: str) -> None:
             k.replace("vision_tower.", inner): v.clone() for k, v in model.state_dict().items()
         }
         save_file(tensors, folder / "model.safetensors")
-    words = {f"w{i}": i for i in range(VOCAB)}
+    words = {"<pad>": 0, "<eos>": 1, "<bos>": 2} | {f"w{i}": i for i in range(3, VOCAB)}
     Tokenizer(WordLevel(words, unk_token="w3")).save(str(folder / "tokenizer.json"))
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ..models import token_head
-from ..models.paligemma import BINS, BOS, EOS
+from ..models.paligemma import BINS
 from ..models.vla import Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
@@ -68,9 +68,8 @@ def text_ids(checkpoint: Checkpoint, text: str) -> list[int]:
 
     Raises ValueError if it is longer than the model takes.
     """
-    ids = [BOS]
-    for part in (text, "\n"):
-        ids += checkpoint.tokenizer.encode(part, add_special_tokens=False).ids
+    tokenizer = checkpoint.tokenizer
+    ids = [tokenizer.bos, *tokenizer.encode(text), *tokenizer.encode("\n")]
     if len(ids) > (limit := checkpoint.model.config.max_text):
         raise ValueError(f"text has {len(ids)} tokens, the model takes at most {limit}: {text!r}")
     return ids
@@ -121,9 +120,9 @@ def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
         prefix,
         token_head.after_prefix(checkpoint.model, prefix),
         limit=MAX_ANSWER,
-        stop_id=EOS,
+        stop_id=checkpoint.tokenizer.eos,
     )
-    return checkpoint.tokenizer.decode(ids, skip_special_tokens=False).strip()
+    return checkpoint.tokenizer.decode(ids).strip()
 
 
 FAMILY = Family(
@@ -159,18 +158,14 @@ def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Pref
 
 def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Tensor]:
     """Words between `Plan:` and `Action:`, and where the actions begin. A plan that does not end is cut off."""
-    tokenizer = checkpoint.tokenizer
-
-    def words(ids: list[int]) -> str:
-        return tokenizer.decode(ids, skip_special_tokens=False)
-
+    words = checkpoint.tokenizer.decode
     logits, prefix = _say(checkpoint, prefix, PLAN)
     ids, prefix, logits = token_head.write(
         checkpoint.model,
         prefix,
         logits,
         limit=checkpoint.settings.max_plan,
-        stop_id=EOS,
+        stop_id=checkpoint.tokenizer.eos,
         is_end=lambda ids: ACTION in words(ids),
     )
     plan, found, _ = words(ids).partition(ACTION)
@@ -180,7 +175,7 @@ def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Te
 
 
 def _say(checkpoint: Checkpoint, prefix: Prefix, text: str) -> tuple[torch.Tensor, Prefix]:
-    ids = checkpoint.tokenizer.encode(text, add_special_tokens=False).ids
+    ids = checkpoint.tokenizer.encode(text)
     logits, prefix = checkpoint.model.continue_with(
         prefix, torch.tensor([ids], device=checkpoint.device)
     )

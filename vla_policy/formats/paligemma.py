@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
-from ..models import tokenizer as tokenizers
 from ..models.config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig
 from ..models.paligemma import LANGUAGE, of_parts
+from ..models.text import TextTokenizer, find_tokenizer, load_text_tokenizer
 from ..models.vla import VLA
 from .documents import read_json
 from .foreign import build
@@ -49,10 +48,10 @@ def load(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     tokenizer: Path | None = None,
-) -> tuple[VLA, Tokenizer]:
+) -> tuple[VLA, TextTokenizer]:
     """The network, whose token head has no action ids yet, and its tokenizer.
 
-    tokenizer: a tokenizer.json elsewhere, as PaliGemma's own is behind a licence.
+    tokenizer: a tokenizer.json or tokenizer.model elsewhere, as PaliGemma's own is behind a licence.
     Raises FileNotFoundError or ValueError that says what is missing or does not fit.
     """
     header = read_json(folder / "config.json")
@@ -60,16 +59,19 @@ def load(
         raise ValueError(
             f"{folder}/config.json: model_type is {header.get('model_type')!r}, expected 'paligemma'"
         )
-    path = folder / "tokenizer.json" if tokenizer is None else tokenizer
-    if not path.is_file():
+    path = tokenizer or find_tokenizer(folder)
+    if path is None:
         raise FileNotFoundError(
-            f"no tokenizer at {path}: PaliGemma's tokenizer.json is behind Google's licence; "
-            "download it with the weights, or name one"
+            f"{folder}: no tokenizer: PaliGemma's is behind Google's licence; download tokenizer.json or "
+            "tokenizer.model with the weights, or name one"
         )
+    words = load_text_tokenizer(path)
+    if words.bos is None or words.eos is None:
+        raise ValueError(f"{path}: no <bos> or no <eos>, expected PaliGemma's tokenizer")
     store = open_store(folder)
     named = name_tensors(store)
     config = sizes(store, named, header, cameras=cameras, rows=rows)
-    return build(store, named, config, device=device, dtype=dtype), tokenizers.load(path)
+    return build(store, named, config, device=device, dtype=dtype), words
 
 
 def ours(name: str) -> str:

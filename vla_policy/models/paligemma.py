@@ -6,9 +6,8 @@ times the root of the width, in PaliGemma as in pi0 (older `transformers` divide
 everything by it afterwards, which is the same).
 """
 
-from tokenizers import Tokenizer
-
 from .config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig, TokenHeadConfig
+from .text import TextTokenizer
 
 VOCAB = (
     257_216  # 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them
@@ -56,22 +55,26 @@ def of_parts(
 
 
 def choose_action_ids(
-    tokenizer: Tokenizer, rule: str = "rare", count: int = BINS
+    tokenizer: TextTokenizer, rule: str = "rare", count: int = BINS
 ) -> tuple[int, ...]:
     """The ids that become actions, bin 0 first. RT-2 overwrites the least frequent tokens (section 3.2).
 
     rule: "rare" takes the highest ids of the ordinary vocabulary, where sentencepiece puts what was seen least;
-    <loc....> keep their meaning. "loc" takes the last <loc....> tokens, for a model that need not point any more.
+    <loc....> keep their meaning. "loc" takes the last <loc....>, for a model that need not point any more.
     Raises ValueError for another rule or too few such tokens.
     """
-    names = tokenizer.get_vocab()
+    places = [tokenizer.token_id(f"<loc{i:04d}>") for i in range(LOCATIONS)]
+    places = [i for i in places if i is not None]
     if rule == "rare":
-        added = tokenizer.get_added_tokens_decoder()
-        ids = [i for i in names.values() if i not in added and i not in (PAD, EOS, BOS)]
+        unused = {tokenizer.token_id(f"<unused{i}>") for i in range(UNUSED)}
+        never = {tokenizer.bos, tokenizer.eos, 0} | unused
+        ids = [i for i in range(min(places, default=tokenizer.size)) if i not in never]
     elif rule == "loc":
-        ids = [i for name, i in names.items() if name.startswith("<loc") and name[4:-1].isdigit()]
+        ids = places
     else:
         raise ValueError(f"rule of the action tokens: got {rule!r}, expected rare or loc")
     if len(ids) < count:
-        raise ValueError(f"the tokenizer has {len(ids)} {rule} tokens, expected at least {count}")
-    return tuple(sorted(ids)[-count:])
+        raise ValueError(
+            f"{tokenizer.source}: {len(ids)} {rule} tokens, expected at least {count}"
+        )
+    return tuple(ids[-count:])
