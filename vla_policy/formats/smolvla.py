@@ -69,7 +69,13 @@ def load(
     pairs = cameras(lerobot.camera_slots(inputs), file)
     return Checkpoint(
         model=build(
-            store, named, sizes, device=device, dtype=dtype or torch.float32, network=SmolVla
+            store,
+            named,
+            sizes,
+            device=device,
+            dtype=dtype or torch.float32,
+            network=SmolVla,
+            called=smolvla_tensors.theirs,
         ),
         contract=file.contract(
             image_px=sizes.vision.image_px, camera_names=tuple(robot for _, robot in pairs)

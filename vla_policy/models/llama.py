@@ -38,7 +38,7 @@ class LlamaNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
         y = x.float()
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * y.to(x.dtype)
+        return (self.weight * y.to(x.dtype)).to(x.dtype)  # the weight may be kept in float32
 
 
 def llama_angles(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .config import SiglipConfig
+from .config import SiglipConfig, TokenHeadConfig
 from .flow import time_embedding
 from .gemma import LayerCache, rotate
 from .llama import Llama, LlamaBlock, LlamaConfig, LlamaNorm, llama_angles
@@ -52,7 +52,7 @@ class SmolVlaConfig:
     state_dim: int
     action_dim: int
     max_text: int
-    token: None = None  # no head that writes actions as tokens
+    token: TokenHeadConfig | None = None  # there is no such head
 
     def __post_init__(self) -> None:
         a, b = (
