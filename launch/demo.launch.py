@@ -4,4 +4,4 @@ from vla_policy.ros.bringup import bringup
 
 
 def generate_launch_description():
-    return bringup("vx300s", sim=True)
+    return bringup("vx300s", sim="true")

@@ -81,10 +81,10 @@ def test_namespace_and_remappings_reach_every_node(built):
 
 def test_launch_arguments_give_the_same_graph():
     values = {name: default for name, (default, _) in ARGUMENTS.items()} | {"embodiment": "vx300s"}
-    assert specs_of(values, sim=True) == node_specs("vx300s", sim=True)
+    assert specs_of(values | {"sim": "true"}) == node_specs("vx300s", sim=True)
 
 
 def test_a_wrong_launch_argument_is_named():
     values = {name: default for name, (default, _) in ARGUMENTS.items()} | {"web_port": "yes"}
     with pytest.raises(ValueError, match="web_port: got 'yes', expected a whole number"):
-        specs_of(values, sim=True)
+        specs_of(values | {"sim": "true"})

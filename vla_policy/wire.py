@@ -17,9 +17,9 @@ class Wire:
     offset: Array
 
 
-def from_wire(wire: Wire | None, raw: Array) -> Array:
-    """Positions float64[j] in the joints' unit of what the topics said."""
-    return raw if wire is None else wire.scale * raw + wire.offset
+def from_wire(wire: Wire | None, raw: Array, joints: Array | slice = slice(None)) -> Array:
+    """Positions float64[j] in the joints' unit of what the topics said of joints."""
+    return raw if wire is None else wire.scale[joints] * raw + wire.offset[joints]
 
 
 def to_wire(wire: Wire | None, positions: Array, joints: Array | slice = slice(None)) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vla_policy.ros.graph import PACKAGE, NodeSpec, executable_path, node_specs
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.ros.graph import PACKAGE, NodeSpec, executable_path, node_specs, side
 from vla_policy.sim.find import find_scene
 
 # Launch argument -> (default, description). Those without a default take the caller's.
@@ -11,6 +12,13 @@ ARGUMENTS = {
     "policy": ("tiny", "checkpoint, by shipped name or path of its folder"),
     "head": ("flow", "action head of the checkpoint: flow or token"),
     "device": ("cpu", "torch device of the policy: cpu, cuda, cuda:1"),
+    "scheme": ("receding", f"how chunks follow each other: {', '.join(SCHEMES)}"),
+    "shadow": ("false", "true: commands go to topics below shadow/, none to a controller"),
+    "sim": (
+        "",
+        "true: the simulated twin instead of the robot, or a mock where there is none; "
+        "mock: the mock; false: the robot itself",
+    ),
     "instruction": (
         "",
         "told to the simulated arm at the start, in a scene that has what it names",
@@ -22,10 +30,10 @@ ARGUMENTS = {
 }
 
 
-def bringup(embodiment: str, *, sim: bool):
+def bringup(embodiment: str, *, sim: str = "false"):
     """A LaunchDescription of the graph for an embodiment, with the arguments above.
 
-    sim: the simulated robot is part of the graph. Raises ModuleNotFoundError without ROS's launch.
+    sim: default of that argument. Raises ModuleNotFoundError without ROS's launch.
     """
     from launch import LaunchDescription
     from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
@@ -33,25 +41,22 @@ def bringup(embodiment: str, *, sim: bool):
 
     def nodes(context) -> list:
         values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-        actions = [_launch_node(spec) for spec in specs_of(values, sim=sim)]
-        if sim and values["instruction"]:
+        actions = [_launch_node(spec) for spec in specs_of(values)]
+        if values["sim"] != "false" and values["instruction"]:
             vla = [str(executable_path("vla")), "say", "--wait", "90"]
             vla += ["--namespace", values["namespace"], "--", values["instruction"]]
             actions.append(ExecuteProcess(cmd=vla, name="say", output="screen"))
         return actions
 
+    own = {"embodiment": embodiment, "sim": sim}
     declared = [
-        DeclareLaunchArgument(
-            name,
-            default_value=default or (embodiment if name == "embodiment" else ""),
-            description=text,
-        )
+        DeclareLaunchArgument(name, default_value=own.get(name, default), description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=nodes)])
 
 
-def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
+def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
     """Launch arguments, which are all text, to the graph. Raises ValueError naming the argument."""
     numbers = {}
     for name in ("seed", "web_port"):
@@ -60,7 +65,12 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
                 f"launch argument {name}: got {values[name]!r}, expected a whole number"
             )
         numbers[name] = int(values[name])
-    instruction = values["instruction"] if sim else ""
+    if values["shadow"] not in ("true", "false"):
+        raise ValueError(
+            f"launch argument shadow: got {values['shadow']!r}, expected true or false"
+        )
+    stands_in = side(values["embodiment"], values["sim"])
+    instruction = values["instruction"] if stands_in["sim"] else ""
     split = "train"
     if instruction:
         numbers["seed"], split = find_scene(instruction, numbers["seed"])
@@ -69,7 +79,9 @@ def specs_of(values: dict[str, str], *, sim: bool) -> tuple[NodeSpec, ...]:
         policy=values["policy"],
         head=values["head"],
         device=values["device"],
-        sim=sim,
+        scheme=values["scheme"],
+        shadow=values["shadow"] == "true",
+        **stands_in,
         seed=numbers["seed"],
         renderer=values["renderer"],
         instruction=instruction,

@@ -68,6 +68,7 @@ class ControlNode(LifecycleNode):
             embodiment = load_embodiment(self._params.embodiment)
             robot = robot_of(embodiment)
             outputs = Outputs(self, embodiment, self._log, shadow=self._params.shadow)
+            self._inputs = self._inputs_or_close(embodiment, outputs)
         except (ValueError, OSError) as error:
             self._inactive = f"not configured: {error}"
             self.get_logger().error(self._inactive)
@@ -75,7 +76,6 @@ class ControlNode(LifecycleNode):
         self._inactive = NOT_ACTIVE
         # A stop outlives a new configuration: only ~/reset ends it.
         self._control = Control(guard=GuardState(stopped=self._control.guard.stopped))
-        self._inputs = ControlInputs(self, embodiment, self._log)
         self._sources = ChunkSources()
         self._robot, self._commands = robot, outputs
         self._takeover = self._watch_commands(embodiment)
@@ -130,6 +130,13 @@ class ControlNode(LifecycleNode):
         for kind, name, callback in services:
             service = self.create_service(kind, name, callback)
             self._endpoints.append((self.destroy_service, service))
+
+    def _inputs_or_close(self, embodiment: Embodiment, outputs: Outputs) -> ControlInputs:
+        try:
+            return ControlInputs(self, embodiment, self._log)
+        except ValueError:
+            outputs.close()
+            raise
 
     def _watch_commands(self, embodiment: Embodiment) -> Takeover:
         """In shadow others are meant to command the robot, so nothing is watched."""
@@ -187,7 +194,8 @@ class ControlNode(LifecycleNode):
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
 
     def _heard(self, now_ns: int) -> Inputs:
-        return replace(self._inputs.inputs(), conflict=self._sources.conflict(now_ns))
+        conflict = self._sources.conflict(now_ns, self.count_publishers("action_chunk"))
+        return replace(self._inputs.inputs(), conflict=conflict)
 
     def _engage_if_fresh(self, now_ns: int) -> None:
         self._control, refusal = core.engage(

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 PACKAGE = "vla_policy"
+TWINS = ("vx300s",)  # embodiments that the simulation plays with physics; it plays the mock of any
+SIDES = ("false", "true", "mock")
 ParamValue = bool | int | float | str
 
 
@@ -47,7 +49,10 @@ def node_specs(
     policy: str = "tiny",
     head: str = "flow",
     device: str = "cpu",
+    scheme: str = "receding",
+    shadow: bool = False,
     sim: bool = False,
+    mock: bool = False,
     seed: int = 0,
     renderer: str = "auto",
     instruction: str = "",
@@ -59,7 +64,10 @@ def node_specs(
     """The nodes that let a policy drive an embodiment, the robot's side first.
 
     embodiment: name in config/embodiments or path of a YAML file.
+    scheme:     how chunks follow each other, one of execution.schemes.SCHEMES.
+    shadow:     commands go to topics below shadow/, none to a controller.
     sim:        the simulated robot stands in for the real one, and its clock is used.
+    mock:       a robot without physics stands in for the real one.
     instruction: task that the simulation judges first; empty: one drawn from the seed.
     split:      kind of scenes of the simulation, see vla_policy.sim.scene.SPLITS.
     web_port:   of the operator's page on loopback; None leaves it out.
@@ -70,16 +78,33 @@ def node_specs(
             "policy", {**robot, "policy": policy, "head": head, "device": device, "seed": seed}
         ),
         # Engaging a real robot is its operator's decision.
-        NodeSpec("control", {**robot, "engaged_at_start": sim}),
+        NodeSpec(
+            "control",
+            {**robot, "scheme": scheme, "shadow": shadow, "engaged_at_start": sim or mock},
+        ),
         NodeSpec("task", {"use_sim_time": sim}),
     ]
     if sim:
         own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
         task = {"instruction": instruction, "split": split}
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
+    if mock:
+        specs.insert(0, NodeSpec("mock", {"embodiment": embodiment}))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)
+
+
+def side(embodiment: str, sim: str) -> dict[str, bool]:
+    """What stands in for the robot, as arguments of node_specs.
+
+    sim: 'false' the robot itself; 'mock'; 'true' the simulated twin, or the mock where there is none.
+    Raises ValueError for another word.
+    """
+    if sim not in SIDES:
+        raise ValueError(f"sim: got {sim!r}, expected one of {', '.join(SIDES)}")
+    twin = sim == "true" and embodiment in TWINS
+    return {"sim": twin, "mock": sim != "false" and not twin}
 
 
 def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:

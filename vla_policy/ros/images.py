@@ -99,6 +99,16 @@ def decode_compressed(
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
+def encode_jpeg(image: Array) -> bytes:
+    """A JPEG file of uint8[h, w, 3] RGB."""
+    import cv2
+
+    done, data = cv2.imencode(".jpg", np.ascontiguousarray(image[:, :, ::-1]))
+    if not done:
+        raise ValueError(f"image: OpenCV cannot encode {list(image.shape)}")
+    return data.tobytes()
+
+
 def compressed_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels from the head of a PNG or JPEG file; None if it is neither."""
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:

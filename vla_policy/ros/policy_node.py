@@ -68,12 +68,12 @@ class PolicyNode(LifecycleNode):
             policy = policy_load.load(
                 robot, params.policy, params.head, params.device, params.threads
             )
+            self._inputs = PolicyInputs(self, robot, self._log, self._add)
         except policy_load.REFUSALS as error:
             self._refusal = str(error)
             self.get_logger().error(f"not configured: {error}")
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
-        self._inputs = PolicyInputs(self, robot, self._log, self._add)
         execute_rows = rows_between_looks(policy.rows, params.execute_rows)
         self._inference = Inference(
             policy,

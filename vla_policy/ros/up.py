@@ -12,8 +12,9 @@ import time
 from types import FrameType
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros import session
-from vla_policy.ros.graph import node_specs
+from vla_policy.ros.graph import node_specs, side
 from vla_policy.ros.processes import Processes
 
 POLL_S = 0.2
@@ -24,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "embodiment", nargs="?", default="vx300s", help="robot, by name or YAML file"
     )
-    parser.add_argument("--sim", action="store_true", help="simulate the robot")
+    parser.add_argument("--sim", action="store_true", help="simulate the robot, or mock it")
+    parser.add_argument(
+        "--mock", action="store_true", help="a mock instead of the robot, no physics"
+    )
+    parser.add_argument("--shadow", action="store_true", help="commands below shadow/ only")
+    parser.add_argument("--scheme", default="receding", choices=tuple(SCHEMES), help="of chunks")
     add_policy_arguments(parser)
     parser.add_argument("--head", default="flow", choices=("flow", "token"), help="action head")
     parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
@@ -51,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         policy=args.policy,
         head=args.head,
         device=args.device,
-        sim=args.sim,
+        scheme=args.scheme,
+        shadow=args.shadow,
+        **side(args.embodiment, "mock" if args.mock else str(args.sim).lower()),
         seed=args.seed,
         renderer=args.renderer,
         web_port=args.web_port or None,
