@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from ..models.weights import Checkpoint
-from ..models.weights import load as load_vla
-from . import lerobot, openpi, openvla, smolvla
+from . import lerobot, openpi, openvla, smolvla, vla
 from .documents import read_json
 from .policy_file import read_policy_file
 from .store import WEIGHTS, open_store
@@ -69,4 +68,4 @@ def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None
             f"{path}: a {kind} folder does not say which robot cameras, state and commands its columns are; "
             f"write a policy file (`vla inspect {path} --policy-file` prints a start) and load that"
         )
-    return load_vla(path, device=device)
+    return vla.load(path, device=device, dtype=dtype)

@@ -76,7 +76,8 @@ def fill(
         owner_name, _, leaf = key.rpartition(".")
         owner = model.get_submodule(owner_name)
         if leaf in owner._parameters:
-            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+            trained = owner._parameters[leaf].requires_grad
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=trained)
         else:
             owner._buffers[leaf] = tensor
     if broken:

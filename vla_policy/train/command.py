@@ -8,9 +8,10 @@ import torch
 
 from .. import contract as contracts
 from ..embodiment import Embodiment, load_embodiment
+from ..formats.vla import load, save
 from ..models import config, tokenizer
 from ..models.vla import VLA
-from ..models.weights import Checkpoint, load, save
+from ..models.weights import Checkpoint
 from ..stats import Range, Statistics
 from . import heads, pointing
 from .frames import Frames, load_frames

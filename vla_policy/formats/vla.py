@@ -1,0 +1,227 @@
+"""This project's folder, the same for every family:
+
+config.json         format, family, model (sizes), contract (see contract.py), settings (of the family)
+model.safetensors   keys of the model, strict
+statistics.json     how state and actions are normalised
+tokenizer.json or tokenizer.model
+unread.safetensors  tensors of a converted folder that no model reads; only `vla convert` opens it
+source/<format>/    the small files of a converted folder, so that it can be written back as it was
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import contract as contracts
+from .. import normalise, records, stats
+from ..families import openvla, pi0, rt2, smolvla
+from ..models import tokenizer as tokenizers
+from ..models.config import ModelConfig
+from ..models.openvla import OpenVla, OpenVlaConfig
+from ..models.smolvla import SmolVla, SmolVlaConfig
+from ..models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
+from ..models.vla import VLA
+from ..models.weights import Checkpoint
+from .documents import read_json, require, write_json
+from .precision import dtype_of
+from .store import WEIGHTS, Store, fill, open_store, require_same
+from .tensor_file import tensor_bytes, write
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one family is written down. statistics: to and from plain data. settings: None if it has none."""
+
+    sizes: type
+    network: Callable[[Any], nn.Module]
+    settings: type | None
+    statistics: tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], Any]]
+    tokenizer: Callable[[Path], Any]
+
+
+def _normalisers_to_dict(statistics: pi0.Statistics) -> dict[str, Any]:
+    return {key: normalise.to_dict(getattr(statistics, key)) for key in ("state", "actions")}
+
+
+def _normalisers_from_dict(data: Mapping[str, Any]) -> pi0.Statistics:
+    return pi0.Statistics(**{key: normalise.from_dict(_part(data, key)) for key in ("state", "actions")})  # fmt: skip
+
+
+def _ends_to_dict(statistics: openvla.Statistics) -> dict[str, Any]:
+    ends = statistics.actions
+    return {
+        "actions": {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
+    }  # fmt: skip
+
+
+def _ends_from_dict(data: Mapping[str, Any]) -> openvla.Statistics:
+    ends = _part(data, "actions")
+    if set(ends) != {"names", "lower", "upper"}:
+        raise ValueError(
+            f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
+        )
+    return openvla.Statistics(stats.Range(tuple(ends["names"]), ends["lower"], ends["upper"]))
+
+
+def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    if not isinstance(data.get(key), Mapping):
+        raise ValueError(f"statistics.{key}: got {data.get(key)!r}, expected a mapping")
+    return data[key]
+
+
+def _text_tokenizer(folder: Path) -> TextTokenizer:
+    path = find_tokenizer(folder)
+    if path is None:
+        raise FileNotFoundError(f"no tokenizer in {folder}: neither {' nor '.join(NAMES)}")
+    return load_text_tokenizer(path)
+
+
+def _own_tokenizer(folder: Path) -> Any:
+    return tokenizers.load(folder / "tokenizer.json")
+
+
+RANGES = (stats.to_dict, stats.from_dict)
+NORMALISERS = (_normalisers_to_dict, _normalisers_from_dict)
+FORMS = {
+    "tiny": Form(ModelConfig, VLA, None, RANGES, _own_tokenizer),
+    "rt2": Form(
+        ModelConfig, VLA, rt2.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer
+    ),
+    "pi0": Form(ModelConfig, VLA, pi0.Settings, NORMALISERS, _text_tokenizer),
+    "smolvla": Form(SmolVlaConfig, SmolVla, smolvla.Settings, NORMALISERS, _text_tokenizer),
+    "openvla": Form(
+        OpenVlaConfig, OpenVla, openvla.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A folder read but for weights and tokenizer."""
+
+    family: str
+    sizes: Any
+    contract: contracts.Contract
+    settings: Any
+    statistics: Any
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write checkpoint into folder, which is made if need be; weights in the precision that they have."""
+    header = Header(
+        checkpoint.family, checkpoint.model.config, checkpoint.contract, checkpoint.settings, checkpoint.statistics
+    )  # fmt: skip
+    tensors = checkpoint.model.state_dict()
+    write_folder(
+        folder,
+        header,
+        {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()},
+        (tensor_bytes(value) for value in tensors.values()),
+    )
+    if isinstance(checkpoint.tokenizer, TextTokenizer):
+        copy_tokenizer(checkpoint.tokenizer.source, folder)
+    else:
+        checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def write_folder(
+    folder: Path,
+    header: Header,
+    tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    data: Iterable[Iterable[bytes]],
+) -> None:
+    """Everything but the tokenizer; see tensor_file.write for tensors and data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    form = FORMS[header.family]
+    config = {
+        "format": FORMAT,
+        "family": header.family,
+        "model": records.to_dict(header.sizes),
+        "contract": contracts.to_dict(header.contract),
+    }
+    if header.settings is not None:
+        config["settings"] = records.to_dict(header.settings)
+    write(folder / WEIGHTS, tensors, data)
+    write_json(folder / "statistics.json", form.statistics[0](header.statistics))
+    write_json(folder / "config.json", config)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Put a tokenizer file beside the weights."""
+    shutil.copyfile(source, folder / f"tokenizer{source.suffix}")
+
+
+def read_header(folder: Path) -> Header:
+    """config.json and statistics.json. Raises FileNotFoundError or ValueError that says what does not fit."""
+    path = folder / "config.json"
+    data = read_json(path)
+    if data.get("format") != FORMAT:
+        raise ValueError(f"{path}: format is {data.get('format')!r}, expected {FORMAT}")
+    family = data.get("family", "tiny")  # written before there were others
+    if family not in FORMS:
+        raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FORMS)}")
+    form = FORMS[family]
+    contract = contracts.from_dict(require(data, "contract", dict, path))
+    statistics = form.statistics[1](read_json(folder / "statistics.json"))
+    for what, names, ends in (
+        ("state", contract.state_names, getattr(statistics, "state", None)),
+        ("actions", contract.model_action_names, statistics.actions),
+    ):
+        if ends is not None and ends.names != names:
+            raise ValueError(
+                f"{folder}/statistics.json: {what} are of {ends.names}, the contract has {names}"
+            )
+    settings = None
+    if form.settings is not None:
+        settings = records.from_dict(form.settings, data.get("settings"), "settings")
+    sizes = records.from_dict(form.sizes, require(data, "model", dict, path), "config")
+    return Header(family, sizes, contract, settings, statistics)
+
+
+def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Checkpoint:
+    """Read a folder onto device, each weight once and straight into place. dtype: None keeps the file's.
+
+    Raises FileNotFoundError for a missing file, ValueError with a difference report for anything that does not
+    fit: keys, shapes, format, statistics.
+    """
+    header = read_header(folder)
+    form = FORMS[header.family]
+    tokenizer = form.tokenizer(folder)
+    model = fill_network(
+        open_store(folder), header.sizes, form.network, device=device, dtype=dtype
+    )
+    return Checkpoint(
+        model, header.contract, header.statistics, tokenizer, header.family, header.settings
+    )
+
+
+def fill_network(
+    store: Store,
+    sizes: Any,
+    network: Callable[[Any], nn.Module],
+    *,
+    device: str,
+    dtype: torch.dtype | None,
+) -> nn.Module:
+    """The network with the tensors of a store that has the model's own names."""
+    with torch.device("meta"):
+        model = network(sizes)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    names = {key: key for key in shapes}
+    require_same(store, names, shapes, set())
+    fill(model, store, names, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype))
+    # Buffers that are not saved are constants of the sizes; they are still on the meta device.
+    if any(b.is_meta for b in model.buffers()):
+        for name, buffer in network(sizes).named_buffers():
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, buffer.to(device))
+    return model.eval()
