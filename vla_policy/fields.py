@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,36 +26,53 @@ TOOL = re.compile(r"^\w+\.ee$")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file and the path of a key inside it, for error messages."""
+    """A file and the path of a key inside it, for error messages.
+
+    lines: path of a key -> its line in the file, counted from 1; empty where that is not known.
+    """
 
     file: str
     path: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     def at(self, key: str | int) -> Place:
         """The place of an entry below this one."""
-        if isinstance(key, int):
-            return Place(self.file, f"{self.path}[{key}]")
-        return Place(self.file, f"{self.path}.{key}" if self.path else key)
+        return Place(self.file, _below(self.path, key), self.lines)
 
-    def refuse(self, got: Any, expected: str) -> ValueError:
+    @property
+    def where(self) -> str:
+        """'file:line' of the key, or of what it would stand in; the file where no line is known."""
+        path = self.path
+        while path and path not in self.lines:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return f"{self.file}:{self.lines[path]}" if path in self.lines else self.file
+
+    def refuse(self, got: Any, expected: str) -> Refused:
         """The error for a value that is not what was expected."""
-        return ValueError(
-            f"{self.file}: {self.path or 'top level'}: got {_show(got)}, expected {expected}"
-        )
+        says = f"{self.path or 'top level'}: got {_show(got)}, expected {expected}"
+        return Refused(self.where, says)
+
+
+class Refused(ValueError):
+    """A value that is not what was expected. where: 'file:line'. says: key, got and expected."""
+
+    def __init__(self, where: str, says: str) -> None:
+        super().__init__(f"{where}: {says}")
+        self.where, self.says = where, says
 
 
 def read_yaml(path: Path) -> tuple[Any, Place]:
     """The content of a YAML file and its place. A key that is there twice is refused."""
-    place = Place(str(path))
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        loader = _UniqueKeyLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: got text that is not valid YAML, expected YAML: {error}"
-        ) from error
-    return content, place
+        raise _not_yaml(path, error) from error
+    lines = {} if node is None else dict(_lines(node, "", set()))
+    return content, Place(str(path), "", MappingProxyType(lines))
 
 
 def mapping(
@@ -162,6 +180,35 @@ def require_distinct(place: Place, key: str, values: dict[str, str]) -> None:
     for i, (name, value) in enumerate(values.items()):
         if value in list(values.values())[:i]:
             raise place.at(name).at(key).refuse(value, "a topic that is not there twice")
+
+
+def _below(path: str, key: str | int) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else key
+
+
+def _lines(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, int]]:
+    """Every key's path and line below node. What aliases repeat is told once, so it ends."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            below = _below(path, str(key.value))
+            yield below, key.start_mark.line + 1
+            yield from _lines(value, below, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            below = _below(path, i)
+            yield below, value.start_mark.line + 1
+            yield from _lines(value, below, seen)
+
+
+def _not_yaml(path: Path, error: yaml.YAMLError | UnicodeDecodeError) -> Refused:
+    mark = getattr(error, "problem_mark", None)
+    where = str(path) if mark is None else f"{path}:{mark.line + 1}"
+    return Refused(where, f"got text that is not valid YAML, expected YAML: {error}")
 
 
 def _show(value: Any) -> str:
