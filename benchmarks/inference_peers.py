@@ -5,12 +5,13 @@ absent, and a prompt padded to its full length, as openpi's and lerobot's proces
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+from inference_cases import Inputs, Run
 from torch import Tensor
 
 from vla_policy.models.config import ModelConfig
+from vla_policy.models.openvla import OpenVla
 from vla_policy.models.vla import VLA
 
 # Our key -> transformers' key; the first prefix that fits.
@@ -29,21 +30,7 @@ PI0_KEYS = (
 NEVER_READ = {"model.dit.embed_tokens.weight"}
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """One batch in the form of pi0's contract.
-
-    images: [b, c, 3, h, w] in [-1, 1]; camera_valid: bool[b, c]; text: ids[b, s], 0 is padding, at the end.
-    """
-
-    images: Tensor
-    camera_valid: Tensor
-    text: Tensor
-    state: Tensor
-    noise: Tensor
-
-
-def transformers_pi0(model: VLA) -> Callable[[Inputs, int], Tensor]:
+def transformers_pi0(model: VLA) -> Run:
     """PI0ForConditionalGeneration with the very tensors of model, as a function of inputs and steps."""
     from transformers.models.pi0 import PI0Config, PI0ForConditionalGeneration
 
@@ -65,6 +52,7 @@ def transformers_pi0(model: VLA) -> Callable[[Inputs, int], Tensor]:
 
     def run(inputs: Inputs, steps: int) -> Tensor:
         b, cameras = inputs.camera_valid.shape
+        peer.config.chunk_size = inputs.noise.shape[1]
         ids = torch.full((b, cameras * per_image), image_id, device=inputs.text.device)
         there = inputs.camera_valid.repeat_interleave(per_image, 1)
         return peer.sample_actions(
@@ -85,7 +73,8 @@ def _pi0_config(config: ModelConfig) -> dict:
     return {
         "vlm_config": {
             "model_type": "paligemma",
-            "text_config": {"model_type": "gemma", "vocab_size": config.vocab} | _gemma(config.language),
+            "text_config": {"model_type": "gemma", "vocab_size": config.vocab}
+            | _gemma(config.language),
             "vision_config": {
                 "model_type": "siglip_vision_model",
                 "hidden_size": v.width,
@@ -145,3 +134,46 @@ def _fill_buffers(peer: torch.nn.Module, device: torch.device) -> None:
             else:
                 raise ValueError(f"unknown buffer {name} of {type(module).__name__}")
             module._buffers[name] = value.to(device)
+
+
+def transformers_openvla(model: OpenVla) -> Callable[[Tensor, Tensor], Tensor]:
+    """OpenVLA's way of answering: our towers, then transformers' Llama with generate, greedy, on the same weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    c, config = model.config.language, model.config
+    with torch.device("meta"):
+        peer = LlamaForCausalLM(
+            LlamaConfig(
+                hidden_size=c.width,
+                intermediate_size=c.mlp,
+                num_hidden_layers=c.depth,
+                num_attention_heads=c.heads,
+                num_key_value_heads=c.kv_heads,
+                head_dim=c.head_dim,
+                vocab_size=config.vocab,
+                rms_norm_eps=c.eps,
+                eos_token_id=None,
+                pad_token_id=0,
+            )
+        )
+    weights = {
+        "lm_head.weight": model.lm_head.weight,
+        "model.embed_tokens.weight": model.embed_tokens.weight,
+    }
+    weights |= {f"model.{k}": v for k, v in model.language.state_dict().items()}
+    peer.load_state_dict(weights, strict=True, assign=True)
+    _fill_buffers(peer, model.lm_head.weight.device)
+    peer.eval()
+
+    def run(pixels: Tensor, text: Tensor) -> Tensor:
+        words = model.embed_tokens(text)
+        patches = model.projector(model.vision(pixels)).to(words.dtype)
+        x = torch.cat((words[:, :1], patches, words[:, 1:]), 1)
+        return peer.generate(
+            inputs_embeds=x,
+            attention_mask=torch.ones_like(x[..., 0], dtype=torch.long),
+            max_new_tokens=config.action_dim,
+            do_sample=False,
+        )
+
+    return run

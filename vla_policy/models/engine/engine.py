@@ -114,7 +114,7 @@ class Engine:
         tokens[camera_valid] = seen
         valid = camera_valid.repeat_interleave(seen.shape[1], 1)
         prefix = self.prefix(tokens.flatten(1, 2), text, state, valid)
-        return self._integrate(prefix, noise, steps, solver)
+        return self.integrate(prefix, noise, steps, solver)
 
     def without_gaps(
         self,
@@ -129,14 +129,19 @@ class Engine:
         """sample for images[b * c, 3, h, w] that are all there and text[b, s] without padding; never waits for a GPU."""
         seen = self.vision(images)
         tokens = seen.view(len(state), -1, seen.shape[-1])
-        x, _ = self._embed(tokens, text, state, None)
-        return self._integrate(self._fill(x, state, None), noise, steps, solver)
+        return self.integrate(self.prefix_without_gaps(tokens, text, state), noise, steps, solver)
+
+    def prefix_without_gaps(self, image_tokens: Tensor, text: Tensor, state: Tensor) -> EnginePrefix:
+        """prefix for tokens that are all there; never waits for a GPU."""
+        x, _ = self._embed(image_tokens, text, state, None)
+        return self._fill(x, state, None)
 
     def prepare(self, steps: int, solver: str) -> Condition:
         """Everything that the flow times of so many steps decide, computed at the first call."""
         return self._condition(flow.times(steps, solver))
 
-    def _integrate(self, prefix: EnginePrefix, noise: Tensor, steps: int, solver: str) -> Tensor:
+    def integrate(self, prefix: EnginePrefix, noise: Tensor, steps: int, solver: str) -> Tensor:
+        """Actions that noise flows to, over a prefix."""
         conditions = self.prepare(steps, solver)
         calls = iter(range(len(conditions.bias)))
         return flow.integrate(

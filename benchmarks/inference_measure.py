@@ -1,0 +1,102 @@
+"""Timing for benchmarks/inference.py: alternating rounds, ratios within a round, and where it all ran."""
+
+import datetime
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from vla_policy.roofline import DEVICES, Device
+
+NAMED = {
+    "H200": "H200",
+    "H100": "H100",
+    "4090": "RTX 4090",
+    "Thor": "Jetson Thor",
+    "Orin": "Jetson Orin",
+}
+
+
+def rounds_of(calls: dict[str, Callable], device: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round; the order changes from round to round."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(list(calls), len(calls)):
+            times[name].append(timed(calls[name], device)[1])
+    return times
+
+
+def timed(call: Callable, device: str = "cpu") -> tuple[object, float]:
+    """What call gives, and its seconds."""
+    _wait(device)
+    start = time.perf_counter()
+    result = call()
+    _wait(device)
+    return result, time.perf_counter() - start
+
+
+def ratios(times: dict[str, list[float]], to: str) -> dict[str, dict[str, float]]:
+    """How many times longer each takes than `to`, within the same round."""
+    return {
+        name: spread([t / own for t, own in zip(values, times[to], strict=True)])
+        for name, values in times.items()
+        if name != to
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, p10, p90 and p99."""
+    names = ("median", "p10", "p90", "p99")
+    return {
+        n: round(float(v), 3)
+        for n, v in zip(names, np.percentile(values, (50, 10, 90, 99)), strict=True)
+    }
+
+
+def peak_memory(call: Callable, device: str) -> float:
+    """Gigabytes that torch had allocated at most during one call, all models of the run included."""
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    return round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
+
+
+def roofline_device(device: str) -> Device | None:
+    """The known device that this one is."""
+    name = torch.cuda.get_device_name(device) if device != "cpu" else machine()
+    wanted = next((v for k, v in NAMED.items() if k in name), None)
+    return next((d for d in DEVICES if d.name == wanted), None)
+
+
+def header(device: str, threads: int) -> dict:
+    """Where, when and with what."""
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(device),
+        "threads": threads,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def machine() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [x.split(":")[1].strip() for x in lines if x.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {len(names)} logical cores"
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
