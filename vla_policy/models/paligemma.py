@@ -9,10 +9,9 @@ everything by it afterwards, which is the same).
 from .config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig, TokenHeadConfig
 from .text import TextTokenizer
 
-VOCAB = (
-    257_216  # 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them
-)
-PAD, EOS, BOS = 0, 1, 2
+# 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them.
+VOCAB = 257_216
+LOCATIONS, UNUSED = 1024, 100
 BINS = 256
 
 LANGUAGE = {

@@ -1,0 +1,266 @@
+"""RT-2 on a small PaliGemma: from a folder in `transformers` layout to a policy that acts, plans and answers."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.families import rt2
+from vla_policy.formats import rt2 as folders
+from vla_policy.formats import vla
+from vla_policy.models import token_head
+from vla_policy.models.config import Gemma2Config, GemmaConfig, SiglipConfig
+from vla_policy.models.paligemma import choose_action_ids, of_parts
+from vla_policy.models.text import load_text_tokenizer
+from vla_policy.models.vla import VLA
+from vla_policy.models.weights import Checkpoint
+from vla_policy.policy import Policy, load_policy
+from vla_policy.sampling import Sampling
+from vla_policy.train import cotrain
+from vla_policy.train.loop import Settings, run
+from vla_policy.types import Observation
+
+SENTENCES = [
+    "Q: what action should the robot take to pick up the red cube? A:", "Plan: Action:",
+    "pick rxbar chocolate", "what is on the table? a red cube and a green ball",
+]  # fmt: skip
+STATE = (0.3, 0.0, 0.2, 0.0, 1.0, 0.0, 0.0, 0.5)
+THEIRS = (
+    ("embed_tokens.", "language_model.model.embed_tokens."),
+    ("language.", "language_model.model."),
+    ("projector.", "multi_modal_projector.linear."),
+    (
+        "vision.position_embedding",
+        "vision_tower.vision_model.embeddings.position_embedding.weight",
+    ),
+    ("vision.patch_embedding.", "vision_tower.vision_model.embeddings.patch_embedding."),
+    ("vision.layers.", "vision_tower.vision_model.encoder.layers."),
+    ("vision.", "vision_tower.vision_model."),
+)
+
+
+def write_tokenizer(path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<pad>", "<eos>", "<bos>", *(f"<unused{i}>" for i in range(5))],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.add_tokens([f"rare{i}~" for i in range(256)])
+    tokenizer.add_tokens([f"<loc{i:04d}>" for i in range(300)])
+    tokenizer.save(str(path))
+
+
+@pytest.fixture(scope="module")
+def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random PaliGemma 2 in the hub's layout, 28 px, two layers."""
+    folder = tmp_path_factory.mktemp("paligemma")
+    write_tokenizer(folder / "tokenizer.json")
+    size = load_text_tokenizer(folder / "tokenizer.json").size
+    torch.manual_seed(0)
+    model = VLA(
+        of_parts(
+            "small",
+            GemmaConfig(48, 2, 96, heads=4, kv_heads=2, head_dim=12, gemma2=Gemma2Config(12)),
+            SiglipConfig(28, 14, width=24, depth=2, mlp=48, heads=2),
+            vocab=size + 8,
+        )
+    )
+
+    def theirs(key: str) -> str:
+        if key.startswith("vision."):
+            key = key.replace(".fc", ".mlp.fc")
+        start, name = next(pair for pair in THEIRS if key.startswith(pair[0]))
+        return name + key[len(start) :]
+
+    save_file({theirs(k): v for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    text = {"head_dim": 12, "num_attention_heads": 4, "query_pre_attn_scalar": 12}
+    header = {"model_type": "paligemma", "text_config": text, "vision_config": {"num_attention_heads": 2}}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(header))
+    return folder
+
+
+def make(paligemma: Path, **options: object) -> Checkpoint:
+    robot = load_embodiment("vx300s")
+    defaults = {"cameras": ("front", "wrist"), "step_m": 0.04, "step_rad": 0.1}
+    return folders.make(paligemma, robot, **(defaults | options))
+
+
+def observe(instruction: str = "pick up the red cube", seed: int = 0) -> Observation:
+    rng = np.random.default_rng(seed)
+    images = {
+        name: rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for name in ("front", "wrist")
+    }
+    names = tuple(load_embodiment("vx300s").state_names)
+    return Observation(images, np.array(STATE), names, instruction, obs_ns=5)
+
+
+def test_prompt_is_rt2s() -> None:
+    expected = "Q: what action should the robot take to pick up the cube? A:"
+    assert rt2.prompt("pick  up_the cube.") == expected
+
+
+def test_action_ids_are_the_rarest_and_kept(paligemma: Path, tmp_path: Path) -> None:
+    checkpoint = make(paligemma)
+    words = checkpoint.tokenizer
+    ids = checkpoint.settings.action_ids
+    assert len(set(ids)) == 256 and max(ids) < words.token_id("<loc0000>")
+    reserved = {0, words.bos, words.eos, *(words.token_id(f"<unused{i}>") for i in range(5))}
+    assert not reserved & set(ids)
+    assert ids == tuple(words.token_id(f"rare{i}~") for i in range(256))
+    loc = choose_action_ids(words, "loc")
+    assert loc[0] == words.token_id("<loc0044>") and loc[-1] == words.token_id("<loc0299>")
+    with pytest.raises(ValueError, match="got 'common', expected rare or loc"):
+        choose_action_ids(words, "common")
+    vla.save(tmp_path / "rt2", checkpoint)
+    loaded = load_policy(str(tmp_path / "rt2")).checkpoint
+    assert loaded.settings == checkpoint.settings
+    assert loaded.contract == checkpoint.contract
+    for key, value in checkpoint.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[key], value), key
+
+
+def test_it_may_only_act_while_it_acts(paligemma: Path) -> None:
+    policy = Policy(make(paligemma, rows=2), "token")
+    chunk = policy.infer(observe())
+    assert chunk.actions.shape == (2, 8) and chunk.plan == ""
+    assert np.abs(chunk.model_actions).max() <= 1
+    np.testing.assert_array_equal(chunk.actions, policy.infer(observe(), seed=4).actions)
+    steps = np.abs(np.diff(chunk.actions[:, :3], axis=0, prepend=[STATE[:3]]))
+    assert steps.max() <= 0.04
+    assert np.linalg.norm(chunk.actions[:, 3:7], axis=1) == pytest.approx(1.0)
+
+
+def test_candidates_are_drawn_when_it_is_warm(paligemma: Path) -> None:
+    checkpoint = make(paligemma)
+    model = checkpoint.model
+    model.config = replace(model.config, token=replace(model.config.token, temperature=3.0))
+    policy = Policy(checkpoint, "token")
+    some = policy.infer_candidates(observe(), Sampling(seed=1, candidates=3))
+    again = policy.infer_candidates(observe(), Sampling(seed=1, candidates=3))
+    assert len({c.actions.tobytes() for c in some}) == 3
+    assert [c.actions.tobytes() for c in some] == [c.actions.tobytes() for c in again]
+    with pytest.raises(ValueError, match="solver: the token head"):
+        policy.infer(observe(), solver="heun")
+
+
+def test_a_plan_without_end_is_cut_off_and_the_actions_follow(paligemma: Path) -> None:
+    checkpoint = make(paligemma, plan=True)
+    policy = Policy(
+        replace(checkpoint, settings=replace(checkpoint.settings, max_plan=4)), "token"
+    )
+    chunk = policy.infer(observe())
+    prefix = policy.family.prepare(policy.checkpoint, "token", observe()).prefix
+    encode = policy.checkpoint.tokenizer.encode
+    with torch.no_grad():
+        logits, prefix = checkpoint.model.continue_with(prefix, torch.tensor([encode("Plan:")]))
+        ids, prefix, _ = token_head.write(
+            checkpoint.model,
+            prefix,
+            logits[:, -1],
+            limit=4,
+            stop_id=policy.checkpoint.tokenizer.eos,
+        )
+        logits, _ = checkpoint.model.continue_with(prefix, torch.tensor([encode(" Action:")]))
+    assert chunk.plan == policy.checkpoint.tokenizer.decode(ids).strip()
+    first = checkpoint.settings.action_ids[:2]  # terminate has two bins
+    assert chunk.model_actions[0, 0] == 2 * int(logits[0, -1, list(first)].argmax()) - 1
+
+
+def test_what_does_not_fit_is_refused(paligemma: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'vx300s' has no left; it has front, wrist"):
+        make(paligemma, cameras=("left",))
+    with pytest.raises(ValueError, match="action_ids: got 3 different ids, expected 256"):
+        rt2.Settings((1, 2, 3))
+    policy = Policy(make(paligemma), "token")
+    with pytest.raises(ValueError, match="camera 'wrist' is missing"):
+        policy.infer(replace(observe(), images={"front": observe().images["front"]}))
+    with pytest.raises(ValueError, match=r"text has .* tokens, the model takes at most 128"):
+        policy.infer(observe("~" * 200))
+    vla.save(tmp_path / "rt2", policy.checkpoint)
+    header = json.loads((tmp_path / "rt2" / "config.json").read_text())
+    settings = header["settings"] | {"action_ids": header["settings"]["action_ids"][:9]}
+    (tmp_path / "rt2" / "config.json").write_text(json.dumps(header | {"settings": settings}))
+    with pytest.raises(ValueError, match="got 9 different ids"):
+        load_policy(str(tmp_path / "rt2"))
+    with pytest.raises(ValueError, match="plan: got None, the checkpoint writes a plan"):
+        cotrain.robot_sample(make(paligemma, plan=True), (), "go", np.zeros((1, 8)))
+    with pytest.raises(ValueError, match=r"got shape \(2, 8\), expected \(1, 8\)"):
+        cotrain.robot_sample(policy.checkpoint, (), "go", np.zeros((2, 8)))
+    with pytest.raises(ValueError, match="shares: got"):
+        cotrain.draw({"web": [], "robot": []}, {"web": 1.0}, 1, np.random.default_rng(0))
+
+
+def test_a_batch_is_the_mean_over_the_tokens_of_each_sample(paligemma: Path) -> None:
+    checkpoint = make(paligemma)
+    seen = [tuple(observe(seed=i).images.values()) for i in range(2)]
+    web = cotrain.web_sample(checkpoint, seen[0], "what is on the table?", "a ball")
+    robot = cotrain.robot_sample(checkpoint, seen[1], "pick up the red cube", np.zeros((1, 8)))
+    with torch.no_grad():
+        both, parts = cotrain.loss(checkpoint, [("web", web), ("robot", robot)])
+        one, _ = cotrain.loss(checkpoint, [("web", web)])
+        other, _ = cotrain.loss(checkpoint, [("robot", robot)])
+    n, m = len(web.answer), len(robot.answer)
+    assert n != m and len(web.text) != len(robot.text)  # so that there is padding of both
+    assert both.item() == pytest.approx((one * n + other * m).item() / (n + m), rel=1e-5)
+    assert parts == pytest.approx({"web": one.item(), "robot": other.item()}, rel=1e-5)
+
+
+def test_shares_of_the_mixture() -> None:
+    sample = cotrain.Sample((), (1,), (1,))
+    drawn = cotrain.draw(
+        {"web": [sample], "robot": [sample]}, {"web": 1.0, "robot": 2.0}, 3000,
+        np.random.default_rng(0),
+    )  # fmt: skip
+    assert sum(name == "robot" for name, _ in drawn) / 3000 == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_co_training_teaches_to_act_plan_and_answer_with_the_same_weights(
+    paligemma: Path, tmp_path: Path
+) -> None:
+    checkpoint = make(paligemma, plan=True)
+    cube, hungry = observe(), observe("bring me a snack", seed=1)
+    actions = np.array([[[0, 0.02, -0.03, 0.01, 0.05, 0, -0.08, 1.0]],
+                        [[1, -0.01, 0, 0.035, 0, 0.09, 0, 0.0]]])  # fmt: skip
+    plans = ("pick the red cube", "pick rxbar chocolate")
+    robot = [
+        cotrain.robot_sample(checkpoint, tuple(o.images.values()), o.instruction, a, plan)
+        for o, a, plan in zip((cube, hungry), actions, plans, strict=True)
+    ]
+    questions = {"what is on the table?": "a red cube", "what is green?": "the ball"}
+    web = [
+        cotrain.web_sample(checkpoint, tuple(cube.images.values()), question, answer)
+        for question, answer in questions.items()
+    ]
+    batch = [("web", s) for s in web] + [("robot", s) for s in robot]
+    checkpoint.model.requires_grad_(True)
+    with torch.no_grad():
+        before = cotrain.loss(checkpoint, batch)[0].item()
+    run(
+        "cotrain", checkpoint.model, lambda step: cotrain.loss(checkpoint, batch),
+        Settings(60, 1e-2, warmup=5), tmp_path,
+    )  # fmt: skip
+    with torch.no_grad():
+        after, parts = cotrain.loss(checkpoint, batch)
+    assert before > 4 and after < 0.05 and set(parts) == {"web", "robot"}
+
+    vla.save(tmp_path / "trained", checkpoint)
+    policy = load_policy(str(tmp_path / "trained"), head="token")
+    for observation, wanted, plan in zip((cube, hungry), actions, plans, strict=True):
+        chunk = policy.infer(observation)
+        assert chunk.plan == plan
+        bins = checkpoint.statistics.actions.normalise(wanted)
+        assert np.abs(chunk.model_actions - bins).max() <= 1 / 256 + 1e-9
+        assert chunk.terminate == bool(wanted[0, 0])
+    for question, answer in questions.items():
+        assert policy.ask(cube, question) == answer
