@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..contract import Contract
 from ..families.pi0 import Settings, Statistics
 from ..models.config import ModelConfig
 from ..models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
@@ -60,10 +61,32 @@ class Foreign:
     antialias: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a folder and its policy file say together, but for weights and tokenizer."""
+
+    contract: Contract
+    statistics: Statistics
+    settings: Settings
+
+
 def assemble(
     foreign: Foreign, file: PolicyFile, *, device: str, dtype: torch.dtype | None
 ) -> Checkpoint:
     """The checkpoint of a folder and its policy file. Raises ValueError for whatever does not fit."""
+    config = foreign.config
+    said = describe(foreign, file)
+    tokenizer = find_text_tokenizer(
+        foreign.store.folder, file.tokenizer, vocab=config.vocab, where=str(file.path)
+    )
+    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype, called=theirs)
+    return Checkpoint(
+        model, said.contract, said.statistics, tokenizer, family="pi0", settings=said.settings
+    )
+
+
+def describe(foreign: Foreign, file: PolicyFile) -> Described:
+    """Contract, statistics and settings. Raises ValueError for whatever does not fit."""
     config = foreign.config
     pairs = cameras(foreign.slots, file)
     for what, names, width, room in (
@@ -71,9 +94,6 @@ def assemble(
         ("actions", file.action_names, foreign.action_width, config.action_dim),
     ):
         require_width(f"{file.path}: {what}", names, width, room)
-    tokenizer = find_text_tokenizer(
-        foreign.store.folder, file.tokenizer, vocab=config.vocab, where=str(file.path)
-    )
     statistics = Statistics(
         normaliser(foreign.state, file.state_names, file.constant),
         normaliser(foreign.actions, file.action_names, file.constant),
@@ -92,8 +112,7 @@ def assemble(
     contract = file.contract(
         image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
     )
-    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype, called=theirs)
-    return Checkpoint(model, contract, statistics, tokenizer, family="pi0", settings=settings)
+    return Described(contract, statistics, settings)
 
 
 def build(
