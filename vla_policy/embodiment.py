@@ -256,19 +256,24 @@ def embodiment_names() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in (config_dir() / "embodiments").glob("*.yaml")))
 
 
-def load_embodiment(name_or_path: str | Path) -> Embodiment:
-    """The robot of a shipped name ('vx300s') or of a YAML file.
-
-    Raises ValueError with the file, the key's path, what was got and what was expected.
-    """
-    from .embodiment_file import read_embodiment  # it imports the types of this module
-
+def find_embodiment(name_or_path: str | Path) -> Path:
+    """The file of a shipped name ('vx300s'), or the YAML file itself. Raises ValueError for other names."""
     as_text = str(name_or_path)
     if as_text.endswith((".yaml", ".yml")) or "/" in as_text:
-        return read_embodiment(Path(name_or_path))
+        return Path(name_or_path)
     if as_text not in embodiment_names():
         raise ValueError(
             f"embodiment: got {as_text!r}, expected one of {', '.join(embodiment_names())} "
             "or the path of a .yaml file"
         )
-    return read_embodiment(config_dir() / "embodiments" / f"{as_text}.yaml")
+    return config_dir() / "embodiments" / f"{as_text}.yaml"
+
+
+def load_embodiment(name_or_path: str | Path) -> Embodiment:
+    """The robot of a shipped name ('vx300s') or of a YAML file.
+
+    Raises ValueError with the file, the key's line and path, what was got and what was expected.
+    """
+    from .embodiment_file import read_embodiment  # it imports the types of this module
+
+    return read_embodiment(find_embodiment(name_or_path))
