@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy.families import openvla_inputs as inputs
+from vla_policy.formats import vla
 from vla_policy.models.openvla import write_action
 from vla_policy.policy import Policy, load_policy
 from vla_policy.sampling import Sampling
@@ -103,6 +104,25 @@ def test_from_picture_to_action(folder: Path) -> None:
     low, high = np.array(action["q01"]), np.array(action["q99"])
     expected = np.where(action["mask"], 0.5 * (normalised + 1) * (high - low) + low, normalised)
     np.testing.assert_allclose(chunk.actions, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_as_a_folder_of_this_project(folder: Path, tmp_path: Path, dtype: str) -> None:
+    policy = load_policy(str(policy_file(folder)))
+    vla.save(tmp_path / "own", policy.checkpoint)
+    own = load_policy(str(tmp_path / "own"), dtype=dtype)
+    assert own.contract == policy.contract
+    assert own.checkpoint.settings == policy.checkpoint.settings
+    chunk = own.infer(observe())
+    if dtype == "float32":
+        np.testing.assert_array_equal(chunk.actions, policy.infer(observe()).actions)
+    else:
+        assert own.checkpoint.model.lm_head.weight.dtype == torch.bfloat16
+        pixels = policy.family.prepare(policy.checkpoint, "token", observe()).pixels
+        with torch.no_grad():
+            exact = policy.checkpoint.model.vision(pixels)
+            rough = own.checkpoint.model.vision(pixels.bfloat16()).float()
+        torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
 
 
 def test_constrained_and_candidates(folder: Path) -> None:

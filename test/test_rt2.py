@@ -141,6 +141,20 @@ def test_it_may_only_act_while_it_acts(paligemma: Path) -> None:
     assert np.linalg.norm(chunk.actions[:, 3:7], axis=1) == pytest.approx(1.0)
 
 
+def test_in_bfloat16_too(paligemma: Path, tmp_path: Path) -> None:
+    vla.save(tmp_path / "rt2", make(paligemma))
+    exact, rough = (
+        load_policy(str(tmp_path / "rt2"), dtype=dtype) for dtype in ("float32", "bfloat16")
+    )
+    assert rough.checkpoint.model.embed_tokens.weight.dtype == torch.bfloat16
+    prefixes = [
+        p.family.prepare(p.checkpoint, "token", observe()).prefix.out for p in (exact, rough)
+    ]
+    torch.testing.assert_close(prefixes[1].float(), prefixes[0], atol=0.1, rtol=0.05)
+    assert np.isfinite(rough.infer(observe()).actions).all()
+    assert isinstance(rough.ask(observe(), "what is this?"), str)
+
+
 def test_candidates_are_drawn_when_it_is_warm(paligemma: Path) -> None:
     checkpoint = make(paligemma)
     model = checkpoint.model

@@ -150,8 +150,8 @@ def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Pref
         picture(require_image(observation.images, name), side)
         for name in checkpoint.contract.camera_names
     ]
-    weight = model.projector.weight
-    seen = model.vision(torch.cat(images).to(device, weight.dtype))  # (cameras, s, e)
+    dtype = model.vision.patch_embedding.weight.dtype  # float32 in a bfloat16 model
+    seen = model.vision(torch.cat(images).to(device, dtype))  # (cameras, s, e)
     ids = torch.tensor([text_ids(checkpoint, text)], device=device)
     return model.prefix(seen.flatten(0, 1)[None], ids, torch.empty(1, 0, device=device))
 

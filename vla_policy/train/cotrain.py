@@ -98,7 +98,7 @@ def loss(
     samples = [sample for _, sample in batch]
     text = _padded([s.text for s in samples], 0).to(device)
     answer = _padded([s.answer for s in samples], IGNORED).to(device)
-    side, dtype = model.config.vision.image_px, model.projector.weight.dtype
+    side, dtype = model.config.vision.image_px, model.vision.patch_embedding.weight.dtype
     pictures = torch.cat([rt2.picture(image, side) for s in samples for image in s.images])
     seen = model.vision(pictures.to(device, dtype)).unflatten(0, (len(samples), -1)).flatten(1, 2)
     prefix = model.prefix(seen, text, torch.empty(len(samples), 0, device=device))
