@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.families import rt2
-from vla_policy.formats import rt2 as folders
 from vla_policy.formats import vla
+from vla_policy.formats.convert import convert
 from vla_policy.models import token_head
 from vla_policy.models.config import Gemma2Config, GemmaConfig, SiglipConfig
 from vla_policy.models.paligemma import choose_action_ids, of_parts
@@ -30,6 +31,7 @@ SENTENCES = [
     "Q: what action should the robot take to pick up the red cube? A:", "Plan: Action:",
     "pick rxbar chocolate", "what is on the table? a red cube and a green ball",
 ]  # fmt: skip
+NAMES = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw", "gripper")
 STATE = (0.3, 0.0, 0.2, 0.0, 1.0, 0.0, 0.0, 0.5)
 THEIRS = (
     ("embed_tokens.", "language_model.model.embed_tokens."),
@@ -90,10 +92,23 @@ def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def policy_file(paligemma: Path, *, plan: bool = False, **changed: object) -> Path:
+    data = {
+        "checkpoint": str(paligemma),
+        "cameras": {"first": "front", "second": "wrist"},
+        "state": list(NAMES),
+        "actions": {"names": list(NAMES), "spaces": {"arm": "ee_pose", "hand": "gripper"}},
+        "policy_hz": 10,
+        "embodiments": ["vx300s"],
+        "rt2": {"step_m": 0.04, "step_rad": 0.1, "plan": plan},
+    }
+    path = paligemma / "policy.yaml"
+    path.write_text(yaml.safe_dump(data | changed))
+    return path
+
+
 def make(paligemma: Path, **options: object) -> Checkpoint:
-    robot = load_embodiment("vx300s")
-    defaults = {"cameras": ("front", "wrist"), "step_m": 0.04, "step_rad": 0.1}
-    return folders.make(paligemma, robot, **(defaults | options))
+    return load_policy(str(policy_file(paligemma, **options))).checkpoint
 
 
 def observe(instruction: str = "pick up the red cube", seed: int = 0) -> Observation:
@@ -101,8 +116,7 @@ def observe(instruction: str = "pick up the red cube", seed: int = 0) -> Observa
     images = {
         name: rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for name in ("front", "wrist")
     }
-    names = tuple(load_embodiment("vx300s").state_names)
-    return Observation(images, np.array(STATE), names, instruction, obs_ns=5)
+    return Observation(images, np.array(STATE), NAMES, instruction, obs_ns=5)
 
 
 def test_prompt_is_rt2s() -> None:
@@ -122,8 +136,10 @@ def test_action_ids_are_the_rarest_and_kept(paligemma: Path, tmp_path: Path) -> 
     assert loc[0] == words.token_id("<loc0044>") and loc[-1] == words.token_id("<loc0299>")
     with pytest.raises(ValueError, match="got 'common', expected rare or loc"):
         choose_action_ids(words, "common")
-    vla.save(tmp_path / "rt2", checkpoint)
+    convert(policy_file(paligemma), tmp_path / "rt2", "vla")
     loaded = load_policy(str(tmp_path / "rt2")).checkpoint
+    robot = load_embodiment("vx300s")
+    assert Policy(loaded, "token").check(robot) == ()
     assert loaded.settings == checkpoint.settings
     assert loaded.contract == checkpoint.contract
     for key, value in checkpoint.model.state_dict().items():
@@ -192,8 +208,23 @@ def test_a_plan_without_end_is_cut_off_and_the_actions_follow(paligemma: Path) -
 
 
 def test_what_does_not_fit_is_refused(paligemma: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'vx300s' has no left; it has front, wrist"):
-        make(paligemma, cameras=("left",))
+    joints = {"names": ["joint.a", "gripper"], "spaces": {"arm": "joint_position"}}
+    with pytest.raises(
+        ValueError, match=r"actions\.names: got joint\.a, gripper, expected a pose"
+    ):
+        make(paligemma, actions=joints)
+    with pytest.raises(ValueError, match=r"state: ee\.x, .* missing"):
+        make(paligemma, state=["gripper"])
+    with pytest.raises(ValueError, match="step_m"):
+        make(paligemma, rt2={"step_rad": 0.1})
+    with pytest.raises(ValueError, match=r"action_tokens.*common"):
+        make(paligemma, rt2={"step_m": 0.1, "step_rad": 0.1, "action_tokens": "common"})
+    policy_file(paligemma)
+    whole = yaml.safe_load((paligemma / "policy.yaml").read_text())
+    del whole["rt2"]
+    (paligemma / "policy.yaml").write_text(yaml.safe_dump(whole))
+    with pytest.raises(ValueError, match="rt2 is missing: a PaliGemma needs it to act"):
+        load_policy(str(paligemma / "policy.yaml"))
     with pytest.raises(ValueError, match="action_ids: got 3 different ids, expected 256"):
         rt2.Settings((1, 2, 3))
     policy = Policy(make(paligemma), "token")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..models.weights import Checkpoint
-from . import lerobot, openpi, openvla, smolvla, vla
+from . import lerobot, openpi, openvla, rt2, smolvla, vla
 from .documents import read_json
 from .policy_file import read_policy_file
 from .store import WEIGHTS, open_store
@@ -18,19 +18,20 @@ READERS = {
     "smolvla": smolvla.load,
     "openpi": openpi.load,
     "openvla": openvla.load,
+    "paligemma": rt2.load,
 }
 
 
 def kind_of(folder: Path) -> str:
-    """ "vla", "lerobot", "openpi" or "openvla", by what config.json says. Raises ValueError if it is none of them."""
+    """ "vla", "lerobot", "openpi", "openvla" or "paligemma", by what config.json says. Raises ValueError if it is none of them."""
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     if "format" in config and "contract" in config:
         return "vla"
     if "type" in config and "input_features" in config:
         return "lerobot"
-    if config.get("model_type") == "openvla":
-        return "openvla"
+    if config.get("model_type") in ("openvla", "paligemma"):
+        return config["model_type"]
     if (folder / openpi.ASSETS).is_dir() or "action_horizon" in config:
         return "openpi"
     if not path.is_file():
@@ -39,7 +40,7 @@ def kind_of(folder: Path) -> str:
         raise FileNotFoundError(f"not a checkpoint folder: no config.json in {folder}")
     raise ValueError(
         f"{folder}: not a known checkpoint: config.json has neither format and contract (this project), type and "
-        "input_features (lerobot), nor model_type openvla, and there is no assets folder (openpi)"
+        "input_features (lerobot), nor model_type openvla or paligemma, and there is no assets folder (openpi)"
     )
 
 

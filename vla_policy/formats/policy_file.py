@@ -4,7 +4,7 @@ A checkpoint of another project holds tensors and statistics, but not which of t
 commands its columns are, how fast it ran, or where the gated tokenizer is. A policy file says it once:
 
     checkpoint: ~/checkpoints/pi0_aloha     # folder; relative paths start at this file
-    format: auto                            # auto, vla, lerobot, openpi, openvla
+    format: auto                            # auto, vla, lerobot, openpi, openvla, paligemma
     tokenizer: ~/paligemma/tokenizer.model  # tokenizer.model or tokenizer.json; not if the folder has one
     cameras: {base_0_rgb: front, left_wrist_0_rgb: wrist}    # the checkpoint's name: the robot's
     state: [joint.waist, joint.elbow, gripper]               # the robot's names, in the checkpoint's order
@@ -19,6 +19,7 @@ commands its columns are, how fast it ran, or where the gated tokenizer is. A po
     rows: 50                                # of a chunk, where the folder does not say
     heads: {language: 8, kv: 1, vision: 16} # attention heads, where the sizes are not the published ones
     compatibility: [letterbox_lerobot_0_4_4]
+    rt2: {step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}   # a paligemma that is to become RT-2
 
 Strict like the embodiment file: an unknown key is refused with its nearest neighbour.
 """
@@ -34,7 +35,7 @@ from .. import fields
 from ..contract import Contract
 from ..spaces import SPACES
 
-FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla")
+FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla", "paligemma")
 COMPATIBILITY = {
     "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
     "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
@@ -43,7 +44,9 @@ COMPATIBILITY = {
     "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
 }
 REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
-OPTIONAL = ("format", "tokenizer", "statistics", "constant", "rows", "heads", "compatibility")
+OPTIONAL = (
+    "format", "tokenizer", "statistics", "constant", "rows", "heads", "compatibility", "rt2",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,20 @@ class Heads:
     language: int
     kv: int
     vision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rt2:
+    """What a vision-language model needs to become an RT-2 policy.
+
+    step_m, step_rad: largest step of the tool from one row to the next. plan: it writes `Plan: ... Action:` first.
+    action_tokens: which of its tokens become actions, see models.paligemma.choose_action_ids.
+    """
+
+    step_m: float
+    step_rad: float
+    plan: bool
+    action_tokens: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,7 @@ class PolicyFile:
     rows: int | None
     heads: Heads | None
     compatibility: tuple[str, ...]
+    rt2: Rt2 | None
 
     def contract(
         self,
@@ -143,6 +161,7 @@ def read_policy_file(path: Path) -> PolicyFile:
         compatibility=_some_of(
             data.get("compatibility"), place.at("compatibility"), tuple(COMPATIBILITY), "switches"
         ),
+        rt2=_rt2(data["rt2"], place.at("rt2")) if "rt2" in data else None,
     )  # fmt: skip
 
 
@@ -179,6 +198,21 @@ def _some_of(
 def _heads(value: Any, place: fields.Place) -> Heads:
     data: Mapping[str, Any] = fields.mapping(value, place, ("language", "kv", "vision"))
     return Heads(**{key: _whole(count, place.at(key), 256) for key, count in data.items()})
+
+
+def _rt2(value: Any, place: fields.Place) -> Rt2:
+    data = fields.mapping(value, place, ("step_m", "step_rad"), ("plan", "action_tokens"))
+    plan = data.get("plan", False)
+    if not isinstance(plan, bool):
+        raise place.at("plan").refuse(plan, "true or false")
+    return Rt2(
+        step_m=fields.number(data["step_m"], place.at("step_m"), 0.001, 1.0, "m"),
+        step_rad=fields.number(data["step_rad"], place.at("step_rad"), 0.001, 3.0, "rad"),
+        plan=plan,
+        action_tokens=fields.choice(
+            data.get("action_tokens", "rare"), place.at("action_tokens"), ("rare", "loc")
+        ),
+    )
 
 
 def _whole(value: Any, place: fields.Place, high: int) -> int:

@@ -1,4 +1,7 @@
-"""A PaliGemma folder becomes an RT-2 policy: action ids are chosen, and a robot's contract is written down."""
+"""A PaliGemma folder becomes an RT-2 policy: action ids are chosen, and the contract with a robot is written down.
+
+What comes out has still to be trained (train/cotrain.py): its action tokens mean nothing yet.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +9,56 @@ from pathlib import Path
 
 import torch
 
-from ..contract import Contract
-from ..embodiment import Embodiment
 from ..families.openvla import POSE, Statistics
 from ..families.rt2 import Settings
 from ..models.paligemma import choose_action_ids
 from ..models.weights import Checkpoint
 from ..stats import Range
 from . import paligemma
+from .policy_file import PolicyFile
 
-FAMILY = "rt2"
 NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 
 
-def make(
-    folder: Path,
-    embodiment: Embodiment,
-    *,
-    cameras: tuple[str, ...],
-    step_m: float,
-    step_rad: float,
-    rows: int = 1,
-    plan: bool = False,
-    rule: str = "rare",
-    tokenizer: Path | None = None,
-    device: str = "cpu",
-    dtype: torch.dtype | None = None,
+def load(
+    folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """A policy for embodiment from a PaliGemma folder. It has to be trained: its action tokens mean nothing yet.
+    """The policy that file makes of the PaliGemma in folder.
 
-    cameras: which of the robot's it sees, in order. step_m, step_rad: largest step from one row to the next.
-    plan: it is to write `Plan: ... Action:` first. rule: see choose_action_ids.
     Raises FileNotFoundError or ValueError for whatever does not fit.
     """
-    if unknown := [name for name in cameras if name not in embodiment.camera_names]:
+    if file.rt2 is None:
         raise ValueError(
-            f"cameras: {embodiment.name!r} has no {', '.join(unknown)}; it has {', '.join(embodiment.camera_names)}"
+            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
         )
-    if embodiment.action_names != (*POSE, "gripper"):
-        raise ValueError(
-            f"actions of {embodiment.name!r}: got {', '.join(embodiment.action_names)}, expected a pose "
-            f"({', '.join(POSE)}) and the gripper, which RT-2's eight numbers move"
-        )
+    _require_columns(file)
     model, words = paligemma.load(
-        folder, cameras=len(cameras), rows=rows, device=device, dtype=dtype, tokenizer=tokenizer
+        folder,
+        cameras=len(file.cameras),
+        rows=file.rows or 1,
+        device=device,
+        dtype=dtype,
+        tokenizer=file.tokenizer,
     )
-    contract = Contract(
-        camera_names=tuple(cameras),
-        image_px=model.config.vision.image_px,
-        state_names=tuple(embodiment.state_names),
-        action_names=tuple(embodiment.action_names),
-        model_action_names=NAMES,
-        spaces=tuple((g.name, g.space) for g in embodiment.actions),
-        policy_hz=float(embodiment.policy_hz),
-        embodiments=(embodiment.name,),
-    )
-    reach = [step_m] * 3 + [step_rad] * 3
-    actions = Range(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
-    settings = Settings(choose_action_ids(words, rule), plan)
+    settings = Settings(choose_action_ids(words, file.rt2.action_tokens), file.rt2.plan)
     if (highest := max(settings.action_ids)) >= model.config.vocab:
         raise ValueError(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
         )
-    return Checkpoint(model, contract, Statistics(actions), words, FAMILY, settings)
+    reach = [file.rt2.step_m] * 3 + [file.rt2.step_rad] * 3
+    actions = Range(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
+    contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
+    return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
+
+
+def _require_columns(file: PolicyFile) -> None:
+    """Pose and gripper are commanded, and the pose that steps are added to is measured."""
+    if file.action_names[:7] != POSE or len(file.action_names) != 8:
+        raise ValueError(
+            f"{file.path}: actions.names: got {', '.join(file.action_names)}, expected a pose ({', '.join(POSE)}) "
+            "and the gripper, which RT-2's eight numbers move"
+        )
+    if missing := [name for name in POSE if name not in file.state_names]:
+        raise ValueError(
+            f"{file.path}: state: {', '.join(missing)} missing: RT-2's steps are added to the measured pose"
+        )
