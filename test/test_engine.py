@@ -1,17 +1,22 @@
 """The engine against the plain networks: every shortcut by itself, then the whole of it, for pi0 and pi0.5."""
 
+import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 
 from vla_policy.families.family import network
 from vla_policy.models import flow
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
-from vla_policy.models.engine import compile_engine, engine_for
+from vla_policy.models.engine import build, compile_engine, engine_for
 from vla_policy.models.engine.engine import Engine
-from vla_policy.models.engine.linear import can_pack, packed, plain, scaled8
+from vla_policy.models.engine.linear import Joined, can_pack, gated, packed, plain, scaled8
 from vla_policy.models.engine.stack import normed
 from vla_policy.models.vla import VLA
 from vla_policy.models.weights import Checkpoint
@@ -107,8 +112,7 @@ def test_folded_norm_and_neighbouring_pairs_leave_queries_keys_and_values() -> N
 def test_gate_and_up_are_the_feed_forward() -> None:
     block, layer = MODELS["pi0"].language.layers[1], ENGINES["pi0"].language.layers[1]
     x = torch.randn(2, 5, 64)
-    y = normed(x)
-    ours = layer.down.plus(layer.up.times(y, layer.gate.gelu(y)), x)
+    ours = layer.down.plus(layer.gated(normed(x)), x)
     torch.testing.assert_close(ours, x + block.mlp(block.post_attention_layernorm(x)), **EXACT)
 
 
@@ -288,6 +292,64 @@ def test_packed_products_are_plain_products(dtype: torch.dtype, biased: bool) ->
         torch.testing.assert_close(ours.plus(x, other), theirs.plus(x, other), **close)
 
 
+def test_joined_gate_and_up_where_products_have_no_activation() -> None:
+    gate, up, x = torch.randn(48, 40) / 6, torch.randn(48, 40) / 6, torch.randn(2, 5, 40)
+    joined = gated(gate, up, plain(torch.float32, torch.device("cpu")))
+    assert isinstance(joined, Joined)
+    exact = F.gelu(F.linear(x, gate), approximate="tanh") * F.linear(x, up)
+    torch.testing.assert_close(joined(x), exact, **EXACT)
+
+
+@BOTH
+def test_nothing_waits_for_a_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one CUDA graph is made of: tensors without values cannot be asked for one, nor can a graph."""
+    monkeypatch.setattr(build, "can_pack", lambda dtype: False)
+    engine = compile_engine(MODELS[kind])
+    engine.prepare(10, "heun")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        given = observation(words=(6, 6))
+        images, text = given["images"][:, :2].flatten(0, 1), given["text"][:, :6]
+        actions = engine.without_gaps(
+            images, text, given["state"], given["noise"], steps=10, solver="heun"
+        )
+    assert actions.shape == (2, 9, 8)
+
+
+KERNELS = """
+import torch
+from vla_policy.models.engine import kernels
+assert kernels.FUSED
+torch.manual_seed(0)
+for b, s, heads, kv, d in ((2, 5, 6, 1, 16), (1, 3, 8, 2, 8), (2, 4, 2, 1, 16)):
+    y, angle = torch.randn(b, s, heads, d), torch.rand(b, s, d // 2)
+    turn = torch.stack((angle.cos(), angle.sin()), -1)
+    results = []
+    for fused in (True, False):
+        kernels.FUSED = fused
+        keys, values = torch.zeros(2, b, kv, s + 3, d)
+        q = kernels.rotate_and_store(y, turn, keys[:, :, 2 : s + 2], values[:, :, 2 : s + 2], kv)
+        results.append((keys, values, keys if q is None else q))
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs)
+x = torch.randn(2, 5, 3000)
+for gain in (torch.rand(1, 1, 3000), torch.rand(2, 1, 3000), torch.rand(2, 5, 3000)):
+    results = []
+    for kernels.FUSED in (True, False):
+        results.append((kernels.gated_gelu(x), kernels.norm(x, gain, gain - 0.5)))
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="runs where there is Triton (pip install triton)",
+)
+def test_triton_kernels_interpreted() -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", KERNELS], env=environment, check=True)
+
+
 def test_float8_products_keep_two_digits() -> None:
     weight, bias, x = torch.randn(48, 64) / 8, torch.randn(48), torch.randn(3, 5, 64)
     weight[7] *= 100  # one scale per output: its neighbours do not suffer
@@ -309,11 +371,10 @@ def test_refusals() -> None:
 
 @GPU
 @BOTH
-@pytest.mark.parametrize("fuse", [False, True])
-def test_graph_on_a_gpu(kind: str, fuse: bool) -> None:
+def test_graph_on_a_gpu(kind: str) -> None:
     given = observation(words=(6, 6))
     model = network_of(kind).cuda()
-    engine = compile_engine(model, precision="float32", fuse=fuse)
+    engine = compile_engine(model, precision="float32")
     valid = torch.tensor(CAMERAS[1], dtype=torch.bool)
     for _ in range(3):  # captured, then replayed on other pictures
         given["images"], given["noise"] = torch.rand(2, 3, 3, 28, 28), torch.randn(2, 9, 8)

@@ -11,7 +11,6 @@ from .engine import Engine
 from .fold import fold_head, fold_stack
 from .graph import Graphs
 from .linear import Prepare, can_pack, packed, plain, scaled8
-from .stack import run
 from .vision import fold_vision
 
 
@@ -21,18 +20,14 @@ def compile_engine(
     *,
     precision: str = "auto",
     float8: bool = False,
-    fuse: bool | None = None,
     capture: bool | None = None,
     release: bool = False,
 ) -> Engine:
     """The engine of model, on the device where the model is; the model stays as it is, unless release.
 
-    release: the model's weights are given up as they are folded, so that memory holds them once; the model itself
-    cannot run any more.
-
     precision: "auto" (choose.precision), "float32" or "bfloat16". float8: products of vision and prefix in float8
-    e4m3, on a GPU, not exact. fuse: run prefix and steps through torch.compile; capture: one CUDA graph per shape;
-    None: where there is a GPU. The first call of a shape then takes as long as compiling it does.
+    e4m3, on a GPU, not exact. capture: one CUDA graph per shape; None: where there is a GPU. release: the model's
+    weights are given up as they are folded, so that memory holds them once; the model itself cannot run any more.
     Raises ValueError for a model that has no flow head, or one whose stacks the engine does not know.
     """
     config = model.config
@@ -42,7 +37,7 @@ def compile_engine(
         raise ValueError(f"{config.name}: the engine does not run Gemma 2 stacks")
     device = model.embed_tokens.weight.device
     on_gpu = device.type == "cuda"
-    fuse, capture = (on_gpu if x is None else x for x in (fuse, capture))
+    capture = on_gpu if capture is None else capture
     if capture and not on_gpu:
         raise ValueError(f"capture: got a model on {device}, expected one on a GPU")
     if float8 and not on_gpu:
@@ -74,8 +69,8 @@ def compile_engine(
         language=fold_stack(model.language, wide, cache_only=True, release=release),
         head=head,
         cache_dtype=scores,
-        run=torch.compile(run, dynamic=False, mode="max-autotune-no-cudagraphs") if fuse else run,
         conditions={},
+        prepared={},
         chunk=None,
     )
     return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine

@@ -19,7 +19,7 @@ from .. import flow
 from ..config import ModelConfig
 from .fold import Condition, Head, Stack
 from .linear import Linear
-from .stack import Cache, new_cache, normed, turns
+from .stack import Cache, new_cache, normed, run, turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Engine:
     """Made by compile_engine. Holds no observation; conditions of flow times are kept as they are first used.
 
     vision: features of images, as the plain tower. words: the model's own table. state: projection of a state that
-    belongs to the prefix, or None. cache_dtype: of keys, values and scores. run: stack.run, perhaps compiled. chunk: sample's work for observations without gaps (captured on a GPU).
+    belongs to the prefix, or None. cache_dtype: of keys, values and scores.  chunk: sample's work for observations without gaps (captured on a GPU).
     """
 
     config: ModelConfig
@@ -61,8 +61,8 @@ class Engine:
     language: Stack
     head: Head
     cache_dtype: torch.dtype
-    run: Callable[..., Tensor]
     conditions: dict[tuple[float, ...], Condition]
+    prepared: dict[tuple[int, str], Condition]
     chunk: Callable[..., Tensor] | None
 
     def prefix(
@@ -131,14 +131,19 @@ class Engine:
         tokens = seen.view(len(state), -1, seen.shape[-1])
         return self.integrate(self.prefix_without_gaps(tokens, text, state), noise, steps, solver)
 
-    def prefix_without_gaps(self, image_tokens: Tensor, text: Tensor, state: Tensor) -> EnginePrefix:
+    def prefix_without_gaps(
+        self, image_tokens: Tensor, text: Tensor, state: Tensor
+    ) -> EnginePrefix:
         """prefix for tokens that are all there; never waits for a GPU."""
         x, _ = self._embed(image_tokens, text, state, None)
         return self._fill(x, state, None)
 
     def prepare(self, steps: int, solver: str) -> Condition:
-        """Everything that the flow times of so many steps decide, computed at the first call."""
-        return self._condition(flow.times(steps, solver))
+        """Everything that the flow times of so many steps decide, computed at the first call and kept."""
+        if (steps, solver) not in self.prepared:
+            times = torch.tensor(flow.times(steps, solver), device=self.head.actions.device)
+            self.prepared[steps, solver] = self.head.condition(times)
+        return self.prepared[steps, solver]
 
     def integrate(self, prefix: EnginePrefix, noise: Tensor, steps: int, solver: str) -> Tensor:
         """Actions that noise flows to, over a prefix."""
@@ -177,10 +182,10 @@ class Engine:
             positions = torch.where(place < p, place, place - padding)
         turn = turns(positions, self.language.head_dim)
         cache = new_cache(self.language, b, p + suffix, valid, x, self.cache_dtype)
-        self.run(self.language, x, cache, 0, turn[:, :p])
+        run(self.language, x, cache, 0, turn[:, :p])
         if self.head.state is not None:
             token = self.head.state(state.to(self.head.actions.dtype))[:, None].to(self.dtype)
-            self.run(self.head.stack, token, cache, p, turn[:, p : p + 1], cache_only=True)
+            run(self.head.stack, token, cache, p, turn[:, p : p + 1], cache_only=True)
         return EnginePrefix(cache, p + suffix - rows, turn[:, p + suffix - rows :])
 
     def _velocity(self, prefix: EnginePrefix, noisy: Tensor, condition: Condition) -> Tensor:
@@ -188,7 +193,7 @@ class Engine:
         x = F.linear(noisy.to(head.actions.dtype), head.actions) + condition.bias
         if head.hidden is not None:
             x = head.hidden(F.silu(x))
-        y = self.run(
+        y = run(
             head.stack, x.to(self.dtype), prefix.cache, prefix.start, prefix.turn, condition.norms
         )
         last = None if condition.norms is None else condition.norms[-1]

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..flow import time_embedding
 from ..gemma import AdaRMSNorm, Block, Gemma
 from ..vla import FlowHead
-from .linear import Linear, Prepare
+from .linear import Gated, Joined, Linear, Prepare, gated
 
 Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1, e]
 
@@ -32,8 +32,7 @@ class Layer:
 
     qkv: Linear
     out: Linear | None
-    gate: Linear | None
-    up: Linear | None
+    gated: Gated | Joined | None
     down: Linear | None
 
 
@@ -156,13 +155,14 @@ def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool) -> Layer:
     d = attention.head_dim
     k, v = _neighbours(attention.k_proj.weight, d), attention.v_proj.weight
     if cache_only:
-        return Layer(prepare(_times(torch.cat((k, v)), before), None), None, None, None, None)
+        return Layer(prepare(_times(torch.cat((k, v)), before), None), None, None, None)
     q = _neighbours(attention.q_proj.weight, d)
     return Layer(
         qkv=prepare(_times(torch.cat((q, k, v)), before), None),
         out=prepare(attention.o_proj.weight, None),
-        gate=prepare(_times(mlp.gate_proj.weight, after), None),
-        up=prepare(_times(mlp.up_proj.weight, after), None),
+        gated=gated(
+            _times(mlp.gate_proj.weight, after), _times(mlp.up_proj.weight, after), prepare
+        ),
         down=prepare(mlp.down_proj.weight, None),
     )
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import kernels
+
 FLOAT8_MAX = 448.0  # largest float8 e4m3 number
 
 
@@ -37,7 +39,10 @@ class Plain:
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """y + other."""
-        return self(x) + other
+        if self.bias is not None:
+            return self(x) + other
+        rows = torch.addmm(other.flatten(0, -2), x.flatten(0, -2), self.weight.t())
+        return rows.view(other.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,38 @@ class Scaled8:
 
 
 Linear = Plain | Packed | Scaled8
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """gelu(gate(x)) * up(x), the activation and the product done by the two products themselves."""
+
+    gate: Linear
+    up: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.up.times(x, self.gate.gelu(x))
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The same with both matrices in one product, where products cannot do that."""
+
+    both: Linear
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return kernels.gated_gelu(self.both(x))
+
+
 Prepare = Callable[[Tensor, Tensor | None], Linear]
+
+
+def gated(gate: Tensor, up: Tensor, prepare: Prepare) -> Gated | Joined:
+    """The gated layer of both weights, in the form that prepare's products do best."""
+    first = prepare(gate, None)
+    if isinstance(first, Packed):
+        return Gated(first, prepare(up, None))
+    return Joined(prepare(torch.cat((gate, up)), None))
 
 
 def plain(dtype: torch.dtype, device: torch.device) -> Prepare:

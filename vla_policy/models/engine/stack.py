@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..gemma import EPS, ROPE_THETA
+from ..gemma import ROPE_THETA
+from . import kernels
 from .fold import Modulation, Stack
 
 
@@ -32,11 +33,11 @@ def new_cache(
 
 
 def turns(positions: Tensor, head_dim: int) -> Tensor:
-    """Rotations e^(i angle) of neighbouring pairs, complex64[b, s, 1, head_dim / 2], for positions[b, s]."""
+    """Cosine and sine of neighbouring pairs, float32[b, s, head_dim / 2, 2], for positions[b, s]."""
     half = head_dim // 2
     exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / half
-    angle = positions[:, :, None, None].float() * ROPE_THETA**-exponent
-    return torch.polar(torch.ones_like(angle), angle)
+    angle = positions[:, :, None].float() * ROPE_THETA**-exponent
+    return torch.stack((angle.cos(), angle.sin()), -1)
 
 
 def run(
@@ -56,10 +57,12 @@ def run(
     """
     end = start + x.shape[1]
     seen = None if cache.valid is None else cache.valid[:, None, None, :end]
+    turn = turn.contiguous()
     for i, layer in enumerate(stack.layers):
-        y = layer.qkv(normed(x, norms and norms[2 * i]))
+        y = layer.qkv(normed(x, norms and norms[2 * i])).unflatten(-1, (-1, stack.head_dim))
         keys, values = cache.keys[i], cache.values[i]
-        q = _split_and_store(stack, y, turn, keys[:, :, start:end], values[:, :, start:end])
+        own = (keys[:, :, start:end], values[:, :, start:end])
+        q = kernels.rotate_and_store(y, turn, *own, stack.kv_heads)
         if layer.out is None or (cache_only and i == len(stack.layers) - 1):
             return x
         y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=seen)
@@ -68,46 +71,14 @@ def run(
         )  # (b, s, h * d)
         if norms is None:
             x = layer.out.plus(y, x)
-            y = normed(x)
-            x = layer.down.plus(layer.up.times(y, layer.gate.gelu(y)), x)
+            x = layer.down.plus(layer.gated(normed(x)), x)
         else:
             x = torch.addcmul(x, layer.out(y), norms[2 * i][2])
-            y = normed(x, norms[2 * i + 1])
-            y = layer.down(layer.up.times(y, layer.gate.gelu(y)))
+            y = layer.down(layer.gated(normed(x, norms[2 * i + 1])))
             x = torch.addcmul(x, y, norms[2 * i + 1][2])
     return x
 
 
 def normed(x: Tensor, modulation: Modulation | None = None) -> Tensor:
     """x / rms(x), in float32; its gain stands in the next product, or comes with modulation."""
-    if modulation is None:
-        return F.rms_norm(x, x.shape[-1:], eps=EPS)
-    gain, shift, _ = modulation
-    return torch.addcmul(shift, F.rms_norm(x.float(), x.shape[-1:], eps=EPS), gain).to(x.dtype)
-
-
-def _split_and_store(
-    stack: Stack, y: Tensor, turn: Tensor, keys: Tensor, values: Tensor
-) -> Tensor | None:
-    """Rotated keys and values into the cache; rotated queries [b, kv_heads, s * group, head_dim], if y has any."""
-    heads = y.unflatten(-1, (-1, stack.head_dim))  # (b, s, h, d)
-    kv = stack.kv_heads
-    rotated = _rotate(heads[:, :, :-kv], turn).to(keys.dtype)
-    keys.copy_(rotated[:, :, -kv:].transpose(1, 2))
-    values.copy_(heads[:, :, -kv:].transpose(1, 2))
-    if heads.shape[2] == 2 * kv:
-        return None
-    # The queries of one key head side by side: with a single key head there is nothing to repeat or to move.
-    q = rotated[:, :, :-kv].unflatten(2, (kv, -1))  # (b, s, kv, g, d)
-    return q.transpose(1, 2).flatten(2, 3)
-
-
-def _rotate(x: Tensor, turn: Tensor) -> Tensor:
-    pairs = x.float().unflatten(-1, (-1, 2))
-    if x.is_cuda:  # real arithmetic is what a compiler can fuse
-        cos, sin = turn.real, turn.imag
-        a, b = pairs.unbind(-1)
-        rotated = torch.stack((a * cos - b * sin, b * cos + a * sin), -1)
-    else:
-        rotated = torch.view_as_real(torch.view_as_complex(pairs) * turn)
-    return rotated.flatten(-2)
+    return kernels.norm(x) if modulation is None else kernels.norm(x, *modulation[:2])
