@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy.families import pi0, smolvla
+from vla_policy.formats import smolvla_convert
 from vla_policy.formats.load import load_checkpoint
+from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.policy import load_policy
 from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
@@ -285,3 +287,31 @@ def test_compiled_names_are_read_too(folder: Path) -> None:
         ]
     )(folder)
     load_checkpoint(policy_file(folder), device="cpu")
+
+
+def test_there_and_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+    change_weights(
+        lambda w: w.update({k: v.bfloat16() for k, v in w.items() if "vlm.model" in k})
+    )(folder)
+    path, ours, back = policy_file(folder), tmp_path / "ours", tmp_path / "back"
+    assert smolvla_convert.to_vla(folder, read_policy_file(path), ours)
+    smolvla_convert.to_lerobot(ours, back)
+    for name in [p.name for p in folder.iterdir()]:
+        if name != "model.safetensors":
+            assert (back / name).read_bytes() == (folder / name).read_bytes(), name
+    before, after = (load_file(p / "model.safetensors") for p in (folder, back))
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert value.dtype == after[key].dtype and torch.equal(value, after[key]), key
+    first = load_policy(str(path)).infer(observation(), seed=3)
+    own = load_policy(str(ours)).infer(observation(), seed=3)
+    assert np.array_equal(first.actions, own.actions)
+    (ours / "source" / "lerobot" / "config.json").unlink()
+    with pytest.raises(ValueError, match="only if it came from there"):
+        smolvla_convert.to_lerobot(ours, tmp_path / "again")
+
+
+def test_a_wrong_tensor_is_not_converted(folder: Path, tmp_path: Path) -> None:
+    change_weights(lambda w: w.pop(NORM))(folder)
+    with pytest.raises(ValueError, match=r"missing +vlm_with_expert.lm_expert.norm.weight"):
+        smolvla_convert.to_vla(folder, read_policy_file(policy_file(folder)), tmp_path / "ours")

@@ -9,6 +9,7 @@ Source: lerobot 0.4.4 (policies/smolvla).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from ..models.weights import Checkpoint
 from . import lerobot, smolvla_tensors
 from .documents import read_json, require
 from .foreign import build, cameras, find_text_tokenizer, normaliser, require_width
+from .pi0_tensors import Named
 from .policy_file import PolicyFile
-from .store import open_store
+from .store import Store, open_store
+from .vla import Header
 
 # Settings of config.json that change the network or its inputs, and the values that are understood.
 UNDERSTOOD: dict[str, tuple[Any, ...]] = {
@@ -37,13 +40,35 @@ UNDERSTOOD: dict[str, tuple[Any, ...]] = {
 FREE_TOKENIZER = "It is not in the folder: it is SmolVLM2's (huggingface.co/HuggingFaceTB/SmolVLM2-500M-Video-Instruct, free)"
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder and its policy file read but for the weights' content."""
+
+    store: Store
+    named: Named
+    header: Header
+
+
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint in folder, as file says it fits a robot. dtype: None is float32.
+    """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
+    found = read_folder(folder, file)
+    header = found.header
+    tokenizer = find_text_tokenizer(
+        folder, file.tokenizer, vocab=header.sizes.vocab, where=str(file.path), missing=FREE_TOKENIZER
+    )  # fmt: skip
+    model = build(
+        found.store, found.named, header.sizes, device=device, dtype=dtype, network=SmolVla,
+        called=smolvla_tensors.theirs,
+    )  # fmt: skip
+    return Checkpoint(
+        model, header.contract, header.statistics, tokenizer, header.family, header.settings
+    )
 
-    Raises ValueError or FileNotFoundError.
-    """
+
+def read_folder(folder: Path, file: PolicyFile) -> Folder:
+    """Raises ValueError or FileNotFoundError for whatever does not hang together."""
     path = folder / "config.json"
     config = read_json(path)
     _require_understood(config, path)
@@ -67,29 +92,19 @@ def load(
     state = lerobot.state_feature(folder, modes, file.statistics)
     actions = lerobot.action_feature(folder, modes, file.statistics)
     pairs = cameras(lerobot.camera_slots(inputs), file)
-    return Checkpoint(
-        model=build(
-            store,
-            named,
-            sizes,
-            device=device,
-            dtype=dtype or torch.float32,
-            network=SmolVla,
-            called=smolvla_tensors.theirs,
-        ),
+    header = Header(
+        family="smolvla",
+        sizes=sizes,
         contract=file.contract(
             image_px=sizes.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
         ),
+        settings=Settings(tuple(slot for slot, _ in pairs), file.relative),
         statistics=Statistics(
             normaliser(state, file.state_names, file.constant),
             normaliser(actions, file.action_names, file.constant),
         ),
-        tokenizer=find_text_tokenizer(
-            folder, file.tokenizer, vocab=sizes.vocab, where=str(file.path), missing=FREE_TOKENIZER
-        ),
-        family="smolvla",
-        settings=Settings(tuple(slot for slot, _ in pairs), file.relative),
     )
+    return Folder(store, named, header)
 
 
 def _require_understood(config: Mapping[str, Any], path: Path) -> None:

@@ -132,11 +132,17 @@ class Expert(nn.Module):
         return layer % self.joint_every == 0
 
     def read(self, layer: int, keys_values: LayerCache) -> LayerCache:
-        """The language model's keys and values as the expert's layer uses them; rotary positions stay in the keys."""
-        if self.is_joint(layer):
-            return keys_values
+        """The language model's keys and values as the expert's layer uses them, in the expert's precision.
+
+        Rotary positions stay in the keys, also in those that are projected anew.
+        """
         attention = self.layers[layer].self_attn
-        k, v = (x.transpose(1, 2).flatten(2) for x in keys_values)  # (b, p, kv_heads * head_dim)
+        keys, values = (x.to(attention.k_proj.weight.dtype) for x in keys_values)
+        if self.is_joint(layer):
+            return keys, values
+        k, v = (
+            x.transpose(1, 2).flatten(2) for x in (keys, values)
+        )  # (b, p, kv_heads * head_dim)
         return (
             attention.split(attention.k_proj(k), attention.kv_heads),
             attention.split(attention.v_proj(v), attention.kv_heads),
