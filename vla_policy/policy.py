@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .contract import Contract
@@ -97,7 +98,8 @@ class Policy:
             guidance_rows=guidance_rows,
             pull=pull,
         )
-        return self.infer_candidates(observation, sampling)[0]
+        chunk = self.infer_candidates(observation, sampling)[0]
+        return chunk if expressed is None else _continuing(chunk, previous)
 
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
@@ -167,6 +169,14 @@ class Policy:
             raise ValueError(f"a {self.checkpoint.family} model does not answer in words")
         with torch.inference_mode():
             return self.family.ask(self.checkpoint, observation, question)
+
+
+def _continuing(chunk: ActionChunk, previous: ActionChunk) -> ActionChunk:
+    """chunk with the frozen rows as they are executed, whatever little the network made of them."""
+    actions = np.concatenate(
+        (previous.actions[: chunk.frozen_rows], chunk.actions[chunk.frozen_rows :])
+    )
+    return replace(chunk, actions=actions, continues=previous.sequence)
 
 
 def load_policy(

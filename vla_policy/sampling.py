@@ -15,13 +15,14 @@ SOLVERS = ("euler", "midpoint", "heun")
 class Pull:
     """How strongly a flow head is led to the previous chunk; see models/rtc.py.
 
-    schedule: of the rows after the frozen ones, one of models.rtc.SCHEDULES. max_weight: the paper's beta.
+    schedule: of the rows after the frozen ones, one of models.rtc.SCHEDULES. max_weight: the paper's beta; below
+    the number of integration steps the frozen rows are not reached (the paper: 5 and 5; lerobot: 10 and 10).
     jacobian: through the network, as in the paper, at more than twice the cost; else its output is taken as
     independent of its input.
     """
 
     schedule: str = "exp"
-    max_weight: float = 5.0
+    max_weight: float = 10.0
     jacobian: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -123,12 +123,10 @@ def _infer(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip
-    chunk = policy.infer(
+    return policy.infer(
         observation, asked.previous, seed=seed,
         frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,
     )  # fmt: skip
-    continues = None if asked.previous is None else asked.previous.sequence
-    return replace(chunk, continues=continues)
 
 
 def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, float | None]:

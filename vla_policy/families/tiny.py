@@ -66,17 +66,12 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
-    """Poses as steps from the measured pose on. Whether it ends is known of a chunk that this model made."""
+    """Poses as steps from the measured pose on. Whether it is done is for each observation to say."""
     columns = np.zeros((len(chunk.actions), 8))
     columns[:, STEP] = transforms.poses_to_steps(_tool_pose(observation), chunk.actions[:, :7])
     columns[:, GRIPPER] = chunk.actions[:, 7]
-    model_actions = checkpoint.statistics.actions.normalise(columns)
-    known = np.ones(8, dtype=bool)
-    if chunk.model_actions is None:
-        known[TERMINATE] = False
-    else:
-        model_actions[:, TERMINATE] = chunk.model_actions[:, TERMINATE]
-    return Expressed(model_actions, known)
+    known = np.arange(8) != TERMINATE
+    return Expressed(checkpoint.statistics.actions.normalise(columns), known)
 
 
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:

@@ -72,9 +72,7 @@ def integrate(
         max_weight=pull.max_weight,
         jacobian=pull.jacobian,
     )
-    actions = flow.integrate(wrapped, noise, steps, solver=sampling.solver)
-    kept = (torch.arange(rows, device=noise.device) < frozen)[:, None] & known  # (t, d)
-    return torch.where(kept, previous, actions)
+    return flow.integrate(wrapped, noise, steps, solver=sampling.solver)
 
 
 def _previous(
