@@ -1,5 +1,6 @@
 """Real nodes in their own processes, and a robot that the tests play themselves."""
 
+import importlib.util
 import os
 import random
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
 
@@ -34,13 +37,20 @@ STEP_NS = 100_000_000
 
 
 class MockRobot(Node):
-    """Publishes what a vx300s publishes, follows its commands at once, and keeps what it hears."""
+    """Publishes what a vx300s publishes, follows its commands at once, and keeps what it hears.
+
+    silent: inputs that are not published. lag_ns: input -> how much older its stamps are.
+    frozen: cameras that repeat their last message. still: cameras whose pixels do not change.
+    offset_ns: of its clock; with publish_clock() it is the clock of all.
+    """
 
     def __init__(self):
         super().__init__("mock_robot")
         self.robot = load_embodiment("vx300s")
         self.heard = threading.Condition()
-        self.silent = set()  # names of inputs that are not published
+        self.silent, self.frozen, self.still = set(), set(), set()
+        self.lag_ns, self.last_ns, self.offset_ns = {}, {}, 0
+        self._images, self._count = {}, 0
         self.clear()
         self.pose, self.opening = HOME, 0.5
         self.statuses = []
@@ -64,7 +74,21 @@ class MockRobot(Node):
         self.targets, self.grippers = [], []
 
     def now_ns(self):
-        return self.get_clock().now().nanoseconds
+        return self.get_clock().now().nanoseconds + self.offset_ns
+
+    def publish_clock(self):
+        """Be the clock of nodes that use_sim_time, as a simulation is."""
+        clock = self.create_publisher(Clock, "/clock", qos.SENSOR)
+
+        def tick():
+            clock.publish(Clock(clock=convert.stamp_from_ns(self.now_ns())))
+
+        return self.create_timer(0.005, tick)
+
+    def stamp(self, name):
+        """The stamp of an input that is published now; remembered in last_ns."""
+        self.last_ns[name] = self.now_ns() - self.lag_ns.get(name, 0)
+        return self.last_ns[name]
 
     def send_chunk(self, rows, *, sequence=0, obs_ns=None, names=None, **fields):
         """rows: float[t, 8] or a list of x positions, the rest as at HOME; sent as they are."""
@@ -121,21 +145,27 @@ class MockRobot(Node):
             self.destroy_client(client)
 
     def _publish(self):
-        stamp_ns = self.now_ns()
+        self._count += 1
         hand = self.robot.outputs["hand"]
         finger = hand.closed + self.opening * (hand.open - hand.closed)
         names = (hand.joint, *self.robot.joint_names)  # not in the order of the description
         if "joints" not in self.silent:
-            positions = [finger, 0.0, -0.5, 0.5, 0.0, 0.5, 0.0]
+            positions = [finger, self.pose[0] - HOME[0], -0.5, 0.5, 0.0, 0.5, 0.0]
+            stamp_ns = self.stamp("joints")
             self.joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
         if "ee_pose" not in self.silent:
+            stamp_ns = self.stamp("ee_pose")
             pose = convert.pose_to_msg(self.pose, stamp_ns=stamp_ns, frame_id="base_link")
             self.ee_pose.publish(pose)
-        image = np.zeros((8, 8, 3), dtype=np.uint8)
         for name, publisher in self.cameras.items():
-            if name not in self.silent:
-                msg = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=name)
-                publisher.publish(msg)
+            if name in self.silent:
+                continue
+            if name not in self.frozen:
+                count = 0 if name in self.still else self._count % 256
+                image = np.full((8, 8, 3), count, dtype=np.uint8)
+                stamp_ns = self.stamp(name)
+                self._images[name] = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=name)
+            publisher.publish(self._images[name])
 
     def _on_target(self, msg):
         p, q = msg.pose.position, msg.pose.orientation
@@ -257,3 +287,37 @@ def stamped():
         return msg
 
     return make
+
+
+STANDINS = Path(__file__).resolve().parent.parent / "standins"
+
+
+@pytest.fixture(scope="session")
+def interfaces():
+    """Environment of processes that need control_msgs and moveit_msgs.
+
+    The installed ones where there are any; else stand-ins, built once into build/standins.
+    """
+    lacking = [n for n in ("control_msgs", "moveit_msgs") if importlib.util.find_spec(n) is None]
+    if not lacking:
+        return dict(os.environ)
+    built = STANDINS.parent.parent / "build" / "standins"
+    line = ["colcon", "--log-base", str(built / "log"), "build", "--base-paths", str(STANDINS)]
+    line += ["--build-base", str(built / "build"), "--install-base", str(built / "install")]
+    if not (built / "install" / "setup.sh").is_file():
+        if shutil.which("colcon") is None:
+            pytest.skip(
+                f"no {', '.join(lacking)} and no colcon to build stand-ins; see make setup"
+            )
+        subprocess.run([*line, "--merge-install", "--packages-select", *lacking], check=True)
+    install = built / "install"
+    python = next(install.glob("lib/python3*/site-packages"))
+    environment = dict(os.environ)
+    for name, path in (
+        ("PYTHONPATH", python),
+        ("LD_LIBRARY_PATH", install / "lib"),
+        ("AMENT_PREFIX_PATH", install),
+    ):
+        known = environment.get(name)
+        environment[name] = f"{path}{os.pathsep}{known}" if known else str(path)
+    return environment

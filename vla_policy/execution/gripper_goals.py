@@ -2,7 +2,8 @@
 
 Each goal of GripperCommand or ParallelGripperCommand preempts the one before, and a policy's gripper
 value chatters, so not every value may become a goal. A value becomes one when it has settled away
-from the last goal; a value that never settles is followed by its median, which chatter leaves alone.
+from the last goal. One that never settles is followed by its median once all of it lies to one side of
+the last goal; chatter that keeps coming back to it changes nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from statistics import median
 
 DEADBAND = 0.1  # of the way: nearer to the last goal is the same goal
 STEADY = 0.03  # of the way: a value that stays within this has settled
-SETTLE_NS = 60_000_000
+SETTLE_NS = 150_000_000  # a row of a slow policy that flips and flips back has not settled
 PATIENCE_NS = 500_000_000  # for a value that does not settle
-MIN_INTERVAL_NS = 200_000_000
+MIN_INTERVAL_NS = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def want(state: GripperGoals, opening: float, now_ns: int) -> tuple[GripperGoals
     before = state.recent if state.recent and state.recent[-1][0] <= now_ns else ()
     recent = (*((ns, value) for ns, value in before if ns >= since_ns), (now_ns, opening))
     state = replace(state, recent=recent)
-    candidate = _candidate(recent, now_ns)
+    candidate = _candidate(recent, state.goal, now_ns)
     if candidate is None:
         return state, None
     if state.goal is not None:
@@ -42,7 +43,9 @@ def want(state: GripperGoals, opening: float, now_ns: int) -> tuple[GripperGoals
     return replace(state, goal=candidate, goal_ns=now_ns), candidate
 
 
-def _candidate(recent: tuple[tuple[int, float], ...], now_ns: int) -> float | None:
+def _candidate(
+    recent: tuple[tuple[int, float], ...], goal: float | None, now_ns: int
+) -> float | None:
     """The settled value, or the median of one that has not settled for too long."""
     last = recent[-1][1]
     steady_ns = now_ns
@@ -52,6 +55,9 @@ def _candidate(recent: tuple[tuple[int, float], ...], now_ns: int) -> float | No
         steady_ns = stamp_ns
     if now_ns - steady_ns >= SETTLE_NS:
         return last
-    if now_ns - recent[0][0] >= PATIENCE_NS * 9 // 10:
-        return median(value for _, value in recent)
+    if now_ns - recent[0][0] < PATIENCE_NS * 9 // 10:
+        return None
+    values = [value for _, value in recent]
+    if goal is None or min(values) > goal + DEADBAND or max(values) < goal - DEADBAND:
+        return median(values)
     return None
