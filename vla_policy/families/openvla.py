@@ -98,7 +98,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     start = observation.state[[names.index(name) for name in POSE]]
     turns = transforms.quaternion_to_rotvec(from_rpy(steps[:, 3:6]))
     poses = transforms.steps_to_poses(start, np.concatenate((steps[:, :3], turns), 1))
-    return Rows(np.concatenate((poses, steps[:, 6:].clip(0.0, 1.0)), 1))
+    return Rows(np.concatenate((poses, steps[:, 6:]), 1))
 
 
 FAMILY = Family(heads=("token",), rows=rows, prepare=prepare, sample=sample, restore=restore)
