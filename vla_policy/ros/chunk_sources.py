@@ -18,8 +18,11 @@ class ChunkSources:
         if gid is not None:
             self._heard_ns[gid] = now_ns
 
-    def conflict(self, now_ns: int) -> Reason | None:
-        """The reason while two or more policies send chunks."""
+    def conflict(self, now_ns: int, publishers: int) -> Reason | None:
+        """The reason while two or more policies send chunks. publishers: how many there are now."""
+        if publishers < 2 and len(self._heard_ns) > 1:
+            newest = max(self._heard_ns, key=lambda gid: self._heard_ns[gid])
+            self._heard_ns = {newest: self._heard_ns[newest]}
         self._heard_ns = {
             gid: heard_ns
             for gid, heard_ns in self._heard_ns.items()

@@ -1,0 +1,50 @@
+"""The real policy node around a model that behaves as the file STUB_MODE says, read at each call.
+
+steady: 0.04 m/s to the robot's left, ten rows. raise, hang, memory, nan: what models do when they fail.
+"""
+
+import os
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.types import ActionChunk
+
+ROWS = 10
+MODE = Path(os.environ["STUB_MODE"])
+ROBOT = load_embodiment("vx300s")
+
+
+class StubModel:
+    rows = ROWS
+
+    def infer(self, observation, previous=None, **_options):
+        mode = MODE.read_text().strip()
+        if mode == "raise":
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        if mode == "memory":
+            np.ones(1 << 55)
+        while MODE.read_text().strip() == "hang":
+            time.sleep(0.05)
+        rows = np.tile(observation.state, (ROWS, 1))
+        rows[:, 1] += 0.004 * (np.arange(ROWS) + 1)
+        if mode == "nan":
+            rows[5, 2] = np.nan
+        return ActionChunk(
+            rows, ROBOT.action_names, observation.obs_ns, ROBOT.step_ns, 0, observation.instruction
+        )
+
+
+# In place of the module that imports torch, which takes long on a busy machine.
+loads = types.ModuleType("vla_policy.ros.policy_load")
+loads.REFUSALS = (ValueError,)
+loads.load = lambda *_arguments, **_options: StubModel()
+sys.modules[loads.__name__] = loads
+
+from vla_policy.ros import policy_node  # noqa: E402
+
+sys.exit(policy_node.main())
