@@ -139,7 +139,7 @@ def write(
             "data_offsets": [place, place + size],
         }
         place += size
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:

@@ -1,0 +1,86 @@
+"""Convert a checkpoint folder to another project's form, every weight bit for bit.
+
+SRC is a folder, or a policy file (.yaml) that names one and says how it fits a robot; `--to vla` needs the policy
+file. The small files of the source are kept in DST/source, so that converting back gives them as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from .documents import read_json
+from .load import kind_of, load_checkpoint
+from .policy_file import PolicyFile, read_policy_file
+from .portable import READERS
+from .vla import save
+from .write import WRITERS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla convert`."""
+    parser.add_argument("source", type=Path, help="checkpoint folder or policy file")
+    parser.add_argument(
+        "destination", type=Path, help="folder to make; must not exist or be empty"
+    )
+    parser.add_argument("--to", required=True, choices=tuple(WRITERS), help="kind of DST")
+    parser.add_argument(
+        "--drop-unread",
+        action="store_true",
+        help="leave out the expert's output embedding, which no model reads (0.5 GB of a full pi0)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; 0 if it worked."""
+    print("\n".join(convert(args.source, args.destination, args.to, keep_unread=not args.drop_unread)))  # fmt: skip
+    return 0
+
+
+def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = True) -> list[str]:
+    """Write source as a folder of kind to; the lines to tell a person.
+
+    It is made under another name and renamed when it is whole.
+    Raises ValueError or FileNotFoundError if source does not hold what it should.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise ValueError(f"{destination}: is there already and not empty")
+    file = read_policy_file(source) if source.suffix in (".yaml", ".yml") else None
+    folder = source if file is None else file.checkpoint
+    kind = kind_of(folder)
+    part = destination.with_name(destination.name + ".part")
+    if part.exists():
+        shutil.rmtree(part)
+    if kind in READERS and not _is_smolvla(folder, kind):
+        portable = READERS[kind](folder, file)
+        WRITERS[to](part, portable, keep_unread=keep_unread)
+        has_tokenizer = to != "vla" or portable.tokenizer is not None
+    else:
+        _convert_by_loading(source, file, part, to, kind)
+        has_tokenizer = True
+    if destination.exists():
+        destination.rmdir()
+    part.rename(destination)
+    lines = [f"{destination}: written as a {to} folder from {folder} ({kind})"]
+    if not has_tokenizer:
+        lines.append(
+            "no tokenizer was found: put tokenizer.model or tokenizer.json into it before it is loaded"
+        )
+    return lines
+
+
+def _is_smolvla(folder: Path, kind: str) -> bool:
+    return kind == "lerobot" and read_json(folder / "config.json").get("type") == "smolvla"
+
+
+def _convert_by_loading(
+    source: Path, file: PolicyFile | None, destination: Path, to: str, kind: str
+) -> None:
+    """Kinds whose weights are not only renamed: loaded and saved."""
+    if to != "vla" or file is None:
+        raise ValueError(
+            f"{source}: only pi0 and pi0.5 are written for other projects; this {kind} checkpoint can be converted "
+            "to vla, from a policy file (.yaml) that names it"
+        )
+    save(destination, load_checkpoint(source, device="cpu"))
