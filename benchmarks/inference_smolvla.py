@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--size", default="450m", choices=("tiny", "450m"))
     parser.add_argument("--precision", nargs="*", choices=tuple(DTYPES), default=list(DTYPES))
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--cases", nargs="*", type=int, default=range(len(CASES)), help="their numbers"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -65,8 +68,8 @@ def main() -> None:
     with torch.inference_mode():
         report["chunks"] = [
             entry
-            for p in args.precision
-            for entry in chunks(args.size, p, args.device, args.rounds)
+            for precision in args.precision
+            for entry in chunks(precision, [CASES[i] for i in args.cases], args)
         ]
     text = json.dumps(report, indent=2)
     print(text)
@@ -74,16 +77,16 @@ def main() -> None:
         args.out.write_text(text + "\n")
 
 
-def chunks(size: str, precision: str, device: str, rounds: int) -> list[dict]:
-    """Every case in one precision: first calls, agreement, times and ratios."""
-    config = smolvla_450m() if size == "450m" else tiny()
+def chunks(precision: str, cases: list[Case], args: argparse.Namespace) -> list[dict]:
+    """Cases in one precision: first calls, agreement, times and ratios."""
+    config, device = smolvla_450m() if args.size == "450m" else tiny(), args.device
     model = random_model(config, DTYPES[precision], device)
     for name, module in model.flow.named_children():
         if name != "expert":
             module.float()  # as both sides have it
     runs = {OURS: ours(model), LEROBOT: lerobot_smolvla(model)}
     results = []
-    for case in CASES:
+    for case in cases:
         inputs = random_inputs(with_rows(config, case.rows), case, device)
         calls = {name: partial(run, inputs, case.steps) for name, run in runs.items()}
         actions, first = {}, {}
@@ -92,7 +95,7 @@ def chunks(size: str, precision: str, device: str, rounds: int) -> list[dict]:
         difference = (actions[OURS].float() - actions[LEROBOT].float()).abs().max().item()
         if not difference <= AGREE[precision]:
             raise ValueError(f"{case.name}, {precision}: actions differ by {difference:.2g}")
-        times = rounds_of(calls, device, rounds)
+        times = rounds_of(calls, device, args.rounds)
         results.append(
             {
                 "model": config.name,
