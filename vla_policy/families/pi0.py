@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..models import flow, rtc
-from ..models.engine import EnginePrefix
+from ..models.engine import Engine, EnginePrefix
 from ..models.text import TextTokenizer
 from ..models.vla import Prefix
 from ..models.weights import Checkpoint
@@ -141,6 +141,18 @@ def actions_from(
 ) -> torch.Tensor:
     """float32[candidates, rows, action_dim] model actions that noise flows to."""
     model = network(checkpoint, sampling)
+    steps = sampling.num_steps or model.config.flow.steps
+    if isinstance(model, Engine) and len(noise) == 1 and _undisturbed(sampling):
+        there = torch.ones(inputs.images.shape[:2], dtype=torch.bool, device=noise.device)
+        return model.sample(
+            inputs.images,
+            there,
+            inputs.text,
+            inputs.state,
+            noise,
+            steps=steps,
+            solver=sampling.solver,
+        )
     features = model.vision(inputs.images[0]).flatten(0, 1)[None]  # (1, cameras * patches, e)
     state = inputs.state.expand(len(noise), -1)
 
@@ -158,7 +170,7 @@ def actions_from(
     return rtc.integrate(
         velocity,
         noise,
-        sampling.num_steps or config.steps,
+        steps,
         sampling,
         prefix_trained=config.prefix_trained,
     )
@@ -223,6 +235,11 @@ def prompt(instruction: str, state: Array, settings: Settings) -> str:
     edges = np.linspace(-1.0, 1.0, STATE_BINS + 1)[:-1]
     numbers = " ".join(str(n) for n in np.digitize(padded, edges) - 1)
     return f"Task: {_clean(instruction)}, State: {numbers};\nAction: "
+
+
+def _undisturbed(sampling: Sampling) -> bool:
+    """Whether the velocity is the network's own, so that an engine may do the whole chunk at once."""
+    return sampling.guidance == 1.0 and not sampling.continues
 
 
 def _clean(instruction: str) -> str:
