@@ -1,14 +1,28 @@
 """The node graph as data: every node exists, and takes the parameters it is given."""
 
 import ast
+import re
+import runpy
 from pathlib import Path
 
 import pytest
 
+from vla_policy.embodiment import embodiment_names, load_embodiment
 from vla_policy.ros import graph
 from vla_policy.ros.bringup import ARGUMENTS, specs_of
-from vla_policy.ros.graph import NodeSpec, command_line, node_specs
+from vla_policy.ros.endpoints import (
+    CALLS,
+    HEARS,
+    PUBLISHES,
+    SERVES,
+    command_topics,
+    endpoints,
+    robot_endpoints,
+)
+from vla_policy.ros.graph import NodeSpec, command_line, node_specs, side
 
+ROOT = Path(__file__).resolve().parent.parent
+CMAKE = (ROOT / "CMakeLists.txt").read_text()
 ROS = Path(__file__).resolve().parent.parent / "vla_policy" / "ros"
 # Of every rclpy node.
 COMMON = {"use_sim_time"}
@@ -88,3 +102,85 @@ def test_a_wrong_launch_argument_is_named():
     values = {name: default for name, (default, _) in ARGUMENTS.items()} | {"web_port": "yes"}
     with pytest.raises(ValueError, match="web_port: got 'yes', expected a whole number"):
         specs_of(values | {"sim": "true"})
+
+
+@pytest.fixture(params=embodiment_names())
+def robot(request):
+    return load_embodiment(request.param)
+
+
+def ends(robot, **arguments):
+    return endpoints(node_specs(robot.name, **arguments), robot)
+
+
+def test_every_node_of_every_robot_exists_and_declares_its_parameters(robot):
+    executables = set(re.search(r"foreach\(node ([\w ]+)\)", CMAKE).group(1).split())
+    for spec in node_specs(robot.name, mock=True, shadow=True):
+        assert spec.name in executables
+        assert set(spec.parameters) - COMMON <= declared(spec.module)
+
+
+def test_both_ends_of_every_topic_have_one_type(robot):
+    kinds = {}
+    for end in ends(robot, mock=True):
+        kinds.setdefault(end.name, set()).add(end.type)
+    assert {name: k for name, k in kinds.items() if len(k) > 1} == {}
+
+
+def test_every_topic_finds_its_other_end(robot):
+    found = ends(robot, mock=True)
+    others = {HEARS: PUBLISHES, CALLS: SERVES, PUBLISHES: HEARS}
+    for end in found:
+        if end.does == SERVES or end.name == "instruction":  # for operators
+            continue
+        other = [e for e in found if e.name == end.name and e.does == others[end.does]]
+        assert other, end
+
+
+def test_no_command_has_two_publishers(robot):
+    for arguments in ({"mock": True}, {"mock": True, "shadow": True}):
+        found = ends(robot, **arguments)
+        for name, _ in command_topics(robot, shadow="shadow" in arguments):
+            senders = [e for e in found if e.name == name and e.does in (PUBLISHES, CALLS)]
+            assert [e.node for e in senders] == ["control"]
+
+
+def test_in_shadow_nothing_reaches_a_controller(robot):
+    control = {e.name for e in ends(robot, shadow=True) if e.node == "control"}
+    control &= {e.name for e in robot_endpoints(robot) if e.does in (HEARS, SERVES)}
+    assert control == set()
+
+
+def test_every_robot_has_a_launch_file_and_a_page(robot):
+    launch = (ROOT / "launch" / f"{robot.name}.launch.py").read_text()
+    assert f'bringup("{robot.name}")' in launch
+    page = (ROOT / "docs" / "robots" / f"{robot.name}.md").read_text()
+    assert f"ros2 launch vla_policy {robot.name}.launch.py" in page
+    for output in robot.outputs.values():
+        assert output.topic in page, output.topic
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "launch").glob("*.launch.py")), ids=lambda p: p.name
+)
+def test_launch_files_declare_and_explain_every_argument(path, monkeypatch):
+    """Under the real launch and launch_ros, which a sourced ROS installation has."""
+    monkeypatch.chdir("/")  # the folder launch/ is no package
+    launch = pytest.importorskip("launch.actions", reason="a sourced ROS installation runs this")
+    pytest.importorskip("launch_ros", reason="a sourced ROS installation runs this")
+    description = runpy.run_path(str(path))["generate_launch_description"]()
+    declared = {
+        entity.name: "".join(part.text for part in entity.default_value)
+        for entity in description.entities
+        if isinstance(entity, launch.DeclareLaunchArgument)
+    }
+    assert set(declared) == set(ARGUMENTS)
+    assert specs_of(declared)
+
+
+def test_what_stands_in_for_the_robot():
+    assert side("vx300s", "true") == {"sim": True, "mock": False}
+    assert side("fr3", "true") == side("fr3", "mock") == {"sim": False, "mock": True}
+    assert side("fr3", "false") == {"sim": False, "mock": False}
+    with pytest.raises(ValueError, match="got 'yes', expected one of false, true, mock"):
+        side("fr3", "yes")
