@@ -48,11 +48,13 @@ def decode(
     """
     chosen = []
     for i in range(rows * ROW):
-        if i:
-            logits, prefix = model.continue_with(prefix, action_ids[chosen[-1]][:, None])
-            logits = logits[:, -1]
         ids = action_ids[: allowed_bins(i % ROW, len(action_ids))]
-        chosen.append(_pick(logits[:, ids].float(), temperature, generator))
+        if i:
+            prefix = model.extend(prefix, action_ids[chosen[-1]][:, None])
+            scores = model.logits(prefix.out[:, -1], ids)  # most of a large vocabulary is not read
+        else:
+            scores = logits[:, ids]
+        chosen.append(_pick(scores.float(), temperature, generator))
     return torch.stack(chosen, 1).unflatten(1, (rows, ROW))
 
 

@@ -175,18 +175,25 @@ class VLA(nn.Module):
         self, prefix: Prefix, tokens: Int[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b s v"], Prefix]:
         """Logits of the token after each of tokens, and the prefix grown by them."""
+        grown = self.extend(prefix, tokens)
+        return self.logits(grown.out), grown
+
+    def extend(self, prefix: Prefix, tokens: Int[Tensor, "b s"]) -> Prefix:
+        """The prefix grown by tokens, one seeing the next; its out is of tokens alone."""
         x = self.embed_tokens(tokens) * self.config.language.width**0.5
         starts = torch.ones_like(tokens, dtype=torch.bool)
         offset = prefix.valid.sum(-1, keepdim=True)
         positions = offset + torch.arange(tokens.shape[1], device=tokens.device)
         mask = suffix_mask(prefix.valid, starts)
         out, cache = self.language(x, positions, mask, prefix.cache)
-        grown = Prefix(out, cache, torch.cat((prefix.valid, starts), 1))
-        return self.logits(out), grown
+        return Prefix(out, cache, torch.cat((prefix.valid, starts), 1))
 
-    def logits(self, out: Float[Tensor, "b s e"]) -> Float[Tensor, "b s v"]:
-        """Next-token logits through the tied embedding."""
-        logits = F.linear(out, self.embed_tokens.weight)
+    def logits(
+        self, out: Float[Tensor, "... e"], ids: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "... n"]:
+        """Next-token logits through the tied embedding, of the tokens ids only; None: of all."""
+        weight = self.embed_tokens.weight
+        logits = F.linear(out, weight if ids is None else weight[ids])
         if (gemma2 := self.config.language.gemma2) is not None:
             logits = gemma2.logit_cap * torch.tanh(logits / gemma2.logit_cap)
         return logits
