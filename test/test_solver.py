@@ -1,13 +1,17 @@
 """Solvers by their order of convergence on a known field; guidance and candidates by what they must equal."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vla_policy import sampling
+from vla_policy.families import pi0
 from vla_policy.models import flow
+from vla_policy.models.engine import compile_engine
+from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import load_policy
 from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
@@ -104,3 +108,52 @@ def test_candidates_of_a_policy_are_single_runs() -> None:
         np.testing.assert_allclose(chunk.model_actions, single.model_actions, atol=1e-5)
     euler = policy.infer(observation, seed=3)
     assert np.abs(euler.model_actions - many[0].model_actions).max() > 1e-4
+
+
+@pytest.fixture(params=["plain", "engine"])
+def pi0_checkpoint(request: pytest.FixtureRequest, pi0_model: torch.nn.Module) -> Checkpoint:
+    engine = compile_engine(pi0_model) if request.param == "engine" else None
+    return Checkpoint(pi0_model, None, None, None, engine=engine)
+
+
+@pytest.fixture
+def pi0_inputs(pi0_model: torch.nn.Module) -> pi0.Inputs:
+    torch.manual_seed(4)
+    config = pi0_model.config
+    side = config.vision.image_px
+    text, without = torch.randint(1, config.vocab, (1, 7)), torch.randint(1, config.vocab, (1, 2))
+    images = torch.rand(1, 2, 3, side, side) * 2 - 1
+    return pi0.Inputs(images, text, without, torch.randn(1, config.state_dim))
+
+
+def drawn(checkpoint: Checkpoint, inputs: pi0.Inputs, **options: object) -> np.ndarray:
+    with torch.inference_mode():
+        return pi0.sample(checkpoint, "flow", inputs, Sampling(seed=5, **options)).model_actions
+
+
+def test_guidance_of_pi0(pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Inputs) -> None:
+    blank = replace(pi0_inputs, text=pi0_inputs.text_without)
+    with_, without = (drawn(pi0_checkpoint, i, num_steps=1) for i in (pi0_inputs, blank))
+    assert np.abs(with_ - without).max() > 1e-3
+
+    def guided(scale: float) -> np.ndarray:
+        return drawn(pi0_checkpoint, pi0_inputs, num_steps=1, guidance=scale)
+
+    np.testing.assert_array_equal(guided(1.0), with_)
+    np.testing.assert_allclose(guided(0.0), without, atol=1e-6)
+    # One Euler step is linear in the velocity.
+    np.testing.assert_allclose(guided(2.5), without + 2.5 * (with_ - without), atol=1e-5)
+    with pytest.raises(ValueError, match="guidance: got -1"):
+        guided(-1.0)
+
+
+@pytest.mark.parametrize("solver", flow.SOLVERS)
+def test_candidates_of_pi0(
+    pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Inputs, solver: str
+) -> None:
+    many = drawn(pi0_checkpoint, pi0_inputs, candidates=3, num_steps=3, solver=solver)
+    for i in range(3):
+        with torch.inference_mode():
+            options = Sampling(seed=5 + i, num_steps=3, solver=solver)
+            single = pi0.sample(pi0_checkpoint, "flow", pi0_inputs, options).model_actions
+        np.testing.assert_allclose(many[i], single[0], atol=1e-5)
