@@ -42,7 +42,7 @@ def check_embodiment(
         sheet = read_sheet(name_or_path)
     except Refused as refused:
         change = "The rest of the file is looked at when this is right"
-        return (Finding(ERROR, refused.where, refused.says, change),)
+        return (Finding(ERROR, refused.where, "", refused.says, change),)
     return check_sheet(sheet, model=model)
 
 

@@ -14,26 +14,32 @@ ERROR, WARNING = "error", "warning"
 class Finding:
     """level: ERROR cannot work or is dangerous; WARNING may be meant. where: 'file:line' or a topic.
 
-    says: what is wrong. change: what to do about it.
+    key: path of the key in the file, '' for the file. says: what is wrong. change: what to do about it.
     """
 
     level: str
     where: str
+    key: str
     says: str
     change: str
 
+    @property
+    def told(self) -> str:
+        """Where and what."""
+        return ": ".join(part for part in (self.where, self.key, self.says) if part)
+
     def __str__(self) -> str:
-        return f"{self.where}: {self.says}. {self.change}"
+        return f"{self.told}. {self.change}"
 
 
 def error(place: Place, says: str, change: str) -> Finding:
-    """A finding that must be put right; says follows the path of the key."""
-    return Finding(ERROR, place.where, f"{place.path}: {says}" if place.path else says, change)
+    """A finding that must be put right."""
+    return Finding(ERROR, place.where, place.path, says, change)
 
 
 def warning(place: Place, says: str, change: str) -> Finding:
     """A finding that may be meant."""
-    return Finding(WARNING, place.where, f"{place.path}: {says}" if place.path else says, change)
+    return Finding(WARNING, place.where, place.path, says, change)
 
 
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -1,0 +1,144 @@
+"""Whether a checkpoint fits a robot: cameras, columns, spaces, rate, and the ranges that it was trained in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..contract import check as check_contract
+from ..fields import Place, Refused
+from .described import Described, describe, find_policy
+from .findings import ERROR, Finding, error, errors
+from .model import nearest
+from .ranges import check_actions, check_state
+from .sheet import Sheet, read_sheet
+
+
+def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Finding, ...]:
+    """What does not fit, the gravest first; robot: by name or path, None for the first it was trained for.
+
+    The errors are those for which the policy node refuses to activate, and ranges that cannot be.
+    Raises FileNotFoundError or ValueError if there is no such checkpoint or robot.
+    """
+    path = find_policy(name_or_path)
+    try:
+        described = describe(path)
+    except Refused as refused:
+        change = "The rest is looked at when this is right"
+        return (Finding(ERROR, refused.where, "", refused.says, change),)
+    sheet = read_sheet(robot or described.contract.embodiments[0])
+    found = [*fit(described, sheet), *check_state(described, sheet)]
+    found += check_actions(described, sheet)
+    return tuple(sorted(found, key=lambda f: f.level != ERROR))
+
+
+def fit(described: Described, sheet: Sheet) -> Iterator[Finding]:
+    """Differences of contract and robot; none if the policy node would accept the robot."""
+    problems = check_contract(described.contract, sheet.robot)
+    if not problems:
+        return
+    found = [
+        *_cameras(described, sheet),
+        *_columns(described, sheet, "state"),
+        *_columns(described, sheet, "actions"),
+        *_spaces(described, sheet),
+        *_rate(described, sheet),
+        *_name(described, sheet),
+    ]
+    yield from found
+    if not errors(found):
+        for problem in problems:
+            yield error(described.place, problem, "Change the one or the other")
+
+
+def _at(described: Described, own: tuple[str, ...], foreign: tuple[str, ...]) -> Place:
+    place = described.place
+    for key in own if described.own else foreign:
+        place = place.at(key)
+    return place
+
+
+def _change(described: Described, theirs: Place, ours: Place, what: str) -> str:
+    """Where to change what, in a sentence."""
+    if described.own:
+        return f"Give the robot {what} at {ours.where} ({ours.path}), or take another checkpoint"
+    return f"Change {theirs.path} here, or {ours.path} at {ours.where}"
+
+
+def _cameras(described: Described, sheet: Sheet) -> Iterator[Finding]:
+    wanted, there = described.contract.camera_names, sheet.robot.camera_names
+    place = _at(described, ("camera_names",), ("cameras",))
+    ours = sheet.at("cameras")
+    for name in wanted:
+        if name not in there:
+            says = f"camera {name!r}: {sheet.robot.name} has none of that name"
+            change = _change(described, place, ours, "a camera of that name")
+            yield error(place, says, f"{nearest(name, there)}. {change}")
+    for name in there:
+        if name not in wanted:
+            yield error(
+                ours.at(name),
+                f"the checkpoint was not trained with camera {name!r}",
+                f"It sees {', '.join(wanted)}; leave {name!r} out of a file for this checkpoint",
+            )
+
+
+def _columns(described: Described, sheet: Sheet, what: str) -> Iterator[Finding]:
+    contract, robot = described.contract, sheet.robot
+    if what == "state":
+        wanted, there = contract.state_names, robot.state_names
+        place, ours = _at(described, ("state_names",), ("state",)), sheet.at("state")
+    else:
+        wanted, there = contract.action_names, robot.action_names
+        place = _at(described, ("action_names",), ("actions", "names"))
+        ours = sheet.at("actions", 0, "names")
+    if wanted == there:
+        return
+    missing = [n for n in wanted if n not in there]
+    extra = [n for n in there if n not in wanted]
+    if len(wanted) != len(there):
+        count = f"{len(wanted)} columns, {robot.name} has {len(there)}"
+    else:
+        count = f"{len(wanted)} columns as {robot.name} has"
+    parts = [f"{what}: the checkpoint has {count}"]
+    parts += [f"{robot.name} lacks {', '.join(missing)}"] if missing else []
+    parts += [f"the checkpoint lacks {', '.join(extra)}"] if extra else []
+    if not missing and not extra:
+        i = next(i for i, (a, b) in enumerate(zip(wanted, there, strict=True)) if a != b)
+        parts.append(f"in another order: column {i} is {wanted[i]} there and {there[i]} here")
+    yield error(
+        place,
+        "; ".join(parts),
+        _change(described, place, ours, "the same columns in the same order"),
+    )
+
+
+def _spaces(described: Described, sheet: Sheet) -> Iterator[Finding]:
+    theirs = dict(described.contract.spaces)
+    groups = {g.name: g.space for g in sheet.robot.actions}
+    place = _at(described, ("spaces",), ("actions", "spaces"))
+    for name, space in groups.items():
+        if theirs.get(name, space) != space:
+            ours = sheet.action_at(name, "space")
+            at = place if described.own else place.at(name)
+            says = f"group {name!r}: the checkpoint commands {theirs[name]}, {sheet.robot.name} takes {space}"
+            yield error(at, says, _change(described, at, ours, "that space"))
+    if tuple(theirs) != tuple(groups):
+        ours = sheet.at("actions")
+        says = f"action groups: the checkpoint has {', '.join(theirs)}, {sheet.robot.name} {', '.join(groups)}"
+        yield error(place, says, _change(described, place, ours, "these groups"))
+
+
+def _rate(described: Described, sheet: Sheet) -> Iterator[Finding]:
+    wanted, there = described.contract.policy_hz, sheet.robot.policy_hz
+    if wanted != there:
+        place, ours = described.place.at("policy_hz"), sheet.at("rates", "policy_hz")
+        says = f"rows come at {wanted:g} Hz in the checkpoint, {sheet.robot.name} plays them at {there:g} Hz"
+        yield error(place, says, _change(described, place, ours, f"{wanted:g} Hz"))
+
+
+def _name(described: Described, sheet: Sheet) -> Iterator[Finding]:
+    known, name = described.contract.embodiments, sheet.robot.name
+    if name not in known:
+        place, ours = described.place.at("embodiments"), sheet.at("name")
+        says = f"the checkpoint was trained for {', '.join(known)}, not for {name!r}"
+        yield error(place, says, _change(described, place, ours, "that name, if it is that robot"))

@@ -1,0 +1,174 @@
+"""What a checkpoint says of itself, without its weights: contract, and the range of each column in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import contract as contracts
+from ..contract import Contract
+from ..fields import Place, read_yaml
+from ..formats.documents import read_json
+from ..formats.policy_file import PolicyFile, read_policy_file
+from ..paths import config_dir, weights_dir
+from ..types import Array
+
+if TYPE_CHECKING:
+    from ..formats.foreign import Feature
+
+# Which statistics are the ends of nearly all training data, the best first.
+ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
+DEVIATIONS = 2.0  # from the mean, where there are no ends
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
+
+    where: the file that says so. relative: names of columns that are steps and not positions.
+    """
+
+    names: tuple[str, ...]
+    low: Array
+    high: Array
+    where: str
+    relative: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """place: the top of the policy file, or of the contract in config.json; what can be changed in it.
+
+    own: a folder of this project, where the contract is fixed. state, actions: None where it has none.
+    """
+
+    path: Path
+    contract: Contract
+    place: Place
+    own: bool
+    state: Columns | None
+    actions: Columns | None
+
+
+def find_policy(name_or_path: str) -> Path:
+    """The folder or policy file of a shipped name or path. Raises FileNotFoundError."""
+    path = Path(name_or_path).expanduser()
+    named = config_dir() / "policies" / f"{name_or_path}.yaml"
+    for found in (weights_dir() / name_or_path, named, path):
+        if found.is_dir() or (found.is_file() and found.suffix in (".yaml", ".yml")):
+            return found
+    names = sorted(p.name for p in weights_dir().glob("*/") if (p / "config.json").is_file())
+    names += sorted(p.stem for p in (config_dir() / "policies").glob("*.yaml"))
+    raise FileNotFoundError(
+        f"policy {name_or_path!r}: no folder and no policy file of that path; "
+        f"shipped are {', '.join(names) or 'none'}"
+    )
+
+
+def describe(path: Path) -> Described:
+    """Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together."""
+    if path.is_dir():
+        return _own(path)
+    file = read_policy_file(path)
+    _, place = read_yaml(path)
+    state, actions = _foreign(file)
+    contract = file.contract(image_px=0)
+    return Described(path, contract, place, False, state, actions)
+
+
+def _own(folder: Path) -> Described:
+    content, place = read_yaml(folder / "config.json")  # JSON is YAML, and so has lines
+    if not isinstance(content, dict) or "contract" not in content:
+        raise ValueError(
+            f"{folder}: no contract in config.json: a checkpoint of another project needs a policy file "
+            f"(`vla inspect {folder} --policy-file` prints a start)"
+        )
+    contract = contracts.from_dict(content["contract"])
+    found = folder / "statistics.json"
+    statistics = read_json(found)
+    return Described(
+        path=folder,
+        contract=contract,
+        place=place.at("contract"),
+        own=True,
+        state=_plain(statistics.get("state"), found, frozenset()),
+        actions=_plain(statistics.get("actions"), found, frozenset()),
+    )
+
+
+def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
+    """Ends (names, lower, upper) or a normaliser (names, statistics) as plain data."""
+    if not isinstance(part, Mapping) or "names" not in part:
+        return None
+    values = part.get("statistics", part)
+    arrays = {k: np.array(v, np.float64) for k, v in values.items() if isinstance(v, list) and k != "names"}  # fmt: skip
+    return columns(tuple(part["names"]), arrays, str(where), relative)
+
+
+def columns(
+    names: tuple[str, ...], values: Mapping[str, Array], where: str, relative: frozenset[str]
+) -> Columns | None:
+    """From statistics by their usual names, each float64[d], d >= len(names); None if none is known."""
+    for low, high in ENDS:
+        if low in values and high in values:
+            ends = values[low], values[high]
+            break
+    else:
+        if not {"mean", "std"} <= set(values):
+            return None
+        spread = DEVIATIONS * values["std"]
+        ends = values["mean"] - spread, values["mean"] + spread
+    return Columns(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
+
+
+def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+    """Statistics of another project's folder for the columns of the policy file."""
+    from ..formats import (
+        lerobot,
+        openpi,
+        openvla,
+    )  # they need torch, this project's folders do not
+    from ..formats.load import kind_of
+
+    kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
+    relative = frozenset(file.relative)
+    if kind in ("lerobot", "smolvla"):
+        path = file.checkpoint / "config.json"
+        config = read_json(path)
+        modes = config.get("normalization_mapping", {})
+        return (
+            _feature(lerobot.state_feature(file.checkpoint, modes, file.statistics), file, file.state_names),
+            _feature(lerobot.action_feature(file.checkpoint, modes, file.statistics), file, file.action_names, relative),
+        )  # fmt: skip
+    if kind == "openpi":
+        found, stats = openpi.norm_stats(file.checkpoint, file.statistics)
+        parts = ((stats.get("state", {}), file.state_names, frozenset()),
+                 (stats.get("actions", {}), file.action_names, relative))  # fmt: skip
+        return tuple(
+            columns(names, {k: np.array(v, np.float64) for k, v in part.items() if v}, str(found), steps)
+            for part, names, steps in parts
+        )  # fmt: skip
+    if kind == "openvla":
+        header = read_json(file.checkpoint / "config.json")
+        ends = action_range(
+            openvla.norm_stats(file.checkpoint, header), file.statistics, family.NAMES
+        )
+        where = str(file.checkpoint / "config.json")
+        return None, Columns(ends.names, ends.lower, ends.upper, where, frozenset(ends.names[:6]))
+    return None, None
+
+
+def _feature(
+    feature: Feature,
+    file: PolicyFile,
+    names: tuple[str, ...],
+    relative: frozenset[str] = frozenset(),
+) -> Columns | None:
+    from ..formats.foreign import normaliser
+
+    checked = normaliser(feature, names, file.constant)  # refuses what is missing or has no spread
+    return columns(names, checked.statistics, feature.found, relative)

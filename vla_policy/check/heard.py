@@ -1,0 +1,95 @@
+"""What was heard of a running graph in some seconds, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A publisher or subscription. node: its full name. type: 'package/msg/Name'.
+
+    clash: why its quality of service and ours do not match; empty if they do.
+    """
+
+    node: str
+    type: str
+    clash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One message. arrival_ns: by the clock in use. stamp_ns: of its header.
+
+    problem: why it cannot be read. values: joint -> position as the topic writes it, or axis -> m of a pose.
+    size: height and width of a picture in pixels. pixels: a digest of them. plain: all of one colour.
+    """
+
+    arrival_ns: int
+    stamp_ns: int
+    frame: str = ""
+    problem: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    pixels: bytes = b""
+    plain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A topic that the robot is heard on. type: the one that is expected."""
+
+    topic: str
+    type: str
+    publishers: tuple[Endpoint, ...]
+    samples: tuple[Sample, ...]
+
+    @property
+    def rate_hz(self) -> float | None:
+        """By the stamps, else by arrival; None of fewer than two messages."""
+        for times in ([s.stamp_ns for s in self.samples], [s.arrival_ns for s in self.samples]):
+            if len(times) > 1 and times[-1] > times[0]:
+                return (len(times) - 1) * 1e9 / (times[-1] - times[0])
+        return None
+
+    @property
+    def age_s(self) -> float | None:
+        """The median at arrival; None where no message is stamped."""
+        ages = sorted(s.arrival_ns - s.stamp_ns for s in self.samples if s.stamp_ns > 0)
+        return ages[len(ages) // 2] * 1e-9 if ages else None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Where the commands of a group go. type: the one that is sent. publishers: not our control node's.
+
+    readers: who takes them, not our control node. service: of an action or of MoveIt Servo, the service that must
+    be there; served: its type, None if nobody serves it.
+    """
+
+    group: str
+    topic: str
+    type: str
+    publishers: tuple[Endpoint, ...]
+    readers: tuple[Endpoint, ...]
+    service: str = ""
+    served: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """seconds: how long. published, read: topics that anybody but us publishes or reads -> types.
+
+    poses: by tool; of tf2, problems in tf. policies: nodes that publish action chunks.
+    """
+
+    seconds: float
+    published: Mapping[str, tuple[str, ...]]
+    read: Mapping[str, tuple[str, ...]]
+    joints: Mapping[str, Stream]
+    poses: Mapping[str, Stream]
+    tf: Mapping[str, str]
+    cameras: Mapping[str, Stream]
+    drains: tuple[Drain, ...]
+    policies: tuple[str, ...]
