@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
+from vla_policy.embodiment import load_embodiment
 from vla_policy.families import pi0
 from vla_policy.formats import lerobot, openpi, pi0_tensors
 from vla_policy.formats.load import load_checkpoint
@@ -263,9 +264,7 @@ def test_damaged_and_wrong_folders_are_refused(tmp_path: Path) -> None:
     def pickled(folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
-    refuse(
-        r"missing    action_in_proj", put({k: v for k, v in weights.items() if k != bias})
-    )
+    refuse(r"missing    action_in_proj", put({k: v for k, v in weights.items() if k != bias}))
     refuse(r"unexpected model\.what", put(weights | {"model.what": torch.zeros(1)}))
     refuse(
         r"shape      model\.action_in_proj\.bias: file \(3,\), model \(32,\)",
@@ -429,3 +428,26 @@ def test_statistics_are_found_by_the_step_that_names_them(tmp_path: Path) -> Non
     )
     found = lerobot.read_folder(folder, heads=pi0_tensors.Heads(8, 1, 4))
     assert found.state.mode == "mean_std"
+
+
+def test_statistics_of_another_robot_or_unit_do_not_fit_the_robot(tmp_path: Path) -> None:
+    robot = load_embodiment("vx300s")
+    joints = [f"joint.{name}" for name in robot.joint_names[:6]]
+    folder = copied(tmp_path, "pi05")
+    path = next(folder.glob("*_normalizer_*.safetensors"))
+    stats = load_file(path)
+    middle = torch.tensor((robot.joints.lower + robot.joints.upper)[:6] / 2).float()
+
+    def problems(scale: float) -> tuple[str, ...]:
+        for key, side in (("q01", -0.2), ("q99", 0.2)):
+            ends = torch.cat((middle + side, torch.tensor([0.5 + side]))) * scale
+            stats[f"observation.state.{key}"] = ends
+        save_file(stats, path)
+        names = [*joints, "gripper"]
+        policy = load_policy(str(policy_file(tmp_path, folder, state=names)))
+        return tuple(p for p in policy.check(robot) if p.startswith("statistics"))
+
+    assert problems(1.0) == ()
+    found = problems(180 / np.pi)
+    assert any("in another unit" in p and "joint." in p for p in found)
+    assert any(p.startswith("statistics of gripper: trained around 28.6") for p in found)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .embodiment import Embodiment
+from .spaces import GRIPPER, JOINT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +70,31 @@ def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
         problems.append(
             f"robot: the checkpoint was trained for {', '.join(contract.embodiments)}, not for {embodiment.name!r}"
         )
+    return tuple(problems)
+
+
+def check_middles(
+    what: str, middles: Mapping[str, float], embodiment: Embodiment
+) -> tuple[str, ...]:
+    """One sentence for each column whose values in training lie where embodiment cannot be.
+
+    what: of the statistics. middles: column -> mean or middle in robot units. Joints are compared with their
+    ranges, grippers with 0 .. 1; a tenth of the range is let pass. Other units and other robots show here.
+    """
+    joints = embodiment.joints
+    ranges = {
+        f"{JOINT_PREFIX}{name}": (float(low), float(high), joints.unit)
+        for name, low, high in zip(joints.names, joints.lower, joints.upper, strict=True)
+    }
+    ranges |= {name: (0.0, 1.0, "of its opening") for name in middles if name in GRIPPER}
+    problems = []
+    for name, middle in middles.items():
+        if name in ranges:
+            low, high, unit = ranges[name]
+            slack = 0.1 * (high - low)
+            if not low - slack <= middle <= high + slack:
+                problems.append(
+                    f"{what} of {name}: trained around {middle:g}, robot {embodiment.name!r} has "
+                    f"{low:g} .. {high:g} {unit}: statistics of another robot or in another unit"
+                )
     return tuple(problems)

@@ -73,6 +73,13 @@ class Normaliser:
         object.__setattr__(self, "_spread", readonly(self._spreads()))
         self._require_spread()
 
+    @property
+    def middles(self) -> dict[str, float]:
+        """Name -> what the model sees as 0, in robot units; empty where nothing is normalised."""
+        if self.mode == "identity":
+            return {}
+        return dict(zip(self.names, self._offset.tolist(), strict=True))
+
     def normalise(self, values: Array) -> Array:
         """float64[..., d] robot units to model units."""
         out = (np.asarray(values, np.float64) - self._offset) / self._divisor(self.eps)

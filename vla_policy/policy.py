@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .contract import Contract
+from .contract import Contract, check_middles
 from .contract import check as check_contract
 from .embodiment import Embodiment
 from .families import FAMILIES
@@ -18,6 +18,7 @@ from .families.family import Expressed, Family
 from .formats.load import load_checkpoint
 from .models.engine import engine_for
 from .models.weights import Checkpoint
+from .normalise import Normaliser
 from .paths import config_dir, weights_dir
 from .sampling import DEFAULT_PULL, Pull, Sampling
 from .types import ActionChunk, Array, Observation
@@ -61,7 +62,11 @@ class Policy:
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
-        return check_contract(self.contract, embodiment)
+        problems = check_contract(self.contract, embodiment)
+        state = getattr(self.checkpoint.statistics, "state", None)
+        if isinstance(state, Normaliser):  # of data that was recorded elsewhere
+            problems += check_middles("statistics", state.middles, embodiment)
+        return problems
 
     def infer(
         self,
