@@ -131,8 +131,9 @@ def test_the_task_process_ends(cell, policy, start_node, reaction, number):
     fault_ns = robot.now_ns()
     task.send_signal(number)
     assert task.wait(15) == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
-    cell.held(fault_ns, "no_chunk", "stale_chunk")
     bound_s = CHUNK_AGE_S + PERIOD_S + (LEASE_S if number is signal.SIGKILL else 0.0)
+    robot.wait_stamp(fault_ns + round(bound_s * 1e9))
+    cell.held(fault_ns, "no_chunk", "stale_chunk")
     reaction(f"task: {number.name}", (cell.last_move_ns() - fault_ns) / 1e9, bound_s)
     cell.nothing_moves()
 
