@@ -96,7 +96,8 @@ def _vla(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
         return (
             vision,
             _read(language, tokens, language.depth, head),
-            _write(language, tokens, written - 1, head),
+            # of the output embedding only the action tokens
+            _write(language, tokens, written - 1, config.token.bins * language.width),
         )
     expert, rows = config.flow.expert, config.flow.rows + (config.state_token == "suffix")
     around = 2 * config.action_dim * expert.width + _time_layers(config) * expert.width**2
