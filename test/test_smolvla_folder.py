@@ -20,6 +20,7 @@ from vla_policy.families import pi0, smolvla
 from vla_policy.formats import smolvla_convert
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.formats.policy_file import read_policy_file
+from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.policy import load_policy
 from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
@@ -186,6 +187,22 @@ def test_a_chunk_is_continued(folder: Path) -> None:
     np.testing.assert_allclose(second.actions[:2], first.actions[2:4], atol=1e-5)
     free = policy.infer(later, seed=4)
     assert not np.allclose(free.actions[:2], first.actions[2:4], atol=0.1)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.2)])
+def test_the_engine_gives_the_same_actions(folder: Path, precision: str, tolerance: float) -> None:
+    checkpoint = load_checkpoint(policy_file(folder), device="cpu")
+    before = {k: v.clone() for k, v in checkpoint.model.state_dict().items()}
+    engine = compile_smolvla(checkpoint.model, precision=precision)
+    seen, drawn = observation(), Sampling(seed=3, candidates=2, guidance=1.5)
+    with torch.inference_mode():
+        inputs = smolvla.prepare(checkpoint, "flow", seen)
+        plain = smolvla.FAMILY.sample(checkpoint, "flow", inputs, drawn)
+        fast = smolvla.FAMILY.sample(replace(checkpoint, engine=engine), "flow", inputs, drawn)
+    np.testing.assert_allclose(fast.model_actions, plain.model_actions, atol=tolerance)
+    assert not np.array_equal(fast.model_actions, plain.model_actions)
+    assert all(torch.equal(v, before[k]) for k, v in checkpoint.model.state_dict().items())
+    assert load_policy(str(policy_file(folder))).checkpoint.engine is not None
 
 
 def test_bfloat16_is_near(folder: Path) -> None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 import torch
 
 from ..config import SiglipConfig
+from ..smolvla import SmolVla
 from ..vla import VLA
 from . import choose
 from .engine import Engine
 from .fold import fold_head, fold_stack
 from .graph import Graphs
 from .linear import Prepare, can_pack, packed, plain, scaled8
+from .smolvla import compile_smolvla
 from .vision import fold_vision
 
 
@@ -76,11 +78,13 @@ def compile_engine(
     return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine
 
 
-def engine_for(model: object, precision: str = "auto") -> Engine | None:
+def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | None:
     """compile_engine for a model that gains by it; None for others.
 
     Models above a billion parameters are released: memory holds them once.
     """
+    if isinstance(model, SmolVla) and model.embed_tokens.weight.device.type == "cpu":
+        return compile_smolvla(model, precision=precision)
     if (
         not isinstance(model, VLA)
         or model.flow is None

@@ -1,0 +1,87 @@
+"""SmolVLA with every product prepared once for its device: the same calls, the same module, other matrices.
+
+What need not be computed (absent cameras, padding, the last layer's output, the odd layers' keys and values in every
+step) the plain network leaves out already.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..smolvla import SmolVla
+from . import choose
+from .linear import Linear, Prepare, can_pack, packed, plain
+from .vision import fold_vision
+
+
+class Product(nn.Module):
+    """A prepared product where a network has an nn.Linear."""
+
+    def __init__(self, product: Linear) -> None:
+        super().__init__()
+        self.product = product
+
+    @property
+    def weight(self) -> Tensor:
+        """In the layout of its device: for its dtype, not for its numbers."""
+        return self.product.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.product(x)
+
+
+@torch.no_grad()
+def compile_smolvla(model: SmolVla, *, precision: str = "auto") -> SmolVla:
+    """The twin of model on prepared products; model stays as it is.
+
+    precision: "auto" (choose.precision), "float32" or "bfloat16"; the projections of actions and time keep theirs.
+    Raises ValueError for an unknown precision.
+    """
+    device = model.embed_tokens.weight.device
+    own = model.language.layers[0].mlp.up_proj.weight.dtype
+    parameters = sum(p.numel() for p in model.parameters())
+    dtype = choose.precision(precision, own=own, parameters=parameters, device=device)
+
+    def prepare(rows: int, dtype: torch.dtype = dtype) -> Prepare:
+        packable = device.type == "cpu" and can_pack(dtype)
+        return packed(dtype, rows) if packable else plain(dtype, device)
+
+    def prepared(module: nn.Module, rows: int) -> nn.Module:
+        return _twin(module, dtype, lambda x: prepare(rows)(x.weight, x.bias))
+
+    flow = copy.copy(model.flow)
+    flow._modules = {
+        name: prepared(part, 64)
+        if name == "expert"
+        else Product(prepare(64, part.weight.dtype)(part.weight, part.bias))
+        for name, part in model.flow.named_children()
+    }
+    twin = copy.copy(model)
+    twin._modules = {
+        "connector": prepared(model.connector, 128),
+        "embed_tokens": prepared(model.embed_tokens, 1),
+        "language": prepared(model.language, 128),
+        "state_proj": prepared(model.state_proj, 1),
+        "flow": flow,
+    }
+    first = plain(model.vision.patch_embedding.weight.dtype, device)
+    scores = choose.attention(dtype, device)
+    twin.vision = fold_vision(model.vision, prepare(1024), first, (dtype, scores))
+    return twin
+
+
+def _twin(
+    module: nn.Module, dtype: torch.dtype, product: Callable[[nn.Linear], Linear]
+) -> nn.Module:
+    """module in dtype with products for its linear layers; what stays as it is shares its memory."""
+    if isinstance(module, nn.Linear):
+        return Product(product(module))
+    twin = copy.copy(module)
+    twin._parameters = {
+        name: nn.Parameter(p.detach().to(dtype), requires_grad=False)
+        for name, p in module._parameters.items()
+    }
+    twin._modules = {name: _twin(m, dtype, product) for name, m in module._modules.items()}
+    return twin
