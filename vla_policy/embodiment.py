@@ -272,8 +272,9 @@ def find_embodiment(name_or_path: str | Path) -> Path:
 def load_embodiment(name_or_path: str | Path) -> Embodiment:
     """The robot of a shipped name ('vx300s') or of a YAML file.
 
-    Raises ValueError with the file, the key's line and path, what was got and what was expected.
+    Raises ValueError with the file, the key's line and path, what was got and what was expected; also
+    for what cannot be meant, such as limits in degrees (check/sound.py).
     """
-    from .embodiment_file import read_embodiment  # it imports the types of this module
+    from .check.sound import load_sound  # it imports the types of this module
 
-    return read_embodiment(find_embodiment(name_or_path))
+    return load_sound(find_embodiment(name_or_path))

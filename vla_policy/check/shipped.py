@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..embodiment import embodiment_names, load_embodiment
+from ..embodiment import embodiment_names
 from .findings import Finding, error
-from .sheet import Sheet
+from .sheet import Sheet, read_sheet
 
 CONVENTIONS = ("space", "unit", "reference", "rotation", "open", "closed")
 OTHER = "or give the robot a name of its own, which no checkpoint knows yet"
@@ -21,7 +21,7 @@ def check_conventions(sheet: Sheet) -> Iterator[Finding]:
     robot = sheet.robot
     if robot.name not in embodiment_names():
         return
-    known = load_embodiment(robot.name)
+    known = read_sheet(robot.name).robot
     theirs = {group.name: group for group in known.actions}
     for group in robot.actions:
         model = theirs.get(group.name)

@@ -12,6 +12,7 @@ from typing import Any
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -26,8 +27,9 @@ from vla_policy.ros import convert, qos
 from vla_policy.ros.control_cameras import stamp_of_serialized
 from vla_policy.ros.robot_state import transform_listener
 
-DISCOVERY_S, CLOCK_S = 1.0, 3.0
+QUIET_S, DISCOVERY_S, CLOCK_S = 1.0, 4.0, 3.0
 MAX_SAMPLES = 2000
+ENDLESS_NS = 10**18
 CONTROL = "control"
 CHUNKS = "action_chunk"
 TYPES = {
@@ -42,7 +44,7 @@ AXES = ("x", "y", "z")
 
 
 def listen(robot: Embodiment, *, seconds: float, namespace: str = "") -> Heard:
-    """What is heard on the topics of robot in seconds, after a second of discovery.
+    """What is heard on the topics of robot in seconds, after the graph was discovered.
 
     namespace: of the robot's nodes; relative topics are resolved in it. Raises ValueError if /clock stands still.
     """
@@ -82,7 +84,7 @@ class Ears:
     def hear(self, seconds: float) -> Heard:
         """See the module's listen()."""
         robot = self._robot
-        time.sleep(DISCOVERY_S)
+        self._discover()
         self._follow_clock()
         for topic in robot.joints.topics:
             self._subscribe(JointState, topic, qos.STATES, self._on_joints(topic))
@@ -118,6 +120,18 @@ class Ears:
             drains=tuple(self._drain(group, output) for group, output in robot.outputs.items()),
             policies=tuple(sorted(p.node for p in self._publishers(CHUNKS, qos.COMMAND))),
         )  # fmt: skip
+
+    def _discover(self) -> None:
+        """Until nothing new was seen for QUIET_S; where nobody is there, all of DISCOVERY_S."""
+        started_s = changed_s = time.monotonic()
+        seen: dict[str, tuple[str, ...]] = {}
+        while True:
+            now_s, graph = time.monotonic(), self._graph(self._node.get_publishers_info_by_topic)
+            if graph != seen:
+                seen, changed_s = graph, now_s
+            if now_s - started_s > DISCOVERY_S or (seen and now_s - changed_s > QUIET_S):
+                return
+            time.sleep(0.1)
 
     def _follow_clock(self) -> None:
         """Simulated time where there is any, as the nodes of a simulated robot do."""
@@ -303,5 +317,23 @@ def _clash(publisher: QoSProfile, reader: QoSProfile | None) -> str:
     """Why messages do not pass; empty if they do, or if it is not asked."""
     if reader is None:
         return ""
-    compatible, reason = qos_check_compatible(publisher, reader)
-    return "" if compatible != QoSCompatibility.ERROR else reason.rstrip(";. ")
+    compatible, reason = qos_check_compatible(_plain(publisher), _plain(reader))
+    return (
+        "" if compatible != QoSCompatibility.ERROR else reason.removeprefix("ERROR: ").rstrip("; ")
+    )
+
+
+def _plain(profile: QoSProfile) -> QoSProfile:
+    """The graph tells 'no deadline' as an endless one, which rclpy takes for a demand."""
+
+    def asked(duration: Duration) -> Duration:
+        return Duration() if duration.nanoseconds >= ENDLESS_NS else duration
+
+    return QoSProfile(
+        depth=1,
+        reliability=profile.reliability,
+        durability=profile.durability,
+        deadline=asked(profile.deadline),
+        liveliness=profile.liveliness,
+        liveliness_lease_duration=asked(profile.liveliness_lease_duration),
+    )
