@@ -13,13 +13,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from vla_policy.timing import FUTURE_TOLERANCE_NS
 from vla_policy.types import Array, Observation, Reason
 
 T = TypeVar("T")
 KEEP_NS = 500_000_000  # how far back samples are kept; the slowest stream must come within this
-FUTURE_TOLERANCE_NS = (
-    100_000_000  # stamps may lead the clock by this much (clocks of two machines)
-)
 RESTART_NS = (
     1_000_000_000  # a stamp this much older than the last one: the sender's clock restarted
 )
