@@ -9,11 +9,18 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
+from vla_policy.embodiment import GroupLimits
+from vla_policy.execution.pace import Ask
 from vla_policy.inference import MAX_FAILURES, Inference, InferenceConfig, Infers
+from vla_policy.layout import JOINTS, Layout, Part
 from vla_policy.observe import StateSource, Stream
+from vla_policy.timing import Delays, measured
 from vla_policy.types import ActionChunk, Reason
 
 MS = 1_000_000
+ONE = Layout(
+    ("joint.a",), (Part("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),)
+)
 START_NS = 1_000_000 * MS
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -31,14 +38,17 @@ def wait_for(condition, timeout_s=5.0) -> bool:
 class Bench:
     """An Inference over one camera and one state stream, and what came out of it."""
 
-    def __init__(self, infer=None):
+    def __init__(self, infer=None, **config):
         self.now_ns = START_NS
         self.chunks, self.errors = [], []
         self.policy = create_autospec(Infers, instance=True)
         self.policy.infer.side_effect = infer or self.answer
         self.camera = Stream("front/image_raw", 350 * MS)
         self.state = Stream("ee_pose", 250 * MS)
-        config = InferenceConfig(("x",), max_skew_ns=150 * MS, execute_ns=400 * MS, seed=5)
+        self.policy.rows, self.policy.continues = 8, True
+        config = InferenceConfig(
+            ("x",), 150 * MS, execute_rows=4, step_ns=100 * MS, seed=5, layout=ONE, **config
+        )
         self.inference = Inference(
             self.policy,
             {"front": self.camera},
@@ -51,10 +61,12 @@ class Bench:
         self.inference.set_active(True)
 
     @staticmethod
-    def answer(observation, previous=None, *, seed=None, num_steps=None):
+    def answer(observation, previous=None, **options):
         return ActionChunk(
-            np.zeros((3, 1)), ("x",), observation.obs_ns, 100 * MS, 0, observation.instruction
-        )
+            np.arange(8.0)[:, None], ("joint.a",), observation.obs_ns, 100 * MS, 0,
+            observation.instruction, frozen_rows=options.get("frozen_rows", 0),
+            continues=None if previous is None else previous.sequence,
+        )  # fmt: skip
 
     def show(self, at_ms: int) -> None:
         """A new instant: clock, state, image."""
@@ -114,7 +126,7 @@ def test_a_new_instruction_is_served_at_once(bench):
 def test_an_instruction_that_ends_during_inference_drops_the_chunk():
     started, go_on = threading.Event(), threading.Event()
 
-    def slow(observation, previous=None, *, seed=None, num_steps=None):
+    def slow(observation, previous=None, **options):
         started.set()
         assert go_on.wait(5.0)
         return Bench.answer(observation)
@@ -143,7 +155,7 @@ def test_a_dead_camera_is_noticed_without_any_input(bench):
 def test_a_model_that_keeps_raising_is_stopped_and_can_be_started_again():
     failing = [True]
 
-    def infer(observation, previous=None, *, seed=None, num_steps=None):
+    def infer(observation, previous=None, **options):
         if failing[0]:
             raise RuntimeError("out of memory")
         return Bench.answer(observation)
@@ -164,7 +176,7 @@ def test_a_model_that_keeps_raising_is_stopped_and_can_be_started_again():
 
 
 def test_an_instruction_that_the_policy_refuses_does_not_stop_it():
-    def infer(observation, previous=None, *, seed=None, num_steps=None):
+    def infer(observation, previous=None, **options):
         if observation.instruction == "too long":
             raise ValueError("instruction: 99 tokens, expected at most 24")
         return Bench.answer(observation)
@@ -209,3 +221,120 @@ def test_a_failing_consumer_does_not_end_the_thread():
     bench.show(400)
     assert wait_for(lambda: len(bench.chunks) == 2)
     bench.inference.close()
+
+
+def execute(bench, at_ms, delay_ms, count, *, shift_ms=0):
+    """Show an instant, wait for chunk number count, and let the control path tell that it took it."""
+    bench.show(at_ms)
+    assert wait_for(lambda: len(bench.chunks) == count)
+    chunk = bench.chunks[-1]
+    bench.inference.taken(
+        chunk.sequence, chunk.obs_ns + shift_ms * MS, chunk.obs_ns + delay_ms * MS
+    )
+    return chunk
+
+
+def test_rtc_continues_the_chunk_that_is_executed_by_the_measured_delay():
+    bench = Bench(scheme="rtc")
+    bench.inference.set_instruction("go")
+    assert execute(bench, 0, 900, 1, shift_ms=200).continues is None
+    # The first delay is a warm-up and says nothing; so nothing is continued yet.
+    assert execute(bench, 400, 150, 2).continues is None
+    assert bench.inference.status().delay_s == 0.15
+    # 150 ms are two rows begun. The plan began at 400 ms, so 4 of its 8 rows are left at 800 ms.
+    third = execute(bench, 800, 50, 3)
+    previous = bench.policy.infer.call_args.args[1]
+    assert (third.continues, third.frozen_rows) == (1, 2)
+    assert bench.policy.infer.call_args.kwargs["guidance_rows"] == 4
+    assert previous.actions[:, 0] == pytest.approx([4, 5, 6, 7])
+    assert previous.obs_ns == third.obs_ns
+    # The shorter delay does not count while the longer one is among the last ten.
+    assert execute(bench, 1200, 50, 4).frozen_rows == 2
+    assert bench.inference.status().continued == 2
+    bench.inference.close()
+
+
+def test_rtc_counts_from_when_a_rested_robot_really_began():
+    bench = Bench(scheme="rtc")
+    bench.inference.set_instruction("go")
+    execute(bench, 0, 100, 1)
+    execute(bench, 400, 100, 2, shift_ms=100)
+    execute(bench, 800, 100, 3)
+    previous = bench.policy.infer.call_args.args[1]
+    assert previous.actions[:, 0] == pytest.approx([3, 4, 5, 6, 7])  # 5 rows left, not 4
+    bench.inference.close()
+
+
+def test_rtc_continues_nothing_that_the_control_path_does_not_execute():
+    bench = Bench(scheme="rtc")
+    bench.inference.set_instruction("go")
+    execute(bench, 0, 100, 1)
+    execute(bench, 400, 100, 2)
+    bench.inference.not_executing()
+    assert execute(bench, 800, 100, 3).continues is None
+    assert execute(bench, 1200, 100, 4).continues == 2
+    bench.show(1600)  # the fifth is sent, but nobody says that it was taken
+    assert wait_for(lambda: len(bench.chunks) == 5)
+    bench.show(2000)
+    assert wait_for(lambda: len(bench.chunks) == 6)
+    assert bench.chunks[-1].continues is None
+    bench.inference.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "continues", "guidance"), [("flush", None, 0), ("blend", 1, 1)]
+)
+def test_a_change_of_instruction_is_recorded_and_rules_what_is_continued(
+    change, continues, guidance
+):
+    bench = Bench(scheme="rtc", change=change)
+    bench.inference.set_instruction("go left")
+    assert execute(bench, 0, 100, 1).instruction_change == ""
+    execute(bench, 400, 100, 2)
+    bench.inference.set_instruction("go right")
+    assert wait_for(lambda: len(bench.chunks) == 3)
+    chunk = bench.chunks[-1]
+    assert (chunk.instruction, chunk.instruction_change) == ("go right", change)
+    assert chunk.continues == continues
+    assert bench.policy.infer.call_args.kwargs["guidance_rows"] == guidance
+    bench.inference.taken(chunk.sequence, chunk.obs_ns, chunk.obs_ns + 100 * MS)
+    assert execute(bench, 800, 100, 4).instruction_change == ""
+    bench.inference.close()
+
+
+def test_open_loop_sends_what_is_executed_and_looks_again_at_its_end():
+    bench = Bench(scheme="open_loop")
+    bench.inference.set_instruction("go")
+    assert len(execute(bench, 0, 50, 1, shift_ms=50).actions) == 4
+    bench.show(400)  # the plan ends at 450 ms
+    time.sleep(0.05)
+    assert len(bench.chunks) == 1
+    bench.show(500)
+    assert wait_for(lambda: len(bench.chunks) == 2)
+    bench.inference.close()
+
+
+def test_a_request_may_bring_the_chunk_that_it_continues(bench):
+    bench.show(0)
+    running = bench.inference.request("go")
+    bench.show(250)
+    chunk = bench.inference.request("go", Ask(running, 2, 4))
+    assert (chunk.continues, chunk.frozen_rows) == (0, 2)
+    previous = bench.policy.infer.call_args.args[1]
+    assert previous.actions[:, 0] == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.625])
+    assert bench.inference.request("go", Ask(None, 2, 4)).code == "refused"
+    bench.show(900)
+    assert "nothing of it is left" in bench.inference.request("go", Ask(running, 1, 1)).detail
+    bench.policy.continues = False
+    assert "cannot continue" in bench.inference.request("go", Ask(running, 1, 1)).detail
+
+
+def test_the_delay_is_the_longest_of_the_last_ten_without_the_warm_up():
+    delays = Delays()
+    assert delays.expected_ns is None
+    delays = measured(delays, 3000)
+    assert delays.expected_ns is None
+    for delay_ns in (50, 200, *[100] * 9):
+        delays = measured(delays, delay_ns)
+    assert delays.expected_ns == 200
+    assert measured(delays, 90).expected_ns == 100

@@ -37,6 +37,7 @@ class Control:
 
     references: kept for robots whose policies speak in steps.
     scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
+    instruction: the only one whose chunks are taken; None: of any.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
@@ -44,6 +45,7 @@ class Control:
     guard: GuardState = field(default_factory=GuardState)
     now_ns: int | None = None
     scheme: str = "receding"
+    instruction: str | None = None
 
 
 def accept(
@@ -52,6 +54,9 @@ def accept(
     """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
     if not control.guard.engaged:
         return control, None
+    if control.instruction is not None and chunk.instruction != control.instruction:
+        reason = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
     resolved = resolve(chunk, robot.embodiment, control.references)
     if isinstance(resolved, ActionChunk):
         chunk = resolved
@@ -84,6 +89,19 @@ def accept(
     return control, reason
 
 
+def instruct(control: Control, instruction: str) -> Control:
+    """Another instruction is followed from now on: the plan of the one before ends at once (flush).
+
+    Not as when the plan is emptied: what the policy has seen of the robot is still true.
+    """
+    if instruction in ("", control.instruction):
+        return control
+    timeline = control.timeline
+    if timeline.chunk is not None and timeline.chunk.instruction != instruction:
+        timeline = Timeline(floor_ns=timeline.floor_ns)
+    return replace(control, timeline=timeline, instruction=instruction)
+
+
 def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
     """A chunk message that could not even be read: counted, and the plan is emptied."""
     return replace(
@@ -103,7 +121,12 @@ def tick(
         # Nothing that was stamped before the jump can be compared with now.
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
         state_after, command = rest.coast(state_after, robot, now_ns)
-        control = Control(Timeline(floor_ns=now_ns), guard=state_after, now_ns=now_ns)
+        control = replace(
+            control,
+            timeline=Timeline(floor_ns=now_ns),
+            references=References(),
+            guard=state_after,
+        )
         level = Level.STOP if state_after.stopped is not None else Level.HOLD
         return control, Verdict(level, command, (jump,))
     faults = _faults(control, robot, inputs, now_ns)

@@ -16,16 +16,30 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_policy.execution.continuation import aligned
+from vla_policy.execution.pace import NOTHING, Ask, Executing, ask, executed_part, next_look_ns
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.layout import Layout
 from vla_policy.observe import StateSource, Stream, assemble
+from vla_policy.sampling import DEFAULT_PULL, Pull
+from vla_policy.timing import Delays, measured
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 MAX_FAILURES = 3  # exceptions of the model in a row
 IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
 LATENCIES = 100
+SENT = 4  # chunks that the control path may still tell about
+HEARD_NS = 100_000_000  # from a chunk to the control path's word that it was taken
 
 
 class Infers(Protocol):
-    """The one thing asked of a policy."""
+    """What is asked of a policy. rows: of a chunk. continues: whether it can continue one."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def continues(self) -> bool: ...
 
     def infer(
         self,
@@ -34,22 +48,33 @@ class Infers(Protocol):
         *,
         seed: int | None = None,
         num_steps: int | None = None,
+        frozen_rows: int = 0,
+        guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
     ) -> ActionChunk: ...
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceConfig:
-    """execute_ns: node time between the observations of two chunks.
+    """execute_rows: rows, step_ns apart, between the observations of two chunks.
 
     seed: of the first chunk; each later one adds one.
     num_steps: Euler steps; None: the policy's own.
+    scheme: one of execution.schemes.SCHEMES. pull: how strongly the plan guides a chunk that continues it.
+    layout: of the rows; None where they are not what is executed, so that they cannot be continued.
+    change: what becomes of the plan when the instruction changes, one of types.CHANGES.
     """
 
     state_names: tuple[str, ...]
     max_skew_ns: int
-    execute_ns: int
+    execute_rows: int
+    step_ns: int
     seed: int
     num_steps: int | None = None
+    scheme: str = "receding"
+    pull: Pull = DEFAULT_PULL
+    layout: Layout | None = None
+    change: str = "flush"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +82,8 @@ class InferenceStatus:
     """reason: why no chunk is made now; None while they are made.
 
     latency_s: float64[3], p50, p99 and max of the last chunks; None before the first.
+    delay_s: expected from an observation to the moment its chunk is taken; None before it was measured.
+    continued: chunks that continue the plan in execution.
     age_s: topic -> age of its newest sample; None if there was none.
     """
 
@@ -65,6 +92,8 @@ class InferenceStatus:
     failures: int
     stopped: bool
     latency_s: Array | None
+    delay_s: float | None
+    continued: int
     age_s: Mapping[str, float | None]
 
 
@@ -94,10 +123,14 @@ class Inference:
         self._instruction = ""
         self._news = self._active = self._closed = False
         self._last: ActionChunk | None = None
+        self._sent: deque[ActionChunk] = deque(maxlen=SENT)
+        self._sent_ns = 0
+        self._executing: Executing | None = None
+        self._delays = Delays()
         self._attempt: tuple[str, int] | None = None  # instruction and obs_ns last inferred with
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
-        self._chunks = self._failures = self._in_a_row = 0
+        self._chunks = self._failures = self._in_a_row = self._continued = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -119,8 +152,28 @@ class Inference:
         """Infer or not; becoming active forgets failures and the previous chunk."""
         with self._lock:
             self._active, self._in_a_row, self._news = active, 0, True
-            self._last = self._attempt = None
+            self._last = self._attempt = self._executing = None
+            self._sent.clear()
             self._lock.notify_all()
+
+    def taken(self, sequence: int, begin_ns: int, taken_ns: int) -> None:
+        """The control path executes a chunk of this sequence, its row 0 due at begin_ns, since taken_ns."""
+        with self._lock:
+            chunk = next((c for c in self._sent if c.sequence == sequence), None)
+            if chunk is None:
+                self._executing = None  # of another policy, or of this one before a restart
+                return
+            executing = Executing(chunk, begin_ns, taken_ns)
+            if self._executing is None or executing.chunk is not self._executing.chunk:
+                self._delays = measured(self._delays, taken_ns - chunk.obs_ns)
+                self._news = True
+                self._lock.notify_all()
+            self._executing = executing
+
+    def not_executing(self) -> None:
+        """The control path has no plan."""
+        with self._lock:
+            self._executing = None
 
     def close(self) -> None:
         """End the thread after the inference in progress."""
@@ -142,21 +195,35 @@ class Inference:
                 failures=self._failures,
                 stopped=self._in_a_row >= MAX_FAILURES,
                 latency_s=np.percentile(latencies, (50, 99, 100)) if len(latencies) else None,
+                delay_s=None if (ns := self._delays.expected_ns) is None else ns / 1e9,
+                continued=self._continued,
                 age_s={t: None if ns is None else (now_ns - ns) / 1e9 for t, ns in newest.items()},
             )
 
-    def request(
-        self, instruction: str, previous: ActionChunk | None = None
-    ) -> ActionChunk | Reason:
+    def request(self, instruction: str, asked: Ask = NOTHING) -> ActionChunk | Reason:
         """One chunk from the newest observation, now; instruction empty: the active one.
 
+        asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance rows are
+        counted from the new observation on.
         Reason codes: those of observe.assemble, no_instruction, refused, failed.
         """
         with self._lock:
             observation = self._observe(instruction or self._instruction)
-        return (
-            observation if isinstance(observation, Reason) else self._infer(observation, previous)
-        )
+        if isinstance(observation, Reason):
+            return observation
+        if not (asked.frozen_rows or asked.guidance_rows):
+            return self._infer(observation, NOTHING)
+        if asked.previous is None:
+            return Reason("refused", "frozen_rows and guidance_rows need a previous chunk")
+        if self._config.layout is None or not self._policy.continues:
+            return Reason(
+                "refused",
+                "this policy cannot continue a chunk: frozen_rows and guidance_rows must be 0",
+            )
+        left = aligned(asked.previous, observation.obs_ns, self._config.layout)
+        if left is None:
+            return Reason("refused", "previous: nothing of it is left at the new observation")
+        return self._infer(observation, replace(asked, previous=left))
 
     def _run(self) -> None:
         while True:
@@ -166,14 +233,14 @@ class Inference:
                     return
                 self._news = False
                 observation = self._next()
-                previous = self._last
                 if isinstance(observation, Reason):
                     self._reason = observation
                     continue
                 if observation is None:
                     continue
+                asked, change = self._ask(observation), self._change(observation)
                 self._attempt = (observation.instruction, observation.obs_ns)
-            self._deliver(self._infer(observation, previous))
+            self._deliver(self._infer(observation, asked), change)
 
     def _next(self) -> Observation | Reason | None:
         """What to infer with now, why not, or None as the last chunk still serves."""
@@ -185,10 +252,55 @@ class Inference:
         if isinstance(observation, Reason) or self._attempt is None:
             return observation
         instruction, obs_ns = self._attempt
-        since_ns = observation.obs_ns - obs_ns
-        if instruction == observation.instruction and 0 <= since_ns < self._config.execute_ns:
-            return None
-        return observation
+        if instruction != observation.instruction or observation.obs_ns < obs_ns:
+            return observation
+        return observation if self._due(observation.obs_ns, obs_ns) else None
+
+    def _due(self, now_obs_ns: int, last_obs_ns: int) -> bool:
+        """Whether it is time for the next chunk of the same instruction."""
+        config, executing = self._config, self._executing
+        if executing is not None and self._last is not executing.chunk:
+            # What was sent last is on its way; if it is not heard to be taken, it was not.
+            if SCHEMES[config.scheme].continues and self._now_ns() - self._sent_ns < HEARD_NS:
+                return False
+            executing = None
+        look_ns = next_look_ns(
+            config.scheme,
+            last_obs_ns,
+            config.step_ns,
+            config.execute_rows,
+            executing=executing,
+            delay_ns=self._delays.expected_ns,
+        )
+        return now_obs_ns >= look_ns
+
+    def _ask(self, observation: Observation) -> Ask:
+        """What of the plan in execution the next chunk continues."""
+        config, executing = self._config, self._executing
+        able = SCHEMES[config.scheme].continues and self._policy.continues
+        if not able or config.layout is None:
+            return NOTHING
+        if executing is None or executing.chunk is not self._last:
+            return NOTHING
+        asked = ask(
+            executing,
+            observation.obs_ns,
+            delay_ns=self._delays.expected_ns,
+            rows=self._policy.rows,
+            execute_rows=config.execute_rows,
+            layout=config.layout,
+        )
+        if executing.chunk.instruction == observation.instruction:
+            return asked
+        if config.change == "flush":
+            return NOTHING
+        return replace(asked, guidance_rows=asked.frozen_rows)
+
+    def _change(self, observation: Observation) -> str:
+        """What becomes of the plan of another instruction; empty if there is none."""
+        last = self._last
+        changed = last is not None and last.instruction != observation.instruction
+        return self._config.change if changed else ""
 
     def _observe(self, instruction: str) -> Observation | Reason:
         if not instruction:
@@ -202,15 +314,19 @@ class Inference:
             max_skew_ns=self._config.max_skew_ns,
         )
 
-    def _infer(
-        self, observation: Observation, previous: ActionChunk | None
-    ) -> ActionChunk | Reason:
+    def _infer(self, observation: Observation, asked: Ask) -> ActionChunk | Reason:
         with self._model:
             started_s = time.perf_counter()
             sequence, config = self._chunks, self._config
             try:
                 chunk = self._policy.infer(
-                    observation, previous, seed=config.seed + sequence, num_steps=config.num_steps
+                    observation,
+                    asked.previous,
+                    seed=config.seed + sequence,
+                    num_steps=config.num_steps,
+                    frozen_rows=asked.frozen_rows,
+                    guidance_rows=asked.guidance_rows,
+                    pull=config.pull,
                 )
             except ValueError as error:  # the policy's own sentence: the instruction does not fit
                 return Reason("refused", f"the policy refuses: {error}")
@@ -225,15 +341,21 @@ class Inference:
                 self._chunks, self._in_a_row = sequence + 1, 0
             return replace(chunk, sequence=sequence, infer_ns=round(took_s * 1e9))
 
-    def _deliver(self, outcome: ActionChunk | Reason) -> None:
+    def _deliver(self, outcome: ActionChunk | Reason, change: str) -> None:
+        config = self._config
         with self._lock:
             if isinstance(outcome, Reason):
                 self._reason = outcome
                 return
             if not self._active or outcome.instruction != self._instruction:
                 return  # overtaken by a new instruction while the model was busy
-            self._last, self._reason = outcome, None
+            chunk = executed_part(outcome, config.scheme, config.execute_rows)
+            chunk = replace(chunk, instruction_change=change)
+            self._last, self._reason = chunk, None
+            self._sent.append(chunk)
+            self._sent_ns = self._now_ns()
+            self._continued += chunk.continues is not None
         try:
-            self._on_chunk(outcome)
+            self._on_chunk(chunk)
         except Exception:  # noqa: BLE001 - outermost of the thread; the thread must live on
             self._on_error(traceback.format_exc())

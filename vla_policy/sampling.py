@@ -9,13 +9,14 @@ import numpy as np
 from .types import Array, readonly
 
 SOLVERS = ("euler", "midpoint", "heun")
+PULLS = ("linear", "exp", "ones", "zeros")
 
 
 @dataclass(frozen=True, slots=True)
 class Pull:
     """How strongly a flow head is led to the previous chunk; see models/rtc.py.
 
-    schedule: of the rows after the frozen ones, one of models.rtc.SCHEDULES. max_weight: the paper's beta; below
+    schedule: of the rows after the frozen ones, one of PULLS. max_weight: the paper's beta; below
     the number of integration steps the frozen rows are not reached (the paper: 5 and 5; lerobot: 10 and 10).
     jacobian: through the network, as in the paper, at more than twice the cost; else its output is taken as
     independent of its input.
@@ -26,6 +27,10 @@ class Pull:
     jacobian: bool = False
 
     def __post_init__(self) -> None:
+        if self.schedule not in PULLS:
+            raise ValueError(
+                f"schedule: got {self.schedule!r}, expected one of {', '.join(PULLS)}"
+            )
         if not 0.0 < self.max_weight < np.inf:
             raise ValueError(
                 f"max_weight: got {self.max_weight}, expected a finite number above 0"

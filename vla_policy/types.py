@@ -64,6 +64,11 @@ class Observation:
             raise ValueError(f"Observation.state: not finite: {', '.join(bad)}")
 
 
+# What becomes of the plan of an instruction when another is given: it ends at once and the robot waits for
+# the first chunk of the new one, or it goes on until that comes and goes over into it.
+CHANGES = ("flush", "blend")
+
+
 @dataclass(frozen=True, slots=True)
 class ActionChunk:
     """Planned actions in robot units. Row k is due at obs_ns + k * step_ns.
@@ -72,6 +77,7 @@ class ActionChunk:
     actions:      float64[t, d], columns in the order of names, read-only.
     sequence:     counts chunks of one policy process, from 0.
     terminate:    the policy holds the instruction for done.
+    instruction_change: how the plan of another instruction gave way to this one, one of CHANGES; '' if none did.
     continues:    sequence of the chunk in execution that it was made to continue; None: of none.
     frozen_rows:  leading rows that are that chunk's, because they are executed meanwhile.
     model_actions: float64[t, m], the same chunk in the model's normalised space, for real-time chunking.
@@ -89,6 +95,7 @@ class ActionChunk:
     frozen_rows: int = 0
     model_actions: Array | None = None
     continues: int | None = None
+    instruction_change: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "actions", readonly(self.actions))

@@ -156,6 +156,9 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
         sampling.num_steps or config.flow.steps,
         sampling,
         prefix_trained=config.flow.prefix_trained,
+        step_columns=torch.tensor([STEP.start <= i < STEP.stop for i in range(8)]).to(
+            noise.device
+        ),
     )
     return actions.double().cpu().numpy()
 

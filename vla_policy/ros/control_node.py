@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from vla_policy import control as core
 from vla_policy.control import Control
 from vla_policy.embodiment import Embodiment, load_embodiment
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.ros import convert, qos
 from vla_policy.ros.chunk_sources import ChunkSources
@@ -32,7 +34,7 @@ from vla_policy.safety.memory import GuardState
 from vla_policy.safety.rest import parting
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Level, Reason, Verdict
+from vla_policy.types import CHANGES, Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
 
@@ -42,7 +44,10 @@ class ControlParams:
     """Parameters of the node; read again on each configure."""
 
     embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
-    scheme: str = param("receding", "how chunks follow each other", choices=("receding",))
+    scheme: str = param("receding", "how chunks follow each other", choices=tuple(SCHEMES))
+    instruction_change: str = param(
+        "flush", "the plan of the instruction before: ends at once, or goes on", choices=CHANGES
+    )
     shadow: bool = param(False, "commands go to topics below shadow/, none to a controller")
     engaged_at_start: bool = param(False, "engage by itself once all inputs are fresh")
     autostart: bool = param(True, "configure and activate by itself")
@@ -75,7 +80,9 @@ class ControlNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._inactive = NOT_ACTIVE
         # A stop outlives a new configuration: only ~/reset ends it.
-        self._control = Control(guard=GuardState(stopped=self._control.guard.stopped))
+        self._control = Control(
+            guard=GuardState(stopped=self._control.guard.stopped), scheme=self._params.scheme
+        )
         self._sources = ChunkSources()
         self._robot, self._commands = robot, outputs
         self._takeover = self._watch_commands(embodiment)
@@ -121,7 +128,11 @@ class ControlNode(LifecycleNode):
         self._timer = self.create_timer(
             s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
         )
+        instruction = self.create_subscription(
+            String, "active_instruction", self._guarded(self._on_instruction), qos.ACTIVE
+        )
         self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, self._timer)]
+        self._endpoints.append((self.destroy_subscription, instruction))
         services = (
             (SetBool, "~/engage", self._on_engage),
             (Trigger, "~/stop", self._on_stop),
@@ -222,8 +233,13 @@ class ControlNode(LifecycleNode):
         )
         if reason is None:
             self._log.fine("action_chunk", "chunks are taken again")
+            self._teller.tell()  # at once: the policy continues what is executed
         else:
             self._log.problem("action_chunk", reason.code, f"chunk refused: {reason.detail}")
+
+    def _on_instruction(self, msg: String) -> None:
+        if self._params.instruction_change == "flush":
+            self._control = core.instruct(self._control, msg.data.strip())
 
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> Any:
         now_ns = self._now_ns()

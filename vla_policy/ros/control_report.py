@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from vla_policy.control import Control
 from vla_policy.execution.timeline import queued_rows
 from vla_policy.msg import ControlStatus
+from vla_policy.ros.convert import stamp_from_ns
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Verdict
@@ -50,7 +51,8 @@ def status_msg(
 ) -> ControlStatus:
     """The status at now_ns without its stamp; verdict: the one to tell of."""
     reason = verdict.reasons[-1] if verdict.reasons else None
-    chunk = control.timeline.chunk
+    timeline = control.timeline
+    chunk = timeline.chunk
     counts = control.guard.counts
     return ControlStatus(
         engaged=control.guard.engaged,
@@ -62,6 +64,9 @@ def status_msg(
         commands_sent=measured.commands,
         queued_rows=queued_rows(control.timeline, now_ns),
         chunk_sequence=chunk.sequence if chunk is not None else 0,
+        chunk_start=stamp_from_ns(timeline.begin_ns),
+        chunk_taken=stamp_from_ns(timeline.start_ns),
+        scheme=control.scheme,
         instruction=chunk.instruction if chunk is not None else "",
         chunk_age=_age_s(chunk.obs_ns if chunk is not None else None, now_ns),
         joint_state_age=_age_s(inputs.joint_ns, now_ns),

@@ -158,6 +158,8 @@ def chunk_from_msg(msg: vla_msg.ActionChunk, topic: str) -> ActionChunk:
         infer_ns=ns_from_stamp(msg.inference_time),
         frozen_rows=msg.frozen_rows,
         model_actions=_model_actions(msg),
+        continues=msg.continues_sequence if msg.continues else None,
+        instruction_change=msg.instruction_change,
     )
 
 
@@ -175,6 +177,9 @@ def chunk_to_msg(chunk: ActionChunk, *, frame_id: str) -> vla_msg.ActionChunk:
         plan=chunk.plan,
         terminate=chunk.terminate,
         inference_time=duration_from_ns(chunk.infer_ns),
+        instruction_change=chunk.instruction_change,
+        continues=chunk.continues is not None,
+        continues_sequence=chunk.continues or 0,
         frozen_rows=chunk.frozen_rows,
     )
     if chunk.model_actions is not None:

@@ -13,18 +13,24 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import String
 
-from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment import Embodiment, load_embodiment
+from vla_policy.execution.pace import Ask
+from vla_policy.execution.resolve import is_relative
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.inference import Inference, InferenceConfig
+from vla_policy.layout import Layout, layout_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
+from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, policy_load, qos
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import param, read_params
 from vla_policy.ros.policy_inputs import PolicyInputs
 from vla_policy.ros.policy_report import QUIET, report
 from vla_policy.ros.warn import OnChange
+from vla_policy.sampling import PULLS, Pull
 from vla_policy.srv import GetActionChunk
 from vla_policy.timing import rows_between_looks
-from vla_policy.types import ActionChunk, Array, Reason
+from vla_policy.types import CHANGES, ActionChunk, Array, Reason
 
 STATUS_S = 0.5
 NOT_READY = ("missing", "stale", "future", "skew", "state", "inactive")
@@ -40,6 +46,19 @@ class PolicyParams:
     device: str = param("cpu", "torch device: cpu, cuda, cuda:1")
     seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1)
     execute_rows: int = param(0, "rows between two looks; 0: half a chunk", low=0, high=1000)
+    scheme: str = param(
+        "receding", "how chunks follow each other, as of the control node", choices=tuple(SCHEMES)
+    )
+    instruction_change: str = param(
+        "flush", "the plan of the instruction before: ends at once, or goes on", choices=CHANGES
+    )
+    guidance_schedule: str = param(
+        "exp", "rtc: how the plan's hold on later rows falls", choices=PULLS
+    )
+    guidance_weight: float = param(
+        10.0, "rtc: largest weight of the guidance", low=0.1, high=100.0
+    )
+    guidance_jacobian: bool = param(False, "rtc: guide through the network, slower")
     num_steps: int = param(0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100)
     threads: int = param(1, "CPU threads of the networks", low=1, high=64)
     autostart: bool = param(True, "configure and activate by itself")
@@ -82,9 +101,16 @@ class PolicyNode(LifecycleNode):
             InferenceConfig(
                 state_names=robot.state_names,
                 max_skew_ns=round(robot.camera_max_skew_s * 1e9),
-                execute_ns=execute_rows * robot.step_ns,
+                execute_rows=execute_rows,
+                step_ns=robot.step_ns,
                 seed=params.seed,
                 num_steps=params.num_steps or None,
+                scheme=params.scheme,
+                pull=Pull(
+                    params.guidance_schedule, params.guidance_weight, params.guidance_jacobian
+                ),
+                layout=_executed_layout(robot),
+                change=params.instruction_change,
             ),
             now_ns=lambda: self.get_clock().now().nanoseconds,
             on_chunk=self._publish,
@@ -93,7 +119,7 @@ class PolicyNode(LifecycleNode):
         self._add_endpoints()
         self.get_logger().info(
             f"policy {params.policy} ({params.head} head, {params.device}) for {robot.name}; "
-            f"cameras {', '.join(robot.camera_names)}; a chunk every {execute_rows} rows"
+            f"cameras {', '.join(robot.camera_names)}; {params.scheme}, a chunk every {execute_rows} rows"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -131,6 +157,9 @@ class PolicyNode(LifecycleNode):
             qos.ACTIVE,
             event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_task_liveliness),
         )
+        status = self.create_subscription(
+            ControlStatus, "control_status", self._on_control_status, qos.LATCHED
+        )
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
         # Its own group: inference takes long, and the streams must go on meanwhile.
         service = self.create_service(
@@ -141,6 +170,7 @@ class PolicyNode(LifecycleNode):
         )
         self._endpoints += [
             (self.destroy_subscription, instruction),
+            (self.destroy_subscription, status),
             (self.destroy_lifecycle_publisher, self._chunks),
             (self.destroy_service, service),
         ]
@@ -153,6 +183,17 @@ class PolicyNode(LifecycleNode):
         self._instruction = msg.data.strip()
         if self._inference is not None:
             self._inference.set_instruction(self._instruction)
+
+    def _on_control_status(self, msg: ControlStatus) -> None:
+        if self._inference is None:
+            return
+        if msg.queued_rows == 0:
+            self._inference.not_executing()
+            return
+        begin_ns, taken_ns = (
+            convert.ns_from_stamp(stamp) for stamp in (msg.chunk_start, msg.chunk_taken)
+        )
+        self._inference.taken(msg.chunk_sequence, begin_ns, taken_ns)
 
     def _on_task_liveliness(self, event: Any) -> None:
         """A task node that was killed cannot end its run, so its instruction ends with it."""
@@ -174,10 +215,6 @@ class PolicyNode(LifecycleNode):
         self, request: GetActionChunk.Request, response: GetActionChunk.Response
     ) -> GetActionChunk.Response:
         response.status, response.message = response.REFUSED, ""
-        if request.frozen_rows or request.guidance_rows:
-            response.message = "this policy cannot continue a chunk: frozen_rows and guidance_rows"
-            response.message += " must be 0"
-            return response
         try:
             previous = (
                 convert.chunk_from_msg(request.previous, "previous")
@@ -187,7 +224,8 @@ class PolicyNode(LifecycleNode):
         except ValueError as error:
             response.message = str(error)
             return response
-        outcome = self._inference.request(request.instruction.strip(), previous)
+        asked = Ask(previous, request.frozen_rows, request.guidance_rows)
+        outcome = self._inference.request(request.instruction.strip(), asked)
         if isinstance(outcome, Reason):
             failed = response.FAILED if outcome.code == "failed" else response.REFUSED
             response.status = response.NOT_READY if outcome.code in NOT_READY else failed
@@ -211,6 +249,12 @@ class PolicyNode(LifecycleNode):
             self._log.problem("inference", reason.code, f"no chunk: {reason.detail}")
         else:
             self._log.fine("inference", "the inputs are complete again")
+
+
+def _executed_layout(robot: Embodiment) -> Layout | None:
+    """The layout of the rows that a policy writes, if they are executed as they are."""
+    layout = layout_of(robot)
+    return None if is_relative(robot) or layout.names != robot.action_names else layout
 
 
 def main() -> int:

@@ -34,6 +34,9 @@ def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> Diagnos
     if status.latency_s is not None:
         for name, value in zip(("p50", "p99", "max"), status.latency_s, strict=True):
             values[f"inference {name} (ms)"] = f"{1e3 * value:.1f}"
+    if status.delay_s is not None:
+        values["delay that is reckoned with (ms)"] = f"{1e3 * status.delay_s:.1f}"
+    values["chunks that continue the plan"] = str(status.continued)
     for topic, age_s in status.age_s.items():
         values[f"age of {topic} (s)"] = "never" if age_s is None else f"{age_s:.3f}"
     entry.values = [KeyValue(key=key, value=value) for key, value in values.items()]
