@@ -451,3 +451,18 @@ def test_statistics_of_another_robot_or_unit_do_not_fit_the_robot(tmp_path: Path
     found = problems(180 / np.pi)
     assert any("in another unit" in p and "joint." in p for p in found)
     assert any(p.startswith("statistics of gripper: trained around 28.6") for p in found)
+
+
+def test_other_units_of_the_data_become_the_robots(tmp_path: Path) -> None:
+    golden = GOLDEN / "ckpt_pi0_tiny"
+    seen, units = observation(), dict.fromkeys(NAMES[:6], "deg") | {"gripper": "percent"}
+    scale = np.array([np.pi / 180] * 6 + [0.01])
+    same = load_policy(str(policy_file(tmp_path, golden)))
+    data = Observation(seen.images, seen.state / scale, seen.state_names, seen.instruction, 5)
+    expected = (
+        same.infer(data, seed=1).actions * scale
+    )  # all in the data's units, then turned over
+    got = load_policy(str(policy_file(tmp_path, golden, units=units))).infer(seen, seed=1).actions
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    with pytest.raises(ValueError, match=r"units\.gripper: got 'degrees', expected one of deg"):
+        load_policy(str(policy_file(tmp_path, golden, units={"gripper": "degrees"})))

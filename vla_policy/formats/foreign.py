@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -95,8 +96,8 @@ def describe(foreign: Foreign, file: PolicyFile) -> Described:
     ):
         require_width(f"{file.path}: {what}", names, width, room)
     statistics = Statistics(
-        normaliser(foreign.state, file.state_names, file.constant),
-        normaliser(foreign.actions, file.action_names, file.constant),
+        normaliser(foreign.state, file.state_names, file),
+        normaliser(foreign.actions, file.action_names, file),
     )
     padded = "state_padded_in_prompt" in file.compatibility
     settings = Settings(
@@ -166,8 +167,9 @@ def find_text_tokenizer(
     return tokenizer
 
 
-def normaliser(feature: Feature, names: tuple[str, ...], constant: tuple[str, ...]) -> Normaliser:
-    """The feature's statistics for columns names. Raises ValueError, also for those of another robot."""
+def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> Normaliser:
+    """The feature's statistics for columns names, in the robot's units. Raises ValueError, also for those of another robot."""
+    scale = np.array([file.units.get(name, 1.0) for name in names])
     trimmed = {}
     for key, values in feature.statistics.items():
         if values.ndim != 1 or len(values) < len(names):
@@ -180,7 +182,7 @@ def normaliser(feature: Feature, names: tuple[str, ...], constant: tuple[str, ..
                 f"{feature.found}: {key} has {len(values)} values, expected {len(names)} "
                 f"({', '.join(names)}), and those beyond are not padding: statistics of another robot?"
             )
-        trimmed[key] = values[: len(names)]
+        trimmed[key] = values[: len(names)] * scale
     return Normaliser(
         what=feature.found,
         names=names,
@@ -188,7 +190,7 @@ def normaliser(feature: Feature, names: tuple[str, ...], constant: tuple[str, ..
         statistics=trimmed,
         eps=feature.eps,
         eps_inverse=feature.eps_inverse,
-        constant=tuple(name for name in constant if name in names),
+        constant=tuple(name for name in file.constant if name in names),
     )
 
 

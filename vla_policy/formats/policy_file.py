@@ -16,6 +16,7 @@ commands its columns are, how fast it ran, or where the gated tokenizer is. A po
     embodiments: [my_arm]
     statistics: trossen                     # which set, where the folder has several (asset id, unnorm_key)
     constant: [gripper]                     # dimensions that never moved in training
+    units: {joint.waist: deg, gripper: percent}    # of the checkpoint's data, where the robot has rad, m, 0 .. 1
     rows: 50                                # of a chunk, where the folder does not say
     heads: {language: 8, kv: 1, vision: 16} # attention heads, where the sizes are not the published ones
     compatibility: [letterbox_lerobot_0_4_4]
@@ -26,9 +27,11 @@ Strict like the embodiment file: an unknown key is refused with its nearest neig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import fields
@@ -43,9 +46,10 @@ COMPATIBILITY = {
     "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the picture's area",
     "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
 }
+UNITS = {"deg": math.pi / 180, "percent": 0.01, "mm": 0.001}  # in the robot's rad, 0 .. 1 and m
 REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
 OPTIONAL = (
-    "format", "tokenizer", "statistics", "constant", "rows", "heads", "compatibility", "rt2",
+    "format", "tokenizer", "statistics", "constant", "units", "rows", "heads", "compatibility", "rt2",
 )  # fmt: skip
 
 
@@ -74,7 +78,10 @@ class Rt2:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order."""
+    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order.
+
+    units: name -> what one of the checkpoint's units is in the robot's; names that are not there have the same.
+    """
 
     path: Path
     checkpoint: Path
@@ -89,6 +96,7 @@ class PolicyFile:
     embodiments: tuple[str, ...]
     statistics: str | None
     constant: tuple[str, ...]
+    units: Mapping[str, float]
     rows: int | None
     heads: Heads | None
     compatibility: tuple[str, ...]
@@ -117,8 +125,11 @@ class PolicyFile:
         )
 
 
-def read_policy_file(path: Path) -> PolicyFile:
-    """Raises ValueError with the file, the key, what was got and what was expected."""
+def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
+    """Raises ValueError with the file, the key, what was got and what was expected.
+
+    must_exist: the checkpoint and the tokenizer have to be there.
+    """
     content, place = fields.read_yaml(path)
     data = fields.mapping(content, place, REQUIRED, OPTIONAL)
     actions = fields.mapping(
@@ -129,9 +140,9 @@ def read_policy_file(path: Path) -> PolicyFile:
     state_names = fields.names(data["state"], place.at("state"), "state entries")
     return PolicyFile(
         path=path,
-        checkpoint=_path(data["checkpoint"], place.at("checkpoint"), path, "a folder"),
+        checkpoint=_path(data["checkpoint"], place.at("checkpoint"), path, "a folder", must_exist),
         format=fields.choice(data.get("format", "auto"), place.at("format"), FORMATS),
-        tokenizer=_path(data["tokenizer"], place.at("tokenizer"), path, "a file")
+        tokenizer=_path(data["tokenizer"], place.at("tokenizer"), path, "a file", must_exist)
         if "tokenizer" in data
         else None,
         cameras=_cameras(data["cameras"], place.at("cameras")),
@@ -156,6 +167,9 @@ def read_policy_file(path: Path) -> PolicyFile:
             data.get("constant"), place.at("constant"), (*state_names, *action_names),
             "state entries or action columns",
         ),
+        units=_units(data["units"], place.at("units"), (*state_names, *action_names))
+        if "units" in data
+        else MappingProxyType({}),
         rows=_whole(data["rows"], place.at("rows"), 1000) if "rows" in data else None,
         heads=_heads(data["heads"], place.at("heads")) if "heads" in data else None,
         compatibility=_some_of(
@@ -165,10 +179,10 @@ def read_policy_file(path: Path) -> PolicyFile:
     )  # fmt: skip
 
 
-def _path(value: Any, place: fields.Place, file: Path, what: str) -> Path:
+def _path(value: Any, place: fields.Place, file: Path, what: str, must_exist: bool) -> Path:
     path = Path(fields.text(value, place, what)).expanduser()
     path = path if path.is_absolute() else file.resolve().parent / path
-    if not path.exists():
+    if must_exist and not path.exists():
         raise place.refuse(str(path), f"{what} that exists")
     return path
 
@@ -193,6 +207,14 @@ def _some_of(
     for i, name in enumerate(found):
         fields.choice(name, place.at(i), options)
     return found
+
+
+def _units(value: Any, place: fields.Place, names: tuple[str, ...]) -> Mapping[str, float]:
+    units = {}
+    for name, unit in fields.named(value, place, "state entries or action columns").items():
+        fields.choice(name, place, names)
+        units[name] = UNITS[fields.choice(unit, place.at(name), tuple(UNITS))]
+    return MappingProxyType(units)
 
 
 def _heads(value: Any, place: fields.Place) -> Heads:

@@ -100,8 +100,8 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
         ),
         settings=Settings(tuple(slot for slot, _ in pairs), file.relative),
         statistics=Statistics(
-            normaliser(state, file.state_names, file.constant),
-            normaliser(actions, file.action_names, file.constant),
+            normaliser(state, file.state_names, file),
+            normaliser(actions, file.action_names, file),
         ),
     )
     return Folder(store, named, header)
