@@ -20,6 +20,7 @@ from vla_policy.families import pi0, smolvla
 from vla_policy.formats import smolvla_convert
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.formats.policy_file import read_policy_file
+from vla_policy.models.engine import choose
 from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.policy import load_policy
 from vla_policy.sampling import Sampling
@@ -202,7 +203,17 @@ def test_the_engine_gives_the_same_actions(folder: Path, precision: str, toleran
     np.testing.assert_allclose(fast.model_actions, plain.model_actions, atol=tolerance)
     assert not np.array_equal(fast.model_actions, plain.model_actions)
     assert all(torch.equal(v, before[k]) for k, v in checkpoint.model.state_dict().items())
-    assert load_policy(str(policy_file(folder))).checkpoint.engine is not None
+
+
+def test_the_engine_is_for_large_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_policy(str(policy_file(folder))).checkpoint.engine is None
+    monkeypatch.setattr(choose, "LARGE", 1000)
+    policy = load_policy(str(policy_file(folder)), dtype="float32")
+    assert policy.checkpoint.engine is not None
+    plain = load_policy(str(policy_file(folder)), engine="off").infer(observation(), seed=3)
+    np.testing.assert_allclose(
+        policy.infer(observation(), seed=3).actions, plain.actions, atol=1e-4
+    )
 
 
 def test_bfloat16_is_near(folder: Path) -> None:

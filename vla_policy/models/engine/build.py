@@ -83,8 +83,10 @@ def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | Non
 
     Models above a billion parameters are released: memory holds them once.
     """
-    if isinstance(model, SmolVla) and model.embed_tokens.weight.device.type == "cpu":
-        return compile_smolvla(model, precision=precision)
+    if isinstance(model, SmolVla):
+        gains = sum(p.numel() for p in model.parameters()) >= choose.LARGE
+        on_cpu = model.embed_tokens.weight.device.type == "cpu"
+        return compile_smolvla(model, precision=precision) if gains and on_cpu else None
     if (
         not isinstance(model, VLA)
         or model.flow is None
