@@ -31,6 +31,8 @@ from inference_cases import (
     with_rows,
 )
 from inference_measure import (
+    CLOCKS,
+    Clock,
     header,
     peak_memory,
     ratios,
@@ -41,7 +43,8 @@ from inference_measure import (
 )
 from inference_peers import transformers_openvla, transformers_pi0
 
-from vla_policy.models.engine import compile_engine
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.engine import Engine, compile_engine
 from vla_policy.models.openvla import OpenVla, openvla_7b, write_action
 from vla_policy.roofline import stages
 
@@ -69,6 +72,7 @@ def main() -> None:
     parser.add_argument("--size", default="quarter", choices=("tiny", "small", "quarter", "full"))
     parser.add_argument("--precision", nargs="*", choices=tuple(DTYPES))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--clock", default="wall", choices=tuple(CLOCKS))
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument(
         "--float8", action="store_true", help="also the engine in float8, on a GPU"
@@ -81,10 +85,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     on_gpu = args.device.startswith("cuda")
     precisions = args.precision or (["bfloat16"] if on_gpu else ["float32", "bfloat16"])
-    report = header(args.device, args.threads)
+    clock = CLOCKS[args.clock]
+    report = header(args.device, args.threads, args.clock)
     with torch.inference_mode():
         if args.curves:
-            report["curves"] = curves(args.size, precisions[0], args.device, args.rounds)
+            report["curves"] = curves(args.size, precisions[0], args.device, args.rounds, clock)
         else:
             report["chunks"] = [
                 entry
@@ -92,7 +97,7 @@ def main() -> None:
                 for precision in precisions
                 for entry in chunks(kind, precision, args, GPU_CASES if on_gpu else CASES)
             ]
-            report["openvla"] = openvla(args.size, precisions[-1], args.device, args.rounds)
+            report["openvla"] = openvla(args.size, precisions[-1], args.device, args.rounds, clock)
     text = json.dumps(report, indent=2)
     print(text)
     if args.out:
@@ -117,12 +122,12 @@ def chunks(
         }
         if peer is not None:
             runs[PEER] = peer
-        entry = compare(runs, config, case, precision, args.device, args.rounds)
+        entry = compare(runs, config, case, precision, args)
         results.append(
             {"model": config.name, "parameters": count(model), "precision": precision}
             | {"case": asdict(case), "engine_built_s": round(built_s, 2)}
             | entry
-            | {"stages": stage_times(engine, config, case, args.device, args.rounds)}
+            | {"stages": stage_times(engine, config, case, args)}
         )
         print(
             f"{config.name} {precision} {case.name}: {results[-1]['ratio_to_engine']}",
@@ -132,9 +137,10 @@ def chunks(
 
 
 def compare(
-    runs: dict[str, Run], config, case: Case, precision: str, device: str, rounds: int
+    runs: dict[str, Run], config: ModelConfig, case: Case, precision: str, args: argparse.Namespace
 ) -> dict:
     """First calls, agreement, times and ratios of runs on one case."""
+    device = args.device
     inputs = random_inputs(with_rows(config, case.rows), case, device)
     first, actions = {}, {}
     for name, run in runs.items():
@@ -147,7 +153,7 @@ def compare(
                 f"{name} differs by {difference:.2g} from {PEER if PEER in runs else PLAIN}"
             )
     calls = {name: (lambda run=run: run(inputs, case.steps)) for name, run in runs.items()}
-    times = rounds_of(calls, device, rounds)
+    times = rounds_of(calls, device, args.rounds, CLOCKS[args.clock])
     memory = (
         {name: peak_memory(call, device) for name, call in calls.items()}
         if device != "cpu"
@@ -161,12 +167,13 @@ def compare(
     } | ({"peak_memory_gb": memory} if memory else {})
 
 
-def stage_times(engine, config, case: Case, device: str, rounds: int) -> dict:
+def stage_times(engine: Engine, config: ModelConfig, case: Case, args: argparse.Namespace) -> dict:
     """Milliseconds of vision, prefix and actions, beside the least that the device allows where it is known."""
+    device = args.device
     there = replace(case, slots=case.cameras, tokens=case.words)
     inputs = random_inputs(with_rows(config, case.rows), there, device)
     runs = stage_runs(of_rows(engine, case.rows), inputs, case.steps)
-    times = rounds_of(runs, device, max(rounds // 3, 3))
+    times = rounds_of(runs, device, max(args.rounds // 3, 3), CLOCKS[args.clock])
     roof = roofline_device(device)
     least = stages(with_rows(config, case.rows), cameras=case.cameras, prompt=case.words)
     return {
@@ -176,7 +183,7 @@ def stage_times(engine, config, case: Case, device: str, rounds: int) -> dict:
     }
 
 
-def curves(size: str, precision: str, device: str, rounds: int) -> dict:
+def curves(size: str, precision: str, device: str, rounds: int, clock: Clock) -> dict:
     """Milliseconds of ours and of transformers as one thing grows."""
     config = sized("pi0", size)
     model = random_model(config, DTYPES[precision], device)
@@ -192,7 +199,7 @@ def curves(size: str, precision: str, device: str, rounds: int) -> dict:
             }
             for call in calls.values():
                 call()
-            times = rounds_of(calls, device, rounds)
+            times = rounds_of(calls, device, rounds, clock)
             at = {"slots": "cameras"}.get(name, name)
             result[name].append(
                 {name: getattr(case, at)}
@@ -202,7 +209,7 @@ def curves(size: str, precision: str, device: str, rounds: int) -> dict:
     return result
 
 
-def openvla(size: str, precision: str, device: str, rounds: int) -> dict:
+def openvla(size: str, precision: str, device: str, rounds: int, clock: Clock) -> dict:
     """One action of seven tokens: ours, and transformers' Llama with generate, as OpenVLA runs it."""
     full = openvla_7b()
     if size == "full":
@@ -225,7 +232,7 @@ def openvla(size: str, precision: str, device: str, rounds: int) -> dict:
         "transformers' generate": lambda: peer(pixels, text),
     }
     ids = [call()[:, : config.action_dim].tolist() for call in calls.values()]
-    times = rounds_of(calls, device, rounds)
+    times = rounds_of(calls, device, rounds, clock)
     result = {
         "model": config.name,
         "parameters": count(model),

@@ -14,6 +14,9 @@ import transformers
 
 from vla_policy.roofline import DEVICES, Device
 
+Clock = Callable[[], float]
+# The processor's own time is what a call would take alone, on a machine that others use at the same time.
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
 NAMED = {
     "H200": "H200",
     "H100": "H100",
@@ -23,23 +26,27 @@ NAMED = {
 }
 
 
-def rounds_of(calls: dict[str, Callable], device: str, rounds: int) -> dict[str, list[float]]:
+def rounds_of(
+    calls: dict[str, Callable], device: str, rounds: int, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each call in each round; the order changes from round to round."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     order = random.Random(0)
     for _ in range(rounds):
         for name in order.sample(list(calls), len(calls)):
-            times[name].append(timed(calls[name], device)[1])
+            times[name].append(timed(calls[name], device, clock)[1])
     return times
 
 
-def timed(call: Callable, device: str = "cpu") -> tuple[object, float]:
+def timed(
+    call: Callable, device: str = "cpu", clock: Clock = time.perf_counter
+) -> tuple[object, float]:
     """What call gives, and its seconds."""
     _wait(device)
-    start = time.perf_counter()
+    start = clock()
     result = call()
     _wait(device)
-    return result, time.perf_counter() - start
+    return result, clock() - start
 
 
 def ratios(times: dict[str, list[float]], to: str) -> dict[str, dict[str, float]]:
@@ -74,7 +81,7 @@ def roofline_device(device: str) -> Device | None:
     return next((d for d in DEVICES if d.name == wanted), None)
 
 
-def header(device: str, threads: int) -> dict:
+def header(device: str, threads: int, clock: str = "wall") -> dict:
     """Where, when and with what."""
     return {
         "command": " ".join(["python", *sys.argv]),
@@ -82,6 +89,7 @@ def header(device: str, threads: int) -> dict:
         "machine": machine(),
         "device": device if device == "cpu" else torch.cuda.get_device_name(device),
         "threads": threads,
+        "clock": clock,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -48,13 +48,10 @@ def compile_engine(
     parameters = sum(p.numel() for p in model.parameters())
     dtype = choose.precision(precision, own=own, parameters=parameters, device=device)
     scores = choose.attention(dtype, device)
-    projections = model.flow.action_in_proj.weight.dtype
-    wide = scaled8(device) if float8 else _prepare(dtype, device, rows=512)
-    few = _prepare(dtype, device, rows=64)
-    head = fold_head(
-        model.flow, few, _prepare(projections, device, rows=64), dtype, release=release
-    )
-    narrow = _prepare(dtype, device, rows=512)
+    prepare = _prepare(dtype, device)
+    wide = scaled8(device) if float8 else prepare
+    projections = _prepare(model.flow.action_in_proj.weight.dtype, device)
+    head = fold_head(model.flow, prepare, projections, dtype, release=release)
     vision = model.vision
     if isinstance(config.vision, SiglipConfig):
         first = plain(vision.patch_embedding.weight.dtype, device)
@@ -63,9 +60,9 @@ def compile_engine(
         config=config,
         dtype=dtype,
         vision=vision,
-        projector=narrow(model.projector.weight, model.projector.bias),
+        projector=prepare(model.projector.weight, model.projector.bias),
         words=model.embed_tokens.weight.detach(),
-        state=narrow(model.state_proj.weight, model.state_proj.bias)
+        state=prepare(model.state_proj.weight, model.state_proj.bias)
         if config.state_token == "prefix"
         else None,
         language=fold_stack(model.language, wide, cache_only=True, release=release),
@@ -100,8 +97,6 @@ def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | Non
     )
 
 
-def _prepare(dtype: torch.dtype, device: torch.device, *, rows: int) -> Prepare:
-    """oneDNN's layout where there is one, laid out for about so many rows; else torch's own product."""
-    if device.type == "cpu" and can_pack(dtype):
-        return packed(dtype, rows)
-    return plain(dtype, device)
+def _prepare(dtype: torch.dtype, device: torch.device) -> Prepare:
+    """oneDNN's layout where there is one, else torch's own product."""
+    return packed(dtype) if device.type == "cpu" and can_pack(dtype) else plain(dtype, device)

@@ -73,7 +73,7 @@ def threads() -> int:
 def product_seconds(dtype: torch.dtype, rows: int = 256, width: int = 1024) -> float:
     """Least of five times of one packed product x[rows, width] W[width, width], seconds."""
     x = torch.zeros(rows, width, dtype=dtype)
-    product = packed(dtype, rows)(torch.zeros(width, width), None)
+    product = packed(dtype)(torch.zeros(width, width), None)
     return min(_seconds(lambda: product(x)) for _ in range(6))
 
 

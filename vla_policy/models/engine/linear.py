@@ -17,6 +17,8 @@ from torch import Tensor
 from . import kernels
 
 FLOAT8_MAX = 448.0  # largest float8 e4m3 number
+# Rows of x that oneDNN lays a weight out for: 1 to 816 run as fast with this as with their own number.
+ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def plain(dtype: torch.dtype, device: torch.device) -> Prepare:
     return prepare
 
 
-def packed(dtype: torch.dtype, rows: int) -> Prepare:
+def packed(dtype: torch.dtype, rows: int = ROWS) -> Prepare:
     """Preparer of Packed products in dtype, laid out for about that many rows of x."""
 
     def prepare(weight: Tensor, bias: Tensor | None) -> Packed:
