@@ -1,5 +1,6 @@
 """The policy files that the package brings, against the robots they name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,12 @@ def test_a_shipped_policy_file_fits_its_robots(path: Path) -> None:
 
 def test_there_are_some() -> None:
     assert len(FILES) >= 2
+
+
+def test_a_robot_may_have_cameras_that_a_checkpoint_does_not_use() -> None:
+    robot = load_embodiment("aloha")
+    file = read_policy_file(config_dir() / "policies" / "pi0_aloha.yaml", must_exist=False)
+    fits = file.contract(image_px=224)
+    assert contract.check(replace(fits, camera_names=("high", "left_wrist")), robot) == ()
+    (problem,) = contract.check(replace(fits, camera_names=("high", "top")), robot)
+    assert problem.startswith("cameras: the checkpoint has ('high', 'top'), robot 'aloha' has")
