@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy.families import pi0, smolvla
-from vla_policy.formats import smolvla_convert
+from vla_policy.formats.convert import convert
 from vla_policy.formats.load import load_checkpoint
-from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.models.engine import choose
 from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.policy import load_policy
@@ -322,8 +321,10 @@ def test_there_and_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
         lambda w: w.update({k: v.bfloat16() for k, v in w.items() if "vlm.model" in k})
     )(folder)
     path, ours, back = policy_file(folder), tmp_path / "ours", tmp_path / "back"
-    assert smolvla_convert.to_vla(folder, read_policy_file(path), ours)
-    smolvla_convert.to_lerobot(ours, back)
+    assert convert(path, ours, "vla") == [
+        f"{ours}: written as a vla folder from {folder} (lerobot)"
+    ]
+    convert(ours, back, "lerobot")
     for name in [p.name for p in folder.iterdir()]:
         if name != "model.safetensors":
             assert (back / name).read_bytes() == (folder / name).read_bytes(), name
@@ -336,10 +337,14 @@ def test_there_and_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(first.actions, own.actions)
     (ours / "source" / "lerobot" / "config.json").unlink()
     with pytest.raises(ValueError, match="only if it came from there"):
-        smolvla_convert.to_lerobot(ours, tmp_path / "again")
+        convert(ours, tmp_path / "again", "lerobot")
+    for source, to in ((path, "openpi"), (folder, "vla"), (ours, "openpi")):
+        with pytest.raises(ValueError, match="a SmolVLA of lerobot can be converted to vla"):
+            convert(source, tmp_path / "again", to)
 
 
 def test_a_wrong_tensor_is_not_converted(folder: Path, tmp_path: Path) -> None:
     change_weights(lambda w: w.pop(NORM))(folder)
     with pytest.raises(ValueError, match=r"missing +vlm_with_expert.lm_expert.norm.weight"):
-        smolvla_convert.to_vla(folder, read_policy_file(policy_file(folder)), tmp_path / "ours")
+        convert(policy_file(folder), tmp_path / "ours", "vla")
+    assert not (tmp_path / "ours").exists()

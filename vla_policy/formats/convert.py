@@ -10,6 +10,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from . import smolvla_convert
 from .documents import read_json
 from .load import kind_of, load_checkpoint
 from .policy_file import PolicyFile, read_policy_file
@@ -52,7 +53,9 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
     part = destination.with_name(destination.name + ".part")
     if part.exists():
         shutil.rmtree(part)
-    if kind in READERS and not _is_smolvla(folder, kind):
+    if _is_smolvla(folder, kind):
+        has_tokenizer = _convert_smolvla(file, folder, part, (kind, to), keep_unread)
+    elif kind in READERS:
         portable = READERS[kind](folder, file)
         WRITERS[to](part, portable, keep_unread=keep_unread)
         has_tokenizer = to != "vla" or portable.tokenizer is not None
@@ -71,7 +74,27 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
 
 
 def _is_smolvla(folder: Path, kind: str) -> bool:
-    return kind == "lerobot" and read_json(folder / "config.json").get("type") == "smolvla"
+    key = {"lerobot": "type", "vla": "family"}.get(kind)
+    return key is not None and read_json(folder / "config.json").get(key) == "smolvla"
+
+
+def _convert_smolvla(
+    file: PolicyFile | None,
+    folder: Path,
+    destination: Path,
+    way: tuple[str, str],
+    keep_unread: bool,
+) -> bool:
+    """Returns whether the result has the tokenizer that it needs. way: from which kind to which."""
+    if way == ("vla", "lerobot"):
+        smolvla_convert.to_lerobot(folder, destination, keep_unread=keep_unread)
+        return True
+    if way != ("lerobot", "vla") or file is None:
+        raise ValueError(
+            f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
+            f"and one of this project to lerobot; asked for was {way[0]} to {way[1]}"
+        )
+    return smolvla_convert.to_vla(folder, file, destination, keep_unread=keep_unread)
 
 
 def _convert_by_loading(
