@@ -367,6 +367,7 @@ def test_refusals() -> None:
         compile_engine(MODELS["pi0"], capture=True)
     assert engine_for(torch.nn.Linear(2, 2)) is None
     assert isinstance(engine_for(MODELS["pi05"]), Engine)
+    assert engine_for(MODELS["pi0"], "bfloat16").dtype == torch.bfloat16
 
 
 @GPU

@@ -92,9 +92,8 @@ def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | Non
         return None
     if not isinstance(model.config.vision, SiglipConfig):
         return None
-    return compile_engine(
-        model, release=sum(p.numel() for p in model.parameters()) > 1_000_000_000
-    )
+    parameters = sum(p.numel() for p in model.parameters())
+    return compile_engine(model, precision=precision, release=parameters > 1_000_000_000)
 
 
 def _prepare(dtype: torch.dtype, device: torch.device) -> Prepare:
