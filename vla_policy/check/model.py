@@ -87,13 +87,12 @@ def _mjcf(file: Path) -> Described:
             f"{file}: an MJCF needs MuJoCo to be read: pip install mujoco"
         ) from missing
     model = mujoco.MjModel.from_xml_path(str(file))
+    hinge, slide = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
     joints = {}
-    for i in range(model.njnt):
-        joint = model.joint(i)
-        if joint.type[0] not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
-            continue
-        ends = tuple(map(float, joint.range)) if model.jnt_limited[i] else (None, None)
-        joints[joint.name] = ModelJoint(joint.type[0] == mujoco.mjtJoint.mjJNT_HINGE, *ends, None)
+    for i, kind in enumerate(model.jnt_type):
+        if int(kind) in (hinge, slide):
+            ends = tuple(map(float, model.jnt_range[i])) if model.jnt_limited[i] else (None, None)
+            joints[model.joint(i).name] = ModelJoint(int(kind) == hinge, *ends, None)
     names = [model.body(i).name for i in range(model.nbody)]
     names += [model.site(i).name for i in range(model.nsite)]
     return Described(joints, tuple(n for n in names if n))
