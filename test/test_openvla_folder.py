@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from vla_policy import cli
 from vla_policy.families import openvla_inputs as inputs
 from vla_policy.formats import vla
 from vla_policy.models.openvla import write_action
@@ -145,6 +146,18 @@ def test_step_becomes_a_pose_where_the_robot_takes_poses(folder: Path) -> None:
     w = np.cos(roll) * np.cos(pitch) * np.cos(yaw) + np.sin(roll) * np.sin(pitch) * np.sin(yaw)
     assert abs(poses.actions[0, 6]) == pytest.approx(abs(w), abs=1e-9)
     assert poses.actions[0, 7] == steps.actions[0, 6]
+
+
+def test_the_policy_file_that_inspect_prints(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["inspect", str(folder), "--policy-file"]) == 0
+    data = yaml.safe_load(capsys.readouterr().out)
+    assert data["statistics"] == "bridge_orig"
+    path = policy_file(folder, **data, heads={"language": 4, "kv": 4, "vision": 2})
+    assert load_policy(str(path)).contract.action_names == tuple(STEP)
+    assert cli.main(["inspect", str(folder)]) == 0
+    assert "statistics of: bridge_orig" in capsys.readouterr().out
 
 
 def test_crop_changes_what_is_seen(folder: Path) -> None:

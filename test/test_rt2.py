@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from vla_policy import cli
 from vla_policy.embodiment import load_embodiment
 from vla_policy.families import rt2
 from vla_policy.formats import vla
@@ -144,6 +145,19 @@ def test_action_ids_are_the_rarest_and_kept(paligemma: Path, tmp_path: Path) -> 
     assert loaded.contract == checkpoint.contract
     for key, value in checkpoint.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[key], value), key
+
+
+def test_from_a_folder_by_commands(
+    paligemma: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["inspect", str(paligemma), "--policy-file"]) == 0
+    path = tmp_path / "policy.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert cli.main(["convert", str(path), str(tmp_path / "rt2"), "--to", "vla"]) == 0
+    assert cli.main(["inspect", str(tmp_path / "rt2")]) == 0
+    assert "heads: tokens (1 rows, 256 bins)" in capsys.readouterr().out
+    contract = load_policy(str(tmp_path / "rt2")).contract
+    assert contract.camera_names == ("my_camera",) and contract.policy_hz == 10
 
 
 def test_it_may_only_act_while_it_acts(paligemma: Path) -> None:

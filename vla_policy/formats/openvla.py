@@ -31,6 +31,18 @@ RENAMED = (
     ("language_model.model.", "language."),
     ("language_model.lm_head.", "lm_head."),
 )
+SKELETON = """\
+# What {folder} does not say about itself; see docs/rt2.md.
+checkpoint: {folder}
+cameras: {{image: my_camera}}
+state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+actions:
+  names: [ee.x, ee.y, ee.z, ee.roll, ee.pitch, ee.yaw, gripper]
+  spaces: {{arm: ee_delta, hand: gripper}}
+policy_hz: 5
+embodiments: [my_robot]
+statistics: {first}    # one of: {found}
+"""
 PUBLISHED = Heads(language=32, kv=32, vision=16)
 BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
 
@@ -147,6 +159,19 @@ def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> O
         ),
         vocab=vocab,
         action_vocab=vocab - padding,
+    )
+
+
+def data_sets(folder: Path) -> tuple[str, ...]:
+    """Names of the data sets whose statistics the folder has."""
+    return tuple(sorted(norm_stats(folder, read_json(folder / "config.json"))))
+
+
+def skeleton(folder: Path) -> str:
+    """The start of a policy file for folder."""
+    found = data_sets(folder)
+    return SKELETON.format(
+        folder=folder, first=found[0] if len(found) == 1 else "'?'", found=", ".join(found)
     )
 
 

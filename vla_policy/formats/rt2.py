@@ -17,6 +17,18 @@ from ..stats import Range
 from . import paligemma
 from .policy_file import PolicyFile
 
+SKELETON = """\
+# What turns {folder} into an RT-2 policy; see docs/rt2.md.
+checkpoint: {folder}
+cameras: {{first: my_camera}}
+state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+actions:
+  names: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+  spaces: {{arm: ee_pose, hand: gripper}}
+policy_hz: 10
+embodiments: [my_robot]
+rt2: {{step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}}
+"""
 NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 
 
@@ -49,6 +61,11 @@ def load(
     actions = Range(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
     contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
     return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
+
+
+def skeleton(folder: Path) -> str:
+    """The start of a policy file for folder."""
+    return SKELETON.format(folder=folder)
 
 
 def _require_columns(file: PolicyFile) -> None:

@@ -17,7 +17,7 @@ from ..contract import Contract
 from ..models.config import ModelConfig
 from ..normalise import NEEDS, Normaliser
 from ..stats import Range
-from . import openvla, vla
+from . import openvla, rt2, vla
 from .foreign import Feature, Foreign
 from .load import kind_of, load_checkpoint
 from .policy_file import COMPATIBILITY, Heads, PolicyFile, read_policy_file
@@ -34,9 +34,10 @@ state: {state}
 actions:
   names: {actions}
   spaces: {{arm: joint_position, gripper: gripper}}
-policy_hz: {hz}
+policy_hz: 50
 embodiments: [my_robot]
 """
+SKELETONS = {"openvla": openvla.skeleton, "paligemma": rt2.skeleton}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | N
     kind = kind_of(folder)
     if kind == "vla":
         return _describe_own(folder)
-    if kind == "openvla" or (file is not None and not _renamed_only(folder, kind)):
+    if kind in SKELETONS or (file is not None and not _renamed_only(folder, kind)):
         return _describe_other(path, folder, file, kind)
     portable = READERS[kind](folder, file, heads)
     return _describe_foreign(portable, folder, kind)
@@ -79,22 +80,20 @@ def skeleton(folder: Path, heads: Heads | None) -> str:
     kind = kind_of(folder)
     if kind == "vla":
         raise ValueError(f"{folder}: a folder of this project needs no policy file")
-    slots, state, action = ("image",), 0, 7  # OpenVLA
-    if kind != "openvla":
-        try:
-            portable = READERS[kind](folder, None, heads)
-            foreign = portable.foreign
-            slots, state, action = foreign.slots, _width(foreign.state), _width(foreign.actions)
-        except ValueError as error:
-            if "`heads`" not in str(error) and "`statistics`" not in str(error):
-                raise
-            slots, state, action = ("say the camera here",), 0, 0
+    if kind in SKELETONS:
+        return SKELETONS[kind](folder)
+    try:
+        foreign = READERS[kind](folder, None, heads).foreign
+        slots, state, action = foreign.slots, _width(foreign.state), _width(foreign.actions)
+    except ValueError as error:
+        if "`heads`" not in str(error) and "`statistics`" not in str(error):
+            raise
+        slots, state, action = ("say the camera here",), 0, 0
     return SKELETON.format(
         folder=folder,
         cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),
         state=f"[{', '.join(f'joint.j{i}' for i in range(state))}]  # {state or '?'} names, in its order",
         actions=f"[{', '.join(f'joint.j{i}' for i in range(action))}]  # {action or '?'} names, in its order",
-        hz=50 if kind != "openvla" else 5,
     )
 
 
@@ -152,8 +151,8 @@ def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
 def _describe_other(path: Path, folder: Path, file: PolicyFile | None, kind: str) -> list[str]:
     lines = [f"{folder}: a folder of {kind}"]
     if file is None:
-        names = openvla.data_sets(folder) if hasattr(openvla, "data_sets") else ()
-        lines += [f"  statistics of: {', '.join(names)}"] if names else []
+        if kind == "openvla":
+            lines.append(f"  statistics of: {', '.join(openvla.data_sets(folder)) or 'nothing'}")
         lines.append(
             f"  to run it, write a policy file: vla inspect {folder} --policy-file > my_policy.yaml"
         )
