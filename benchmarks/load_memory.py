@@ -1,7 +1,9 @@
 """Peak memory of loading a full-size pi0 from disk, against the size of its weights in bfloat16.
 
 Writes a lerobot folder with random bfloat16 weights, in shards, tensor by tensor (6.5 GB), loads it through a policy
-file in a fresh process and reads that process's peak resident memory from the kernel:
+file in a fresh process and reads that process's peak resident memory from the kernel: once as plain networks, once with
+the engine, into which they are folded.
+
 
 python benchmarks/load_memory.py --out benchmarks/load_memory.json
 python benchmarks/load_memory.py --model small      # a thousandth of it, to see that the command works
@@ -51,20 +53,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=tuple(MODELS), default="pi0")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--engine", default="off", help="see load_policy")
+    parser.add_argument("--engine", nargs="+", default=["off", "auto"], help="see load_policy")
     parser.add_argument("--folder", type=Path, help="where to put the weights; a temporary folder")
     parser.add_argument("--load", type=Path, help="only load this policy file and report")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.load:
-        print(json.dumps(measure(args.load, args.device, args.engine)))
+        print(json.dumps(measure(args.load, args.device, args.engine[0])))
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         started = time.perf_counter()
         path = write_policy(Path(name), MODELS[args.model]())
         written_s = time.perf_counter() - started
-        command = [sys.executable, __file__, "--load", str(path), "--device", args.device, "--engine", args.engine]  # fmt: skip
-        measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        command = [
+            sys.executable,
+            __file__,
+            "--load",
+            str(path),
+            "--device",
+            args.device,
+            "--engine",
+        ]
+        measured = {
+            f"engine_{engine}": json.loads(
+                subprocess.run([*command, engine], check=True, stdout=subprocess.PIPE).stdout
+            )
+            for engine in args.engine
+        }
     report = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -72,7 +87,6 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "model": args.model,
         "device": args.device,
-        "engine": args.engine,
         "written_s": round(written_s, 1),
         **measured,
     }
@@ -91,14 +105,12 @@ def measure(path: Path, device: str, engine: str) -> dict[str, float]:
     started = time.perf_counter()
     policy = load_policy(str(path), device=device, engine=engine)
     seconds = time.perf_counter() - started
-    network = policy.checkpoint.model
-    count = sum(p.numel() for p in network.parameters())
-    held = sum(p.numel() * p.element_size() for p in network.parameters())
+    with torch.device("meta"):  # an engine takes the network's own parameters away
+        count = sum(p.numel() for p in VLA(policy.checkpoint.model.config).parameters())
     on_device = torch.cuda.max_memory_allocated() if device.startswith("cuda") else _peak_bytes()
     return {
         "parameters": count,
         "bfloat16_gb": round(2 * count / 1e9, 3),
-        "weights_held_gb": round(held / 1e9, 3),
         "process_before_gb": round(before / 1e9, 3),
         "peak_process_gb": round(_peak_bytes() / 1e9, 3),
         "peak_on_device_gb": round(on_device / 1e9, 3),
