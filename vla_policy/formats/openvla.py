@@ -54,18 +54,12 @@ def load(
 
     file.statistics: the data set (`unnorm_key`). Raises FileNotFoundError or ValueError for what does not fit.
     """
+    _require_columns(file)
     header = read_json(folder / "config.json")
     store = open_store(folder)
     named = name_tensors(store)
     config = sizes(store, named, header, file.heads or PUBLISHED)
-    if len(file.cameras) != 1:
-        raise ValueError(f"{file.path}: cameras: got {len(file.cameras)}, OpenVLA reads one")
-    _require_columns(file)
-    path = file.tokenizer or find_tokenizer(folder)
-    if path is None:
-        raise FileNotFoundError(
-            f"{folder}: no tokenizer: neither {' nor '.join(NAMES)}; say `tokenizer: <path>` in {file.path}"
-        )
+    words = load_text_tokenizer(_tokenizer(folder, file))
     mean, std = pixel_statistics(folder)
     settings = openvla.Settings(
         mean=mean,
@@ -83,9 +77,7 @@ def load(
     expected = {key: named.names.get(key, key) for key in shapes}
     require_same(store, expected, shapes, set(named.unread))
     fill(model, store, expected, device=device, dtype_of=lambda key, own: dtype or own)
-    return Checkpoint(
-        model.eval(), contract, statistics, load_text_tokenizer(path), "openvla", settings
-    )
+    return Checkpoint(model.eval(), contract, statistics, words, "openvla", settings)
 
 
 def ours(name: str) -> str:
@@ -116,42 +108,25 @@ def name_tensors(store: Store) -> Named:
 
 def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> OpenVlaConfig:
     """Sizes from the tensors, head counts from heads, vocabulary padding and norm from header."""
-
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in named.names:
-            raise ValueError(f"{store.folder}: not OpenVLA's weights: no {key}")
-        return store.entries[named.names[key]].shape
-
-    def depth(stem: str) -> int:
-        return len({key[len(stem) :].split(".")[0] for key in named.names if key.startswith(stem)})
-
-    def tower(name: str) -> VitConfig:
-        stem = f"vision.{name}."
-        width, _, patch_px, _ = shape(f"{stem}patch_embed.proj.weight")
-        side = math.isqrt(shape(f"{stem}pos_embed")[1])
-        registers = shape(f"{stem}reg_token")[1] if f"{stem}reg_token" in named.names else 0
-        mlp = shape(f"{stem}blocks.0.mlp.fc1.weight")[0]
-        return VitConfig(
-            side * patch_px, patch_px, width, depth(f"{stem}blocks."), mlp, heads.vision, registers
-        )
-
-    text = require(header, "text_config", dict, store.folder / "config.json")
-    padding = require(header, "pad_to_multiple_of", int, store.folder / "config.json")
-    q, k = (shape(f"language.layers.0.self_attn.{n}_proj.weight") for n in "qk")
+    path = store.folder / "config.json"
+    text = require(header, "text_config", dict, path)
+    padding = require(header, "pad_to_multiple_of", int, path)
+    first = "language.layers.0."
+    q, k = (_shape(store, named, f"{first}self_attn.{n}_proj.weight") for n in "qk")
     if q[0] % heads.language or q[0] // heads.language * heads.kv != k[0]:
         raise ValueError(
             f"{store.folder}: {heads.language} query and {heads.kv} key heads do not fit q_proj with {q[0]} and "
             f"k_proj with {k[0]} rows; say the real numbers as `heads` in the policy file"
         )
-    vocab = shape("embed_tokens.weight")[0]
+    vocab = _shape(store, named, "embed_tokens.weight")[0]
     return OpenVlaConfig(
         name="openvla",
-        dino=tower("dino"),
-        siglip=tower("siglip"),
+        dino=_tower(store, named, "vision.dino.", heads.vision),
+        siglip=_tower(store, named, "vision.siglip.", heads.vision),
         language=LlamaConfig(
             width=q[1],
-            depth=depth("language.layers."),
-            mlp=shape("language.layers.0.mlp.gate_proj.weight")[0],
+            depth=_depth(named, "language.layers."),
+            mlp=_shape(store, named, f"{first}mlp.gate_proj.weight")[0],
             heads=heads.language,
             kv_heads=heads.kv,
             head_dim=q[0] // heads.language,
@@ -160,6 +135,32 @@ def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> O
         vocab=vocab,
         action_vocab=vocab - padding,
     )
+
+
+def _tower(store: Store, named: Named, stem: str, heads: int) -> VitConfig:
+    width, _, patch_px, _ = _shape(store, named, f"{stem}patch_embed.proj.weight")
+    side = math.isqrt(_shape(store, named, f"{stem}pos_embed")[1])
+    return VitConfig(
+        image_px=side * patch_px,
+        patch_px=patch_px,
+        width=width,
+        depth=_depth(named, f"{stem}blocks."),
+        mlp=_shape(store, named, f"{stem}blocks.0.mlp.fc1.weight")[0],
+        heads=heads,
+        registers=_shape(store, named, f"{stem}reg_token")[1]
+        if f"{stem}reg_token" in named.names
+        else 0,
+    )
+
+
+def _shape(store: Store, named: Named, key: str) -> tuple[int, ...]:
+    if key not in named.names:
+        raise ValueError(f"{store.folder}: not OpenVLA's weights: no {key}")
+    return store.entries[named.names[key]].shape
+
+
+def _depth(named: Named, stem: str) -> int:
+    return len({key[len(stem) :].split(".")[0] for key in named.names if key.startswith(stem)})
 
 
 def data_sets(folder: Path) -> tuple[str, ...]:
@@ -195,8 +196,19 @@ def pixel_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]
     return out[0], out[1]
 
 
+def _tokenizer(folder: Path, file: PolicyFile) -> Path:
+    path = file.tokenizer or find_tokenizer(folder)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder}: no tokenizer: neither {' nor '.join(NAMES)}; say `tokenizer: <path>` in {file.path}"
+        )
+    return path
+
+
 def _require_columns(file: PolicyFile) -> None:
-    """Seven columns as they are predicted, or a pose, the gripper, and the measured pose in the state."""
+    """One camera; seven columns as they are predicted, or a pose, the gripper, and the measured pose in the state."""
+    if len(file.cameras) != 1:
+        raise ValueError(f"{file.path}: cameras: got {len(file.cameras)}, OpenVLA reads one")
     if file.action_names[:7] == openvla.POSE and len(file.action_names) == 8:
         if missing := [n for n in openvla.POSE if n not in file.state_names]:
             raise ValueError(
