@@ -80,12 +80,18 @@ def main() -> None:
     parser.add_argument(
         "--curves", action="store_true", help="growth with cameras, steps, rows, batch and words"
     )
+    parser.add_argument(
+        "--cases", type=int, nargs="*", help="numbers of the cases, from 0; else all"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     on_gpu = args.device.startswith("cuda")
     precisions = args.precision or (["bfloat16"] if on_gpu else ["float32", "bfloat16"])
     clock = CLOCKS[args.clock]
+    cases = GPU_CASES if on_gpu else CASES
+    if args.cases is not None:
+        cases = tuple(cases[i] for i in args.cases)
     report = header(args.device, args.threads, args.clock)
     with torch.inference_mode():
         if args.curves:
@@ -95,7 +101,7 @@ def main() -> None:
                 entry
                 for kind in (("pi0", "pi05") if on_gpu or args.size == "tiny" else ("pi0",))
                 for precision in precisions
-                for entry in chunks(kind, precision, args, GPU_CASES if on_gpu else CASES)
+                for entry in chunks(kind, precision, args, cases)
             ]
             report["openvla"] = openvla(args.size, precisions[-1], args.device, args.rounds, clock)
     text = json.dumps(report, indent=2)
