@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy.families import pi0, smolvla
+from vla_policy.formats import smolvla as smolvla_format
 from vla_policy.formats.convert import convert
-from vla_policy.formats.load import load_checkpoint
+from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.models.engine import choose
 from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.policy import load_policy
@@ -322,7 +323,7 @@ def test_there_and_back_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     )(folder)
     path, ours, back = policy_file(folder), tmp_path / "ours", tmp_path / "back"
     assert convert(path, ours, "vla") == [
-        f"{ours}: written as a vla folder from {folder} (lerobot)"
+        f"{ours}: written as a vla folder from {folder} (smolvla)"
     ]
     convert(ours, back, "lerobot")
     for name in [p.name for p in folder.iterdir()]:
@@ -348,3 +349,14 @@ def test_a_wrong_tensor_is_not_converted(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"missing +vlm_with_expert.lm_expert.norm.weight"):
         convert(policy_file(folder), tmp_path / "ours", "vla")
     assert not (tmp_path / "ours").exists()
+
+
+def test_the_start_of_a_policy_file(folder: Path) -> None:
+    assert kind_of(folder) == "smolvla"
+    start = yaml.safe_load(smolvla_format.skeleton(folder))
+    assert list(start["cameras"]) == ["image", "image2", "image3"]
+    assert len(start["state"]) == len(start["actions"]["names"]) == 6
+    assert start["checkpoint"] == str(folder)
+    names = {k: start[k] for k in ("cameras", "state", "actions", "policy_hz")}
+    path = policy_file(folder, **names, format="lerobot")
+    assert load_checkpoint(path, device="cpu").contract.camera_names[2] == "my_camera_2"

@@ -74,8 +74,8 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
 
 
 def _is_smolvla(folder: Path, kind: str) -> bool:
-    key = {"lerobot": "type", "vla": "family"}.get(kind)
-    return key is not None and read_json(folder / "config.json").get(key) == "smolvla"
+    own = kind == "vla" and read_json(folder / "config.json").get("family") == "smolvla"
+    return kind == "smolvla" or own
 
 
 def _convert_smolvla(
@@ -89,7 +89,7 @@ def _convert_smolvla(
     if way == ("vla", "lerobot"):
         smolvla_convert.to_lerobot(folder, destination, keep_unread=keep_unread)
         return True
-    if way != ("lerobot", "vla") or file is None:
+    if way != ("smolvla", "vla") or file is None:
         raise ValueError(
             f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
             f"and one of this project to lerobot; asked for was {way[0]} to {way[1]}"

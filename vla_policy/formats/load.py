@@ -23,13 +23,16 @@ READERS = {
 
 
 def kind_of(folder: Path) -> str:
-    """ "vla", "lerobot", "openpi", "openvla" or "paligemma", by what config.json says. Raises ValueError if it is none of them."""
+    """ "vla", "lerobot", "smolvla" (lerobot's folder of it), "openpi", "openvla" or "paligemma", by config.json.
+
+    Raises ValueError if it is none of them.
+    """
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     if "format" in config and "contract" in config:
         return "vla"
     if "type" in config and "input_features" in config:
-        return "lerobot"
+        return "smolvla" if config["type"] == "smolvla" else "lerobot"
     if config.get("model_type") in ("openvla", "paligemma"):
         return config["model_type"]
     if (folder / openpi.ASSETS).is_dir() or "action_horizon" in config:
@@ -53,15 +56,12 @@ def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None
     if path.suffix in (".yaml", ".yml"):
         file = read_policy_file(path)
         kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
+        if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
+            kind = "smolvla"
         if kind == "vla":
             raise ValueError(
                 f"{path}: {file.checkpoint} is a folder of this project and needs no policy file"
             )
-        if (
-            kind == "lerobot"
-            and read_json(file.checkpoint / "config.json").get("type") == "smolvla"
-        ):
-            kind = "smolvla"  # the same files, another network
         return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
     kind = kind_of(path)
     if kind != "vla":

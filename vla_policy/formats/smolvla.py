@@ -39,6 +39,21 @@ UNDERSTOOD: dict[str, tuple[Any, ...]] = {
 }
 FREE_TOKENIZER = "It is not in the folder: it is SmolVLM2's (huggingface.co/HuggingFaceTB/SmolVLM2-500M-Video-Instruct, free)"
 
+SKELETON = """\
+# What {folder} does not say about itself; see docs/checkpoints.md.
+checkpoint: {folder}
+tokenizer: ~/smolvlm2/tokenizer.json       # of SmolVLM2-500M-Video-Instruct
+cameras:                                   # the checkpoint's name: your robot's; leave out what it has not
+{cameras}
+state: [{state}]                           # your robot's names, in the checkpoint's order
+actions:
+  names: [{actions}]
+  spaces: {{arm: joint_position, gripper: gripper}}
+policy_hz: 30
+embodiments: [my_robot]
+# statistics: so100.buffer                 # of base checkpoints: whose numbers these are
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:
@@ -105,6 +120,23 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
         ),
     )
     return Folder(store, named, header)
+
+
+def skeleton(folder: Path) -> str:
+    """The start of a policy file for folder."""
+    path = folder / "config.json"
+    config = read_json(path)
+    inputs = require(config, "input_features", dict, path)
+    outputs = require(config, "output_features", dict, path)
+    slots = lerobot.camera_slots(inputs)
+    state, actions = (
+        ", ".join(f"joint.j{i}" for i in range(lerobot.width(features, name, path)))
+        for features, name in ((inputs, lerobot.STATE), (outputs, lerobot.ACTION))
+    )
+    return SKELETON.format(
+        folder=folder, state=state, actions=actions,
+        cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),
+    )  # fmt: skip
 
 
 def _require_understood(config: Mapping[str, Any], path: Path) -> None:
