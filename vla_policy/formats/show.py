@@ -17,7 +17,7 @@ from ..contract import Contract
 from ..models.config import ModelConfig
 from ..normalise import NEEDS, Normaliser
 from ..stats import Range
-from . import openvla, rt2, vla
+from . import openvla, rt2, smolvla, vla
 from .foreign import Feature, Foreign
 from .load import kind_of, load_checkpoint
 from .policy_file import COMPATIBILITY, Heads, PolicyFile, read_policy_file
@@ -37,7 +37,11 @@ actions:
 policy_hz: 50
 embodiments: [my_robot]
 """
-SKELETONS = {"openvla": openvla.skeleton, "paligemma": rt2.skeleton}
+SKELETONS = {
+    "openvla": openvla.skeleton,
+    "paligemma": rt2.skeleton,
+    "smolvla": smolvla.skeleton,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
