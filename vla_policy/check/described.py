@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ class Described:
     """place: the top of the policy file, or of the contract in config.json; what can be changed in it.
 
     own: a folder of this project, where the contract is fixed. state, actions: None where it has none.
+    slots: the robot's name of a camera -> the checkpoint's, where they differ.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Described:
     own: bool
     state: Columns | None
     actions: Columns | None
+    slots: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_policy(name_or_path: str) -> Path:
@@ -77,7 +79,8 @@ def describe(path: Path) -> Described:
     _, place = read_yaml(path)
     state, actions = _foreign(file)
     contract = file.contract(image_px=0)
-    return Described(path, contract, place, False, state, actions)
+    slots = {robot: slot for slot, robot in file.cameras}
+    return Described(path, contract, place, False, state, actions, slots)
 
 
 def _own(folder: Path) -> Described:
