@@ -6,13 +6,23 @@ at row 6, beta 5, 10 Euler steps.
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.continuation import aligned
+from vla_policy.layout import layout_of
 from vla_policy.models import flow, rtc
+from vla_policy.policy import load_policy
+from vla_policy.sampling import Pull
+from vla_policy.transforms import quaternion_multiply, rotvec_to_quaternion
+from vla_policy.types import Observation
 
 FROZEN, END, BETA, STEPS = 2, 6, 5.0, 10
+ROBOT = load_embodiment("vx300s")
+LAYOUT = layout_of(ROBOT)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +139,91 @@ def test_conditioning_gives_the_frozen_rows_as_data(pi0_model, pi0_prefix, pi0_g
     torch.testing.assert_close(actions[:, :FROZEN], previous[:, :FROZEN])
     plain = pi0_golden["out.actions10"]
     assert (actions[:, FROZEN:] - plain[:, FROZEN:]).abs().max() > 1e-3
+
+
+def insists(steps):
+    """The flow of a network that knows only one answer, whatever the rows before it are."""
+    return lambda x, time: (x - steps) / time[:, None, None]
+
+
+def test_rows_that_are_held_do_not_carry_the_goal_away():
+    """In columns of steps the place is held: the first free row takes back what the frozen ones add."""
+    own = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])[None, :, None]  # (1, 6, 1), goal 5
+    plan = torch.tensor([3.0, 2.0, 1.0, 1.0, 1.0, 0.0])[None, :, None]
+    noise = torch.randn(1, 6, 1, generator=torch.Generator().manual_seed(0))
+    weights = rtc.prefix_weights(6, 2, 2, "zeros")[:, None]
+    for as_steps, goal in ((torch.tensor([True]), 5.0), (None, 8.0)):
+        velocity = rtc.guided(insists(own), plan, weights, max_weight=10.0, steps=as_steps)
+        rows = flow.integrate(velocity, noise, 10)[0, :, 0]
+        assert rows[:2].tolist() == pytest.approx([3.0, 2.0], abs=0.2)
+        assert float(rows.sum()) == pytest.approx(goal, abs=0.3)
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy("tiny")
+
+
+def look(at_ns, xyz, turn=0.0):
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    q = quaternion_multiply(
+        rotvec_to_quaternion(np.array([0.0, 0.0, turn])), np.array([0, 0.7071068, 0, 0.7071068])
+    )
+    state = np.array([*xyz, *q, 1.0])
+    return Observation(
+        {"front": image, "wrist": image}, state, ROBOT.state_names, "pick up the red cube", at_ns
+    )
+
+
+STEP_NS = 100_000_000
+HERE, LATER = look(10**9, [0.3, 0.0, 0.2]), look(10**9 + 4 * STEP_NS, [0.32, 0.01, 0.17], 0.1)
+
+
+def test_a_plan_seen_from_elsewhere_is_the_same_plan(policy):
+    """Steps count from the measured pose, so the same poses are other steps; back they are the same."""
+    plan = policy.infer(HERE, seed=0)
+    left = aligned(plan, LATER.obs_ns, LAYOUT)
+    np.testing.assert_allclose(left.actions, plan.actions[4:], atol=1e-9)
+    checkpoint, family = policy.checkpoint, policy.family
+    expressed = family.express(checkpoint, left, LATER)
+    np.testing.assert_allclose(
+        family.restore(checkpoint, expressed.model_actions, LATER).actions, left.actions, atol=1e-9
+    )
+    assert np.abs(expressed.model_actions[0] - plan.model_actions[4])[1:7].max() > 0.1
+    assert not expressed.known[0] and expressed.known[1:].all()
+
+
+@pytest.mark.parametrize("jacobian", [False, True])
+def test_frozen_rows_come_back_unchanged_and_the_rest_is_led(policy, jacobian):
+    plan = policy.infer(HERE, seed=0)
+    left = aligned(plan, LATER.obs_ns, LAYOUT)
+    free = policy.infer(LATER, seed=1)
+    options = {"frozen_rows": 3, "guidance_rows": 6, "seed": 1}
+    led = policy.infer(LATER, left, pull=Pull("exp", 10.0, jacobian), **options)
+    np.testing.assert_array_equal(led.actions[:3], left.actions[:3])
+    assert (led.continues, led.frozen_rows) == (plan.sequence, 3)
+    jump = np.linalg.norm(led.actions[3, :3] - left.actions[2, :3])
+    without = np.linalg.norm(free.actions[3, :3] - left.actions[2, :3])
+    # Through the network there is little hold on one that knows a single answer.
+    assert jacobian or jump < without
+    np.testing.assert_array_equal(
+        policy.infer(LATER, left, pull=Pull("exp", 10.0, jacobian), **options).actions, led.actions
+    )
+
+
+def test_what_cannot_be_continued_is_refused(policy):
+    plan = policy.infer(HERE, seed=0)
+    with pytest.raises(ValueError, match="expected from the observation"):
+        policy.infer(LATER, plan, frozen_rows=1)
+    left = aligned(plan, LATER.obs_ns, LAYOUT)
+    with pytest.raises(ValueError, match="frozen_rows: got 7, expected 0"):
+        policy.infer(LATER, left, frozen_rows=7)
+    with pytest.raises(ValueError, match="guidance_rows: got 1, expected 2"):
+        policy.infer(LATER, left, frozen_rows=2, guidance_rows=1)
+    with pytest.raises(ValueError, match="frozen_rows"):
+        policy.infer(LATER, frozen_rows=1)
+    token = load_policy("tiny", head="token")
+    assert not token.continues and policy.continues
+    with pytest.raises(ValueError, match="token head of this model has no such option"):
+        token.infer(LATER, aligned(plan, LATER.obs_ns, LAYOUT), frozen_rows=2)

@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
@@ -18,6 +19,8 @@ from std_msgs.msg import String  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from vla_policy.srv import GetActionChunk  # noqa: E402
 
+from vla_policy.execution.continuation import aligned  # noqa: E402
+from vla_policy.layout import layout_of  # noqa: E402
 from vla_policy.paths import weights_dir  # noqa: E402
 from vla_policy.ros import convert, qos  # noqa: E402
 
@@ -141,10 +144,30 @@ def test_a_chunk_on_request(mock_robot, listener, policy):
     assert answer.status == Response.OK, answer.message
     assert convert.chunk_from_msg(answer.chunk, "chunk").instruction == INSTRUCTION
     assert listener.chunks == []
+    continue_over_the_wire(mock_robot, name, answer.chunk)
     mock_robot.silent.add("wrist")
     listener.wait_reports(2)
     answer = mock_robot.call(GetActionChunk, name, GetActionChunk.Request(instruction=INSTRUCTION))
     assert answer.status == Response.NOT_READY and "wrist/image_raw" in answer.message
+
+
+def continue_over_the_wire(mock_robot, name, running):
+    """The second chunk begins with what the first one, which is executed, still holds."""
+    request = GetActionChunk.Request(instruction=INSTRUCTION, frozen_rows=2, guidance_rows=4)
+    request.previous = running
+    # As if it were executed from now on, because the robot had rested until now.
+    request.previous.header.stamp = convert.stamp_from_ns(mock_robot.now_ns() - 50_000_000)
+    answer = mock_robot.call(GetActionChunk, name, request)
+    assert answer.status == GetActionChunk.Response.OK, answer.message
+    chunk = convert.chunk_from_msg(answer.chunk, "chunk")
+    plan = convert.chunk_from_msg(request.previous, "previous")
+    assert (chunk.continues, chunk.frozen_rows) == (plan.sequence, 2)
+    left = aligned(plan, chunk.obs_ns, layout_of(mock_robot.robot))
+    np.testing.assert_allclose(chunk.actions[:2], left.actions[:2], atol=1e-9)
+    assert np.abs(chunk.actions[2:] - plan.actions[2:]).max() > 1e-6
+    request.frozen_rows = 50
+    refused = mock_robot.call(GetActionChunk, name, request)
+    assert refused.status == GetActionChunk.Response.REFUSED and "frozen_rows" in refused.message
 
 
 def test_an_instruction_that_is_too_long_is_refused_and_the_node_lives(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from vla_policy.execution.curve import curve, evaluate
-from vla_policy.layout import Layout
+from vla_policy.layout import GRIPPER, Layout
 from vla_policy.types import ActionChunk, Array
 
 
@@ -42,4 +42,10 @@ def resampled(chunk: ActionChunk, begin_ns: int, other_ns: int, layout: Layout) 
         return None
     # Where the arm was before row 0 does not matter: the grid begins at or after it.
     line = curve(chunk.actions[0], chunk.actions, layout)
-    return evaluate(line, late + 1.0 + np.arange(count), layout)[0]
+    ends = late + 1.0 + np.arange(count)
+    rows = evaluate(line, ends, layout)[0]
+    # At the end of a row its gripper still counts, not that of the next.
+    pursued = np.ceil(ends - 1e-6).astype(int) - 1
+    for part in layout.of_kind(GRIPPER):
+        rows[:, part.columns] = chunk.actions[pursued, part.columns]
+    return rows

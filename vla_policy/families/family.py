@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
 from ..types import ActionChunk, Array, Observation
@@ -93,7 +95,9 @@ def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -
     default = Sampling()
     for field in fields(Sampling):
         value = getattr(sampling, field.name)
-        if field.name in ("seed", *but) or value is None or value == getattr(default, field.name):
+        if field.name in ("seed", *but) or value is None:
+            continue
+        if not isinstance(value, np.ndarray) and value == getattr(default, field.name):
             continue
         raise ValueError(f"{field.name}: the {head} head of this model has no such option")
 

@@ -75,7 +75,15 @@ def node_specs(
     robot = {"embodiment": embodiment, "use_sim_time": sim}
     specs = [
         NodeSpec(
-            "policy", {**robot, "policy": policy, "head": head, "device": device, "seed": seed}
+            "policy",
+            {
+                **robot,
+                "policy": policy,
+                "head": head,
+                "device": device,
+                "seed": seed,
+                "scheme": scheme,
+            },
         ),
         # Engaging a real robot is its operator's decision.
         NodeSpec(
