@@ -30,7 +30,7 @@ from unittest.mock import MagicMock, patch
 
 import torch
 from inference_cases import DTYPES, Case, Inputs, Run, random_inputs, random_model, with_rows
-from inference_measure import header, ratios, rounds_of, spread, timed
+from inference_measure import CLOCKS, header, ratios, rounds_of, spread, timed
 from torch import Tensor
 
 from vla_policy.formats import smolvla_tensors
@@ -62,10 +62,13 @@ def main() -> None:
         "--cases", nargs="*", type=int, default=range(len(CASES)), help="their numbers"
     )
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument(
+        "--clock", default="wall", choices=tuple(CLOCKS), help="processor: of a busy machine"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    report = header(args.device, args.threads)
+    report = header(args.device, args.threads, args.clock)
     report["versions"]["lerobot"] = version("lerobot")
     with torch.inference_mode():
         report["chunks"] = [
@@ -107,7 +110,7 @@ def chunks(precision: str, cases: list[Case], args: argparse.Namespace) -> list[
         for name, difference in differences.items():
             if not difference <= AGREE["bfloat16" if name == NARROW else precision]:
                 raise ValueError(f"{case.name}, {precision}: {name} differs by {difference:.2g}")
-        times = rounds_of(calls, device, args.rounds)
+        times = rounds_of(calls, device, args.rounds, CLOCKS[args.clock])
         results.append(
             {
                 "model": config.name,
