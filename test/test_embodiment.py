@@ -13,7 +13,9 @@ from vla_policy.fields import Place
 from vla_policy.paths import config_dir
 
 JOINT_ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"
-FREE_TEXT = ("name", "description", "tool_frame", "topic", "group", "joint")
+FREE_TEXT = ("name", "description", "tool_frame", "topic", "group", "joint", "servo")
+OPTIONAL = ("also",)
+FREE_KEYS = (("cameras",), ("joints", "topic"))
 
 
 def content(name):
@@ -51,7 +53,8 @@ def wrong_values(path, value):
         yield from (str(value), True, math.nan, math.inf, -math.inf, 1e12, -1e12, [value])
     if isinstance(value, str):
         yield from (7, "", " ", "not a name!" if path[-1] != "description" else "")
-        if path[-1] not in FREE_TEXT and "names" not in path and path[0] != "base_frame":
+        free = path[-1] in FREE_TEXT or "names" in path or "also" in path
+        if not free and path[0] != "base_frame":
             yield from (value + "x", value.upper())
     if isinstance(value, list):
         yield from (value[:-1], [*value, value[-1]], {"a": 1}, 3)
@@ -60,11 +63,14 @@ def wrong_values(path, value):
 
 
 def fields():
+    """Every field of the demo robot; of the others the first entry of each list of plain values."""
     return [
         pytest.param(name, path, value, id=f"{name}:{shown(path)}")
         for name in embodiment_names()
         for path, value in leaves(content(name))
-    ]
+        if name == "vx300s" or path[-1] in ("names", 0) or not isinstance(path[-1], int)
+        or isinstance(value, (dict, list))
+    ]  # fmt: skip
 
 
 def corruptions(name, path, value):
@@ -74,16 +80,19 @@ def corruptions(name, path, value):
     choice; whether a policy fits it is for the checkpoint's contract.
     """
     key = path[-1]
-    if isinstance(key, str) and path[:-1] != ("cameras",):
+    if isinstance(key, str) and path[:-1] not in FREE_KEYS:
         data = content(name)
         del parent_of(data, path)[key]
-        yield data, path
+        if key not in OPTIONAL:
+            yield data, path
         data = content(name)
         parent_of(data, path)[key[0] + key] = parent_of(data, path).pop(key)
         yield data, (*path[:-1], key[0] + key)
     for wrong in wrong_values(path, value):
         if path == ("state",) and wrong == value[:-1]:
             continue
+        if key == "names" and wrong == value[:-1] and "base.vx" in value:
+            continue  # a base that has fewer axes
         data = content(name)
         parent_of(data, path)[key] = wrong
         yield data, path
@@ -97,7 +106,8 @@ def test_every_single_field_corruption_is_refused(name, path, value):
         message = str(refused.value)
         assert message.startswith("robot.yaml: ")
         assert "expected" in message
-        if not isinstance(value, list):  # a list too short is found by what must be as long
+        # A list too short is found by what must be as long, a prefix by what must have the same.
+        if not isinstance(value, list) and path[:-1] != ("joints", "topic"):
             assert [k for k in at_fault if isinstance(k, str)][-1] in message
 
 

@@ -79,7 +79,7 @@ def parse_embodiment(content: Any, place: Place) -> Embodiment:
         state=state,
         actions=actions,
         limits=_limits(top["limits"], place.at("limits"), actions),
-        outputs=read_outputs(top["outputs"], place.at("outputs"), actions, rates),
+        outputs=read_outputs(top["outputs"], place.at("outputs"), actions, rates, joints),
         model=_model(top["model"], place.at("model")) if "model" in top else None,
     )
 

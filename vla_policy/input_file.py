@@ -21,8 +21,13 @@ def read_joints(value: Any, place: Place) -> Joints:
     upper = f.numbers(fields["upper"], place.at("upper"), len(names), -1000, 1000)
     f.require_ordered(place, lower, upper, names)
     unit = f.choice(fields["unit"], place.at("unit"), JOINT_UNITS)
+    topics = _topics(fields["topic"], place.at("topic"))
+    for i, name in enumerate(names):
+        if not name.startswith(tuple(topics.values())):
+            prefixes = ", ".join(topics.values())
+            raise place.at("names").at(i).refuse(name, f"a prefix of joints.topic: {prefixes}")
     return Joints(
-        topics=_topics(fields["topic"], place.at("topic")),
+        topics=topics,
         names=names,
         unit=unit,
         lower=lower,

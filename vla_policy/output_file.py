@@ -6,16 +6,17 @@ from types import MappingProxyType
 from typing import Any
 
 from . import fields as f
-from .embodiment import ActionGroup, Output, Rates
+from .embodiment import ActionGroup, Joints, Output, Rates
 from .fields import Place
-from .spaces import SPACES
+from .spaces import JOINT_PREFIX, SPACES
 
 SERVO_HZ = 20.0  # MoveIt Servo stops when nothing came for 0.1 s, so twice as often at least
 GOALS = ("gripper_command", "parallel_gripper_command")
+OF_TYPES = ("joint", "closed", "open", "max_effort", "servo", "prefix", "also")
 
 
 def read_outputs(
-    value: Any, place: Place, actions: tuple[ActionGroup, ...], rates: Rates
+    value: Any, place: Place, actions: tuple[ActionGroup, ...], rates: Rates, joints: Joints
 ) -> MappingProxyType[str, Output]:
     """The key `outputs`, by the name of the action group."""
     groups = {a.name: a for a in actions}
@@ -25,6 +26,8 @@ def read_outputs(
     }
     f.require_distinct(place, "topic", {n: o.topic for n, o in outputs.items()})
     for name, output in outputs.items():
+        if output.type == "joint_trajectory":
+            _require_prefix(output, groups[name], joints, place.at(name))
         if output.servo is not None and not rates.command_hz >= SERVO_HZ:
             raise place.at(name).at("type").refuse(
                 output.type, f"rates.command_hz of at least {SERVO_HZ:g} for it, "
@@ -33,9 +36,25 @@ def read_outputs(
     return MappingProxyType(outputs)
 
 
+def _require_prefix(output: Output, group: ActionGroup, joints: Joints, place: Place) -> None:
+    """A prefix that a topic put before joints' names must come off for their controller."""
+    own = [name.removeprefix(JOINT_PREFIX) for name in group.names]
+    names = [output.joint, *output.also] if group.space == "gripper" else own
+    known = set(joints.topics.values())
+    fits = output.prefix in known and all(name.startswith(output.prefix) for name in names)
+    stays = [p for p in known if p and not output.prefix and any(n.startswith(p) for n in names)]
+    if not fits or stays:
+        expected = ", ".join(repr(prefix) for prefix in sorted(known))
+        raise place.at("prefix").refuse(
+            repr(output.prefix), f"the prefix of {', '.join(names)} in joints.topic: {expected}"
+        )
+
+
 def _output(value: Any, place: Place, group: ActionGroup) -> Output:
     options = SPACES[group.space].outputs
-    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or "type" not in value:
+        f.mapping(value, place, ("type", "topic"), OF_TYPES)
+    kind = value["type"]
     keys, optional = _keys(kind, group)
     fields = f.mapping(value, place, ("type", "topic", *keys), optional)
     return Output(
