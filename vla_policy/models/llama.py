@@ -69,7 +69,7 @@ class LlamaAttention(nn.Module):
         self,
         x: Float[Tensor, "b s e"],
         angles: tuple[Tensor, Tensor],
-        mask: Bool[Tensor, "b s t"],
+        mask: Bool[Tensor, "b s t"] | None,
         cache: LayerCache | None,
     ) -> tuple[Float[Tensor, "b s e"], LayerCache]:
         q = rotate(self.split(self.q_proj(x), self.heads), angles)
@@ -88,11 +88,12 @@ class LlamaAttention(nn.Module):
         q: Float[Tensor, "b h s d"],
         k: Float[Tensor, "b k t d"],
         v: Float[Tensor, "b k t d"],
-        mask: Bool[Tensor, "b s t"],
+        mask: Bool[Tensor, "b s t"] | None,
     ) -> Float[Tensor, "b s e"]:
-        """Softmax attention where mask is true, then the output projection."""
+        """Softmax attention where mask is true (None: everywhere), then the output projection."""
         grouped = self.kv_heads != self.heads
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None], enable_gqa=grouped)
+        seen = None if mask is None else mask[:, None]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped)
         return self.o_proj(y.transpose(1, 2).flatten(2))
 
     def split(self, x: Float[Tensor, "b s e"], heads: int) -> Float[Tensor, "b h s d"]:
@@ -120,7 +121,11 @@ class LlamaBlock(nn.Module):
         self.mlp = SwiGLU(config.width, config.mlp)
 
     def forward(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: LayerCache | None,
     ) -> tuple[Tensor, LayerCache]:
         y, kept = self.self_attn(self.input_layernorm(x), angles, mask, cache)
         x = x + y
@@ -140,11 +145,12 @@ class Llama(nn.Module):
         self,
         x: Float[Tensor, "b s e"],
         positions: Int[Tensor, "b s"],
-        mask: Bool[Tensor, "b s t"],
+        mask: Bool[Tensor, "b s t"] | None,
         cache: list[LayerCache] | None = None,
     ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
         """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
 
+        mask None: to all of them, which needs no mask to be read.
         Returns the normed output and the grown cache.
         """
         angles = llama_angles(positions, self.config.head_dim, self.config.theta)

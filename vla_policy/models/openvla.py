@@ -108,9 +108,12 @@ class OpenVla(nn.Module):
     def _run(self, x: Tensor, cache: list[LayerCache] | None) -> tuple[Tensor, list[LayerCache]]:
         b, s, _ = x.shape
         past = 0 if cache is None else cache[0][0].shape[2]
-        mask = torch.ones(s, past + s, dtype=torch.bool, device=x.device).tril(past)
+        mask = None
+        if s > 1:
+            mask = torch.ones(s, past + s, dtype=torch.bool, device=x.device).tril(past)
+            mask = mask.expand(b, -1, -1)
         positions = torch.arange(past, past + s, device=x.device).expand(b, s)
-        out, cache = self.language(x, positions, mask.expand(b, -1, -1), cache)
+        out, cache = self.language(x, positions, mask, cache)
         return self.lm_head(out[:, -1]), cache
 
 
