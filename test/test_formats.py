@@ -466,3 +466,54 @@ def test_other_units_of_the_data_become_the_robots(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
     with pytest.raises(ValueError, match=r"units\.gripper: got 'degrees', expected one of deg"):
         load_policy(str(policy_file(tmp_path, golden, units={"gripper": "degrees"})))
+
+
+def as_older_lerobot(folder: Path) -> Path:
+    """The same checkpoint as lerobot 0.3 wrote it: statistics among the weights, older names, other keys."""
+    weights = load_file(folder / "model.safetensors")
+    for owner, file, theirs in (
+        ("normalize_inputs", "*_normalizer_*", "observation.state"),
+        ("unnormalize_outputs", "*_unnormalizer_*", "action"),
+    ):
+        path = next(folder.glob(f"{file}.safetensors"))
+        stats = load_file(path)
+        for key in ("mean", "std"):
+            weights[f"{owner}.buffer_{theirs.replace('.', '_')}.{key}"] = stats[f"{theirs}.{key}"]
+    save_file(weights, folder / "model.safetensors")
+    for path in folder.glob("policy_*"):
+        path.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["num_steps"] = config.pop("num_inference_steps")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_statistics_among_the_weights_of_older_folders(tmp_path: Path) -> None:
+    square = np.random.default_rng(0).integers(0, 255, (56, 56, 3), dtype=np.uint8)
+    seen = observation(images={"front": square, "hand": square})
+    folder = copied(tmp_path, "pi0")
+    before = load_policy(str(policy_file(tmp_path, folder))).infer(seen, seed=0).actions
+    as_older_lerobot(folder)
+    policy = load_policy(str(policy_file(tmp_path, folder)))
+    np.testing.assert_allclose(policy.infer(seen, seed=0).actions, before, atol=1e-5)
+    wide = pi0.prepare(policy.checkpoint, "flow", observation()).images[0, 1]
+    assert (wide[:, :16] == -1).all() and (wide[:, 16:] != -1).any()  # in the lower corner
+    weights = load_file(folder / "model.safetensors")
+    name = "unnormalize_outputs.buffer_action.std"
+    save_file(weights | {name: torch.full((7,), torch.inf)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="std inf, not finite"):
+        load_policy(str(policy_file(tmp_path, folder)))
+    left = {k: v for k, v in weights.items() if "unnormalize" not in k}
+    save_file(left, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="no statistics of 'action' under unnormalize_outputs"):
+        load_policy(str(policy_file(tmp_path, folder)))
+
+
+def test_a_processing_step_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "pi0")
+    path = folder / "policy_postprocessor.json"
+    data = json.loads(path.read_text())
+    data["steps"].insert(0, {"registry_name": "absolute_actions_processor", "config": {}})
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="the step 'absolute_actions_processor', which is not"):
+        load_policy(str(policy_file(tmp_path, folder)))

@@ -57,6 +57,7 @@ class Settings:
     state_words: how many numbers stand there; more than the state has are padding (lerobot 0.4.4).
     antialias: pictures are made smaller with (openpi) or without (lerobot) a filter.
     bars: value beside a picture that is not square: -1 is black, -3 what lerobot 0.4.4 has.
+    corner: the picture lies in the lower right corner of its square (lerobot 0.3), not in the middle.
     """
 
     slots: tuple[str, ...]
@@ -66,6 +67,7 @@ class Settings:
     state_words: int = 0
     antialias: bool = True
     bars: float = -1.0
+    corner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,13 @@ def inputs_of(
     config, settings, device = checkpoint.model.config, checkpoint.settings, checkpoint.device
     side = config.vision.image_px
     images = [
-        letterbox(pictures[name], side, antialias=settings.antialias, bars=settings.bars)
+        letterbox(
+            pictures[name],
+            side,
+            antialias=settings.antialias,
+            bars=settings.bars,
+            corner=settings.corner,
+        )
         for name in checkpoint.contract.camera_names
     ]
     normalised = checkpoint.statistics.state.normalise(state)

@@ -47,7 +47,7 @@ class Foreign:
     """A folder read but for its weights.
 
     slots: its camera names in its order. state_width, action_width: real columns; None where it does not say.
-    prompt_as_given, antialias: see Settings.
+    prompt_as_given, antialias, corner: see Settings.
     """
 
     store: Store
@@ -60,6 +60,7 @@ class Foreign:
     action_width: int | None
     prompt_as_given: bool
     antialias: bool
+    corner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def describe(foreign: Foreign, file: PolicyFile) -> Described:
         and "no_state_in_prompt" not in file.compatibility,
         state_words=config.state_dim if padded else len(file.state_names),
         antialias=foreign.antialias,
+        corner=foreign.corner,
         bars=-3.0 if "letterbox_lerobot_0_4_4" in file.compatibility else -1.0,
     )
     contract = file.contract(

@@ -16,7 +16,7 @@ import torch
 
 from ..models.weights import Checkpoint
 from ..types import Array
-from . import pi0_tensors
+from . import lerobot_older, pi0_tensors
 from .documents import read_json, require
 from .foreign import Feature, Foreign, assemble
 from .policy_file import PolicyFile
@@ -30,6 +30,18 @@ IMAGES = re.compile(
 STATE, ACTION = "observation.state", "action"
 EMPTY = "empty_camera"
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
+# Of both processors. Another one would change what the network gets or gives.
+STEPS = (
+    "rename_observations_processor",
+    "to_batch_processor",
+    "pi0_new_line_processor",
+    "smolvla_new_line_processor",
+    "pi05_prepare_state_tokenizer_processor_step",
+    "tokenizer_processor",
+    "device_processor",
+    "normalizer_processor",
+    "unnormalizer_processor",
+)
 MODES = {
     "MEAN_STD": "mean_std",
     "QUANTILES": "quantiles",
@@ -58,7 +70,10 @@ def read_folder(
     kind = require(config, "type", str, path)
     if kind not in TYPES:
         raise ValueError(f"{path}: type: got {kind!r}, expected one of {', '.join(TYPES)}")
-    store = open_store(folder)
+    whole = open_store(folder)
+    weights, buffers = lerobot_older.split(whole)
+    older = bool(buffers) and not (folder / PREPROCESSOR).is_file()
+    store = weights if older else whole
     named = pi0_tensors.name_tensors(store)
     by_tensors = pi0_tensors.kind(named)
     if by_tensors != kind:
@@ -67,24 +82,35 @@ def read_folder(
         )
     sizes = pi0_tensors.sizes(
         store, named, heads=heads, rows=require(config, "chunk_size", int, path),
-        steps=require(config, "num_inference_steps", int, path),
+        steps=require(config, "num_steps" if older else "num_inference_steps", int, path),
         max_text=require(config, "tokenizer_max_length", int, path),
         state_dim=require(config, "max_state_dim", int, path),
     )  # fmt: skip
     inputs = require(config, "input_features", dict, path)
     outputs = require(config, "output_features", dict, path)
     modes = require(config, "normalization_mapping", dict, path)
+    if older:
+        known = {key: _mode(modes.get(key), key, path) for key in ("STATE", "ACTION")}
+        where = str(folder)
+        state = lerobot_older.feature(buffers, "normalize_inputs", STATE, known["STATE"], where)
+        actions = lerobot_older.feature(
+            buffers, "unnormalize_outputs", ACTION, known["ACTION"], where
+        )
+    else:
+        state = state_feature(folder, modes, statistics)
+        actions = action_feature(folder, modes, statistics)
     return Foreign(
         store=store,
         named=named,
         config=sizes,
-        state=state_feature(folder, modes, statistics),
-        actions=action_feature(folder, modes, statistics),
+        state=state,
+        actions=actions,
         slots=camera_slots(inputs),
         state_width=width(inputs, STATE, path),
         action_width=width(outputs, ACTION, path),
         prompt_as_given=kind == "pi0",
         antialias=False,
+        corner=older,
     )  # fmt: skip
 
 
@@ -115,20 +141,20 @@ def feature(
     Raises ValueError if the modes differ or statistics are missing.
     """
     path = folder / processor
-    steps = [
-        s
-        for s in require(read_json(path), "steps", list, path)
-        if isinstance(s, dict) and s.get("registry_name") == step
-    ]
+    listed = [s for s in require(read_json(path), "steps", list, path) if isinstance(s, dict)]
+    for other in listed:
+        if other.get("registry_name") not in STEPS:
+            raise ValueError(
+                f"{path}: got the step {other.get('registry_name')!r}, which is not understood; "
+                f"known are {', '.join(STEPS)}"
+            )
+    steps = [s for s in listed if s["registry_name"] == step]
     if len(steps) != 1:
         raise ValueError(f"{path}: got {len(steps)} steps named {step}, expected 1")
     settings = require(steps[0], "config", dict, path)
     kind = "STATE" if name == STATE else "ACTION"
     mode = require(settings, "norm_map", dict, path).get(kind)
-    if mode not in MODES:
-        raise ValueError(
-            f"{path}: {kind} is normalised by {mode!r}, expected one of {', '.join(MODES)}"
-        )
+    _mode(mode, kind, path)
     if mode != expected:
         raise ValueError(
             f"{path}: {kind} is normalised by {mode}, config.json says {expected}: files of two checkpoints?"
@@ -139,6 +165,14 @@ def feature(
         found, statistics = _statistics(folder, steps[0], key, path)
     eps = settings.get("eps", EPS) if mode == "MEAN_STD" else 0.0
     return Feature(MODES[mode], statistics, float(eps), 0.0, f"{found}: {name}")
+
+
+def _mode(mode: Any, kind: str, path: Path) -> str:
+    if mode not in MODES:
+        raise ValueError(
+            f"{path}: {kind} is normalised by {mode!r}, expected one of {', '.join(MODES)}"
+        )
+    return MODES[mode]
 
 
 def _statistics(

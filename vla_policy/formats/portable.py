@@ -45,7 +45,10 @@ def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = No
         p.name for p in sorted(folder.glob("*.json")) if p.name != "model.safetensors.index.json"
     ]
     names += [p.name for p in sorted(folder.glob("policy_*.safetensors"))]
-    return _portable(foreign, file, "lerobot", {name: folder / name for name in names})  # fmt: skip
+    # Older folders have their statistics among the weights: small files are made anew for them.
+    origin = "lerobot" if lerobot.PREPROCESSOR in names else None
+    documents = {name: folder / name for name in names} if origin else {}
+    return _portable(foreign, file, origin, documents)
 
 
 def read_openpi(folder: Path, file: PolicyFile | None, heads: Heads | None = None) -> Portable:
@@ -86,6 +89,7 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
         action_width=len(header.contract.action_names),
         prompt_as_given=header.settings.prompt_as_given,
         antialias=header.settings.antialias,
+        corner=header.settings.corner,
     )
     origins = sorted(p.name for p in (folder / SOURCE).glob("*") if p.is_dir())
     origin = origins[0] if origins else None
@@ -124,7 +128,7 @@ def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
 
 
 def _portable(
-    foreign: Foreign, file: PolicyFile | None, origin: str, documents: Mapping[str, Path]
+    foreign: Foreign, file: PolicyFile | None, origin: str | None, documents: Mapping[str, Path]
 ) -> Portable:
     tokenizer = vla.find_tokenizer(foreign.store.folder)
     documents = {name: path for name, path in documents.items() if path != tokenizer}
