@@ -5,6 +5,7 @@ and ratios are taken within a round. Before anything is timed their actions must
 
 python benchmarks/inference.py --out benchmarks/inference.json                    # CPU, about ten minutes a core
 python benchmarks/inference.py --curves --size small --out benchmarks/inference_curves.json
+python benchmarks/inference.py --ladder --out benchmarks/inference_ladder.json
 python benchmarks/inference.py --device cuda --size full --rounds 200 --float8 --out benchmarks/inference_gpu.json
 python benchmarks/inference.py --size tiny --rounds 3                              # checks the program itself
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from inference_cases import (
     Case,
     Run,
     fast,
+    ladder,
     of_rows,
     plain,
     random_inputs,
@@ -81,6 +84,9 @@ def main() -> None:
         "--curves", action="store_true", help="growth with cameras, steps, rows, batch and words"
     )
     parser.add_argument(
+        "--ladder", action="store_true", help="what each kind of saving gives, on the CPU"
+    )
+    parser.add_argument(
         "--cases", type=int, nargs="*", help="numbers of the cases, from 0; else all"
     )
     parser.add_argument("--out", type=Path)
@@ -96,6 +102,8 @@ def main() -> None:
     with torch.inference_mode():
         if args.curves:
             report["curves"] = curves(args.size, precisions[0], args.device, args.rounds, clock)
+        elif args.ladder:
+            report["ladder"] = climb(args.size, precisions[0], cases, args)
         else:
             report["chunks"] = [
                 entry
@@ -187,6 +195,26 @@ def stage_times(engine: Engine, config: ModelConfig, case: Case, args: argparse.
         | ({} if roof is None else {f"least_ms_{roof.name}": round(stage.seconds(roof) * 1e3, 3)})
         for stage in least
     }
+
+
+def climb(
+    size: str, precision: str, cases: tuple[Case, ...], args: argparse.Namespace
+) -> list[dict]:
+    """Milliseconds of each rung of the ladder on each case."""
+    config = sized("pi0", size)
+    runs = ladder(random_model(config, DTYPES[precision], args.device), precision)
+    result = []
+    for case in cases:
+        inputs = random_inputs(config, case, args.device)
+        calls = {name: partial(run, inputs, case.steps) for name, run in runs.items()}
+        for call in calls.values():
+            call()
+        times = rounds_of(calls, args.device, args.rounds, CLOCKS[args.clock])
+        result.append(
+            {"model": config.name, "precision": precision, "case": case.name}
+            | {k: spread([t * 1e3 for t in v]) for k, v in times.items()}
+        )
+    return result
 
 
 def curves(size: str, precision: str, device: str, rounds: int, clock: Clock) -> dict:

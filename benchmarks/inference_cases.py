@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from vla_policy.models import config as configs
 from vla_policy.models import flow
 from vla_policy.models.config import GemmaConfig, ModelConfig, SiglipConfig
-from vla_policy.models.engine import Engine
+from vla_policy.models.engine import Engine, build, compile_engine
 from vla_policy.models.engine.graph import Graphs
 from vla_policy.models.registry import network
 from vla_policy.models.vla import VLA
@@ -144,6 +145,35 @@ def fast(engine: Engine) -> Run:
         )
 
     return run
+
+
+def without_gaps(run: Run) -> Run:
+    """run given only the cameras and words that are there (the same for the whole batch)."""
+
+    def compact(inputs: Inputs, steps: int) -> Tensor:
+        cameras, words = inputs.camera_valid[0], inputs.text[0] != 0
+        there = replace(
+            inputs,
+            images=inputs.images[:, cameras],
+            camera_valid=inputs.camera_valid[:, cameras],
+            text=inputs.text[:, words],
+        )
+        return run(there, steps)
+
+    return compact
+
+
+def ladder(model: VLA, precision: str) -> dict[str, Run]:
+    """From the plain networks to the engine, one kind of saving after another."""
+    with patch.object(build, "can_pack", return_value=False):
+        folded = compile_engine(model, precision=precision)
+    return {
+        "plain": plain(model),
+        "gaps dropped": without_gaps(plain(model)),
+        "folded and static": fast(folded),
+        "packed and fused": fast(compile_engine(model, precision=precision)),
+        "in bfloat16": fast(compile_engine(model, precision="bfloat16")),
+    }
 
 
 def stage_runs(engine: Engine, inputs: Inputs, steps: int) -> dict[str, Callable[[], object]]:
