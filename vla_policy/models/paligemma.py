@@ -6,12 +6,13 @@ times the root of the width, in PaliGemma as in pi0 (older `transformers` divide
 everything by it afterwards, which is the same).
 """
 
+from collections.abc import Iterable
+
 from .config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig, TokenHeadConfig
 from .text import TextTokenizer
 
 # 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them.
 VOCAB = 257_216
-LOCATIONS, UNUSED = 1024, 100
 BINS = 256
 
 LANGUAGE = {
@@ -59,15 +60,15 @@ def choose_action_ids(
     """The ids that become actions, bin 0 first. RT-2 overwrites the least frequent tokens (section 3.2).
 
     rule: "rare" takes the highest ids of the ordinary vocabulary, where sentencepiece puts what was seen least;
-    <loc....> keep their meaning. "loc" takes the last <loc....>, for a model that need not point any more.
+    <loc....> and <seg...> keep their meaning. "loc" takes the last <loc....>, for a model that need not point any more.
     Raises ValueError for another rule or too few such tokens.
     """
-    places = [tokenizer.token_id(f"<loc{i:04d}>") for i in range(LOCATIONS)]
-    places = [i for i in places if i is not None]
+    places = _ids(tokenizer, (f"<loc{i:04d}>" for i in range(1024)))
     if rule == "rare":
-        unused = {tokenizer.token_id(f"<unused{i}>") for i in range(UNUSED)}
-        never = {tokenizer.bos, tokenizer.eos, 0} | unused
-        ids = [i for i in range(min(places, default=tokenizer.size)) if i not in never]
+        names = ("<image>", *(f"<seg{i:03d}>" for i in range(128)))
+        unused = (f"<unused{i}>" for i in range(100))
+        never = {0, tokenizer.bos, tokenizer.eos, *places, *_ids(tokenizer, (*names, *unused))}
+        ids = [i for i in range(tokenizer.size) if i not in never]
     elif rule == "loc":
         ids = places
     else:
@@ -77,3 +78,9 @@ def choose_action_ids(
             f"{tokenizer.source}: {len(ids)} {rule} tokens, expected at least {count}"
         )
     return tuple(ids[-count:])
+
+
+def _ids(tokenizer: TextTokenizer, names: Iterable[str]) -> list[int]:
+    """Those of names that are tokens."""
+    found = (tokenizer.token_id(name) for name in names)
+    return [i for i in found if i is not None]
