@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def main() -> int:
     return 1 if totals["violations"] else 0
 
 
+@cache
 def robots():
     """Every shipped robot, fading in at different speeds, and one whose tool is driven by its velocity."""
     found = {}

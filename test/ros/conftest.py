@@ -34,6 +34,7 @@ from vla_policy.types import ActionChunk  # noqa: E402
 TIMEOUT_S = 60.0  # for a machine that does other things as well
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 STEP_NS = 100_000_000
+CAMERA_EVERY = 2  # periods of the robot state
 
 
 class MockRobot(Node):
@@ -158,7 +159,7 @@ class MockRobot(Node):
             pose = convert.pose_to_msg(self.pose, stamp_ns=stamp_ns, frame_id="base_link")
             self.ee_pose.publish(pose)
         for name, publisher in self.cameras.items():
-            if name in self.silent:
+            if name in self.silent or self._count % CAMERA_EVERY:
                 continue
             if name not in self.frozen:
                 count = 0 if name in self.still else self._count % 256

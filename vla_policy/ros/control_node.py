@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -18,15 +18,15 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy import control as core
 from vla_policy.control import Control
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.execution.schemes import SCHEMES
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.ros import convert, qos
 from vla_policy.ros.chunk_sources import ChunkSources
 from vla_policy.ros.control_inputs import ControlInputs
+from vla_policy.ros.control_params import ControlParams
 from vla_policy.ros.control_tell import Teller, View
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.outputs.outputs import Outputs
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import read_params
 from vla_policy.ros.takeover import Takeover, gid_of
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.bounds import Robot, robot_of
@@ -34,23 +34,9 @@ from vla_policy.safety.memory import GuardState
 from vla_policy.safety.rest import parting
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
-from vla_policy.types import CHANGES, Level, Reason, Verdict
+from vla_policy.types import Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
-
-
-@dataclass(frozen=True, slots=True)
-class ControlParams:
-    """Parameters of the node; read again on each configure."""
-
-    embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
-    scheme: str = param("receding", "how chunks follow each other", choices=tuple(SCHEMES))
-    instruction_change: str = param(
-        "flush", "the plan of the instruction before: ends at once, or goes on", choices=CHANGES
-    )
-    shadow: bool = param(False, "commands go to topics below shadow/, none to a controller")
-    engaged_at_start: bool = param(False, "engage by itself once all inputs are fresh")
-    autostart: bool = param(True, "configure and activate by itself")
 
 
 class ControlNode(LifecycleNode):

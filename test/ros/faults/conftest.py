@@ -17,7 +17,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy.ros import convert
 
 PERIOD_S = 0.02
-STATUS_S = 0.2  # of the status, besides those that are told at once
+RETRY_S = 3.0
 TIMES = {}
 
 
@@ -53,13 +53,24 @@ class Cell:
         raise AssertionError(response.message)
 
     def move(self, *, rows=40, step_m=0.002, sequence=0):
-        """A slow straight way, and wait until it is being followed; the observation's time."""
+        """A slow straight way, and wait until it is being followed; the observation's time.
+
+        Sent again if a busy machine has let an input grow stale meanwhile.
+        """
         stop = len(self.robot.targets)
+        for again in range(8):
+            obs_ns = self._send_way(rows, step_m, sequence + again)
+            with self.robot.heard:
+                if self.robot.heard.wait_for(
+                    lambda: len(moves(self.robot.targets[stop:])) > 5, RETRY_S
+                ):
+                    return obs_ns
+        raise AssertionError(f"no motion; last status: {self.robot.statuses[-1]}")
+
+    def _send_way(self, rows, step_m, sequence):
         plan = np.tile([*self.robot.pose, 0.5], (rows, 1))
         plan[:, 0] += step_m * (np.arange(rows) + 1)
-        obs_ns = self.robot.send_chunk(plan, sequence=sequence)
-        self.robot.wait(lambda: len(moves(self.robot.targets[stop:])) > 5, "motion")
-        return obs_ns
+        return self.robot.send_chunk(plan, sequence=sequence)
 
     def held(self, since_ns, *reasons):
         """The first status after since_ns that says HOLD or STOP for one of reasons; its time, s."""
