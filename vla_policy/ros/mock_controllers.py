@@ -28,13 +28,13 @@ GOALS = ("gripper_command", "parallel_gripper_command")
 
 
 class Controllers:
-    """One controller for each output. accepted, refused: commands so far.
+    """One controller for each output. accepted, refused: commands so far; late: of the refused.
 
     Raises ValueError if an output needs messages that this ROS lacks.
     """
 
     def __init__(self, node: Node, mock: MockRobot, log: OnChange) -> None:
-        self.accepted = self.refused = 0
+        self.accepted = self.refused = self.late = 0
         self.last_refusal = ""
         self._node, self._mock, self._robot, self._log = node, mock, mock.robot, log
         self._confirmed: dict[str, set[str]] = {}  # servo node -> what it has been asked
@@ -73,6 +73,7 @@ class Controllers:
             self._log.fine(topic, f"{topic}: commands are accepted again")
             return
         self.refused += 1
+        self.late += refusal.startswith(rules.LATE)
         self.last_refusal = f"{topic} refused: {refusal}"
         self._log.problem(topic, "refused", self.last_refusal)
 

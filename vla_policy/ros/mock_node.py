@@ -107,6 +107,7 @@ class MockNode(Node):
         status.values = [
             KeyValue(key="accepted", value=str(counts.accepted)),
             KeyValue(key="refused", value=str(counts.refused)),
+            KeyValue(key="late", value=str(counts.late)),
         ]
         header = Header(stamp=convert.stamp_from_ns(self._now_ns()))
         self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))

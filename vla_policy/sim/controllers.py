@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NS_PER_S = 1_000_000_000
+LATE = "too late: "  # before refusals for the time of arrival, which a loaded machine causes too
 ZERO_VELOCITY = 1e-7  # the controller compares with the float epsilon
 CMD_VEL_TIMEOUT_NS = 500_000_000  # diff_drive_controller, default
 SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
@@ -58,7 +59,7 @@ def trajectory_refusal(
         end_ns = message.stamp_ns + points[-1].time_ns
         if end_ns < now_ns:
             late_s = (now_ns - end_ns) / NS_PER_S
-            return f"a non-zero start time and an end {late_s:.4f} s in the past"
+            return f"{LATE}a non-zero start time and an end {late_s:.4f} s in the past"
     strangers = [name for name in names if name not in joints]
     if strangers:
         return f"{', '.join(strangers)} is not a joint of the controller"
@@ -92,7 +93,7 @@ def base_refusal(values: Sequence[float], stamp_ns: int, now_ns: int) -> str | N
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
     if stamp_ns != 0 and now_ns - stamp_ns > CMD_VEL_TIMEOUT_NS:
-        return f"the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
+        return f"{LATE}the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
     return None
 
 
@@ -107,7 +108,7 @@ def servo_refusal(
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
     if now_ns - stamp_ns > SERVO_TIMEOUT_NS:
-        return f"the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
+        return f"{LATE}the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
     return None
 
 
