@@ -1,0 +1,194 @@
+"""Schemes, continuation and pace: what becomes of the old plan when a chunk comes. Times in ms, places in mm."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.continuation import aligned
+from vla_policy.execution.interpolate import slerp, turn_between
+from vla_policy.execution.pace import NOTHING, Executing, ask, executed_part, next_look_ns
+from vla_policy.execution.schemes import SCHEMES, mean_rotation
+from vla_policy.execution.timeline import Timeline, insert, setpoint
+from vla_policy.layout import layout_of
+from vla_policy.types import ActionChunk
+
+MS = 1_000_000
+ARM = layout_of(load_embodiment("vx300s"))
+
+
+def chunk(x, *, obs_ms, sequence, gripper=1.0, turn=0.0, continues=None):
+    """Rows at x along one axis, turned about the vertical, gripper one value or one per row."""
+    rows = np.zeros((len(x), 8))
+    rows[:, 0] = x
+    rows[:, 5], rows[:, 6] = np.sin(turn / 2), np.cos(turn / 2)
+    rows[:, 7] = gripper
+    return ActionChunk(
+        rows, ARM.names, obs_ms * MS, 100 * MS, sequence, "do it", continues=continues
+    )
+
+
+def follow(scheme, arrivals):
+    """The timeline after chunks came at their times; the reason of the last one."""
+    rule = SCHEMES[scheme]
+    timeline, reason = Timeline(), None
+    for now_ms, new in arrivals:
+        stands = setpoint(timeline, now_ms * MS, ARM)
+        stands = chunk([0.0], obs_ms=0, sequence=0).actions[0] if stands is None else stands
+        timeline, reason = insert(
+            timeline, new, now_ms * MS, stands, ARM, merge=rule.merge, whole=rule.whole
+        )
+    return timeline, reason
+
+
+def rows_from(timeline, obs_ms, count):
+    """Where the setpoint is at the end of each row, a moment before the next one is pursued."""
+    return np.array(
+        [setpoint(timeline, (obs_ms + 100 * (k + 1)) * MS - 1, ARM) for k in range(count)]
+    )
+
+
+OLD = chunk(np.arange(1, 9) * 10.0, obs_ms=1000, sequence=0)  # 10 .. 80
+NEW = chunk(np.arange(5, 13) * 10.0 + 8.0, obs_ms=1400, sequence=1)  # 8 further at each time
+
+
+@pytest.mark.parametrize(
+    ("scheme", "over"),
+    [
+        # At 1600 the old plan has rows 6 .. 8 left (1700, 1800 ...), two of the new one's are over.
+        ("receding", [8, 8, 8, 8]),
+        ("average", [5.6, 5.6, 8, 8]),
+        ("ensemble", [4 - 0.02, 4 - 0.02, 8, 8]),  # exp(-0.01) less for the younger one
+        ("blend", [8 / 3, 16 / 3, 8, 8]),
+        ("rtc", [8 / 3, 16 / 3, 8, 8]),  # it was not made as a continuation
+    ],
+)
+def test_what_becomes_of_the_rest_of_the_old_plan(scheme, over):
+    timeline, reason = follow(scheme, [(1000, OLD), (1600, NEW)])
+    assert reason is None
+    found = rows_from(timeline, 1400, 6)[2:, 0] - np.arange(7, 11) * 10.0
+    assert found == pytest.approx(over, abs=0.01)
+
+
+def test_a_chunk_that_continues_the_plan_is_taken_as_it_is():
+    timeline, _ = follow("rtc", [(1000, OLD), (1600, replace(NEW, continues=0))])
+    assert rows_from(timeline, 1400, 6)[2:, 0] == pytest.approx(np.arange(7, 11) * 10.0 + 8.0)
+    timeline, _ = follow("rtc", [(1000, OLD), (1600, replace(NEW, continues=7))])
+    assert rows_from(timeline, 1400, 6)[2, 0] == pytest.approx(70.0 + 8 / 3, abs=0.01)
+
+
+def test_open_loop_takes_no_chunk_before_the_end():
+    timeline, reason = follow("open_loop", [(1000, OLD), (1600, NEW)])
+    assert reason.code == "chunk_early" and timeline.chunk is OLD
+    timeline, reason = follow("open_loop", [(1000, OLD), (1800, replace(NEW, obs_ns=1750 * MS))])
+    assert reason is None
+
+
+@pytest.mark.parametrize("scheme", ["average", "ensemble", "blend"])
+def test_a_gripper_is_never_between_what_the_chunks_say(scheme):
+    closing = [1.0] * 4 + [
+        0.0
+    ] * 4  # the old plan closes at 1400 + 0, the new one half a second later
+    old = chunk(np.arange(8.0), obs_ms=1000, sequence=0, gripper=closing)
+    new = chunk(np.arange(4.0, 12.0), obs_ms=1400, sequence=1, gripper=[1.0] * 5 + [0.0] * 3)
+    timeline, _ = follow(scheme, [(1000, old), (1500, new)])
+    found = rows_from(timeline, 1400, 8)[1:, 7]
+    assert set(found) <= {0.0, 1.0}
+    assert found[-1] == 0.0 and found[4] == 0.0
+
+
+def test_chatter_of_a_gripper_below_the_band_is_left_out():
+    old = chunk(np.arange(8.0), obs_ms=1000, sequence=0, gripper=0.9)
+    shaky = [0.85, 0.95, 0.82, 0.98, 0.9, 0.3, 0.32, 0.28]
+    new = chunk(np.arange(4.0, 12.0), obs_ms=1400, sequence=1, gripper=shaky)
+    timeline, _ = follow("blend", [(1000, old), (1500, new)])
+    assert rows_from(timeline, 1400, 8)[1:, 7].tolist() == [0.9, 0.9, 0.9, 0.9, 0.3, 0.3, 0.3]
+
+
+def test_an_ensemble_votes_on_the_gripper():
+    said = (0.0, 1.0, 1.0)
+    arrivals = [
+        (1000 + 100 * i, chunk(np.arange(8.0), obs_ms=1000 + 100 * i, sequence=i, gripper=g))
+        for i, g in enumerate(said)
+    ]
+    timeline, _ = follow("ensemble", arrivals)
+    assert rows_from(timeline, 1200, 3)[:, 7].tolist() == [1.0, 1.0, 1.0]
+    timeline, _ = follow("ensemble", arrivals[:2])
+    assert rows_from(timeline, 1100, 3)[:, 7].tolist() == [0.0, 0.0, 0.0], "the older one has more"
+
+
+angles = st.floats(-1.5, 1.5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(angles, angles, st.floats(0.05, 0.95))
+def test_the_mean_of_two_rotations_is_on_the_arc_between_them(a, b, share):
+    """Against slerp, and whichever of the two quaternions of a rotation is given."""
+    one, two = (np.array([0.0, np.sin(x / 2), 0.0, np.cos(x / 2)]) for x in (a, b))
+    for sign in (1.0, -1.0):
+        mean = mean_rotation(np.stack((one, sign * two)), np.array([1 - share, share]))
+        assert np.linalg.norm(turn_between(slerp(one, two, share), mean)) < 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=3, max_size=10), st.integers(0, 900))
+def test_an_aligned_plan_is_where_the_arm_will_be(x, late_ms):
+    """Against the timeline itself, which executes the chunk; at any phase, not only at whole rows."""
+    plan = chunk(x, obs_ms=1000, sequence=3)
+    timeline, _ = follow("receding", [(1000, plan)])
+    left = aligned(plan, (1000 + late_ms) * MS, ARM)
+    count = int(len(x) - late_ms / 100 + 1e-9)
+    if count < 1:
+        assert left is None
+        return
+    assert len(left.actions) == count and left.obs_ns == (1000 + late_ms) * MS
+    for k, row in enumerate(left.actions):
+        at = setpoint(timeline, (1000 + late_ms + 100 * (k + 1)) * MS - 1, ARM)
+        assert row[:3] == pytest.approx(at[:3], abs=1e-5)
+        assert row[7] == at[7]
+
+
+def test_a_gripper_row_stays_in_its_time_when_a_plan_is_aligned():
+    plan = chunk(np.arange(6.0), obs_ms=1000, sequence=0, gripper=[1, 1, 1, 0, 0, 0])
+    assert aligned(plan, 1200 * MS, ARM).actions[:, 7].tolist() == [1, 0, 0, 0]
+    assert aligned(plan, 1250 * MS, ARM).actions[:, 7].tolist() == [0, 0, 0]
+    assert aligned(plan, 1600 * MS, ARM) is None and aligned(plan, 999 * MS, ARM) is None
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "frozen", "guidance"),
+    [(0, 0, 4), (100, 1, 4), (101, 2, 4), (350, 4, 4), (2000, 4, 4), (None, 0, 0)],
+)
+def test_frozen_are_the_rows_that_are_begun_when_the_chunk_comes(delay_ms, frozen, guidance):
+    running = Executing(OLD, 1000 * MS, 1100 * MS)
+    delay_ns = None if delay_ms is None else delay_ms * MS
+    asked = ask(running, 1400 * MS, delay_ns=delay_ns, rows=8, execute_rows=4, layout=ARM)
+    assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
+    assert (asked.previous is None) == (delay_ms is None)
+
+
+def test_nothing_is_continued_without_a_plan():
+    over = Executing(OLD, 1000 * MS, 1100 * MS)
+    for running, obs_ms in ((None, 1400), (over, 1800)):
+        asked = ask(running, obs_ms * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM)
+        assert asked is NOTHING
+
+
+def test_when_to_look_again():
+    running = Executing(OLD, 1050 * MS, 1050 * MS)
+
+    def look(scheme, delay_ms, executing=running):
+        at_ns = next_look_ns(
+            scheme, 1000 * MS, 100 * MS, 4, executing=executing, delay_ns=delay_ms * MS
+        )
+        return at_ns // MS
+
+    assert look("rtc", 300) == look("receding", 0) == 1400
+    assert look("open_loop", 50) == 1850  # the end of its 8 rows
+    assert look("open_loop", 300) == 2050  # ... and seen at rest
+    assert look("open_loop", 300, None) == 1400
+    assert len(executed_part(OLD, "open_loop", 4).actions) == 4
+    assert executed_part(OLD, "rtc", 4) is OLD
