@@ -166,7 +166,9 @@ class Policy:
             return self.family.point(self.checkpoint, observation)
 
     def ask(self, observation: Observation, question: str) -> str:
-        """Answer in words of the same language model. tiny: "name" or "point" (image location tokens).
+        """Answer in words of the same language model. rt2: any question.
+
+        tiny: "name" or "point" (image location tokens).
 
         Raises ValueError if this kind of model does not answer in words.
         """
