@@ -20,6 +20,8 @@ def test_plain_words_are_accepted(text):
         (" \t ", "white space"),
         ("\n", "white space"),
         ("x" * (MAX_CHARACTERS + 1), "201 characters"),
+        ("12345 !!!", "has no word"),
+        ("\U0001f600\U0001f44d", "has no word"),
         ("pick\nup", "U+000A at position 5"),
         ("pick \x1b[2Jup", "U+001B"),
         ("pick\x00", "U+0000"),

@@ -92,9 +92,12 @@ def accept(
 def instruct(control: Control, instruction: str) -> Control:
     """Another instruction is followed from now on: the plan of the one before ends at once (flush).
 
-    Not as when the plan is emptied: what the policy has seen of the robot is still true.
+    Not as when the plan is emptied: what the policy has seen of the robot is still true. An empty one only
+    ends the choice: chunks of any instruction are taken again, as before the first.
     """
-    if instruction in ("", control.instruction):
+    if not instruction:
+        return replace(control, instruction=None)
+    if instruction == control.instruction:
         return control
     timeline = control.timeline
     if timeline.chunk is not None and timeline.chunk.instruction != instruction:

@@ -15,6 +15,8 @@ def refuse_instruction(text: str) -> str | None:
         return "the instruction is only white space"
     if len(text) > MAX_CHARACTERS:
         return f"the instruction has {len(text)} characters, at most {MAX_CHARACTERS} are allowed"
+    if not any(character.isalpha() for character in text):
+        return f"the instruction {text.strip()!r} has no word"
     for at, character in enumerate(text):
         # Cc: line breaks, escapes. Cf: invisible marks that make a text read unlike what it says.
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
