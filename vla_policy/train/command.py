@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--embodiment", default="vx300s")
     parser.add_argument("--pointing-steps", type=int, default=6000)
-    parser.add_argument("--heads-steps", type=int, default=6000)
+    parser.add_argument("--heads-steps", type=int, default=4000)
     parser.add_argument(
         "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
     )
