@@ -27,7 +27,7 @@ from vla_policy.ros import convert, qos
 from vla_policy.ros.control_cameras import stamp_of_serialized
 from vla_policy.ros.robot_state import transform_listener
 
-QUIET_S, DISCOVERY_S, CLOCK_S = 1.0, 4.0, 3.0
+QUIET_S, DISCOVERY_S, CLOCK_S = 0.8, 5.0, 3.0
 MAX_SAMPLES = 2000
 ENDLESS_NS = 10**18
 CONTROL = "control"
@@ -122,16 +122,27 @@ class Ears:
         )  # fmt: skip
 
     def _discover(self) -> None:
-        """Until nothing new was seen for QUIET_S; where nobody is there, all of DISCOVERY_S."""
+        """Until all that is looked for is there and nothing new comes, at most DISCOVERY_S."""
         started_s = changed_s = time.monotonic()
         seen: dict[str, tuple[str, ...]] = {}
         while True:
             now_s, graph = time.monotonic(), self._graph(self._node.get_publishers_info_by_topic)
             if graph != seen:
                 seen, changed_s = graph, now_s
-            if now_s - started_s > DISCOVERY_S or (seen and now_s - changed_s > QUIET_S):
+            quiet = now_s - changed_s > QUIET_S and self._complete()
+            if quiet or now_s - started_s > DISCOVERY_S:
                 return
             time.sleep(0.1)
+
+    def _complete(self) -> bool:
+        """Whether somebody publishes each input and reads each output."""
+        robot = self._robot
+        topics = [*robot.joints.topics, *(c.topic for c in robot.cameras.values())]
+        topics += [s.topic for s in robot.poses.values() if s.kind == "topic"]
+        drains = (self._drain(group, output) for group, output in robot.outputs.items())
+        return all(self._publishers(t, None) for t in topics) and all(
+            d.readers or d.served for d in drains
+        )
 
     def _follow_clock(self) -> None:
         """Simulated time where there is any, as the nodes of a simulated robot do."""

@@ -1,0 +1,79 @@
+"""`vla doctor`: facts are told, problems come with a cure and exit code 1."""
+
+import os
+
+import pytest
+
+from vla_policy import cli
+from vla_policy.check import doctor
+from vla_policy.check.environment import discovery, packages, python
+from vla_policy.check.machine import FACT, HINT, PROBLEM, Note, gpu, receive_buffer, shared_memory
+
+
+def levels(notes) -> list[str]:
+    return [note.level for note in notes if note.level != FACT]
+
+
+@pytest.mark.parametrize(
+    ("env", "level", "words"),
+    [
+        ({}, None, ""),
+        ({"ROS_DOMAIN_ID": "42", "ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"}, None, ""),
+        ({"ROS_DOMAIN_ID": "300"}, PROBLEM, "0 to 101"),
+        ({"ROS_DOMAIN_ID": "robot"}, PROBLEM, "'robot'"),
+        ({"ROS_DOMAIN_ID": "150"}, HINT, "ports"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "subnet"}, PROBLEM, "SUBNET"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}, PROBLEM, "unset"),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, HINT, "another machine"),
+        ({"ROS_LOCALHOST_ONLY": "1"}, HINT, "another machine"),
+        ({"FASTRTPS_DEFAULT_PROFILES_FILE": "/nowhere.xml"}, PROBLEM, "/nowhere.xml"),
+    ],
+)
+def test_who_hears_whom(env, level, words):
+    wrong = [note for note in discovery(env) if note.level != FACT]
+    assert [note.level for note in wrong] == ([level] if level else [])
+    assert all(words in f"{note.says} {note.cure}" and note.cure for note in wrong)
+
+
+def test_shared_memory_that_is_small_or_full_of_leftovers(tmp_path):
+    assert levels(shared_memory(tmp_path, least=1)) == []
+    assert levels(shared_memory(tmp_path, least=2**60)) == [PROBLEM]
+    assert levels(shared_memory(tmp_path / "none")) == [HINT]
+    for k in range(501):
+        (tmp_path / f"fastrtps_{k}").touch()
+    assert levels(shared_memory(tmp_path, least=1)) == [HINT]
+
+
+def test_a_receive_buffer_smaller_than_a_picture(tmp_path):
+    file = tmp_path / "rmem_max"
+    file.write_text("212992\n")
+    assert levels(receive_buffer(file)) == [HINT]
+    file.write_text("8388608\n")
+    assert levels(receive_buffer(file)) == []
+    assert list(receive_buffer(tmp_path / "none")) == []
+
+
+def test_a_driver_that_does_not_answer(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'Driver/library version mismatch' >&2; exit 18\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    first = next(iter(gpu()))
+    assert first.level == PROBLEM and "mismatch" in first.says and first.cure
+
+
+def test_this_environment_has_what_is_needed():
+    assert PROBLEM not in levels([*python(), *packages()])
+    assert any("numpy" in note.says for note in packages())
+
+
+def test_problems_come_first_and_decide_the_exit_code(capsys, monkeypatch):
+    notes = (Note(FACT, "a fact"), Note(HINT, "slow", "wait"), Note(PROBLEM, "broken", "mend it"))
+    monkeypatch.setattr(doctor, "CHECKS", {"one": (lambda: iter(notes),)})
+    assert cli.main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert told.index("a fact") < told.index("broken") < told.index("mend it") < told.index("slow")
+    monkeypatch.setattr(doctor, "CHECKS", {"one": (lambda: iter(notes[:2]),)})
+    assert cli.main(["doctor", "one"]) == 0
+    assert cli.main(["doctor", "tyres"]) == 1
+    assert "expected one of one" in capsys.readouterr().err
