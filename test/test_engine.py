@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from vla_policy.models.engine.linear import Joined, can_pack, gated, packed, pla
 from vla_policy.models.engine.stack import normed
 from vla_policy.models.vla import VLA
 from vla_policy.models.weights import Checkpoint
+from vla_policy.policy import load_policy
 from vla_policy.sampling import Pull, Sampling
 
 EXACT = {"atol": 1e-5, "rtol": 0.0}
@@ -59,7 +61,13 @@ def network_of(kind: str) -> VLA:
 
 
 MODELS = {kind: network_of(kind) for kind in ("pi0", "pi05")}
-ENGINES = {kind: compile_engine(model) for kind, model in MODELS.items()}
+with patch.object(
+    build, "SMALL", 0
+):  # packed products, as in large models, where this CPU has them
+    ENGINES = {kind: compile_engine(model) for kind, model in MODELS.items()}
+
+
+TINY = load_policy("tiny")
 
 
 def observation(batch: int = 2, words: tuple[int, ...] = (7, 4)) -> dict[str, torch.Tensor]:
@@ -178,6 +186,31 @@ def test_actions(kind: str, cameras: list[list[int]], solver: str) -> None:
         given["images"], valid, given["text"], state, given["noise"], steps=5, solver=solver
     )
     torch.testing.assert_close(whole, plain_, **EXACT)
+
+
+@BOTH
+def test_plain_products_of_small_weights(kind: str) -> None:
+    given, theirs, _ = prefixes(kind, CAMERAS[2])
+    valid = torch.tensor(CAMERAS[2], dtype=torch.bool)
+    inputs = (given["images"], valid, given["text"], given["state"], given["noise"])
+    velocity = lambda x, t: MODELS[kind].flow(theirs, given["state"], x, t)  # noqa: E731
+    torch.testing.assert_close(
+        compile_engine(MODELS[kind]).sample(*inputs, steps=5),
+        flow.integrate(velocity, given["noise"], 5),
+        **EXACT,
+    )
+
+
+def test_shipped_tiny() -> None:
+    model, engine = TINY.checkpoint.model, TINY.checkpoint.engine
+    text = torch.cat((torch.randint(1, 300, (2, 9)), torch.zeros(2, 31, dtype=torch.long)), 1)
+    text[1, 5:] = 0
+    tokens, state, noise = torch.randn(2, 4, 39), torch.randn(2, 8), torch.randn(2, 10, 8)
+    theirs, ours = (
+        flow.integrate(lambda x, t: m.flow(p, state, x, t), noise, 10)  # noqa: B023
+        for m, p in ((m, m.prefix(tokens, text, state)) for m in (model, engine))
+    )
+    torch.testing.assert_close(ours, theirs, **EXACT)
 
 
 @BOTH

@@ -9,7 +9,8 @@ import torch
 
 from .. import transforms
 from ..models import flow, pointing, rtc, token_head, tokenizer
-from ..models.vla import Prefix
+from ..models.engine import Engine, EnginePrefix
+from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
 from ..types import ActionChunk, Array, Observation
@@ -19,6 +20,7 @@ from .family import (
     Family,
     Rows,
     Sampled,
+    network,
     require_image,
     require_plain,
     require_state,
@@ -30,9 +32,10 @@ TERMINATE, STEP, GRIPPER = 0, slice(1, 7), 7  # columns of a model action, RT-2'
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the answers and the actions are read from: prefix of one observation, state float32[1, 8]."""
+    """What the prefix of one observation is made of, in the order of VLA.prefix. state: float32[1, 8]."""
 
-    prefix: Prefix
+    image_tokens: torch.Tensor
+    text: torch.Tensor
     state: torch.Tensor
 
 
@@ -42,7 +45,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
-    """Prefix and state of observation; the same for both heads."""
+    """Tokens of pictures and words, and the state; the same for both heads."""
     return _prepare(checkpoint, observation, "action")
 
 
@@ -88,7 +91,7 @@ def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
     tokens = checkpoint.tokenizer
     end = tokens.token_to_id(tokenizer.END)
     answer: list[int] = []
-    prefix = _prepare(checkpoint, observation, question).prefix
+    prefix = _prefix(checkpoint.model, _prepare(checkpoint, observation, question))
     token = torch.tensor([[end]], device=checkpoint.device)
     for _ in range(6):
         logits, prefix = checkpoint.model.continue_with(prefix, token)
@@ -117,7 +120,11 @@ def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) ->
     values = transforms.canonical_state(observation.state)
     state = torch.from_numpy(checkpoint.statistics.state.normalise(values)).float()
     state = state.to(checkpoint.device)[None]
-    return Inputs(checkpoint.model.prefix(pointing.tokens(found, tool), text, state), state)
+    return Inputs(pointing.tokens(found, tool), text, state)
+
+
+def _prefix(model: VLA | Engine, inputs: Inputs) -> Prefix | EnginePrefix:
+    return model.prefix(inputs.image_tokens, inputs.text, inputs.state)
 
 
 def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[pointing.Found, torch.Tensor]:
@@ -144,9 +151,9 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
 
 def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
-    model, n = checkpoint.model, sampling.candidates
+    model, n = network(checkpoint, sampling), sampling.candidates
     config = model.config
-    prefix, state = inputs.prefix.repeat(n), inputs.state.expand(n, -1)
+    prefix, state = _prefix(model, inputs).repeat(n), inputs.state.expand(n, -1)
     noise = flow.candidate_noise(
         sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
@@ -170,7 +177,7 @@ def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array
     config, n = model.config.token, sampling.candidates
     first = tokens.token_to_id(tokenizer.ACTION.format(0))
     start = torch.full((n, 1), tokens.token_to_id(tokenizer.END), device=checkpoint.device)
-    logits, prefix = model.continue_with(inputs.prefix.repeat(n), start)
+    logits, prefix = model.continue_with(_prefix(model, inputs).repeat(n), start)
     bins = token_head.decode(
         model,
         prefix,
