@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
-from vla_policy.execution.interpolate import interpolate, slerp, turn_between
+from vla_policy.execution.curve import curve, evaluate
+from vla_policy.execution.interpolate import slerp, turn_between
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import (
     Timeline,
@@ -200,7 +201,7 @@ def test_slerp_takes_the_short_way_and_keeps_the_pace():
 def test_a_gripper_passes_through():
     start, end = np.array(POSE), np.array(POSE)
     start[7], end[0], end[7] = 1.0, 0.4, 0.0
-    half = interpolate(start, end, 0.5, ARM)
+    half = evaluate(curve(start, end[None], ARM), np.array([0.5]), ARM)[0][0]
     assert half[0] == pytest.approx(0.35)
     assert half[7] == 0.0
 

@@ -30,11 +30,6 @@ def row_at(obs_ns: int, step_ns: int, now_ns: int) -> int:
     return (now_ns - obs_ns) // step_ns
 
 
-def fraction_at(obs_ns: int, step_ns: int, now_ns: int) -> float:
-    """How far the way to that row is gone, 0 <= fraction < 1."""
-    return ((now_ns - obs_ns) % step_ns) / step_ns
-
-
 def rows_left(obs_ns: int, step_ns: int, rows: int, now_ns: int) -> int:
     """Rows whose end is still to come, the one that is pursued included."""
     return min(rows, max(0, rows - row_at(obs_ns, step_ns, now_ns)))

@@ -1,7 +1,4 @@
-"""Between two actions: linear in joints and position, on the sphere in rotation.
-
-A gripper is not averaged: halfway between open and closed is a third thing, so it passes through.
-"""
+"""From one rotation to another: unit quaternions xyzw, turns along base axes."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import math
 
 import numpy as np
 
-from vla_policy.layout import GRIPPER, POSE, Layout
 from vla_policy.transforms import (
     quaternion_multiply,
     quaternion_to_rotvec,
@@ -47,29 +43,3 @@ def turned(rotation: Array, turn: Array) -> Array:
     """rotation turned by a rotation vector along base axes; unit float64[..., 4] xyzw."""
     q = quaternion_multiply(rotvec_to_quaternion(turn), rotation)
     return q / np.linalg.norm(q, axis=-1, keepdims=True)
-
-
-def interpolate(start: Array, end: Array, fraction: float, layout: Layout) -> Array:
-    """The action a fraction of the way from start to end; the gripper is already that of end.
-
-    start, end: float64[d] in the order of layout.names.
-    """
-    values = start + fraction * (end - start)
-    for part in layout.of_kind(POSE):
-        rotation = part.rotation
-        values[rotation] = slerp(start[rotation], end[rotation], fraction)
-    for part in layout.of_kind(GRIPPER):
-        values[part.columns] = end[part.columns]
-    return values
-
-
-def shifted(values: Array, origin: Array, wanted: Array, share: float, layout: Layout) -> Array:
-    """values moved by a share of the difference from origin to wanted, but not the gripper."""
-    moved = values + share * (wanted - origin)
-    for part in layout.of_kind(POSE):
-        rotation = part.rotation
-        turn = turn_between(origin[rotation], wanted[rotation])
-        moved[rotation] = turned(values[rotation], share * turn)
-    for part in layout.of_kind(GRIPPER):
-        moved[part.columns] = values[part.columns]
-    return moved
