@@ -9,7 +9,7 @@ import pytest
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
 from vla_policy.ros import graph
-from vla_policy.ros.bringup import ARGUMENTS, specs_of
+from vla_policy.ros.bringup import ARGUMENTS, remappings, specs_of
 from vla_policy.ros.endpoints import (
     CALLS,
     HEARS,
@@ -176,6 +176,13 @@ def test_launch_files_declare_and_explain_every_argument(path, monkeypatch):
     }
     assert set(declared) == set(ARGUMENTS)
     assert specs_of(declared)
+
+
+def test_remappings_of_the_launch_argument():
+    assert remappings("") == ()
+    assert remappings("joint_states:=js, a/b:=/c") == (("joint_states", "js"), ("a/b", "/c"))
+    with pytest.raises(ValueError, match="remap: got 'joint_states', expected old:=new"):
+        remappings("joint_states")
 
 
 def test_what_stands_in_for_the_robot():

@@ -27,6 +27,7 @@ ARGUMENTS = {
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
     "web_port": ("8765", "of the operator's page on loopback; 0 leaves it out"),
     "namespace": ("", "namespace of all nodes, for several robots"),
+    "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
 }
 
 
@@ -88,7 +89,19 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         split=split,
         web_port=numbers["web_port"] or None,
         namespace=values["namespace"],
+        remappings=remappings(values["remap"]),
     )
+
+
+def remappings(text: str) -> tuple[tuple[str, str], ...]:
+    """'a:=b,c:=d' as pairs. Raises ValueError naming what is no pair."""
+    pairs = []
+    for rule in filter(None, (part.strip() for part in text.split(","))):
+        old, sign, new = rule.partition(":=")
+        if not (old and sign and new):
+            raise ValueError(f"launch argument remap: got {rule!r}, expected old:=new")
+        pairs.append((old, new))
+    return tuple(pairs)
 
 
 def _launch_node(spec: NodeSpec):
