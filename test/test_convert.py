@@ -178,7 +178,7 @@ def test_the_printed_policy_file_is_a_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     golden = GOLDEN / "ckpt_pi0_tiny"
-    assert cli.main(["inspect", str(golden), "--policy-file", *HEADS]) == 0
+    assert cli.main(["inspect", str(golden), "--policy-file"]) == 0
     printed = capsys.readouterr().out
     tokenizer = folders.characters(tmp_path / "tokenizer.json")
     path = tmp_path / "mine.yaml"
@@ -218,3 +218,12 @@ def test_what_is_not_safetensors_is_refused(content: bytes, tmp_path: Path) -> N
         ValueError, match=r"not a readable safetensors file|longer than its header"
     ):
         read_header(path)
+
+
+def test_a_policy_file_for_openpi_starts_with_its_slots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folders.as_openpi(GOLDEN / "ckpt_pi0_tiny", tmp_path / "openpi")
+    assert cli.main(["inspect", str(folder), "--policy-file"]) == 0
+    said = capsys.readouterr().out
+    assert "  base_0_rgb: my_camera_0" in said and said.count("# 7 names, in its order") == 2

@@ -114,6 +114,15 @@ def read_folder(
     )  # fmt: skip
 
 
+def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
+    """Camera names, and widths of state and actions, from config.json alone."""
+    path = folder / "config.json"
+    config = read_json(path)
+    inputs = require(config, "input_features", dict, path)
+    outputs = require(config, "output_features", dict, path)
+    return camera_slots(inputs), width(inputs, STATE, path), width(outputs, ACTION, path)
+
+
 def camera_slots(inputs: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the cameras in the checkpoint's order, without its prefix and without those always empty."""
     names = (IMAGES.sub("", name) for name in inputs if name.startswith("observation.image"))

@@ -77,6 +77,16 @@ def assets(folder: Path) -> dict[str, Path]:
     }  # fmt: skip
 
 
+def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
+    """Camera names, and widths of state and actions; 0 where there is not one set of statistics to say them."""
+    if len(assets(folder)) != 1:
+        return SLOTS, 0, 0
+    path, stats = norm_stats(folder, None)
+    features = (_feature(stats, name, "mean_std", path) for name in ("state", "actions"))
+    state, actions = (len(f.statistics.get("mean", ())) for f in features)
+    return SLOTS, state, actions
+
+
 def norm_stats(folder: Path, asset: str | None) -> tuple[Path, dict[str, Any]]:
     """The statistics of asset, or the only ones there are. Raises ValueError if that is not one set."""
     found = assets(folder)

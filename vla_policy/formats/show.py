@@ -17,7 +17,7 @@ from ..contract import Contract
 from ..models.config import ModelConfig
 from ..normalise import NEEDS, Normaliser
 from ..stats import Range
-from . import openvla, rt2, smolvla, vla
+from . import lerobot, openpi, openvla, rt2, smolvla, vla
 from .foreign import Feature, Foreign
 from .load import kind_of, load_checkpoint
 from .policy_file import COMPATIBILITY, Heads, PolicyFile, read_policy_file
@@ -43,6 +43,9 @@ SKELETONS = {
     "smolvla": smolvla.skeleton,
 }
 
+# Camera names, and widths of state and actions; 0 where the folder does not say.
+COLUMNS = {"lerobot": lerobot.columns, "openpi": openpi.columns}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla inspect`."""
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.path if file is None else file.checkpoint
     heads = None if args.heads is None else Heads(*args.heads)
     if args.policy_file:
-        print(skeleton(folder, heads), end="")
+        print(skeleton(folder), end="")
         return 0
     print("\n".join(describe(args.path, folder, file, heads)))
     return 0
@@ -73,38 +76,26 @@ def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | N
     kind = kind_of(folder)
     if kind == "vla":
         return _describe_own(folder)
-    if kind in SKELETONS or (file is not None and not _renamed_only(folder, kind)):
+    if kind in SKELETONS:
         return _describe_other(path, folder, file, kind)
     portable = READERS[kind](folder, file, heads)
     return _describe_foreign(portable, folder, kind)
 
 
-def skeleton(folder: Path, heads: Heads | None) -> str:
+def skeleton(folder: Path) -> str:
     """The start of a policy file for folder."""
     kind = kind_of(folder)
     if kind == "vla":
         raise ValueError(f"{folder}: a folder of this project needs no policy file")
     if kind in SKELETONS:
         return SKELETONS[kind](folder)
-    try:
-        foreign = READERS[kind](folder, None, heads).foreign
-        slots, state, action = foreign.slots, _width(foreign.state), _width(foreign.actions)
-    except ValueError as error:
-        if "`heads`" not in str(error) and "`statistics`" not in str(error):
-            raise
-        slots, state, action = ("say the camera here",), 0, 0
+    slots, state, action = COLUMNS[kind](folder)
     return SKELETON.format(
         folder=folder,
         cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),
         state=f"[{', '.join(f'joint.j{i}' for i in range(state))}]  # {state or '?'} names, in its order",
         actions=f"[{', '.join(f'joint.j{i}' for i in range(action))}]  # {action or '?'} names, in its order",
     )
-
-
-def _renamed_only(folder: Path, kind: str) -> bool:
-    from .convert import _is_smolvla
-
-    return kind in READERS and not _is_smolvla(folder, kind)
 
 
 def _width(feature: Feature) -> int:
