@@ -57,7 +57,7 @@ IN_THE_FILE = {
 # What is changed in the file, words of the finding, what its line has. The policy node refuses to activate.
 FOR_THE_CHECKPOINT = {
     "rate mismatch": (("policy_hz: 10", "policy_hz: 20"), "at 20 Hz", "policy_hz"),
-    "unknown camera": (("  wrist: {topic", "  hand: {topic"), "camera 'wrist'", "wrist"),
+    "unknown camera": (("  wrist: {topic", "  hand: {topic"), "camera 'wrist'", "robot.yaml:12"),
 }
 
 # Fault of the running robot, words of the finding, what its line has, whether it could engage.
@@ -69,7 +69,7 @@ WHEN_RUNNING = {
     "stamps of zero": ("stamp zero", "topic: joint_states", False),
     "stamps of the future": ("in the future", "topic: joint_states", False),
     "pose in another frame": ("frame 'world', base_frame is 'base_link'", "ee_pose:", False),
-    "quaternion not of length one": ("/ee_pose", "ee_pose:", False),
+    "quaternion not of length one": ("quaternion of norm 0.5", "ee_pose:", False),
     "wrong topic type": ("as sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image", "front:", False),
     "missing camera": ("nobody publishes /wrist/image_raw", "wrist:", False),
     "swapped cameras": ("sounds like 'wrist'", "front:", None),

@@ -38,9 +38,7 @@ def check_stream(
         return
     unread = [s.problem for s in stream.samples if s.problem]
     if unread:
-        yield error(
-            place, unread[0], "Have the driver send another encoding or content, or convert it"
-        )
+        yield error(place, unread[0], "Have the driver send what is expected, or convert it")
     yield from _stamps(stream, place, max_age_s)
     yield from _rate(stream, place, max_age_s, policy_hz, heard.seconds)
 
