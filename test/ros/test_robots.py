@@ -13,6 +13,8 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
@@ -151,3 +153,16 @@ def test_one_instruction_to_a_finished_goal(running):
     if any(g.space == "gripper" for g in robot.actions):
         assert min(witness.openings) < 0.3 and max(witness.openings) > 0.7
     assert np.isfinite(list(after.values())).all()
+    servos = {output.servo for output in robot.outputs.values()} - {None}
+    assert counts["servos running"] == len(servos)
+    if servos:
+        deactivate(witness)
+        wait(lambda: witness.mock[0]["servos running"] == 0, "servo halted at the end", 20.0)
+
+
+def deactivate(witness):
+    """Deactivate the control node."""
+    client = witness.create_client(ChangeState, "control/change_state")
+    assert client.wait_for_service(READY_S)
+    transition = Transition(id=Transition.TRANSITION_DEACTIVATE)
+    assert waited(client.call_async(ChangeState.Request(transition=transition)), READY_S).success

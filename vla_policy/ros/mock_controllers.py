@@ -45,6 +45,11 @@ class Controllers:
         outputs = self._robot.outputs.values()
         return ", ".join(f"{output.topic} ({output.type})" for output in outputs)
 
+    @property
+    def servos_running(self) -> int:
+        """How many nodes of MoveIt Servo are not paused."""
+        return sum("running" in asked for asked in self._confirmed.values())
+
     def _add(self, part: Part, output: Output) -> None:
         if output.type in GOALS:
             self._serve(part, output)

@@ -108,6 +108,7 @@ class MockNode(Node):
             KeyValue(key="accepted", value=str(counts.accepted)),
             KeyValue(key="refused", value=str(counts.refused)),
             KeyValue(key="late", value=str(counts.late)),
+            KeyValue(key="servos running", value=str(counts.servos_running)),
         ]
         header = Header(stamp=convert.stamp_from_ns(self._now_ns()))
         self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
