@@ -53,7 +53,7 @@ MISTAKES = {
     "columns": ("vx300s", [("    names: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw]", "    names: [ee.x, ee.y, ee.z, ee.qw, ee.qx, ee.qy, ee.qz]")],
                 ERROR, ("expected", "'ee.qx', 'ee.qy', 'ee.qz', 'ee.qw'"), "names: [ee.x"),
     "shared_joint": ("tiago", [("also: [gripper_left_finger_joint]", "also: [arm_1_joint]")], ERROR, ("commanded by group 'arm' too",), "arm_1_joint]"),
-    "prefix": ("aloha", [("joint_trajectory, prefix: right/}", "joint_trajectory, prefix: left/}")], ERROR, ("does not begin with 'left/'",), "right_arm:"),
+    "prefix": ("aloha", [("joint_trajectory, prefix: right/}", "joint_trajectory, prefix: left/}")], ERROR, ("in joints.topic", "left/"), "right_arm:"),
     "fast": ("fr3", [("joint_speed_per_s: [1.31,", "joint_speed_per_s: [15,")], WARNING, ("more than a turn a second", "0.262"), "joint_speed_per_s"),
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ def _type(sheet: Sheet, group: str, output: Output) -> Iterator[Finding]:
 
 
 def check_joints(sheet: Sheet) -> Iterator[Finding]:
-    """Joints that two outputs would command, and prefixes that no joint has."""
+    """Joints that two outputs would command."""
     robot = sheet.robot
     owner = {
         name.removeprefix(JOINT_PREFIX): g.name
@@ -81,14 +81,6 @@ def check_joints(sheet: Sheet) -> Iterator[Finding]:
                     f"joint {joint!r} is commanded by group {owner[joint]!r} too",
                     "Leave it in one of them",
                 )
-        named = joints or [name for name, of in owner.items() if of == group]
-        without = [name for name in named if not name.startswith(output.prefix)]
-        if without:
-            yield error(
-                sheet.at("outputs", group, "prefix"),
-                f"{', '.join(without)} does not begin with {output.prefix!r}",
-                "The prefix is what the controller does not know of the joints' names",
-            )
 
 
 def check_grippers(sheet: Sheet) -> Iterator[Finding]:
