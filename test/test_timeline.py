@@ -106,6 +106,19 @@ def test_a_new_chunk_replaces_the_rest_of_the_old_one(now_ms, expected):
     assert at(new, now_ms) == (None if expected is None else pytest.approx(expected))
 
 
+def test_motion_does_not_pause_where_a_chunk_comes():
+    """The last command is a tick old; by now the old plan is further, and the new one starts there."""
+    old = taken(Timeline(), chunk(10, 20, 30, 40), 1000, 0.0)
+    now_ns, tick_ns = 1160 * MS, 20 * MS
+    sent = setpoint(old, now_ns - tick_ns, ONE)
+    fresh = chunk(20, 30, 40, 50, obs_ms=1100, sequence=1)
+    new, reason = insert(old, fresh, now_ns, sent, ONE, lead_ns=tick_ns)
+    assert reason is None
+    assert at(new, 1160) == pytest.approx(16.0) == pytest.approx(at(old, 1160))
+    new, _ = insert(old, fresh, now_ns, sent, ONE)
+    assert at(new, 1160) == pytest.approx(14.0), "without it the arm stands for a tick"
+
+
 def test_gap_and_queue():
     timeline = taken(Timeline(), chunk(10, 20, 30), 1000, 0.0)
     assert [queued_rows(timeline, t * MS) for t in (1000, 1099, 1100, 1299, 1300, 9000)] == [

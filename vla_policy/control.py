@@ -79,6 +79,7 @@ def accept(
         now_ns,
         start,
         robot.layout,
+        lead_ns=_since_sent(control, robot, now_ns),
         merge=scheme.merge,
         whole=scheme.whole,
         rested=rested,
@@ -87,6 +88,13 @@ def accept(
     if reason is not None:
         control = replace(control, guard=memory.counted(control.guard, (reason,)))
     return control, reason
+
+
+def _since_sent(control: Control, robot: Robot, now_ns: int) -> int:
+    """How long ago the last command went out, as far as the next one makes up for it."""
+    sent = control.guard.sent
+    elapsed_ns = 0 if sent is None else now_ns - sent.stamp_ns
+    return min(max(elapsed_ns, 0), robot.embodiment.period_ns)
 
 
 def instruct(control: Control, instruction: str) -> Control:

@@ -92,6 +92,14 @@ def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, Rates]:
     return values, Rates(linear, turning)
 
 
+def moved(values: Array, rates: Rates, steps: float, layout: Layout) -> Array:
+    """values float64[d] after a part of a step at rates of one moment."""
+    out = values + steps * rates.linear[0]
+    for i, part in enumerate(layout.of_kind(POSE)):
+        out[part.rotation] = turned(values[part.rotation], steps * rates.turning[0, i])
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Offset:
     """What separates the arm from a new curve when it is entered; gone, with its rate, one step later.

@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_policy.execution.curve import Curve, Offset, Rates, curve, displaced, evaluate, offset
+from vla_policy.execution.curve import (
+    Curve,
+    Offset,
+    Rates,
+    curve,
+    displaced,
+    evaluate,
+    moved,
+    offset,
+)
 from vla_policy.layout import POSE, Layout
 from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
@@ -123,6 +132,7 @@ def insert(
     start: Array,
     layout: Layout,
     *,
+    lead_ns: int = 0,
     merge: Merge = newest,
     whole: bool = False,
     rested: bool = False,
@@ -130,6 +140,7 @@ def insert(
     """The timeline with chunk in the plan; or unchanged, and the reason why.
 
     start: float64[d], the last command sent, or the measured action if there is none.
+    lead_ns: how long ago start was commanded; by now the old plan has moved on.
     whole: a plan is followed to its end before another is taken.
     rested: the robot has not moved since chunk's observation and is not moving now.
     """
@@ -153,7 +164,8 @@ def insert(
         floor_ns=chunk.obs_ns,
     )
     values, rates = evaluate(plan.line, _steps(plan, now_ns), layout)
-    return replace(plan, gap=offset(start, moving, values[0], rates, layout)), None
+    here = moved(start, moving, lead_ns / chunk.step_ns, layout)
+    return replace(plan, gap=offset(here, moving, values[0], rates, layout)), None
 
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
