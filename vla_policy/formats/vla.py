@@ -93,9 +93,7 @@ RANGES = (stats.to_dict, stats.from_dict)
 NORMALISERS = (_normalisers_to_dict, _normalisers_from_dict)
 FORMS = {
     "tiny": Form(ModelConfig, VLA, None, RANGES, _own_tokenizer),
-    "rt2": Form(
-        ModelConfig, VLA, rt2.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer
-    ),
+    "rt2": Form(ModelConfig, VLA, rt2.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer),
     "pi0": Form(ModelConfig, VLA, pi0.Settings, NORMALISERS, _text_tokenizer),
     "smolvla": Form(SmolVlaConfig, SmolVla, smolvla.Settings, NORMALISERS, _text_tokenizer),
     "openvla": Form(
