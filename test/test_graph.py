@@ -35,9 +35,17 @@ def built(monkeypatch):
 
 
 def declared(module: str) -> set[str]:
-    """Fields of the parameter dataclasses of a node's module, read without importing it."""
-    tree = ast.parse((ROS / f"{module.rsplit('.', 1)[1]}.py").read_text())
-    fields = [f for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for f in node.body]
+    """Fields of the parameter dataclasses of a node, read without importing it."""
+    node = module.rsplit(".", 1)[1]
+    files = (ROS / f"{node}.py", ROS / f"{node.replace('_node', '_params')}.py")
+    trees = [ast.parse(file.read_text()) for file in files if file.is_file()]
+    fields = [
+        field
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for field in node.body
+    ]
     return {
         field.target.id
         for field in fields
