@@ -10,10 +10,11 @@ import yaml
 
 from vla_policy import contract as contracts
 from vla_policy.check.checkpoint import check_checkpoint, fit
-from vla_policy.check.described import describe, find_policy
+from vla_policy.check.described import describe
 from vla_policy.check.findings import ERROR, WARNING
 from vla_policy.check.sheet import read_sheet
 from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.paths import find_policy
 
 JOINT_ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"
 ROBOT = load_embodiment(JOINT_ROBOT)

@@ -28,3 +28,18 @@ def config_dir() -> Path:
 def weights_dir() -> Path:
     """The folder of the shipped checkpoints, inside the Python package in every layout."""
     return Path(__file__).absolute().parent / "weights"
+
+
+def find_policy(name_or_path: str) -> Path:
+    """The folder or policy file of a shipped name or path. Raises FileNotFoundError."""
+    path = Path(name_or_path).expanduser()
+    named = config_dir() / "policies" / f"{name_or_path}.yaml"
+    for found in (weights_dir() / name_or_path, named, path):
+        if found.is_dir() or (found.is_file() and found.suffix in (".yaml", ".yml")):
+            return found
+    names = sorted(p.name for p in weights_dir().glob("*/") if (p / "config.json").is_file())
+    names += sorted(p.stem for p in (config_dir() / "policies").glob("*.yaml"))
+    raise FileNotFoundError(
+        f"policy {name_or_path!r}: no folder and no policy file of that path; "
+        f"shipped are only: {', '.join(names) or 'none'}"
+    )

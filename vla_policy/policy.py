@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from .formats.load import load_checkpoint
 from .models.engine import engine_for
 from .models.weights import Checkpoint
 from .normalise import Normaliser
-from .paths import config_dir, weights_dir
+from .paths import find_policy
 from .sampling import DEFAULT_PULL, Pull, Sampling
 from .types import ActionChunk, Array, Observation
 
@@ -208,7 +207,7 @@ def load_policy(
         raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
     if engine not in ENGINES:
         raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
-    path = _find(name_or_path)
+    path = find_policy(name_or_path)
     checkpoint = load_checkpoint(path, device=device, dtype=DTYPES.get(dtype or ""))
     heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
     if head is not None and head not in heads:
@@ -222,20 +221,3 @@ def load_policy(
 def has_head(checkpoint: Checkpoint, head: str) -> bool:
     """Whether the checkpoint has the weights of a head of its family."""
     return getattr(checkpoint.model.config, head, True) is not None
-
-
-def _find(name_or_path: str) -> Path:
-    shipped = weights_dir() / name_or_path
-    named = config_dir() / "policies" / f"{name_or_path}.yaml"
-    path = Path(name_or_path).expanduser()
-    if shipped.is_dir():
-        return shipped
-    if named.is_file():
-        return named
-    if path.is_dir() or (path.is_file() and path.suffix in (".yaml", ".yml")):
-        return path
-    names = sorted(p.name for p in weights_dir().glob("*/")) if weights_dir().is_dir() else []
-    raise FileNotFoundError(
-        f"policy {name_or_path!r}: no folder and no policy file of that path; shipped are only: "
-        f"{', '.join(names) or 'none'}"
-    )

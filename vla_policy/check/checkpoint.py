@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from ..contract import check as check_contract
 from ..fields import Place, Refused
-from .described import Described, describe, find_policy
+from ..paths import find_policy
+from .described import Described, describe
 from .findings import ERROR, Finding, error, errors
 from .model import nearest
 from .ranges import check_actions, check_state

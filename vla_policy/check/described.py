@@ -14,7 +14,6 @@ from ..contract import Contract
 from ..fields import Place, read_yaml
 from ..formats.documents import read_json
 from ..formats.policy_file import PolicyFile, read_policy_file
-from ..paths import config_dir, weights_dir
 from ..types import Array
 
 if TYPE_CHECKING:
@@ -54,21 +53,6 @@ class Described:
     state: Columns | None
     actions: Columns | None
     slots: Mapping[str, str] = field(default_factory=dict)
-
-
-def find_policy(name_or_path: str) -> Path:
-    """The folder or policy file of a shipped name or path. Raises FileNotFoundError."""
-    path = Path(name_or_path).expanduser()
-    named = config_dir() / "policies" / f"{name_or_path}.yaml"
-    for found in (weights_dir() / name_or_path, named, path):
-        if found.is_dir() or (found.is_file() and found.suffix in (".yaml", ".yml")):
-            return found
-    names = sorted(p.name for p in weights_dir().glob("*/") if (p / "config.json").is_file())
-    names += sorted(p.stem for p in (config_dir() / "policies").glob("*.yaml"))
-    raise FileNotFoundError(
-        f"policy {name_or_path!r}: no folder and no policy file of that path; "
-        f"shipped are {', '.join(names) or 'none'}"
-    )
 
 
 def describe(path: Path) -> Described:
