@@ -147,7 +147,8 @@ def _silence(run: Run, bounds: Bounds, steady_ns: int) -> Ending | None:
         return Ending(outcome, f"the robot holds for {bounds.hold_s:g} s: {status.detail}")
     bound_s = bounds.chunk_gap_s if run.chunks else bounds.first_chunk_s
     if _older(run.heard_steady_ns, bound_s, steady_ns):
-        return Ending(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s")
+        why = f": {status.detail}" if status.reason.startswith("stale_") else ""
+        return Ending(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s{why}")
     return None
 
 
