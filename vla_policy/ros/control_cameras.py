@@ -30,7 +30,7 @@ MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
 class Seen:
     """stamp_ns: of the newest picture. body: its bytes after the stamp.
 
-    since_ns, joints: when these bytes came first, and where the robot's joints then were.
+    since_ns: when these bytes came first. joints: where the robot was when they were first repeated.
     moved: whether the joints have moved since.
     """
 
@@ -99,11 +99,13 @@ class ControlCameras:
         return receive
 
     def _take(self, name: str, stamp_ns: int, body: bytes) -> None:
-        seen, joints = self._seen.get(name), self._joints()
+        seen = self._seen.get(name)
         if seen is None or (stamp_ns > seen.stamp_ns and body != seen.body):
-            self._seen[name] = Seen(stamp_ns, body, stamp_ns, joints)
+            # Joints heard by now may be older than the picture; those at its first repetition are not.
+            self._seen[name] = Seen(stamp_ns, body, stamp_ns, None)
         elif stamp_ns > seen.stamp_ns:
             seen.stamp_ns = stamp_ns
+            joints = self._joints()
             if seen.joints is None:
                 seen.joints = joints
             elif joints is not None and bool((np.abs(joints - seen.joints) > MOVED).any()):

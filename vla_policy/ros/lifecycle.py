@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +19,10 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+SWITCH_S = (
+    0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
+)
 
 
 class NodeEnds(RuntimeError):
@@ -42,6 +47,9 @@ def run_node(
     the context is only closed after them. A second signal ends the process at once.
     ValueError from make_node is a sentence for a person: it is printed without a traceback.
     """
+    # A network or a physics step that shares its process with callbacks would wait 5 ms for the
+    # interpreter at each of its hundreds of calls.
+    sys.setswitchinterval(SWITCH_S)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     started, stop = threading.Event(), threading.Event()
     _stop_on_signals(started, stop)
