@@ -190,6 +190,14 @@ class MockRobot(Node):
             self.heard.notify_all()
 
 
+def pytest_collection_modifyitems(items):
+    """Here processes and their clocks are real: a busy machine may starve one, so a failure is tried twice more."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
+
+
 @pytest.fixture(scope="session")
 def ros():
     """rclpy of the test process."""
