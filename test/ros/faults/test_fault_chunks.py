@@ -75,7 +75,7 @@ def test_a_chunk_at_the_wrong_time_changes_nothing(cell, reaction, moves_of, how
     status = robot.wait_status(lambda s: counts(s).get(code, 0) > before.get(code, 0), code)
     assert status.chunk_sequence == 0
     cell.held(obs_ns, "no_chunk", "stale_chunk")
-    assert max(pose[0] for _, pose, _ in robot.targets) < 0.33
+    assert max(pose[0] for _, pose, _ in robot.targets) < 0.36  # the bad chunk leads to 0.5
     reaction(f"chunk: {how}", (cell.last_move_ns() - obs_ns) / 1e9, CHUNK_AGE_S + PERIOD_S)
     cell.moves_again()
 
