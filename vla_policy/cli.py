@@ -22,11 +22,23 @@ VERBS = {
     "generate": ("vla_policy.sim.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.train.command", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.evaluate.command", "measure a policy in closed loop, with a report"),
-    "inspect": ("vla_policy.formats.show", "say what a checkpoint folder holds, and what it lacks"),
+    "inspect": (
+        "vla_policy.formats.show",
+        "say what a checkpoint folder holds, and what it lacks",
+    ),
     "convert": ("vla_policy.formats.convert", "write a checkpoint folder as another project's"),
-    "check": ("vla_policy.ros.check_command", "find mistakes in a robot file, checkpoint or running graph"),
-    "doctor": ("vla_policy.check.doctor", "tell machine, ROS, GPU, packages, and known problems with cures"),
-    "models": ("vla_policy.shipped", "list architectures with size and least time, and shipped policies"),
+    "check": (
+        "vla_policy.ros.check_command",
+        "find mistakes in a robot file, checkpoint or running graph",
+    ),
+    "doctor": (
+        "vla_policy.check.doctor",
+        "tell machine, ROS, GPU, packages, and known problems with cures",
+    ),
+    "models": (
+        "vla_policy.shipped",
+        "list architectures with size and least time, and shipped policies",
+    ),
 }
 # Modules whose absence has a known cure.
 CURES = {

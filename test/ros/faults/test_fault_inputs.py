@@ -48,7 +48,9 @@ def test_a_camera_that_sends_the_same_pixels_again_and_again(cell, reaction):
     cell.held(fault_ns, "stale_pixels")
     max_still_s = robot.robot.cameras["front"].max_still_s
     seconds = (cell.last_move_ns() - fault_ns) / 1e9
-    reaction("camera front: same pixels, new stamps", seconds, max_still_s + PICTURE_S + 2 * PERIOD_S)
+    reaction(
+        "camera front: same pixels, new stamps", seconds, max_still_s + PICTURE_S + 2 * PERIOD_S
+    )
     robot.still.clear()
     robot.wait_status(lambda s: s.reason == "no_chunk", "fresh again")
     cell.moves_again(200)
