@@ -3,13 +3,13 @@
 Every round runs all of them in a new order, ratios are taken within a round, and before anything is timed their
 actions must agree. lerobot lives in an environment of its own, beside this project's packages:
 
-    python -m venv /tmp/lerobot
-    echo $VIRTUAL_ENV/lib/python3.11/site-packages > /tmp/lerobot/lib/python3.11/site-packages/vla.pth
-    /tmp/lerobot/bin/pip install --no-deps lerobot==0.4.4 draccus==0.10.0 mergedeep pyyaml-include==1.4.1 \\
+    LEROBOT=$(mktemp -d); python -m venv $LEROBOT
+    echo $VIRTUAL_ENV/lib/python3.11/site-packages > $LEROBOT/lib/python3.11/site-packages/vla.pth
+    $LEROBOT/bin/pip install --no-deps lerobot==0.4.4 draccus==0.10.0 mergedeep pyyaml-include==1.4.1 \\
         typing-inspect mypy-extensions toml datasets pandas pyarrow dill xxhash multiprocess fsspec jsonlines av \\
         accelerate diffusers deepdiff orderly-set cachebox imageio pyserial gymnasium farama-notifications \\
         cloudpickle einops
-    . tools/env.sh && /tmp/lerobot/bin/python benchmarks/inference_smolvla.py --out benchmarks/inference_smolvla.json
+    . tools/env.sh && $LEROBOT/bin/python benchmarks/inference_smolvla.py --out benchmarks/inference_smolvla.json
     ... --size tiny --rounds 3                                                    # checks the program itself
 """
 

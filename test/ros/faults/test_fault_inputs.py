@@ -8,7 +8,7 @@ from vla_policy.ros import convert
 MAX_AGE_S = {"front": 0.35, "wrist": 0.35, "joints": 0.25, "ee_pose": 0.25}
 CODE = {"joints": "stale_joint_states", "ee_pose": "stale_ee_pose"}
 PERIOD_S = 0.02
-PICTURE_S = 0.1
+PICTURE_S = 0.04
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze", "delay"])
