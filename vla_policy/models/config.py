@@ -96,6 +96,7 @@ class ModelConfig:
 
     state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
     actions as in pi0; "none": it is in the words of the prompt (pi0.5) or not read at all (RT-2).
+    arms: most arms that a robot may have; with more than one, image tokens are told which arm they are of.
     """
 
     name: str
@@ -109,6 +110,7 @@ class ModelConfig:
     max_text: int
     flow: FlowHeadConfig | None
     token: TokenHeadConfig | None
+    arms: int = 1
 
     def __post_init__(self) -> None:
         if self.state_token not in ("prefix", "suffix", "none"):
@@ -155,6 +157,16 @@ def tiny(vocab: int) -> ModelConfig:
     )
 
 
+def tiny_cross(vocab: int) -> ModelConfig:
+    """`tiny` for robots of one or two arms, with or without a base: flow head only, 17 action columns.
+
+    The state is that of both arms and, for each action column, 1 if the robot has it (families/bodies.py).
+    """
+    return replace(
+        tiny(vocab), name="tiny_cross", cameras=3, state_dim=33, action_dim=17, token=None, arms=2
+    )
+
+
 def pi0() -> ModelConfig:
     """pi0 (arXiv:2410.24164): PaliGemma-3B with a 300 M flow expert, 3,238,048,528 parameters."""
     heads = {"depth": 18, "heads": 8, "kv_heads": 1, "head_dim": 256}
@@ -184,6 +196,12 @@ def pi05() -> ModelConfig:
         max_text=200,
         flow=replace(base.flow, time="adarms"),
     )
+
+
+def with_known_rows(config: ModelConfig) -> ModelConfig:
+    """The same model, after its flow head was trained to go on from rows that are known."""
+    assert config.flow is not None
+    return replace(config, flow=replace(config.flow, prefix_trained=True))
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:

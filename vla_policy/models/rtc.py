@@ -53,18 +53,21 @@ def integrate(
 
     step_columns: see guided.
     velocity: (x, time[b]) -> dx/dt; of a network that is prefix_trained also (x, time[b, t]).
-    Columns that the previous chunk does not know are free. Raises ValueError if its rows or columns do not fit.
+    Columns that the previous chunk does not know are free; in rows given as data they are 0, as in training, and
+    come back as in the first row that is free. Raises ValueError if its rows or columns do not fit.
     """
     if not sampling.continues:
         return flow.integrate(velocity, noise, steps, solver=sampling.solver)
     rows = noise.shape[1]
     frozen, end = sampling.frozen_rows, max(sampling.frozen_rows, sampling.guidance_rows)
     previous, known = _previous(sampling, noise, end)
-    if prefix_trained and bool(known.all()):
-        previous_rows = previous.expand(noise.shape[0], -1, -1)
-        start = with_prefix(noise, previous_rows, frozen)
-        wrapped = conditioned(velocity, previous_rows, frozen)
-        return flow.integrate(wrapped, start, steps, solver=sampling.solver)
+    if prefix_trained and frozen < rows:
+        given = (previous * known).expand(noise.shape[0], -1, -1)
+        wrapped = conditioned(velocity, given, frozen)
+        start = with_prefix(noise, given, frozen)
+        actions = flow.integrate(wrapped, start, steps, solver=sampling.solver)
+        free = actions[:, frozen : frozen + 1].expand(-1, frozen, -1)
+        return torch.cat((torch.where(known, given[:, :frozen], free), actions[:, frozen:]), 1)
     pull = sampling.pull
     weights = prefix_weights(rows, frozen, end, pull.schedule).to(noise)
     wrapped = guided(

@@ -7,17 +7,18 @@ from pathlib import Path
 import torch
 
 from .. import contract as contracts
-from ..embodiment import Embodiment, load_embodiment
+from ..embodiment import load_embodiment
 from ..formats.vla import load, save
 from ..models import config, tokenizer
 from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from ..stats import Range, Statistics
 from . import heads, pointing
-from .frames import Frames, load_frames
+from .frames import load_frames
 from .loop import Settings
 
-STAGES = ("pointing", "heads")
+STAGES = ("pointing", "heads", "continuing")
+CONTINUING_RATE = 7e-4
 SCENES_ASKED = 8000  # of the scenes, for questions of name and place
 # Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
 STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
     )
+    parser.add_argument("--continuing-steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
     parser.add_argument(
         "--images", type=int, default=32, help="images per step of the pointing stage"
@@ -62,32 +64,25 @@ def run(args: argparse.Namespace) -> int:
     """Train, then leave a checkpoint folder at OUT/checkpoint."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    scenes, held_out = load_frames(args.data / "scenes"), load_frames(args.data / "scenes_val")
-    episodes = load_frames(args.data / "episodes") if args.stage != "pointing" else None
+    stages = STAGES if args.stage == "all" else (args.stage,)
     folder = args.out / "checkpoint"
-    if (folder / "config.json").is_file():
-        checkpoint = load(folder)
-    elif args.init:
-        checkpoint = load(args.init)
-    else:
-        checkpoint = fresh(load_embodiment(args.embodiment), scenes)
-        save(folder, checkpoint)
+    start = folder if (folder / "config.json").is_file() else args.init
+    if start is None and "pointing" not in stages:
+        raise ValueError(f"--stage {args.stage}: {folder} has no checkpoint; name one: --init")
+    checkpoint = fresh(args) if start is None else load(start)
+    save(folder, checkpoint)
     size = sum(p.numel() for p in checkpoint.model.parameters())
-    print(
-        f"{checkpoint.model.config.name}: {size:,} parameters; {len(scenes):,} scenes; run folder {args.out}"
-    )
-    if args.stage in ("all", "pointing"):
-        train_pointing(checkpoint, args, scenes, held_out)
-        save(folder, checkpoint)
-    if episodes is not None:
-        train_heads(checkpoint, args, scenes, episodes)
+    print(f"{checkpoint.model.config.name}: {size:,} parameters; run folder {args.out}")
+    for stage in stages:
+        TRAIN[stage](checkpoint, args)
         save(folder, checkpoint)
     print(f"checkpoint: {folder}")
     return 0
 
 
-def fresh(embodiment: Embodiment, scenes: Frames) -> Checkpoint:
-    """A `tiny` model of random weights, with a tokenizer of the words in scenes."""
+def fresh(args: argparse.Namespace) -> Checkpoint:
+    """A `tiny` model of random weights, with a tokenizer of the words in the scenes."""
+    embodiment, scenes = load_embodiment(args.embodiment), load_frames(args.data / "scenes")
     words = {
         w
         for row in scenes.texts
@@ -112,33 +107,53 @@ def fresh(embodiment: Embodiment, scenes: Frames) -> Checkpoint:
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
 
-def train_pointing(
-    checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, held_out: Frames
-) -> None:
+def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     """Stage one, in place."""
     pointing.train(
-        checkpoint.model.vision, checkpoint.tokenizer, scenes, held_out, args.out,
-        settings=Settings(args.pointing_steps, 2e-3), batch_size=args.images,
-        length=checkpoint.model.config.max_text, seed=args.seed,
+        checkpoint.model.vision, checkpoint.tokenizer, load_frames(args.data / "scenes"),
+        load_frames(args.data / "scenes_val"), args.out, settings=Settings(args.pointing_steps, 2e-3),
+        batch_size=args.images, length=checkpoint.model.config.max_text, seed=args.seed,
     )  # fmt: skip
 
 
-def train_heads(
-    checkpoint: Checkpoint, args: argparse.Namespace, scenes: Frames, episodes: Frames
-) -> None:
+def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     """Stage two, in place."""
-    model, tokens = checkpoint.model.eval(), checkpoint.tokenizer
-
-    def prepare(frames: Frames, name: str) -> heads.Examples:
-        return heads.prepare(model, tokens, checkpoint.statistics, frames, name, folder=args.out)
-
-    acting = prepare(episodes, "episodes")
-    asking = prepare(scenes.head(SCENES_ASKED), "scenes")
+    asked = _examples(checkpoint, args, "scenes", SCENES_ASKED)
     heads.train(
-        model, tokens, acting, [asking], args.out,
-        settings=Settings(args.heads_steps, args.heads_rate), batch_size=args.batch, draws=args.draws, seed=args.seed,
-        held_out=args.held_out,
+        checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), [asked],
+        args.out, settings=Settings(args.heads_steps, args.heads_rate), **_batches(args),
     )  # fmt: skip
+
+
+def train_continuing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
+    """Stage three, in place."""
+    heads.train_continuing(
+        checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), args.out,
+        settings=Settings(args.continuing_steps, CONTINUING_RATE), **_batches(args),
+    )  # fmt: skip
+    checkpoint.model.config = config.with_known_rows(checkpoint.model.config)
+
+
+TRAIN = {"pointing": train_pointing, "heads": train_heads, "continuing": train_continuing}
+
+
+def _examples(
+    checkpoint: Checkpoint, args: argparse.Namespace, name: str, most: int | None = None
+) -> heads.Examples:
+    frames = load_frames(args.data / name)
+    return heads.prepare(
+        checkpoint.model.eval(), checkpoint.tokenizer, checkpoint.statistics,
+        frames if most is None else frames.head(most), name, folder=args.out,
+    )  # fmt: skip
+
+
+def _batches(args: argparse.Namespace) -> dict[str, int]:
+    return {
+        "batch_size": args.batch,
+        "draws": args.draws,
+        "seed": args.seed,
+        "held_out": args.held_out,
+    }
 
 
 if __name__ == "__main__":

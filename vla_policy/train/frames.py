@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..transforms import poses_to_steps
+
 Array = np.ndarray
 
 # Columns of a recorded action and the order in which a model predicts them (RT-2: terminate first).
@@ -84,15 +86,41 @@ def action_chunks(frames: Frames, rows: int) -> Array:
     """
     recorded = frames.arrays["action"].astype(np.float64)
     position = frames.arrays["state"][:, :3].astype(np.float64)
-    episode = frames.arrays["episode"]
-    if (np.diff(episode) < 0).any():
-        raise ValueError("frames of one episode must stand together, in order")
-    last = np.searchsorted(episode, episode, side="right") - 1
-    index = np.minimum(np.arange(len(recorded))[:, None] + np.arange(rows), last[:, None])
-    over = np.arange(rows) > (last - np.arange(len(recorded)))[:, None]
+    index, over = _rows_ahead(frames.arrays["episode"], rows)
     target = (position + recorded[:, :3])[index]  # (n, rows, 3)
     chunks = recorded[:, RECORDED_TO_MODEL][index]
     chunks[..., 1:4] = np.diff(target, axis=1, prepend=position[:, None])
+    return _ended(chunks, over)
+
+
+def executed_chunks(frames: Frames, rows: int) -> tuple[Array, Array]:
+    """What the arm did from each frame on, noise included, and what the expert did from where it then was.
+
+    Both float32[n, rows, 8] as in action_chunks. Row k of the first leads from the measured pose k rows on to the
+    next measured one, with the gripper that was commanded; row k of the second from that pose to the expert's target.
+    """
+    recorded = frames.arrays["action"].astype(np.float64)
+    pose = frames.arrays["state"][:, :7].astype(np.float64)
+    episode = frames.arrays["episode"]
+    index, over = _rows_ahead(episode, rows)
+    resumed = recorded[:, RECORDED_TO_MODEL]
+    executed = resumed.copy()
+    executed[:-1, 1:7] = poses_to_steps(pose[0], pose[1:])
+    executed[:, 1:7][np.diff(episode, append=-1) != 0] = 0.0  # the last frame of an episode
+    return _ended(executed[index], over), _ended(resumed[index], over)
+
+
+def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:
+    """int[n, rows]: the frames from each one on, within its episode; bool[n, rows]: past its end."""
+    if (np.diff(episode) < 0).any():
+        raise ValueError("frames of one episode must stand together, in order")
+    here = np.arange(len(episode))
+    last = np.searchsorted(episode, episode, side="right") - 1
+    ahead = here[:, None] + np.arange(rows)
+    return np.minimum(ahead, last[:, None]), ahead > last[:, None]
+
+
+def _ended(chunks: Array, over: Array) -> Array:
     chunks[..., 1:7][over] = 0.0
     chunks[..., 0][over] = 1.0
     return chunks.astype(np.float32)

@@ -19,9 +19,9 @@ from torch import Tensor
 from .. import transforms
 from ..models import flow, pointing, tokenizer
 from ..models.codec import UniformBins
-from ..models.vla import VLA
+from ..models.vla import VLA, Prefix
 from ..stats import Statistics
-from .frames import Frames, action_chunks
+from .frames import Frames, action_chunks, executed_chunks
 from .loop import Settings, run
 from .pointing import encode_texts, make_batch
 
@@ -38,7 +38,11 @@ class Examples:
     found: Tensor  # (n, q, f) packed answers of the tower
     tool: Tensor  # (n, 4)
     state: Tensor  # (n, s) normalised
-    chunks: Tensor | None  # (n, t, 8) normalised
+    chunks: Tensor | None  # (n, t, 8) normalised, as the next two
+    executed: (
+        Tensor | None
+    )  # what the arm did, see executed_chunks; terminate is 0, as nothing is said of it
+    resumed: Tensor | None  # what the expert did from there
     answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
     texts: list[list[str]]
 
@@ -63,12 +67,14 @@ def prepare(
         np.save(path.with_suffix(".part.npy"), found.numpy())
         path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
-    chunks = None
+    chunks = executed = resumed = None
     if "action" in frames.arrays:
         rows = max(model.config.flow.rows, model.config.token.rows)
-        chunks = torch.from_numpy(
-            statistics.actions.normalise(action_chunks(frames, rows))
-        ).float()
+        chunks, executed, resumed = (
+            torch.from_numpy(statistics.actions.normalise(c)).float()
+            for c in (action_chunks(frames, rows), *executed_chunks(frames, rows))
+        )
+        executed[..., 0] = 0.0
     return Examples(
         found=correct(torch.from_numpy(np.load(path)), frames, model.config.vision.value_width),
         tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
@@ -76,6 +82,8 @@ def prepare(
             statistics.state.normalise(transforms.canonical_state(state))
         ).float(),
         chunks=chunks,
+        executed=executed,
+        resumed=resumed,
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
@@ -156,23 +164,13 @@ def action_loss(
 
     draws: noise and time samples per frame, over one prefix.
     """
-    sentence = rng.integers(0, OWN_SENTENCES, len(index))
-    text = [
-        tokenizer.prompt("action", examples.texts[i][s])
-        for i, s in zip(index, sentence, strict=True)
-    ]
-    ids = encode_texts(tokens, text, model.config.max_text, rng)
-    i = torch.from_numpy(index)
-    found = _noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
-    state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
-    prefix = model.prefix(pointing.tokens(found, examples.tool[i]), ids, state)
-    chunk = examples.chunks[i]
-
+    prefix, state = _told(model, tokens, examples, index, rng)
+    chunk = examples.chunks[torch.from_numpy(index)]
     actions = chunk[:, : model.config.flow.rows].repeat_interleave(draws, 0)
-    time = flow.sample_time(len(actions))
-    noisy, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
-    predicted = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), noisy, time)
-    flow_loss = F.mse_loss(predicted, velocity)
+    clean = torch.zeros(len(actions), dtype=torch.long)
+    flow_loss = _flow_loss(
+        model, prefix.repeat(draws), state.repeat_interleave(draws, 0), actions, clean
+    )
 
     rows = model.config.token.rows
     bins = UniformBins(model.config.token.bins).encode(chunk[:, :rows].numpy())
@@ -182,6 +180,65 @@ def action_loss(
     start = torch.full((len(index), 1), tokens.token_to_id(tokenizer.END))
     logits, _ = model.continue_with(prefix, torch.cat((start, goal[:, :-1]), 1))
     return flow_loss, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
+
+
+def continuing_loss(
+    model: VLA,
+    tokens: Tokenizer,
+    examples: Examples,
+    index: np.ndarray,
+    rng: np.random.Generator,
+    draws: int,
+    clean: Tensor,
+) -> Tensor:
+    """Flow-matching loss of chunks whose first rows are known, because they are being executed.
+
+    clean: int64[n draws], how many. Those rows are what the arm did in the recording, noise included; the
+    next one is what the expert did from where that had led, so that a plan gone astray is mended and not
+    only carried on. Source: arXiv:2512.05964; differs in: there the known rows are the demonstration's own.
+    """
+    prefix, state = _told(model, tokens, examples, index, rng)
+    i, rows = torch.from_numpy(index), model.config.flow.rows
+    planned, executed, resumed = (
+        x[i, :rows].repeat_interleave(draws, 0)
+        for x in (examples.chunks, examples.executed, examples.resumed)
+    )
+    row, count = torch.arange(rows)[None, :, None], clean[:, None, None]
+    executed = executed + 0.02 * torch.randn_like(executed)
+    actions = torch.where(row < count, executed, torch.where(row == count, resumed, planned))
+    return _flow_loss(
+        model, prefix.repeat(draws), state.repeat_interleave(draws, 0), actions, clean
+    )
+
+
+def _told(
+    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
+) -> tuple[Prefix, Tensor]:
+    """The prefix of frames with one of their own sentences each, and their states, both with noise."""
+    sentence = rng.integers(0, OWN_SENTENCES, len(index))
+    text = [
+        tokenizer.prompt("action", examples.texts[i][s])
+        for i, s in zip(index, sentence, strict=True)
+    ]
+    ids = encode_texts(tokens, text, model.config.max_text, rng)
+    i = torch.from_numpy(index)
+    found = _noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
+    state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
+    return model.prefix(pointing.tokens(found, examples.tool[i]), ids, state), state
+
+
+def _flow_loss(
+    model: VLA, prefix: Prefix, state: Tensor, actions: Tensor, clean: Tensor
+) -> Tensor:
+    """Mean square error of the velocity over the rows that are not clean. clean: int64[b], may be 0."""
+    known = torch.arange(actions.shape[1]) < clean[:, None]  # (b, t)
+    time = flow.sample_time(len(actions))
+    noisy, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
+    if bool(known.any()):
+        noisy = torch.where(known[..., None], actions, noisy)
+        time = torch.where(known, 0.0, time[:, None])
+    error = F.mse_loss(model.flow(prefix, state, noisy, time), velocity, reduction="none")
+    return error[~known].mean()
 
 
 def answer_loss(
@@ -238,3 +295,41 @@ def train(
         return {"held_out_flow": flow_loss.item(), "held_out_token": token_loss.item()}
 
     run("heads", model, loss_of, settings, folder, evaluate=evaluate)
+
+
+def train_continuing(
+    model: VLA, tokens: Tokenizer, episodes: Examples, folder: Path, *,
+    settings: Settings, batch_size: int, draws: int, seed: int, held_out: int,
+) -> None:  # fmt: skip
+    """Teach the flow head alone to go on from rows that are being executed; the rest stays as it is.
+
+    Half of the samples have no such row, so that a chunk from nothing is as good as before.
+    """
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for p in model.flow.parameters():
+        p.requires_grad_(True)
+    count, longest = len(episodes.texts) - held_out, model.config.flow.rows - 2
+
+    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((seed, 11, step))
+        torch.manual_seed(seed * 1_000_003 + step)
+        clean = torch.randint(1, longest + 1, (batch_size * draws,))
+        clean[torch.rand(len(clean)) < 0.5] = 0
+        index = rng.integers(0, count, batch_size)
+        loss = continuing_loss(model, tokens, episodes, index, rng, draws, clean)
+        return loss, {"flow": loss.item()}
+
+    @torch.no_grad()
+    def evaluate() -> dict[str, float]:
+        index, losses = np.arange(count, count + held_out, 3), {}
+        for rows in (0, 1, 3, longest):
+            torch.manual_seed(0)
+            clean = torch.full((len(index) * 4,), rows)
+            loss = continuing_loss(
+                model, tokens, episodes, index, np.random.default_rng(0), 4, clean
+            )
+            losses[f"held_out_{rows}"] = loss.item()
+        return losses
+
+    run("continuing", model, loss_of, settings, folder, evaluate=evaluate)
