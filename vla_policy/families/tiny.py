@@ -1,4 +1,4 @@
-"""The shipped `tiny` policy: a tower that points, and steps of the tool from one row to the next."""
+"""The shipped `tiny` policies: a tower that points, steps of each tool from one row to the next, speeds of a base."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
 from ..types import ActionChunk, Array, Observation
+from .bodies import (
+    ARM,
+    COLUMNS,
+    GRIPPER,
+    POSE,
+    SLOTS,
+    STEP,
+    TERMINATE,
+    Body,
+    body_for,
+    widened_actions,
+    widened_state,
+)
 from .family import (
     CONTINUES,
     Expressed,
@@ -27,12 +40,10 @@ from .family import (
 )
 from .images import fit_square
 
-TERMINATE, STEP, GRIPPER = 0, slice(1, 7), 7  # columns of a model action, RT-2's order
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the prefix of one observation is made of, in the order of VLA.prefix. state: float32[1, 8]."""
+    """What the prefix of one observation is made of, in the order of VLA.prefix."""
 
     image_tokens: torch.Tensor
     text: torch.Tensor
@@ -58,36 +69,54 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
-    """Steps of the tool, added up from the measured pose, and the gripper."""
-    actions = checkpoint.statistics.actions.restore(model_actions)
-    poses = transforms.steps_to_poses(_tool_pose(observation), actions[:, STEP])
-    gripper = actions[:, GRIPPER:].clip(0.0, 1.0)
+    """Steps of each tool, added up from its measured pose, grippers, and speeds of the base."""
+    contract, body = checkpoint.contract, _body(checkpoint)
+    actions = checkpoint.statistics.actions.restore(model_actions[:, body.columns])
+    said = dict(zip(contract.model_action_names, actions.T, strict=True))
+    rows = {name: said[name] for name in body.base}
+    for arm, slot in _slots(body):
+        steps = np.stack([said[slot + name] for name in STEP], axis=1)
+        poses = transforms.steps_to_poses(_tool_pose(observation, arm), steps)
+        rows |= {arm + name: column for name, column in zip(POSE, poses.T, strict=True)}
+        rows[arm + GRIPPER] = said[slot + GRIPPER].clip(0.0, 1.0)
     return Rows(
-        np.concatenate((poses, gripper), axis=1),
+        np.stack([rows[name] for name in contract.action_names], axis=1),
         terminate=bool(np.mean(actions[:3, TERMINATE]) > 0.5),
     )
 
 
 def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
     """Poses as steps from the measured pose on. Whether it is done is for each observation to say."""
-    columns = np.zeros((len(chunk.actions), 8))
-    columns[:, STEP] = transforms.poses_to_steps(_tool_pose(observation), chunk.actions[:, :7])
-    columns[:, GRIPPER] = chunk.actions[:, 7]
-    known = np.arange(8) != TERMINATE
-    return Expressed(checkpoint.statistics.actions.normalise(columns), known)
+    contract, body = checkpoint.contract, _body(checkpoint)
+    width = checkpoint.model.config.action_dim
+    rows = dict(zip(contract.action_names, chunk.actions.T, strict=True))
+    said = {COLUMNS[TERMINATE]: np.zeros(len(chunk.actions))}
+    said |= {name: rows[name] for name in body.base}
+    for arm, slot in _slots(body):
+        poses = np.stack([rows[arm + name] for name in POSE], axis=1)
+        steps = transforms.poses_to_steps(_tool_pose(observation, arm), poses)
+        said |= {slot + name: column for name, column in zip(STEP, steps.T, strict=True)}
+        said[slot + GRIPPER] = rows[arm + GRIPPER]
+    own = np.stack([said[name] for name in contract.model_action_names], axis=1)
+    known = body.there(width) & (np.arange(width) != TERMINATE)
+    return Expressed(
+        widened_actions(checkpoint.statistics.actions.normalise(own), body, width), known
+    )
 
 
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
     """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame."""
-    found, _ = _look(checkpoint, observation)
+    found, _ = _look(checkpoint, _body(checkpoint), observation)
     return {
-        "target_xyz": found.xyz[0, 0].double().cpu().numpy(),
-        "destination_xyz": found.xyz[0, 2].double().cpu().numpy(),
+        "target_xyz": found[0].xyz[0, 0].double().cpu().numpy(),
+        "destination_xyz": found[0].xyz[0, 2].double().cpu().numpy(),
     }
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
     """Answer in words. question: "name" or "point" (image location tokens)."""
+    if checkpoint.model.config.token is None:
+        raise ValueError("this checkpoint has no token head and does not answer in words")
     tokens = checkpoint.tokenizer
     end = tokens.token_to_id(tokenizer.END)
     answer: list[int] = []
@@ -115,27 +144,40 @@ FAMILY = Family(
 
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
-    found, tool = _look(checkpoint, observation)
+    body = _body(checkpoint)
+    found, tools = _look(checkpoint, body, observation)
     text = _text(checkpoint, tokenizer.prompt(question, observation.instruction))
-    values = transforms.canonical_state(observation.state)
-    state = torch.from_numpy(checkpoint.statistics.state.normalise(values)).float()
-    state = state.to(checkpoint.device)[None]
-    return Inputs(pointing.tokens(found, tool), text, state)
+    arms = observation.state.reshape(len(body.arms), len(ARM))
+    state = checkpoint.statistics.state.normalise(transforms.canonical_state(arms).flatten())
+    state = widened_state(state, body, checkpoint.model.config.state_dim)
+    seen = [pointing.tokens(f, t) for f, t in zip(found, tools, strict=True)]
+    return Inputs(
+        torch.cat(seen, 1), text, torch.from_numpy(state).float().to(checkpoint.device)[None]
+    )
 
 
 def _prefix(model: VLA | Engine, inputs: Inputs) -> Prefix | EnginePrefix:
     return model.prefix(inputs.image_tokens, inputs.text, inputs.state)
 
 
-def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[pointing.Found, torch.Tensor]:
-    contract = checkpoint.contract
+def _look(
+    checkpoint: Checkpoint, body: Body, observation: Observation
+) -> tuple[list[pointing.Found], list[torch.Tensor]]:
+    """What was found, and the tool, float32[1, 4], of each arm."""
+    contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)
-    front, wrist = (_image(checkpoint, observation, name) for name in contract.camera_names)
-    pose = _tool_pose(observation)
-    gripper = observation.state[contract.state_names.index("gripper")]
-    tool = torch.tensor([[*pose[:3], gripper]], dtype=torch.float32, device=checkpoint.device)
+    front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
     text = _text(checkpoint, tokenizer.clean(observation.instruction))
-    return checkpoint.model.vision(front, wrist, tool, text[None]).found, tool
+    seen = tower.look(front, text[None])
+    tools = [_tool(checkpoint, observation, arm) for arm in body.arms]
+    found = [tower.look_closer(seen, w, tool).found for w, tool in zip(wrists, tools, strict=True)]
+    return found, tools
+
+
+def _tool(checkpoint: Checkpoint, observation: Observation, arm: str) -> torch.Tensor:
+    gripper = observation.state[observation.state_names.index(arm + GRIPPER)]
+    position = _tool_pose(observation, arm)[:3]
+    return torch.tensor([[*position, gripper]], dtype=torch.float32, device=checkpoint.device)
 
 
 def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:
@@ -157,15 +199,17 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     noise = flow.candidate_noise(
         sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
+    there = torch.from_numpy(_body(checkpoint).there(config.action_dim))
+    there = there.to(noise.device)
     actions = rtc.integrate(
-        lambda x, t: model.flow(prefix, state, x, t),
-        noise,
+        lambda x, t: model.flow(prefix, state, x, t) * there,
+        noise * there,  # columns that the robot does not have stay 0
         sampling.num_steps or config.flow.steps,
         sampling,
         prefix_trained=config.flow.prefix_trained,
-        step_columns=torch.tensor([STEP.start <= i < STEP.stop for i in range(8)]).to(
-            noise.device
-        ),
+        step_columns=torch.tensor(
+            [name.rpartition(".")[2] in STEP for name in COLUMNS[: config.action_dim]]
+        ).to(noise.device),
     )
     return actions.double().cpu().numpy()
 
@@ -190,8 +234,14 @@ def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array
     return token_head.actions_of(bins.cpu().numpy(), config.bins)
 
 
-def _tool_pose(observation: Observation) -> Array:
-    names = observation.state_names
-    return observation.state[
-        [names.index(f"ee.{axis}") for axis in ("x", "y", "z", "qx", "qy", "qz", "qw")]
-    ]
+def _tool_pose(observation: Observation, arm: str) -> Array:
+    return observation.state[[observation.state_names.index(arm + name) for name in POSE]]
+
+
+def _body(checkpoint: Checkpoint) -> Body:
+    return body_for(checkpoint.contract, checkpoint.model.config.action_dim)
+
+
+def _slots(body: Body) -> tuple[tuple[str, str], ...]:
+    """What stands before the names of each arm: the robot's, and the model's."""
+    return tuple(zip(body.arms, SLOTS, strict=False))

@@ -64,6 +64,18 @@ class Pointing:
     values: Float[Tensor, "b p v"]  # of the front image
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What q sentences about each of b images point to in the front image."""
+
+    ask: Float[Tensor, "b q 3 w"]
+    xyz: Float[Tensor, "b q 3 3"]
+    value: Float[Tensor, "b q 3 v"]
+    confidence: Float[Tensor, "b q 3 2"]
+    heat: Float[Tensor, "b q 3 p"]
+    values: Float[Tensor, "b p v"]
+
+
 def _stem(channels: tuple[int, int, int]) -> nn.Sequential:
     """Convolutions to a quarter of the resolution, receptive field 41 px."""
     a, b, c = channels
@@ -173,6 +185,15 @@ class PointingTower(nn.Module):
 
         tool: x y z in metres and gripper opening. text: token ids, 0 is padding. dtype: see Patches.
         """
+        return self.look_closer(self.look(front, text, dtype), wrist, tool, dtype)
+
+    def look(
+        self,
+        front: Float[Tensor, "b 3 h w"],
+        text: Int[Tensor, "b q s"],
+        dtype: torch.dtype = torch.float32,
+    ) -> Front:
+        """The part of forward that is the same for all arms of a robot."""
         ask = self._read(text)  # (b, q, 3, w)
         keys, values, summary = self.front(front, dtype)
         uv, scale = self.front.uv, keys.shape[-1] ** -0.5
@@ -187,27 +208,41 @@ class PointingTower(nn.Module):
         )
         context = summary[:, None, None].expand(-1, *ask.shape[1:3], -1)
         xyz = self.place(torch.cat((place, value, confidence, context, ask), -1)) * 0.3
-        tool = tool[:, None].expand(-1, text.shape[1], -1)
+        return Front(ask, xyz, value, confidence, heat, values)
+
+    def look_closer(
+        self,
+        seen: Front,
+        wrist: Float[Tensor, "b 3 h w"],
+        tool: Float[Tensor, "b 4"],
+        dtype: torch.dtype = torch.float32,
+    ) -> Pointing:
+        """The answers of one arm: those of the front image, and the target in its wrist image."""
+        tool = tool[:, None].expand(-1, seen.ask.shape[1], -1)
         wrist_found = self._look_closer(
-            self.wrist(wrist, dtype), tool, ask[:, :, 0], xyz[:, :, 0], value[:, :, 0]
+            self.wrist(wrist, dtype),
+            tool,
+            seen.ask[:, :, 0],
+            seen.xyz[:, :, 0],
+            seen.value[:, :, 0],
         )
         wrist_xyz, wrist_visible, wrist_confidence, wrist_value, wrist_heat = (
             z.flatten(0, 1) for z in wrist_found
         )
         return Pointing(
             found=Found(
-                xyz=xyz.flatten(0, 1),
-                present=self.present(ask).squeeze(-1).flatten(0, 1),
-                confidence=confidence.flatten(0, 1),
-                value=value.flatten(0, 1),
+                xyz=seen.xyz.flatten(0, 1),
+                present=self.present(seen.ask).squeeze(-1).flatten(0, 1),
+                confidence=seen.confidence.flatten(0, 1),
+                value=seen.value.flatten(0, 1),
                 wrist_xyz=wrist_xyz,
                 wrist_visible=wrist_visible,
                 wrist_confidence=wrist_confidence,
                 wrist_value=wrist_value,
             ),
-            heat=heat.flatten(0, 1),
+            heat=seen.heat.flatten(0, 1),
             wrist_heat=wrist_heat,
-            values=values,
+            values=seen.values,
         )
 
     def _look_closer(

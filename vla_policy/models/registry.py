@@ -16,6 +16,7 @@ TINY_VOCAB = 388  # of the tokenizer beside the shipped weights
 
 CONFIGS: dict[str, Callable[[], Config]] = {
     "tiny": lambda: config.tiny(TINY_VOCAB),
+    "tiny_cross": lambda: config.tiny_cross(TINY_VOCAB),
     "pi0": config.pi0,
     "pi05": config.pi05,
     "smolvla-450m": smolvla.smolvla_450m,

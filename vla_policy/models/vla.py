@@ -18,7 +18,7 @@ from .config import ModelConfig, PointingConfig
 from .flow import time_embedding
 from .gemma import Gemma, LayerCache
 from .mask import block_mask, positions_of, suffix_mask
-from .pointing import FEATURES, PointingTower
+from .pointing import FEATURES, TOKENS, PointingTower
 from .siglip import Siglip
 
 
@@ -132,10 +132,18 @@ class VLA(nn.Module):
         else:
             self.vision = Siglip(config.vision)
             self.projector = nn.Linear(config.vision.width, width)
+        if config.arms > 1:
+            self.arm_slots = nn.Parameter(torch.randn(config.arms, width) * 0.1)
         if config.state_token == "prefix":
             self.state_proj = nn.Linear(config.state_dim, width)
         self.language = Gemma(config.language)
         self.flow = FlowHead(config) if config.flow is not None else None
+
+    def slots(self) -> Float[Tensor, "i e"] | None:
+        """What tells image tokens which arm they are of, TOKENS of each; None for a model of one arm."""
+        if self.config.arms == 1:
+            return None
+        return self.arm_slots.repeat_interleave(TOKENS, 0)
 
     def embed(
         self,
@@ -146,7 +154,10 @@ class VLA(nn.Module):
     ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"]]:
         """The language model's input and which of it is there. Arguments as in prefix."""
         words = self.embed_tokens(text) * self.config.language.width**0.5
-        parts = [self.projector(image_tokens).to(words.dtype), words]
+        seen = self.projector(image_tokens)
+        if (slots := self.slots()) is not None:
+            seen = seen + slots[: seen.shape[1]]
+        parts = [seen.to(words.dtype), words]
         if image_valid is None:
             image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
         valid = torch.cat((image_valid, text != 0), 1)
@@ -164,7 +175,8 @@ class VLA(nn.Module):
     ) -> Prefix:
         """image_tokens: features of the vision tower, before the projector. text: ids, 0 is padding.
 
-        image_valid: false for the tokens of a camera that the robot does not have; None: all are there.
+        image_valid: false for the tokens of a camera or arm that the robot does not have; None: all are there.
+        Of a model of several arms the tokens of the last ones may be left out instead.
         """
         x, valid = self.embed(image_tokens, text, state, image_valid)
         mask = block_mask(torch.zeros_like(valid), valid)
