@@ -9,9 +9,10 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
+from vla_policy.asking import InferenceConfig
 from vla_policy.embodiment import GroupLimits
 from vla_policy.execution.pace import Ask
-from vla_policy.inference import MAX_FAILURES, Inference, InferenceConfig, Infers
+from vla_policy.inference import MAX_FAILURES, Inference, Infers
 from vla_policy.layout import JOINTS, Layout, Part
 from vla_policy.observe import StateSource, Stream
 from vla_policy.timing import Delays, measured

@@ -1,4 +1,4 @@
-"""When to infer and with what: the thread that keeps a policy busy with the newest observation.
+"""The thread that keeps a policy busy with the newest observation; what it is asked, asking.py decides.
 
 No ROS in here; the node's clock and what to do with a chunk are passed in. There is no queue:
 inputs replace each other, and the thread takes the newest when it is free.
@@ -16,20 +16,17 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_policy import asking
+from vla_policy.asking import Asked, InferenceConfig
 from vla_policy.execution.continuation import aligned
-from vla_policy.execution.pace import NOTHING, Ask, Executing, ask, executed_part, next_look_ns
-from vla_policy.execution.schemes import SCHEMES
-from vla_policy.layout import Layout
+from vla_policy.execution.pace import NOTHING, Ask, executed_part
 from vla_policy.observe import StateSource, Stream, assemble
 from vla_policy.sampling import DEFAULT_PULL, Pull
-from vla_policy.timing import Delays, measured
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 MAX_FAILURES = 3  # exceptions of the model in a row
 IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
 LATENCIES = 100
-SENT = 4  # chunks that the control path may still tell about
-HEARD_NS = 100_000_000  # from a chunk to the control path's word that it was taken
 
 
 class Infers(Protocol):
@@ -52,29 +49,6 @@ class Infers(Protocol):
         guidance_rows: int = 0,
         pull: Pull = DEFAULT_PULL,
     ) -> ActionChunk: ...
-
-
-@dataclass(frozen=True, slots=True)
-class InferenceConfig:
-    """execute_rows: rows, step_ns apart, between the observations of two chunks.
-
-    seed: of the first chunk; each later one adds one.
-    num_steps: Euler steps; None: the policy's own.
-    scheme: one of execution.schemes.SCHEMES. pull: how strongly the plan guides a chunk that continues it.
-    layout: of the rows; None where they are not what is executed, so that they cannot be continued.
-    change: what becomes of the plan when the instruction changes, one of types.CHANGES.
-    """
-
-    state_names: tuple[str, ...]
-    max_skew_ns: int
-    execute_rows: int
-    step_ns: int
-    seed: int
-    num_steps: int | None = None
-    scheme: str = "receding"
-    pull: Pull = DEFAULT_PULL
-    layout: Layout | None = None
-    change: str = "flush"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +96,7 @@ class Inference:
         self._model = threading.Lock()  # one inference at a time
         self._instruction = ""
         self._news = self._active = self._closed = False
-        self._last: ActionChunk | None = None
-        self._sent: deque[ActionChunk] = deque(maxlen=SENT)
-        self._sent_ns = 0
-        self._executing: Executing | None = None
-        self._delays = Delays()
-        self._attempt: tuple[str, int] | None = None  # instruction and obs_ns last inferred with
+        self._asked = Asked()
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self._chunks = self._failures = self._in_a_row = self._continued = 0
@@ -152,28 +121,21 @@ class Inference:
         """Infer or not; becoming active forgets failures and the previous chunk."""
         with self._lock:
             self._active, self._in_a_row, self._news = active, 0, True
-            self._last = self._attempt = self._executing = None
-            self._sent.clear()
+            self._asked = asking.begun_anew(self._asked)
             self._lock.notify_all()
 
     def taken(self, sequence: int, begin_ns: int, taken_ns: int) -> None:
         """The control path executes a chunk of this sequence, its row 0 due at begin_ns, since taken_ns."""
         with self._lock:
-            chunk = next((c for c in self._sent if c.sequence == sequence), None)
-            if chunk is None:
-                self._executing = None  # of another policy, or of this one before a restart
-                return
-            executing = Executing(chunk, begin_ns, taken_ns)
-            if self._executing is None or executing.chunk is not self._executing.chunk:
-                self._delays = measured(self._delays, taken_ns - chunk.obs_ns)
+            self._asked, news = asking.taken(self._asked, sequence, begin_ns, taken_ns)
+            if news:
                 self._news = True
                 self._lock.notify_all()
-            self._executing = executing
 
     def not_executing(self) -> None:
         """The control path has no plan."""
         with self._lock:
-            self._executing = None
+            self._asked = asking.not_executing(self._asked)
 
     def close(self) -> None:
         """End the thread after the inference in progress."""
@@ -195,7 +157,7 @@ class Inference:
                 failures=self._failures,
                 stopped=self._in_a_row >= MAX_FAILURES,
                 latency_s=np.percentile(latencies, (50, 99, 100)) if len(latencies) else None,
-                delay_s=None if (ns := self._delays.expected_ns) is None else ns / 1e9,
+                delay_s=None if (ns := self._asked.delays.expected_ns) is None else ns / 1e9,
                 continued=self._continued,
                 age_s={t: None if ns is None else (now_ns - ns) / 1e9 for t, ns in newest.items()},
             )
@@ -238,9 +200,10 @@ class Inference:
                     continue
                 if observation is None:
                     continue
-                asked, change = self._ask(observation), self._change(observation)
-                self._attempt = (observation.instruction, observation.obs_ns)
-            self._deliver(self._infer(observation, asked), change)
+                change = asking.change(self._asked, self._config, observation)
+                ask = self._continuation(observation)
+                self._asked = asking.attempted(self._asked, observation)
+            self._deliver(self._infer(observation, ask), change)
 
     def _next(self) -> Observation | Reason | None:
         """What to infer with now, why not, or None as the last chunk still serves."""
@@ -249,58 +212,19 @@ class Inference:
         if not self._active:
             return Reason("inactive", "the policy node is not active")
         observation = self._observe(self._instruction)
-        if isinstance(observation, Reason) or self._attempt is None:
+        if isinstance(observation, Reason):
             return observation
-        instruction, obs_ns = self._attempt
-        if instruction != observation.instruction or observation.obs_ns < obs_ns:
-            return observation
-        return observation if self._due(observation.obs_ns, obs_ns) else None
+        due = asking.due(self._asked, self._config, observation, self._now_ns())
+        return observation if due else None
 
-    def _due(self, now_obs_ns: int, last_obs_ns: int) -> bool:
-        """Whether it is time for the next chunk of the same instruction."""
-        config, executing = self._config, self._executing
-        if executing is not None and self._last is not executing.chunk:
-            # What was sent last is on its way; if it is not heard to be taken, it was not.
-            if SCHEMES[config.scheme].continues and self._now_ns() - self._sent_ns < HEARD_NS:
-                return False
-            executing = None
-        look_ns = next_look_ns(
-            config.scheme,
-            last_obs_ns,
-            config.step_ns,
-            config.execute_rows,
-            executing=executing,
-            delay_ns=self._delays.expected_ns,
-        )
-        return now_obs_ns >= look_ns
-
-    def _ask(self, observation: Observation) -> Ask:
-        """What of the plan in execution the next chunk continues."""
-        config, executing = self._config, self._executing
-        able = SCHEMES[config.scheme].continues and self._policy.continues
-        if not able or config.layout is None:
-            return NOTHING
-        if executing is None or executing.chunk is not self._last:
-            return NOTHING
-        asked = ask(
-            executing,
-            observation.obs_ns,
-            delay_ns=self._delays.expected_ns,
+    def _continuation(self, observation: Observation) -> Ask:
+        return asking.continuation(
+            self._asked,
+            self._config,
+            observation,
             rows=self._policy.rows,
-            execute_rows=config.execute_rows,
-            layout=config.layout,
+            continues=self._policy.continues,
         )
-        if executing.chunk.instruction == observation.instruction:
-            return asked
-        if config.change == "flush":
-            return NOTHING
-        return replace(asked, guidance_rows=asked.frozen_rows)
-
-    def _change(self, observation: Observation) -> str:
-        """What becomes of the plan of another instruction; empty if there is none."""
-        last = self._last
-        changed = last is not None and last.instruction != observation.instruction
-        return self._config.change if changed else ""
 
     def _observe(self, instruction: str) -> Observation | Reason:
         if not instruction:
@@ -351,9 +275,8 @@ class Inference:
                 return  # overtaken by a new instruction while the model was busy
             chunk = executed_part(outcome, config.scheme, config.execute_rows)
             chunk = replace(chunk, instruction_change=change)
-            self._last, self._reason = chunk, None
-            self._sent.append(chunk)
-            self._sent_ns = self._now_ns()
+            self._reason = None
+            self._asked = asking.sent(self._asked, chunk, self._now_ns())
             self._continued += chunk.continues is not None
         try:
             self._on_chunk(chunk)

@@ -13,11 +13,12 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import String
 
+from vla_policy.asking import InferenceConfig
 from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.execution.pace import Ask
 from vla_policy.execution.resolve import is_relative
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.inference import Inference, InferenceConfig
+from vla_policy.inference import Inference
 from vla_policy.layout import Layout, layout_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
