@@ -69,6 +69,10 @@ class Processes:
             reader.start()
             self._running[spec.name], self._readers[spec.name] = process, reader
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of the nodes that were started and not stopped."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def ended(self) -> dict[str, int]:
         """Exit codes of the nodes that ended by themselves."""
         codes = {name: process.poll() for name, process in self._running.items()}
