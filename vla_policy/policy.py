@@ -188,6 +188,7 @@ def _continuing(chunk: ActionChunk, previous: ActionChunk) -> ActionChunk:
 def load_policy(
     name_or_path: str,
     *,
+    embodiment: str | None = None,
     head: str | None = None,
     device: str = "cpu",
     dtype: str | None = None,
@@ -195,11 +196,12 @@ def load_policy(
 ) -> Policy:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
-    head: "flow" or "token"; None: the first that the checkpoint has. dtype: "float32" or "bfloat16" for the
+    embodiment: name of the robot, needed if the checkpoint is for several; whether one that is for a single robot
+    fits is told by Policy.check. head: "flow" or "token"; None: the first that the checkpoint has. dtype: "float32" or "bfloat16" for the
     weights; None: as they are in the files. engine: "auto" runs the flow head of pi0 and pi0.5 on
     models/engine, "off" on the plain networks.
     Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should or has no
-    such head.
+    such head, or is for several robots and embodiment is none of them.
     """
     if head is not None and head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
@@ -208,7 +210,9 @@ def load_policy(
     if engine not in ENGINES:
         raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
     path = find_policy(name_or_path)
-    checkpoint = load_checkpoint(path, device=device, dtype=DTYPES.get(dtype or ""))
+    checkpoint = load_checkpoint(
+        path, device=device, dtype=DTYPES.get(dtype or ""), embodiment=embodiment
+    )
     heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")

@@ -91,21 +91,25 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
     """Pictures with bars, the state normalised, the prompt tokenised."""
+    pictures = pictures_of(checkpoint, observation)
+    return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
+
+
+def pictures_of(checkpoint: Checkpoint, observation: Observation) -> dict[str, torch.Tensor]:
+    """float32[3, h, w] in [0, 1] by the robot's camera names. Raises ValueError if something is not there."""
     contract = checkpoint.contract
     require_state(observation, contract.state_names)
-    pictures = {
+    return {
         name: torch.tensor(require_image(observation.images, name)).permute(2, 0, 1).float() / 255
         for name in contract.camera_names
     }
-    return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
 
 
 def inputs_of(
     checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
 ) -> Inputs:
     """The same from pictures float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
-    config, settings, device = checkpoint.model.config, checkpoint.settings, checkpoint.device
-    side = config.vision.image_px
+    settings, side = checkpoint.settings, checkpoint.model.config.vision.image_px
     images = [
         letterbox(
             pictures[name],
@@ -117,16 +121,22 @@ def inputs_of(
         for name in checkpoint.contract.camera_names
     ]
     normalised = checkpoint.statistics.state.normalise(state)
-    padded = np.zeros(config.state_dim)
-    padded[: len(normalised)] = normalised
-    texts = [
-        torch.tensor([_ids(checkpoint, words, normalised)], device=device)
-        for words in (instruction, "")
-    ]
+    ids = [_ids(checkpoint, words, normalised) for words in (instruction, "")]
+    return assembled(checkpoint, images, normalised, ids)
+
+
+def assembled(
+    checkpoint: Checkpoint, images: list[torch.Tensor], state: Array, ids: list[list[int]]
+) -> Inputs:
+    """Inputs of squares float32[3, h, w], a normalised state and the prompt's ids with and without instruction."""
+    device = checkpoint.device
+    padded = np.zeros(checkpoint.model.config.state_dim)
+    padded[: len(state)] = state
+    text, without = (torch.tensor([row], device=device) for row in ids)
     return Inputs(
         images=torch.stack(images)[None].to(device),
-        text=texts[0],
-        text_without=texts[1],
+        text=text,
+        text_without=without,
         state=torch.from_numpy(padded).float().to(device)[None],
     )
 

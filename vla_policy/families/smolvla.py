@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from ..models.weights import Checkpoint
 from ..types import Array, Observation
 from . import pi0
-from .family import Family, require_image, require_state
+from .family import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +28,7 @@ class Settings:
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.Inputs:
     """Pictures with bars left and above, the state normalised, the instruction tokenised."""
-    contract = checkpoint.contract
-    require_state(observation, contract.state_names)
-    pictures = {
-        name: torch.tensor(require_image(observation.images, name)).permute(2, 0, 1).float() / 255
-        for name in contract.camera_names
-    }
+    pictures = pi0.pictures_of(checkpoint, observation)
     return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
 
 
@@ -42,25 +36,14 @@ def inputs_of(
     checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
 ) -> pi0.Inputs:
     """The same from pictures float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
-    config, device = checkpoint.model.config, checkpoint.device
+    side = checkpoint.model.config.vision.image_px
     images = [
-        pi0.letterbox(
-            pictures[name], config.vision.image_px, antialias=False, bars=-1.0, corner=True
-        )
+        pi0.letterbox(pictures[name], side, antialias=False, bars=-1.0, corner=True)
         for name in checkpoint.contract.camera_names
     ]
     normalised = checkpoint.statistics.state.normalise(state)
-    padded = np.zeros(config.state_dim)
-    padded[: len(normalised)] = normalised
-    text, without = (
-        torch.tensor([_ids(checkpoint, words)], device=device) for words in (instruction, "")
-    )
-    return pi0.Inputs(
-        images=torch.stack(images)[None].to(device),
-        text=text,
-        text_without=without,
-        state=torch.from_numpy(padded).float().to(device)[None],
-    )
+    ids = [_ids(checkpoint, words) for words in (instruction, "")]
+    return pi0.assembled(checkpoint, images, normalised, ids)
 
 
 FAMILY = Family(

@@ -29,7 +29,7 @@ def kind_of(folder: Path) -> str:
     """
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
-    if "format" in config and "contract" in config:
+    if "format" in config and ("contract" in config or "contracts" in config):
         return "vla"
     if "type" in config and "input_features" in config:
         return "smolvla" if config["type"] == "smolvla" else "lerobot"
@@ -47,10 +47,16 @@ def kind_of(folder: Path) -> str:
     )
 
 
-def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path,
+    *,
+    device: str,
+    dtype: torch.dtype | None = None,
+    embodiment: str | None = None,
+) -> Checkpoint:
     """A checkpoint folder that is complete, or a policy file (.yaml) with the folder that it names.
 
-    dtype: None keeps what is in the files.
+    dtype: None keeps what is in the files. embodiment: the robot, for a folder that is for several.
     Raises FileNotFoundError or ValueError that says in one sentence what is wrong and where.
     """
     if path.suffix in (".yaml", ".yml"):
@@ -69,4 +75,4 @@ def load_checkpoint(path: Path, *, device: str, dtype: torch.dtype | None = None
             f"{path}: a {kind} folder does not say which robot cameras, state and commands its columns are; "
             f"write a policy file (`vla inspect {path} --policy-file` prints a start) and load that"
         )
-    return vla.load(path, device=device, dtype=dtype)
+    return vla.load(path, device=device, dtype=dtype, embodiment=embodiment)

@@ -1,8 +1,9 @@
 """This project's folder, the same for every family:
 
-config.json         format, family, model (sizes), contract (see contract.py), settings (of the family)
+config.json         format, family, model (sizes), contract (see contract.py), settings (of the family);
+                    of a network for several robots contracts, by the robot's name
 model.safetensors   keys of the model, strict
-statistics.json     how state and actions are normalised
+statistics.json     how state and actions are normalised; of several robots by their names
 tokenizer.json or tokenizer.model
 unread.safetensors  tensors of a converted folder that no model reads; only `vla convert` opens it
 source/<format>/    the small files of a converted folder, so that it can be written back as it was
@@ -11,10 +12,10 @@ source/<format>/    the small files of a converted folder, so that it can be wri
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from .store import WEIGHTS, Store, fill, open_store, require_same
 from .tensor_file import tensor_bytes, write
 
 FORMAT = 1
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,22 @@ class Header:
     statistics: Any
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write checkpoint into folder, which is made if need be; weights in the precision that they have."""
-    header = Header(
-        checkpoint.family, checkpoint.model.config, checkpoint.contract, checkpoint.settings, checkpoint.statistics
-    )  # fmt: skip
+def save(folder: Path, checkpoint: Checkpoint, *others: Checkpoint) -> None:
+    """Write checkpoint into folder, which is made if need be; weights in the precision that they have.
+
+    others: the same network for other robots.
+    """
+    headers = [
+        Header(c.family, c.model.config, c.contract, c.settings, c.statistics)
+        for c in (checkpoint, *others)
+    ]
     tensors = checkpoint.model.state_dict()
     write_folder(
         folder,
-        header,
+        headers[0],
         {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()},
         (tensor_bytes(value) for value in tensors.values()),
+        others=headers[1:],
     )
     if isinstance(checkpoint.tokenizer, TextTokenizer):
         copy_tokenizer(checkpoint.tokenizer.source, folder)
@@ -136,20 +143,36 @@ def write_folder(
     header: Header,
     tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
     data: Iterable[Iterable[bytes]],
+    *,
+    others: Sequence[Header] = (),
 ) -> None:
-    """Everything but the tokenizer; see tensor_file.write for tensors and data."""
+    """Everything but the tokenizer; see tensor_file.write for tensors and data.
+
+    others: what else the same network is for. Raises ValueError if a robot is named twice.
+    """
+    robots = [name for h in (header, *others) for name in h.contract.embodiments]
+    if len(set(robots)) < len(robots):
+        raise ValueError(
+            f"{folder}: each robot has one contract, got them for {', '.join(robots)}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     form = FORMS[header.family]
     config = {
         "format": FORMAT,
         "family": header.family,
         "model": records.to_dict(header.sizes),
-        "contract": contracts.to_dict(header.contract),
     }
+    statistics = form.statistics[0](header.statistics)
+    if others:
+        named = {h.contract.embodiments[0]: h for h in (header, *others)}
+        config["contracts"] = {n: contracts.to_dict(h.contract) for n, h in named.items()}
+        statistics = {n: form.statistics[0](h.statistics) for n, h in named.items()}
+    else:
+        config["contract"] = contracts.to_dict(header.contract)
     if header.settings is not None:
         config["settings"] = records.to_dict(header.settings)
     write(folder / WEIGHTS, tensors, data)
-    write_json(folder / "statistics.json", form.statistics[0](header.statistics))
+    write_json(folder / "statistics.json", statistics)
     write_json(folder / "config.json", config)
 
 
@@ -158,8 +181,34 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     shutil.copyfile(source, folder / f"tokenizer{source.suffix}")
 
 
-def read_header(folder: Path) -> Header:
-    """config.json and statistics.json. Raises FileNotFoundError or ValueError that says what does not fit."""
+def read_header(folder: Path, embodiment: str | None = None) -> Header:
+    """config.json and statistics.json, for one robot. Raises as read_headers and choose."""
+    return choose(folder, read_headers(folder), embodiment)
+
+
+def choose(folder: Path, headers: Mapping[str, T], embodiment: str | None) -> T:
+    """What is for a robot. embodiment: needed where there are several.
+
+    A single one is given for any robot: whether it fits is told by contract.check, with every difference.
+    Raises ValueError that names the robots that there are.
+    """
+    if len(headers) == 1:
+        return next(iter(headers.values()))
+    known = ", ".join(headers)
+    if embodiment is None:
+        raise ValueError(f"{folder}: trained for several robots; say which of them: {known}")
+    if embodiment not in headers:
+        raise ValueError(
+            f"{folder}: robot: the checkpoint was trained for {known}, not for {embodiment!r}"
+        )
+    return headers[embodiment]
+
+
+def read_headers(folder: Path) -> dict[str, Header]:
+    """config.json and statistics.json, by robot; a network for one robot is there under its first name.
+
+    Raises FileNotFoundError or ValueError that says what does not fit.
+    """
     path = folder / "config.json"
     data = read_json(path)
     if data.get("format") != FORMAT:
@@ -168,8 +217,48 @@ def read_header(folder: Path) -> Header:
     if family not in FORMS:
         raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FORMS)}")
     form = FORMS[family]
-    contract = contracts.from_dict(require(data, "contract", dict, path))
-    statistics = form.statistics[1](read_json(folder / "statistics.json"))
+    settings = None
+    if form.settings is not None:
+        settings = records.from_dict(form.settings, data.get("settings"), "settings")
+    sizes = records.from_dict(form.sizes, require(data, "model", dict, path), "config")
+    return {
+        name: Header(
+            family, sizes, contract, settings, _statistics(folder, form, contract, ranges)
+        )
+        for name, contract, ranges in contracts_of(folder, data)
+    }
+
+
+def contracts_of(
+    folder: Path, config: Mapping[str, Any]
+) -> Iterator[tuple[str, contracts.Contract, Mapping[str, Any]]]:
+    """Name, contract and statistics as plain data of each robot in a folder. config: its config.json."""
+    path, found = folder / "config.json", folder / "statistics.json"
+    if "contract" in config and "contracts" in config:
+        raise ValueError(f"{path}: got contract and contracts, expected one of them")
+    if "contracts" not in config:
+        contract = contracts.from_dict(require(config, "contract", dict, path))
+        yield contract.embodiments[0], contract, read_json(found)
+        return
+    named, statistics = require(config, "contracts", dict, path), read_json(found)
+    if set(named) != set(statistics):
+        raise ValueError(
+            f"{found}: statistics of {', '.join(statistics)}; contracts are of {', '.join(named)}"
+        )
+    for name in named:
+        contract = contracts.from_dict(require(named, name, dict, path))
+        if contract.embodiments != (name,):
+            raise ValueError(
+                f"{path}: contracts.{name} is for {', '.join(contract.embodiments)}, expected {name}"
+            )
+        yield name, contract, require(statistics, name, dict, found)
+
+
+def _statistics(
+    folder: Path, form: Form, contract: contracts.Contract, data: Mapping[str, Any]
+) -> Any:
+    """Raises ValueError if they are not of the columns of contract."""
+    statistics = form.statistics[1](data)
     for what, names, ends in (
         ("state", contract.state_names, getattr(statistics, "state", None)),
         ("actions", contract.model_action_names, statistics.actions),
@@ -178,20 +267,23 @@ def read_header(folder: Path) -> Header:
             raise ValueError(
                 f"{folder}/statistics.json: {what} are of {ends.names}, the contract has {names}"
             )
-    settings = None
-    if form.settings is not None:
-        settings = records.from_dict(form.settings, data.get("settings"), "settings")
-    sizes = records.from_dict(form.sizes, require(data, "model", dict, path), "config")
-    return Header(family, sizes, contract, settings, statistics)
+    return statistics
 
 
-def load(folder: Path, *, device: str = "cpu", dtype: torch.dtype | None = None) -> Checkpoint:
+def load(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    embodiment: str | None = None,
+) -> Checkpoint:
     """Read a folder onto device, each weight once and straight into place. dtype: None keeps the file's.
 
+    embodiment: for which robot, where it is for several.
     Raises FileNotFoundError for a missing file, ValueError with a difference report for anything that does not
-    fit: keys, shapes, format, statistics.
+    fit: keys, shapes, format, statistics, robot.
     """
-    header = read_header(folder)
+    header = read_header(folder, embodiment)
     form = FORMS[header.family]
     tokenizer = form.tokenizer(folder)
     model = fill_network(

@@ -28,7 +28,7 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
             f"device: got {device!r}, but torch finds {torch.cuda.device_count()} CUDA devices"
         )
     torch.set_num_threads(threads)
-    policy = load_policy(name, head=head, device=device)
+    policy = load_policy(name, embodiment=robot.name, head=head, device=device)
     problems = policy.check(robot)
     if problems:
         raise ValueError(

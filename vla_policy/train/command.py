@@ -12,12 +12,14 @@ from ..formats.vla import load, save
 from ..models import config, tokenizer
 from ..models.vla import VLA
 from ..models.weights import Checkpoint
+from ..paths import find_policy
 from ..stats import Range, Statistics
-from . import heads, pointing
+from . import continuing, heads, pointing
 from .frames import load_frames
 from .loop import Settings
 
-STAGES = ("pointing", "heads", "continuing")
+STAGES = ("pointing", "heads", "continuing")  # correcting needs data that the third's policy makes
+POINTING_STEPS, HEADS_STEPS, CONTINUING_STEPS = 6000, 4000, 1500
 CONTINUING_RATE = 7e-4
 SCENES_ASKED = 8000  # of the scenes, for questions of name and place
 # Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
@@ -37,17 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes"
     )
-    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument(
-        "--init", type=Path, help="checkpoint folder to start from instead of random weights"
+        "--cross", type=Path, nargs="+", metavar="DATA",
+        help="train one tiny_cross for several robots, from such a folder of each, instead",
+    )  # fmt: skip
+    parser.add_argument("--stage", choices=("all", *TRAIN), default="all")
+    parser.add_argument(
+        "--init", help="checkpoint, by name or folder, to start from instead of random weights"
     )
     parser.add_argument("--embodiment", default="vx300s")
-    parser.add_argument("--pointing-steps", type=int, default=6000)
-    parser.add_argument("--heads-steps", type=int, default=4000)
+    parser.add_argument("--pointing-steps", type=int, help="6000, with --cross 1800")
+    parser.add_argument("--heads-steps", type=int, help="4000, with --cross 5400")
     parser.add_argument(
         "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
     )
-    parser.add_argument("--continuing-steps", type=int, default=3000)
+    parser.add_argument(
+        "--continuing-steps", type=int, help="of the stages continuing and correcting; 1500"
+    )
     parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
     parser.add_argument(
         "--images", type=int, default=32, help="images per step of the pointing stage"
@@ -56,12 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--held-out", type=int, default=1500, help="last frames of the episodes that only measure"
     )
+    parser.add_argument(
+        "--episodes", type=int, default=500, help="with --cross: at most so many of each robot"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, then leave a checkpoint folder at OUT/checkpoint."""
+    if args.cross:
+        from . import cross
+
+        return cross.run(args)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     stages = STAGES if args.stage == "all" else (args.stage,)
@@ -69,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     start = folder if (folder / "config.json").is_file() else args.init
     if start is None and "pointing" not in stages:
         raise ValueError(f"--stage {args.stage}: {folder} has no checkpoint; name one: --init")
-    checkpoint = fresh(args) if start is None else load(start)
+    checkpoint = fresh(args) if start is None else load(find_policy(str(start)))
     save(folder, checkpoint)
     size = sum(p.numel() for p in checkpoint.model.parameters())
     print(f"{checkpoint.model.config.name}: {size:,} parameters; run folder {args.out}")
@@ -111,7 +126,7 @@ def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     """Stage one, in place."""
     pointing.train(
         checkpoint.model.vision, checkpoint.tokenizer, load_frames(args.data / "scenes"),
-        load_frames(args.data / "scenes_val"), args.out, settings=Settings(args.pointing_steps, 2e-3),
+        load_frames(args.data / "scenes_val"), args.out, settings=Settings(args.pointing_steps or POINTING_STEPS, 2e-3),
         batch_size=args.images, length=checkpoint.model.config.max_text, seed=args.seed,
     )  # fmt: skip
 
@@ -121,20 +136,37 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     asked = _examples(checkpoint, args, "scenes", SCENES_ASKED)
     heads.train(
         checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), [asked],
-        args.out, settings=Settings(args.heads_steps, args.heads_rate), **_batches(args),
+        args.out, settings=Settings(args.heads_steps or HEADS_STEPS, args.heads_rate), **_batches(args),
     )  # fmt: skip
 
 
 def train_continuing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     """Stage three, in place."""
-    heads.train_continuing(
-        checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), args.out,
-        settings=Settings(args.continuing_steps, CONTINUING_RATE), **_batches(args),
+    _continue(checkpoint, args, "continuing", None)
+
+
+def train_correcting(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
+    """Stage four, in place."""
+    _continue(checkpoint, args, "correcting", _examples(checkpoint, args, "corrections"))
+
+
+def _continue(
+    checkpoint: Checkpoint, args: argparse.Namespace, name: str, corrections: heads.Examples | None
+) -> None:
+    steps = args.continuing_steps or CONTINUING_STEPS
+    continuing.train(
+        name, checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"),
+        corrections, args.out, settings=Settings(steps, CONTINUING_RATE), **_batches(args),
     )  # fmt: skip
     checkpoint.model.config = config.with_known_rows(checkpoint.model.config)
 
 
-TRAIN = {"pointing": train_pointing, "heads": train_heads, "continuing": train_continuing}
+TRAIN = {
+    "pointing": train_pointing,
+    "heads": train_heads,
+    "continuing": train_continuing,
+    "correcting": train_correcting,
+}
 
 
 def _examples(

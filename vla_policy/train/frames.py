@@ -10,6 +10,10 @@ from ..transforms import poses_to_steps
 
 Array = np.ndarray
 
+PER_SENTENCE = (
+    "target_xyz", "reference_xyz", "destination_xyz", "target_colour", "target_shape", "target_size",
+    "front_uv", "wrist_uv", "wrist_visible",
+)  # fmt: skip
 # Columns of a recorded action and the order in which a model predicts them (RT-2: terminate first).
 RECORDED_TO_MODEL = [7, 0, 1, 2, 3, 4, 5, 6]
 
@@ -38,6 +42,32 @@ class Frames:
             {k: v[:count] for k, v in self.arrays.items()},
             self.texts[:count],
         )
+
+    def episodes(self, count: int) -> "Frames":
+        """The frames of the first count episodes."""
+        started = np.flatnonzero(np.diff(self.arrays["episode"], prepend=-1))
+        return self if len(started) <= count else self.head(int(started[count]))
+
+    def sentences(self, count: int) -> "Frames":
+        """The same frames with their first count sentences."""
+        kept = {k: v[:, :count] if k in PER_SENTENCE else v for k, v in self.arrays.items()}
+        return Frames(self.shards, self.starts, kept, [row[:count] for row in self.texts])
+
+    def arm(self, number: int) -> "Frames":
+        """What concerns one arm of a robot, as of a robot with that arm alone: wrist, state, action, labels."""
+        arrays, own = dict(self.arrays), slice(7 * number, 7 * number + 7)
+        arms = arrays["state"].shape[1] // 8
+        arrays["state"] = arrays["state"][:, 8 * number : 8 * number + 8]
+        if "action" in arrays:
+            action = arrays["action"]
+            arrays["action"] = np.concatenate(
+                (action[:, own], action[:, 7 * arms : 7 * arms + 1]), 1
+            )
+        if arms == 1:
+            return Frames(self.shards, self.starts, arrays, self.texts)
+        arrays |= {k: arrays[k][:, :, number] for k in ("wrist_uv", "wrist_visible")}
+        shards = tuple((front, wrist[:, number]) for front, wrist in self.shards)
+        return Frames(shards, self.starts, arrays, self.texts)
 
     def images(self, index: Array) -> tuple[Array, Array]:
         """Front and wrist images of the frames in index, uint8[k, h, w, 3]."""
@@ -75,6 +105,29 @@ def load_frames(root: Path) -> Frames:
         if len(values) != len(texts):
             raise ValueError(f"{root}: {name} has {len(values)} frames, expected {len(texts)}")
     return Frames(tuple(shards), np.array(starts), joined, texts)
+
+
+def robot_of(root: Path) -> str:
+    """The robot whose frames lie below root, as their shards say. Raises ValueError if they are of several."""
+    said = {
+        json.loads(p.read_text()).get("robot", "vx300s")
+        for p in root.glob("**/meta.json")
+        if p.parent.suffix != ".partial"
+    }
+    if len(said) != 1:
+        raise ValueError(
+            f"{root}: frames of {', '.join(sorted(said)) or 'no robot'}, expected one robot"
+        )
+    return said.pop()
+
+
+def base_chunks(frames: Frames, rows: int) -> Array:
+    """float32[n, rows, k]: the speeds of the base from each frame on, of a robot that has one; 0 past the end."""
+    arms = frames.arrays["state"].shape[1] // 8
+    index, over = _rows_ahead(frames.arrays["episode"], rows)
+    speeds = frames.arrays["action"][:, 7 * arms + 1 :].astype(np.float32)[index]
+    speeds[over] = 0.0
+    return speeds
 
 
 def action_chunks(frames: Frames, rows: int) -> Array:

@@ -23,7 +23,7 @@ from ..models.vla import VLA, Prefix
 from ..stats import Statistics
 from .frames import Frames, action_chunks, executed_chunks
 from .loop import Settings, run
-from .pointing import encode_texts, make_batch
+from .pointing import PRECISION, encode_texts, make_batch
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
@@ -41,8 +41,9 @@ class Examples:
     chunks: Tensor | None  # (n, t, 8) normalised, as the next two
     executed: (
         Tensor | None
-    )  # what the arm did, see executed_chunks; terminate is 0, as nothing is said of it
+    )  # what the arm did (executed_chunks); terminate is 0: nothing is said of it
     resumed: Tensor | None  # what the expert did from there
+    known: Tensor | None  # (n,) of corrections: rows of chunks that were under way
     answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
     texts: list[list[str]]
 
@@ -67,7 +68,11 @@ def prepare(
         np.save(path.with_suffix(".part.npy"), found.numpy())
         path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
-    chunks = executed = resumed = None
+    chunks = executed = resumed = known = None
+    if "chunk" in frames.arrays:
+        known = torch.from_numpy(frames.arrays["known"])
+        chunks = torch.from_numpy(statistics.actions.normalise(frames.arrays["chunk"])).float()
+        chunks[..., 0][torch.arange(chunks.shape[1]) < known[:, None]] = 0.0
     if "action" in frames.arrays:
         rows = max(model.config.flow.rows, model.config.token.rows)
         chunks, executed, resumed = (
@@ -84,6 +89,7 @@ def prepare(
         chunks=chunks,
         executed=executed,
         resumed=resumed,
+        known=known,
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
@@ -95,7 +101,7 @@ def _point_at_all(model: VLA, tokens: Tokenizer, frames: Frames, name: str) -> T
     for start in track(range(0, len(frames), 64), f"pointing at {name}"):
         index = np.arange(start, min(start + 64, len(frames)))
         batch = make_batch(frames, index, tokens, model.config.max_text, None)
-        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
+        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, PRECISION)
         found.append(answer.found.pack().unflatten(0, (len(index), -1)))
     return torch.cat(found)
 
@@ -142,7 +148,7 @@ def _places(frames: Frames) -> list[list[str]]:
     ]
 
 
-def _noisy(packed: Tensor, value_width: int) -> pointing.Found:
+def noisy(packed: Tensor, value_width: int) -> pointing.Found:
     """Answers with the errors that the tower makes on images it has not seen."""
     found = pointing.unpack(packed, value_width)
     return replace(
@@ -164,13 +170,10 @@ def action_loss(
 
     draws: noise and time samples per frame, over one prefix.
     """
-    prefix, state = _told(model, tokens, examples, index, rng)
+    prefix, state = told(model, tokens, examples, index, rng)
     chunk = examples.chunks[torch.from_numpy(index)]
     actions = chunk[:, : model.config.flow.rows].repeat_interleave(draws, 0)
-    clean = torch.zeros(len(actions), dtype=torch.long)
-    flow_loss = _flow_loss(
-        model, prefix.repeat(draws), state.repeat_interleave(draws, 0), actions, clean
-    )
+    flow_error = flow_loss(model, prefix, state, actions, draws)
 
     rows = model.config.token.rows
     bins = UniformBins(model.config.token.bins).encode(chunk[:, :rows].numpy())
@@ -179,39 +182,10 @@ def action_loss(
     goal = torch.from_numpy(bins).flatten(1) + first  # (b, 8 rows)
     start = torch.full((len(index), 1), tokens.token_to_id(tokenizer.END))
     logits, _ = model.continue_with(prefix, torch.cat((start, goal[:, :-1]), 1))
-    return flow_loss, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
+    return flow_error, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
 
 
-def continuing_loss(
-    model: VLA,
-    tokens: Tokenizer,
-    examples: Examples,
-    index: np.ndarray,
-    rng: np.random.Generator,
-    draws: int,
-    clean: Tensor,
-) -> Tensor:
-    """Flow-matching loss of chunks whose first rows are known, because they are being executed.
-
-    clean: int64[n draws], how many. Those rows are what the arm did in the recording, noise included; the
-    next one is what the expert did from where that had led, so that a plan gone astray is mended and not
-    only carried on. Source: arXiv:2512.05964; differs in: there the known rows are the demonstration's own.
-    """
-    prefix, state = _told(model, tokens, examples, index, rng)
-    i, rows = torch.from_numpy(index), model.config.flow.rows
-    planned, executed, resumed = (
-        x[i, :rows].repeat_interleave(draws, 0)
-        for x in (examples.chunks, examples.executed, examples.resumed)
-    )
-    row, count = torch.arange(rows)[None, :, None], clean[:, None, None]
-    executed = executed + 0.02 * torch.randn_like(executed)
-    actions = torch.where(row < count, executed, torch.where(row == count, resumed, planned))
-    return _flow_loss(
-        model, prefix.repeat(draws), state.repeat_interleave(draws, 0), actions, clean
-    )
-
-
-def _told(
+def told(
     model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
 ) -> tuple[Prefix, Tensor]:
     """The prefix of frames with one of their own sentences each, and their states, both with noise."""
@@ -222,21 +196,32 @@ def _told(
     ]
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
-    found = _noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
+    found = noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
     state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
     return model.prefix(pointing.tokens(found, examples.tool[i]), ids, state), state
 
 
-def _flow_loss(
-    model: VLA, prefix: Prefix, state: Tensor, actions: Tensor, clean: Tensor
+def flow_loss(
+    model: VLA,
+    prefix: Prefix,
+    state: Tensor,
+    actions: Tensor,
+    draws: int,
+    clean: Tensor | None = None,
 ) -> Tensor:
-    """Mean square error of the velocity over the rows that are not clean. clean: int64[b], may be 0."""
-    known = torch.arange(actions.shape[1]) < clean[:, None]  # (b, t)
+    """Mean square error of the velocity over rows and dimensions, of draws chunks for each prefix.
+
+    actions: float32[b draws, t, d]. clean: int64[b draws], how many leading rows are given as data (time 0);
+    nothing is learned about those. None: none.
+    """
+    prefix, state = prefix.repeat(draws), state.repeat_interleave(draws, 0)
     time = flow.sample_time(len(actions))
     noisy, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
-    if bool(known.any()):
-        noisy = torch.where(known[..., None], actions, noisy)
-        time = torch.where(known, 0.0, time[:, None])
+    if clean is None:
+        return F.mse_loss(model.flow(prefix, state, noisy, time), velocity)
+    known = torch.arange(actions.shape[1]) < clean[:, None]  # (b, t)
+    noisy = torch.where(known[..., None], actions, noisy)
+    time = torch.where(known, 0.0, time[:, None])
     error = F.mse_loss(model.flow(prefix, state, noisy, time), velocity, reduction="none")
     return error[~known].mean()
 
@@ -295,41 +280,3 @@ def train(
         return {"held_out_flow": flow_loss.item(), "held_out_token": token_loss.item()}
 
     run("heads", model, loss_of, settings, folder, evaluate=evaluate)
-
-
-def train_continuing(
-    model: VLA, tokens: Tokenizer, episodes: Examples, folder: Path, *,
-    settings: Settings, batch_size: int, draws: int, seed: int, held_out: int,
-) -> None:  # fmt: skip
-    """Teach the flow head alone to go on from rows that are being executed; the rest stays as it is.
-
-    Half of the samples have no such row, so that a chunk from nothing is as good as before.
-    """
-    for p in model.parameters():
-        p.requires_grad_(False)
-    for p in model.flow.parameters():
-        p.requires_grad_(True)
-    count, longest = len(episodes.texts) - held_out, model.config.flow.rows - 2
-
-    def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng((seed, 11, step))
-        torch.manual_seed(seed * 1_000_003 + step)
-        clean = torch.randint(1, longest + 1, (batch_size * draws,))
-        clean[torch.rand(len(clean)) < 0.5] = 0
-        index = rng.integers(0, count, batch_size)
-        loss = continuing_loss(model, tokens, episodes, index, rng, draws, clean)
-        return loss, {"flow": loss.item()}
-
-    @torch.no_grad()
-    def evaluate() -> dict[str, float]:
-        index, losses = np.arange(count, count + held_out, 3), {}
-        for rows in (0, 1, 3, longest):
-            torch.manual_seed(0)
-            clean = torch.full((len(index) * 4,), rows)
-            loss = continuing_loss(
-                model, tokens, episodes, index, np.random.default_rng(0), 4, clean
-            )
-            losses[f"held_out_{rows}"] = loss.item()
-        return losses
-
-    run("continuing", model, loss_of, settings, folder, evaluate=evaluate)

@@ -20,6 +20,7 @@ from .loop import Settings, run
 
 HEAT_SIGMA = 0.04  # of the image side
 UNKNOWN_WORDS = 0.05
+PRECISION = torch.bfloat16  # of the convolutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def train(
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((seed, step))
         batch = make_batch(scenes, rng.integers(0, len(scenes), batch_size), tokens, length, rng)
-        answer = tower(batch.front, batch.wrist, batch.tool, batch.text, torch.bfloat16)
+        answer = tower(batch.front, batch.wrist, batch.tool, batch.text, PRECISION)
         parts = losses(tower, answer, batch)
         return sum(parts.values()), {key: value.item() for key, value in parts.items()}
 
