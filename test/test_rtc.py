@@ -16,7 +16,7 @@ from vla_policy.execution.continuation import aligned
 from vla_policy.layout import layout_of
 from vla_policy.models import flow, rtc
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Pull
+from vla_policy.sampling import Pull, Sampling
 from vla_policy.transforms import quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Observation
 
@@ -139,6 +139,28 @@ def test_conditioning_gives_the_frozen_rows_as_data(pi0_model, pi0_prefix, pi0_g
     torch.testing.assert_close(actions[:, :FROZEN], previous[:, :FROZEN])
     plain = pi0_golden["out.actions10"]
     assert (actions[:, FROZEN:] - plain[:, FROZEN:]).abs().max() > 1e-3
+
+
+def test_what_is_not_known_of_rows_given_as_data_is_nothing_to_the_network():
+    """It sees 0 there, as in training; what comes back is as in the first row that is free."""
+    plan = np.arange(18.0).reshape(6, 3) + 1.0
+    sampling = Sampling(
+        previous=plan, known=np.array([False, True, True]), frozen_rows=2, guidance_rows=4
+    )
+    seen = []
+
+    def velocity(x, times):
+        seen.append(x.clone())
+        return insists(torch.full((1, 6, 3), -7.0))(x, times[:, -1])
+
+    noise = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0))
+    actions = rtc.integrate(velocity, noise, 10, sampling, prefix_trained=True)[0]
+    for x in seen:
+        assert (x[0, :2, 0] == 0).all()
+        np.testing.assert_allclose(x[0, :2, 1:], plan[:2, 1:])
+    np.testing.assert_allclose(actions[:2, 1:], plan[:2, 1:])
+    torch.testing.assert_close(actions[2:], torch.full((4, 3), -7.0))
+    assert actions[:2, 0].tolist() == pytest.approx([-7.0, -7.0])
 
 
 def insists(steps):

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vla_policy.formats.vla import load
 from vla_policy.models import tokenizer
 from vla_policy.policy import load_policy
-from vla_policy.train import command, frames, heads
+from vla_policy.train import command, continuing, frames
 from vla_policy.train.pointing import encode_texts, heat_loss
 from vla_policy.train.schedule import cosine
 
@@ -53,6 +54,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_frames(root / "scenes_val" / "shard_0", 8)
     make_frames(root / "episodes" / "shard_0", 30, episodes=True)
     make_frames(root / "episodes" / "shard_1", 20, episodes=True)
+    make_frames(root / "corrections" / "shard_0", 16)
+    rng = np.random.default_rng(0)
+    chunk = rng.uniform(-0.03, 0.03, (16, 10, 8)).astype(np.float32)
+    np.save(root / "corrections" / "shard_0" / "chunk.npy", chunk)
+    np.save(root / "corrections" / "shard_0" / "known.npy", rng.integers(0, 9, 16))
     return root
 
 
@@ -107,6 +113,21 @@ def test_continuing_changes_the_flow_head_alone(data: Path, tmp_path: Path) -> N
     assert load_policy(str(out / "checkpoint")).checkpoint.model.config.flow.prefix_trained
 
 
+def test_corrections_follow_the_continuing_stage(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command.run(arguments(data, out, "--pointing-steps", "1", "--heads-steps", "1"))
+    before = load_file(out / "checkpoint" / "model.safetensors")
+    asked = arguments(data, out, "--stage", "correcting")
+    assert command.run(asked) == 0
+    after = load_file(out / "checkpoint" / "model.safetensors")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and all(key.startswith("flow.") for key in changed)
+    examples = command._examples(load(out / "checkpoint"), asked, "corrections")
+    said = examples.chunks[..., 0]  # of a row under way nothing is said about the end
+    known = torch.arange(10) < examples.known[:, None]
+    assert (said[known] == 0).all() and (said[~known] != 0).all()
+
+
 def test_rows_that_are_known_are_not_learned(data: Path, tmp_path: Path) -> None:
     """A wrong answer about a row that is given as data costs nothing; about the others it does."""
     asked = arguments(data, tmp_path)
@@ -123,13 +144,13 @@ def test_rows_that_are_known_are_not_learned(data: Path, tmp_path: Path) -> None
     checkpoint.model.flow = Wrong()
     clean = torch.full((8,), 3)
     index, rng = np.arange(4), np.random.default_rng(0)
-    args = (checkpoint.model, checkpoint.tokenizer, examples, index, rng, 2)
+    args = (checkpoint.model, checkpoint.tokenizer, examples, index, rng)
     with torch.no_grad():
-        assert heads.continuing_loss(*args, clean) < 1e3
+        assert continuing.demonstrated_loss(*args, clean) < 1e3
         assert (seen["time"][:, :3] == 0).all() and (seen["time"][:, 3:] > 0).all()
         given = examples.executed[index, :3].repeat_interleave(2, 0)
         torch.testing.assert_close(seen["noisy"][:, :3], given, atol=0.1, rtol=0)
-        assert heads.continuing_loss(*args, clean - 1) > 1e6
+        assert continuing.demonstrated_loss(*args, clean - 1) > 1e6
 
 
 def test_what_was_executed_and_what_came_next(data: Path) -> None:
