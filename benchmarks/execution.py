@@ -133,10 +133,10 @@ def _prepare(policy_name: str, head: str) -> None:
     torch.set_num_threads(1)
 
     class Recorded(World):
-        def command(self, pose: np.ndarray, gripper: float) -> None:
+        def command(self, pose: np.ndarray, gripper: float, arm: int = 0) -> None:
             self.record.times_ns.append(self.time_ns)
             self.record.positions.append(np.array(pose[:3]))
-            super().command(pose, gripper)
+            super().command(pose, gripper, arm)
 
     class Watched:
         """The policy, with its chunks noted."""

@@ -18,8 +18,8 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest()
 
 
-def make(what: str, out: Path, count: int) -> Path:
-    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0))
+def make(what: str, out: Path, count: int, robot: str = "vx300s") -> Path:
+    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0, robot))
     return shard_path(out, 0)
 
 

@@ -18,7 +18,7 @@ from vla_policy.sim.tasks import (
     phrase_task,
     sample_task,
 )
-from vla_policy.sim.world import Truth
+from vla_policy.sim.truth import Tool, Truth
 
 
 def table() -> Scene:
@@ -34,10 +34,11 @@ def table() -> Scene:
 
 def truth(scene: Scene, time_s: float = 0.0, **changes) -> Truth:
     xyz = np.array([[*o.xy, o.half_m] for o in scene.objects])
-    plain = Truth(
-        scene, round(time_s * 1e9), xyz, np.zeros(3), (False,) * 3, (False,) * 3,
-        np.array([0.3, 0.0, 0.2]), 1.0,
-    )  # fmt: skip
+    tool = {"xyz": np.array([0.3, 0.0, 0.2]), "gripper": 1.0}
+    tool |= {"held": (False,) * 3, "touched": (False,) * 3}
+    tool |= {name: changes.pop(name) for name in tuple(changes) if name in tool}
+    changes |= {"room_xyz": changes.get("object_xyz", xyz)}
+    plain = Truth(scene, round(time_s * 1e9), xyz, np.zeros(3), (Tool(**tool),), xyz)
     return replace(plain, **changes)
 
 
@@ -144,7 +145,7 @@ def test_pick_needs_height_grip_and_time() -> None:
     scene = table()
     up = moved(scene, 0, [0.25, -0.15, 0.10])
     tool = np.array([0.25, -0.15, 0.10])
-    held = {"object_xyz": up, "held": (True, False, False), "tool_xyz": tool}
+    held = {"object_xyz": up, "held": (True, False, False), "xyz": tool}
     judge = pick(scene)
     assert not judge.update(truth(scene, 0.0, **held)).success
     assert not judge.update(truth(scene, 0.2, **held)).success

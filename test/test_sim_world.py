@@ -109,8 +109,10 @@ def test_the_expert_does_each_family_in_real_physics(world: World, family: str) 
         for _ in range(80):
             truth = world.truth()
             action = expert_action(task, truth)
-            assert np.linalg.norm(action.pose[:3] - truth.tool_xyz) <= MAX_STEP_M + 1e-9
-            driver.pursue(action.pose, action.gripper)
+            assert (
+                np.linalg.norm(action.arms[0].pose[:3] - truth.tools[0].xyz) <= MAX_STEP_M + 1e-9
+            )
+            driver.pursue(action)
             if action.terminate and driver.result.ever_success:
                 break
         assert driver.result.ever_success, (seed, task, driver.result)

@@ -20,12 +20,14 @@ from vla_policy.evaluate.measure import markdown, summarise
 from vla_policy.evaluate.pilot import Pace
 from vla_policy.evaluate.suites import SUITES
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.sim.twin import TWINS
 from vla_policy.timing import rows_between_looks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `vla evaluate`."""
     parser.add_argument("--policy", default="tiny", help="shipped name, folder, or 'expert'")
+    parser.add_argument("--robot", default="vx300s", choices=sorted(TWINS), help="whose twin")
     parser.add_argument("--head", default="flow", choices=("flow", "token"))
     parser.add_argument(
         "--suite", default="pick_put", help=f"{', '.join(SUITES)}, several with commas, or all"
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
-        for key in ("policy", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer")
+        for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer")
     }  # fmt: skip
     reports, rows = {}, {}
     outcomes = _work(settings, names, args)
@@ -110,16 +112,18 @@ def _prepare(settings: dict) -> None:
     from vla_policy.embodiment import load_embodiment
     from vla_policy.sim.world import World
 
-    robot = load_embodiment("vx300s")
+    robot = load_embodiment(settings["robot"])
     policy = _load(settings, robot)
-    _worker.update(world=World(renderer=settings["renderer"]), robot=robot, policy=policy)
+    _worker.update(
+        world=World(renderer=settings["renderer"], robot=robot.name), robot=robot, policy=policy
+    )
 
 
 def _load(settings: dict, robot):
     if settings["policy"] == "expert":
         from vla_policy.evaluate.expert_policy import ExpertPolicy
 
-        return ExpertPolicy()
+        return ExpertPolicy(robot.name)
     import torch
 
     from vla_policy.policy import load_policy
@@ -139,7 +143,7 @@ def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
     settings, name, index = job
     if not _worker:
         _prepare(settings)
-    scene, task = trial(SUITES[name], settings["seed"], index)
+    scene, task = trial(SUITES[name], settings["seed"], index, robot=settings["robot"])
     rows = rows_between_looks(_worker["policy"].rows, settings["execute_rows"])
     pace = Pace(round(settings["latency"] * 1e9), rows, settings["scheme"])
     outcome = roll_out(

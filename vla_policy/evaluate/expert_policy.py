@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.sim.drive import Driver
-from vla_policy.sim.expert import expert_action
+from vla_policy.sim.expert import ExpertAction, expert_action
 from vla_policy.sim.judge import Judge
 from vla_policy.sim.tasks import Task
 from vla_policy.sim.world import World
@@ -36,10 +36,10 @@ class ExpertPolicy:
     rows = ROWS
     continues = False
 
-    def __init__(self) -> None:
-        robot = load_embodiment("vx300s")
-        self.contract = ExpertContract(robot.state_names, robot.action_names)
-        self._copy = World(renderer="raycast")
+    def __init__(self, robot: str = "vx300s") -> None:
+        embodiment = load_embodiment(robot)
+        self.contract = ExpertContract(embodiment.state_names, embodiment.action_names)
+        self._copy = World(renderer="raycast", robot=robot)
 
     def prepare(self, world: World, task: Task) -> None:
         """Before each trial."""
@@ -58,9 +58,9 @@ class ExpertPolicy:
         rows, terminate = [], False
         for _ in range(ROWS):
             action = expert_action(self._task, self._copy.truth())
-            rows.append([*action.pose, action.gripper])
+            rows.append(row(action, drives=self._copy.twin.drives))
             terminate = terminate or action.terminate
-            driver.pursue(action.pose, action.gripper)
+            driver.pursue(action)
         return ActionChunk(
             actions=np.array(rows),
             names=self.contract.action_names,
@@ -70,3 +70,9 @@ class ExpertPolicy:
             instruction=observation.instruction,
             terminate=terminate,
         )
+
+
+def row(action: ExpertAction, *, drives: bool) -> list[float]:
+    """action as a row of a chunk: of each arm its pose and gripper, then the base's velocity."""
+    arms = [value for goal in action.arms for value in (*goal.pose, goal.gripper)]
+    return [*arms, *(action.drive if drives else ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from vla_policy import control as core
 from vla_policy.embodiment import Embodiment
 from vla_policy.execution.pace import Executing
-from vla_policy.layout import Layout, layout_of
+from vla_policy.layout import GRIPPER, POSE, VELOCITY, Layout, layout_of, opening_of
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.world import World
-from vla_policy.types import ActionChunk, Level, Observation
+from vla_policy.spaces import POSITION, ROTATIONS
+from vla_policy.types import ActionChunk, Array, Level, Observation, RobotState
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,11 @@ class Pilot:
     def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
         """What the cameras and the robot show now."""
         world = self._world
-        state = world.robot_state()
         self._camera_ns = world.time_ns
+        values = _measured(world.robot_state())
         return Observation(
-            images={name: world.render(name) for name in ("front", "wrist")},
-            state=np.array([*state.ee_pose, state.gripper]),
+            images={name: world.render(name) for name in world.twin.cameras},
+            state=np.array([values[name] for name in state_names]),
             state_names=state_names,
             instruction=instruction,
             obs_ns=world.time_ns,
@@ -99,9 +101,39 @@ class Pilot:
             for reason in verdict.reasons:
                 self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
         if verdict.command is not None:
-            world.command(verdict.command.values[:7], float(verdict.command.values[7]))
+            command(world, self._robot.layout, verdict.command.values)
         world.step()
+
+    def branch(self, world: World) -> Pilot:
+        """The same control path in a copy of the world, where no chunk is under way."""
+        twin = copy.copy(self)  # what else it holds is replaced, never changed
+        twin._world, twin._waiting = world, []
+        twin.interventions = dict(self.interventions)
+        return twin
 
     def _inputs(self) -> Inputs:
         now_ns = self._world.time_ns
-        return Inputs(now_ns, now_ns, {"front": self._camera_ns, "wrist": self._camera_ns})
+        return Inputs(now_ns, now_ns, dict.fromkeys(self._world.twin.cameras, self._camera_ns))
+
+
+def command(world: World, layout: Layout, values: Array) -> None:
+    """Send an action float64[d], columns as in layout, to the world's controllers."""
+    poses = {p.source: values[p.columns] for p in layout.of_kind(POSE)}
+    openings = {
+        p.source: opening_of(float(values[p.columns.start]), p.opens_up)
+        for p in layout.of_kind(GRIPPER)
+    }
+    for index, arm in enumerate(world.twin.arms):
+        world.command(poses[arm.tool], openings[arm.gripper], index)
+    for part in layout.of_kind(VELOCITY):
+        speeds = dict(zip(part.names, values[part.columns], strict=True))
+        world.drive(speeds["base.vx"], speeds["base.wz"])
+
+
+def _measured(state: RobotState) -> dict[str, float]:
+    """Values by their names in an embodiment's state."""
+    values = dict(state.grippers)
+    for tool, pose in state.poses.items():
+        names = (*POSITION, *ROTATIONS["quaternion_xyzw"])
+        values |= {f"{tool}.{n.rpartition('.')[2]}": v for n, v in zip(names, pose, strict=True)}
+    return values

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.pilot import Pace, Pilot
-from vla_policy.execution.pace import ask, executed_part, next_look_ns
+from vla_policy.execution.pace import Ask, ask, executed_part, next_look_ns
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.sim.judge import Judge
 from vla_policy.sim.scene import Scene
@@ -18,11 +19,13 @@ from vla_policy.task import TERMINATES
 from vla_policy.timing import Delays, measured
 from vla_policy.types import ActionChunk, Observation
 
-TIMEOUT_S = 12.0
 SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes to rest
 STEPS_PER_S = 50
 _MOVED_M = 0.02
 _FALLEN_M = 0.03
+
+# Observation, what of the running plan the chunk will continue (None: nothing ever), and the control path.
+Watch = Callable[[Observation, Ask | None, Pilot], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,12 @@ def roll_out(
     embodiment: Embodiment,
     pace: Pace,
     moves: bool,
+    watch: Watch | None = None,
 ) -> Outcome:
-    """Let policy try task in scene until success, its own end or TIMEOUT_S. moves=False: only the first look."""
+    """Let policy try task in scene until success, its own end or the twin's time.
+
+    moves=False: only the first look. watch: called before each chunk is made.
+    """
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
@@ -75,12 +82,15 @@ def roll_out(
     first = pilot.observe(task.instruction, names)
     right, error_m = _look(policy, first, world, task)
     result, steps, terminates = judge.update(world.truth()), 0, 0
-    last = TIMEOUT_S * STEPS_PER_S
+    last = world.twin.seconds * STEPS_PER_S
     chunk, delays = None, Delays(warm_up=0)
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATES and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
-            chunk = _infer(policy, observation, pilot, pace, delays, scene.seed + steps)
+            asked = _asked(policy, observation, pilot, pace, delays)
+            if watch is not None:
+                watch(observation, asked, pilot)
+            chunk = _infer(policy, observation, asked, pace, scene.seed + steps)
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATES:
@@ -113,16 +123,24 @@ def _looks(
     return world.time_ns >= look_ns
 
 
-def _infer(
-    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays, seed: int
-) -> ActionChunk:
+def _asked(
+    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays
+) -> Ask | None:
+    """What the next chunk continues; None where scheme or policy continue nothing."""
     if not (SCHEMES[pace.scheme].continues and policy.continues):
-        chunk = policy.infer(observation, seed=seed)
-        return executed_part(chunk, pace.scheme, pace.execute_rows)
-    asked = ask(
+        return None
+    return ask(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip
+
+
+def _infer(
+    policy, observation: Observation, asked: Ask | None, pace: Pace, seed: int
+) -> ActionChunk:
+    if asked is None:
+        chunk = policy.infer(observation, seed=seed)
+        return executed_part(chunk, pace.scheme, pace.execute_rows)
     return policy.infer(
         observation, asked.previous, seed=seed,
         frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,
@@ -144,11 +162,11 @@ def _failure(judge: Judge, world: World, task: Task, terminated: bool) -> str:
         return "wrong_object"
     if terminated:
         return "ended_early"
-    moved = np.linalg.norm(truth.object_xyz - judge.start_xyz, axis=1) > _MOVED_M
+    moved = np.linalg.norm(truth.room_xyz - judge.start_xyz, axis=1) > _MOVED_M
     if task.family == "push" and moved.any() and not moved[task.target]:
         return "wrong_object"
     if task.target in judge.lifted:
-        low = truth.object_xyz[task.target, 2] - judge.start_xyz[task.target, 2] < _FALLEN_M
+        low = truth.room_xyz[task.target, 2] - judge.start_xyz[task.target, 2] < _FALLEN_M
         return "dropped" if low and not truth.held[task.target] else "not_finished"
     if moved[task.target]:
         return "not_finished"

@@ -9,6 +9,7 @@ import numpy as np
 from vla_policy.sim.references import KINDS, all_references
 from vla_policy.sim.scene import HELD_OUT_PAIRS, Scene, sample_scene
 from vla_policy.sim.tasks import Task, phrase_task, sample_task
+from vla_policy.sim.twin import find_twin
 
 FIRST_SEED = 1_000_000  # training scenes have smaller seeds
 SEEDS_PER_RUN = 10_000
@@ -45,7 +46,7 @@ SUITES = {
 }
 
 
-def trial(suite: Suite, seed: int, index: int) -> tuple[Scene, Task]:
+def trial(suite: Suite, seed: int, index: int, *, robot: str = "vx300s") -> tuple[Scene, Task]:
     """Scene and task number index of a run with seed 0, 1, ...; the same every time.
 
     Where a scene has no task of the wanted kind the next scene is drawn; see _TRIES.
@@ -55,10 +56,16 @@ def trial(suite: Suite, seed: int, index: int) -> tuple[Scene, Task]:
         raise ValueError(f"trial: got seed {seed}, index {index}, expected 0..99 and 0..1999")
     family = suite.families[index % len(suite.families)]
     kind = suite.kinds[index // len(suite.families) % len(suite.kinds)]
+    twin = find_twin(robot)
+    if family not in twin.families or kind not in twin.kinds:
+        raise ValueError(
+            f"suite {suite.name}: {family} by {kind}, but {robot} is told "
+            f"{', '.join(twin.families)} by {', '.join(twin.kinds)}"
+        )
     for attempt in range(_TRIES):
         # 2000 trials fit below the stride of a further attempt.
         scene_seed = FIRST_SEED + (seed * _TRIES + attempt) * SEEDS_PER_RUN + index
-        scene = sample_scene(scene_seed, split=suite.split)
+        scene = sample_scene(scene_seed, split=suite.split, robot=robot)
         rng = np.random.default_rng([scene_seed, 1])
         try:
             task = sample_task(

@@ -74,7 +74,9 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
     instruction = values["instruction"] if stands_in["sim"] else ""
     split = "train"
     if instruction:
-        numbers["seed"], split = find_scene(instruction, numbers["seed"])
+        numbers["seed"], split = find_scene(
+            instruction, numbers["seed"], robot=values["embodiment"]
+        )
     return node_specs(
         values["embodiment"],
         policy=values["policy"],

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from vla_policy.sim.twin import TWINS
+
 PACKAGE = "vla_policy"
-TWINS = ("vx300s",)  # embodiments that the simulation plays with physics; it plays the mock of any
 SIDES = ("false", "true", "mock")
 ParamValue = bool | int | float | str
 

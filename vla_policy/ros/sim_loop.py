@@ -19,13 +19,11 @@ import numpy as np
 
 from vla_policy.sim.scene import Scene, sample_scene
 from vla_policy.sim.tasks import Judge, JudgeResult, Task, parse_task, sample_task
-from vla_policy.sim.world import World
+from vla_policy.sim.world import OVERVIEW, World
 from vla_policy.types import Array, RobotState
 
 CONTROL_HZ = 50
 STEP_NS = 1_000_000_000 // CONTROL_HZ
-POLICY_CAMERAS = ("front", "wrist")
-OVERVIEW = "overview"
 CAMERA_STEPS = 5  # 10 Hz
 OVERVIEW_STEPS = 10  # 5 Hz
 YIELD_S = 0.001  # also when late: commands come in by another thread of this process
@@ -58,9 +56,13 @@ class SetTask:
 
 @dataclass(frozen=True, slots=True)
 class SimConfig:
-    """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h."""
+    """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h.
+
+    robot: whose twin it is.
+    """
 
     epoch_ns: int
+    robot: str = "vx300s"
     rate: float = 1.0
     renderer: str = "auto"
     image_px: int = 96
@@ -86,8 +88,9 @@ class SimLoop:
         self._on_step = on_step
         self._on_failure = on_failure
         self._lock = threading.Lock()
-        self._pose: Array | None = None
-        self._gripper: float | None = None
+        self._poses: dict[int, Array] = {}
+        self._grippers: dict[int, float] = {}
+        self._drive: tuple[float, float] | None = None
         self._requests: list[tuple[Future[SetTask], int, str]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
@@ -109,15 +112,20 @@ class SimLoop:
             self._requests.append((done, seed, instruction))
         return done
 
-    def command_pose(self, pose: Array) -> None:
-        """Setpoint of the tool, float64[7] xyz + xyzw in the base frame; finite."""
+    def command_pose(self, pose: Array, arm: int = 0) -> None:
+        """Setpoint of an arm's tool, float64[7] xyz + xyzw in the base frame; finite."""
         with self._lock:
-            self._pose = pose
+            self._poses[arm] = pose
 
-    def command_gripper(self, opening: float) -> None:
-        """Setpoint of the gripper, 0 closed to 1 open; finite."""
+    def command_gripper(self, opening: float, arm: int = 0) -> None:
+        """Setpoint of an arm's gripper, 0 closed to 1 open; finite."""
         with self._lock:
-            self._gripper = opening
+            self._grippers[arm] = opening
+
+    def command_drive(self, vx: float, wz: float) -> None:
+        """Velocity of the base, m/s ahead and rad/s; finite. It holds until its watchdog ends it."""
+        with self._lock:
+            self._drive = vx, wz
 
     def close(self) -> None:
         """End the thread and free the World."""
@@ -127,7 +135,8 @@ class SimLoop:
 
     def _run(self) -> None:
         try:
-            world = World(renderer=self._config.renderer, control_hz=CONTROL_HZ)
+            config = self._config
+            world = World(renderer=config.renderer, control_hz=CONTROL_HZ, robot=config.robot)
         except (ValueError, RuntimeError, ImportError, OSError) as error:
             self._fail(f"the simulation cannot start: {error}")
             return
@@ -158,9 +167,7 @@ class SimLoop:
                 ends_s.clear()
             if task is None or judge is None:
                 return  # the first scene was refused; whoever asked has been told
-            with self._lock:
-                pose, gripper = self._pose, self._gripper
-            world.command(pose, gripper)
+            self._send(world)
             world.step()
             steps += 1
             pace = len(ends_s) * wall_step_s / (time.monotonic() - ends_s[0]) if ends_s else 1.0
@@ -171,6 +178,15 @@ class SimLoop:
             self._stop.wait(max(YIELD_S, deadline_s - time.monotonic()))
             ends_s.append(time.monotonic())
 
+    def _send(self, world: World) -> None:
+        with self._lock:
+            poses, grippers = dict(self._poses), dict(self._grippers)
+            drive, self._drive = self._drive, None  # told once: the base has a watchdog
+        for arm, pose in poses.items():
+            world.command(pose, grippers[arm], arm)
+        if drive is not None:
+            world.drive(*drive)
+
     def _snapshot(
         self, world: World, steps: int, task: Task, judge: Judge, pace: float
     ) -> Snapshot:
@@ -178,7 +194,7 @@ class SimLoop:
         images = {}
         if steps % CAMERA_STEPS == 0:
             side = self._config.image_px
-            images = {name: world.render(name, side, side) for name in POLICY_CAMERAS}
+            images = {name: world.render(name, side, side) for name in world.twin.cameras}
         if steps % OVERVIEW_STEPS == 0:
             images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
         state = world.robot_state()
@@ -198,7 +214,7 @@ class SimLoop:
                 return None
             done, seed, instruction = self._requests.pop(0)
         try:
-            scene: Scene = sample_scene(seed, split=self._config.split)
+            scene: Scene = sample_scene(seed, split=self._config.split, robot=self._config.robot)
             if instruction:
                 task = parse_task(instruction, scene)
             else:
@@ -209,7 +225,9 @@ class SimLoop:
         world.reset(scene)
         state = world.robot_state()
         with self._lock:  # old setpoints belong to the old scene
-            self._pose, self._gripper = state.ee_pose, state.gripper
+            self._poses = dict(enumerate(state.poses.values()))
+            self._grippers = dict(enumerate(state.grippers.values()))
+            self._drive = None
         judge = Judge(task, world.truth())
         done.set_result(SetTask(describe(scene), task))
         return task, judge

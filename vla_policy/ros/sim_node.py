@@ -10,20 +10,20 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 
 import rclpy
-from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Float64MultiArray, Header
+from std_msgs.msg import Header
 
-from vla_policy.embodiment import Embodiment, Output, load_embodiment
+from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import SimEvent
 from vla_policy.ros import convert, qos
 from vla_policy.ros.lifecycle import NodeEnds, run_node
 from vla_policy.ros.params import param, read_params
-from vla_policy.ros.sim_loop import OVERVIEW, SimConfig, SimLoop, Snapshot
+from vla_policy.ros.sim_loop import SimConfig, SimLoop, Snapshot
+from vla_policy.ros.sim_topics import Controllers, Sensors
 from vla_policy.ros.warn import OnChange
 from vla_policy.sim.scene import SPLITS
+from vla_policy.sim.twin import find_twin
 from vla_policy.srv import SetScene
 
 SCENE_TIMEOUT_S = 20.0
@@ -40,7 +40,7 @@ class SimParams:
     rate: float = param(1.0, "simulated seconds per wall second", low=0.05, high=20.0)
     split: str = param("train", "which kind of scenes a seed draws", choices=SPLITS)
     renderer: str = param("auto", "camera backend: auto, egl, osmesa or raycast")
-    image_px: int = param(96, "width and height of the front and wrist images", low=16, high=1024)
+    image_px: int = param(96, "width and height of the policy's images", low=16, high=1024)
 
 
 class SimNode(Node):
@@ -50,7 +50,6 @@ class SimNode(Node):
         super().__init__("sim")
         self._params = read_params(self, SimParams)
         self._robot = load_embodiment(self._params.embodiment)
-        self._hand = _hand_output(self._robot)
         self._log = OnChange(self.get_logger())
         self._event: tuple[str, bool, bool, str] | None = None
         self._now_ns = time.time_ns()
@@ -60,12 +59,15 @@ class SimNode(Node):
         config = SimConfig(
             # Starting at the wall time keeps the clock of a restarted simulation going forward.
             epoch_ns=self._now_ns,
+            robot=find_twin(self._robot.name).name,
             rate=self._params.rate,
             renderer=self._params.renderer,
             split=self._params.split,
             image_px=self._params.image_px,
         )
         self._loop = SimLoop(config, self._on_step, self._on_failure)
+        self._sensors = Sensors(self, self._robot)
+        self._controllers = Controllers(self, self._robot, self._loop, lambda: self._now_ns)
         first = self._loop.start(self._params.seed, self._params.instruction)
         try:
             scene = first.result(timeout=SCENE_TIMEOUT_S)
@@ -78,20 +80,8 @@ class SimNode(Node):
         self._loop.close()
 
     def _add_endpoints(self) -> None:
-        robot, arm = self._robot, self._robot.outputs["arm"]
         self._clock = self.create_publisher(Clock, "/clock", qos.SENSOR)
-        self._joints = self.create_publisher(JointState, robot.joints.topic, qos.SENSOR)
-        self._pose = self.create_publisher(PoseStamped, robot.ee_pose.topic, qos.SENSOR)
-        topics = {name: camera.topic for name, camera in robot.cameras.items()}
-        topics[OVERVIEW] = f"{OVERVIEW}/image_raw"
-        self._images = {
-            name: self.create_publisher(Image, topic, qos.SENSOR) for name, topic in topics.items()
-        }
         self._events = self.create_publisher(SimEvent, "sim_event", qos.LATCHED)
-        self.create_subscription(PoseStamped, arm.topic, self._on_pose, qos.COMMAND)
-        self.create_subscription(
-            Float64MultiArray, self._hand.topic, self._on_gripper, qos.COMMAND
-        )
         self.create_service(SetScene, "set_scene", self._on_set_scene)
 
     def _on_step(self, snapshot: Snapshot) -> None:
@@ -100,17 +90,7 @@ class SimNode(Node):
             return
         self._now_ns = stamp_ns = snapshot.time_ns
         self._clock.publish(Clock(clock=convert.stamp_from_ns(stamp_ns)))
-        state, hand = snapshot.state, self._hand
-        finger = hand.closed + state.gripper * (hand.open - hand.closed)
-        names = (*self._robot.joint_names, hand.joint)
-        positions = [*state.joint_positions[: len(names) - 1], finger]
-        self._joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
-        base = self._robot.base_frame
-        self._pose.publish(convert.pose_to_msg(state.ee_pose, stamp_ns=stamp_ns, frame_id=base))
-        for name, image in snapshot.images.items():
-            frame = f"{name}_optical_frame"
-            msg = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=frame)
-            self._images[name].publish(msg)
+        self._sensors.publish(snapshot)
         self._tell(snapshot)
         if snapshot.pace < SLOW:
             sentence = (
@@ -138,30 +118,6 @@ class SimNode(Node):
             )
         )
 
-    def _on_pose(self, msg: PoseStamped) -> None:
-        topic = self._robot.outputs["arm"].topic
-        try:
-            pose = convert.pose_from_msg(msg, self._robot.base_frame, topic)
-        except ValueError as error:
-            self._log.problem(topic, "refused", f"command refused: {error}")
-            return
-        self._log.fine(topic, f"{topic}: commands are accepted again")
-        self._loop.command_pose(pose)
-
-    def _on_gripper(self, msg: Float64MultiArray) -> None:
-        hand = self._hand
-        lower, upper = sorted((hand.closed, hand.open))
-        if len(msg.data) != 1 or not lower - 1e-6 <= msg.data[0] <= upper + 1e-6:
-            sentence = (
-                f"command refused: {hand.topic}: got {list(msg.data)[:8]}, "
-                f"expected one position of {hand.joint} from {lower} to {upper} m"
-            )
-            self._log.problem(hand.topic, "refused", sentence)
-            return
-        self._log.fine(hand.topic, f"{hand.topic}: commands are accepted again")
-        opening = (msg.data[0] - hand.closed) / (hand.open - hand.closed)
-        self._loop.command_gripper(min(1.0, max(0.0, opening)))
-
     def _on_set_scene(
         self, request: SetScene.Request, response: SetScene.Response
     ) -> SetScene.Response:
@@ -183,16 +139,6 @@ class SimNode(Node):
 
     def _end(self) -> None:
         raise NodeEnds(self._failure)
-
-
-def _hand_output(robot: Embodiment) -> Output:
-    hand = robot.outputs["hand"]
-    if hand.joint is None or hand.closed is None or hand.open is None:
-        raise ValueError(
-            f"{robot.name}: the simulation needs a gripper commanded by a joint's position, "
-            f"got output type {hand.type!r}"
-        )
-    return hand
 
 
 def main() -> int:

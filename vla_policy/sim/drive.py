@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vla_policy.sim.expert import ExpertAction
 from vla_policy.sim.judge import Judge, JudgeResult
 from vla_policy.sim.world import World
 
@@ -14,23 +15,39 @@ class Driver:
     """Pursues one row after the other from the last command sent, and keeps the judge informed."""
 
     def __init__(self, world: World, judge: Judge) -> None:
-        state = world.robot_state()
+        state, arms = world.robot_state(), world.twin.arms
         self._world, self._judge = world, judge
-        self._pose, self._gripper = np.array(state.ee_pose), float(state.gripper)
+        self._poses = [np.array(state.poses[arm.tool]) for arm in arms]
+        self._grippers = [float(state.grippers[arm.gripper]) for arm in arms]
+        self._speed = np.zeros(2)
         self.result: JudgeResult = judge.update(world.truth())
 
-    def pursue(self, pose: np.ndarray, gripper: float) -> JudgeResult:
-        """Reach pose float64[7] and gripper 0..1 one row (0.1 s) later, on a straight line."""
-        start, begin = self._pose, self._gripper
-        turn = pose[3:] * (1.0 if pose[3:] @ start[3:] >= 0 else -1.0)
+    def pursue(self, action: ExpertAction) -> JudgeResult:
+        """Reach what action says of arms and base one row (0.1 s) later, on straight lines."""
+        turns = [
+            goal.pose[3:] * (1.0 if goal.pose[3:] @ start[3:] >= 0 else -1.0)
+            for goal, start in zip(action.arms, self._poses, strict=True)
+        ]
         for k in range(1, STEPS_PER_ROW + 1):
-            part = k / STEPS_PER_ROW
-            # Rotations between rows are small, so the normalised mean is the rotation between.
-            mixed = np.concatenate([start[:3] + (pose[:3] - start[:3]) * part,
-                                    start[3:] + (turn - start[3:]) * part])  # fmt: skip
-            mixed[3:] /= np.linalg.norm(mixed[3:])
-            self._world.command(mixed, begin + (gripper - begin) * part)
+            self._send(action, turns, k / STEPS_PER_ROW)
             self._world.step()
             self.result = self._judge.update(self._world.truth())
-        self._pose, self._gripper = np.concatenate([pose[:3], turn]), float(gripper)
+        self._poses = [
+            np.concatenate([goal.pose[:3], turn])
+            for goal, turn in zip(action.arms, turns, strict=True)
+        ]
+        self._grippers = [float(goal.gripper) for goal in action.arms]
+        self._speed = np.array(action.drive)
         return self.result
+
+    def _send(self, action: ExpertAction, turns: list[np.ndarray], part: float) -> None:
+        for index, (goal, turn) in enumerate(zip(action.arms, turns, strict=True)):
+            start, begin = self._poses[index], self._grippers[index]
+            # Rotations between rows are small, so the normalised mean is the rotation between.
+            mixed = np.concatenate([start[:3] + (goal.pose[:3] - start[:3]) * part,
+                                    start[3:] + (turn - start[3:]) * part])  # fmt: skip
+            mixed[3:] /= np.linalg.norm(mixed[3:])
+            self._world.command(mixed, begin + (goal.gripper - begin) * part, index)
+        if self._world.twin.drives:
+            vx, wz = self._speed + (np.array(action.drive) - self._speed) * part
+            self._world.drive(vx, wz)

@@ -8,17 +8,17 @@ from vla_policy.sim.tasks import parse_task
 TRIES = 200
 
 
-def find_scene(instruction: str, first_seed: int = 0) -> tuple[int, str]:
+def find_scene(instruction: str, first_seed: int = 0, *, robot: str = "vx300s") -> tuple[int, str]:
     """(seed, split) of the first scene, from first_seed on, that has what the instruction names.
 
-    The split "unseen_pairs" is looked through only if training scenes never have it.
+    robot: whose twin it is for. The split "unseen_pairs" is looked through only if training scenes never have it.
     Raises ValueError with the sentence of the first scene if none fits.
     """
     refusal: ValueError | None = None
     for split in ("train", "unseen_pairs"):
         for seed in range(first_seed, first_seed + TRIES):
             try:
-                parse_task(instruction, sample_scene(seed, split=split))
+                parse_task(instruction, sample_scene(seed, split=split, robot=robot))
             except ValueError as error:
                 refusal = refusal or error
                 continue

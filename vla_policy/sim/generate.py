@@ -1,7 +1,8 @@
-"""`vla generate scenes|episodes`: data sets from the simulation, deterministic by seed.
+"""`vla generate scenes|episodes|corrections`: data sets from the simulation, deterministic by seed.
 
 scenes: single frames with the arm in plausible places, to learn looking.
 episodes: demonstrations of the scripted expert at 10 Hz, to learn moving.
+corrections: what the expert does where a policy with a delay has led, to learn continuing.
 Scene seeds are seed * 100 000 + index with seed 0..9; evaluation uses seeds from 1 000 000.
 """
 
@@ -11,24 +12,28 @@ import argparse
 import multiprocessing
 import os
 import time
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vla_policy.data.shards import shard_path, write_shard
+from vla_policy.sim.twin import TWINS
 
 SEEDS_PER_SET = 100_000
-SHARD_ROWS = {"scenes": 200, "episodes": 20}
-DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800}
+SHARD_ROWS = {"scenes": 200, "episodes": 20, "corrections": 20}
+DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800, "corrections": 600}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `vla generate`."""
     parser.add_argument("what", choices=sorted(SHARD_ROWS), help="what to make")
+    parser.add_argument("--robot", default="vx300s", choices=sorted(TWINS), help="whose twin")
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--count", type=int, help="scenes or kept episodes")
     parser.add_argument("--seed", type=int, default=0, help="0..9, one range of scenes each")
+    parser.add_argument("--policy", default="tiny", help="whose mistakes are corrected")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--split", default="train", help="train, or a held-out split")
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
@@ -48,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     per_shard = SHARD_ROWS[args.what]
     jobs = [
         (args.what, str(args.out), i, i * per_shard, min(per_shard, count - i * per_shard),
-         args.seed, args.split, args.renderer, args.raycast_share)
+         args.seed, args.split, args.renderer, args.raycast_share, args.robot, args.policy)
         for i in range(-(-count // per_shard))
         if not shard_path(args.out, i).exists()
     ]  # fmt: skip
     _work(jobs, args.workers, args.what)
     (args.out / "DONE").write_text(
-        f"{args.what} count={count} seed={args.seed} split={args.split}\n"
+        f"{args.what} count={count} seed={args.seed} split={args.split} robot={args.robot}\n"
     )
     return 0
 
@@ -70,32 +75,34 @@ def _work(jobs: list[tuple], workers: int, what: str) -> None:
             progress.advance(bar, made)
 
 
-_worlds: dict[str, object] = {}  # one per renderer and worker process; a model takes a while
-
-
-def _world(renderer: str):
+@cache
+def _world(renderer: str, robot: str, role: str = "seen"):
+    """One of each kind for every worker process; a model takes a while."""
     from vla_policy.sim.world import World
 
-    if renderer not in _worlds:
-        _worlds[renderer] = World(renderer=renderer)
-    return _worlds[renderer]
+    return World(renderer=renderer, robot=robot)
 
 
 def _make_shard(job: tuple) -> int:
     """Make one shard in a worker process; returns its number of scenes or episodes."""
     os.environ["LP_NUM_THREADS"] = "1"
-    what, out, index, first, count, seed, split, renderer, ray_share = job
-    make = {"scenes": _make_scene, "episodes": _make_episode}[what]
+    what, out, index, first, count, seed, split, renderer, ray_share, robot, policy = job
+    make = {
+        "scenes": _make_scene,
+        "episodes": _make_episode,
+        "corrections": partial(_make_corrections, policy=policy),
+    }[what]
     frames: list[dict[str, np.ndarray]] = []
     texts: list[list[str]] = []
     started = time.monotonic()
     tried = 0
     for number in range(first, first + count):
         rng = np.random.default_rng([seed, number])
-        world = _world("raycast" if rng.random() < ray_share else renderer)
+        world = _world("raycast" if rng.random() < ray_share else renderer, robot)
         tried += make(world, seed * SEEDS_PER_SET + number, split, rng, frames, texts)
     arrays = {name: np.stack([f[name] for f in frames]) for name in frames[0]}
     meta = {"what": what, "seed": seed, "split": split, "first": first, "count": count}
+    meta |= {"robot": robot}
     meta |= {"tried": tried, "seconds": round(time.monotonic() - started, 1)}
     write_shard(shard_path(Path(out), index), arrays, texts, meta)
     return count
@@ -106,7 +113,7 @@ def _make_scene(world, scene_seed, split, rng, frames, texts) -> int:
     from vla_policy.sim.poses import place_like_demonstration
     from vla_policy.sim.scene import sample_scene
 
-    scene = sample_scene(scene_seed, split=split)
+    scene = sample_scene(scene_seed, split=split, robot=world.twin.name)
     place_like_demonstration(world, scene, rng)
     tasks = sample_queries(scene, world.truth().object_xyz, rng, QUERIES)
     frames.append(label_frame(world, tasks))
@@ -118,6 +125,36 @@ def _make_episode(world, scene_seed, split, rng, frames, texts) -> int:
     from vla_policy.sim.demonstrate import demonstrate
 
     return demonstrate(world, scene_seed, split, rng, frames, texts)
+
+
+def _make_corrections(world, scene_seed, split, rng, frames, texts, *, policy: str) -> int:
+    from vla_policy.evaluate.corrections import correct
+
+    name = world.twin.name
+    if name != "vx300s" or split != "train":
+        raise ValueError(f"corrections: got {name}, {split}; they are made for vx300s, train")
+    correct(
+        _policy(policy), world, _world("raycast", name, "copy"), _robot(name), scene_seed,
+        scene_seed % SEEDS_PER_SET, rng, frames, texts,
+    )  # fmt: skip
+    return 1
+
+
+@cache
+def _policy(name: str):
+    import torch
+
+    from vla_policy.policy import load_policy
+
+    torch.set_num_threads(1)
+    return load_policy(name, head="flow")
+
+
+@cache
+def _robot(name: str):
+    from vla_policy.embodiment import load_embodiment
+
+    return load_embodiment(name)
 
 
 def main() -> int:

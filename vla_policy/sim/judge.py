@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vla_policy.sim.scene import PAD_RADIUS_M, TRAY_HALF_M, Scene
+from vla_policy.sim.scene import PAD_RADIUS_M, TRAY_HALF_M, Scene, turn_matrix
 
 if TYPE_CHECKING:
     from vla_policy.sim.tasks import Task
-    from vla_policy.sim.world import Truth
+    from vla_policy.sim.truth import Truth
 
 LIFTED_M = 0.05
 NEVER_LIFTED_M = 0.015
 HELD_S = 0.3
 REST_M_S = 0.03
 _MOVED_M = 0.02
+_NEAR_M = 0.035
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,15 @@ class Judge:
 
     def __init__(self, task: Task, truth: Truth) -> None:
         self._task = task
-        self._start_xyz = truth.object_xyz
-        self._rise = np.zeros(len(truth.object_xyz))
+        self._start_xyz = truth.room_xyz
+        self._rise = np.zeros(len(truth.room_xyz))
         self._held_since: dict[int, int] = {}
         self._lifted: list[int] = []
         self._ever = False
 
     @property
     def start_xyz(self) -> np.ndarray:
-        """float64[n, 3] where the objects were at the start."""
+        """float64[n, 3] where in the room the objects were at the start."""
         return self._start_xyz
 
     @property
@@ -52,7 +53,7 @@ class Judge:
 
     def update(self, truth: Truth) -> JudgeResult:
         """Take in the present truth and say how things stand."""
-        rise = truth.object_xyz[:, 2] - self._start_xyz[:, 2]
+        rise = truth.room_xyz[:, 2] - self._start_xyz[:, 2]
         self._rise = np.maximum(self._rise, rise)
         for index in range(len(rise)):
             self._follow(index, truth, rise[index])
@@ -61,8 +62,14 @@ class Judge:
         return JudgeResult(success, self._ever, self._describe(truth))
 
     def _follow(self, index: int, truth: Truth, rise: float) -> None:
-        near = np.linalg.norm(truth.object_xyz[index] - truth.tool_xyz) < 0.035
-        carried = truth.held[index] or (truth.touched[index] and near)
+        carried = any(
+            tool.held[index]
+            or (
+                tool.touched[index]
+                and np.linalg.norm(truth.object_xyz[index] - tool.xyz) < _NEAR_M
+            )
+            for tool in truth.tools
+        )
         if not (rise >= LIFTED_M and carried):
             self._held_since.pop(index, None)
             return
@@ -83,7 +90,7 @@ class Judge:
         scene, said = truth.scene, []
         for index, item in enumerate(scene.objects):
             name = item.name
-            moved = np.linalg.norm(truth.object_xyz[index] - self._start_xyz[index])
+            moved = np.linalg.norm(truth.room_xyz[index] - self._start_xyz[index])
             if index in self._held_since:
                 said.append(f"lifted {name}")
             elif rests_in(truth, index, "tray"):
@@ -108,5 +115,8 @@ def inside(scene: Scene, xyz: np.ndarray, index: int, destination: str) -> bool:
     if offset[2] > scene.objects[index].half_m + 0.012:
         return False
     if destination == "tray":
-        return bool(np.abs(offset[:2]).max() <= TRAY_HALF_M - 0.004)
+        along = offset[:2]
+        if scene.turned_rad:
+            along = turn_matrix(-scene.turned_rad) @ along
+        return bool(np.abs(along).max() <= TRAY_HALF_M - 0.004)
     return bool(np.linalg.norm(offset[:2]) <= PAD_RADIUS_M)

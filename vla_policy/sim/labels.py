@@ -17,9 +17,14 @@ IMAGE_PX = 96
 
 
 def state_vector(world: World) -> np.ndarray:
-    """float32[8]: measured x y z qx qy qz qw of the tool in base_link, gripper opening 0..1."""
+    """float32[8 per arm]: measured x y z qx qy qz qw of the tool in the base frame, opening 0..1."""
     state = world.robot_state()
-    return np.array([*state.ee_pose, state.gripper], np.float32)
+    values = [
+        value
+        for pose, gripper in zip(state.poses.values(), state.grippers.values(), strict=True)
+        for value in (*pose, gripper)
+    ]
+    return np.array(values, np.float32)
 
 
 def sample_queries(
@@ -41,10 +46,11 @@ def sample_queries(
 
 
 def label_frame(world: World, tasks: list[Task]) -> dict[str, np.ndarray]:
-    """Images, state and the truth of each task (q = len(tasks)), positions in base_link, metres.
+    """Images, state and the truth of each task (q = len(tasks)), positions in the base frame, metres.
 
     NaN marks a reference or destination that the task does not have. Image coordinates are in
-    [0, 1], u right, v down.
+    [0, 1], u right, v down. A robot with several wrist cameras has one more axis for them, after
+    the frame of "wrist" and after q of wrist_uv and wrist_visible.
     """
     truth = world.truth()
     scene, xyz = truth.scene, truth.object_xyz
@@ -53,13 +59,17 @@ def label_frame(world: World, tasks: list[Task]) -> dict[str, np.ndarray]:
     destination = np.stack([_where(t.destination, scene, xyz) for t in tasks])
     points = np.stack([target, reference, destination], 1)  # [q, 3, xyz]
     front_uv = world.project("front", points.reshape(-1, 3)).reshape(len(tasks), 3, 2)
-    wrist_uv = world.project("wrist", target)
+    wrists = [arm.camera for arm in world.twin.arms]
+    wrist = np.stack([world.render(name, IMAGE_PX, IMAGE_PX) for name in wrists])
+    wrist_uv = np.stack([world.project(name, target) for name in wrists], 1)
+    if len(wrists) == 1:
+        wrist, wrist_uv = wrist[0], wrist_uv[:, 0]
     items = [scene.objects[t.target] for t in tasks]
     with np.errstate(invalid="ignore"):
-        visible = ((wrist_uv >= 0) & (wrist_uv <= 1)).all(1)
+        visible = ((wrist_uv >= 0) & (wrist_uv <= 1)).all(-1)
     return {
         "front": world.render("front", IMAGE_PX, IMAGE_PX),
-        "wrist": world.render("wrist", IMAGE_PX, IMAGE_PX),
+        "wrist": wrist,
         "state": state_vector(world),
         "target_xyz": target.astype(np.float32),
         "reference_xyz": reference.astype(np.float32),

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FRONT_POSITION = np.array([0.685, 0.0, 0.605])
-FRONT_TARGET = np.array([0.305, 0.0, 0.015])
-FRONT_FOVY_DEG = 41.0
+from vla_policy.sim.twin import View
+
 NEUTRAL_RGB = ((0.90, 0.90, 0.88), (0.52, 0.52, 0.54), (0.14, 0.14, 0.15), (0.42, 0.29, 0.19))
 
 Rgb = tuple[float, float, float]
@@ -36,8 +35,8 @@ class Looks:
     front_fovy_deg: float
 
 
-def sample_looks(rng: np.random.Generator, split: str) -> Looks:
-    """Draw the looks of a scene; splits "moved_camera" and "other_table" leave the training range."""
+def sample_looks(rng: np.random.Generator, split: str, front: View) -> Looks:
+    """Draw the looks of a scene, its front camera near front; splits "moved_camera" and "other_table" leave the training range."""
     table = _table_rgb(rng, other=split == "other_table")
     neutral = [np.array(c) for c in NEUTRAL_RGB if _distance(c, table) > 0.25]
     picks = rng.permutation(len(neutral))[:2]
@@ -57,10 +56,12 @@ def sample_looks(rng: np.random.Generator, split: str) -> Looks:
         light_direction=tuple(float(v) for v in direction),
         light=float(rng.uniform(0.35, 0.75)),
         ambient=float(rng.uniform(0.35, 0.6)),
-        front_position=tuple(float(v) for v in FRONT_POSITION + shift),
-        front_target=tuple(float(v) for v in FRONT_TARGET + rng.uniform(-0.012, 0.012, 3)),
+        front_position=tuple(float(v) for v in np.array(front.position) + shift),
+        front_target=tuple(
+            float(v) for v in np.array(front.target) + rng.uniform(-0.012, 0.012, 3)
+        ),
         front_roll_rad=float(rng.uniform(-0.03, 0.03)),
-        front_fovy_deg=float(FRONT_FOVY_DEG + rng.uniform(-1.5, 1.5)),
+        front_fovy_deg=float(front.fovy_deg + rng.uniform(-1.5, 1.5)),
     )
 
 

@@ -6,11 +6,22 @@ The front camera looks back at the robot, so image left is smaller y and image r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vla_policy.sim.looks import Looks, sample_looks
+from vla_policy.sim.places import (
+    PAD_RADIUS_M,
+    PLACES,
+    REGION_LOWER,
+    REGION_UPPER,
+    TRAY_HALF_M,
+    TRAY_RIM_M,
+)
+from vla_policy.sim.twin import Twin, find_twin
+
+__all__ = ["PAD_RADIUS_M", "REGION_LOWER", "REGION_UPPER", "TRAY_HALF_M", "TRAY_RIM_M"]
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
@@ -21,15 +32,6 @@ HELD_OUT_PAIRS = frozenset({("red", "ball"), ("blue", "cube"), ("yellow", "cylin
 
 HALF_MIN_M, HALF_MAX_M = 0.0135, 0.025
 SIZE_RATIO = 1.16
-TRAY_HALF_M = 0.06  # inside, to the rim
-TRAY_RIM_M = 0.016  # height
-PAD_RADIUS_M = 0.055
-REGION_LOWER = np.array([0.19, -0.21])
-REGION_UPPER = np.array([0.44, 0.21])
-HOME_XYZ = np.array([0.30, 0.0, 0.20])
-# The fingers open along y and come down beside an object.
-FINGER_CLEARANCE_Y_M = 0.070
-FINGER_CLEARANCE_X_M = 0.020
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,11 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One seeded start. tray_xy and pad_xy are centres; home_xyz is where the tool starts."""
+    """One seeded start. tray_xy and pad_xy are centres; home_xyz is where the first tool starts.
+
+    robot: whose twin it is made for. more_homes: where further tools start. turned_rad: how
+    tray and pad are turned in the base frame, which is not 0 only after a base has moved.
+    """
 
     seed: int
     split: str
@@ -59,6 +65,18 @@ class Scene:
     pad_xy: tuple[float, float]
     home_xyz: tuple[float, float, float]
     looks: Looks
+    robot: str = "vx300s"
+    more_homes: tuple[tuple[float, float, float], ...] = ()
+    turned_rad: float = 0.0
+
+    @property
+    def twin(self) -> Twin:
+        return find_twin(self.robot)
+
+    @property
+    def homes(self) -> tuple[tuple[float, float, float], ...]:
+        """Where each tool starts."""
+        return (self.home_xyz, *self.more_homes)
 
     def destination_xyz(self, name: str) -> np.ndarray:
         """float64[3] centre of "tray" or "pad" on the table."""
@@ -69,11 +87,38 @@ class Scene:
         return np.array([*(self.tray_xy if name == "tray" else self.pad_xy), 0.0])
 
 
-def sample_scene(seed: int, *, split: str = "train") -> Scene:
-    """Draw a scene of three objects, a tray and a pad; the same seed and split give the same scene.
+def seen_from(scene: Scene, base: np.ndarray) -> Scene:
+    """scene in the frame of a base at float64[3] x, y, yaw of the frame that it was drawn in."""
+    turn = turn_matrix(-base[2])
 
-    Raises ValueError for an unknown split or a negative seed.
+    def place(xy) -> tuple[float, float]:
+        x, y = turn @ (np.asarray(xy) - base[:2])
+        return float(x), float(y)
+
+    objects = tuple(
+        replace(o, xy=place(o.xy), yaw_rad=o.yaw_rad - float(base[2])) for o in scene.objects
+    )
+    return replace(
+        scene,
+        objects=objects,
+        tray_xy=place(scene.tray_xy),
+        pad_xy=place(scene.pad_xy),
+        turned_rad=scene.turned_rad - float(base[2]),
+    )
+
+
+def turn_matrix(angle_rad: float) -> np.ndarray:
+    """float64[2, 2] that turns x, y by an angle about z."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    return np.array([[c, -s], [s, c]])
+
+
+def sample_scene(seed: int, *, split: str = "train", robot: str = "vx300s") -> Scene:
+    """Draw a scene of three objects, a tray and a pad; the same arguments give the same scene.
+
+    Raises ValueError for an unknown split or robot, or a negative seed.
     """
+    twin = find_twin(robot)
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
     if seed < 0:
@@ -83,28 +128,33 @@ def sample_scene(seed: int, *, split: str = "train") -> Scene:
     halves = _sample_halves(rng)
     places = None
     while places is None:
-        places = _sample_places(rng, halves)
-    objects_xy, tray_xy, pad_xy = places
+        places = PLACES[robot](rng, halves)
+    objects_xy, tray_xy, pad_xy, yaws = places
     objects = tuple(
         SceneObject(
             colour,
             shape,
             float(half),
             (float(xy[0]), float(xy[1])),
-            float(rng.uniform(-0.25, 0.25)),
+            float(yaw + rng.uniform(-0.25, 0.25)),
             _jitter_colour(colour, rng),
         )
-        for (colour, shape), half, xy in zip(kinds, halves, objects_xy, strict=True)
+        for (colour, shape), half, xy, yaw in zip(kinds, halves, objects_xy, yaws, strict=True)
     )
-    home = HOME_XYZ + rng.uniform([-0.05, -0.08, -0.05], [0.05, 0.08, 0.03])
+    homes = [
+        tuple(float(v) for v in np.array(home) + rng.uniform(twin.home_lower, twin.home_upper))
+        for home in twin.homes
+    ]
     return Scene(
         seed,
         split,
         objects,
         (float(tray_xy[0]), float(tray_xy[1])),
         (float(pad_xy[0]), float(pad_xy[1])),
-        tuple(float(v) for v in home),
-        sample_looks(rng, split),
+        homes[0],
+        sample_looks(rng, split, twin.front),
+        robot,
+        tuple(homes[1:]),
     )
 
 
@@ -150,36 +200,3 @@ def _sample_halves(rng: np.random.Generator) -> np.ndarray:
         halves = np.sort(rng.uniform(HALF_MIN_M, HALF_MAX_M, 3))
         if halves[1] >= SIZE_RATIO * halves[0] and halves[2] >= SIZE_RATIO * halves[1]:
             return rng.permutation(halves)
-
-
-def _sample_places(rng: np.random.Generator, halves: np.ndarray):
-    """(objects float64[3, 2], tray, pad), or None when this draw did not fit."""
-    margin = np.array([0.05, 0.04])
-    tray = rng.uniform(REGION_LOWER + margin, REGION_UPPER - margin)
-    pad = rng.uniform(REGION_LOWER + margin, REGION_UPPER - margin)
-    if np.linalg.norm(tray - pad) < TRAY_HALF_M * 1.42 + PAD_RADIUS_M:
-        return None
-    placed: list[np.ndarray] = []
-    for half in halves:
-        for _ in range(40):
-            xy = rng.uniform(REGION_LOWER, REGION_UPPER)
-            if _free(xy, half, placed, halves, tray, pad):
-                placed.append(xy)
-                break
-        else:
-            return None
-    return np.array(placed), tray, pad
-
-
-def _free(xy, half, placed, halves, tray, pad) -> bool:
-    for other, other_half in zip(placed, halves, strict=False):
-        gap = np.abs(xy - other)
-        widest = max(half, other_half)
-        if gap[0] < FINGER_CLEARANCE_X_M + widest and gap[1] < FINGER_CLEARANCE_Y_M + widest:
-            return False
-        if np.linalg.norm(gap) < 0.055:
-            return False
-    gap = np.abs(xy - tray) - TRAY_HALF_M - 0.006
-    if gap[0] < FINGER_CLEARANCE_X_M + half - 0.012 and gap[1] < FINGER_CLEARANCE_Y_M:
-        return False
-    return bool(np.linalg.norm(xy - pad) > PAD_RADIUS_M + half + 0.012)

@@ -126,8 +126,10 @@ def sample_task(
     feasible: a push only where nothing stands in the straight way to the pad.
     Raises ValueError for unknown names, or when the scene has no task of that kind.
     """
-    free = range(len(scene.objects))
-    if feasible:
+    free = list(range(len(scene.objects)))
+    if "push" not in scene.twin.families:
+        free = []
+    elif feasible:
         free = [i for i in free if free_way(scene, i, xyz)]
     pushable = free if target is None else [i for i in free if i == target]
     if family is None:
@@ -202,6 +204,11 @@ def parse_task(instruction: str, scene: Scene, xyz: np.ndarray | None = None) ->
     family, phrase, destination = _split_sentence(text, scene)
     phrase = re.sub(r"^(the|a|an) ", "", phrase.strip())
     found = resolve(phrase, scene, xyz)
+    if family not in scene.twin.families or found.kind not in scene.twin.kinds:
+        raise ValueError(
+            f"{scene.robot} is told {' or '.join(scene.twin.families)}, "
+            f"and objects by {', '.join(scene.twin.kinds)}; {describe(scene)}"
+        )
     if family == "push" and destination != "pad":
         raise ValueError("an object can only be pushed to the pad, the tray has a rim")
     sentence = " ".join(instruction.split())

@@ -1,216 +1,230 @@
-"""Physics, cameras and a Cartesian controller: what stands in for the robot cell.
+"""Physics, cameras and controllers: what stands in for the robot cell.
 
 Time is integer nanoseconds of the simulation and moves only in step().
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from vla_policy.sim.kinematics import ArmKinematics
+from vla_policy.sim.arm import JOINT_NAMES, TOP_DOWN_XYZW, ArmControl
+from vla_policy.sim.base import BaseControl
+from vla_policy.sim.dress import apply_scene
 from vla_policy.sim.mj import mujoco
-from vla_policy.sim.model import (
-    ARM_JOINTS,
-    FINGER_CLOSED_M,
-    FINGER_OPEN_M,
-    OBJECT_COUNT,
-    PHYSICS_DT_S,
-    apply_scene,
-    build_model,
-)
+from vla_policy.sim.model import build_model
 from vla_policy.sim.render import choose_renderer, make_renderer, project
-from vla_policy.sim.scene import Scene
+from vla_policy.sim.room_model import OBJECT_COUNT, PHYSICS_DT_S
+from vla_policy.sim.scene import Scene, seen_from
+from vla_policy.sim.truth import Tool, Truth
+from vla_policy.sim.twin import find_twin
 from vla_policy.types import RobotState, readonly
 
-CAMERAS = ("front", "wrist", "overview")
-JOINT_NAMES = (*ARM_JOINTS, "left_finger")
-TOP_DOWN_XYZW = np.array([0.0, 0.7071067811865476, 0.0, 0.7071067811865476])
-_FINGER_RANGE_M = FINGER_OPEN_M - FINGER_CLOSED_M
-_SEARCH_START_RAD = np.array([0.0, -0.5, 0.8, 0.0, 1.2, 0.0])
+__all__ = ["JOINT_NAMES", "OVERVIEW", "TOP_DOWN_XYZW", "Truth", "World"]
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What only the simulation knows. Positions in base_link, metres.
-
-    object_xyz: float64[n, 3] centres.  object_speed: float64[n] m/s.
-    held: both fingers touch the object and nothing else carries it.
-    """
-
-    scene: Scene
-    time_ns: int
-    object_xyz: np.ndarray
-    object_speed: np.ndarray
-    held: tuple[bool, ...]
-    touched: tuple[bool, ...]
-    tool_xyz: np.ndarray
-    gripper: float
+OVERVIEW = "overview"
 
 
 class World:
     """One simulated robot cell. reset() before anything else."""
 
-    def __init__(self, *, renderer: str = "auto", control_hz: int = 50) -> None:
+    def __init__(
+        self, *, renderer: str = "auto", control_hz: int = 50, robot: str = "vx300s"
+    ) -> None:
         steps = 1.0 / control_hz / PHYSICS_DT_S
         if not 1 <= round(steps) or abs(steps - round(steps)) > 1e-9:
             raise ValueError(
                 f"control_hz: got {control_hz}, expected a divisor of {1 / PHYSICS_DT_S:.0f} Hz"
             )
+        self.twin = find_twin(robot)
         self.renderer_name = choose_renderer(renderer)
-        self.model = build_model()
+        self.model = build_model(self.twin)
         self.data = mujoco.MjData(self.model)
         self._substeps = round(steps)
         self._step_ns = round(1e9 / control_hz)
         self._renderer = None
         self._scene: Scene | None = None
-        names = [f"vx300s_left/{name}" for name in JOINT_NAMES]
-        joints = np.array([self.model.joint(name).id for name in names])
-        self._qpos, self._dofs = self.model.jnt_qposadr[joints], self.model.jnt_dofadr[joints]
-        self._right_finger = self.model.joint("vx300s_left/right_finger").qposadr[0]
-        self._site = self.model.site("tool").id
-        self._arm = ArmKinematics(self.model, joints[:6], self._site)
+        self._arms = tuple(ArmControl(self.model, self.data, arm) for arm in self.twin.arms)
+        self._base = BaseControl(self.model, self.data) if self.twin.drives else None
         free = [self.model.joint(f"object{i}") for i in range(OBJECT_COUNT)]
         self._object_qpos = np.array([j.qposadr[0] for j in free])
         self._object_dofs = np.array([j.dofadr[0] for j in free])
         self._object_geoms = [self.model.geom(f"object{i}").id for i in range(OBJECT_COUNT)]
-        self._pads = tuple(self.model.geom(f"{side}_pad").id for side in ("left", "right"))
-        gain, bias = self.model.actuator_gainprm[:6, 0], self.model.actuator_biasprm[:6, 2]
-        self._lead_s = -bias / gain
         self.time_ns = 0
 
     @property
     def scene(self) -> Scene:
+        """As it was drawn."""
         if self._scene is None:
             raise ValueError("World: reset(scene) was not called yet")
         return self._scene
 
     def reset(self, scene: Scene) -> None:
-        """Put the objects, the arm at scene.home_xyz (gripper open) and the looks; time goes on."""
+        """Put the objects, the tools at scene.homes (grippers open) and the looks; time goes on."""
+        if scene.robot != self.twin.name:
+            raise ValueError(
+                f"scene: got one for {scene.robot}, this world is of {self.twin.name}"
+            )
         self._scene = scene
         apply_scene(self.model, self.data, scene)
         mujoco.mj_resetData(self.model, self.data)
+        if self._base is not None:
+            self._base.place(np.zeros(3))
         for index, item in enumerate(scene.objects):
             turn = [np.cos(item.yaw_rad / 2), 0, 0, np.sin(item.yaw_rad / 2)]
             self.place_object(index, np.array([*item.xy, item.half_m]), turn)
-        self.place_arm(np.array([*scene.home_xyz, *TOP_DOWN_XYZW]), 1.0)
+        for index, home in enumerate(scene.homes):
+            self.place_arm(np.array([*home, *TOP_DOWN_XYZW]), 1.0, index)
 
     def place_object(self, index: int, xyz: np.ndarray, wxyz=(1.0, 0.0, 0.0, 0.0)) -> None:
-        """Put an object somewhere at rest, without physics."""
+        """Put an object somewhere in the room at rest, without physics."""
         start = self._object_qpos[index]
         self.data.qpos[start : start + 7] = [*xyz, *wxyz]
         self.data.qvel[self._object_dofs[index] : self._object_dofs[index] + 6] = 0
 
-    def place_arm(self, pose: np.ndarray, gripper: float) -> None:
-        """Put the arm at pose float64[7] and gripper 0..1 at rest, without physics."""
-        start = _SEARCH_START_RAD.copy()
-        start[0] = start[5] = np.arctan2(pose[1], pose[0])
-        joints = self._arm.solve(pose, start, iterations=30)
-        finger = FINGER_CLOSED_M + gripper * _FINGER_RANGE_M
-        self.data.qpos[self._qpos] = [*joints, finger]
-        self.data.qpos[self._right_finger] = -finger
+    def place_arm(self, pose: np.ndarray, gripper: float, arm: int = 0) -> None:
+        """Put an arm at pose float64[7] and gripper 0..1 at rest, without physics."""
+        self._arms[arm].place(pose, gripper)
         self.data.qvel[:] = 0
-        self._sent = self.data.qpos[self._qpos].copy()
-        self._goal = self._sent.copy()
-        self._target, self._gripper = None, gripper
-        self.data.ctrl[:] = self._sent
+        mujoco.mj_forward(self.model, self.data)
+
+    def place_base(self, pose: np.ndarray) -> None:
+        """Stand the base at float64[3] x, y, yaw of the room, without physics."""
+        self._driven().place(pose)
+        self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
     def copy_from(self, other: World) -> None:
-        """Take over scene, time and the whole physical state of another world."""
+        """Take over scene, time and the whole physical state of another world of the same robot."""
         self._scene = other.scene
         apply_scene(self.model, self.data, other.scene)
         mujoco.mj_resetData(self.model, self.data)
         for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"):
             getattr(self.data, name)[:] = getattr(other.data, name)
-        self._sent, self._goal = other._sent.copy(), other._goal.copy()
-        self._target, self._gripper = other._target, other._gripper
+        for mine, theirs in zip(self._arms, other._arms, strict=True):
+            mine.copy_from(theirs)
+        if self._base is not None and other._base is not None:
+            self._base.copy_from(other._base)
         self.time_ns = other.time_ns
         mujoco.mj_forward(self.model, self.data)
 
-    def command(self, pose: np.ndarray, gripper: float) -> None:
-        """Set the Cartesian setpoint: pose float64[7] x y z qx qy qz qw in base_link, gripper 0..1.
+    def command(self, pose: np.ndarray, gripper: float, arm: int = 0) -> None:
+        """Set an arm's setpoint: pose float64[7] x y z qx qy qz qw in the base frame, gripper 0..1.
 
         Outside the reach the arm goes as near as it can. Raises ValueError if not finite.
         """
-        pose = np.asarray(pose, float)
-        if pose.shape != (7,) or not (np.isfinite(pose).all() and np.isfinite(gripper)):
-            raise ValueError(f"command: got {pose}, {gripper}, expected 7 finite numbers and one")
-        self._target = np.concatenate([pose[:3], pose[3:] / max(np.linalg.norm(pose[3:]), 1e-9)])
-        self._gripper = float(np.clip(gripper, 0.0, 1.0))
+        self._arms[arm].command(pose, gripper)
+
+    def drive(self, vx: float, wz: float) -> None:
+        """Set the base's velocity, m/s ahead and rad/s to the left; it holds for half a second."""
+        self._driven().command(vx, wz, self.time_ns)
 
     def step(self) -> None:
-        """Advance one control period: solve for the setpoint, then run the physics."""
-        previous = self._sent
-        if self._target is not None:
-            self._goal[:6] = self._arm.solve(self._target, previous[:6])
-        self._goal[6] = FINGER_CLOSED_M + self._gripper * _FINGER_RANGE_M
-        speed = (self._goal[:6] - previous[:6]) / (self._step_ns * 1e-9)
+        """Advance one control period: solve for the setpoints, then run the physics."""
+        senders = [arm.plan(self._step_ns * 1e-9) for arm in self._arms]
         for k in range(1, self._substeps + 1):
-            mixed = previous + (self._goal - previous) * (k / self._substeps)
-            # The servo's damping makes it trail by lead_s seconds; ask for that much ahead.
-            mixed[:6] += self._lead_s * speed
-            self.data.ctrl[:] = mixed
+            for send in senders:
+                send(k / self._substeps)
+            if self._base is not None:
+                self._base.send(self.time_ns, PHYSICS_DT_S)
             mujoco.mj_step(self.model, self.data)
-        self._sent = self._goal.copy()
         self.time_ns += self._step_ns
 
     def robot_state(self) -> RobotState:
-        """Measured joints (JOINT_NAMES order, last one the left finger in m), tool pose, opening."""
-        quat = np.empty(4)
-        mujoco.mju_mat2Quat(quat, self.data.site_xmat[self._site])
-        pose = np.concatenate([self.data.site_xpos[self._site], quat[[1, 2, 3, 0]]])
-        # One of the two signs of the same rotation, so that the numbers never jump.
-        if pose[6] < 0:
-            pose[3:] *= -1
+        """Measured joints (JOINT_NAMES order, arm after arm), tool poses, openings."""
+        arms = list(zip(self.twin.arms, self._arms, strict=True))
         return RobotState(
-            joint_positions=self.data.qpos[self._qpos],
+            joint_positions=np.concatenate([arm.joints for arm in self._arms]),
             joint_ns=self.time_ns,
-            poses={"ee": pose},
+            poses={named.tool: self._pose(arm.site) for named, arm in arms},
             ee_ns=self.time_ns,
-            grippers={"gripper": self.gripper},
+            grippers={named.gripper: arm.gripper for named, arm in arms},
         )
-
-    @property
-    def gripper(self) -> float:
-        """Measured opening, 0 closed to 1 open."""
-        finger = (self.data.qpos[self._qpos[6]] - self.data.qpos[self._right_finger]) / 2
-        return float(np.clip((finger - FINGER_CLOSED_M) / _FINGER_RANGE_M, 0.0, 1.0))
 
     def truth(self) -> Truth:
         """Where everything is now."""
         pairs = {tuple(sorted(pair)) for pair in self.data.contact.geom.tolist()}
-        touches = [
-            [tuple(sorted((geom, pad))) in pairs for pad in self._pads]
-            for geom in self._object_geoms
-        ]
         speed = [np.linalg.norm(self.data.qvel[a : a + 3]) for a in self._object_dofs]
-        xyz = np.stack([self.data.qpos[a : a + 3] for a in self._object_qpos])
+        room_xyz = readonly(np.stack([self.data.qpos[a : a + 3] for a in self._object_qpos]))
+        scene, xyz = self.scene, room_xyz
+        if self._base is not None:
+            scene, xyz = seen_from(scene, self._base.pose), readonly(self._in_base(room_xyz))
         return Truth(
-            scene=self.scene,
+            scene=scene,
             time_ns=self.time_ns,
-            object_xyz=readonly(xyz),
+            object_xyz=xyz,
             object_speed=readonly(speed),
-            held=tuple(all(t) for t in touches),
-            touched=tuple(any(t) for t in touches),
-            tool_xyz=readonly(self.data.site_xpos[self._site]),
-            gripper=self.gripper,
+            tools=tuple(self._tool(arm, pairs) for arm in self._arms),
+            room_xyz=room_xyz,
         )
 
+    @property
+    def base_pose(self) -> np.ndarray:
+        """float64[3] x, y, yaw of the base in the room; zeros where none moves."""
+        return np.zeros(3) if self._base is None else self._base.pose
+
     def render(self, camera: str, width: int = 96, height: int = 96) -> np.ndarray:
-        """uint8[height, width, 3] RGB of "front", "wrist" or "overview"."""
-        if camera not in CAMERAS:
-            raise ValueError(f"camera: got {camera!r}, expected one of {', '.join(CAMERAS)}")
+        """uint8[height, width, 3] RGB of one of the twin's cameras or of the overview."""
+        known = (*self.twin.cameras, OVERVIEW)
+        if camera not in known:
+            raise ValueError(f"camera: got {camera!r}, expected one of {', '.join(known)}")
         if self._renderer is None:
             self._renderer = make_renderer(self.model, self.renderer_name)
         return self._renderer.render(self.data, camera, width, height)
 
     def project(self, camera: str, points: np.ndarray) -> np.ndarray:
-        """float64[n, 2] image coordinates in [0, 1] of points float64[n, 3]; NaN behind the camera."""
+        """float64[n, 2] image coordinates in [0, 1] of points float64[n, 3] of the base frame.
+
+        NaN behind the camera.
+        """
+        if self._base is not None:
+            points = np.asarray(points) @ self._base_axes().T + self._base_origin()
         return project(self.model, self.data, camera, points)
 
     def close(self) -> None:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _driven(self) -> BaseControl:
+        if self._base is None:
+            raise ValueError(f"drive: {self.twin.name} stands on no moving base")
+        return self._base
+
+    def _tool(self, arm: ArmControl, pairs: set[tuple[int, ...]]) -> Tool:
+        touches = [
+            [tuple(sorted((geom, pad))) in pairs for pad in arm.pads]
+            for geom in self._object_geoms
+        ]
+        return Tool(
+            xyz=readonly(self._pose(arm.site)[:3]),
+            gripper=arm.gripper,
+            held=tuple(all(t) for t in touches),
+            touched=tuple(any(t) for t in touches),
+        )
+
+    def _pose(self, site: int) -> np.ndarray:
+        """float64[7] measured pose of a site in the base frame."""
+        xyz, axes = self.data.site_xpos[site], self.data.site_xmat[site]
+        if self._base is not None:
+            xyz = self._in_base(xyz)
+            axes = (self._base_axes().T @ axes.reshape(3, 3)).ravel()
+        quat = np.empty(4)
+        mujoco.mju_mat2Quat(quat, axes)
+        pose = np.concatenate([xyz, quat[[1, 2, 3, 0]]])
+        # One of the two signs of the same rotation, so that the numbers never jump.
+        if pose[6] < 0:
+            pose[3:] *= -1
+        return pose
+
+    def _in_base(self, points: np.ndarray) -> np.ndarray:
+        return (points - self._base_origin()) @ self._base_axes()
+
+    def _base_origin(self) -> np.ndarray:
+        x, y, _ = self._base.pose
+        return np.array([x, y, 0.0])
+
+    def _base_axes(self) -> np.ndarray:
+        """float64[3, 3] whose columns are the base's axes in the room."""
+        yaw = self._base.pose[2]
+        c, s = np.cos(yaw), np.sin(yaw)
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

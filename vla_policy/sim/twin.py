@@ -1,0 +1,133 @@
+"""What the simulation knows of each robot that it can stand in for: pure data, one value a robot.
+
+Lengths in metres, in the robot's base frame. Names of tools, grippers and cameras are those of
+the embodiment file of the same name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Xyz = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """model: name of the arm in the installed wheel. base_xyz: where it stands.
+
+    side: what its parts' names begin with in the model. rest_xyz: where its tool waits while it
+    has nothing to do; None: where it is.
+    """
+
+    tool: str
+    gripper: str
+    camera: str
+    model: str
+    side: str = ""
+    base_xyz: Xyz = (0.0, 0.0, 0.0)
+    rest_xyz: Xyz | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A camera at position that looks at target; square images, fovy_deg high and wide.
+
+    up: what points up in the image.
+    """
+
+    position: Xyz
+    target: Xyz
+    fovy_deg: float
+    up: Xyz = (0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """One robot. drives: it stands on a base that moves, with the front camera on its mast.
+
+    table: centre and half size of what the objects lie on.
+    homes: where the tools are at the start of a scene, spread by home_lower .. home_upper.
+    families, kinds: which tasks there are, and how objects are named in them.
+    seconds: enough for a task.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    front: View
+    overview: View
+    table: tuple[Xyz, Xyz]
+    homes: tuple[Xyz, ...]
+    home_lower: Xyz = (-0.05, -0.08, -0.05)
+    home_upper: Xyz = (0.05, 0.08, 0.03)
+    drives: bool = False
+    families: tuple[str, ...] = ("pick", "put", "push")
+    kinds: tuple[str, ...] = ("colour", "shape", "size", "relation")
+    seconds: float = 12.0
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """What a policy sees: the front camera, then one at each wrist."""
+        return ("front", *(arm.camera for arm in self.arms))
+
+
+def find_twin(name: str) -> Twin:
+    """The twin of that robot. Raises ValueError for a robot that has none."""
+    if name not in TWINS:
+        raise ValueError(f"robot: got {name!r}, simulated are {', '.join(TWINS)}")
+    return TWINS[name]
+
+
+_ARM = Arm(tool="ee", gripper="gripper", camera="wrist", model="vx300s_left")
+_PAIR = tuple(
+    Arm(
+        tool=f"{side}.ee",
+        gripper=f"{side}.gripper",
+        camera=f"{side}_wrist",
+        model=f"vx300s_{side}",
+        side=f"{side}_",
+        base_xyz=(0.0, y, 0.0),
+        rest_xyz=(0.20, y, 0.24),
+    )
+    for side, y in (("left", 0.24), ("right", -0.24))
+)
+
+TWINS = {
+    twin.name: twin
+    for twin in (
+        Twin(
+            "vx300s",
+            arms=(_ARM,),
+            front=View((0.685, 0.0, 0.605), (0.305, 0.0, 0.015), 41.0),
+            overview=View((0.85, -0.62, 0.62), (0.24, 0.0, 0.12), 42.0),
+            table=((0.28, 0.0, -0.02), (0.42, 0.55, 0.02)),
+            homes=((0.30, 0.0, 0.20),),
+        ),
+        Twin(
+            "vx300s_pair",
+            arms=_PAIR,
+            front=View((0.76, 0.0, 0.66), (0.305, 0.0, 0.01), 49.0),
+            overview=View((1.10, -0.80, 0.80), (0.22, 0.0, 0.10), 42.0),
+            table=((0.28, 0.0, -0.02), (0.42, 0.70, 0.02)),
+            homes=tuple(arm.rest_xyz for arm in _PAIR),
+            home_lower=(-0.03, -0.03, -0.03),
+            home_upper=(0.03, 0.03, 0.03),
+            families=("pick", "put"),
+            kinds=("colour", "shape", "size"),
+        ),
+        Twin(
+            "vx300s_mobile",
+            arms=(Arm(**{f: getattr(_ARM, f) for f in ("tool", "gripper", "camera", "model")},
+                      rest_xyz=(0.16, 0.0, 0.24)),),
+            front=View((0.58, 0.0, 0.98), (0.50, 0.0, 0.0), 43.0, up=(-1.0, 0.0, 0.0)),
+            overview=View((1.35, -1.10, 0.95), (0.30, 0.0, 0.20), 42.0),
+            table=((0.0, 0.0, -0.02), (6.0, 6.0, 0.02)),
+            homes=((0.16, 0.0, 0.24),),
+            home_lower=(-0.02, -0.03, -0.03),
+            home_upper=(0.03, 0.03, 0.03),
+            drives=True,
+            families=("pick", "put"),
+            kinds=("colour", "shape", "size"),
+            seconds=20.0,
+        ),
+    )
+}  # fmt: skip
