@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from vla_policy import shipped
+from vla_policy.check.checkpoint import check_checkpoint
+from vla_policy.check.findings import ERROR
 from vla_policy.embodiment import load_embodiment
 from vla_policy.families.bodies import COLUMNS, Body, body_for, body_of, widened_actions
+from vla_policy.formats import show
 from vla_policy.formats.vla import save
 from vla_policy.models import config, tokenizer
 from vla_policy.models.engine import compile_engine
@@ -450,3 +455,25 @@ def test_an_arm_of_a_pair_is_like_a_robot_of_its_own(data: Path) -> None:
     np.testing.assert_array_equal(right.images(np.array([3]))[1][0], frames.shards[0][1][3, 1])
     np.testing.assert_array_equal(right.arrays["wrist_uv"], frames.arrays["wrist_uv"][:, :, 1])
     np.testing.assert_array_equal(right.arrays["action"][:, 7], frames.arrays["action"][:, 14])
+
+
+def test_it_is_checked_and_shown_for_each_robot(tmp_path: Path, folder: Path) -> None:
+    assert check_checkpoint(str(folder)) == ()
+    for name in ROBOTS:
+        assert check_checkpoint(str(folder), name) == ()
+    (found,) = check_checkpoint(str(folder), "ur5e_2f85")
+    assert found.level == ERROR and "config.json:" in found.where
+    for name in ROBOTS:
+        assert name in found.says and "ur5e_2f85" in found.says
+    wrong = Path(shutil.copytree(folder, tmp_path / "wrong"))
+    data = json.loads((wrong / "config.json").read_text())
+    data["contracts"]["vx300s_pair"]["policy_hz"] = 20.0
+    (wrong / "config.json").write_text(json.dumps(data, indent=1))
+    (found,) = check_checkpoint(str(wrong))
+    line = int(found.where.rpartition(":")[2])
+    assert "20.0" in (wrong / "config.json").read_text().splitlines()[line - 1]
+    shown = "\n".join(show.describe(folder, folder, None, None))
+    models = shipped.describe(folder)
+    for name in ROBOTS:
+        assert f"for {name} at 10 Hz" in shown and f"  {name}\n" in models
+    assert "left.ee.x" in shown and "base.wz" in models and "heads flow\n" in models

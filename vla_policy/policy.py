@@ -197,11 +197,11 @@ def load_policy(
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
     embodiment: name of the robot, needed if the checkpoint is for several; whether one that is for a single robot
-    fits is told by Policy.check. head: "flow" or "token"; None: the first that the checkpoint has. dtype: "float32" or "bfloat16" for the
-    weights; None: as they are in the files. engine: "auto" runs the flow head of pi0 and pi0.5 on
-    models/engine, "off" on the plain networks.
-    Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should or has no
-    such head, or is for several robots and embodiment is none of them.
+    fits is told by Policy.check. head: "flow" or "token"; None: the first that the checkpoint has. dtype:
+    "float32" or "bfloat16" for the weights; None: as they are in the files. engine: "auto" runs the flow head of
+    pi0 and pi0.5 on models/engine, "off" on the plain networks.
+    Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should, has no such
+    head, or is for several robots and not for embodiment.
     """
     if head is not None and head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")

@@ -85,19 +85,19 @@ def shipped() -> tuple[Path, ...]:
 
 
 def describe(folder: Path) -> str:
-    """Name, size and contract of a checkpoint folder, in three lines."""
+    """Name and size of a checkpoint folder, and what it sees and commands of each robot."""
     config = json.loads((folder / "config.json").read_text())
-    model, contract = config["model"], config["contract"]
-    heads = [head for head in ("flow", "token") if head in model]
+    heads = [head for head in ("flow", "token") if config["model"].get(head)]
     size_mb = (folder / "model.safetensors").stat().st_size / 1e6
-    return "\n".join(
-        (
-            f"{folder.name}: {size_mb:.1f} MB, heads {' and '.join(heads)}",
-            f"  sees {', '.join(contract['camera_names'])} at {contract['image_px']} px "
+    lines = [f"{folder.name}: {size_mb:.1f} MB, heads {' and '.join(heads)}"]
+    for contract in config.get("contracts", {"": config.get("contract")}).values():
+        lines += [
+            f"  {', '.join(contract['embodiments'])}",
+            f"    sees {', '.join(contract['camera_names'])} at {contract['image_px']} px "
             f"and {', '.join(contract['state_names'])}",
-            f"  commands {', '.join(contract['action_names'])} at {contract['policy_hz']:g} Hz",
-        )
-    )
+            f"    commands {', '.join(contract['action_names'])} at {contract['policy_hz']:g} Hz",
+        ]
+    return "\n".join(lines)
 
 
 def _ms(seconds: float) -> str:

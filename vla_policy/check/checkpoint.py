@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..contract import check as check_contract
 from ..fields import Place, Refused
 from ..paths import find_policy
-from .described import Described, describe
+from .described import Described, describe, trained_for
 from .findings import ERROR, Finding, error, errors
 from .model import nearest
 from .ranges import check_actions, check_state
@@ -15,21 +16,29 @@ from .sheet import Sheet, read_sheet
 
 
 def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Finding, ...]:
-    """What does not fit, the gravest first; robot: by name or path, None for the first it was trained for.
+    """What does not fit, the gravest first; robot: by name or path, None for those it was trained for.
 
     The errors are those for which the policy node refuses to activate, and ranges that cannot be.
     Raises FileNotFoundError or ValueError if there is no such checkpoint or robot.
     """
     path = find_policy(name_or_path)
+    robots = trained_for(path) if robot is None else (robot,)
+    found = [finding for name in robots for finding in _check(path, name)]
+    return tuple(sorted(found, key=lambda f: f.level != ERROR))
+
+
+def _check(path: Path, robot: str | None) -> Iterator[Finding]:
+    sheet = None if robot is None else read_sheet(robot)
     try:
-        described = describe(path)
+        described = describe(path, None if sheet is None else sheet.robot.name)
     except Refused as refused:
         change = "The rest is looked at when this is right"
-        return (Finding(ERROR, refused.where, "", refused.says, change),)
-    sheet = read_sheet(robot or described.contract.embodiments[0])
-    found = [*fit(described, sheet), *check_state(described, sheet)]
-    found += check_actions(described, sheet)
-    return tuple(sorted(found, key=lambda f: f.level != ERROR))
+        yield Finding(ERROR, refused.where, "", refused.says, change)
+        return
+    sheet = sheet or read_sheet(described.contract.embodiments[0])
+    yield from fit(described, sheet)
+    yield from check_state(described, sheet)
+    yield from check_actions(described, sheet)
 
 
 def fit(described: Described, sheet: Sheet) -> Iterator[Finding]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import contract as contracts
 from ..contract import Contract
 from ..fields import Place, read_yaml
 from ..formats.documents import read_json
 from ..formats.policy_file import PolicyFile, read_policy_file
+from ..formats.robots import choose, contracts_of
 from ..types import Array
 
 if TYPE_CHECKING:
@@ -55,10 +55,13 @@ class Described:
     slots: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(path: Path) -> Described:
-    """Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together."""
+def describe(path: Path, robot: str | None = None) -> Described:
+    """robot: its name, for a folder that is for several; None: the first.
+
+    Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together.
+    """
     if path.is_dir():
-        return _own(path)
+        return _own(path, robot)
     file = read_policy_file(path)
     _, place = read_yaml(path)
     state, actions = _foreign(file)
@@ -67,20 +70,33 @@ def describe(path: Path) -> Described:
     return Described(path, contract, place, False, state, actions, slots)
 
 
-def _own(folder: Path) -> Described:
+def trained_for(path: Path) -> tuple[str | None, ...]:
+    """The robots for which a checkpoint has a contract of their own; (None,) where there is only one."""
+    config = read_json(path / "config.json") if path.is_dir() else {}
+    named = config.get("contracts")
+    return tuple(named) if isinstance(named, dict) and named else (None,)
+
+
+def _own(folder: Path, robot: str | None) -> Described:
     content, place = read_yaml(folder / "config.json")  # JSON is YAML, and so has lines
-    if not isinstance(content, dict) or "contract" not in content:
+    if not isinstance(content, dict) or not {"contract", "contracts"} & set(content):
         raise ValueError(
             f"{folder}: no contract in config.json: a checkpoint of another project needs a policy file "
             f"(`vla inspect {folder} --policy-file` prints a start)"
         )
-    contract = contracts.from_dict(content["contract"])
+    known = contracts_of(folder, content)
+    at = place.at("contract")
+    if "contracts" in content:
+        robot, at = robot or next(iter(known)), place.at("contracts")
+        if robot not in known:
+            raise at.refuse(robot, f"one of the robots it was trained for: {', '.join(known)}")
+        at = at.at(robot)
+    contract, statistics = choose(folder, known, robot)
     found = folder / "statistics.json"
-    statistics = read_json(found)
     return Described(
         path=folder,
         contract=contract,
-        place=place.at("contract"),
+        place=at,
         own=True,
         state=_plain(statistics.get("state"), found, frozenset()),
         actions=_plain(statistics.get("actions"), found, frozenset()),

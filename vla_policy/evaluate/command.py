@@ -129,7 +129,9 @@ def _load(settings: dict, robot):
     from vla_policy.policy import load_policy
 
     torch.set_num_threads(1)
-    policy = load_policy(settings["policy"], head=settings["head"], device=settings["device"])
+    policy = load_policy(
+        settings["policy"], embodiment=robot.name, head=settings["head"], device=settings["device"]
+    )
     problems = policy.check(robot)
     if problems:
         raise ValueError(f"policy {settings['policy']!r}: {'; '.join(problems)}")

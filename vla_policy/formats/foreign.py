@@ -19,10 +19,11 @@ from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from ..normalise import Normaliser
 from ..types import Array
-from .pi0_tensors import Named, theirs
+from .pi0_tensors import theirs
 from .policy_file import PolicyFile
 from .precision import dtype_of
 from .store import Store, fill, require_same
+from .tensor_names import Named
 
 PALIGEMMA_VOCAB = 257_152
 GATED = (

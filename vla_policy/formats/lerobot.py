@@ -19,7 +19,7 @@ from ..types import Array
 from . import lerobot_older, pi0_tensors
 from .documents import read_json, require
 from .foreign import Feature, Foreign, assemble
-from .policy_file import PolicyFile
+from .policy_file import Heads, PolicyFile
 from .store import open_store
 from .tensor_file import read, read_header
 
@@ -61,9 +61,7 @@ def load(
     return assemble(foreign, file, device=device, dtype=dtype)
 
 
-def read_folder(
-    folder: Path, *, heads: pi0_tensors.Heads | None, statistics: str | None = None
-) -> Foreign:
+def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = None) -> Foreign:
     """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
     path = folder / "config.json"
     config = read_json(path)

@@ -16,7 +16,7 @@ from ..models.weights import Checkpoint
 from . import pi0_tensors
 from .documents import read_json, require
 from .foreign import Feature, Foreign, assemble
-from .policy_file import PolicyFile
+from .policy_file import Heads, PolicyFile
 from .store import open_store
 
 SLOTS = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
@@ -35,7 +35,7 @@ def load(
 
 
 def read_folder(
-    folder: Path, *, heads: pi0_tensors.Heads | None, asset: str | None, rows: int | None
+    folder: Path, *, heads: Heads | None, asset: str | None, rows: int | None
 ) -> Foreign:
     """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
     store = open_store(folder)

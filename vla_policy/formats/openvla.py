@@ -20,9 +20,9 @@ from ..models.text import NAMES, find_tokenizer, load_text_tokenizer
 from ..models.vit import VitConfig
 from ..models.weights import Checkpoint
 from .documents import read_json, require
-from .pi0_tensors import Named
 from .policy_file import Heads, PolicyFile
 from .store import Store, fill, open_store, require_same
+from .tensor_names import Named
 
 RENAMED = (
     ("vision_backbone.featurizer.", "vision.dino."),

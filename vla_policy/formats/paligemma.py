@@ -20,9 +20,9 @@ from ..models.text import TextTokenizer, find_tokenizer, load_text_tokenizer
 from ..models.vla import VLA
 from .documents import read_json
 from .foreign import build
-from .pi0_tensors import Named
 from .store import Store, open_store
 from .tensor_file import chunks
+from .tensor_names import Named
 
 EMBEDDING, OUTPUT = "embed_tokens.weight", "lm_head.weight"
 RENAMED = (

@@ -5,14 +5,12 @@ The output embedding is tied to the input's: files hold one of the two (lerobot:
 own lm_head is never read. Older exports have another order of words inside the wrapper; both are accepted.
 """
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from ..models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
+from . import tensor_names
 from .policy_file import Heads
 from .store import Store
 from .tensor_file import chunks
+from .tensor_names import Named, require_heads, shapes_of
 
 PREFIX = "model."
 WRAPPER = "paligemma_with_expert."
@@ -48,17 +46,6 @@ OLDER = (
 PUBLISHED = Heads(language=8, kv=1, vision=16)
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Which tensor of a store is which of the model's.
-
-    names: key of the model -> name in the store. unread: names that no model needs.
-    """
-
-    names: Mapping[str, str]
-    unread: frozenset[str]
-
-
 def canonical(name: str) -> str:
     """The name without lerobot's prefix, in the newer layout."""
     name = name.removeprefix(PREFIX)
@@ -70,20 +57,12 @@ def canonical(name: str) -> str:
 
 def ours(name: str) -> str:
     """Key of this project's model for a canonical name; unknown names stay as they are."""
-    for theirs, mine in STEMS:
-        if name.startswith(theirs):
-            name = mine + name[len(theirs) :]
-            break
-    return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+    return tensor_names.ours(name, STEMS)
 
 
 def theirs(key: str) -> str:
     """Inverse of ours: the canonical name of a key of the model."""
-    key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
-    for name, mine in STEMS:
-        if key.startswith(mine):
-            return name + key[len(mine) :]
-    return key
+    return tensor_names.theirs(key, STEMS)
 
 
 def name_tensors(store: Store) -> Named:
@@ -130,40 +109,15 @@ def sizes(
 
     Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
     """
-    shapes = {key: store.entries[name].shape for key, name in named.names.items()}
-
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ValueError(f"{store.folder}: the weights have no {theirs(key)}")
-        return shapes[key]
-
-    def depth(stem: str) -> int:
-        found = {int(k[len(stem) :].split(".")[0]) for k in shapes if k.startswith(stem)}
-        if found != set(range(len(found))) or not found:
-            raise ValueError(
-                f"{store.folder}: {theirs(stem)}: got layers {sorted(found)}, expected 0, 1, 2, ..."
-            )
-        return len(found)
-
+    shapes = shapes_of(store, named, theirs)
     counts = heads or PUBLISHED
 
     def gemma(stem: str) -> GemmaConfig:
-        q, k = (
-            shape(f"{stem}layers.0.self_attn.q_proj.weight"),
-            shape(f"{stem}layers.0.self_attn.k_proj.weight"),
-        )
-        if (
-            q[0] % counts.language
-            or k[0] % counts.kv
-            or q[0] // counts.language != k[0] // counts.kv
-        ):
-            raise ValueError(
-                f"{store.folder}: {counts.language} query and {counts.kv} key heads do not fit q_proj with {q[0]} "
-                f"and k_proj with {k[0]} rows; say the real numbers as `heads` in the policy file"
-            )
+        q, k = (shapes[f"{stem}layers.0.self_attn.{name}_proj.weight"] for name in "qk")
+        require_heads(store, counts, q[0], k[0])
         return GemmaConfig(
-            width=q[1], depth=depth(f"{stem}layers."), heads=counts.language, kv_heads=counts.kv,
-            mlp=shape(f"{stem}layers.0.mlp.gate_proj.weight")[0], head_dim=q[0] // counts.language,
+            width=q[1], depth=shapes.depth(f"{stem}layers."), heads=counts.language, kv_heads=counts.kv,
+            mlp=shapes[f"{stem}layers.0.mlp.gate_proj.weight"][0], head_dim=q[0] // counts.language,
         )  # fmt: skip
 
     language, expert = gemma("language."), gemma("flow.expert.")
@@ -172,7 +126,7 @@ def sizes(
             f"{store.folder}: not the published size: with 8 heads, heads of {language.head_dim} instead of 256 "
             "numbers; say the real numbers as `heads` in the policy file"
         )
-    patch, places = shape("vision.patch_embedding.weight"), shape("vision.position_embedding")[0]
+    patch, places = shapes["vision.patch_embedding.weight"], shapes["vision.position_embedding"][0]
     side = round(places**0.5)
     if side * side != places or patch[0] % counts.vision:
         raise ValueError(
@@ -186,13 +140,13 @@ def sizes(
         )
     suffix = "flow.state_proj.weight" in shapes
     return ModelConfig(
-        name=variant, vocab=shape("embed_tokens.weight")[0], language=language,
+        name=variant, vocab=shapes["embed_tokens.weight"][0], language=language,
         vision=SiglipConfig(
-            image_px=side * patch[2], patch_px=patch[2], width=patch[0], depth=depth("vision.layers."),
-            mlp=shape("vision.layers.0.fc1.weight")[0], heads=counts.vision,
+            image_px=side * patch[2], patch_px=patch[2], width=patch[0], depth=shapes.depth("vision.layers."),
+            mlp=shapes["vision.layers.0.fc1.weight"][0], heads=counts.vision,
         ),
-        cameras=3, state_dim=shape("flow.state_proj.weight")[1] if suffix else state_dim,
-        action_dim=shape("flow.action_in_proj.weight")[1], state_token="suffix" if suffix else "none",
+        cameras=3, state_dim=shapes["flow.state_proj.weight"][1] if suffix else state_dim,
+        action_dim=shapes["flow.action_in_proj.weight"][1], state_token="suffix" if suffix else "none",
         max_text=max_text, token=None,
         flow=FlowHeadConfig(expert, rows, steps, time="concat" if variant == "pi0" else "adarms"),
     )  # fmt: skip

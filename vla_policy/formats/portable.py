@@ -11,10 +11,11 @@ import torch
 from ..normalise import Normaliser
 from . import lerobot, openpi, vla
 from .foreign import Feature, Foreign, describe
-from .pi0_tensors import UNREAD, Heads, Named, canonical, theirs
-from .policy_file import PolicyFile
+from .pi0_tensors import UNREAD, canonical, theirs
+from .policy_file import Heads, PolicyFile
 from .store import Store, open_store, require_same
 from .tensor_file import Entry, read_header
+from .tensor_names import Named
 
 UNREAD_FILE = "unread.safetensors"
 SOURCE = "source"

@@ -103,16 +103,19 @@ def _width(feature: Feature) -> int:
 
 
 def _describe_own(folder: Path) -> list[str]:
-    header = vla.read_header(folder)
+    headers = vla.read_headers(folder)
+    header = next(iter(headers.values()))
     with torch.device("meta"):
         network = vla.FORMS[header.family].network(header.sizes)
     lines = [f"{folder}: {header.family}, a folder of this project"]
     lines += _weights(open_store(folder), network)
-    lines += _sizes(header.sizes) + _contract(header.contract)
-    for what in ("state", "actions"):
-        found = getattr(header.statistics, what, None)
-        if found is not None:
-            lines += _statistics(what, found)
+    lines += _sizes(header.sizes)
+    for header in headers.values():
+        lines += _contract(header.contract)
+        for what in ("state", "actions"):
+            found = getattr(header.statistics, what, None)
+            if found is not None:
+                lines += _statistics(what, found)
     return lines
 
 

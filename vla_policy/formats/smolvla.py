@@ -22,9 +22,9 @@ from ..models.weights import Checkpoint
 from . import lerobot, smolvla_tensors
 from .documents import read_json, require
 from .foreign import build, cameras, find_text_tokenizer, normaliser, require_width
-from .pi0_tensors import Named
 from .policy_file import PolicyFile
 from .store import Store, open_store
+from .tensor_names import Named
 from .vla import Header
 
 # Settings of config.json that change the network or its inputs, and the values that are understood.

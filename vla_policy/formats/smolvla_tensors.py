@@ -5,15 +5,13 @@ layer is in the file and never read.
 Source: lerobot 0.4.4 (policies/smolvla).
 """
 
-import re
-from collections.abc import Mapping
-
 from ..models.config import SiglipConfig
 from ..models.llama import LlamaConfig
 from ..models.smolvla import SmolFlowConfig, SmolVlaConfig
-from .pi0_tensors import Named
+from . import tensor_names
 from .policy_file import Heads
 from .store import Store
+from .tensor_names import Named, require_heads, shapes_of
 
 PREFIXES = ("model.", "_orig_mod.")
 VLM = "vlm_with_expert.vlm.model."
@@ -46,20 +44,12 @@ def canonical(name: str) -> str:
 
 def ours(name: str) -> str:
     """Key of this project's model for a canonical name; unknown names stay as they are."""
-    for theirs, mine in STEMS:
-        if name.startswith(theirs):
-            name = mine + name[len(theirs) :]
-            break
-    return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+    return tensor_names.ours(name, STEMS)
 
 
 def theirs(key: str) -> str:
     """Inverse of ours: the canonical name of a key of the model."""
-    key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
-    for name, mine in STEMS:
-        if key.startswith(mine):
-            return name + key[len(mine) :]
-    return key
+    return tensor_names.theirs(key, STEMS)
 
 
 def name_tensors(store: Store) -> Named:
@@ -90,44 +80,34 @@ def sizes(
 
     Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
     """
-    shapes = {key: store.entries[name].shape for key, name in named.names.items()}
-
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ValueError(f"{store.folder}: the weights have no {theirs(key)}")
-        return shapes[key]
-
-    q, k = (shape(f"language.layers.0.self_attn.{name}_proj.weight")[0] for name in ("q", "k"))
-    heads = heads or _published_heads(q, k, shape("vision.patch_embedding.weight")[0], store)
-    if q % heads.language or k % heads.kv or q // heads.language != k // heads.kv:
-        raise ValueError(
-            f"{store.folder}: {heads.language} query and {heads.kv} key heads do not fit q_proj with {q} and k_proj "
-            f"with {k} rows; say the real numbers as `heads` in the policy file"
-        )
+    shapes = shapes_of(store, named, theirs)
+    q, k = (shapes[f"language.layers.0.self_attn.{name}_proj.weight"][0] for name in "qk")
+    heads = heads or _published_heads(q, k, shapes["vision.patch_embedding.weight"][0], store)
+    require_heads(store, heads, q, k)
 
     def llama(stem: str) -> LlamaConfig:
-        mlp, width = shape(f"{stem}layers.0.mlp.gate_proj.weight")
+        mlp, width = shapes[f"{stem}layers.0.mlp.gate_proj.weight"]
         return LlamaConfig(
-            width, _depth(shapes, f"{stem}layers.", store), mlp, heads.language, heads.kv, q // heads.language
+            width, shapes.depth(f"{stem}layers."), mlp, heads.language, heads.kv, q // heads.language
         )  # fmt: skip
 
-    width, _, patch, _ = shape("vision.patch_embedding.weight")
+    width, _, patch, _ = shapes["vision.patch_embedding.weight"]
     side, shuffle = (
         round(n**0.5)
-        for n in (shape("vision.position_embedding")[0], shape("connector.weight")[1] // width)
+        for n in (shapes["vision.position_embedding"][0], shapes["connector.weight"][1] // width)
     )
     return SmolVlaConfig(
         name="smolvla",
-        vocab=shape("embed_tokens.weight")[0],
+        vocab=shapes["embed_tokens.weight"][0],
         vision=SiglipConfig(
-            image_px=side * patch, patch_px=patch, width=width, depth=_depth(shapes, "vision.layers.", store),
-            mlp=shape("vision.layers.0.fc1.weight")[0], heads=heads.vision,
+            image_px=side * patch, patch_px=patch, width=width, depth=shapes.depth("vision.layers."),
+            mlp=shapes["vision.layers.0.fc1.weight"][0], heads=heads.vision,
         ),
         shuffle=shuffle,
         language=llama("language."),
         flow=SmolFlowConfig(llama("flow.expert."), joint_every, rows, steps),
-        state_dim=shape("state_proj.weight")[1],
-        action_dim=shape("flow.action_in_proj.weight")[1],
+        state_dim=shapes["state_proj.weight"][1],
+        action_dim=shapes["flow.action_in_proj.weight"][1],
         max_text=max_text,
     )  # fmt: skip
 
@@ -139,12 +119,3 @@ def _published_heads(q: int, k: int, vision: int, store: Store) -> Heads:
             "say the head counts as `heads` in the policy file"
         )
     return Heads(language=q // HEAD_DIM, kv=k // HEAD_DIM, vision=VISION_HEADS[vision])
-
-
-def _depth(shapes: Mapping[str, tuple[int, ...]], stem: str, store: Store) -> int:
-    found = {int(k[len(stem) :].split(".")[0]) for k in shapes if k.startswith(stem)}
-    if found != set(range(len(found))) or not found:
-        raise ValueError(
-            f"{store.folder}: {theirs(stem)}: got layers {sorted(found)}, expected 0, 1, 2, ..."
-        )
-    return len(found)

@@ -12,10 +12,10 @@ source/<format>/    the small files of a converted folder, so that it can be wri
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,11 +32,11 @@ from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from .documents import read_json, require, write_json
 from .precision import dtype_of
+from .robots import choose, contracts_of
 from .store import WEIGHTS, Store, fill, open_store, require_same
 from .tensor_file import tensor_bytes, write
 
 FORMAT = 1
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,24 +186,6 @@ def read_header(folder: Path, embodiment: str | None = None) -> Header:
     return choose(folder, read_headers(folder), embodiment)
 
 
-def choose(folder: Path, headers: Mapping[str, T], embodiment: str | None) -> T:
-    """What is for a robot. embodiment: needed where there are several.
-
-    A single one is given for any robot: whether it fits is told by contract.check, with every difference.
-    Raises ValueError that names the robots that there are.
-    """
-    if len(headers) == 1:
-        return next(iter(headers.values()))
-    known = ", ".join(headers)
-    if embodiment is None:
-        raise ValueError(f"{folder}: trained for several robots; say which of them: {known}")
-    if embodiment not in headers:
-        raise ValueError(
-            f"{folder}: robot: the checkpoint was trained for {known}, not for {embodiment!r}"
-        )
-    return headers[embodiment]
-
-
 def read_headers(folder: Path) -> dict[str, Header]:
     """config.json and statistics.json, by robot; a network for one robot is there under its first name.
 
@@ -222,36 +204,9 @@ def read_headers(folder: Path) -> dict[str, Header]:
         settings = records.from_dict(form.settings, data.get("settings"), "settings")
     sizes = records.from_dict(form.sizes, require(data, "model", dict, path), "config")
     return {
-        name: Header(
-            family, sizes, contract, settings, _statistics(folder, form, contract, ranges)
-        )
-        for name, contract, ranges in contracts_of(folder, data)
+        name: Header(family, sizes, contract, settings, _statistics(folder, form, contract, plain))
+        for name, (contract, plain) in contracts_of(folder, data).items()
     }
-
-
-def contracts_of(
-    folder: Path, config: Mapping[str, Any]
-) -> Iterator[tuple[str, contracts.Contract, Mapping[str, Any]]]:
-    """Name, contract and statistics as plain data of each robot in a folder. config: its config.json."""
-    path, found = folder / "config.json", folder / "statistics.json"
-    if "contract" in config and "contracts" in config:
-        raise ValueError(f"{path}: got contract and contracts, expected one of them")
-    if "contracts" not in config:
-        contract = contracts.from_dict(require(config, "contract", dict, path))
-        yield contract.embodiments[0], contract, read_json(found)
-        return
-    named, statistics = require(config, "contracts", dict, path), read_json(found)
-    if set(named) != set(statistics):
-        raise ValueError(
-            f"{found}: statistics of {', '.join(statistics)}; contracts are of {', '.join(named)}"
-        )
-    for name in named:
-        contract = contracts.from_dict(require(named, name, dict, path))
-        if contract.embodiments != (name,):
-            raise ValueError(
-                f"{path}: contracts.{name} is for {', '.join(contract.embodiments)}, expected {name}"
-            )
-        yield name, contract, require(statistics, name, dict, found)
 
 
 def _statistics(
