@@ -142,9 +142,9 @@ def test_rows_that_are_known_are_not_learned(data: Path, tmp_path: Path) -> None
             return flow(prefix, state, noisy, time) + off
 
     checkpoint.model.flow = Wrong()
-    clean = torch.full((8,), 3)
+    clean = torch.full((4,), 3)
     index, rng = np.arange(4), np.random.default_rng(0)
-    args = (checkpoint.model, checkpoint.tokenizer, examples, index, rng)
+    args = (checkpoint.model, checkpoint.tokenizer, examples, index, rng, 2)
     with torch.no_grad():
         assert continuing.demonstrated_loss(*args, clean) < 1e3
         assert (seen["time"][:, :3] == 0).all() and (seen["time"][:, 3:] > 0).all()

@@ -43,11 +43,15 @@ from .images import fit_square
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the prefix of one observation is made of, in the order of VLA.prefix."""
+    """One observation as the language model reads it.
 
-    image_tokens: torch.Tensor
+    text: int64[1, s]. found, tools: of each arm, see pointing.tokens. measured: the robot's state.
+    """
+
     text: torch.Tensor
-    state: torch.Tensor
+    found: tuple[pointing.Found, ...]
+    tools: tuple[torch.Tensor, ...]
+    measured: Array
 
 
 def rows(checkpoint: Checkpoint, head: str) -> int:
@@ -120,7 +124,7 @@ def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
     tokens = checkpoint.tokenizer
     end = tokens.token_to_id(tokenizer.END)
     answer: list[int] = []
-    prefix = _prefix(checkpoint.model, _prepare(checkpoint, observation, question))
+    prefix, _ = _prefix(checkpoint, checkpoint.model, _prepare(checkpoint, observation, question))
     token = torch.tensor([[end]], device=checkpoint.device)
     for _ in range(6):
         logits, prefix = checkpoint.model.continue_with(prefix, token)
@@ -144,20 +148,42 @@ FAMILY = Family(
 
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
-    body = _body(checkpoint)
-    found, tools = _look(checkpoint, body, observation)
+    found, tools = _look(checkpoint, _body(checkpoint), observation)
     text = _text(checkpoint, tokenizer.prompt(question, observation.instruction))
-    arms = observation.state.reshape(len(body.arms), len(ARM))
-    state = checkpoint.statistics.state.normalise(transforms.canonical_state(arms).flatten())
-    state = widened_state(state, body, checkpoint.model.config.state_dim)
-    seen = [pointing.tokens(f, t) for f, t in zip(found, tools, strict=True)]
-    return Inputs(
-        torch.cat(seen, 1), text, torch.from_numpy(state).float().to(checkpoint.device)[None]
-    )
+    return Inputs(text, tuple(found), tuple(tools), observation.state)
 
 
-def _prefix(model: VLA | Engine, inputs: Inputs) -> Prefix | EnginePrefix:
-    return model.prefix(inputs.image_tokens, inputs.text, inputs.state)
+def _prefix(
+    checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
+) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
+    """The prefix, and the state, float32[1, n], in it."""
+    body = _body(checkpoint)
+    arms = inputs.measured.reshape(len(body.arms), len(ARM))
+    values = checkpoint.statistics.state.normalise(transforms.canonical_state(arms).flatten())
+    values = widened_state(values, body, checkpoint.model.config.state_dim)
+    state = torch.from_numpy(values).float().to(checkpoint.device)[None]
+    seen = [pointing.tokens(f, t) for f, t in zip(inputs.found, inputs.tools, strict=True)]
+    return model.prefix(torch.cat(seen, 1), inputs.text, state), state
+
+
+def _arrived(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Inputs:
+    """inputs as they will be where the known rows end: the tools are there, the grippers as they were seen.
+
+    After arXiv:2512.01031, which rolls the robot's state forward; here the places that were found follow.
+    """
+    body, names = _body(checkpoint), checkpoint.contract.model_action_names
+    known = sampling.previous[: sampling.frozen_rows, body.columns]
+    said = dict(zip(names, checkpoint.statistics.actions.restore(known).T, strict=True))
+    measured = inputs.measured.reshape(len(body.arms), len(ARM)).copy()
+    found, tools = [], []
+    for i, (_, slot) in enumerate(_slots(body)):
+        steps = np.stack([said[slot + name] for name in STEP], axis=1)
+        measured[i, :7] = transforms.steps_to_poses(measured[i, :7], steps)[-1]
+        there = inputs.tools[i].clone()
+        there[0, :3] = torch.from_numpy(measured[i, :3]).to(there)
+        tools.append(there)
+        found.append(pointing.seen_from(inputs.found[i], inputs.tools[i], there))
+    return Inputs(inputs.text, tuple(found), tuple(tools), measured.flatten())
 
 
 def _look(
@@ -195,7 +221,10 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
     model, n = network(checkpoint, sampling), sampling.candidates
     config = model.config
-    prefix, state = _prefix(model, inputs).repeat(n), inputs.state.expand(n, -1)
+    if config.flow.from_arrival and 0 < sampling.frozen_rows < config.flow.rows:
+        inputs = _arrived(checkpoint, inputs, sampling)
+    prefix, state = _prefix(checkpoint, model, inputs)
+    prefix, state = prefix.repeat(n), state.expand(n, -1)
     noise = flow.candidate_noise(
         sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
@@ -221,7 +250,8 @@ def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array
     config, n = model.config.token, sampling.candidates
     first = tokens.token_to_id(tokenizer.ACTION.format(0))
     start = torch.full((n, 1), tokens.token_to_id(tokenizer.END), device=checkpoint.device)
-    logits, prefix = model.continue_with(_prefix(model, inputs).repeat(n), start)
+    prefix, _ = _prefix(checkpoint, model, inputs)
+    logits, prefix = model.continue_with(prefix.repeat(n), start)
     bins = token_head.decode(
         model,
         prefix,

@@ -11,7 +11,7 @@ The patches are free of text, so that many sentences about one image cost little
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -300,6 +300,11 @@ def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
         -1,
     )
     return torch.cat((front, near[:, None]), 1)
+
+
+def seen_from(found: Found, tool: Float[Tensor, "n 4"], other: Float[Tensor, "n 4"]) -> Found:
+    """The same answers for a tool that is elsewhere. tool, other: as in tokens."""
+    return replace(found, wrist_xyz=found.wrist_xyz + tool[:, :3] - other[:, :3])
 
 
 def _scales(x: Tensor) -> Tensor:

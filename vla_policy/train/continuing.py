@@ -2,6 +2,7 @@
 
 It alone is trained; pointing, words and token head stay as they are. In the chunks of the demonstrations the
 first rows are what the arm did, noise included, and the next row is what the expert did from where that had led.
+The state and all places are seen from there, so that the network need not add up the known rows.
 Corrections (evaluate/corrections.py) have rows of the policy's own plans there: a plan that was aimed at a wrong
 place is mended, not carried on.
 
@@ -15,7 +16,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from ..models.vla import VLA
+from ..models.vla import VLA, Prefix
 from .heads import Examples, flow_loss, told
 from .loop import Settings, run
 
@@ -29,20 +30,22 @@ def demonstrated_loss(
     examples: Examples,
     index: np.ndarray,
     rng: np.random.Generator,
+    draws: int,
     clean: Tensor,
 ) -> Tensor:
-    """Of chunks of demonstrations. clean: int64[n draws], how many of their rows are known."""
-    draws = len(clean) // len(index)
-    prefix, state = told(model, tokens, examples, index, rng)
+    """Of chunks of demonstrations. clean: int64[n], how many of their rows are known."""
     i, rows = torch.from_numpy(index), model.config.flow.rows
-    planned, executed, resumed = (
-        x[i, :rows].repeat_interleave(draws, 0)
-        for x in (examples.chunks, examples.executed, examples.resumed)
-    )
+    there = torch.minimum(i + clean, examples.last[i])
+    # The gripper stays as it was seen: what becomes of it is in the known rows.
+    tool = torch.cat((examples.tool[there, :3], examples.tool[i, 3:]), 1)
+    state = torch.cat((examples.state[there, :7], examples.state[i, 7:]), 1)
+    prefix, state = told(model, tokens, examples, index, rng, (tool, state))
     row, count = torch.arange(rows)[None, :, None], clean[:, None, None]
+    executed = examples.executed[i, :rows]
     executed = executed + KNOWN_NOISE * torch.randn_like(executed)
+    resumed, planned = examples.resumed[i, :rows], examples.chunks[i, :rows]
     actions = torch.where(row < count, executed, torch.where(row == count, resumed, planned))
-    return flow_loss(model, prefix, state, actions, draws, clean)
+    return _loss(model, prefix, state, actions, draws, clean)
 
 
 def corrected_loss(
@@ -54,12 +57,19 @@ def corrected_loss(
     draws: int,
 ) -> Tensor:
     """Of chunks of corrections, with the rows known that were under way."""
-    prefix, state = told(model, tokens, examples, index, rng)
     i = torch.from_numpy(index)
-    actions = examples.chunks[i].repeat_interleave(draws, 0)
-    clean = examples.known[i].repeat_interleave(draws)
+    tool, state = (x[i] for x in examples.arrival)
+    prefix, state = told(model, tokens, examples, index, rng, (tool, state))
+    actions, clean = examples.chunks[i], examples.known[i]
     known = (torch.arange(actions.shape[1]) < clean[:, None])[..., None]
     actions = actions + known * KNOWN_NOISE * torch.randn_like(actions)
+    return _loss(model, prefix, state, actions, draws, clean)
+
+
+def _loss(
+    model: VLA, prefix: Prefix, state: Tensor, actions: Tensor, draws: int, clean: Tensor
+) -> Tensor:
+    actions, clean = (x.repeat_interleave(draws, 0) for x in (actions, clean))
     return flow_loss(model, prefix, state, actions, draws, clean)
 
 
@@ -81,10 +91,10 @@ def train(
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((seed, 11, step))
         torch.manual_seed(seed * 1_000_003 + step)
-        clean = torch.randint(1, longest + 1, (half * draws,))
+        clean = torch.randint(1, longest + 1, (half,))
         clean[torch.rand(len(clean)) < FREE_SHARE] = 0
         index = rng.integers(0, count, half)
-        loss = demonstrated_loss(model, tokens, episodes, index, rng, clean)
+        loss = demonstrated_loss(model, tokens, episodes, index, rng, draws, clean)
         parts = {"demonstrated": loss.item()}
         if corrections is not None:
             index = rng.integers(0, len(corrections.texts), batch_size - half)
@@ -97,9 +107,9 @@ def train(
         index, losses = np.arange(count, count + held_out, 3), {}
         for rows in (0, 1, 3, longest):
             torch.manual_seed(0)
-            clean = torch.full((len(index) * 4,), rows)
+            clean = torch.full((len(index),), rows)
             rng = np.random.default_rng(0)
-            loss = demonstrated_loss(model, tokens, episodes, index, rng, clean)
+            loss = demonstrated_loss(model, tokens, episodes, index, rng, 4, clean)
             losses[f"held_out_{rows}"] = loss.item()
         return losses
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..transforms import poses_to_steps
+from ..transforms import poses_to_steps, steps_to_poses
 
 Array = np.ndarray
 
@@ -161,6 +161,15 @@ def executed_chunks(frames: Frames, rows: int) -> tuple[Array, Array]:
     executed[:-1, 1:7] = poses_to_steps(pose[0], pose[1:])
     executed[:, 1:7][np.diff(episode, append=-1) != 0] = 0.0  # the last frame of an episode
     return _ended(executed[index], over), _ended(resumed[index], over)
+
+
+def arrived(state: Array, chunk: Array, known: Array) -> Array:
+    """state float64[n, 8] with the tool where the first known[n] rows of chunk float32[n, t, 8] lead it."""
+    out = state.copy()
+    for i in np.flatnonzero(known):
+        steps = chunk[i, : known[i], 1:7].astype(np.float64)
+        out[i, :7] = steps_to_poses(state[i, :7], steps)[-1]
+    return out
 
 
 def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:

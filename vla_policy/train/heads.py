@@ -21,7 +21,7 @@ from ..models import flow, pointing, tokenizer
 from ..models.codec import UniformBins
 from ..models.vla import VLA, Prefix
 from ..stats import Statistics
-from .frames import Frames, action_chunks, executed_chunks
+from .frames import Frames, action_chunks, arrived, executed_chunks
 from .loop import Settings, run
 from .pointing import PRECISION, encode_texts, make_batch
 
@@ -44,6 +44,10 @@ class Examples:
     )  # what the arm did (executed_chunks); terminate is 0: nothing is said of it
     resumed: Tensor | None  # what the expert did from there
     known: Tensor | None  # (n,) of corrections: rows of chunks that were under way
+    last: Tensor | None  # (n,) of episodes: the last frame of the same one
+    arrival: (
+        tuple[Tensor, Tensor] | None
+    )  # of corrections: tool and state where the known rows end
     answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
     texts: list[list[str]]
 
@@ -68,9 +72,16 @@ def prepare(
         np.save(path.with_suffix(".part.npy"), found.numpy())
         path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
-    chunks = executed = resumed = known = None
+    chunks = executed = resumed = known = last = arrival = None
+
+    def seen_at(state: np.ndarray) -> tuple[Tensor, Tensor]:
+        tool = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float()
+        values = statistics.state.normalise(transforms.canonical_state(state))
+        return tool, torch.from_numpy(values).float()
+
     if "chunk" in frames.arrays:
         known = torch.from_numpy(frames.arrays["known"])
+        arrival = seen_at(arrived(state, frames.arrays["chunk"], frames.arrays["known"]))
         chunks = torch.from_numpy(statistics.actions.normalise(frames.arrays["chunk"])).float()
         chunks[..., 0][torch.arange(chunks.shape[1]) < known[:, None]] = 0.0
     if "action" in frames.arrays:
@@ -80,16 +91,19 @@ def prepare(
             for c in (action_chunks(frames, rows), *executed_chunks(frames, rows))
         )
         executed[..., 0] = 0.0
+        episode = frames.arrays["episode"]
+        last = torch.from_numpy(np.searchsorted(episode, episode, side="right") - 1)
+    tool, normal = seen_at(state)
     return Examples(
         found=correct(torch.from_numpy(np.load(path)), frames, model.config.vision.value_width),
-        tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
-        state=torch.from_numpy(
-            statistics.state.normalise(transforms.canonical_state(state))
-        ).float(),
+        tool=tool,
+        state=normal,
         chunks=chunks,
         executed=executed,
         resumed=resumed,
         known=known,
+        last=last,
+        arrival=arrival,
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
@@ -186,9 +200,17 @@ def action_loss(
 
 
 def told(
-    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
+    model: VLA,
+    tokens: Tokenizer,
+    examples: Examples,
+    index: np.ndarray,
+    rng: np.random.Generator,
+    arrival: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Prefix, Tensor]:
-    """The prefix of frames with one of their own sentences each, and their states, both with noise."""
+    """The prefix of frames with one of their own sentences each, and their states, both with noise.
+
+    arrival: tool and state of each frame from where it is to be seen; None: from where it was.
+    """
     sentence = rng.integers(0, OWN_SENTENCES, len(index))
     text = [
         tokenizer.prompt("action", examples.texts[i][s])
@@ -197,8 +219,11 @@ def told(
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
     found = noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
-    state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
-    return model.prefix(pointing.tokens(found, examples.tool[i]), ids, state), state
+    tool, state = examples.tool[i], examples.state[i]
+    if arrival is not None:
+        found, (tool, state) = pointing.seen_from(found, tool, arrival[0]), arrival
+    state = state + 0.01 * torch.randn_like(state)
+    return model.prefix(pointing.tokens(found, tool), ids, state), state
 
 
 def flow_loss(
