@@ -35,6 +35,16 @@ def ours(key: str) -> str:
     )
 
 
+@pytest.fixture
+def seeded_inference():
+    """The same random numbers in every run, and no gradients."""
+    import torch
+
+    torch.manual_seed(11)
+    with torch.inference_mode():
+        yield
+
+
 @pytest.fixture(scope="session")
 def pi0_golden():
     """name -> tensor; w.* weights, in.* inputs, out.* outputs."""

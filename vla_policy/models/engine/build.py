@@ -17,6 +17,8 @@ from .vision import fold_vision
 
 # Numbers in a weight below which a packed product is slower than a plain one: it costs 10 microseconds more to call.
 SMALL = 100_000
+# Parameters above which a model is released: memory holds it once.
+RELEASED = 1_000_000_000
 
 
 @torch.no_grad()
@@ -74,6 +76,7 @@ def compile_engine(
         conditions={},
         prepared={},
         chunk=None,
+        slots=None if (slots := model.slots()) is None else slots.to(dtype),
     )
     return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine
 
@@ -94,7 +97,7 @@ def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | Non
     ):
         return None
     parameters = sum(p.numel() for p in model.parameters())
-    return compile_engine(model, precision=precision, release=parameters > 1_000_000_000)
+    return compile_engine(model, precision=precision, release=parameters > RELEASED)
 
 
 def _prepare(dtype: torch.dtype, device: torch.device) -> Prepare:
@@ -102,4 +105,4 @@ def _prepare(dtype: torch.dtype, device: torch.device) -> Prepare:
     if device.type != "cpu" or not can_pack(dtype):
         return plain(dtype, device)
     large, small = packed(dtype), plain(dtype, device)
-    return lambda weight, bias: (large if weight.numel() >= SMALL else small)(weight, bias)
+    return lambda weight, *rest: (large if weight.numel() >= SMALL else small)(weight, *rest)

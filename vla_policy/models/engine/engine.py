@@ -49,7 +49,7 @@ class Engine:
     """Made by compile_engine. Holds no observation; conditions of flow times are kept as they are first used.
 
     vision: features of images, as the plain tower. words: the model's own table. state: projection of a state that
-    belongs to the prefix, or None. cache_dtype: of keys, values and scores.  chunk: sample's work for observations without gaps (captured on a GPU).
+    belongs to the prefix, or None. slots: as VLA.slots. cache_dtype: of keys, values and scores.  chunk: sample's work for observations without gaps (captured on a GPU).
     """
 
     config: ModelConfig
@@ -64,6 +64,7 @@ class Engine:
     conditions: dict[tuple[float, ...], Condition]
     prepared: dict[tuple[int, str], Condition]
     chunk: Callable[..., Tensor] | None
+    slots: Tensor | None = None
 
     def prefix(
         self, image_tokens: Tensor, text: Tensor, state: Tensor, image_valid: Tensor | None = None
@@ -160,7 +161,10 @@ class Engine:
         self, image_tokens: Tensor, text: Tensor, state: Tensor, image_valid: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         words = F.embedding(text, self.words) * self.language.width**0.5
-        parts = [self.projector(image_tokens.to(self.dtype)), words.to(self.dtype)]
+        seen = self.projector(image_tokens.to(self.dtype))
+        if self.slots is not None:
+            seen = seen + self.slots[: seen.shape[1]]
+        parts = [seen, words.to(self.dtype)]
         if image_valid is None:
             image_valid = torch.ones_like(image_tokens[..., 0], dtype=torch.bool)
         valid = [image_valid, text != 0]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..flow import time_embedding
-from ..gemma import AdaRMSNorm, Block, Gemma
+from ..gemma import AdaRMSNorm, Attention, Block, Gemma
 from ..vla import FlowHead
 from .linear import Gated, Joined, Linear, Prepare, gated
 
@@ -84,15 +84,13 @@ def fold_stack(
 ) -> Stack:
     """gemma in products made by prepare. cache_only: nothing reads its output, so the last layer is keys and values.
 
-    release: give up gemma's own products, layer by layer, so that there are never two copies; gemma then cannot run.
+    release: give up gemma's own products one after another, so that there are never two copies; gemma then cannot
+    run.
     """
     layers = []
     for i, block in enumerate(gemma.layers):
         last = i == len(gemma.layers) - 1
-        layers.append(_fold_layer(block, prepare, cache_only=cache_only and last))
-        if release:
-            block.self_attn.to("meta")
-            block.mlp.to("meta")
+        layers.append(_fold_layer(block, prepare, cache_only=cache_only and last, release=release))
     c = gemma.config
     return Stack(tuple(layers), c.width, c.heads, c.kv_heads, c.head_dim)
 
@@ -144,36 +142,43 @@ def fold_head(
         else None,
         actions=actions,
         hidden=hidden,
-        out=project(out.weight.float() * final, out.bias),
+        out=project(out.weight, out.bias, final),
         condition=condition,
     )
 
 
-def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool) -> Layer:
+def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool, release: bool) -> Layer:
     attention, mlp = block.self_attn, block.mlp
     before, after = _gain(block.input_layernorm), _gain(block.post_attention_layernorm)
-    d = attention.head_dim
-    k, v = _neighbours(attention.k_proj.weight, d), attention.v_proj.weight
+
+    def give_up(*modules: nn.Module) -> None:
+        for module in modules if release else ():
+            module.to("meta")
+
+    qkv = prepare(_joined(attention, queries=not cache_only), None, before)
     if cache_only:
-        return Layer(prepare(_times(torch.cat((k, v)), before), None), None, None, None)
-    q = _neighbours(attention.q_proj.weight, d)
-    return Layer(
-        qkv=prepare(_times(torch.cat((q, k, v)), before), None),
-        out=prepare(attention.o_proj.weight, None),
-        gated=gated(
-            _times(mlp.gate_proj.weight, after), _times(mlp.up_proj.weight, after), prepare
-        ),
-        down=prepare(mlp.down_proj.weight, None),
-    )
+        give_up(attention, mlp)
+        return Layer(qkv, None, None, None)
+    give_up(attention.q_proj, attention.k_proj, attention.v_proj)
+    out = prepare(attention.o_proj.weight, None)
+    give_up(attention.o_proj)
+    both = gated(mlp.gate_proj.weight, mlp.up_proj.weight, prepare, after)
+    give_up(mlp.gate_proj, mlp.up_proj)
+    down = prepare(mlp.down_proj.weight, None)
+    give_up(mlp.down_proj)
+    return Layer(qkv, out, both, down)
 
 
-def _gain(norm: torch.nn.Module) -> Tensor | None:
+def _joined(attention: Attention, *, queries: bool) -> Tensor:
+    """Weight of queries (or not), keys and values, the pairs of a rotation next to each other."""
+    turned = (attention.q_proj, attention.k_proj) if queries else (attention.k_proj,)
+    parts = [_neighbours(p.weight, attention.head_dim) for p in turned]
+    return torch.cat((*parts, attention.v_proj.weight))
+
+
+def _gain(norm: nn.Module) -> Tensor | None:
     """(1 + w) of an RMSNorm; None for one whose gain comes with the time."""
     return None if isinstance(norm, AdaRMSNorm) else 1.0 + norm.weight.float()
-
-
-def _times(weight: Tensor, gain: Tensor | None) -> Tensor:
-    return weight if gain is None else weight.float() * gain
 
 
 def _neighbours(weight: Tensor, head_dim: int) -> Tensor:

@@ -19,6 +19,8 @@ from . import kernels
 FLOAT8_MAX = 448.0  # largest float8 e4m3 number
 # Rows of x that oneDNN lays a weight out for: 1 to 816 run as fast with this as with their own number.
 ROWS = 512
+# Numbers of a weight that are folded at a time.
+BLOCK = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,23 +119,38 @@ class Joined:
         return kernels.gated_gelu(self.both(x))
 
 
-Prepare = Callable[[Tensor, Tensor | None], Linear]
+# (weight, bias, gain=None) -> product; gain: of the norm before it, goes into the weight's columns.
+Prepare = Callable[..., Linear]
 
 
-def gated(gate: Tensor, up: Tensor, prepare: Prepare) -> Gated | Joined:
+def gated(
+    gate: Tensor, up: Tensor, prepare: Prepare, gain: Tensor | None = None
+) -> Gated | Joined:
     """The gated layer of both weights, in the form that prepare's products do best."""
-    first = prepare(gate, None)
+    first = prepare(gate, None, gain)
     if isinstance(first, Packed):
-        return Gated(first, prepare(up, None))
-    return Joined(prepare(torch.cat((gate, up)), None))
+        return Gated(first, prepare(up, None, gain))
+    return Joined(prepare(torch.cat((gate, up)), None, gain))
+
+
+def scaled(weight: Tensor, gain: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """weight in dtype, its columns times gain: in float32, but never as a whole, which would be twice its memory."""
+    if gain is None:
+        return weight.to(dtype)
+    out = torch.empty_like(weight, dtype=dtype)
+    rows = max(BLOCK // weight.shape[1], 1)
+    for own, into in zip(weight.split(rows), out.split(rows), strict=True):
+        into.copy_(own.float() * gain)
+    return out
 
 
 def plain(dtype: torch.dtype, device: torch.device) -> Prepare:
     """Preparer of Plain products in dtype on device."""
 
-    def prepare(weight: Tensor, bias: Tensor | None) -> Plain:
+    def prepare(weight: Tensor, bias: Tensor | None, gain: Tensor | None = None) -> Plain:
         return Plain(
-            weight.to(device, dtype).contiguous(), None if bias is None else bias.to(device, dtype)
+            scaled(weight.to(device), gain, dtype).contiguous(),
+            None if bias is None else bias.to(device, dtype),
         )
 
     return prepare
@@ -142,9 +159,9 @@ def plain(dtype: torch.dtype, device: torch.device) -> Prepare:
 def packed(dtype: torch.dtype, rows: int = ROWS) -> Prepare:
     """Preparer of Packed products in dtype, laid out for about that many rows of x."""
 
-    def prepare(weight: Tensor, bias: Tensor | None) -> Packed:
+    def prepare(weight: Tensor, bias: Tensor | None, gain: Tensor | None = None) -> Packed:
         blocked = torch.ops.mkldnn._reorder_linear_weight(
-            weight.to("cpu", dtype).contiguous(), rows
+            scaled(weight.to("cpu"), gain, dtype).contiguous(), rows
         )
         return Packed(blocked, None if bias is None else bias.to("cpu", dtype))
 
@@ -154,10 +171,10 @@ def packed(dtype: torch.dtype, rows: int = ROWS) -> Prepare:
 def scaled8(device: torch.device) -> Prepare:
     """Preparer of float8 products; a matrix whose sides are not multiples of 16 stays bfloat16."""
 
-    def prepare(weight: Tensor, bias: Tensor | None) -> Linear:
+    def prepare(weight: Tensor, bias: Tensor | None, gain: Tensor | None = None) -> Linear:
         if weight.shape[0] % 16 or weight.shape[1] % 16:
-            return plain(torch.bfloat16, device)(weight, bias)
-        rows, scale = _to_float8(weight.to(device).float())
+            return plain(torch.bfloat16, device)(weight, bias, gain)
+        rows, scale = _to_float8(scaled(weight.to(device), gain, torch.float32))
         return Scaled8(rows, scale.t().contiguous(), None if bias is None else bias.to(device))
 
     return prepare
