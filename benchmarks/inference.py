@@ -13,6 +13,7 @@ python benchmarks/inference.py --size tiny --rounds 3                           
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from pathlib import Path
 import torch
 from inference_cases import (
     CASES,
+    CURVES,
     DTYPES,
+    GPU_CASES,
     Case,
     Run,
     fast,
@@ -38,9 +41,12 @@ from inference_measure import (
     Clock,
     header,
     peak_memory,
+    products_alone,
     ratios,
+    resumed,
     roofline_device,
     rounds_of,
+    save,
     spread,
     timed,
 )
@@ -53,18 +59,7 @@ from vla_policy.roofline import stages
 
 AGREE = {"float32": 1e-4, "bfloat16": 0.15}
 OURS, PLAIN, PEER = "ours, engine", "ours, plain", "transformers"
-GPU_CASES = tuple(
-    Case(f"{cameras} cameras of {slots}, {rows} rows", cameras, 48, slots=slots, rows=rows)
-    for cameras, slots in ((2, 3), (3, 3))
-    for rows in (50, 10)
-)
-CURVES = {
-    "cameras": [Case("", n, 48, slots=n) for n in (1, 2, 3)],
-    "steps": [Case("", 2, 48, slots=2, steps=n) for n in (1, 2, 5, 10, 20)],
-    "rows": [Case("", 2, 48, slots=2, rows=n) for n in (10, 25, 50, 100)],
-    "batch": [Case("", 2, 48, slots=2, batch=n) for n in (1, 2, 4, 8)],
-    "words": [Case("", 2, n, slots=2, tokens=n) for n in (4, 24, 48, 200)],
-}
+PRODUCTS = "the engine's products alone"
 
 
 def main() -> None:
@@ -87,9 +82,10 @@ def main() -> None:
         "--ladder", action="store_true", help="what each kind of saving gives, on the CPU"
     )
     parser.add_argument(
-        "--cases", type=int, nargs="*", help="numbers of the cases, from 0; else all"
+        "--cases", type=int, nargs="*", help="numbers of the cases, from 0; else all, and OpenVLA"
     )
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--add", action="store_true", help="to the report that --out already is")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     on_gpu = args.device.startswith("cuda")
@@ -99,28 +95,31 @@ def main() -> None:
     if args.cases is not None:
         cases = tuple(cases[i] for i in args.cases)
     report = header(args.device, args.threads, args.clock)
+    if args.add:
+        report = resumed(report, args.out)
     with torch.inference_mode():
         if args.curves:
             report["curves"] = curves(args.size, precisions[0], args.device, args.rounds, clock)
         elif args.ladder:
             report["ladder"] = climb(args.size, precisions[0], cases, args)
         else:
-            report["chunks"] = [
-                entry
-                for kind in (("pi0", "pi05") if on_gpu or args.size == "tiny" else ("pi0",))
-                for precision in precisions
-                for entry in chunks(kind, precision, args, cases)
-            ]
-            report["openvla"] = openvla(args.size, precisions[-1], args.device, args.rounds, clock)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
+            report.setdefault("chunks", [])
+            for kind in ("pi0", "pi05") if on_gpu or args.size == "tiny" else ("pi0",):
+                for precision in precisions:
+                    for entry in chunks(kind, precision, args, cases):
+                        report["chunks"].append(entry)
+                        save(report, args.out)
+            if args.cases is None:
+                report["openvla"] = openvla(
+                    args.size, precisions[-1], args.device, args.rounds, clock
+                )
+    print(json.dumps(report, indent=2))
+    save(report, args.out)
 
 
 def chunks(
     kind: str, precision: str, args: argparse.Namespace, cases: tuple[Case, ...]
-) -> list[dict]:
+) -> Iterator[dict]:
     """Every case of one model in one precision."""
     config = sized(kind, args.size)
     model = random_model(config, DTYPES[precision], args.device)
@@ -129,7 +128,6 @@ def chunks(
     if args.float8:
         engines["ours, engine in float8"] = compile_engine(model, precision=precision, float8=True)
     peer = transformers_pi0(model) if kind == "pi0" else None
-    results = []
     for case in cases:
         runs = {name: fast(of_rows(e, case.rows)) for name, e in engines.items()} | {
             PLAIN: plain(model)
@@ -137,17 +135,15 @@ def chunks(
         if peer is not None:
             runs[PEER] = peer
         entry = compare(runs, config, case, precision, args)
-        results.append(
+        print(
+            f"{config.name} {precision} {case.name}: {entry['ratio_to_engine']}", file=sys.stderr
+        )
+        yield (
             {"model": config.name, "parameters": count(model), "precision": precision}
             | {"case": asdict(case), "engine_built_s": round(built_s, 2)}
             | entry
             | {"stages": stage_times(engine, config, case, args)}
         )
-        print(
-            f"{config.name} {precision} {case.name}: {results[-1]['ratio_to_engine']}",
-            file=sys.stderr,
-        )
-    return results
 
 
 def compare(
@@ -167,6 +163,8 @@ def compare(
                 f"{name} differs by {difference:.2g} from {PEER if PEER in runs else PLAIN}"
             )
     calls = {name: (lambda run=run: run(inputs, case.steps)) for name, run in runs.items()}
+    if device == "cpu":
+        calls[PRODUCTS] = products_alone(calls[OURS])
     times = rounds_of(calls, device, args.rounds, CLOCKS[args.clock])
     memory = (
         {name: peak_memory(call, device) for name, call in calls.items()}

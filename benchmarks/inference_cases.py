@@ -54,6 +54,18 @@ CASES = (
     Case("three cameras, 48 words, nothing masked", 3, 48),
     Case("two cameras, 12 words, nothing masked", 2, 12, slots=2, tokens=12),
 )
+GPU_CASES = tuple(
+    Case(f"{cameras} cameras of {slots}, {rows} rows", cameras, 48, slots=slots, rows=rows)
+    for cameras, slots in ((2, 3), (3, 3))
+    for rows in (50, 10)
+)
+CURVES = {
+    "cameras": [Case("", n, 48, slots=n) for n in (1, 2, 3)],
+    "steps": [Case("", 2, 48, slots=2, steps=n) for n in (1, 2, 5, 10, 20)],
+    "rows": [Case("", 2, 48, slots=2, rows=n) for n in (10, 25, 50, 100)],
+    "batch": [Case("", 2, 48, slots=2, batch=n) for n in (1, 2, 4, 8)],
+    "words": [Case("", 2, n, slots=2, tokens=n) for n in (4, 24, 48, 200)],
+}
 
 
 def sized(kind: str, size: str) -> ModelConfig:

@@ -1,17 +1,21 @@
 """Timing for benchmarks/inference.py: alternating rounds, ratios within a round, and where it all ran."""
 
 import datetime
+import json
 import platform
 import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 import transformers
 
+from vla_policy.models.engine.linear import Linear, Packed, Plain
 from vla_policy.roofline import DEVICES, Device
 
 Clock = Callable[[], float]
@@ -49,6 +53,41 @@ def timed(
     return result, clock() - start
 
 
+def products_alone(call: Callable[[], object]) -> Callable[[], None]:
+    """The products of prepared weights that call does, one after another on random rows, and nothing between them.
+
+    The least that call could take on this device with these products, if norms, activations, attention and
+    everything else cost nothing.
+    """
+    done: list[tuple[Linear, tuple[int, ...], torch.dtype]] = []
+    inside: list[bool] = []
+
+    def noted(method: Callable) -> Callable:
+        def note(self: Linear, x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+            if not inside:
+                done.append((self, tuple(x.shape), x.dtype))
+            inside.append(True)
+            try:
+                return method(self, x, *rest)
+            finally:
+                inside.pop()
+
+        return note
+
+    with ExitStack() as patches:
+        for kind in (Plain, Packed):
+            for name in ("__call__", "gelu", "times", "plus"):
+                patches.enter_context(patch.object(kind, name, noted(getattr(kind, name))))
+        call()
+    rows = {(shape, dtype): torch.randn(shape).to(dtype) for _, shape, dtype in done}
+
+    def products() -> None:
+        for product, shape, dtype in done:
+            product(rows[shape, dtype])
+
+    return products
+
+
 def ratios(times: dict[str, list[float]], to: str) -> dict[str, dict[str, float]]:
     """How many times longer each takes than `to`, within the same round."""
     return {
@@ -79,6 +118,27 @@ def roofline_device(device: str) -> Device | None:
     name = torch.cuda.get_device_name(device) if device != "cpu" else machine()
     wanted = next((v for k, v in NAMED.items() if k in name), None)
     return next((d for d in DEVICES if d.name == wanted), None)
+
+
+def resumed(report: dict, path: Path | None) -> dict:
+    """The report at path with this command added to its own, if it was made on the same machine and versions."""
+    if path is None or not path.is_file():
+        return report
+    earlier = json.loads(path.read_text())
+    if different := [
+        k for k in report if k not in ("command", "date") and report[k] != earlier.get(k)
+    ]:
+        raise ValueError(f"{path}: not of this kind of run: {', '.join(different)} differ")
+    return earlier | {
+        "command": f"{earlier['command']}; {report['command']}",
+        "date": report["date"],
+    }
+
+
+def save(report: dict, path: Path | None) -> None:
+    """Write what is there so far: a run that is cut short leaves the cases that it did."""
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def header(device: str, threads: int, clock: str = "wall") -> dict:
