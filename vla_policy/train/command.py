@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--embodiment", default="vx300s")
     parser.add_argument("--pointing-steps", type=int, help="6000, with --cross 1800")
-    parser.add_argument("--heads-steps", type=int, help="4000, with --cross 5400")
+    parser.add_argument("--heads-steps", type=int, help="4000, with --cross 4200")
     parser.add_argument(
         "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
     )

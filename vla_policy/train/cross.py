@@ -28,7 +28,7 @@ from .loop import Settings
 
 STEP_M, STEP_RAD = 0.04, 0.1  # largest step of a tool in a row of 0.1 s
 POINTING = Settings(1800, 1e-3)
-HEADS = Settings(5400, 1e-3)
+HEADS = Settings(4200, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
