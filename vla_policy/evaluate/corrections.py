@@ -27,6 +27,7 @@ from vla_policy.transforms import poses_to_steps
 from vla_policy.types import Array, Observation
 
 DELAYS_MS = (0, 100, 200, 300, 300, 400, 600, 800)  # taken in turn
+SETTLE_TICKS = 10
 EXECUTED_ROWS = (2, 6)  # rows between two looks: at least, below
 
 
@@ -70,6 +71,11 @@ def _answer(
     """float32[count, 8]: the known rows as the plan has them, then the expert's from where they end."""
     for _ in range(len(known) * STEPS_PER_ROW):
         pilot.step()
+    if len(known):
+        # The guard may have slowed the arm; the expert goes on from where the plan leads, not before it.
+        for _ in range(SETTLE_TICKS):
+            copy.command(known[-1, :7], float(known[-1, 7]))
+            copy.step()
     driver = Driver(copy, Judge(task, copy.truth()))
     rows, done = [*known], [0.0] * len(known)
     while len(rows) < count:
