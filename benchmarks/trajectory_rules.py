@@ -35,7 +35,7 @@ from vla_policy.ros.outputs.trajectory import JointTarget
 from vla_policy.safety.bounds import robot_of
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.controllers import trajectory_refusal
-from vla_policy.types import ActionChunk, RobotState
+from vla_policy.types import ActionChunk, Command, RobotState
 
 ROBOTS = ("fr3", "ur5e_2f85", "xarm7", "aloha", "tiago")
 TICKS = 12  # commands after each chunk
@@ -108,11 +108,12 @@ def run(robot: Embodiment, chunks: int, seed: int) -> dict[str, object]:
                 continue
             state = follow(state, verdict.command, safe.layout.parts)
             for part, target in senders.values():
-                values = values_of(verdict.command, part)
-                if values is None:
+                own = columns_of(verdict.command, part)
+                if own is None:
                     continue
+                values, rates = verdict.command.values[own], verdict.command.rates[own]
                 heard_ns = now_ns + int(rng.integers(200_000, 20_000_000))
-                ours = trajectory_of(target.message(values, now_ns))
+                ours = trajectory_of(target.message(values, rates, now_ns))
                 found = trajectory_refusal(ours, target.names, heard_ns)
                 theirs = trajectory_of(one_point(target.names, values, now_ns))
                 counts["sent"] += 1
@@ -175,11 +176,11 @@ def follow(state: RobotState, command: object, parts: tuple[Part, ...]) -> Robot
     return replace(state, joint_positions=joints, grippers=grippers)
 
 
-def values_of(command: object, part: Part) -> np.ndarray | None:
+def columns_of(command: Command, part: Part) -> slice | None:
     if part.names[0] not in command.names:
         return None
     start = command.names.index(part.names[0])
-    return command.values[start : start + len(part.names)]
+    return slice(start, start + len(part.names))
 
 
 def fresh(robot: Embodiment, now_ns: int) -> Inputs:

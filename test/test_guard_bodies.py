@@ -9,6 +9,7 @@ import pytest
 mujoco = pytest.importorskip("mujoco", reason="comes with requirements/simulation.txt")
 
 from vla_policy.embodiment import Joints, Model, Workspace, load_embodiment  # noqa: E402
+from vla_policy.execution.braking import joint_way  # noqa: E402
 from vla_policy.safety import memory  # noqa: E402
 from vla_policy.safety.bounds import robot_of  # noqa: E402
 from vla_policy.safety.guard import check  # noqa: E402
@@ -100,6 +101,37 @@ def clearance(joints):
             if model.body(model.geom_bodyid[geom]).name != "shoulder_link":
                 lowest = min(lowest, end[2] - model.geom_size[geom, 0])
     return lowest
+
+
+def test_an_arm_whose_output_goes_on_to_rest_stops_earlier_so_that_the_rest_is_free(joint_arm):
+    down = np.add(HOME, [0, 1.2, 0, 0, 0, 0])
+    robot = with_trajectories(joint_arm)
+    verdicts = walk(robot, HOME, down, 50, seen=lambda q: RobotState(q, 1))
+    part, period_ns = robot.layout.parts[0], robot.embodiment.period_ns
+    ends = [
+        joint_way(part, v.command.values[:6], v.command.rates[:6], period_ns).positions[-1]
+        for v in verdicts
+    ]
+    assert min(clearance(end) for end in ends) >= MODEL.clearance_m - 1e-4
+    assert min(clearance(end) for end in ends) < MODEL.clearance_m + 0.02
+    assert max(abs(v.command.rates[1]) for v in verdicts) > 0.9  # it was in full motion
+    # The same motion without what lies behind would have ended in the table's clearance.
+    blind = walk(joint_arm, HOME, down, 50, seen=lambda q: RobotState(q, 1))
+    behind = [
+        joint_way(part, v.command.values[:6], v.command.rates[:6], period_ns).positions[-1]
+        for v in blind
+    ]
+    assert min(clearance(end) for end in behind) < MODEL.clearance_m - 0.01
+    slowed = next(v for v in verdicts if v.reasons and v.reasons[-1].code == "collision")
+    assert slowed.level is Level.SLOW
+    assert slowed.reasons[-1].detail.startswith("coming to rest behind the setpoint, gripper_link")
+
+
+def with_trajectories(robot):
+    """robot with its arm commanded by trajectories."""
+    outputs = dict(robot.embodiment.outputs)
+    outputs["arm"] = replace(outputs["arm"], type="joint_trajectory")
+    return replace(robot, embodiment=replace(robot.embodiment, outputs=outputs))
 
 
 def test_an_arm_is_held_before_it_touches_itself(joint_arm):

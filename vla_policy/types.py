@@ -152,15 +152,21 @@ class Command:
 
     values: float64[d] in the order of names: Embodiment.action_names, or those of the action
     groups that it is for. The others are not told anything.
+    rates: float64[d], how fast joints pass through their values, per s; zero for all else.
+    None: at rest.
     """
 
     values: Array
     names: tuple[str, ...]
     stamp_ns: int
+    rates: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", readonly(self.values))
-        _require_vector("Command", "values", self.values, len(self.names))
+        rates = np.zeros(len(self.names)) if self.rates is None else self.rates
+        object.__setattr__(self, "rates", readonly(rates))
+        for name in ("values", "rates"):
+            _require_vector("Command", name, getattr(self, name), len(self.names))
 
 
 class Level(IntEnum):

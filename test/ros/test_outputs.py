@@ -43,8 +43,8 @@ def test_a_steady_motion_goes_out_with_its_velocity_and_a_way_to_rest():
     target = target_of(robot, "arm")
     step = np.array([0.01, 0.0, 0.0, -0.02, 0.0, 0.0, 0.0])
     here = np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0])
-    for tick in range(4):
-        msg = target.message(here + tick * step, START_NS + tick * robot.period_ns)
+    now_ns = START_NS + 3 * robot.period_ns
+    msg = target.message(here + 3 * step, step / 0.02, now_ns)
     first, stop, rest = msg.points
     assert msg.joint_names == list(robot.joint_names)
     assert first.velocities == pytest.approx((step / 0.02).tolist())
@@ -55,18 +55,18 @@ def test_a_steady_motion_goes_out_with_its_velocity_and_a_way_to_rest():
     assert stop.positions[0] == pytest.approx(0.03 + 0.5 * 0.5 * 0.2)
     assert not any(stop.velocities) and not any(rest.velocities)
     assert rest.positions == stop.positions
-    now_ns = START_NS + 3 * robot.period_ns
     assert trajectory_refusal(trajectory_of(msg), robot.joint_names, now_ns + 50_000_000) is None
 
 
-def test_after_a_pause_a_motion_starts_from_rest_and_a_late_tick_is_not_faster():
+def test_no_rate_is_faster_than_the_joints_may_go_and_a_rate_of_zero_stays():
     robot = load_embodiment("fr3")
     target, here = target_of(robot, "arm"), np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0])
-    target.message(here, START_NS)
-    early = target.message(here + 0.01, START_NS + robot.period_ns // 4)
-    assert max(early.points[0].velocities) == pytest.approx(0.01 / 0.02)
-    paused = target.message(here + 0.02, START_NS + 2_000_000_000)
-    assert not any(paused.points[0].velocities)
+    fast = target.message(here, np.full(7, 100.0), START_NS).points[0]
+    limits = robot.limits.groups["arm"].joint_speed_per_s
+    assert fast.velocities == pytest.approx(limits.tolist())
+    still = target.message(here, np.zeros(7), START_NS)
+    assert not any(any(point.velocities) for point in still.points)
+    assert {tuple(point.positions) for point in still.points} == {tuple(here)}
 
 
 def test_two_arms_get_their_own_names_back_and_wire_units_go_both_ways():
@@ -74,22 +74,21 @@ def test_two_arms_get_their_own_names_back_and_wire_units_go_both_ways():
     left = target_of(robot, "left_arm")
     assert left.names == [n.removeprefix("left/") for n in robot.joint_names[:6]]
     hand = target_of(robot, "right_hand", GripperTarget)
-    msg = hand.message(np.array([1.0]), START_NS)
+    msg = hand.message(np.array([1.0]), np.zeros(1), START_NS)
     assert msg.joint_names == ["left_finger"]
     assert [p.positions[0] for p in msg.points] == pytest.approx([0.057] * 3)
     arm = load_embodiment("fr3")
     in_degrees = replace(arm, joints=replace(arm.joints, wire=degrees(7)))
     here = np.array([0.0, 0.0, 0.0, -1.5, 0.0, 1.5, 0.0])
     target = target_of(in_degrees, "arm")
-    target.message(here, START_NS)
-    point = target.message(here + 0.01, START_NS + arm.period_ns).points[0]
+    point = target.message(here + 0.01, np.full(7, 0.5), START_NS).points[0]
     assert point.positions[3] == pytest.approx(np.rad2deg(-1.49))
     assert point.velocities[3] == pytest.approx(np.rad2deg(0.5))
 
 
 def test_fingers_that_move_alike_are_all_told():
     robot = load_embodiment("tiago")
-    msg = target_of(robot, "hand", GripperTarget).message(np.array([0.5]), START_NS)
+    msg = target_of(robot, "hand", GripperTarget).message(np.array([0.5]), np.zeros(1), START_NS)
     assert msg.joint_names == ["gripper_right_finger_joint", "gripper_left_finger_joint"]
     assert list(msg.points[0].positions) == pytest.approx([0.022, 0.022])
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_policy.layout import Part
 from vla_policy.types import Array
 
 NS_PER_S = 1_000_000_000
+LEAD_PERIODS = 2  # of commands, until a setpoint is reached: the next one comes before that
 # The rest lasts until this long after the stamp: a controller refuses what ends in its past, and
 # its clock may be a little ahead.
 REST_NS = 500_000_000
@@ -26,6 +28,22 @@ class Braking:
     times_ns: tuple[int, int, int]
     positions: Array
     velocities: Array
+
+
+def joint_way(part: Part, values: Array, rates: Array, period_ns: int) -> Braking:
+    """What a trajectory output sends for one setpoint of a part's joints, and the guard checks.
+
+    values, rates: float64[j] in the joints' unit, and per s. period_ns: of the commands.
+    """
+    fastest = part.limits.joint_speed_per_s
+    return braking(
+        values,
+        np.clip(rates, -fastest, fastest),
+        acceleration=part.limits.joint_acceleration_per_s2,
+        lower=np.minimum(part.lower, values),
+        upper=np.maximum(part.upper, values),
+        lead_ns=LEAD_PERIODS * period_ns,
+    )
 
 
 def braking(

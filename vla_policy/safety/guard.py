@@ -12,6 +12,8 @@ boxes, bodies. The most restrictive level wins.
 * A target outside the workspace by at most WORKSPACE_MARGIN_M is moved to its edge (SLOW), since a
   policy that grasps at table height misses the edge by a little; further outside it is not what
   anybody meant, and the arm holds. The same goes for joint ranges with JOINT_MARGIN.
+* Where an output adds a way to rest behind the setpoint, that way is checked too. If it is not free,
+  the step is shortened (SLOW) until it is; if it never is, the arm holds: it stops earlier.
 * After engaging, the speed limits grow from nothing within engage_fade_s.
 * A robot that is not where it was told to be is blocked, or somebody else moves it: HOLD, and it is
   disengaged, so that the next command starts from where it then is.
@@ -23,6 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vla_policy.safety.beyond import BRAKES, blocked_beyond, rates_of
 from vla_policy.safety.bounds import (
     Robot,
     driven_out,
@@ -90,14 +93,25 @@ def check(
         start = start_inside(start, target, robot.layout, reasons)
     if target is None or start is None:
         return hold(state, robot, tuple(reasons), now_ns)
-    values, velocity = _limited(state, robot, start, target, reasons, now_ns)
-    problem = _problem(state, robot, start, values, seen, now_ns)
-    if problem is not None:
-        return hold(state, robot, (*reasons, problem), now_ns)
+    blocked: tuple[Reason, ...] = ()
+    for brake in BRAKES:
+        found: list[Reason] = []
+        values, velocity = _limited(state, robot, start, target, found, now_ns, brake=brake)
+        problem = _problem(state, robot, start, values, seen, now_ns)
+        if problem is not None:
+            return hold(state, robot, (*reasons, *found, *blocked, problem), now_ns)
+        rates = rates_of(velocity, robot.layout)
+        beyond = blocked_beyond(robot, values, rates, seen)
+        if beyond is None:
+            break
+        blocked = (beyond,)
+    else:
+        return hold(state, robot, (*reasons, *blocked), now_ns)
     state = sent(state, robot, values, velocity, now_ns)
-    level = Level.SLOW if reasons else Level.PASS
-    command = Command(values, robot.layout.names, now_ns)
-    return counted(state, tuple(reasons)), Verdict(level, command, tuple(reasons))
+    acted = (*reasons, *found, *blocked)
+    level = Level.SLOW if acted else Level.PASS
+    command = Command(values, robot.layout.names, now_ns, rates)
+    return counted(state, acted), Verdict(level, command, acted)
 
 
 def _astray(
@@ -130,14 +144,19 @@ def _limited(
     target: Array,
     reasons: list[Reason],
     now_ns: int,
+    *,
+    brake: float,
 ) -> tuple[Array, Array]:
-    """Velocity and acceleration: the values that may go out now, and how fast the arms then are."""
+    """Velocity and acceleration: the values that may go out now, and how fast the arms then are.
+
+    brake: how much of the step of the arms is made, at most 1.
+    """
     layout = robot.layout
     dt_s = elapsed_s(state.sent, robot, now_ns)
     share = _speed_share(state, robot, now_ns)
     step = motion(start, target, layout)
     velocity = np.zeros_like(step) if state.sent is None else state.sent.velocity
-    ratio = motion_ratio(step, velocity, layout, dt_s, reasons, share=share)
+    ratio = brake * motion_ratio(step, velocity, layout, dt_s, reasons, share=share)
     values = advance(start, target, step * ratio, ratio, layout)
     move_grippers(values, start, layout, dt_s, reasons)
     drive_dt_s = elapsed_s(state.drive, robot, now_ns)

@@ -26,7 +26,7 @@ class Direct:
     def __init__(self, node: LifecycleNode, topic: str, kind: type, encode: Encode) -> None:
         self._topic, self._encode = Topic(node, kind, topic), encode
 
-    def send(self, values: Array, stamp_ns: int) -> None:
+    def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
         self._topic.publish(self._encode(values, stamp_ns))
 
     def problem(self) -> str | None:

@@ -29,7 +29,7 @@ class Goals:
         self._client = ActionClient(node, kind, action)
         self._state = GripperGoals()
 
-    def send(self, values: Array, stamp_ns: int) -> None:
+    def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
         opening = opening_of(float(values[0]), self._part.opens_up)
         if self.problem() is not None:
             return  # asked again at the next command: a goal that nobody hears is lost

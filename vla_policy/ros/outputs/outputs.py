@@ -41,7 +41,8 @@ class Outputs:
         for part, sender in self._senders:
             if part.names[0] in command.names:
                 start = command.names.index(part.names[0])
-                sender.send(command.values[start : start + len(part.names)], command.stamp_ns)
+                own = slice(start, start + len(part.names))
+                sender.send(command.values[own], command.rates[own], command.stamp_ns)
 
     def problems(self) -> tuple[str, ...]:
         """Why controllers cannot be commanded now; empty if all can."""

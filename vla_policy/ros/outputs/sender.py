@@ -17,8 +17,11 @@ ACK_S = 0.2  # how long the last command of all is waited for
 class Sender(Protocol):
     """Sends the commands of one action group to its controller."""
 
-    def send(self, values: Array, stamp_ns: int) -> None:
-        """values: float64[n] of the group as it is executed. Nothing while the node is not active."""
+    def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
+        """values: float64[n] of the group as it is executed. Nothing while the node is not active.
+
+        rates: float64[n], how fast joints pass through their values, per s.
+        """
 
     def problem(self) -> str | None:
         """Why the controller cannot be commanded now, or None."""

@@ -46,12 +46,12 @@ class Servo:
         self._timer = node.create_timer(RETRY_S, self._ask)
         self._ask()
 
-    def send(self, values: Array, stamp_ns: int) -> None:
+    def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
         if self._resting:
             self._resting = False
             self._ask()
         if self._running:
-            self._direct.send(values, stamp_ns)
+            self._direct.send(values, rates, stamp_ns)
 
     def problem(self) -> str | None:
         if not self._switched:

@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_policy.embodiment import Embodiment, Output
-from vla_policy.execution.braking import NS_PER_S, Braking, braking
+from vla_policy.execution.braking import LEAD_PERIODS, Braking, braking, joint_way
 from vla_policy.layout import JOINTS, Part
 from vla_policy.ros import convert
 from vla_policy.ros.outputs.direct import gripper_position
@@ -16,46 +16,22 @@ from vla_policy.ros.outputs.sender import Topic
 from vla_policy.types import Array
 from vla_policy.wire import rate_to_wire, to_wire
 
-LEAD_PERIODS = 2  # of commands, until a setpoint is reached: the next one comes before that
-PAUSE_PERIODS = 4  # without a command: what comes next starts from rest
-
 
 class JointTarget:
-    """Setpoints of joints into trajectories. Remembers the last one, for the velocity."""
+    """Setpoints of joints into trajectories."""
 
     def __init__(self, robot: Embodiment, part: Part, output: Output) -> None:
         joints = list(part.joints)
         self.names = [robot.joint_names[i].removeprefix(output.prefix) for i in joints]
         self._wire, self._joints = robot.joints.wire, np.array(joints)
         self._part, self._period_ns = part, robot.period_ns
-        self._last: tuple[Array, int] | None = None
 
-    def message(self, values: Array, stamp_ns: int) -> JointTrajectory:
-        """values: float64[j] in the joints' unit, to be reached LEAD_PERIODS after stamp_ns."""
-        limits = self._part.limits
-        way = braking(
-            values,
-            np.clip(self._velocity(values, stamp_ns), -limits.joint_speed_per_s,
-                    limits.joint_speed_per_s),
-            acceleration=limits.joint_acceleration_per_s2,
-            lower=np.minimum(self._part.lower, values),
-            upper=np.maximum(self._part.upper, values),
-            lead_ns=LEAD_PERIODS * self._period_ns,
-        )  # fmt: skip
-        self._last = (np.array(values), stamp_ns)
+    def message(self, values: Array, rates: Array, stamp_ns: int) -> JointTrajectory:
+        """values, rates: float64[j] in the joints' unit, to be reached LEAD_PERIODS after stamp_ns."""
+        way = joint_way(self._part, values, rates, self._period_ns)
         positions = to_wire(self._wire, way.positions, self._joints)
         velocities = rate_to_wire(self._wire, way.velocities, self._joints)
         return message_of(self.names, Braking(way.times_ns, positions, velocities), stamp_ns)
-
-    def _velocity(self, values: Array, stamp_ns: int) -> Array:
-        if self._last is None:
-            return np.zeros_like(values)
-        before, before_ns = self._last
-        elapsed_ns = stamp_ns - before_ns
-        if not 0 < elapsed_ns <= PAUSE_PERIODS * self._period_ns:
-            return np.zeros_like(values)
-        # A late or early tick is no faster or slower motion: the guard has made it for one period.
-        return (values - before) * (NS_PER_S / max(elapsed_ns, self._period_ns))
 
 
 class GripperTarget:
@@ -67,8 +43,8 @@ class GripperTarget:
         self._part, self._output = part, output
         self._lead_ns = LEAD_PERIODS * robot.period_ns
 
-    def message(self, values: Array, stamp_ns: int) -> JointTrajectory:
-        """values: float64[1], the gripper's column."""
+    def message(self, values: Array, rates: Array, stamp_ns: int) -> JointTrajectory:
+        """values: float64[1], the gripper's column. rates: not looked at."""
         position = gripper_position(float(values[0]), self._part, self._output)
         target = np.full(len(self.names), position)
         lower, upper = sorted((self._output.closed, self._output.open))
@@ -93,8 +69,8 @@ class Trajectory:
         kind = JointTarget if part.kind == JOINTS else GripperTarget
         self._target = kind(robot, part, output)
 
-    def send(self, values: Array, stamp_ns: int) -> None:
-        self._topic.publish(self._target.message(values, stamp_ns))
+    def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
+        self._topic.publish(self._target.message(values, rates, stamp_ns))
 
     def problem(self) -> str | None:
         return None

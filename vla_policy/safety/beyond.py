@@ -1,0 +1,57 @@
+"""What a controller does after a setpoint if no other follows: outputs that add a way to rest behind it.
+
+A trajectory goes on to rest by itself (execution/braking.py). The guard has to know where that leads, as
+nothing can be checked any more once a trajectory is on the wire.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.execution.braking import joint_way
+from vla_policy.layout import JOINTS, Layout, Part
+from vla_policy.safety.bounds import Robot
+from vla_policy.safety.motion import arm_motions
+from vla_policy.types import Array, Reason, RobotState
+
+SHARES = (0.5, 1.0)  # of the way to rest that are looked at; it is straight
+BRAKES = (1.0, 0.5, 0.25)  # of the step that are tried, until what lies behind it is free
+
+
+def rates_of(velocity: Array, layout: Layout) -> Array:
+    """float64[d], how fast joints pass through a command; zero for all else.
+
+    velocity: of all arms, as in motion.arm_motions, per s.
+    """
+    rates = np.zeros(len(layout.names))
+    for part, rate in arm_motions(velocity, layout):
+        if part.kind == JOINTS:
+            rates[part.columns] = rate
+    return rates
+
+
+def blocked_beyond(robot: Robot, values: Array, rates: Array, seen: RobotState) -> Reason | None:
+    """Why the robot must not come to rest behind values, where its outputs would bring it; or None."""
+    parts = _go_on(robot)
+    if robot.bodies is None or not parts or not rates.any():
+        return None
+    ends = np.array(values)
+    for part in parts:
+        own = part.columns
+        way = joint_way(part, values[own], rates[own], robot.embodiment.period_ns)
+        ends[own] = way.positions[-1]
+    for share in SHARES:
+        found = robot.bodies.problem(seen, values + share * (ends - values))
+        if found is not None:
+            return Reason(found.code, f"coming to rest behind the setpoint, {found.detail}")
+    return None
+
+
+def _go_on(robot: Robot) -> tuple[Part, ...]:
+    """The parts whose output goes on to rest."""
+    outputs = robot.embodiment.outputs
+    return tuple(
+        part
+        for part in robot.layout.of_kind(JOINTS)
+        if outputs[part.group].type == "joint_trajectory"
+    )
