@@ -74,8 +74,10 @@ def test_only_the_clock_of_the_simulation_is_simulated():
 
 
 def test_a_real_robot_is_not_engaged_by_itself():
-    engaged = {s.name: s.parameters.get("engaged_at_start") for s in node_specs("vx300s")}
-    assert engaged["control"] is False
+    def player(**side):
+        return {s.name: s for s in node_specs("vx300s", **side)}["control"].parameters["stand_in"]
+
+    assert (player(), player(mock=True), player(sim=True)) == ("", "mock", "sim")
 
 
 def test_the_page_can_be_left_out():

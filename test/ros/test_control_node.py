@@ -276,7 +276,7 @@ def test_a_robot_commanded_by_its_joints(mock_robot, start_node, shared_nodes):
             mock_robot.heard.notify_all()
 
     mock_robot.create_subscription(Float64MultiArray, "arm_controller/commands", on_arm, 100)
-    start_node("control_node", embodiment=JOINT_ROBOT, engaged_at_start=True)
+    start_node("control_node", embodiment=JOINT_ROBOT, stand_in="mock_robot")
     mock_robot.wait_status(lambda s: s.engaged, "engaged by itself")
     stands = [0.0, -0.5, 0.5, 0.0, 0.5, 0.0]
     rows = [[0.01 * (k + 1), *stands[1:], 0.5] for k in range(5)]

@@ -1,6 +1,8 @@
-"""Whether the cameras are alive: their newest stamps, and pictures that do not change.
+"""Whether the cameras are alive: their newest stamps, pictures that do not change, frames and encodings.
 
-Pictures are not decoded here. A driver that hangs may send its last picture again and again under
+Pictures are not decoded here. One that no policy could read counts as not received, and so does one
+after a gap: a camera is alive with the second picture in time, else a slow one would let the robot
+move in jerks. A driver that hangs may send its last picture again and again under
 new stamps; no sensor gives the very same pixels twice while the robot moves in front of it.
 """
 
@@ -16,10 +18,13 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import Embodiment
+from vla_policy.plausible import exchanged
 from vla_policy.ros import qos
+from vla_policy.ros.images import require_encoding
+from vla_policy.ros.picture_head import head_of_serialized
 from vla_policy.ros.warn import OnChange
-from vla_policy.timing import FUTURE_TOLERANCE_NS, s_from_ns
-from vla_policy.types import Array
+from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s, s_from_ns
+from vla_policy.types import Array, Reason
 
 NS_PER_S = 1_000_000_000
 HEAD_BYTES = 12  # encoding, options, sec, nanosec
@@ -28,16 +33,18 @@ MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
 
 @dataclass(slots=True)
 class Seen:
-    """stamp_ns: of the newest picture. body: its bytes after the stamp.
+    """stamp_ns: of the newest picture. before_ns: of the one before it. body: its bytes after the stamp.
 
     since_ns: when these bytes came first. joints: where the robot was when they were first repeated.
-    moved: whether the joints have moved since.
+    moved: whether the joints have moved since. frame: of its header.
     """
 
     stamp_ns: int
+    before_ns: int | None
     body: bytes
     since_ns: int
     joints: Array | None
+    frame: str
     moved: bool = False
 
 
@@ -55,7 +62,7 @@ class ControlCameras:
     ) -> None:
         self._node, self._log = node, log
         self._joints, self._now_ns = joints, now_ns
-        self._topics = {name: camera.topic for name, camera in robot.cameras.items()}
+        self._cameras = robot.cameras
         self._seen: dict[str, Seen] = {}
         self._subscriptions: list[Any] = []
         for name, camera in robot.cameras.items():
@@ -76,35 +83,59 @@ class ControlCameras:
         self._subscriptions = []
 
     def stamps(self) -> dict[str, int | None]:
-        """Camera -> stamp of its newest picture; None before the first."""
-        return {n: self._seen[n].stamp_ns if n in self._seen else None for n in self._topics}
+        """Camera -> stamp of its newest picture that came in time after another; None before that."""
+        return {name: self._stamp_of(name) for name in self._cameras}
+
+    def swapped(self) -> Reason | None:
+        """Why two cameras are taken for each other, by the frames of their pictures."""
+        found = exchanged({name: seen.frame for name, seen in self._seen.items()})
+        if found is None:
+            return None
+        first, second = found
+        frame = self._seen[first].frame
+        detail = (
+            f"camera {first!r} sends pictures of frame {frame!r} and {second!r} those of "
+            f"{self._seen[second].frame!r}; are their topics swapped?"
+        )
+        return Reason("swapped_cameras", detail)
 
     def still(self) -> dict[str, int]:
         """Camera -> since when its pixels are the same although the robot moved; mostly none."""
         return {name: seen.since_ns for name, seen in self._seen.items() if seen.moved}
 
+    def _stamp_of(self, name: str) -> int | None:
+        seen = self._seen.get(name)
+        if seen is None or seen.before_ns is None:
+            return None
+        in_time = seen.stamp_ns - seen.before_ns <= ns_from_s(self._cameras[name].max_age_s)
+        return seen.stamp_ns if in_time else seen.before_ns
+
     def _callback(self, name: str) -> Callable[[bytes], None]:
-        topic = self._topics[name]
+        topic, compressed = self._cameras[name].topic, self._cameras[name].type == "compressed"
 
         def receive(data: bytes) -> None:
             try:
                 stamp_ns = stamp_of_serialized(data, topic)
                 require_past(stamp_ns, self._now_ns(), topic)
+                head = head_of_serialized(data, topic, compressed=compressed)
+                if not compressed:
+                    require_encoding(head.encoding, topic)
             except ValueError as error:
                 self._log.problem(topic, "refused", f"ignored: {error}")
                 return
             self._log.fine(topic, f"{topic}: accepted again")
-            self._take(name, stamp_ns, data[HEAD_BYTES:])
+            self._take(name, stamp_ns, data[HEAD_BYTES:], head.frame)
 
         return receive
 
-    def _take(self, name: str, stamp_ns: int, body: bytes) -> None:
+    def _take(self, name: str, stamp_ns: int, body: bytes, frame: str) -> None:
         seen = self._seen.get(name)
         if seen is None or (stamp_ns > seen.stamp_ns and body != seen.body):
             # Joints heard by now may be older than the picture; those at its first repetition are not.
-            self._seen[name] = Seen(stamp_ns, body, stamp_ns, None)
+            before_ns = None if seen is None else seen.stamp_ns
+            self._seen[name] = Seen(stamp_ns, before_ns, body, stamp_ns, None, frame)
         elif stamp_ns > seen.stamp_ns:
-            seen.stamp_ns = stamp_ns
+            seen.stamp_ns, seen.before_ns = stamp_ns, seen.stamp_ns
             joints = self._joints()
             if seen.joints is None:
                 seen.joints = joints

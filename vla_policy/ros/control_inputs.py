@@ -8,11 +8,12 @@ from types import MappingProxyType
 from rclpy.node import Node
 
 from vla_policy.embodiment import Embodiment
+from vla_policy.plausible import joint_beyond
 from vla_policy.ros.control_cameras import ControlCameras, require_past
 from vla_policy.ros.robot_state import RobotTopics
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, Inputs
-from vla_policy.types import Array, RobotState
+from vla_policy.types import Array, Reason, RobotState
 
 
 class ControlInputs:
@@ -51,7 +52,14 @@ class ControlInputs:
             cameras=MappingProxyType(self._cameras.stamps()),
             still=MappingProxyType(self._cameras.still()),
             errors=MappingProxyType(dict(self._errors)),
+            conflict=self._cameras.swapped() or self._beyond(),
         )
+
+    def _beyond(self) -> Reason | None:
+        """Why the joints cannot be where they say; a robot in degrees, mostly."""
+        positions = self.state.joint_positions
+        detail = None if positions is None else joint_beyond(self._robot, positions)
+        return None if detail is None else Reason("joint_beyond", detail)
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:
         topic = self._robot.joints.topic

@@ -20,6 +20,7 @@ from vla_policy.control import Control
 from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.ros import convert, qos
+from vla_policy.ros.alone import StandIn
 from vla_policy.ros.chunk_sources import ChunkSources
 from vla_policy.ros.control_inputs import ControlInputs
 from vla_policy.ros.control_params import ControlParams
@@ -72,6 +73,7 @@ class ControlNode(LifecycleNode):
         self._sources = ChunkSources()
         self._robot, self._commands = robot, outputs
         self._takeover = self._watch_commands(embodiment)
+        self._stand_in = StandIn(self, embodiment, self._params.stand_in)
         self._create_endpoints(embodiment)
         where = "topics below shadow/, no controller" if self._params.shadow else ", ".join(
             output.topic for output in embodiment.outputs.values()
@@ -80,7 +82,7 @@ class ControlNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._inactive, self._engage_soon = None, self._params.engaged_at_start
+        self._inactive, self._engage_soon = None, bool(self._params.stand_in)
         self._control = replace(self._control, now_ns=None)  # the time between was no jump
         self._teller.start()
         self._timer.reset()
@@ -175,7 +177,7 @@ class ControlNode(LifecycleNode):
         self._control, verdict = core.tick(
             self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
         )
-        topic = self._takeover.heard()
+        topic = self._takeover.heard(now_ns)
         if topic is not None and self._control.guard.engaged:
             reason = Reason("other_controller", f"somebody else commands the robot on {topic}")
             self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
@@ -192,13 +194,25 @@ class ControlNode(LifecycleNode):
 
     def _heard(self, now_ns: int) -> Inputs:
         conflict = self._sources.conflict(now_ns, self.count_publishers("action_chunk"))
-        return replace(self._inputs.inputs(), conflict=conflict)
+        inputs = self._inputs.inputs()
+        return replace(inputs, conflict=conflict or inputs.conflict)
 
-    def _engage_if_fresh(self, now_ns: int) -> None:
+    def _engage(self, now_ns: int) -> str | None:
+        """Let commands through if all is there; else a sentence that says what is not."""
+        missing = (*self._takeover.against(now_ns), *self._commands.problems())
+        if missing and not self._control.guard.engaged:
+            return "; ".join(missing)
         self._control, refusal = core.engage(
             self._control, self._robot, self._heard(now_ns), now_ns
         )
-        if refusal is None:
+        return refusal
+
+    def _engage_if_fresh(self, now_ns: int) -> None:
+        # In shadow nothing reaches a controller, whoever is there.
+        other = None if self._params.shadow else self._stand_in.problem(now_ns)
+        if other is not None:
+            self._log.problem("stand-in", "robot", f"not engaged by itself: {other}")
+        elif self._engage(now_ns) is None:
             self._engage_soon = False
             self.get_logger().info("engaged by itself")
 
@@ -235,9 +249,7 @@ class ControlNode(LifecycleNode):
         self._engage_soon = False
         refusal = None
         if request.data:
-            self._control, refusal = core.engage(
-                self._control, self._robot, self._heard(now_ns), now_ns
-            )
+            refusal = self._engage(now_ns)
         else:
             self._control = core.disengage(self._control, now_ns)
         response.success = refusal is None

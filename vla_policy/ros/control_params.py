@@ -19,5 +19,7 @@ class ControlParams:
         "flush", "the plan of the instruction before: ends at once, or goes on", choices=CHANGES
     )
     shadow: bool = param(False, "commands go to topics below shadow/, none to a controller")
-    engaged_at_start: bool = param(False, "engage by itself once all inputs are fresh")
+    stand_in: str = param(
+        "", "node that plays the robot: engage by itself while it is the only robot here"
+    )
     autostart: bool = param(True, "configure and activate by itself")

@@ -89,7 +89,7 @@ def node_specs(
         # Engaging a real robot is its operator's decision.
         NodeSpec(
             "control",
-            {**robot, "scheme": scheme, "shadow": shadow, "engaged_at_start": sim or mock},
+            {**robot, "scheme": scheme, "shadow": shadow, "stand_in": _player(sim, mock)},
         ),
         NodeSpec("task", {"use_sim_time": sim}),
     ]
@@ -102,6 +102,11 @@ def node_specs(
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)
+
+
+def _player(sim: bool, mock: bool) -> str:
+    """The node that plays the robot; empty for a real one."""
+    return "sim" if sim else "mock" if mock else ""
 
 
 def side(embodiment: str, sim: str) -> dict[str, bool]:

@@ -16,8 +16,9 @@ from std_msgs.msg import Header
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros import convert, qos
+from vla_policy.ros.alone import require_alone, teller
 from vla_policy.ros.images import encode_jpeg
-from vla_policy.ros.lifecycle import run_node
+from vla_policy.ros.lifecycle import NodeEnds, run_node
 from vla_policy.ros.mock_controllers import Controllers
 from vla_policy.ros.params import param, read_params
 from vla_policy.ros.warn import OnChange
@@ -39,12 +40,16 @@ class MockParams:
 
 
 class MockNode(Node):
-    """Publishes what the robot publishes and takes what its controllers take."""
+    """Publishes what the robot publishes and takes what its controllers take.
+
+    Raises ValueError if such a robot is there already; ends if one comes.
+    """
 
     def __init__(self) -> None:
         super().__init__("mock")
         self._params = params = read_params(self, MockParams)
         self._robot = robot = load_embodiment(params.embodiment)
+        require_alone(self, robot)
         self._mock = MockRobot(robot)
         self._log = OnChange(self.get_logger())
         self._controllers = Controllers(self, self._mock, self._log)
@@ -98,6 +103,9 @@ class MockNode(Node):
             publisher.publish(CompressedImage(header=header, format="jpeg", data=data))
 
     def _on_report(self) -> None:
+        found = teller(self, self._robot, (self.get_fully_qualified_name(),))
+        if found is not None:
+            raise NodeEnds(f"{self._robot.name}: another robot has come: {found}")
         counts = self._controllers
         level = DiagnosticStatus.WARN if counts.refused else DiagnosticStatus.OK
         status = DiagnosticStatus(

@@ -1,4 +1,4 @@
-"""Whether somebody else commands the robot: messages of others on the topics of our commands."""
+"""Who else is at the topics of our commands: others that command the robot, and whether its controllers hear us."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
+
+RECENT_NS = 1_000_000_000  # somebody who commanded within this time commands still
 
 
 class Takeover:
@@ -25,8 +27,9 @@ class Takeover:
         self._subscriptions: dict[str, Subscription[Any]] = {}
         self._own = {topic: self._gids(topic) for topic in self._publishers}
         self._heard: str | None = None
+        self._last: tuple[str, int] | None = None
 
-    def heard(self) -> str | None:
+    def heard(self, now_ns: int) -> str | None:
         """The topic on which somebody else has commanded since the last call, or None."""
         for topic in self._publishers:
             alone = self._node.count_publishers(topic) <= 1
@@ -35,7 +38,23 @@ class Takeover:
             elif not alone and topic not in self._subscriptions:
                 self._subscriptions[topic] = self._listen(topic)
         heard, self._heard = self._heard, None
+        if heard is not None:
+            self._last = heard, now_ns
         return heard
+
+    def against(self, now_ns: int) -> tuple[str, ...]:
+        """Why not to engage: somebody else commands, or no controller takes what is sent. Empty if all is well."""
+        found = []
+        if self._last is not None and now_ns - self._last[1] < RECENT_NS:
+            found.append(f"somebody else commands the robot on {self._last[0]}")
+        for topic, publisher in self._publishers.items():
+            own = topic in self._subscriptions
+            if publisher.get_subscription_count() > own:
+                continue
+            there = self._node.count_subscribers(topic) > own
+            why = "its quality of service does not match" if there else "none is there"
+            found.append(f"no controller takes commands on {topic}: {why}; see `vla check topics`")
+        return tuple(found)
 
     def close(self) -> None:
         """Stop listening."""

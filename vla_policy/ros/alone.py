@@ -1,0 +1,79 @@
+"""Whether what plays a robot is alone: a real one in the same domain hears and speaks the same topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from rclpy.node import Node
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.ros.endpoints import command_topics, state_topics
+
+DISCOVERY_S = 1.5  # until what is on the network has been heard of
+POLL_S = 0.1
+AGAIN_NS = 500_000_000  # between two looks
+# Beginnings of names of nodes that only look on: ros2 topic, bags, rviz.
+WATCHERS = ("_ros2cli", "rosbag2", "rviz")
+ADVICE = "a mock or simulation must not share a ROS domain with a real robot: set ROS_DOMAIN_ID"
+
+
+def teller(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | None:
+    """A sentence on a node other than own that tells this robot's state, or None.
+
+    own: full names. One of them that tells the same twice is two nodes of one name.
+    """
+    for topic in dict.fromkeys(name for name, _ in state_topics(robot)):
+        found = node.get_publishers_info_by_topic(node.resolve_topic_name(topic))
+        names = [_full(info.node_namespace, info.node_name) for info in found]
+        for name in names:
+            if name not in own or names.count(name) > 1:
+                return f"{name} publishes {topic}; {ADVICE}"
+    return None
+
+
+def hearer(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | None:
+    """A sentence on a node other than own that takes this robot's commands, or None."""
+    for topic, kind in command_topics(robot):
+        if "/action/" in kind:
+            continue
+        for info in node.get_subscriptions_info_by_topic(node.resolve_topic_name(topic)):
+            name = _full(info.node_namespace, info.node_name)
+            if name not in own and not info.node_name.startswith(WATCHERS):
+                return f"{name} takes commands on {topic}; {ADVICE}"
+    return None
+
+
+def require_alone(node: Node, robot: Embodiment) -> None:
+    """Wait for the discovery; raises ValueError if somebody tells the state or takes the commands."""
+    end = time.monotonic() + DISCOVERY_S
+    while time.monotonic() < end:
+        found = teller(node, robot) or hearer(node, robot)
+        if found is not None:
+            raise ValueError(f"{robot.name} is there already: {found}")
+        time.sleep(POLL_S)
+
+
+class StandIn:
+    """The node that plays the robot, and whether it still is the only one."""
+
+    def __init__(self, node: Node, robot: Embodiment, name: str) -> None:
+        self._node, self._robot = node, robot
+        space = node.get_namespace()
+        self._player = _full(space, name)
+        self._own = (self._player, _full(space, node.get_name()))
+        self._next_ns: int | None = None
+        self._found: str | None = None
+
+    def problem(self, now_ns: int) -> str | None:
+        """Why nothing must engage by itself, or None; looked at twice a second."""
+        if self._next_ns is None or not self._next_ns - AGAIN_NS <= now_ns < self._next_ns:
+            self._next_ns = now_ns + AGAIN_NS
+            self._found = teller(self._node, self._robot, (self._player,)) or hearer(
+                self._node, self._robot, self._own
+            )
+        return self._found
+
+
+def _full(namespace: str, name: str) -> str:
+    return f"{namespace.rstrip('/')}/{name}"
