@@ -7,8 +7,9 @@ command, in ms after its tick was due:
 
 sent     its stamp, taken when the tick begins
 arrived  when this program, which subscribes to the command, hears it
+ticks    the control node's own count of the last 500 ticks, commands or not (control_status)
 
-A tick that never came counts as late by the whole periods that are missing.
+A tick without a command counts as late by the whole periods that are missing, also where the robot holds.
 
 . tools/env.sh && python benchmarks/lateness.py --out benchmarks/lateness.json
 """
@@ -28,12 +29,13 @@ import played_graph as played
 import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from vla_policy.msg import ControlStatus
 
-from vla_policy.ros import convert, session
+from vla_policy.ros import convert, qos, session
 from vla_policy.ros.graph import NodeSpec, node_specs
 
 LIMIT_MS = 2.0
-EARLY = 0.15
+EARLY = 0.05
 TOPIC = "target_pose"
 
 
@@ -42,6 +44,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--hz", type=float, default=100.0)
     parser.add_argument("--work", default="busy", choices=("busy", "tiny", "none"))
+    parser.add_argument(
+        "--real-time",
+        action="store_true",
+        help="control and this listener before all else (SCHED_FIFO)",
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     session.join_or_isolate()
@@ -51,9 +58,11 @@ def main() -> int:
         specs = node_specs(
             played.described(Path(folder), "vx300s_fast", hz), mock=True, web_port=None
         )
-        processes = played.start([_fast(spec, args.hz) for spec in specs], args.work, log)
+        first = ("control",) if args.real_time else ()
+        specs = [_fast(spec, args.hz) for spec in specs]
+        processes = played.start(specs, args.work, log, first=first)
         try:
-            stamps_ns, arrivals_ns, used = listen(processes, args.seconds)
+            stamps_ns, arrivals_ns, ticks, used = listen(processes, args.seconds, args.real_time)
         finally:
             processes.stop()
         log.flush()
@@ -63,8 +72,9 @@ def main() -> int:
         **played.heading(load),
         "hz": args.hz,
         "policy": args.work,
+        "real_time": args.real_time,
         "commands": len(stamps_ns),
-        "lateness_ms": lateness,
+        "lateness_ms": {**lateness, "ticks": ticks},
         "limit_ms": LIMIT_MS,
         "within_limit": lateness["sent"]["p99"] <= LIMIT_MS
         and lateness["arrived"]["p99"] <= LIMIT_MS,
@@ -77,8 +87,8 @@ def main() -> int:
     return 0 if report["within_limit"] else 1
 
 
-def listen(processes, seconds: float) -> tuple[list[int], list[int], dict[str, float]]:
-    """Stamps and arrivals of the commands, ns of the system's clock, and how busy each node was."""
+def listen(processes, seconds: float, real_time: bool) -> tuple[list, list, dict, dict]:
+    """Stamps and arrivals of the commands, ns of the system's clock; ticks; how busy each node was."""
     from vla_policy.ros.client import Client
 
     stamps, arrivals, place = [], [], [0.0]
@@ -88,21 +98,18 @@ def listen(processes, seconds: float) -> tuple[list[int], list[int], dict[str, f
         stamps.append(convert.ns_from_stamp(msg.header.stamp))
         place[0] = msg.pose.position.y
 
-    rclpy.init()
-    node = rclpy.create_node("listener")
-    node.create_subscription(PoseStamped, TOPIC, on_target, 100)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    threading.Thread(target=spin, daemon=True).start()
+    status: list[ControlStatus] = []
     with Client("operator") as client:
         played.wait_until_ready(client)
+        if real_time:  # and all threads that are made from here on
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        rclpy.init()
+        node = rclpy.create_node("listener")
+        node.create_subscription(PoseStamped, TOPIC, on_target, 100)
+        node.create_subscription(ControlStatus, "control_status", status.append, qos.LATCHED)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        threading.Thread(target=_spin, args=(executor,), daemon=True).start()
         if not played.go_on(client, lambda: place[0], seconds, played.READY_S):
             raise TimeoutError("the robot does not move")
     gc.collect()
@@ -114,7 +121,16 @@ def listen(processes, seconds: float) -> tuple[list[int], list[int], dict[str, f
     used = {n: round((s - before[n]) / seconds, 3) for n, s in _cpu_s(processes).items()}
     executor.shutdown(timeout_sec=1.0)
     rclpy.try_shutdown()
-    return stamps[first:last], arrivals[first:last], used
+    ticks = dict(zip(("p50", "p99", "max"), status[-1].command_lateness, strict=True))
+    ticks = {name: round(1e3 * float(value), 3) for name, value in ticks.items()}
+    return stamps[first:last], arrivals[first:last], ticks, used
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        return
 
 
 def late(stamps_ns: list[int], arrivals_ns: list[int], period_ns: float) -> dict:
@@ -122,10 +138,12 @@ def late(stamps_ns: list[int], arrivals_ns: list[int], period_ns: float) -> dict
     stamps, arrivals = np.array(stamps_ns), np.array(arrivals_ns)
     since = (stamps - stamps[0]) / period_ns
     # Where in the period most ticks come; none comes earlier than this by more than EARLY of it.
-    usual = float(np.angle(np.mean(np.exp(2j * np.pi * since)))) / (2 * np.pi)
-    tick = np.floor(since - usual + EARLY)
-    phase = float((since - tick).min())
-    own = (since - tick - phase) * period_ns
+    counts, edges = np.histogram(np.mod(since, 1.0), bins=200, range=(0.0, 1.0))
+    tick = np.floor(since - edges[np.argmax(counts)] + EARLY)
+    # Two in one period: the first is the one before, late by almost all of it.
+    twice = np.append(np.diff(tick) == 0, False)
+    tick = tick - twice
+    own = (since - tick - (since - tick)[~twice].min()) * period_ns
     missing = np.maximum(np.diff(tick, prepend=tick[0] - 1) - 1, 0)
     sent = own / 1e6
     arrived = sent + (arrivals - stamps) / 1e6

@@ -33,8 +33,11 @@ def described(folder: Path, name: str, changes: dict[str, str]) -> str:
     return str(path)
 
 
-def start(specs, work: str, log, **parameters) -> Processes:
-    """The nodes as processes; work: as PLAYED_WORK. parameters: of the policy node. log: a file."""
+def start(specs, work: str, log, *, first: tuple[str, ...] = (), **parameters) -> Processes:
+    """The nodes as processes; work: as PLAYED_WORK. parameters: of the policy node. log: a file.
+
+    first: nodes that get real-time priority (chrt -f 10), before whatever else the machine does.
+    """
 
     def command(spec: NodeSpec) -> list[str]:
         line = command_line(spec)
@@ -42,7 +45,7 @@ def start(specs, work: str, log, **parameters) -> Processes:
             line[1] = str(Path(__file__).with_name("played_policy.py").resolve())
             for name, value in parameters.items():
                 line += ["-p", f"{name}:={value}"]
-        return line
+        return ["chrt", "-f", "10", *line] if spec.name in first else line
 
     # One thread: a busy policy is to keep one core busy, not all.
     environment = {"PLAYED_WORK": work, "OPENBLAS_NUM_THREADS": "1"}
@@ -54,9 +57,21 @@ def start(specs, work: str, log, **parameters) -> Processes:
 
 
 def wait_until_ready(client) -> None:
-    """Raises TimeoutError if control and task node do not answer."""
+    """Until the robot can be engaged; raises TimeoutError.
+
+    Before that nobody may listen to its commands: a mock does not start where they are heard already.
+    """
     if not (client.wait_for_control(READY_S) and client.wait_for_task(READY_S)):
         raise TimeoutError("the graph does not get ready")
+    end = time.monotonic() + READY_S
+    while True:
+        try:
+            client.engage()
+            return
+        except ValueError as error:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the robot cannot be engaged: {error}") from error
+        time.sleep(0.2)
 
 
 def go_on(client, position, seconds: float, patience_s: float = 20.0) -> bool:

@@ -12,10 +12,8 @@ stay, no stop is missed, and the motion goes on after each.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import re
 import sys
 import tempfile
@@ -24,10 +22,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import played_graph as played
 from rich.progress import Progress
+from soak_plot import draw_soak
 
 from vla_policy.ros import session
-from vla_policy.ros.graph import NodeSpec, command_line, node_specs
+from vla_policy.ros.graph import node_specs
 from vla_policy.ros.processes import Processes
 
 ROBOT = "vx300s"
@@ -35,7 +35,7 @@ PERIOD_S = 0.02
 SAMPLE_S = 5.0
 STILL_S = 2.0  # how long a stopped robot is watched
 SETTLE_S = 0.2
-READY_S = 120.0
+PATIENCE_S = 60.0  # for motion after a stop
 GROWTH = 0.01
 WARM_UP = 1 / 6  # of the run
 PAGE = 8799
@@ -46,15 +46,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--cycle", type=float, default=60.0, help="seconds from stop to stop")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--plot", type=Path, help="needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="picture to write")
     args = parser.parse_args()
     session.join_or_isolate()
-    os.environ["PLAYED_WORK"] = "tiny"
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         log = (Path(folder) / "nodes.log").open("w")
-        processes = Processes(lambda name, line: log.write(f"{name}: {line}\n"), command=_command)
-        processes.start(node_specs(ROBOT, mock=True, web_port=PAGE))
+        processes = played.start(node_specs(ROBOT, mock=True, web_port=PAGE), "tiny", log)
         try:
             samples, cycles, heard = soak(processes, args.minutes * 60.0, args.cycle)
         finally:
@@ -62,21 +60,17 @@ def main() -> int:
             log.close()
         lines = Path(log.name).read_text().splitlines()
     report = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, load {load:.1f} at the start, "
-        f"{os.getloadavg()[1]:.1f} at the end",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        **played.heading(load),
         "minutes": args.minutes,
         **judged(samples, cycles, heard),
         "log_lines": len(lines),
-        "warnings": _counted(line for line in lines if "[WARN]" in line or "[ERROR]" in line),
+        "complaints": played.complaints(lines),
     }
     print(json.dumps({**report, "samples": "..."}, indent=1))
     if args.out:
         args.out.write_text(json.dumps({**report, "samples": _thinned(samples)}, indent=1) + "\n")
     if args.plot:
-        plot(samples, args.plot)
+        draw_soak(samples, args.plot)
     return 0 if report["passed"] else 1
 
 
@@ -86,10 +80,10 @@ def soak(processes: Processes, seconds: float, cycle_s: float) -> tuple[list, li
 
     samples, done = [], threading.Event()
     with Client("soak") as client, Progress() as progress:
+        played.wait_until_ready(client)
         heard = Heard(client.node)
-        if not (client.wait_for_control(READY_S) and client.wait_for_task(READY_S)):
-            raise TimeoutError("the graph does not get ready")
-        go_on(client, heard, seconds, READY_S)
+        if not played.go_on(client, heard.place, seconds, played.READY_S):
+            raise TimeoutError("the robot does not move")
         start = time.monotonic()
         sampler = threading.Thread(target=_sample, args=(processes, samples, start, done))
         sampler.start()
@@ -137,26 +131,9 @@ class Heard:
         node.create_subscription(PoseStamped, robot.ee_pose.topic, on_pose, qos.SENSOR)
         node.create_subscription(ActionChunk, "action_chunk", on_chunk, qos.COMMAND)
 
-
-def go_on(client, heard: Heard, seconds: float, patience_s: float = 20.0) -> bool:
-    """Engage, say an instruction, and wait for motion; whether there was some."""
-    end = time.monotonic() + patience_s
-    while time.monotonic() < end:
-        try:
-            client.engage()
-            time.sleep(0.5)  # the task node must have read it too
-            result = client.start("pick up the red cube", seconds + 60.0)
-        except (ValueError, TimeoutError):
-            time.sleep(0.5)
-            continue
-        if result is None:
-            continue
-        y, limit = heard.y, min(end, time.monotonic() + 5.0)
-        while time.monotonic() < limit:
-            if abs(heard.y - y) > 0.003:
-                return True
-            time.sleep(0.05)
-    return False
+    def place(self) -> float:
+        """Where the tool is along its swing, m."""
+        return self.y
 
 
 def stop_and_go(client, heard: Heard, seconds: float) -> dict:
@@ -173,7 +150,7 @@ def stop_and_go(client, heard: Heard, seconds: float) -> dict:
     last_s = max((ns - asked_ns) / 1e9 for ns in stamps) if stamps else 0.0
     still = abs(heard.y - y) < 1e-6
     client.reset()
-    resumed = go_on(client, heard, seconds)
+    resumed = played.go_on(client, heard.place, seconds, PATIENCE_S)
     return {
         "answer_ms": round((answered_ns - asked_ns) / 1e6, 2),
         "last_command_ms": round(1e3 * max(0.0, last_s), 2),
@@ -221,46 +198,11 @@ def judged(samples: list, cycles: list, heard: Heard) -> dict:
         "commands": len(heard.stamps_ns),
         "chunks": heard.chunks,
         "command_interval_ms": {
-            **dict(
-                zip(
-                    ("p50", "p99", "max"),
-                    np.percentile(intervals, (50, 99, 100)).round(3).tolist(),
-                    strict=True,
-                )
-            ),
+            **played.summary(intervals),
             "above_1.5_periods": int(np.sum(intervals > 1.5e3 * PERIOD_S)),
         },
         "kb_first_last_max_after_warm_up": nodes,
     }
-
-
-def plot(samples: list, path: Path) -> None:
-    """Memory and descriptors of each node over time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    minutes = np.array([s["s"] for s in samples]) / 60.0
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
-    for name in samples[0]["nodes"]:
-        memory = np.array([s["nodes"][name]["rss_kb"] for s in samples]) / 1024.0
-        axes[0].plot(minutes, memory, label=name)
-        axes[1].plot(minutes, [s["nodes"][name]["files"] for s in samples], label=name)
-    axes[0].set(xlabel="minutes", ylabel="resident memory, MiB", yscale="log")
-    axes[1].set(xlabel="minutes", ylabel="open file descriptors", ylim=(0, None))
-    axes[0].legend(ncol=2, fontsize=8)
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
-def _command(spec: NodeSpec) -> list[str]:
-    line = command_line(spec)
-    if spec.name == "policy":
-        line[1] = str(Path(__file__).with_name("played_policy.py").resolve())
-    return line
 
 
 def _sample(processes: Processes, samples: list, start: float, done: threading.Event) -> None:
@@ -283,21 +225,6 @@ def _process(pid: int) -> dict[str, int]:
 
 def _thinned(samples: list, count: int = 60) -> list:
     return samples[:: max(1, len(samples) // count)]
-
-
-def _counted(lines) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for line in lines:
-        words = re.sub(r"-?\d+(\.\d+)?", "#", line)[:110]
-        found[words] = found.get(words, 0) + 1
-    return dict(sorted(found.items(), key=lambda item: -item[1])[:12])
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,224 @@
+"""What the graph costs without a model, for three cameras of 640 x 480: from the cameras' stamp to a command.
+
+The real policy, control and task nodes in their own processes, around a model that answers at once; the robot
+is a process of this program, and this process listens. Every 110 ms the robot stamps and publishes joint
+states, tool pose and three images, one after another, as Python does; each set gives one chunk. In ms:
+
+stamp_to_chunk     from the stamp to the chunk of that observation heard here
+images_to_chunk    the same from when the last of the three images was handed to the middleware
+inference_call     the call of the model that answers at once, of the above
+chunk_to_taken     from the chunk heard here to the control node taking it
+taken_to_command   until the next command is stamped: up to a period, as commands come at a fixed rate
+command_to_wire    from a command's stamp, taken when its tick begins, to the command heard here
+
+. tools/env.sh && python benchmarks/overhead.py --out benchmarks/overhead.json
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import played_graph as played
+import rclpy
+from geometry_msgs.msg import PoseStamped
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Int64MultiArray
+from vla_policy.msg import ActionChunk, ControlStatus
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.ros import convert, qos, session
+from vla_policy.ros.graph import node_specs
+
+EVERY_S = 0.11
+LIMIT_MS = 5.0
+HEIGHT, WIDTH = 480, 640
+HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.7071068, 0.0, 0.7071068])
+SIDE = "  wrist: {topic: wrist/image_raw, type: image, max_age_s: 0.35, max_still_s: 1.0}\n"
+PUBLISHED = "published"  # (stamp, when the third image was out), of the played robot
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--play", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.play:
+        return play(args.play)
+    session.join_or_isolate()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "nodes.log").open("w") as log:
+        third = {SIDE: SIDE + SIDE.replace("wrist", "side")}
+        path = played.described(Path(folder), "vx300s_three_cameras", third)
+        robot = subprocess.Popen([sys.executable, __file__, "--play", path])
+        processes = played.start(node_specs(path, web_port=None), "none", log, execute_rows=1)
+        try:
+            heard = listen(load_embodiment(path), args.seconds)
+        except TimeoutError as error:
+            log.flush()
+            sys.exit(f"{error}; the nodes say: {played.complaints(Path(log.name).read_text().splitlines())}")
+        finally:
+            processes.stop()
+            robot.terminate()
+            robot.wait(10.0)
+        log.flush()
+        lines = Path(log.name).read_text().splitlines()
+    figures = heard.figures()
+    report = {
+        **played.heading(load),
+        "images": f"3 x {WIDTH} x {HEIGHT} rgb8",
+        "chunks": figures.pop("chunks"),
+        "ms": figures,
+        "limit_ms": LIMIT_MS,
+        "within_limit": figures["stamp_to_chunk"]["p50"] <= LIMIT_MS,
+        "complaints": played.complaints(lines),
+    }
+    print(json.dumps(report, indent=1))
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0 if report["within_limit"] else 1
+
+
+class Heard:
+    """Arrivals of everything, ns of the system's clock, by the stamp or sequence that it belongs to."""
+
+    def __init__(self, node, robot) -> None:
+        self.published, self.chunks, self.taken = {}, {}, {}
+        self.commands, self.y = [], 0.0
+        all_of = QoSProfile(depth=100)
+        node.create_subscription(ActionChunk, "action_chunk", self._on_chunk, all_of)
+        node.create_subscription(ControlStatus, "control_status", self._on_status, all_of)
+        node.create_subscription(PoseStamped, robot.outputs["arm"].topic, self._on_command, all_of)
+        node.create_subscription(Int64MultiArray, PUBLISHED, self._on_published, all_of)
+
+    def clear(self) -> None:
+        self.published, self.chunks, self.taken, self.commands = {}, {}, {}, []
+
+    def figures(self) -> dict:
+        chunks = {ns: found for ns, found in self.chunks.items() if ns in self.published}
+        whole = [arrival - ns for ns, (arrival, _, _) in chunks.items()]
+        images = [found[0] - self.published[ns] for ns, found in chunks.items()]
+        taken, waited = [], []
+        stamps = np.array([stamp for stamp, _ in self.commands])
+        for arrival, sequence, _ in chunks.values():
+            if sequence in self.taken:
+                taken.append(self.taken[sequence] - arrival)
+                at = np.searchsorted(stamps, self.taken[sequence])
+                if at < len(stamps):
+                    waited.append(stamps[at] - self.taken[sequence])
+        wire = [arrival - stamp for stamp, arrival in self.commands]
+        ms = {
+            "stamp_to_chunk": whole,
+            "images_to_chunk": images,
+            "inference_call": [found[2] for found in chunks.values()],
+            "chunk_to_taken": taken,
+            "taken_to_command": waited,
+            "command_to_wire": wire,
+        }
+        found = {name: played.summary(np.array(values) / 1e6) for name, values in ms.items()}
+        return {"chunks": len(chunks), **found}
+
+    def _on_chunk(self, msg: ActionChunk) -> None:
+        stamp_ns = convert.ns_from_stamp(msg.header.stamp)
+        infer_ns = convert.ns_from_stamp(msg.inference_time)
+        self.chunks[stamp_ns] = (time.time_ns(), msg.sequence, infer_ns)
+
+    def _on_status(self, msg: ControlStatus) -> None:
+        if msg.queued_rows:
+            self.taken[msg.chunk_sequence] = convert.ns_from_stamp(msg.chunk_taken)
+
+    def _on_command(self, msg: PoseStamped) -> None:
+        self.commands.append((convert.ns_from_stamp(msg.header.stamp), time.time_ns()))
+        self.y = msg.pose.position.y
+
+    def _on_published(self, msg: Int64MultiArray) -> None:
+        self.published[msg.data[0]] = msg.data[1]
+
+
+def listen(robot, seconds: float) -> Heard:
+    """What is heard of the running graph in some seconds of motion."""
+    from vla_policy.ros.client import Client
+
+    rclpy.init()
+    node = rclpy.create_node("listener")
+    heard = Heard(node, robot)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    threading.Thread(target=_spin, args=(executor,), daemon=True).start()
+    with Client("operator") as client:
+        played.wait_until_ready(client)
+        if not played.go_on(client, lambda: heard.y, seconds, played.READY_S):
+            raise TimeoutError("the robot does not move")
+    gc.freeze()
+    time.sleep(2.0)
+    heard.clear()
+    time.sleep(seconds)
+    executor.shutdown(timeout_sec=1.0)
+    rclpy.try_shutdown()
+    return heard
+
+
+def play(path: str) -> int:
+    """The robot: stamps and publishes its state and cameras, and is at once where it is told to be."""
+    robot = load_embodiment(path)
+    rclpy.init()
+    node = rclpy.create_node("robot")
+    place = {"y": 0.0}
+    joints = node.create_publisher(JointState, robot.joints.topic, qos.SENSOR)
+    poses = node.create_publisher(PoseStamped, robot.ee_pose.topic, qos.SENSOR)
+    cameras = [node.create_publisher(Image, c.topic, qos.SENSOR) for c in robot.cameras.values()]
+    published = node.create_publisher(Int64MultiArray, PUBLISHED, 10)
+    node.create_subscription(
+        PoseStamped,
+        robot.outputs["arm"].topic,
+        lambda msg: place.update(y=msg.pose.position.y),
+        10,
+    )
+    names = (*robot.joint_names, robot.outputs["hand"].joint)
+    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    images = [
+        convert.image_to_msg(np.roll(noise, k, axis=1), stamp_ns=1, frame_id="camera")
+        for k in range(8)
+    ]
+    count = 0
+
+    def publish() -> None:
+        nonlocal count
+        stamp_ns = node.get_clock().now().nanoseconds
+        positions = [place["y"], -0.5, 0.5, 0.0, 0.5, 0.0, robot.outputs["hand"].open]
+        joints.publish(convert.joints_to_msg(names, positions, stamp_ns=stamp_ns))
+        pose = np.array([HOME[0], place["y"], *HOME[2:]])
+        poses.publish(convert.pose_to_msg(pose, stamp_ns=stamp_ns, frame_id=robot.base_frame))
+        stamp = convert.stamp_from_ns(stamp_ns)
+        for camera in cameras:
+            count += 1
+            images[count % len(images)].header.stamp = stamp
+            camera.publish(images[count % len(images)])
+        published.publish(Int64MultiArray(data=[stamp_ns, time.time_ns()]))
+
+    node.create_timer(EVERY_S, publish)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    _spin(executor)
+    return 0
+
+
+def _spin(executor) -> None:
+    try:
+        executor.spin()
+    except (ExternalShutdownException, KeyboardInterrupt):
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
