@@ -1,19 +1,18 @@
 """Folders written as other projects', and back, bit for bit; what `vla inspect` says about them."""
 
 import filecmp
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+import pi0_folders as folders
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vla_policy import cli
 from vla_policy.formats.convert import convert
+from vla_policy.formats.policy_file import Heads
 from vla_policy.formats.portable import read_lerobot
 from vla_policy.formats.tensor_file import read, read_header, tensor_bytes, write
 from vla_policy.formats.write import write_vla
@@ -23,18 +22,6 @@ HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 KINDS = ("pi0", "pi05")
 HEADS = ["--heads", "8", "1", "4"]
-
-
-def sibling(name: str) -> ModuleType:
-    """A test module beside this one, for the folders that it makes."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-folders = sibling("test_formats")
 
 
 def same_tensors(a: Path, b: Path) -> bool:
@@ -114,7 +101,7 @@ def test_what_no_model_reads_can_be_left_out(tmp_path: Path) -> None:
 def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
     folder = folders.copied(tmp_path, "pi0")
     weights = load_file(folder / "model.safetensors")
-    folders.save_file({k: v.bfloat16() for k, v in weights.items()}, folder / "model.safetensors")
+    save_file({k: v.bfloat16() for k, v in weights.items()}, folder / "model.safetensors")
     convert(folders.policy_file(tmp_path, folder), tmp_path / "own", "vla")
     assert {v.dtype for v in load_file(tmp_path / "own/model.safetensors").values()} == {torch.bfloat16}  # fmt: skip
     convert(tmp_path / "own", tmp_path / "back", "lerobot")
@@ -136,10 +123,10 @@ def test_refusals_leave_nothing_half_made(tmp_path: Path) -> None:
     damaged = folders.copied(tmp_path, "pi05")
     weights = load_file(damaged / "model.safetensors")
     left = {k: v for k, v in weights.items() if k != "model.time_mlp_out.bias"}
-    folders.save_file(left, damaged / "model.safetensors")
+    save_file(left, damaged / "model.safetensors")
     for to in ("vla", "lerobot", "openpi"):
         refuse(folders.policy_file(tmp_path, damaged), to, r"missing    time_mlp_out\.bias")
-    folders.save_file(weights, damaged / "model.safetensors")
+    save_file(weights, damaged / "model.safetensors")
     for name in ("config.json", "policy_preprocessor.json", "policy_postprocessor.json"):
         text = (damaged / name).read_text().replace("QUANTILES", "MEAN_STD")
         (damaged / name).write_text(text)
@@ -147,7 +134,7 @@ def test_refusals_leave_nothing_half_made(tmp_path: Path) -> None:
     refuse(path, "openpi", "openpi normalises pi05 by quantiles only")
     refuse(HERE.parent / "vla_policy" / "weights" / "tiny", "openpi", "a tiny model; only pi0")
     with pytest.raises(ValueError, match="says which robot it fits"):
-        portable = read_lerobot(golden, None, folders.pi0_tensors.Heads(8, 1, 4))
+        portable = read_lerobot(golden, None, Heads(8, 1, 4))
         write_vla(made, portable)
     assert not made.exists()
     made.mkdir()

@@ -192,10 +192,23 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
     refused(r"missing    projector\.fc2\.bias")
     write_folder(folder, tensors() | {"action_head.weight": torch.zeros(2)})
     refused(r"unexpected action_head\.weight")
+    write_folder(folder, tensors() | {"projector.fc2.bias": torch.full((48,), torch.nan)})
+    refused(r"not finite \S*projector\.fc2\.bias \(in model-0000\d-of-00002\.safetensors\)")
+    write_folder(folder, tensors())
+    shard = folder / "model-00001-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    refused(r"model-00001-of-00002\.safetensors: the file is cut off: got \d+ bytes")
+    write_folder(folder, tensors())
     two = json.loads((folder / "config.json").read_text())["norm_stats"]
     write_folder(folder, tensors(), norm_stats=two | {"fractal": two["bridge_orig"]})
     refused("got none, expected one of the data sets trained on: bridge_orig, fractal")
     (folder / "dataset_statistics.json").write_text(json.dumps({"own": two["bridge_orig"]}))
     assert load_policy(str(policy_file(folder))).checkpoint.statistics.actions.upper[6] == 1.0
+    still = json.loads(json.dumps(two["bridge_orig"]))
+    still["action"]["q99"][2] = still["action"]["q01"][2]
+    (folder / "dataset_statistics.json").write_text(json.dumps({"own": still}))
+    refused(r"statistics of 'dz': got range")
+    (folder / "dataset_statistics.json").unlink()
+    write_folder(folder, tensors())
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused("no weights at .*model-00002-of-00002")
