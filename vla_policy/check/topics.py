@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..plausible import OUTSIDE, exchanged, sounds_like
 from .findings import ERROR, Finding, error, warning
 from .heard import Drain, Heard
 from .model import nearest
 from .sheet import Sheet
 from .streams import check_clash, check_stream, check_type, others
 
-OUTSIDE = 0.1  # rad or m beyond the limits: more than calibration
 WAY = 0.25  # of a gripper's way beyond its ends
 FAR_M = 10.0
 
@@ -129,24 +129,24 @@ def _poses(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
 
 def _cameras(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
     robot = sheet.robot
-    claims: dict[str, str] = {}
+    frames: dict[str, str] = {}
     for name, stream in heard.cameras.items():
         camera, place = robot.cameras[name], sheet.at("cameras", name, "topic")
         yield from check_stream(
             heard, stream, place, max_age_s=camera.max_age_s, policy_hz=robot.policy_hz
         )
-        frame = stream.samples[-1].frame.lower() if stream.samples else ""
-        like = [o for o in robot.cameras if o != name and o.lower() in frame]
-        if like and name.lower() not in frame:
-            claims[name] = like[0]
+        frames[name] = stream.samples[-1].frame if stream.samples else ""
         if any(s.plain for s in stream.samples):
             says = f"{stream.topic}: every pixel has the same colour"
             yield warning(place, says, "Is the lens covered, or the exposure wrong?")
-    for name, other in claims.items():
+    swapped = exchanged(frames) or ()
+    for name, frame in frames.items():
+        other = sounds_like(name, frame, robot.camera_names)
+        if other is None:
+            continue
         place = sheet.at("cameras", name, "topic")
-        frame = heard.cameras[name].samples[-1].frame
         says = f"camera {name!r} sends pictures of frame {frame!r}, which sounds like {other!r}"
-        make = error if claims.get(other) == name else warning
+        make = error if name in swapped else warning
         yield make(place, says, f"Are the topics of {name!r} and {other!r} swapped? Exchange them")
     yield from _twins(heard, sheet)
 

@@ -26,6 +26,20 @@ class PixelFormat:
     even_width: bool = False
 
 
+def require_encoding(encoding: str, where: str) -> PixelFormat:
+    """How pixels of that encoding are read. Raises ValueError for one that is not."""
+    pixel = ENCODINGS.get(encoding.lower())
+    if pixel is None:
+        hint = next(
+            (why for part, why in REFUSED.items() if part in encoding.lower()), "it is not known"
+        )
+        raise ValueError(
+            f"{where}: image of encoding {encoding!r} is refused: {hint}; "
+            f"expected one of {', '.join(ENCODINGS)}"
+        )
+    return pixel
+
+
 def decode_raw(
     data: bytes | memoryview | Array,
     encoding: str,
@@ -42,12 +56,7 @@ def decode_raw(
     Raises ValueError, naming where and encoding, for whatever is not exactly as described.
     """
     what = f"{where}: image of encoding {encoding!r}"
-    pixel = ENCODINGS.get(encoding.lower())
-    if pixel is None:
-        hint = next(
-            (why for part, why in REFUSED.items() if part in encoding.lower()), "it is not known"
-        )
-        raise ValueError(f"{what} is refused: {hint}; expected one of {', '.join(ENCODINGS)}")
+    pixel = require_encoding(encoding, where)
     _require_size(what, width, height)
     if pixel.even_width and width % 2:
         raise ValueError(f"{what}: got width {width}, expected an even number")

@@ -1,0 +1,46 @@
+"""What cannot be true of a robot that is described rightly; `vla check` tells it, the control node holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.types import Array
+
+OUTSIDE = 0.1  # rad or m beyond the limits: more than calibration
+
+
+def joint_beyond(robot: Embodiment, positions: Array) -> str | None:
+    """A sentence on the first joint that is measured far outside its limits; None if there is none.
+
+    positions: float64[j] in the joints' unit.
+    """
+    joints = robot.joints
+    rows = zip(joints.names, positions, joints.lower, joints.upper, strict=True)
+    for name, value, low, high in rows:
+        if not low - OUTSIDE <= value <= high + OUTSIDE:
+            degrees = joints.wire is None and joints.unit == "rad" and abs(value) > math.tau
+            return (
+                f"joint {name!r} is at {value:.4g}, its limits are {low:g} to {high:g} {joints.unit}"
+                + (": degrees?" if degrees else "")
+            )
+    return None
+
+
+def sounds_like(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
+    """The other camera whose name the frame of camera's pictures bears; None if it bears its own, or none."""
+    low = frame.lower()
+    if camera.lower() in low:
+        return None
+    return next((other for other in cameras if other != camera and other.lower() in low), None)
+
+
+def exchanged(frames: Mapping[str, str]) -> tuple[str, str] | None:
+    """Two cameras whose pictures bear each other's names. frames: camera -> frame of its pictures."""
+    names = tuple(frames)
+    claims = {name: sounds_like(name, frame, names) for name, frame in frames.items()}
+    for name, other in claims.items():
+        if other is not None and claims[other] == name:
+            return name, other
+    return None
