@@ -1,6 +1,7 @@
 """The same numbers as the plain networks, faster: weights folded and fused once, nothing computed that is not used.
 
     linear   one product, prepared for its device (oneDNN blocks, float8)
+    memory   freed memory handed back
     fold     a network's weights rewritten: norms, time and projections folded into the products that follow
     stack    a Gemma stack over one static cache of keys and values
     vision   all cameras through SigLIP in one call

@@ -22,6 +22,7 @@ from ..flow import time_embedding
 from ..gemma import AdaRMSNorm, Attention, Block, Gemma
 from ..vla import FlowHead
 from .linear import Gated, Joined, Linear, Prepare, gated
+from .memory import give_back
 
 Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1, e]
 
@@ -91,6 +92,8 @@ def fold_stack(
     for i, block in enumerate(gemma.layers):
         last = i == len(gemma.layers) - 1
         layers.append(_fold_layer(block, prepare, cache_only=cache_only and last, release=release))
+        if release:
+            give_back()
     c = gemma.config
     return Stack(tuple(layers), c.width, c.heads, c.kv_heads, c.head_dim)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..siglip import EPS, Siglip
 from .linear import Linear, Prepare
+from .memory import give_back
 
 Norm = tuple[Tensor, Tensor]  # weight, bias
 
@@ -83,6 +84,7 @@ def fold_vision(
         if release:
             for module in (a, block.fc1, block.fc2):
                 module.to("meta")
+            give_back()
     return Vision(
         patch_px=conv.kernel_size[0],
         heads=vision.layers[0].self_attn.heads,
