@@ -36,7 +36,7 @@ def test_a_good_trajectory_is_taken_late_and_in_any_order_of_joints():
         (replace(GOOD, points=(Point(1, (0.1,)), GOOD.points[1])), "1 positions for 2 joints"),
         (replace(GOOD, points=(Point(1, (0.1, 0.1), (0.0,)), GOOD.points[1])), "1 velocities"),
         (replace(GOOD, points=(Point(1, (0.1, float("nan"))),)), "not finite"),
-        (replace(GOOD, points=(Point(1, (0.1, 0.1), effort=(1.0,)),)), "1 effort"),
+        (replace(GOOD, points=(Point(1, (0.1, 0.1), effort=(1.0, 1.0)),)), "has effort"),
     ],
 )
 def test_what_a_trajectory_controller_refuses(message, words):
@@ -63,11 +63,15 @@ def test_the_other_controllers():
     assert "outside" in rules.gripper_refusal([0.05], 0.0, 0.04)
     assert "2 positions" in rules.gripper_refusal([0.0, 0.0], 0.0, 0.04)
     assert rules.base_refusal([0.1, 0.0], NOW_NS, NOW_NS + 400_000_000) is None
+    assert "0.500 s old" in rules.base_refusal([0.1, 0.0], NOW_NS, NOW_NS + 500_000_000)
+    assert rules.base_refusal([0.1, 0.0], 0, NOW_NS) is None  # unstamped: now
     assert "0.600 s old" in rules.base_refusal([0.1, 0.0], NOW_NS, NOW_NS + 600_000_000)
     twist = [0.0] * 6
     assert rules.servo_refusal(twist, "base", NOW_NS, NOW_NS, confirmed=True) is None
     assert "switched" in rules.servo_refusal(twist, "base", NOW_NS, NOW_NS, confirmed=False)
     assert "frame" in rules.servo_refusal(twist, "", NOW_NS, NOW_NS, confirmed=True)
+    edge = rules.servo_refusal(twist, "base", NOW_NS, NOW_NS + 100_000_000, confirmed=True)
+    assert "0.100 s old" in edge
     late = rules.servo_refusal(twist, "base", NOW_NS, NOW_NS + 200_000_000, confirmed=True)
     assert "0.200 s old" in late
     pose = [0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0]

@@ -3,9 +3,11 @@
 Each returns the sentence of the refusal, or None if the controller would take the command. The mock
 robot refuses by them, and the tests hold everything that goes out against them.
 
-Sources: ros2_controllers, branches jazzy to master (joint_trajectory_controller
-validate_trajectory_msg, forward_command_controller, parallel_gripper_controller, gripper_controllers,
-diff_drive_controller); moveit_servo as of Jazzy.
+Sources, branches jazzy, kilted and master of ros2_controllers as of August 2026: joint_trajectory_controller
+(validate_trajectory_msg), forward_command_controller (on_configure, update), parallel_gripper_controller and
+gripper_controllers (goal_callback), diff_drive_controller (the callback of ~/cmd_vel); moveit_servo of Jazzy
+and Kilted (processTwistCommand, isValidCommand). Stricter than those, because it cannot be meant: values that
+are not finite in a trajectory, times before its start, and grippers beyond their ends.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ def base_refusal(values: Sequence[float], stamp_ns: int, now_ns: int) -> str | N
     """A diff_drive_controller or one like it, commanded by TwistStamped."""
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
-    if stamp_ns != 0 and now_ns - stamp_ns > CMD_VEL_TIMEOUT_NS:
+    if stamp_ns != 0 and now_ns - stamp_ns >= CMD_VEL_TIMEOUT_NS:
         return f"{LATE}the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
     return None
 
@@ -107,7 +109,7 @@ def servo_refusal(
         return "an empty frame"
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
-    if now_ns - stamp_ns > SERVO_TIMEOUT_NS:
+    if now_ns - stamp_ns >= SERVO_TIMEOUT_NS:
         return f"{LATE}the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
     return None
 
@@ -132,11 +134,13 @@ def _points_refusal(names: Sequence[str], points: Sequence[Point]) -> str | None
         before_ns = point.time_ns
         if len(point.positions) != len(names):
             return f"point {i} has {len(point.positions)} positions for {len(names)} joints"
-        for what in ("velocities", "accelerations", "effort"):
+        for what in ("velocities", "accelerations"):
             values = getattr(point, what)
             if values and len(values) != len(names):
                 return f"point {i} has {len(values)} {what} for {len(names)} joints"
-        numbers = (*point.positions, *point.velocities, *point.accelerations, *point.effort)
+        if point.effort:
+            return f"point {i} has effort, which only a controller that commands effort takes"
+        numbers = (*point.positions, *point.velocities, *point.accelerations)
         if not all(math.isfinite(v) for v in numbers):
             return f"a value of point {i} is not finite"
     return None
