@@ -26,6 +26,7 @@ from vla_policy.sim.scene import SPLITS
 from vla_policy.sim.twin import find_twin
 from vla_policy.srv import SetScene
 
+FIRST_SCENE_TIMEOUT_S = 90.0  # a machine that is busy builds its model slowly
 SCENE_TIMEOUT_S = 20.0
 SLOW, FULL = 0.8, 0.95  # shares of the asked pace: worth a warning, and over again
 
@@ -70,9 +71,11 @@ class SimNode(Node):
         self._controllers = Controllers(self, self._robot, self._loop, lambda: self._now_ns)
         first = self._loop.start(self._params.seed, self._params.instruction)
         try:
-            scene = first.result(timeout=SCENE_TIMEOUT_S)
+            scene = first.result(timeout=FIRST_SCENE_TIMEOUT_S)
         except FutureTimeout as error:
-            raise ValueError(f"the simulation gave no scene in {SCENE_TIMEOUT_S:g} s") from error
+            raise ValueError(
+                f"the simulation gave no scene in {FIRST_SCENE_TIMEOUT_S:g} s"
+            ) from error
         self.get_logger().info(f"scene {self._params.seed}: {scene.description}")
 
     def close(self) -> None:
