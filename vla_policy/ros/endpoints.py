@@ -96,6 +96,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     return [
         *_hears("policy", state_topics(robot)),
         Endpoint("policy", HEARS, "active_instruction", STRING),
+        Endpoint("policy", HEARS, "control_status", STATUS),
         Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
         Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
     ]
@@ -106,6 +107,7 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     ends = [
         *_hears("control", state_topics(robot)),
         Endpoint("control", HEARS, "action_chunk", CHUNK),
+        Endpoint("control", HEARS, "active_instruction", STRING),
     ]
     ends.append(Endpoint("control", PUBLISHES, "control_status", STATUS))
     for name, kind in command_topics(robot, shadow=shadow):
