@@ -120,6 +120,7 @@ def _play(seconds: float) -> Array:
     from geometry_msgs.msg import PoseStamped
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
     from sensor_msgs.msg import Image, JointState
+    from std_msgs.msg import Float64MultiArray
     from std_srvs.srv import SetBool
     from vla_policy.msg import ActionChunk as ActionChunkMsg
 
@@ -159,6 +160,8 @@ def _play(seconds: float) -> Array:
         state["sequence"] += 1
 
     node.create_subscription(PoseStamped, robot.outputs["arm"].topic, on_target, 100)
+    hand = robot.outputs["hand"].topic
+    node.create_subscription(Float64MultiArray, hand, lambda _: None, 10)
     node.create_timer(0.02, publish_state)
     node.create_timer(0.1, publish_images)
     node.create_timer(CHUNK_S, publish_chunk)

@@ -32,7 +32,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Int64MultiArray
+from std_msgs.msg import Float64MultiArray, Int64MultiArray
 from vla_policy.msg import ActionChunk, ControlStatus
 
 from vla_policy.embodiment import load_embodiment
@@ -66,7 +66,9 @@ def main() -> int:
             heard = listen(load_embodiment(path), args.seconds)
         except TimeoutError as error:
             log.flush()
-            sys.exit(f"{error}; the nodes say: {played.complaints(Path(log.name).read_text().splitlines())}")
+            sys.exit(
+                f"{error}; the nodes say: {played.complaints(Path(log.name).read_text().splitlines())}"
+            )
         finally:
             processes.stop()
             robot.terminate()
@@ -125,6 +127,12 @@ class Heard:
             "taken_to_command": waited,
             "command_to_wire": wire,
         }
+        empty = [name for name, values in ms.items() if not values]
+        if empty:
+            raise ValueError(
+                f"nothing was heard for {', '.join(empty)}; {len(self.chunks)} chunks, "
+                f"{len(self.published)} sets of images, {len(self.commands)} commands"
+            )
         found = {name: played.summary(np.array(values) / 1e6) for name, values in ms.items()}
         return {"chunks": len(chunks), **found}
 
@@ -149,14 +157,14 @@ def listen(robot, seconds: float) -> Heard:
     """What is heard of the running graph in some seconds of motion."""
     from vla_policy.ros.client import Client
 
-    rclpy.init()
-    node = rclpy.create_node("listener")
-    heard = Heard(node, robot)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    threading.Thread(target=_spin, args=(executor,), daemon=True).start()
     with Client("operator") as client:
         played.wait_until_ready(client)
+        rclpy.init()
+        node = rclpy.create_node("listener")
+        heard = Heard(node, robot)
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        threading.Thread(target=_spin, args=(executor,), daemon=True).start()
         if not played.go_on(client, lambda: heard.y, seconds, played.READY_S):
             raise TimeoutError("the robot does not move")
     gc.freeze()
@@ -178,6 +186,8 @@ def play(path: str) -> int:
     poses = node.create_publisher(PoseStamped, robot.ee_pose.topic, qos.SENSOR)
     cameras = [node.create_publisher(Image, c.topic, qos.SENSOR) for c in robot.cameras.values()]
     published = node.create_publisher(Int64MultiArray, PUBLISHED, 10)
+    hand = robot.outputs["hand"].topic
+    node.create_subscription(Float64MultiArray, hand, lambda _: None, 10)
     node.create_subscription(
         PoseStamped,
         robot.outputs["arm"].topic,

@@ -142,3 +142,16 @@ def test_a_copy_does_not_change_with_the_original():
     twin = stream.copy()
     stream.add(2, "b")
     assert twin.newest_ns == 1
+
+
+def test_an_image_that_nobody_can_write_is_shown_and_any_other_is_copied():
+    ours, theirs = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    ours.setflags(write=False)
+    window = theirs[:2]  # read-only itself, but not what it shows
+    window.setflags(write=False)
+    images = {"ours": ours, "theirs": theirs, "window": window}
+    seen = Observation(images, np.zeros(1), ("x",), "go", 1).images
+    assert seen["ours"] is ours
+    theirs[:] = 255
+    assert not seen["theirs"].any() and not seen["window"].any()
+    assert not any(image.flags.writeable for image in seen.values())

@@ -18,10 +18,19 @@ Array = np.ndarray
 
 
 def readonly(values: Any, dtype: Any = np.float64) -> Array:
-    """Copy values into a new read-only array of dtype."""
+    """values as a read-only array of dtype: a copy, unless nobody can write them any more."""
+    if isinstance(values, np.ndarray) and values.dtype == dtype and _sealed(values):
+        return values
     array = np.array(values, dtype=dtype)
     array.setflags(write=False)
     return array
+
+
+def _sealed(array: Array) -> bool:
+    """Whether neither the array nor the memory that it shows can be written."""
+    if array.flags.writeable:
+        return False
+    return array.base is None or (isinstance(array.base, np.ndarray) and _sealed(array.base))
 
 
 def _require_vector(owner: str, name: str, array: Array, width: int) -> None:

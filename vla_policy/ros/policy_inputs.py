@@ -78,6 +78,7 @@ class PolicyInputs:
             try:
                 stamp_ns = convert.header_ns(msg.header, topic)
                 value = read(msg, topic)
+                value.setflags(write=False)  # the observations show it, instead of copying it
             except ValueError as error:
                 self._log.problem(topic, "refused", f"ignored: {error}")
                 return

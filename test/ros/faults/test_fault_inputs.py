@@ -70,6 +70,22 @@ def test_the_state_is_dropped(cell, reaction, name):
     cell.moves_again()
 
 
+def test_the_robot_falls_silent_as_a_whole(cell, reaction):
+    """Its driver was killed: joint states, pose and cameras end at once."""
+    robot = cell.robot
+    cell.be_engaged()
+    cell.move()
+    robot.silent |= {"joints", "ee_pose", *robot.cameras}
+    fault_ns = robot.now_ns()
+    cell.held(fault_ns, "stale_joint_states", "stale_ee_pose")
+    last_ns = max(robot.last_ns[name] for name in ("joints", "ee_pose"))
+    seconds = (cell.last_move_ns() - last_ns) / 1e9
+    reaction("robot: everything silent", seconds, MAX_AGE_S["joints"] + PERIOD_S)
+    robot.silent.clear()
+    robot.wait_status(lambda s: s.reason == "no_chunk", "fresh again")
+    cell.moves_again()
+
+
 def garbled(robot, how):
     """A JointState that must not be believed."""
     names, positions = [*robot.robot.joint_names, "left_finger"], [0.0] * 7

@@ -138,6 +138,19 @@ def test_the_task_process_ends(cell, policy, start_node, reaction, number):
     cell.nothing_moves()
 
 
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
+def test_the_page_ends_and_the_motion_goes_on(cell, policy, follow, start_node, reaction, number):
+    page = start_node("web_node", port=8797)
+    policy()
+    follow()
+    cell.robot.wait(lambda: cell.robot.get_publishers_info_by_topic("/instruction"), "the page")
+    page.send_signal(number)
+    assert page.wait(15) == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
+    moving(cell)
+    assert cell.robot.statuses[-1].engaged
+    reaction(f"page: {number.name}, the motion goes on", 0.0, 0.0)
+
+
 def test_a_goal_ends_with_the_name_of_the_cause(cell, policy, start_node):
     from rclpy.action import ActionClient
 
