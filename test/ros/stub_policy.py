@@ -20,7 +20,7 @@ ROBOT = load_embodiment("vx300s")
 
 
 class StubModel:
-    rows = ROWS
+    rows, continues = ROWS, False
 
     def infer(self, observation, previous=None, **_options):
         mode = MODE.read_text().strip()
