@@ -1,3 +1,4 @@
+# LEAD TO THE TRAINING ENGINEER: read /tmp/q/CROSS.md, change of 19:52 (no known rows in training), then delete this line
 """One checkpoint for several robots: by name, with nothing of one robot in the answers for another."""
 
 import argparse
@@ -17,13 +18,14 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.families.bodies import COLUMNS, Body, body_for, body_of, widened_actions
 from vla_policy.formats import show
 from vla_policy.formats.vla import save
-from vla_policy.models import config, tokenizer
+from vla_policy.models import config, pointing, tokenizer
 from vla_policy.models.engine import compile_engine
 from vla_policy.models.vla import VLA
 from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import load_policy
 from vla_policy.train import command, cross, cross_heads
 from vla_policy.train.frames import Frames
+from vla_policy.transforms import driven, steps_to_poses
 from vla_policy.types import Observation
 
 ROBOTS = ("vx300s", "vx300s_pair", "vx300s_mobile")
@@ -407,12 +409,14 @@ def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
     checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
     examples = cross_heads.prepare(checkpoint, own.body, frames, name, folder=tmp_path, held_out=5)
     assert examples.there[0].nonzero()[:, 0].tolist() == own.body.columns
-    index, clean = np.arange(6), torch.tensor([0, 3] * 6)
+    index, clean = np.arange(6), torch.tensor([0, 3] * 3)
 
     def loss_of(of: cross_heads.Examples) -> torch.Tensor:
         torch.manual_seed(0)
         with torch.no_grad():
-            return cross_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), clean)
+            return cross_heads.loss(
+                model, TOKENS, of, index, np.random.default_rng(0), draws=2, clean=clean
+            )
 
     base, absent = loss_of(examples), ~examples.there[:, None]
     filled = {
@@ -477,3 +481,48 @@ def test_it_is_checked_and_shown_for_each_robot(tmp_path: Path, folder: Path) ->
     for name in ROBOTS:
         assert f"for {name} at 10 Hz" in shown and f"  {name}\n" in models
     assert "left.ee.x" in shown and "base.wz" in models and "heads flow\n" in models
+
+
+def test_a_base_that_drives_sees_places_from_where_it_is() -> None:
+    speeds = np.array([[[0.2, 0.0]] * 5 + [[0.0, np.pi / 2]] * 10])
+    way = driven(speeds, 0.1)
+    assert way.shape == (1, 16, 3)
+    np.testing.assert_allclose(way[0, 5], [0.1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(way[0, 15], [0.1, 0, np.pi / 2], atol=1e-12)
+    circle = driven(np.full((100, 2), 0.5), 0.1)  # radius 1 m to the left
+    np.testing.assert_allclose(circle[-1], [np.sin(5), 1 - np.cos(5), 5], atol=1e-3)
+    width = 24
+    found = pointing.unpack(torch.zeros(1, 48 + 3 * width), width)
+    found = replace(found, xyz=torch.tensor([[[0.3, 0.2, 0.05]] * 3]))
+    tool = torch.tensor([[0.25, 0.1, 0.1, 0.5]])
+    found = replace(found, wrist_xyz=found.xyz[:, 0] - tool[:, :3])
+    other = torch.tensor([[0.2, 0.0, 0.2, 0.5]])
+    seen = pointing.seen_from(found, tool, other, torch.from_numpy(way[:, 15]).float())
+    expected = torch.tensor(
+        [0.2, -0.2, 0.05]
+    )  # 0.2 m ahead is 0.2 m to the right after a turn to the left
+    torch.testing.assert_close(seen.xyz[0, 0], expected)
+    torch.testing.assert_close(seen.wrist_xyz[0], expected - other[0, :3])
+
+
+def test_known_rows_are_told_as_seen_from_their_end(
+    data: Path, tmp_path: Path, model: VLA
+) -> None:
+    """Training tells the network what the policy tells it when the same rows are known."""
+    own = robot("vx300s_mobile")
+    frames = cross.load_frames(data / "vx300s_mobile" / "episodes")
+    checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
+    examples = cross_heads.prepare(checkpoint, own.body, frames, "m", folder=tmp_path, held_out=5)
+    i, clean = torch.tensor([1, 8]), torch.tensor([3, 2])
+    tool, state = cross_heads._arrived(examples, i, clean)
+    torch.testing.assert_close(tool[:, 0, :3], examples.tool[i + clean, 0, :3])
+    torch.testing.assert_close(tool[:, :, 3], examples.tool[i, :, 3])
+    torch.testing.assert_close(state[:, :7], examples.state[i + clean, :7])
+    torch.testing.assert_close(state[:, 7:], examples.state[i, 7:])
+    steps = own.statistics.actions.restore(examples.executed[1, :3, own.body.columns].numpy())
+    measured = frames.arrays["state"][1].astype(float)
+    went = steps_to_poses(measured[:7], steps[:, 1:7])[-1]
+    np.testing.assert_allclose(went[:3], tool[0, 0, :3], atol=1e-5)
+    np.testing.assert_allclose(
+        driven(steps[:, 8:], 0.1)[-1], examples.driven[1, 3].numpy(), atol=1e-6
+    )

@@ -57,6 +57,22 @@ def poses_to_steps(start: Array, poses: Array) -> Array:
     return np.concatenate((poses[:, :3] - before[:, :3], turns), axis=1)
 
 
+def driven(speeds: Array, step_s: float) -> Array:
+    """Where a base that drives ahead and turns is after each row, seen from where it began.
+
+    speeds: float[..., t, 2] m/s ahead and rad/s to the left, each for step_s. Returns float[..., t + 1, 3]
+    x, y in m and the turn in rad; row 0 is the beginning.
+    """
+    ahead, turn = speeds[..., 0] * step_s, speeds[..., 1] * step_s
+    way = np.stack((ahead * np.cos(_middle(turn)), ahead * np.sin(_middle(turn)), turn), -1)
+    return np.concatenate((np.zeros_like(way[..., :1, :]), np.cumsum(way, axis=-2)), axis=-2)
+
+
+def _middle(turn: Array) -> Array:
+    """The direction half way through each row."""
+    return np.cumsum(turn, axis=-1) - turn / 2
+
+
 def canonical_state(state: Array) -> Array:
     """The same state with one of the two quaternions of its rotation: the largest component is positive.
 

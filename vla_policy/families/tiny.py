@@ -16,6 +16,7 @@ from ..sampling import Sampling
 from ..types import ActionChunk, Array, Observation
 from .bodies import (
     ARM,
+    BASE,
     COLUMNS,
     GRIPPER,
     POSE,
@@ -167,7 +168,7 @@ def _prefix(
 
 
 def _arrived(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Inputs:
-    """inputs as they will be where the known rows end: the tools are there, the grippers as they were seen.
+    """inputs as they will be where the known rows end: tools and base are there, the grippers as they were seen.
 
     After arXiv:2512.01031, which rolls the robot's state forward; here the places that were found follow.
     """
@@ -175,14 +176,18 @@ def _arrived(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Inpu
     known = sampling.previous[: sampling.frozen_rows, body.columns]
     said = dict(zip(names, checkpoint.statistics.actions.restore(known).T, strict=True))
     measured = inputs.measured.reshape(len(body.arms), len(ARM)).copy()
-    found, tools = [], []
+    found, tools, base = [], [], None
+    if body.base:
+        speeds = np.stack([said.get(name, np.zeros(len(known))) for name in BASE], axis=1)
+        way = transforms.driven(speeds, checkpoint.contract.step_ns / 1e9)
+        base = torch.from_numpy(way[-1:]).float().to(checkpoint.device)
     for i, (_, slot) in enumerate(_slots(body)):
         steps = np.stack([said[slot + name] for name in STEP], axis=1)
         measured[i, :7] = transforms.steps_to_poses(measured[i, :7], steps)[-1]
         there = inputs.tools[i].clone()
         there[0, :3] = torch.from_numpy(measured[i, :3]).to(there)
         tools.append(there)
-        found.append(pointing.seen_from(inputs.found[i], inputs.tools[i], there))
+        found.append(pointing.seen_from(inputs.found[i], inputs.tools[i], there, base))
     return Inputs(inputs.text, tuple(found), tuple(tools), measured.flatten())
 
 

@@ -302,9 +302,26 @@ def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
     return torch.cat((front, near[:, None]), 1)
 
 
-def seen_from(found: Found, tool: Float[Tensor, "n 4"], other: Float[Tensor, "n 4"]) -> Found:
-    """The same answers for a tool that is elsewhere. tool, other: as in tokens."""
-    return replace(found, wrist_xyz=found.wrist_xyz + tool[:, :3] - other[:, :3])
+def seen_from(
+    found: Found,
+    tool: Float[Tensor, "n 4"],
+    other: Float[Tensor, "n 4"],
+    base: Float[Tensor, "n 3"] | None = None,
+) -> Found:
+    """The same answers for a tool that is elsewhere. tool, other: as in tokens.
+
+    base: x, y and turn of the base that they are then seen from, other included; None: it did not move.
+    """
+    if base is None:
+        return replace(found, wrist_xyz=found.wrist_xyz + tool[:, :3] - other[:, :3])
+    near = _from_base((found.wrist_xyz + tool[:, :3])[:, None], base)[:, 0]
+    return replace(found, xyz=_from_base(found.xyz, base), wrist_xyz=near - other[:, :3])
+
+
+def _from_base(xyz: Float[Tensor, "n k 3"], base: Float[Tensor, "n 3"]) -> Float[Tensor, "n k 3"]:
+    x, y = (xyz[..., i] - base[:, i, None] for i in (0, 1))
+    cos, sin = base[:, 2, None].cos(), base[:, 2, None].sin()
+    return torch.stack((cos * x + sin * y, cos * y - sin * x, xyz[..., 2]), -1)
 
 
 def _scales(x: Tensor) -> Tensor:

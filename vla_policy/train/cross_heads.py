@@ -1,3 +1,4 @@
+# LEAD TO THE TRAINING ENGINEER: read /tmp/q/CROSS.md, change of 19:52 (no known rows in training), then delete this line
 """Language model and flow head on the demonstrations of several robots, over a tower that is kept as it is.
 
 Of each robot only its own columns count. A part of the chunks goes on from rows that are known (as in
@@ -16,10 +17,20 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .. import transforms
-from ..families.bodies import ARM, SLOTS, TERMINATE, Body, widened_actions, widened_state
+from ..families.bodies import (
+    ARM,
+    BASE,
+    POSE,
+    SLOTS,
+    TERMINATE,
+    Body,
+    widened_actions,
+    widened_state,
+)
 from ..models import flow, pointing, tokenizer
 from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
+from .continuing import KNOWN_NOISE
 from .cross_pointing import arms_of
 from .frames import Frames, action_chunks, base_chunks, executed_chunks
 from .heads import COLOURS, OWN_SENTENCES, SHAPES, correct, noisy
@@ -43,6 +54,8 @@ class Examples:
     planned: Tensor  # (n, t, d) normalised; see frames.action_chunks
     executed: Tensor  # (n, t, d), as the next see frames.executed_chunks; terminate is 0
     resumed: Tensor  # (n, t, d)
+    driven: Tensor  # (n, t + 1, 3) where the base is after so many rows, see transforms.driven
+    last: Tensor  # (n,) the last frame of the same episode
     there: Tensor  # bool (n, d)
     texts: list[list[str]]
     robots: dict[str, tuple[int, int, int]]  # first frame, first held-out frame, end
@@ -72,6 +85,7 @@ def prepare(
         for c in _chunks(frames, arms, rows)
     )  # fmt: skip
     executed[..., TERMINATE] = 0.0
+    episode = frames.arrays["episode"]
     return Examples(
         found=found,
         tool=tool,
@@ -80,6 +94,8 @@ def prepare(
         planned=planned,
         executed=executed,
         resumed=resumed,
+        driven=torch.from_numpy(_driven(checkpoint, frames, rows)).float(),
+        last=torch.from_numpy(np.searchsorted(episode, episode, side="right") - 1),
         there=torch.from_numpy(body.there(width)).expand(len(frames), -1),
         texts=frames.texts,
         robots={name: (0, len(frames) - held_out, len(frames))},
@@ -103,6 +119,12 @@ def _chunks(
         np.concatenate((kind[0], *(more[..., 1:] for more in kind[1:]), base), -1)
         for kind in zip(*each, strict=True)
     )
+
+
+def _driven(checkpoint: Checkpoint, frames: Frames, rows: int) -> np.ndarray:
+    speeds = base_chunks(frames, rows)
+    speeds = speeds if speeds.shape[2] else np.zeros((*speeds.shape[:2], len(BASE)))
+    return transforms.driven(speeds, checkpoint.contract.step_ns / 1e9)
 
 
 @torch.no_grad()
@@ -135,16 +157,19 @@ def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path
 
 def join(parts: list[Examples]) -> Examples:
     """The examples of several robots as one."""
-    robots, start = {}, 0
+    robots, start, last = {}, 0, []
     for part in parts:
         robots |= {name: tuple(start + i for i in ends) for name, ends in part.robots.items()}
+        last.append(part.last + start)
         start += len(part.texts)
     tensors = {
         f.name: torch.cat([getattr(p, f.name) for p in parts])
         for f in fields(Examples)
-        if f.name not in ("texts", "robots")
+        if f.name not in ("last", "texts", "robots")
     }
-    return Examples(**tensors, texts=[t for p in parts for t in p.texts], robots=robots)
+    return Examples(
+        **tensors, last=torch.cat(last), texts=[t for p in parts for t in p.texts], robots=robots
+    )
 
 
 def loss(
@@ -153,58 +178,74 @@ def loss(
     examples: Examples,
     index: np.ndarray,
     rng: np.random.Generator,
+    *,
+    draws: int,
     clean: Tensor,
 ) -> Tensor:
     """Flow-matching loss of each chunk, float32[b draws]: mean over its rows that are not clean and its columns.
 
-    clean: int64[b draws], how many first rows are known; draws noise and time samples of one frame stand together.
+    clean: int64[b], how many first rows are known. draws: noise and time samples of each frame.
     """
-    prefix, state = _told(model, tokens, examples, index, rng)
-    draws, rows = len(clean) // len(index), model.config.flow.rows
+    prefix, state = _told(model, tokens, examples, index, rng, clean)
     i = torch.from_numpy(index)
-    planned, executed, resumed = (
-        x[i].repeat_interleave(draws, 0)
-        for x in (examples.planned, examples.executed, examples.resumed)
-    )
-    there = examples.there[i].repeat_interleave(draws, 0)[:, None]  # (b draws, 1, d)
-    row, count = torch.arange(rows)[None, :, None], clean[:, None, None]
-    executed = executed + 0.02 * torch.randn_like(executed)
-    actions = torch.where(row < count, executed, torch.where(row == count, resumed, planned))
-    actions = actions * there
+    row, count = torch.arange(model.config.flow.rows)[None, :, None], clean[:, None, None]
+    there = examples.there[i][:, None]  # (b, 1, d)
+    executed = examples.executed[i]
+    executed = executed + KNOWN_NOISE * torch.randn_like(executed)
+    later = torch.where(row == count, examples.resumed[i], examples.planned[i])
+    actions = torch.where(row < count, executed, later) * there
+    actions, there, known = (x.repeat_interleave(draws, 0) for x in (actions, there, row < count))
     time = flow.sample_time(len(actions))
-    noise = torch.randn_like(actions) * there
-    mixed, velocity = flow.interpolate(actions, noise, time)
-    known = row < count  # (b draws, t, 1)
+    mixed, velocity = flow.interpolate(actions, torch.randn_like(actions) * there, time)
     mixed = torch.where(known, actions, mixed)
     times = torch.where(known[..., 0], 0.0, time[:, None])
-    state = state.repeat_interleave(draws, 0)
-    error = (model.flow(prefix.repeat(draws), state, mixed, times) - velocity).square()
+    said = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), mixed, times)
     counted = ~known & there
-    return (error * counted).sum((1, 2)) / counted.sum((1, 2))
+    return ((said - velocity).square() * counted).sum((1, 2)) / counted.sum((1, 2))
 
 
 def _told(
-    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
+    model: VLA,
+    tokens: Tokenizer,
+    examples: Examples,
+    index: np.ndarray,
+    rng: np.random.Generator,
+    clean: Tensor,
 ) -> tuple[Prefix, Tensor]:
-    """The prefix of frames with one of their own sentences each, and their states, both with noise."""
+    """The prefix of frames with one of their own sentences each, and their states, both with noise.
+
+    They are told as seen from where the clean rows end.
+    """
     sentence = rng.integers(0, examples.found.shape[1], len(index))
     text = [
         tokenizer.prompt("action", examples.texts[i][s])
         for i, s in zip(index, sentence, strict=True)
     ]
     ids = encode_texts(tokens, text, model.config.max_text, rng)
-    i, arms = torch.from_numpy(index), len(SLOTS)
+    i, arms = torch.from_numpy(index), examples.arms.shape[1]
     packed = examples.found[i, torch.from_numpy(sentence)].flatten(0, 1)  # (b arms, f)
     found = noisy(packed, model.config.vision.value_width)
-    seen = pointing.tokens(found, examples.tool[i].flatten(0, 1))
+    tool, state = _arrived(examples, i, clean)
+    base = examples.driven[i, clean].repeat_interleave(arms, 0)
+    found = pointing.seen_from(found, examples.tool[i].flatten(0, 1), tool.flatten(0, 1), base)
+    seen = pointing.tokens(found, tool.flatten(0, 1))
     seen = seen.unflatten(0, (-1, arms)).flatten(1, 2)  # (b, arms tokens, f)
-    there = examples.arms[i]
-    measured = there.repeat_interleave(len(ARM), 1)  # (b, 8 arms)
-    measured = F.pad(measured, (0, examples.state.shape[1] - measured.shape[1]))
-    state = examples.state[i]
+    measured = examples.arms[i].repeat_interleave(len(ARM), 1)  # (b, 8 arms)
+    measured = F.pad(measured, (0, state.shape[1] - measured.shape[1]))
     state = state + 0.01 * torch.randn_like(state) * measured
-    valid = there.repeat_interleave(pointing.TOKENS, 1)
+    valid = examples.arms[i].repeat_interleave(pointing.TOKENS, 1)
     return model.prefix(seen, ids, state, valid), state
+
+
+def _arrived(examples: Examples, i: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """Tools and state where the clean rows end. Grippers stay as they were seen: what becomes of them is in the rows."""
+    arms, then = examples.arms.shape[1], torch.minimum(i + clean, examples.last[i])
+    tool = torch.cat((examples.tool[then, :, :3], examples.tool[i, :, 3:]), -1)
+    state = examples.state[i].clone()
+    for arm in range(arms):
+        pose = slice(len(ARM) * arm, len(ARM) * arm + len(POSE))
+        state[:, pose] = examples.state[then, pose]
+    return tool, state
 
 
 def train(
@@ -221,9 +262,9 @@ def train(
         rng = np.random.default_rng((seed, 13, step))
         torch.manual_seed(seed * 1_000_003 + step)
         index = np.concatenate([rng.integers(first, held, each) for first, held, _ in ends])
-        clean = torch.randint(1, longest + 1, (len(index) * draws,))
+        clean = torch.randint(1, longest + 1, (len(index),))
         clean[torch.rand(len(clean)) > CONTINUED] = 0
-        losses = loss(model, tokens, examples, index, rng, clean)
+        losses = loss(model, tokens, examples, index, rng, draws=draws, clean=clean)
         shown = losses.detach().unflatten(0, (len(ends), -1)).mean(1).tolist()
         return losses.mean(), dict(zip(examples.robots, shown, strict=True))
 
@@ -234,8 +275,10 @@ def train(
             index = np.arange(held, end, MEASURED)
             for rows in (0, 3):
                 torch.manual_seed(0)
-                clean = torch.full((len(index) * 4,), rows)
-                losses = loss(model, tokens, examples, index, np.random.default_rng(0), clean)
+                clean = torch.full((len(index),), rows)
+                losses = loss(
+                    model, tokens, examples, index, np.random.default_rng(0), draws=4, clean=clean
+                )
                 found[f"{name}.held_out_{rows}"] = losses.mean().item()
         return found
 
