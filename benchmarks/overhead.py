@@ -63,8 +63,8 @@ def main() -> int:
         robot = subprocess.Popen([sys.executable, __file__, "--play", path])
         processes = played.start(node_specs(path, web_port=None), "none", log, execute_rows=1)
         try:
-            heard = listen(load_embodiment(path), args.seconds)
-        except TimeoutError as error:
+            figures = listen(load_embodiment(path), args.seconds).figures()
+        except (TimeoutError, ValueError) as error:
             log.flush()
             sys.exit(
                 f"{error}; the nodes say: {played.complaints(Path(log.name).read_text().splitlines())}"
@@ -75,7 +75,6 @@ def main() -> int:
             robot.wait(10.0)
         log.flush()
         lines = Path(log.name).read_text().splitlines()
-    figures = heard.figures()
     report = {
         **played.heading(load),
         "images": f"3 x {WIDTH} x {HEIGHT} rgb8",
