@@ -1,4 +1,3 @@
-# LEAD TO THE TRAINING ENGINEER: read /tmp/q/CROSS.md, change of 19:52 (no known rows in training), then delete this line
 """One checkpoint for several robots: by name, with nothing of one robot in the answers for another."""
 
 import argparse
@@ -25,7 +24,7 @@ from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import load_policy
 from vla_policy.train import command, cross, cross_heads
 from vla_policy.train.frames import Frames
-from vla_policy.transforms import driven, steps_to_poses
+from vla_policy.transforms import driven
 from vla_policy.types import Observation
 
 ROBOTS = ("vx300s", "vx300s_pair", "vx300s_mobile")
@@ -125,7 +124,8 @@ def test_a_chunk_is_continued(folder: Path, name: str, trained: bool) -> None:
     policy, seen = load_policy(str(folder), embodiment=name), observation(name)
     model = policy.checkpoint.model
     if trained:
-        model.config = config.with_known_rows(model.config)
+        flow = replace(model.config.flow, prefix_trained=True)
+        model.config = replace(model.config, flow=flow)
         policy = replace(policy, checkpoint=replace(policy.checkpoint, engine=None))
     first = policy.infer(seen, seed=1)
     second = policy.infer(seen, first, seed=2, frozen_rows=3, guidance_rows=6)
@@ -372,10 +372,9 @@ def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
     assert weights.read_bytes() != first
     log = [json.loads(x) for x in (tmp_path / "run" / "heads.log.jsonl").read_text().splitlines()]
     assert [r["step"] for r in log] == [2, 3]
-    assert {f"{name}.held_out_0" for name in ROBOTS} < set(log[0])
+    assert {f"{name}.held_out" for name in ROBOTS} < set(log[0])
     for name in ROBOTS:
         policy = load_policy(str(weights.parent), embodiment=name)
-        assert policy.checkpoint.model.config.flow.prefix_trained
         assert np.isfinite(policy.infer(observation(name), seed=0).actions).all()
     with pytest.raises(ValueError, match="a run for vx300s, vx300s_mobile, vx300s_pair"):
         train(data, tmp_path / "run", ROBOTS[:2])
@@ -409,46 +408,41 @@ def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
     checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
     examples = cross_heads.prepare(checkpoint, own.body, frames, name, folder=tmp_path, held_out=5)
     assert examples.there[0].nonzero()[:, 0].tolist() == own.body.columns
-    index, clean = np.arange(6), torch.tensor([0, 3] * 3)
+    index = np.arange(6)
 
     def loss_of(of: cross_heads.Examples) -> torch.Tensor:
         torch.manual_seed(0)
         with torch.no_grad():
-            return cross_heads.loss(
-                model, TOKENS, of, index, np.random.default_rng(0), draws=2, clean=clean
-            )
+            return cross_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), 2)
 
     base, absent = loss_of(examples), ~examples.there[:, None]
-    filled = {
-        key: torch.where(absent, 5.0, getattr(examples, key))
-        for key in ("planned", "executed", "resumed")
-    }
+    chunks = torch.where(absent, 5.0, examples.chunks)
     found = torch.where(examples.arms[:, None, :, None], examples.found, 3.0)
     tool = torch.where(examples.arms[..., None], examples.tool, 3.0)
-    other = replace(examples, found=found, tool=tool, **filled)
+    other = replace(examples, found=found, tool=tool, chunks=chunks)
     torch.testing.assert_close(loss_of(other), base)
-    changed = replace(examples, planned=examples.planned + 1.0)
+    changed = replace(examples, chunks=examples.chunks + 1.0)
     assert not torch.allclose(loss_of(changed), base)
 
 
 def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
     frames = cross.load_frames(data / "vx300s_pair" / "episodes")
     arms = cross_heads.arms_of(frames)
-    planned, _, _ = cross_heads._chunks(frames, arms, 10)
+    chunks = cross_heads._chunks(frames, arms, 10)
     action = frames.arrays["action"]
-    assert planned.shape == (FRAMES, 10, 15)
+    assert chunks.shape == (FRAMES, 10, 15)
     for arm, first in ((0, 1), (1, 8)):
         np.testing.assert_allclose(
-            planned[:, 0, first : first + 7], action[:, 7 * arm : 7 * arm + 7], atol=1e-6
+            chunks[:, 0, first : first + 7], action[:, 7 * arm : 7 * arm + 7], atol=1e-6
         )
-    np.testing.assert_allclose(planned[:, 0, 0], action[:, 14], atol=1e-6)
+    np.testing.assert_allclose(chunks[:, 0, 0], action[:, 14], atol=1e-6)
     frames = cross.load_frames(data / "vx300s_mobile" / "episodes")
-    planned, executed, _ = cross_heads._chunks(frames, cross_heads.arms_of(frames), 10)
-    np.testing.assert_allclose(planned[0, :7, 8:], frames.arrays["action"][:7, 8:], atol=1e-6)
-    assert (planned[0, 7:, 8:] == 0).all() and (executed[0, 7:, 8:] == 0).all()
-    wide = widened_actions(planned, robot("vx300s_mobile").body, 17)
+    chunks = cross_heads._chunks(frames, cross_heads.arms_of(frames), 10)
+    np.testing.assert_allclose(chunks[0, :7, 8:], frames.arrays["action"][:7, 8:], atol=1e-6)
+    assert (chunks[0, 7:, 8:] == 0).all()
+    wide = widened_actions(chunks, robot("vx300s_mobile").body, 17)
     assert (wide[..., 8:15] == 0).all()
-    np.testing.assert_array_equal(wide[..., 15:], planned[..., 8:])
+    np.testing.assert_array_equal(wide[..., 15:], chunks[..., 8:])
 
 
 def test_an_arm_of_a_pair_is_like_a_robot_of_its_own(data: Path) -> None:
@@ -503,26 +497,3 @@ def test_a_base_that_drives_sees_places_from_where_it_is() -> None:
     )  # 0.2 m ahead is 0.2 m to the right after a turn to the left
     torch.testing.assert_close(seen.xyz[0, 0], expected)
     torch.testing.assert_close(seen.wrist_xyz[0], expected - other[0, :3])
-
-
-def test_known_rows_are_told_as_seen_from_their_end(
-    data: Path, tmp_path: Path, model: VLA
-) -> None:
-    """Training tells the network what the policy tells it when the same rows are known."""
-    own = robot("vx300s_mobile")
-    frames = cross.load_frames(data / "vx300s_mobile" / "episodes")
-    checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
-    examples = cross_heads.prepare(checkpoint, own.body, frames, "m", folder=tmp_path, held_out=5)
-    i, clean = torch.tensor([1, 8]), torch.tensor([3, 2])
-    tool, state = cross_heads._arrived(examples, i, clean)
-    torch.testing.assert_close(tool[:, 0, :3], examples.tool[i + clean, 0, :3])
-    torch.testing.assert_close(tool[:, :, 3], examples.tool[i, :, 3])
-    torch.testing.assert_close(state[:, :7], examples.state[i + clean, :7])
-    torch.testing.assert_close(state[:, 7:], examples.state[i, 7:])
-    steps = own.statistics.actions.restore(examples.executed[1, :3, own.body.columns].numpy())
-    measured = frames.arrays["state"][1].astype(float)
-    went = steps_to_poses(measured[:7], steps[:, 1:7])[-1]
-    np.testing.assert_allclose(went[:3], tool[0, 0, :3], atol=1e-5)
-    np.testing.assert_allclose(
-        driven(steps[:, 8:], 0.1)[-1], examples.driven[1, 3].numpy(), atol=1e-6
-    )

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from vla_policy.formats.vla import load
 from vla_policy.models import tokenizer
 from vla_policy.policy import load_policy
-from vla_policy.train import command, continuing, frames
+from vla_policy.train import command, frames
 from vla_policy.train.pointing import encode_texts, heat_loss
 from vla_policy.train.schedule import cosine
 
@@ -54,11 +52,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_frames(root / "scenes_val" / "shard_0", 8)
     make_frames(root / "episodes" / "shard_0", 30, episodes=True)
     make_frames(root / "episodes" / "shard_1", 20, episodes=True)
-    make_frames(root / "corrections" / "shard_0", 16)
-    rng = np.random.default_rng(0)
-    chunk = rng.uniform(-0.03, 0.03, (16, 10, 8)).astype(np.float32)
-    np.save(root / "corrections" / "shard_0" / "chunk.npy", chunk)
-    np.save(root / "corrections" / "shard_0" / "known.npy", rng.integers(0, 9, 16))
     return root
 
 
@@ -66,7 +59,6 @@ def arguments(data: Path, out: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     sizes = ["--batch", "8", "--images", "4", "--draws", "2", "--threads", "1", "--held-out", "12"]
-    sizes += ["--continuing-steps", "2"]
     return parser.parse_args(["--data", str(data), "--out", str(out), *sizes, *more])
 
 
@@ -97,72 +89,6 @@ def test_the_same_seed_trains_the_same_weights(data: Path, tmp_path: Path) -> No
         command.run(arguments(data, tmp_path / name, *steps))
         weights.append((tmp_path / name / "checkpoint" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
-
-
-def test_continuing_changes_the_flow_head_alone(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    with pytest.raises(ValueError, match="--init"):
-        command.run(arguments(data, out, "--stage", "continuing"))
-    command.run(arguments(data, out, "--stage", "pointing", "--pointing-steps", "1"))
-    before = load_file(out / "checkpoint" / "model.safetensors")
-    assert not load_policy(str(out / "checkpoint")).checkpoint.model.config.flow.prefix_trained
-    command.run(arguments(data, out, "--stage", "continuing"))
-    after = load_file(out / "checkpoint" / "model.safetensors")
-    changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert changed and all(key.startswith("flow.") for key in changed)
-    assert load_policy(str(out / "checkpoint")).checkpoint.model.config.flow.prefix_trained
-
-
-def test_corrections_follow_the_continuing_stage(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    command.run(arguments(data, out, "--pointing-steps", "1", "--heads-steps", "1"))
-    before = load_file(out / "checkpoint" / "model.safetensors")
-    asked = arguments(data, out, "--stage", "correcting")
-    assert command.run(asked) == 0
-    after = load_file(out / "checkpoint" / "model.safetensors")
-    changed = {key for key in before if not torch.equal(before[key], after[key])}
-    assert changed and all(key.startswith("flow.") for key in changed)
-    examples = command._examples(load(out / "checkpoint"), asked, "corrections")
-    said = examples.chunks[..., 0]  # of a row under way nothing is said about the end
-    known = torch.arange(10) < examples.known[:, None]
-    assert (said[known] == 0).all() and (said[~known] != 0).all()
-
-
-def test_rows_that_are_known_are_not_learned(data: Path, tmp_path: Path) -> None:
-    """A wrong answer about a row that is given as data costs nothing; about the others it does."""
-    asked = arguments(data, tmp_path)
-    checkpoint = command.fresh(asked)
-    examples = command._examples(checkpoint, asked, "episodes")
-    flow, seen = checkpoint.model.flow, {}
-
-    class Wrong(torch.nn.Module):
-        def forward(self, prefix, state, noisy, time):
-            seen.update(noisy=noisy, time=time)
-            off = (torch.arange(noisy.shape[1]) < 3)[None, :, None] * 1e6
-            return flow(prefix, state, noisy, time) + off
-
-    checkpoint.model.flow = Wrong()
-    clean = torch.full((4,), 3)
-    index, rng = np.arange(4), np.random.default_rng(0)
-    args = (checkpoint.model, checkpoint.tokenizer, examples, index, rng, 2)
-    with torch.no_grad():
-        assert continuing.demonstrated_loss(*args, clean) < 1e3
-        assert (seen["time"][:, :3] == 0).all() and (seen["time"][:, 3:] > 0).all()
-        given = examples.executed[index, :3].repeat_interleave(2, 0)
-        torch.testing.assert_close(seen["noisy"][:, :3], given, atol=0.1, rtol=0)
-        assert continuing.demonstrated_loss(*args, clean - 1) > 1e6
-
-
-def test_what_was_executed_and_what_came_next(data: Path) -> None:
-    loaded = frames.load_frames(data / "episodes")
-    executed, resumed = frames.executed_chunks(loaded, 10)
-    action, position = loaded.arrays["action"], loaded.arrays["state"][:, :3]
-    went = position[0] + executed[0, :6, 1:4].cumsum(0)  # an episode has 7 frames
-    np.testing.assert_allclose(went, position[1:7], atol=1e-6)
-    assert (executed[0, 6:, 1:7] == 0).all()
-    np.testing.assert_allclose(resumed[0, :7, 1:4], action[:7, :3], rtol=1e-6)
-    np.testing.assert_allclose(executed[0, :7, 7], action[:7, 6], rtol=1e-6)
-    assert (resumed[0, 7:, 1:7] == 0).all() and (resumed[0, 7:, 0] == 1).all()
 
 
 def test_shards_are_one_sequence(data: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,13 +102,6 @@ class Pilot:
         if verdict.command is not None:
             command(world, self._robot.layout, verdict.command.values)
         world.step()
-
-    def branch(self, world: World) -> Pilot:
-        """The same control path in a copy of the world, where no chunk is under way."""
-        twin = copy.copy(self)  # what else it holds is replaced, never changed
-        twin._world, twin._waiting = world, []
-        twin.interventions = dict(self.interventions)
-        return twin
 
     def _inputs(self) -> Inputs:
         now_ns = self._world.time_ns

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.pilot import Pace, Pilot
-from vla_policy.execution.pace import Ask, ask, executed_part, next_look_ns
+from vla_policy.execution.pace import ask, executed_part, next_look_ns
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.sim.judge import Judge
 from vla_policy.sim.scene import Scene
@@ -23,9 +22,6 @@ SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes 
 STEPS_PER_S = 50
 _MOVED_M = 0.02
 _FALLEN_M = 0.03
-
-# Observation, what of the running plan the chunk will continue (None: nothing ever), and the control path.
-Watch = Callable[[Observation, Ask | None, Pilot], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +61,10 @@ def roll_out(
     embodiment: Embodiment,
     pace: Pace,
     moves: bool,
-    watch: Watch | None = None,
 ) -> Outcome:
     """Let policy try task in scene until success, its own end or the twin's time.
 
-    moves=False: only the first look. watch: called before each chunk is made.
+    moves=False: only the first look.
     """
     world.reset(scene)
     if hasattr(policy, "prepare"):
@@ -87,10 +82,7 @@ def roll_out(
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATES and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
-            asked = _asked(policy, observation, pilot, pace, delays)
-            if watch is not None:
-                watch(observation, asked, pilot)
-            chunk = _infer(policy, observation, asked, pace, scene.seed + steps)
+            chunk = _infer(policy, observation, pilot, pace, delays, scene.seed + steps)
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATES:
@@ -123,24 +115,16 @@ def _looks(
     return world.time_ns >= look_ns
 
 
-def _asked(
-    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays
-) -> Ask | None:
-    """What the next chunk continues; None where scheme or policy continue nothing."""
+def _infer(
+    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays, seed: int
+) -> ActionChunk:
     if not (SCHEMES[pace.scheme].continues and policy.continues):
-        return None
-    return ask(
+        chunk = policy.infer(observation, seed=seed)
+        return executed_part(chunk, pace.scheme, pace.execute_rows)
+    asked = ask(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip
-
-
-def _infer(
-    policy, observation: Observation, asked: Ask | None, pace: Pace, seed: int
-) -> ActionChunk:
-    if asked is None:
-        chunk = policy.infer(observation, seed=seed)
-        return executed_part(chunk, pace.scheme, pace.execute_rows)
     return policy.infer(
         observation, asked.previous, seed=seed,
         frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,

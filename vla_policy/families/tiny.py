@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from .. import transforms
-from ..models import flow, pointing, rtc, token_head, tokenizer
+from ..models import flow, pointing, token_head, tokenizer
 from ..models.engine import Engine, EnginePrefix
 from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
 from ..types import ActionChunk, Array, Observation
+from .ahead import Hand, ahead, tool_of
 from .bodies import (
-    ARM,
     BASE,
     COLUMNS,
     GRIPPER,
@@ -44,15 +44,10 @@ from .images import fit_square
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """One observation as the language model reads it.
-
-    text: int64[1, s]. found, tools: of each arm, see pointing.tokens. measured: the robot's state.
-    """
+    """One observation as the language model reads it. text: int64[1, s]. hands: of each arm."""
 
     text: torch.Tensor
-    found: tuple[pointing.Found, ...]
-    tools: tuple[torch.Tensor, ...]
-    measured: Array
+    hands: tuple[Hand, ...]
 
 
 def rows(checkpoint: Checkpoint, head: str) -> int:
@@ -111,11 +106,8 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
 
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
     """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame."""
-    found, _ = _look(checkpoint, _body(checkpoint), observation)
-    return {
-        "target_xyz": found[0].xyz[0, 0].double().cpu().numpy(),
-        "destination_xyz": found[0].xyz[0, 2].double().cpu().numpy(),
-    }
+    xyz = _look(checkpoint, observation)[0].found.xyz.double().cpu().numpy()
+    return {"target_xyz": xyz[0, 0], "destination_xyz": xyz[0, 2]}
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
@@ -149,66 +141,36 @@ FAMILY = Family(
 
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
-    found, tools = _look(checkpoint, _body(checkpoint), observation)
     text = _text(checkpoint, tokenizer.prompt(question, observation.instruction))
-    return Inputs(text, tuple(found), tuple(tools), observation.state)
+    return Inputs(text, _look(checkpoint, observation))
 
 
 def _prefix(
     checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
 ) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
     """The prefix, and the state, float32[1, n], in it."""
-    body = _body(checkpoint)
-    arms = inputs.measured.reshape(len(body.arms), len(ARM))
+    arms = np.stack([hand.measured for hand in inputs.hands])
     values = checkpoint.statistics.state.normalise(transforms.canonical_state(arms).flatten())
-    values = widened_state(values, body, checkpoint.model.config.state_dim)
+    values = widened_state(values, _body(checkpoint), checkpoint.model.config.state_dim)
     state = torch.from_numpy(values).float().to(checkpoint.device)[None]
-    seen = [pointing.tokens(f, t) for f, t in zip(inputs.found, inputs.tools, strict=True)]
+    seen = [pointing.tokens(hand.found, hand.tool) for hand in inputs.hands]
     return model.prefix(torch.cat(seen, 1), inputs.text, state), state
 
 
-def _arrived(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Inputs:
-    """inputs as they will be where the known rows end: tools and base are there, the grippers as they were seen.
-
-    After arXiv:2512.01031, which rolls the robot's state forward; here the places that were found follow.
-    """
-    body, names = _body(checkpoint), checkpoint.contract.model_action_names
-    known = sampling.previous[: sampling.frozen_rows, body.columns]
-    said = dict(zip(names, checkpoint.statistics.actions.restore(known).T, strict=True))
-    measured = inputs.measured.reshape(len(body.arms), len(ARM)).copy()
-    found, tools, base = [], [], None
-    if body.base:
-        speeds = np.stack([said.get(name, np.zeros(len(known))) for name in BASE], axis=1)
-        way = transforms.driven(speeds, checkpoint.contract.step_ns / 1e9)
-        base = torch.from_numpy(way[-1:]).float().to(checkpoint.device)
-    for i, (_, slot) in enumerate(_slots(body)):
-        steps = np.stack([said[slot + name] for name in STEP], axis=1)
-        measured[i, :7] = transforms.steps_to_poses(measured[i, :7], steps)[-1]
-        there = inputs.tools[i].clone()
-        there[0, :3] = torch.from_numpy(measured[i, :3]).to(there)
-        tools.append(there)
-        found.append(pointing.seen_from(inputs.found[i], inputs.tools[i], there, base))
-    return Inputs(inputs.text, tuple(found), tuple(tools), measured.flatten())
-
-
-def _look(
-    checkpoint: Checkpoint, body: Body, observation: Observation
-) -> tuple[list[pointing.Found], list[torch.Tensor]]:
-    """What was found, and the tool, float32[1, 4], of each arm."""
+def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
+    """What was found, as each arm sees it."""
     contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
     text = _text(checkpoint, tokenizer.clean(observation.instruction))
     seen = tower.look(front, text[None])
-    tools = [_tool(checkpoint, observation, arm) for arm in body.arms]
-    found = [tower.look_closer(seen, w, tool).found for w, tool in zip(wrists, tools, strict=True)]
-    return found, tools
-
-
-def _tool(checkpoint: Checkpoint, observation: Observation, arm: str) -> torch.Tensor:
-    gripper = observation.state[observation.state_names.index(arm + GRIPPER)]
-    position = _tool_pose(observation, arm)[:3]
-    return torch.tensor([[*position, gripper]], dtype=torch.float32, device=checkpoint.device)
+    hands = []
+    for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
+        opening = observation.state[observation.state_names.index(arm + GRIPPER)]
+        measured = np.array([*_tool_pose(observation, arm), opening])
+        tool = tool_of(measured, checkpoint.device)
+        hands.append(Hand(tower.look_closer(seen, wrist, tool).found, measured))
+    return tuple(hands)
 
 
 def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:
@@ -223,29 +185,52 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
 
 
 def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+    """Noise integrated to actions; behind rows that are known, from where those lead."""
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
+    known = sampling.frozen_rows if sampling.continues else 0
+    if known:
+        inputs = _ahead(checkpoint, inputs, sampling.previous[:known])
     model, n = network(checkpoint, sampling), sampling.candidates
     config = model.config
-    if config.flow.from_arrival and 0 < sampling.frozen_rows < config.flow.rows:
-        inputs = _arrived(checkpoint, inputs, sampling)
     prefix, state = _prefix(checkpoint, model, inputs)
     prefix, state = prefix.repeat(n), state.expand(n, -1)
     noise = flow.candidate_noise(
         sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
     )
-    there = torch.from_numpy(_body(checkpoint).there(config.action_dim))
-    there = there.to(noise.device)
-    actions = rtc.integrate(
+    there = torch.from_numpy(_body(checkpoint).there(config.action_dim)).to(noise.device)
+    actions = flow.integrate(
         lambda x, t: model.flow(prefix, state, x, t) * there,
         noise * there,  # columns that the robot does not have stay 0
         sampling.num_steps or config.flow.steps,
-        sampling,
-        prefix_trained=config.flow.prefix_trained,
-        step_columns=torch.tensor(
-            [name.rpartition(".")[2] in STEP for name in COLUMNS[: config.action_dim]]
-        ).to(noise.device),
+        solver=sampling.solver,
     )
-    return actions.double().cpu().numpy()
+    return _behind(sampling, actions.double().cpu().numpy(), known)
+
+
+def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
+    """inputs at the end of the known rows, float64[k, m] model actions."""
+    contract, body = checkpoint.contract, _body(checkpoint)
+    rows = checkpoint.statistics.actions.restore(known[:, body.columns])
+    said = dict(zip(contract.model_action_names, rows.T, strict=True))
+    columns = (*STEP, GRIPPER)
+    hands = tuple({name: said[slot + name] for name in columns} for _, slot in _slots(body))
+    way = None
+    if body.base:
+        speeds = np.stack([said.get(name, np.zeros(len(rows))) for name in BASE], axis=1)
+        way = transforms.driven(speeds, contract.step_ns / 1e9)[-1]
+    return replace(inputs, hands=ahead(inputs.hands, hands, way))
+
+
+def _behind(sampling: Sampling, actions: Array, known: int) -> Array:
+    """The known rows, then as many of actions as there is room for. What they do not say is as in the first of those."""
+    if not known:
+        return actions
+    given = np.broadcast_to(
+        sampling.previous[:known], (len(actions), *sampling.previous[:known].shape)
+    )
+    unsaid = np.zeros(given.shape[2], bool) if sampling.known is None else ~sampling.known
+    given = np.where(unsaid, actions[:, :1], given)
+    return np.concatenate((given, actions[:, : actions.shape[1] - known]), axis=1)
 
 
 def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:

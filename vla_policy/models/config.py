@@ -75,7 +75,6 @@ class FlowHeadConfig:
 
     prefix_trained: it has seen clean leading rows in training (arXiv:2512.05964), so that a chunk can be
     continued by giving it those rows instead of by guidance.
-    from_arrival: those rows' end is where the robot's state and all places are seen from (families/tiny.py).
     time: how the expert learns the flow time. "concat" joins it to each noisy action (pi0), "adarms" scales,
     shifts and gates every norm of the expert by it (pi0.5).
     """
@@ -85,7 +84,6 @@ class FlowHeadConfig:
     steps: int
     prefix_trained: bool = False
     time: str = "concat"
-    from_arrival: bool = False
 
     def __post_init__(self) -> None:
         if self.time not in ("concat", "adarms"):
@@ -198,12 +196,6 @@ def pi05() -> ModelConfig:
         max_text=200,
         flow=replace(base.flow, time="adarms"),
     )
-
-
-def with_known_rows(config: ModelConfig) -> ModelConfig:
-    """The same model, after its flow head was trained to go on from rows that are known."""
-    assert config.flow is not None
-    return replace(config, flow=replace(config.flow, prefix_trained=True, from_arrival=True))
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:

@@ -47,11 +47,9 @@ def integrate(
     sampling: Sampling,
     *,
     prefix_trained: bool = False,
-    step_columns: Bool[Tensor, " d"] | None = None,
 ) -> Float[Tensor, "b t d"]:
     """Noise to model actions as sampling asks for, the previous chunk continued where it has one.
 
-    step_columns: see guided.
     velocity: (x, time[b]) -> dx/dt; of a network that is prefix_trained also (x, time[b, t]).
     Columns that the previous chunk does not know are free; in rows given as data they are 0, as in training, and
     come back as in the first row that is free. Raises ValueError if its rows or columns do not fit.
@@ -76,7 +74,6 @@ def integrate(
         weights[:, None] * known,
         max_weight=pull.max_weight,
         jacobian=pull.jacobian,
-        steps=step_columns,
     )
     return flow.integrate(wrapped, noise, steps, solver=sampling.solver)
 
@@ -130,13 +127,10 @@ def guided(
     *,
     max_weight: float,
     jacobian: bool = False,
-    steps: Bool[Tensor, " d"] | None = None,
 ) -> Velocity:
     """The velocity that also leads to previous where weights say so.
 
     previous: model actions, row 0 where the new chunk has its row 0. weights: 0 where nothing is known.
-    steps: columns whose rows are steps from the row before. What is held there is where the steps lead, not
-    the steps: else rows that are held would carry all later ones with them, past the goal.
     jacobian: pull through the network (needs autograd, so no inference_mode) and not only on x.
     """
 
@@ -147,26 +141,15 @@ def guided(
                 point = x.detach().requires_grad_()
                 dx_dt = velocity(point, time)
                 clean = point - t * dx_dt
-                error = _held(previous - clean.detach(), weights, steps)
+                error = weights * (previous - clean.detach())
                 (pull,) = torch.autograd.grad(clean, point, grad_outputs=error)
             dx_dt = dx_dt.detach()
         else:
             dx_dt = velocity(x, time)
-            pull = _held(previous - (x - t * dx_dt), weights, steps)
+            pull = weights * (previous - (x - t * dx_dt))
         return dx_dt - guidance_weight(t, max_weight) * pull
 
     return with_pull
-
-
-def _held(
-    error: Float[Tensor, "b t d"], weights: Float[Tensor, "t d"], steps: Bool[Tensor, " d"] | None
-) -> Float[Tensor, "b t d"]:
-    """error by weight; in columns of steps the weighted error of their sums, as steps."""
-    if steps is None:
-        return weights * error
-    sums = weights * error.cumsum(1)
-    as_steps = torch.cat((sums[:, :1], sums.diff(dim=1)), 1)
-    return torch.where(steps, as_steps, weights * error)
 
 
 def conditioned(velocity: Velocity, previous: Float[Tensor, "b t d"], frozen: int) -> Velocity:

@@ -71,7 +71,7 @@ def _record(world: World, scene: Scene, rng) -> list[tuple[dict, list[str]]] | N
     for _ in range(round(twin.seconds * FRAMES_PER_S)):
         truth = world.truth()
         action = expert_action(task, truth)
-        tasks = [task, *paraphrases(task, scene, rng)]
+        tasks = [task, *_paraphrases(task, scene, rng)]
         tasks += sample_queries(scene, truth.object_xyz, rng, 3)
         frame = label_frame(world, tasks)
         poses = [np.array(pose) for pose in world.robot_state().poses.values()]
@@ -94,7 +94,7 @@ def _start_oddly(world: World, rng) -> None:
     world.place_arm(np.concatenate([start, TOP_DOWN_XYZW]), gripper, index)
 
 
-def paraphrases(task: Task, scene: Scene, rng) -> list[Task]:
+def _paraphrases(task: Task, scene: Scene, rng) -> list[Task]:
     """Two other ways to say the task, with what it meant when it began."""
     item = scene.objects[task.target]
     same = _phrase_of(task)

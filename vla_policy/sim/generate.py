@@ -1,8 +1,7 @@
-"""`vla generate scenes|episodes|corrections`: data sets from the simulation, deterministic by seed.
+"""`vla generate scenes|episodes`: data sets from the simulation, deterministic by seed.
 
 scenes: single frames with the arm in plausible places, to learn looking.
 episodes: demonstrations of the scripted expert at 10 Hz, to learn moving.
-corrections: what the expert does where a policy with a delay has led, to learn continuing.
 Scene seeds are seed * 100 000 + index with seed 0..9; evaluation uses seeds from 1 000 000.
 """
 
@@ -12,7 +11,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from vla_policy.data.shards import shard_path, write_shard
 from vla_policy.sim.twin import TWINS
 
 SEEDS_PER_SET = 100_000
-SHARD_ROWS = {"scenes": 200, "episodes": 20, "corrections": 20}
-DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800, "corrections": 600}
+SHARD_ROWS = {"scenes": 200, "episodes": 20}
+DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--count", type=int, help="scenes or kept episodes")
     parser.add_argument("--seed", type=int, default=0, help="0..9, one range of scenes each")
-    parser.add_argument("--policy", default="tiny", help="whose mistakes are corrected")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--split", default="train", help="train, or a held-out split")
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
@@ -53,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     per_shard = SHARD_ROWS[args.what]
     jobs = [
         (args.what, str(args.out), i, i * per_shard, min(per_shard, count - i * per_shard),
-         args.seed, args.split, args.renderer, args.raycast_share, args.robot, args.policy)
+         args.seed, args.split, args.renderer, args.raycast_share, args.robot)
         for i in range(-(-count // per_shard))
         if not shard_path(args.out, i).exists()
     ]  # fmt: skip
@@ -76,7 +74,7 @@ def _work(jobs: list[tuple], workers: int, what: str) -> None:
 
 
 @cache
-def _world(renderer: str, robot: str, role: str = "seen"):
+def _world(renderer: str, robot: str):
     """One of each kind for every worker process; a model takes a while."""
     from vla_policy.sim.world import World
 
@@ -86,12 +84,8 @@ def _world(renderer: str, robot: str, role: str = "seen"):
 def _make_shard(job: tuple) -> int:
     """Make one shard in a worker process; returns its number of scenes or episodes."""
     os.environ["LP_NUM_THREADS"] = "1"
-    what, out, index, first, count, seed, split, renderer, ray_share, robot, policy = job
-    make = {
-        "scenes": _make_scene,
-        "episodes": _make_episode,
-        "corrections": partial(_make_corrections, policy=policy),
-    }[what]
+    what, out, index, first, count, seed, split, renderer, ray_share, robot = job
+    make = {"scenes": _make_scene, "episodes": _make_episode}[what]
     frames: list[dict[str, np.ndarray]] = []
     texts: list[list[str]] = []
     started = time.monotonic()
@@ -125,36 +119,6 @@ def _make_episode(world, scene_seed, split, rng, frames, texts) -> int:
     from vla_policy.sim.demonstrate import demonstrate
 
     return demonstrate(world, scene_seed, split, rng, frames, texts)
-
-
-def _make_corrections(world, scene_seed, split, rng, frames, texts, *, policy: str) -> int:
-    from vla_policy.evaluate.corrections import correct
-
-    name = world.twin.name
-    if name != "vx300s" or split != "train":
-        raise ValueError(f"corrections: got {name}, {split}; they are made for vx300s, train")
-    correct(
-        _policy(policy), world, _world("raycast", name, "copy"), _robot(name), scene_seed,
-        scene_seed % SEEDS_PER_SET, rng, frames, texts,
-    )  # fmt: skip
-    return 1
-
-
-@cache
-def _policy(name: str):
-    import torch
-
-    from vla_policy.policy import load_policy
-
-    torch.set_num_threads(1)
-    return load_policy(name, head="flow")
-
-
-@cache
-def _robot(name: str):
-    from vla_policy.embodiment import load_embodiment
-
-    return load_embodiment(name)
 
 
 def main() -> int:

@@ -14,13 +14,12 @@ from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from ..paths import find_policy
 from ..stats import Range, Statistics
-from . import continuing, heads, pointing
+from . import heads, pointing
 from .frames import load_frames
 from .loop import Settings
 
-STAGES = ("pointing", "heads", "continuing")  # correcting needs data that the third's policy makes
-POINTING_STEPS, HEADS_STEPS, CONTINUING_STEPS = 6000, 4000, 1500
-CONTINUING_RATE = 7e-4
+STAGES = ("pointing", "heads")
+POINTING_STEPS, HEADS_STEPS = 6000, 4000
 SCENES_ASKED = 8000  # of the scenes, for questions of name and place
 # Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
 STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cross", type=Path, nargs="+", metavar="DATA",
         help="train one tiny_cross for several robots, from such a folder of each, instead",
     )  # fmt: skip
-    parser.add_argument("--stage", choices=("all", *TRAIN), default="all")
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
     parser.add_argument(
         "--init", help="checkpoint, by name or folder, to start from instead of random weights"
     )
@@ -52,9 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heads-steps", type=int, help="4000, with --cross 4200")
     parser.add_argument(
         "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
-    )
-    parser.add_argument(
-        "--continuing-steps", type=int, help="of the stages continuing and correcting; 1500"
     )
     parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
     parser.add_argument(
@@ -140,32 +136,9 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def train_continuing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
-    """Stage three, in place."""
-    _continue(checkpoint, args, "continuing", None)
-
-
-def train_correcting(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
-    """Stage four, in place."""
-    _continue(checkpoint, args, "correcting", _examples(checkpoint, args, "corrections"))
-
-
-def _continue(
-    checkpoint: Checkpoint, args: argparse.Namespace, name: str, corrections: heads.Examples | None
-) -> None:
-    steps = args.continuing_steps or CONTINUING_STEPS
-    continuing.train(
-        name, checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"),
-        corrections, args.out, settings=Settings(steps, CONTINUING_RATE), **_batches(args),
-    )  # fmt: skip
-    checkpoint.model.config = config.with_known_rows(checkpoint.model.config)
-
-
 TRAIN = {
     "pointing": train_pointing,
     "heads": train_heads,
-    "continuing": train_continuing,
-    "correcting": train_correcting,
 }
 
 

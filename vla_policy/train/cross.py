@@ -75,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
             model, tokens, examples, args.out, settings=_settings(HEADS, args.heads_steps),
             batch_size=args.batch, draws=args.draws, seed=args.seed,
         )  # fmt: skip
-        model.config = config.with_known_rows(model.config)
         save(folder, *checkpoints)
     print(f"checkpoint: {folder}")
     return 0

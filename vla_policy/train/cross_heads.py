@@ -1,8 +1,6 @@
-# LEAD TO THE TRAINING ENGINEER: read /tmp/q/CROSS.md, change of 19:52 (no known rows in training), then delete this line
 """Language model and flow head on the demonstrations of several robots, over a tower that is kept as it is.
 
-Of each robot only its own columns count. A part of the chunks goes on from rows that are known (as in
-continuing.py), so that the head can continue what is being executed.
+Of each robot only its own columns count.
 """
 
 import hashlib
@@ -19,10 +17,7 @@ from torch import Tensor
 from .. import transforms
 from ..families.bodies import (
     ARM,
-    BASE,
-    POSE,
     SLOTS,
-    TERMINATE,
     Body,
     widened_actions,
     widened_state,
@@ -30,16 +25,14 @@ from ..families.bodies import (
 from ..models import flow, pointing, tokenizer
 from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
-from .continuing import KNOWN_NOISE
 from .cross_pointing import arms_of
-from .frames import Frames, action_chunks, base_chunks, executed_chunks
+from .frames import Frames, action_chunks, base_chunks
 from .heads import COLOURS, OWN_SENTENCES, SHAPES, correct, noisy
 from .loop import Settings, run
 from .pointing import PRECISION, encode_texts, make_batch
 
 __all__ = ["COLOURS", "SHAPES", "Examples", "join", "loss", "prepare", "train"]
 
-CONTINUED = 0.25  # of the chunks
 MEASURED = 6  # every so many of the held-out frames
 
 
@@ -51,11 +44,7 @@ class Examples:
     tool: Tensor  # (n, arms, 4)
     arms: Tensor  # bool (n, arms)
     state: Tensor  # (n, s)
-    planned: Tensor  # (n, t, d) normalised; see frames.action_chunks
-    executed: Tensor  # (n, t, d), as the next see frames.executed_chunks; terminate is 0
-    resumed: Tensor  # (n, t, d)
-    driven: Tensor  # (n, t + 1, 3) where the base is after so many rows, see transforms.driven
-    last: Tensor  # (n,) the last frame of the same episode
+    chunks: Tensor  # (n, t, d) normalised; see frames.action_chunks
     there: Tensor  # bool (n, d)
     texts: list[list[str]]
     robots: dict[str, tuple[int, int, int]]  # first frame, first held-out frame, end
@@ -80,22 +69,13 @@ def prepare(
         state = arm.arrays["state"]
         tool[:, i] = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1))
     width, rows = model.config.action_dim, model.config.flow.rows
-    planned, executed, resumed = (
-        torch.from_numpy(widened_actions(checkpoint.statistics.actions.normalise(c), body, width)).float()
-        for c in _chunks(frames, arms, rows)
-    )  # fmt: skip
-    executed[..., TERMINATE] = 0.0
-    episode = frames.arrays["episode"]
+    chunks = checkpoint.statistics.actions.normalise(_chunks(frames, arms, rows))
     return Examples(
         found=found,
         tool=tool,
         arms=(torch.arange(len(SLOTS)) < count).expand(len(frames), -1),
         state=torch.from_numpy(_states(checkpoint, body, frames)).float(),
-        planned=planned,
-        executed=executed,
-        resumed=resumed,
-        driven=torch.from_numpy(_driven(checkpoint, frames, rows)).float(),
-        last=torch.from_numpy(np.searchsorted(episode, episode, side="right") - 1),
+        chunks=torch.from_numpy(widened_actions(chunks, body, width)).float(),
         there=torch.from_numpy(body.there(width)).expand(len(frames), -1),
         texts=frames.texts,
         robots={name: (0, len(frames) - held_out, len(frames))},
@@ -109,22 +89,10 @@ def _states(checkpoint: Checkpoint, body: Body, frames: Frames) -> np.ndarray:
     return widened_state(normalised, body, checkpoint.model.config.state_dim)
 
 
-def _chunks(
-    frames: Frames, arms: list[Frames], rows: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """planned, executed and resumed rows in robot units, in the order of Body.model_action_names."""
-    each = [(action_chunks(arm, rows), *executed_chunks(arm, rows)) for arm in arms]
-    base = base_chunks(frames, rows)
-    return tuple(
-        np.concatenate((kind[0], *(more[..., 1:] for more in kind[1:]), base), -1)
-        for kind in zip(*each, strict=True)
-    )
-
-
-def _driven(checkpoint: Checkpoint, frames: Frames, rows: int) -> np.ndarray:
-    speeds = base_chunks(frames, rows)
-    speeds = speeds if speeds.shape[2] else np.zeros((*speeds.shape[:2], len(BASE)))
-    return transforms.driven(speeds, checkpoint.contract.step_ns / 1e9)
+def _chunks(frames: Frames, arms: list[Frames], rows: int) -> np.ndarray:
+    """float32[n, rows, d] in robot units, in the order of Body.model_action_names."""
+    first, *more = (action_chunks(arm, rows) for arm in arms)
+    return np.concatenate((first, *(m[..., 1:] for m in more), base_chunks(frames, rows)), -1)
 
 
 @torch.no_grad()
@@ -157,19 +125,16 @@ def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path
 
 def join(parts: list[Examples]) -> Examples:
     """The examples of several robots as one."""
-    robots, start, last = {}, 0, []
+    robots, start = {}, 0
     for part in parts:
         robots |= {name: tuple(start + i for i in ends) for name, ends in part.robots.items()}
-        last.append(part.last + start)
         start += len(part.texts)
     tensors = {
         f.name: torch.cat([getattr(p, f.name) for p in parts])
         for f in fields(Examples)
-        if f.name not in ("last", "texts", "robots")
+        if f.name not in ("texts", "robots")
     }
-    return Examples(
-        **tensors, last=torch.cat(last), texts=[t for p in parts for t in p.texts], robots=robots
-    )
+    return Examples(**tensors, texts=[t for p in parts for t in p.texts], robots=robots)
 
 
 def loss(
@@ -178,44 +143,27 @@ def loss(
     examples: Examples,
     index: np.ndarray,
     rng: np.random.Generator,
-    *,
     draws: int,
-    clean: Tensor,
 ) -> Tensor:
-    """Flow-matching loss of each chunk, float32[b draws]: mean over its rows that are not clean and its columns.
+    """Flow-matching loss of each chunk, float32[b draws]: mean over its rows and the robot's columns.
 
-    clean: int64[b], how many first rows are known. draws: noise and time samples of each frame.
+    draws: noise and time samples of each frame, which stand together.
     """
-    prefix, state = _told(model, tokens, examples, index, rng, clean)
+    prefix, state = _told(model, tokens, examples, index, rng)
     i = torch.from_numpy(index)
-    row, count = torch.arange(model.config.flow.rows)[None, :, None], clean[:, None, None]
     there = examples.there[i][:, None]  # (b, 1, d)
-    executed = examples.executed[i]
-    executed = executed + KNOWN_NOISE * torch.randn_like(executed)
-    later = torch.where(row == count, examples.resumed[i], examples.planned[i])
-    actions = torch.where(row < count, executed, later) * there
-    actions, there, known = (x.repeat_interleave(draws, 0) for x in (actions, there, row < count))
+    actions, there = (x.repeat_interleave(draws, 0) for x in (examples.chunks[i] * there, there))
     time = flow.sample_time(len(actions))
-    mixed, velocity = flow.interpolate(actions, torch.randn_like(actions) * there, time)
-    mixed = torch.where(known, actions, mixed)
-    times = torch.where(known[..., 0], 0.0, time[:, None])
-    said = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), mixed, times)
-    counted = ~known & there
-    return ((said - velocity).square() * counted).sum((1, 2)) / counted.sum((1, 2))
+    noisy_actions, velocity = flow.interpolate(actions, torch.randn_like(actions) * there, time)
+    said = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), noisy_actions, time)
+    error = (said - velocity).square() * there
+    return error.sum((1, 2)) / (there.sum((1, 2)) * actions.shape[1])
 
 
 def _told(
-    model: VLA,
-    tokens: Tokenizer,
-    examples: Examples,
-    index: np.ndarray,
-    rng: np.random.Generator,
-    clean: Tensor,
+    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
 ) -> tuple[Prefix, Tensor]:
-    """The prefix of frames with one of their own sentences each, and their states, both with noise.
-
-    They are told as seen from where the clean rows end.
-    """
+    """The prefix of frames with one of their own sentences each, and their states, both with noise."""
     sentence = rng.integers(0, examples.found.shape[1], len(index))
     text = [
         tokenizer.prompt("action", examples.texts[i][s])
@@ -225,27 +173,14 @@ def _told(
     i, arms = torch.from_numpy(index), examples.arms.shape[1]
     packed = examples.found[i, torch.from_numpy(sentence)].flatten(0, 1)  # (b arms, f)
     found = noisy(packed, model.config.vision.value_width)
-    tool, state = _arrived(examples, i, clean)
-    base = examples.driven[i, clean].repeat_interleave(arms, 0)
-    found = pointing.seen_from(found, examples.tool[i].flatten(0, 1), tool.flatten(0, 1), base)
-    seen = pointing.tokens(found, tool.flatten(0, 1))
+    seen = pointing.tokens(found, examples.tool[i].flatten(0, 1))
     seen = seen.unflatten(0, (-1, arms)).flatten(1, 2)  # (b, arms tokens, f)
+    state = examples.state[i]
     measured = examples.arms[i].repeat_interleave(len(ARM), 1)  # (b, 8 arms)
     measured = F.pad(measured, (0, state.shape[1] - measured.shape[1]))
     state = state + 0.01 * torch.randn_like(state) * measured
     valid = examples.arms[i].repeat_interleave(pointing.TOKENS, 1)
     return model.prefix(seen, ids, state, valid), state
-
-
-def _arrived(examples: Examples, i: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Tools and state where the clean rows end. Grippers stay as they were seen: what becomes of them is in the rows."""
-    arms, then = examples.arms.shape[1], torch.minimum(i + clean, examples.last[i])
-    tool = torch.cat((examples.tool[then, :, :3], examples.tool[i, :, 3:]), -1)
-    state = examples.state[i].clone()
-    for arm in range(arms):
-        pose = slice(len(ARM) * arm, len(ARM) * arm + len(POSE))
-        state[:, pose] = examples.state[then, pose]
-    return tool, state
 
 
 def train(
@@ -255,16 +190,14 @@ def train(
     """Train everything but the tower. batch_size: frames of all robots together."""
     for p in model.vision.parameters():
         p.requires_grad_(False)
-    ends, longest = list(examples.robots.values()), model.config.flow.rows - 2
+    ends = list(examples.robots.values())
     each = max(1, batch_size // len(ends))
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng((seed, 13, step))
         torch.manual_seed(seed * 1_000_003 + step)
         index = np.concatenate([rng.integers(first, held, each) for first, held, _ in ends])
-        clean = torch.randint(1, longest + 1, (len(index),))
-        clean[torch.rand(len(clean)) > CONTINUED] = 0
-        losses = loss(model, tokens, examples, index, rng, draws=draws, clean=clean)
+        losses = loss(model, tokens, examples, index, rng, draws)
         shown = losses.detach().unflatten(0, (len(ends), -1)).mean(1).tolist()
         return losses.mean(), dict(zip(examples.robots, shown, strict=True))
 
@@ -273,13 +206,9 @@ def train(
         found = {}
         for name, (_, held, end) in examples.robots.items():
             index = np.arange(held, end, MEASURED)
-            for rows in (0, 3):
-                torch.manual_seed(0)
-                clean = torch.full((len(index),), rows)
-                losses = loss(
-                    model, tokens, examples, index, np.random.default_rng(0), draws=4, clean=clean
-                )
-                found[f"{name}.held_out_{rows}"] = losses.mean().item()
+            torch.manual_seed(0)
+            losses = loss(model, tokens, examples, index, np.random.default_rng(0), 4)
+            found[f"{name}.held_out"] = losses.mean().item()
         return found
 
     run("heads", model, loss_of, settings, folder, evaluate=evaluate)

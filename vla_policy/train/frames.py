@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..transforms import poses_to_steps, steps_to_poses
-
 Array = np.ndarray
 
 PER_SENTENCE = (
@@ -144,32 +142,6 @@ def action_chunks(frames: Frames, rows: int) -> Array:
     chunks = recorded[:, RECORDED_TO_MODEL][index]
     chunks[..., 1:4] = np.diff(target, axis=1, prepend=position[:, None])
     return _ended(chunks, over)
-
-
-def executed_chunks(frames: Frames, rows: int) -> tuple[Array, Array]:
-    """What the arm did from each frame on, noise included, and what the expert did from where it then was.
-
-    Both float32[n, rows, 8] as in action_chunks. Row k of the first leads from the measured pose k rows on to the
-    next measured one, with the gripper that was commanded; row k of the second from that pose to the expert's target.
-    """
-    recorded = frames.arrays["action"].astype(np.float64)
-    pose = frames.arrays["state"][:, :7].astype(np.float64)
-    episode = frames.arrays["episode"]
-    index, over = _rows_ahead(episode, rows)
-    resumed = recorded[:, RECORDED_TO_MODEL]
-    executed = resumed.copy()
-    executed[:-1, 1:7] = poses_to_steps(pose[0], pose[1:])
-    executed[:, 1:7][np.diff(episode, append=-1) != 0] = 0.0  # the last frame of an episode
-    return _ended(executed[index], over), _ended(resumed[index], over)
-
-
-def arrived(state: Array, chunk: Array, known: Array) -> Array:
-    """state float64[n, 8] with the tool where the first known[n] rows of chunk float32[n, t, 8] lead it."""
-    out = state.copy()
-    for i in np.flatnonzero(known):
-        steps = chunk[i, : known[i], 1:7].astype(np.float64)
-        out[i, :7] = steps_to_poses(state[i, :7], steps)[-1]
-    return out
 
 
 def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:

@@ -19,9 +19,9 @@ from torch import Tensor
 from .. import transforms
 from ..models import flow, pointing, tokenizer
 from ..models.codec import UniformBins
-from ..models.vla import VLA, Prefix
+from ..models.vla import VLA
 from ..stats import Statistics
-from .frames import Frames, action_chunks, arrived, executed_chunks
+from .frames import Frames, action_chunks
 from .loop import Settings, run
 from .pointing import PRECISION, encode_texts, make_batch
 
@@ -38,16 +38,7 @@ class Examples:
     found: Tensor  # (n, q, f) packed answers of the tower
     tool: Tensor  # (n, 4)
     state: Tensor  # (n, s) normalised
-    chunks: Tensor | None  # (n, t, 8) normalised, as the next two
-    executed: (
-        Tensor | None
-    )  # what the arm did (executed_chunks); terminate is 0: nothing is said of it
-    resumed: Tensor | None  # what the expert did from there
-    known: Tensor | None  # (n,) of corrections: rows of chunks that were under way
-    last: Tensor | None  # (n,) of episodes: the last frame of the same one
-    arrival: (
-        tuple[Tensor, Tensor] | None
-    )  # of corrections: tool and state where the known rows end
+    chunks: Tensor | None  # (n, t, 8) normalised
     answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
     texts: list[list[str]]
 
@@ -72,38 +63,19 @@ def prepare(
         np.save(path.with_suffix(".part.npy"), found.numpy())
         path.with_suffix(".part.npy").replace(path)
     state = frames.arrays["state"].astype(np.float64)
-    chunks = executed = resumed = known = last = arrival = None
-
-    def seen_at(state: np.ndarray) -> tuple[Tensor, Tensor]:
-        tool = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float()
-        values = statistics.state.normalise(transforms.canonical_state(state))
-        return tool, torch.from_numpy(values).float()
-
-    if "chunk" in frames.arrays:
-        known = torch.from_numpy(frames.arrays["known"])
-        arrival = seen_at(arrived(state, frames.arrays["chunk"], frames.arrays["known"]))
-        chunks = torch.from_numpy(statistics.actions.normalise(frames.arrays["chunk"])).float()
-        chunks[..., 0][torch.arange(chunks.shape[1]) < known[:, None]] = 0.0
+    chunks = None
     if "action" in frames.arrays:
         rows = max(model.config.flow.rows, model.config.token.rows)
-        chunks, executed, resumed = (
-            torch.from_numpy(statistics.actions.normalise(c)).float()
-            for c in (action_chunks(frames, rows), *executed_chunks(frames, rows))
-        )
-        executed[..., 0] = 0.0
-        episode = frames.arrays["episode"]
-        last = torch.from_numpy(np.searchsorted(episode, episode, side="right") - 1)
-    tool, normal = seen_at(state)
+        chunks = torch.from_numpy(
+            statistics.actions.normalise(action_chunks(frames, rows))
+        ).float()
     return Examples(
         found=correct(torch.from_numpy(np.load(path)), frames, model.config.vision.value_width),
-        tool=tool,
-        state=normal,
+        tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
+        state=torch.from_numpy(
+            statistics.state.normalise(transforms.canonical_state(state))
+        ).float(),
         chunks=chunks,
-        executed=executed,
-        resumed=resumed,
-        known=known,
-        last=last,
-        arrival=arrival,
         answers={"name": _names(frames), "point": _places(frames)},
         texts=frames.texts,
     )
@@ -184,33 +156,6 @@ def action_loss(
 
     draws: noise and time samples per frame, over one prefix.
     """
-    prefix, state = told(model, tokens, examples, index, rng)
-    chunk = examples.chunks[torch.from_numpy(index)]
-    actions = chunk[:, : model.config.flow.rows].repeat_interleave(draws, 0)
-    flow_error = flow_loss(model, prefix, state, actions, draws)
-
-    rows = model.config.token.rows
-    bins = UniformBins(model.config.token.bins).encode(chunk[:, :rows].numpy())
-    bins[..., 0] = (chunk[:, :rows, 0] > 0).numpy()
-    first = tokens.token_to_id(tokenizer.ACTION.format(0))
-    goal = torch.from_numpy(bins).flatten(1) + first  # (b, 8 rows)
-    start = torch.full((len(index), 1), tokens.token_to_id(tokenizer.END))
-    logits, _ = model.continue_with(prefix, torch.cat((start, goal[:, :-1]), 1))
-    return flow_error, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
-
-
-def told(
-    model: VLA,
-    tokens: Tokenizer,
-    examples: Examples,
-    index: np.ndarray,
-    rng: np.random.Generator,
-    arrival: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Prefix, Tensor]:
-    """The prefix of frames with one of their own sentences each, and their states, both with noise.
-
-    arrival: tool and state of each frame from where it is to be seen; None: from where it was.
-    """
     sentence = rng.integers(0, OWN_SENTENCES, len(index))
     text = [
         tokenizer.prompt("action", examples.texts[i][s])
@@ -219,36 +164,24 @@ def told(
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
     found = noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
-    tool, state = examples.tool[i], examples.state[i]
-    if arrival is not None:
-        found, (tool, state) = pointing.seen_from(found, tool, arrival[0]), arrival
-    state = state + 0.01 * torch.randn_like(state)
-    return model.prefix(pointing.tokens(found, tool), ids, state), state
+    state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
+    prefix = model.prefix(pointing.tokens(found, examples.tool[i]), ids, state)
+    chunk = examples.chunks[i]
 
-
-def flow_loss(
-    model: VLA,
-    prefix: Prefix,
-    state: Tensor,
-    actions: Tensor,
-    draws: int,
-    clean: Tensor | None = None,
-) -> Tensor:
-    """Mean square error of the velocity over rows and dimensions, of draws chunks for each prefix.
-
-    actions: float32[b draws, t, d]. clean: int64[b draws], how many leading rows are given as data (time 0);
-    nothing is learned about those. None: none.
-    """
-    prefix, state = prefix.repeat(draws), state.repeat_interleave(draws, 0)
+    actions = chunk[:, : model.config.flow.rows].repeat_interleave(draws, 0)
     time = flow.sample_time(len(actions))
-    noisy, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
-    if clean is None:
-        return F.mse_loss(model.flow(prefix, state, noisy, time), velocity)
-    known = torch.arange(actions.shape[1]) < clean[:, None]  # (b, t)
-    noisy = torch.where(known[..., None], actions, noisy)
-    time = torch.where(known, 0.0, time[:, None])
-    error = F.mse_loss(model.flow(prefix, state, noisy, time), velocity, reduction="none")
-    return error[~known].mean()
+    mixed, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
+    predicted = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), mixed, time)
+    flow_loss = F.mse_loss(predicted, velocity)
+
+    rows = model.config.token.rows
+    bins = UniformBins(model.config.token.bins).encode(chunk[:, :rows].numpy())
+    bins[..., 0] = (chunk[:, :rows, 0] > 0).numpy()
+    first = tokens.token_to_id(tokenizer.ACTION.format(0))
+    goal = torch.from_numpy(bins).flatten(1) + first  # (b, 8 rows)
+    start = torch.full((len(index), 1), tokens.token_to_id(tokenizer.END))
+    logits, _ = model.continue_with(prefix, torch.cat((start, goal[:, :-1]), 1))
+    return flow_loss, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
 
 
 def answer_loss(
