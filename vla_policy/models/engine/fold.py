@@ -13,6 +13,7 @@ Source: arXiv:2510.26742 section 4 for the idea of the first, third and fourth.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -165,7 +166,8 @@ def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool, release: bo
     give_up(attention.q_proj, attention.k_proj, attention.v_proj)
     out = prepare(attention.o_proj.weight, None)
     give_up(attention.o_proj)
-    both = gated(mlp.gate_proj.weight, mlp.up_proj.weight, prepare, after)
+    done = partial(give_up, mlp.gate_proj)
+    both = gated(mlp.gate_proj.weight, mlp.up_proj.weight, prepare, after, done)
     give_up(mlp.gate_proj, mlp.up_proj)
     down = prepare(mlp.down_proj.weight, None)
     give_up(mlp.down_proj)

@@ -124,11 +124,17 @@ Prepare = Callable[..., Linear]
 
 
 def gated(
-    gate: Tensor, up: Tensor, prepare: Prepare, gain: Tensor | None = None
+    gate: Tensor,
+    up: Tensor,
+    prepare: Prepare,
+    gain: Tensor | None = None,
+    done: Callable[[], None] = lambda: None,
 ) -> Gated | Joined:
-    """The gated layer of both weights, in the form that prepare's products do best."""
+    """The gated layer of both weights, in the form that prepare's products do best. done: gate is not read again."""
     first = prepare(gate, None, gain)
     if isinstance(first, Packed):
+        del gate
+        done()
         return Gated(first, prepare(up, None, gain))
     return Joined(prepare(torch.cat((gate, up)), None, gain))
 
