@@ -19,7 +19,7 @@ def digest(folder: Path) -> str:
 
 
 def make(what: str, out: Path, count: int, robot: str = "vx300s") -> Path:
-    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0, robot, "tiny"))
+    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0, robot))
     return shard_path(out, 0)
 
 
