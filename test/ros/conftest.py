@@ -20,6 +20,7 @@ os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rclpy.action import graph as actions  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
@@ -29,6 +30,7 @@ from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
 from vla_policy import msg as vla_msg  # noqa: E402
 from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.ros import convert, qos  # noqa: E402
+from vla_policy.ros.endpoints import CALLS, HEARS, PUBLISHES, SERVES  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0  # for a machine that does other things as well
@@ -310,7 +312,7 @@ def interfaces():
     lacking = [n for n in ("control_msgs", "moveit_msgs") if importlib.util.find_spec(n) is None]
     if not lacking:
         return dict(os.environ)
-    built = STANDINS.parent.parent / "build" / "standins"
+    built = STANDINS.parent.parent / "build" / "standins" / "-".join(lacking)
     line = ["colcon", "--log-base", str(built / "log"), "build", "--base-paths", str(STANDINS)]
     line += ["--build-base", str(built / "build"), "--install-base", str(built / "install")]
     if not (built / "install" / "setup.sh").is_file():
@@ -330,3 +332,38 @@ def interfaces():
         known = environment.get(name)
         environment[name] = f"{path}{os.pathsep}{known}" if known else str(path)
     return environment
+
+
+# What every node has besides its work.
+EVERY_NODE = ("/parameter_events", "/rosout", "/diagnostics", "/transition_event", "parameters", "parameter_types", "parameters_atomically",
+              "/get_type_description", "/change_state", "/get_state", "/get_available_states",
+              "/get_available_transitions", "/get_transition_graph")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def running_ends():
+    """running_ends(asker, node name, namespace): what that node does in the running graph, as endpoints tell it.
+
+    A set of (does, full name, type), without what every node has.
+    """
+
+    def ends(asker, name, namespace="/"):
+        asked = (
+            (PUBLISHES, asker.get_publisher_names_and_types_by_node(name, namespace)),
+            (HEARS, asker.get_subscriber_names_and_types_by_node(name, namespace)),
+            (SERVES, asker.get_service_names_and_types_by_node(name, namespace)),
+            (CALLS, asker.get_client_names_and_types_by_node(name, namespace)),
+            (SERVES, actions.get_action_server_names_and_types_by_node(asker, name, namespace)),
+            (CALLS, actions.get_action_client_names_and_types_by_node(asker, name, namespace)),
+        )
+        return {
+            (does, topic, kind)
+            for does, found in asked
+            for topic, kinds in found
+            for kind in kinds
+            if not topic.endswith(EVERY_NODE)
+            and "/_action/" not in topic
+            and (does, topic) != (HEARS, "/clock")
+        }
+
+    return ends

@@ -87,3 +87,18 @@ def test_a_control_node_that_engages_by_itself_does_not_beside_a_second_robot(
     assert mock_robot.targets == []
     mock_robot.destroy_publisher(second)
     mock_robot.wait_status(lambda s: s.engaged, "engaged once it is alone")
+
+
+def test_what_has_engaged_by_itself_lets_go_when_a_second_robot_comes(
+    mock_robot, start_node, shared_nodes
+):
+    shared_nodes.end()
+    start_node("control_node", stand_in="mock_robot")
+    mock_robot.wait_status(lambda s: s.engaged, "engaged by itself")
+    second = mock_robot.create_publisher(JointState, "joint_states", qos.SENSOR)
+    mock_robot.wait_status(lambda s: not s.engaged, "let go")
+    mock_robot.send_chunk([0.31] * 10)
+    mock_robot.wait_ticks(3)
+    assert mock_robot.targets == []
+    mock_robot.destroy_publisher(second)
+    mock_robot.wait_status(lambda s: s.engaged, "engaged again once it is alone")

@@ -1,13 +1,15 @@
-"""Seeded mistakes of configuration against a real control node: each is found with its line, none moves the robot.
+"""Seeded mistakes of configuration against real nodes: each is found with its line, none moves the robot.
 
-A mistake in the file is refused when the node is configured; one of the running graph is found by
-listening to it, and where the guard can know of it, the robot does not engage.
+Chunks that would move it are sent in each case. A mistake in the file is refused when the control node is
+configured, one for the checkpoint when the policy node is; one of the running graph is found by listening
+to it, and the robot does not engage.
 """
 
 import random
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +25,25 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
+from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.check.checkpoint import check_checkpoint  # noqa: E402
 from vla_policy.check.embodiment import check_embodiment  # noqa: E402
 from vla_policy.check.findings import ERROR  # noqa: E402
 from vla_policy.check.sheet import read_sheet  # noqa: E402
 from vla_policy.check.topics import check_topics  # noqa: E402
+from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
 from vla_policy.ros import convert, qos  # noqa: E402
 from vla_policy.ros.check_topics import listen  # noqa: E402
+from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0
 SECONDS = 1.0
+TELEOP = "teleop"
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 POSITIONS = [0.0, -0.5, 0.5, 0.0, 0.5, 0.0, 0.04]
 
@@ -60,25 +66,25 @@ FOR_THE_CHECKPOINT = {
     "unknown camera": (("  wrist: {topic", "  hand: {topic"), "camera 'wrist'", "robot.yaml:12"),
 }
 
-# Fault of the running robot, words of the finding, what its line has, whether it could engage.
+# Fault of the running robot, words of the finding, what its line has, words of the refusal to engage.
 WHEN_RUNNING = {
-    "none": ("", "", True),
-    "wrong joint name": ("Did you mean 'elbow_joint'", "names:", False),
-    "joints in degrees": ("degrees?", "names:", None),
-    "stale stamps": ("old on arrival", "topic: joint_states", False),
-    "stamps of zero": ("stamp zero", "topic: joint_states", False),
-    "stamps of the future": ("in the future", "topic: joint_states", False),
-    "pose in another frame": ("frame 'world', base_frame is 'base_link'", "ee_pose:", False),
-    "quaternion not of length one": ("quaternion of norm 0.5", "ee_pose:", False),
-    "wrong topic type": ("as sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image", "front:", False),
-    "missing camera": ("nobody publishes /wrist/image_raw", "wrist:", False),
-    "swapped cameras": ("sounds like 'wrist'", "front:", None),
-    "slow camera": ("count for 0.35 s only", "wrist:", None),
-    "unknown encoding": ("'bayer_rggb8' is refused", "front:", None),
-    "quality of service": ("quality of service", "arm:", None),
-    "no controller": ("no controller listens", "hand:", None),
-    "two publishers": ("/teleop publishes commands", "arm:", None),
-    "two policies": ("2 policies", "", None),
+    "none": ("", "", ""),
+    "wrong joint name": ("Did you mean 'elbow_joint'", "names:", "elbow_joint"),
+    "joints in degrees": ("degrees?", "names:", "degrees?"),
+    "stale stamps": ("old on arrival", "topic: joint_states", "joint_states is"),
+    "stamps of zero": ("stamp zero", "topic: joint_states", "stamp 0 ns"),
+    "stamps of the future": ("in the future", "topic: joint_states", "ahead of the clock"),
+    "pose in another frame": ("frame 'world', base_frame is 'base_link'", "ee_pose:", "'world'"),
+    "quaternion not of length one": ("quaternion of norm 0.5", "ee_pose:", "norm 0.5"),
+    "wrong topic type": ("as sensor_msgs/msg/CompressedImage, expected sensor_msgs/msg/Image", "front:", "nothing has come on front/image_raw"),
+    "missing camera": ("nobody publishes /wrist/image_raw", "wrist:", "nothing has come on wrist/image_raw"),
+    "swapped cameras": ("sounds like 'wrist'", "front:", "are their topics swapped?"),
+    "slow camera": ("count for 0.35 s only", "wrist:", "wrist/image_raw"),
+    "unknown encoding": ("'bayer_rggb8' is refused", "front:", "front/image_raw"),
+    "quality of service": ("quality of service", "arm:", "its quality of service does not match"),
+    "no controller": ("no controller listens", "hand:", "none is there"),
+    "two publishers": ("/teleop publishes commands", "arm:", "somebody else commands the robot on /target_pose"),
+    "two policies": ("2 policies", "", "2 policies send chunks at once"),
 }  # fmt: skip
 
 
@@ -173,11 +179,62 @@ def running(ros):
         node.destroy_node()
 
 
+class Policy(Node):
+    """Sends chunks that move the arm to its left and open the hand, whatever is wrong."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._names = load_embodiment("vx300s").action_names
+        self._chunks = self.create_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
+        self._sequence = 0
+        self.create_timer(0.1, self._send)
+
+    def _send(self) -> None:
+        rows = np.tile([*HOME, 1.0], (10, 1))
+        rows[:, 1] += 0.004 * (np.arange(10) + 1)
+        now_ns = self.get_clock().now().nanoseconds
+        chunk = ActionChunk(rows, self._names, now_ns, 100_000_000, self._sequence, "move")
+        self._sequence += 1
+        self._chunks.publish(convert.chunk_to_msg(chunk, frame_id="base_link"))
+
+
+class Teleop(Node):
+    """Commands the arm too, in a frame that tells its commands from ours."""
+
+    def __init__(self) -> None:
+        super().__init__("teleop")
+        self._targets = self.create_publisher(PoseStamped, "target_pose", qos.COMMAND)
+        self.create_timer(0.05, self._send)
+
+    def _send(self) -> None:
+        self._targets.publish(convert.pose_to_msg(HOME, stamp_ns=1, frame_id=TELEOP))
+
+
 class Operator:
-    """Configures, activates and engages the control node."""
+    """Configures, activates and engages the control node; hears what it tells."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
+        self._node, self._told_ns, self.chunks = node, 0, 0
+        node.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
+        node.create_subscription(ActionChunkMsg, "action_chunk", self._on_chunk, qos.COMMAND)
+        self._words = node.create_publisher(String, "active_instruction", qos.ACTIVE)
+
+    def _on_status(self, msg: ControlStatus) -> None:
+        self._told_ns = convert.ns_from_stamp(msg.header.stamp)
+
+    def _on_chunk(self, msg: ActionChunkMsg) -> None:
+        self.chunks += 1
+
+    def say(self, words: str) -> None:
+        self._words.publish(String(data=words))
+
+    def wait_ticks(self) -> None:
+        """Until the control node tells of a time by which the chunks sent before now are due."""
+        then_ns = self._node.get_clock().now().nanoseconds + 600_000_000
+        end_s = time.monotonic() + TIMEOUT_S
+        while self._told_ns < then_ns:
+            assert time.monotonic() < end_s, "the control node tells nothing"
+            time.sleep(0.02)
 
     def call(self, kind: type, service: str, request: object) -> object:
         client = self._node.create_client(kind, service)
@@ -188,21 +245,30 @@ class Operator:
         self._node.destroy_client(client)
         return future.result()
 
-    def configure(self, file: Path) -> bool:
+    def configure(self, file: Path, node: str = "control") -> bool:
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(file))
         parameters = [Parameter(name="embodiment", value=value)]
         self.call(
-            SetParameters, "/control/set_parameters", SetParameters.Request(parameters=parameters)
+            SetParameters, f"/{node}/set_parameters", SetParameters.Request(parameters=parameters)
         )
-        return self.change(Transition.TRANSITION_CONFIGURE)
+        return self.change(Transition.TRANSITION_CONFIGURE, node)
 
-    def change(self, transition: int) -> bool:
+    def change(self, transition: int, node: str = "control") -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self.call(ChangeState, "/control/change_state", request).success
+        return self.call(ChangeState, f"/{node}/change_state", request).success
 
-    def engage(self) -> bool:
-        request = SetBool.Request(data=True)
-        return self.call(SetBool, "/control/engage", request).success
+    def engage(self) -> str:
+        """Empty, or why not."""
+        response = self.call(SetBool, "/control/engage", SetBool.Request(data=True))
+        assert response.success == (not response.message)
+        return response.message
+
+    def engage_soon(self) -> None:
+        """The robot's first messages may still be on their way."""
+        end_s = time.monotonic() + TIMEOUT_S
+        while why := self.engage():
+            assert time.monotonic() < end_s, why
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -230,6 +296,15 @@ def line_of(where: str) -> str:
     return Path(file).read_text().splitlines()[int(number) - 1]
 
 
+def ours(robot: Robot) -> list[object]:
+    """The commands that the robot heard, without those of somebody else."""
+    return [
+        c
+        for c in robot.commands
+        if not (isinstance(c, PoseStamped) and c.header.frame_id == TELEOP)
+    ]
+
+
 @pytest.mark.parametrize("mistake", IN_THE_FILE)
 def test_a_mistake_in_the_file(mistake, tmp_path, running, operator):
     edit, words, line = IN_THE_FILE[mistake]
@@ -237,48 +312,60 @@ def test_a_mistake_in_the_file(mistake, tmp_path, running, operator):
     found = [f for f in check_embodiment(file) if f.level == ERROR and words in str(f)]
     assert found and line in line_of(found[0].where)
     robot = Robot("none")
-    running(robot)
+    running(robot, Policy("policy"))
     assert not operator.configure(file)
     assert not operator.change(Transition.TRANSITION_ACTIVATE)
+    operator.wait_ticks()
     assert robot.commands == []
 
 
 @pytest.mark.parametrize("mistake", FOR_THE_CHECKPOINT)
-def test_a_mistake_for_the_checkpoint(mistake, tmp_path):
+def test_a_mistake_for_the_checkpoint(mistake, tmp_path, running, operator, shared_nodes):
     edit, words, line = FOR_THE_CHECKPOINT[mistake]
-    found = check_checkpoint("tiny", str(edited(tmp_path, *edit)))
+    file = edited(tmp_path, *edit)
+    found = check_checkpoint("tiny", str(file))
     (finding,) = [f for f in found if f.level == ERROR and words in str(f)]
     assert line in line_of(finding.where) or line in finding.change
+    shared_nodes("policy_node", autostart=False)
+    robot = Robot("none")
+    running(robot)
+    assert operator.configure(file) and operator.change(Transition.TRANSITION_ACTIVATE)
+    operator.engage_soon()
+    operator.say("pick up the red cube")
+    assert not operator.configure(file, "policy")
+    assert not operator.change(Transition.TRANSITION_ACTIVATE, "policy")
+    operator.wait_ticks()
+    assert operator.chunks == 0 and robot.commands == []
 
 
 @pytest.mark.parametrize("mistake", WHEN_RUNNING)
 def test_a_mistake_of_the_running_robot(mistake, tmp_path, running, operator):
-    words, line, engages = WHEN_RUNNING[mistake]
+    words, line, refusal = WHEN_RUNNING[mistake]
     file = edited(tmp_path)
     robot = Robot(mistake)
-    running(robot)
+    running(robot, Policy("policy"))
     if mistake == "two publishers":
-        teleop = Node("teleop")
-        teleop.create_publisher(PoseStamped, "target_pose", qos.COMMAND)
-        running(teleop)
+        running(Teleop())
     if mistake == "two policies":
-        for name in ("policy", "old_policy"):
-            node = Node(name)
-            node.create_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
-            running(node)
+        running(Policy("old_policy"))
     assert operator.configure(file) and operator.change(Transition.TRANSITION_ACTIVATE)
     sheet = read_sheet(file)
     found = check_topics(listen(sheet.robot, seconds=SECONDS), sheet)
     wrong = [f for f in found if f.level == ERROR]
     if mistake == "none":
         assert wrong == []
-    else:
-        of_it = [f for f in wrong if words in str(f)]
-        assert of_it, [str(f) for f in found]
-        assert not line or line in line_of(of_it[0].where)
-    if engages is not None:
-        assert operator.engage() == engages
-    assert robot.commands == []
+        operator.engage_soon()
+        operator.wait_ticks()
+        assert {type(c) for c in robot.commands} == {PoseStamped, Float64MultiArray}
+        return
+    of_it = [f for f in wrong if words in str(f)]
+    assert of_it, [str(f) for f in found]
+    assert not line or line in line_of(of_it[0].where)
+    for _ in range(5):
+        assert refusal in operator.engage()
+        time.sleep(0.1)
+    operator.wait_ticks()
+    assert ours(robot) == []
 
 
 def test_the_verb_prints_a_table_and_its_exit_code_tells(running):

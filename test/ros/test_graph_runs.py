@@ -6,7 +6,9 @@ import time
 import pytest
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
+from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.client import Client
+from vla_policy.ros.endpoints import PUBLISHES, command_topics, endpoints
 from vla_policy.ros.graph import node_specs
 from vla_policy.ros.processes import Processes
 from vla_policy.ros.watch import Lifecycles
@@ -70,6 +72,24 @@ def test_every_topic_has_both_ends(graph):
         if not sources or not sinks:
             loose.append((topic, sources, sinks))
     assert loose == []
+
+
+@pytest.mark.parametrize("name", ["sim", "policy", "control", "task"])
+def test_the_running_graph_is_what_the_data_says(graph, running_ends, name):
+    specs, robot = node_specs("vx300s", sim=True, web_port=None), load_embodiment("vx300s")
+    told = {
+        (end.does, f"/{end.name.lstrip('/')}", end.type)
+        for end in endpoints(specs, robot)
+        if end.node == name
+    }
+    assert running_ends(graph[0].node, name) == told
+
+
+def test_the_page_commands_no_controller(graph, running_ends):
+    robot = load_embodiment("vx300s")
+    commands = {f"/{topic}" for topic, _ in command_topics(robot)}
+    published = {t for does, t, _ in running_ends(graph[0].node, "web") if does == PUBLISHES}
+    assert not published & commands
 
 
 def test_every_topic_agrees_on_quality_of_service(graph):

@@ -25,11 +25,12 @@ from vla_policy.msg import ControlStatus  # noqa: E402
 from vla_policy.embodiment import embodiment_names, load_embodiment  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
 from vla_policy.ros import qos  # noqa: E402
+from vla_policy.ros.endpoints import endpoints  # noqa: E402
 from vla_policy.ros.graph import command_line, node_specs  # noqa: E402
 from vla_policy.ros.policy_inputs import PolicyInputs  # noqa: E402
 from vla_policy.ros.warn import OnChange  # noqa: E402
 
-POLICY = Path(__file__).parent / "scripted_policy.py"
+POLICY = Path(__file__).parent / "scripted" / "scripted_policy.py"
 READY_S, GOAL_S = 60.0, 40.0
 
 
@@ -124,9 +125,17 @@ def waited(future, timeout_s):
     return future.result()
 
 
-def test_one_instruction_to_a_finished_goal(running):
+def test_one_instruction_to_a_finished_goal(running, running_ends):
     robot, witness = running
     wait(lambda: witness.status is not None and witness.status.engaged, "engaged", READY_S)
+    specs = node_specs(robot.name, mock=True, web_port=None)
+    for node in ("mock", "control", "task"):
+        told = {
+            (end.does, f"/{end.name.lstrip('/')}", end.type)
+            for end in endpoints(specs, robot)
+            if end.node == node
+        }
+        assert running_ends(witness, node) == told
     wait(lambda: set(robot.state_names) <= set(witness.state), "the whole state", READY_S)
     assert witness.goals.wait_for_server(READY_S)
     before = dict(witness.state)

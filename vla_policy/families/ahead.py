@@ -4,7 +4,7 @@ The tools and the base are where those rows lead, the grippers as far open as th
 closed hand is around goes with it. The pointing tower says in metres where things are, so the rest of what was seen
 need only be told from there; nothing is learned for it.
 
-After arXiv:2512.01031, which rolls the robot's state forward; differs in: what was found follows too.
+After VLASH, which rolls the robot's state forward; differs in: what was found follows too.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ robot's description.
 
 import sys
 
-import numpy as np
 from rclpy.node import Node
+from scripted_rows import ENDS_NS, actions_of
 from std_msgs.msg import String
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 
@@ -18,11 +18,7 @@ from vla_policy.ros.policy_inputs import PolicyInputs
 from vla_policy.ros.warn import OnChange
 from vla_policy.types import ActionChunk
 
-ROWS_S = 0.8  # how far a chunk reaches
 EVERY_NS = 300_000_000
-MOVES_NS = 3_000_000_000
-ENDS_NS = 4_000_000_000
-JOINT_PER_S, METRES_PER_S, RADIANS_PER_S = 0.12, 0.03, 0.05
 
 
 class ScriptedPolicy(Node):
@@ -59,46 +55,13 @@ class ScriptedPolicy(Node):
             return
         self.last_ns = obs_ns
         since_ns = obs_ns - self.begun_ns
-        self.publish(obs_ns, moving=since_ns < MOVES_NS, done=since_ns > ENDS_NS)
-
-    def publish(self, obs_ns, *, moving, done):
         robot = self.robot
-        rows = max(2, round(ROWS_S * robot.policy_hz))
-        steps = (np.arange(rows) + 1.0)[:, None] / robot.policy_hz * moving
-        opening = float((obs_ns - self.begun_ns) // 1_500_000_000 % 2)
-        columns = [self.rows_of(group, steps, opening) for group in robot.actions]
         chunk = ActionChunk(
-            np.concatenate(columns, axis=1), robot.action_names, obs_ns, robot.step_ns,
-            self.sequence, self.instruction, terminate=done,
+            actions_of(robot, self.state, since_ns), robot.action_names, obs_ns, robot.step_ns,
+            self.sequence, self.instruction, terminate=since_ns > ENDS_NS,
         )  # fmt: skip
         self.sequence += 1
         self.chunks.publish(convert.chunk_to_msg(chunk, frame_id=robot.base_frame))
-
-    def rows_of(self, group, steps, opening):
-        """float64[t, n] of one group. steps: float64[t, 1], seconds from the observation."""
-        width = len(group.names)
-        if group.space == "gripper":
-            return np.full((len(steps), 1), opening)
-        if group.space == "joint_position":
-            here = np.array([self.state[name] for name in group.names])
-            return here + steps * JOINT_PER_S
-        if group.space == "joint_delta":
-            return np.tile(np.diff(steps, axis=0, prepend=0.0) * JOINT_PER_S, (1, width))
-        if group.space in ("ee_twist", "base_twist"):
-            moving = float(steps[-1, 0] > 0.0)
-            return np.full((len(steps), width), moving * METRES_PER_S)
-        tool = group.names[0].rpartition(".")[0]
-        way = np.array([[0.0, METRES_PER_S, 0.0]])
-        if group.space == "ee_delta":
-            turn = np.array([[0.0, 0.0, RADIANS_PER_S]])
-            each = np.diff(steps, axis=0, prepend=0.0)
-            return np.concatenate((each * way, each * turn), axis=1)
-        pose = np.array(
-            [self.state[f"{tool}.{n}"] for n in ("x", "y", "z", "qx", "qy", "qz", "qw")]
-        )
-        rows = np.tile(pose, (len(steps), 1))
-        rows[:, :3] += steps * way
-        return rows
 
 
 sys.exit(run_node(ScriptedPolicy, args=sys.argv[2:]))
