@@ -118,15 +118,9 @@ def test_a_chunk_is_expressed_as_it_was_said(folder: Path, name: str) -> None:
     assert (said.model_actions[:, ~said.known][:, 1:] == 0).all()
 
 
-@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("name", ROBOTS)
-def test_a_chunk_is_continued(folder: Path, name: str, trained: bool) -> None:
+def test_a_chunk_is_continued(folder: Path, name: str) -> None:
     policy, seen = load_policy(str(folder), embodiment=name), observation(name)
-    model = policy.checkpoint.model
-    if trained:
-        flow = replace(model.config.flow, prefix_trained=True)
-        model.config = replace(model.config, flow=flow)
-        policy = replace(policy, checkpoint=replace(policy.checkpoint, engine=None))
     first = policy.infer(seen, seed=1)
     second = policy.infer(seen, first, seed=2, frozen_rows=3, guidance_rows=6)
     np.testing.assert_array_equal(second.actions[:3], first.actions[:3])

@@ -240,6 +240,9 @@ def test_what_cannot_be_continued_is_refused(policy):
     left = aligned(plan, LATER.obs_ns, LAYOUT)
     with pytest.raises(ValueError, match="frozen_rows: got 7, expected 0"):
         policy.infer(LATER, left, frozen_rows=7)
+    long = replace(left, actions=np.concatenate([left.actions] * 2), model_actions=None)
+    with pytest.raises(ValueError, match="got 11 rows to continue, expected at most the 10"):
+        policy.infer(LATER, long, frozen_rows=11)
     with pytest.raises(ValueError, match="guidance_rows: got 1, expected 2"):
         policy.infer(LATER, left, frozen_rows=2, guidance_rows=1)
     with pytest.raises(ValueError, match="frozen_rows"):

@@ -109,6 +109,10 @@ class Policy:
         self, observation: Observation, sampling: Sampling
     ) -> tuple[ActionChunk, ...]:
         """sampling.candidates chunks for one observation, drawn in one batch. Raises as infer does."""
+        if (continued := max(sampling.frozen_rows, sampling.guidance_rows)) > self.rows:
+            raise ValueError(
+                f"previous: got {continued} rows to continue, expected at most the {self.rows} of a chunk"
+            )
         started = time.perf_counter_ns()
         # What inference_mode makes cannot be differentiated, even later.
         through = sampling.continues and sampling.pull.jacobian

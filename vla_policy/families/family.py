@@ -47,7 +47,8 @@ class Expressed:
     known: Array
 
 
-# Options of Sampling that a head which continues a chunk understands (models/rtc.py).
+# Options of Sampling that a head which continues a chunk understands; guidance_rows and pull say how strongly,
+# which is nothing to one that is not guided (models/rtc.py guides; `tiny` looks from where the frozen rows lead).
 CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
 
 

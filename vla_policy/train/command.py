@@ -122,7 +122,8 @@ def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     """Stage one, in place."""
     pointing.train(
         checkpoint.model.vision, checkpoint.tokenizer, load_frames(args.data / "scenes"),
-        load_frames(args.data / "scenes_val"), args.out, settings=Settings(args.pointing_steps or POINTING_STEPS, 2e-3),
+        load_frames(args.data / "scenes_val"), args.out,
+        settings=Settings(_steps(args.pointing_steps, POINTING_STEPS), 2e-3),
         batch_size=args.images, length=checkpoint.model.config.max_text, seed=args.seed,
     )  # fmt: skip
 
@@ -132,14 +133,12 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     asked = _examples(checkpoint, args, "scenes", SCENES_ASKED)
     heads.train(
         checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), [asked],
-        args.out, settings=Settings(args.heads_steps or HEADS_STEPS, args.heads_rate), **_batches(args),
+        args.out, settings=Settings(_steps(args.heads_steps, HEADS_STEPS), args.heads_rate),
+        batch_size=args.batch, draws=args.draws, seed=args.seed, held_out=args.held_out,
     )  # fmt: skip
 
 
-TRAIN = {
-    "pointing": train_pointing,
-    "heads": train_heads,
-}
+TRAIN = {"pointing": train_pointing, "heads": train_heads}
 
 
 def _examples(
@@ -152,13 +151,8 @@ def _examples(
     )  # fmt: skip
 
 
-def _batches(args: argparse.Namespace) -> dict[str, int]:
-    return {
-        "batch_size": args.batch,
-        "draws": args.draws,
-        "seed": args.seed,
-        "held_out": args.held_out,
-    }
+def _steps(asked: int | None, usual: int) -> int:
+    return usual if asked is None else asked
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ def action_chunks(frames: Frames, rows: int) -> Array:
     target = (position + recorded[:, :3])[index]  # (n, rows, 3)
     chunks = recorded[:, RECORDED_TO_MODEL][index]
     chunks[..., 1:4] = np.diff(target, axis=1, prepend=position[:, None])
-    return _ended(chunks, over)
+    chunks[..., 1:7][over] = 0.0
+    chunks[..., 0][over] = 1.0
+    return chunks.astype(np.float32)
 
 
 def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:
@@ -152,9 +154,3 @@ def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:
     last = np.searchsorted(episode, episode, side="right") - 1
     ahead = here[:, None] + np.arange(rows)
     return np.minimum(ahead, last[:, None]), ahead > last[:, None]
-
-
-def _ended(chunks: Array, over: Array) -> Array:
-    chunks[..., 1:7][over] = 0.0
-    chunks[..., 0][over] = 1.0
-    return chunks.astype(np.float32)
