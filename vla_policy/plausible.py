@@ -29,11 +29,15 @@ def joint_beyond(robot: Embodiment, positions: Array) -> str | None:
 
 
 def sounds_like(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
-    """The other camera whose name the frame of camera's pictures bears; None if it bears its own, or none."""
-    low = frame.lower()
-    if camera.lower() in low:
-        return None
-    return next((other for other in cameras if other != camera and other.lower() in low), None)
+    """The other camera whose name the frame of camera's pictures bears; None if it bears its own, or none.
+
+    Of names that are part of each other (left, left_wrist) the longest counts.
+    """
+    low, own = frame.lower(), camera.lower()
+    named = [o for o in cameras if o != camera and o.lower() in low]
+    if own in low:
+        named = [o for o in named if own in o.lower()]
+    return max(named, key=len, default=None)
 
 
 def exchanged(frames: Mapping[str, str]) -> tuple[str, str] | None:

@@ -80,7 +80,7 @@ def test_a_control_node_that_engages_by_itself_does_not_beside_a_second_robot(
     second = mock_robot.create_publisher(JointState, "joint_states", qos.SENSOR)
     start_node("control_node", stand_in="mock_robot")
     mock_robot.wait_status(lambda s: s.reason == "disengaged", "a control node with fresh inputs")
-    mock_robot.wait_ticks(10)
+    mock_robot.wait_ticks(15)  # more than it waits for others to be heard of
     assert not any(status.engaged for status in mock_robot.statuses)
     mock_robot.send_chunk([0.31] * 10)
     mock_robot.wait_ticks(3)

@@ -35,9 +35,12 @@ def teller(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | No
 def hearer(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | None:
     """A sentence on a node other than own that takes this robot's commands, or None."""
     for topic, kind in command_topics(robot):
-        if "/action/" in kind:
-            continue
-        for info in node.get_subscriptions_info_by_topic(node.resolve_topic_name(topic)):
+        if "/action/" in kind:  # who takes the goals tells what becomes of them
+            status = node.resolve_topic_name(f"{topic}/_action/status")
+            found = node.get_publishers_info_by_topic(status)
+        else:
+            found = node.get_subscriptions_info_by_topic(node.resolve_topic_name(topic))
+        for info in found:
             name = _full(info.node_namespace, info.node_name)
             if name not in own and not info.node_name.startswith(WATCHERS):
                 return f"{name} takes commands on {topic}; {ADVICE}"
@@ -64,15 +67,37 @@ class StandIn:
         self._own = (self._player, _full(space, node.get_name()))
         self._next_ns: int | None = None
         self._found: str | None = None
+        self._alone_s: float | None = None
 
-    def problem(self, now_ns: int) -> str | None:
-        """Why nothing must engage by itself, or None; looked at twice a second."""
+    def problem(self, now_ns: int, *, engaged: bool = False) -> str | None:
+        """Why nothing must engage by itself, or None; looked at twice a second.
+
+        engaged: why what has engaged by itself must let go. Then only another robot counts, not one
+        more that listens.
+        """
         if self._next_ns is None or not self._next_ns - AGAIN_NS <= now_ns < self._next_ns:
             self._next_ns = now_ns + AGAIN_NS
-            self._found = teller(self._node, self._robot, (self._player,)) or hearer(
-                self._node, self._robot, self._own
-            )
+            self._found = teller(self._node, self._robot, (self._player,))
+            if self._found is None and not engaged:
+                self._found = hearer(self._node, self._robot, self._own)
+            if self._found is not None or not self._is_there():
+                self._alone_s = None
+            elif self._alone_s is None:
+                self._alone_s = time.monotonic()
         return self._found
+
+    @property
+    def settled(self) -> bool:
+        """Whether the player was the only one for so long that others would have been heard of."""
+        return self._alone_s is not None and time.monotonic() - self._alone_s >= DISCOVERY_S
+
+    def _is_there(self) -> bool:
+        """Whether the player tells all of the robot's state."""
+        for topic, _ in state_topics(self._robot):
+            found = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
+            if self._player not in (_full(i.node_namespace, i.node_name) for i in found):
+                return False
+        return True
 
 
 def _full(namespace: str, name: str) -> str:

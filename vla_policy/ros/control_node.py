@@ -50,7 +50,7 @@ class ControlNode(LifecycleNode):
         self._robot: Robot | None = None
         self._control = Control()
         self._inactive: str | None = NOT_ACTIVE
-        self._engage_soon = False
+        self._engage_soon = self._by_itself = False
         self._endpoints: list[tuple[Any, Any]] = []
         self._teller = Teller(self, self._log, self._view)
 
@@ -177,9 +177,8 @@ class ControlNode(LifecycleNode):
         self._control, verdict = core.tick(
             self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
         )
-        topic = self._takeover.heard(now_ns)
-        if topic is not None and self._control.guard.engaged:
-            reason = Reason("other_controller", f"somebody else commands the robot on {topic}")
+        reason = self._against(now_ns)
+        if reason is not None and self._control.guard.engaged:
             self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
         if verdict.command is not None:
             self._commands.send(verdict.command)
@@ -191,6 +190,19 @@ class ControlNode(LifecycleNode):
             self._engage_soon = True  # the robot follows somebody else, as it should
         self._teller.take(verdict)
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
+
+    def _against(self, now_ns: int) -> Reason | None:
+        """Why to let go: another commands, or beside a stand-in another robot has come."""
+        topic = self._takeover.heard(now_ns)
+        if topic is not None:
+            return Reason("other_controller", f"somebody else commands the robot on {topic}")
+        if not self._by_itself or not self._control.guard.engaged or self._params.shadow:
+            return None
+        other = self._stand_in.problem(now_ns, engaged=True)
+        if other is None:
+            return None
+        self._engage_soon = True  # once the stand-in is alone again
+        return Reason("other_robot", f"engaged by itself, but {other}")
 
     def _heard(self, now_ns: int) -> Inputs:
         conflict = self._sources.conflict(now_ns, self.count_publishers("action_chunk"))
@@ -212,8 +224,9 @@ class ControlNode(LifecycleNode):
         other = None if self._params.shadow else self._stand_in.problem(now_ns)
         if other is not None:
             self._log.problem("stand-in", "robot", f"not engaged by itself: {other}")
-        elif self._engage(now_ns) is None:
-            self._engage_soon = False
+        elif (self._params.shadow or self._stand_in.settled) and self._engage(now_ns) is None:
+            self._engage_soon, self._by_itself = False, True
+            self._log.fine("stand-in", "the stand-in is the only robot again")
             self.get_logger().info("engaged by itself")
 
     def _on_chunk(self, msg: ActionChunkMsg, info: Any) -> None:
@@ -246,7 +259,7 @@ class ControlNode(LifecycleNode):
         if self._inactive is not None:
             response.message = self._inactive
             return response
-        self._engage_soon = False
+        self._engage_soon = self._by_itself = False
         refusal = None
         if request.data:
             refusal = self._engage(now_ns)

@@ -45,7 +45,7 @@ class Takeover:
     def against(self, now_ns: int) -> tuple[str, ...]:
         """Why not to engage: somebody else commands, or no controller takes what is sent. Empty if all is well."""
         found = []
-        if self._last is not None and now_ns - self._last[1] < RECENT_NS:
+        if self._last is not None and 0 <= now_ns - self._last[1] < RECENT_NS:
             found.append(f"somebody else commands the robot on {self._last[0]}")
         for topic, publisher in self._publishers.items():
             own = topic in self._subscriptions
