@@ -17,7 +17,8 @@ def hand(tool, target, *, opening=1.0, wrist=True):
     """A hand at tool that sees its target; a reference and a destination lie elsewhere."""
     count = 3 * 3 + 3 + 3 * 2 + 3 * WIDTH + 3 + 1 + 2 + WIDTH
     found = pointing.unpack(torch.zeros(1, count), WIDTH)
-    xyz = torch.tensor([[target, [0.4, 0.1, 0.02], [0.3, -0.2, 0.0]]], dtype=torch.float32)
+    places = np.array([[target, [0.4, 0.1, 0.02], [0.3, -0.2, 0.0]]])
+    xyz = torch.from_numpy(places).float()
     relative = torch.from_numpy(np.subtract(target, tool)[None]).float()
     seen = torch.tensor([[4.0 if wrist else -4.0]])
     found = replace(found, xyz=xyz, wrist_xyz=relative, wrist_visible=seen)
@@ -88,7 +89,7 @@ def test_without_the_wrist_the_front_says_where_the_target_is():
 
 
 def test_a_base_that_drives_leaves_the_room_behind_but_not_what_is_held():
-    way = np.array([0.1, 0.0, np.pi / 2])
+    way = np.array([[0, 0, 0], [0.1, 0, 0], [0.1, 0, np.pi / 2]])
     stands = rows(np.zeros((2, 3)), [1, 1])
     (after,) = ahead((hand([0.3, 0.0, 0.2], [0.35, 0.1, 0.02]),), (stands,), way)
     for place in places(after):
@@ -100,6 +101,22 @@ def test_a_base_that_drives_leaves_the_room_behind_but_not_what_is_held():
     np.testing.assert_allclose(after.found.xyz[0, 2].numpy(), [-0.2, -0.2, 0.0], atol=1e-6)
 
 
+def test_what_is_grasped_after_driving_or_let_go_before_it():
+    """The hand stands still before the base; the base drives one row, the hand closes or opens."""
+    comes, goes = (
+        np.array([[0, 0, 0], [0.1, 0, 0], [0.1, 0, 0]]),
+        np.array([[0, 0, 0], [0, 0, 0], [0.1, 0, 0]]),
+    )
+    lifts = rows([[0, 0, 0], [0, 0, 0.03]], [1, 0])
+    (after,) = ahead((hand([0.3, 0.0, 0.02], [0.4, 0.0, 0.02]),), (lifts,), comes)
+    for place in places(after):  # 0.1 m ahead at first, in the hand when it closes
+        np.testing.assert_allclose(place, [0.3, 0.0, 0.05], atol=1e-6)
+    drops = rows(np.zeros((2, 3)), [0, 1])
+    (after,) = ahead((hand([0.3, 0.0, 0.02], [0.3, 0.0, 0.02], opening=0.4),), (drops,), goes)
+    for place in places(after):
+        np.testing.assert_allclose(place, [0.2, 0.0, 0.02], atol=1e-6)
+
+
 def test_what_one_hand_carries_the_other_sees_there():
     left, right = (
         hand([0.3, 0.1, 0.02], [0.3, 0.1, 0.02]),
@@ -109,3 +126,7 @@ def test_what_one_hand_carries_the_other_sees_there():
     for it in ahead((left, right), (lifts, rests), None):
         for place in places(it):
             np.testing.assert_allclose(place, [0.3, 0.1, 0.08], atol=1e-6)
+    # A closed hand that stands near it does not hide that the other carries it.
+    near = hand([0.31, 0.1, 0.02], [0.3, 0.1, 0.02])
+    for it in ahead((near, left), (rows(np.zeros((2, 3)), [0, 0]), lifts), None):
+        np.testing.assert_allclose(places(it)[0], [0.3, 0.1, 0.08], atol=1e-6)

@@ -135,7 +135,11 @@ def test_one_instruction_to_a_finished_goal(running, running_ends):
             for end in endpoints(specs, robot)
             if end.node == node
         }
-        assert running_ends(witness, node) == told
+        wait(
+            lambda node=node, told=told: running_ends(witness, node) == told,
+            f"what {node} does as the data says, {sorted(told)}",
+            READY_S,
+        )
     wait(lambda: set(robot.state_names) <= set(witness.state), "the whole state", READY_S)
     assert witness.goals.wait_for_server(READY_S)
     before = dict(witness.state)

@@ -112,7 +112,10 @@ def running(request, ros, tmp_path):
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(10.0)
+            try:
+                process.wait(10.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
         sys.stdout.write((tmp_path / "nodes.log").read_text())
 
 

@@ -50,31 +50,40 @@ def ahead(
 ) -> tuple[Hand, ...]:
     """hands at the end of the known rows, in the frame of the base there.
 
-    said: of each hand its columns STEP and GRIPPER, float64[k] in robot units. way: float64[3], x, y and turn of the
-    base within these rows; None: it stands.
+    said: of each hand its columns STEP and GRIPPER, float64[k] in robot units. way: float64[k + 1, 3], x, y and turn
+    of the base before and after each row, seen from where it is now; None: it stands.
     """
-    moved = [_hand_ahead(hand, rows) for hand, rows in zip(hands, said, strict=True)]
-    carried = next((shift for _, shift in moved if shift is not None), None)
+    if way is None:
+        way = np.zeros((len(said[0][GRIPPER]) + 1, 3))
+    moved = [_hand_ahead(hand, rows, way) for hand, rows in zip(hands, said, strict=True)]
+    carried = max((shift for _, shift in moved), key=np.linalg.norm)
     return tuple(
-        replace(there, found=_seen(hand, there, carried, way))
+        replace(there, found=_seen(hand, there, carried, way[-1]))
         for hand, (there, _) in zip(hands, moved, strict=True)
     )
 
 
-def _hand_ahead(hand: Hand, rows: dict[str, Array]) -> tuple[Hand, Array | None]:
-    """The hand at the end of its rows, and how far it carries the target, float64[3]; None: it does not."""
+def _hand_ahead(hand: Hand, rows: dict[str, Array], way: Array) -> tuple[Hand, Array]:
+    """The hand at the end of its rows, and how far it carries the target, float64[3], seen from the base as it is now."""
     steps = np.stack([rows[name] for name in STEP], axis=1)
     poses = transforms.steps_to_poses(hand.measured[:7], steps)
     place, opening = _target(hand), float(hand.measured[7])
-    before, carried, touched = hand.measured[:3], np.zeros(3), False
-    for pose, gripper in zip(poses, rows[GRIPPER], strict=True):
+    before, carried = hand.measured[:3], np.zeros(3)
+    for pose, gripper, base in zip(poses, rows[GRIPPER], way[1:], strict=True):
+        tool = _in_room(pose[:3], base)
         around = bool(np.linalg.norm(place + carried - before) < AROUND_M)
         if gripper < CLOSED and around:
-            carried, touched = carried + pose[:3] - before, True
+            carried = carried + tool - before
         opening = _opening(opening, closes=gripper < CLOSED, around=around)
-        before = pose[:3]
-    there = replace(hand, measured=np.array([*poses[-1], opening]))
-    return there, carried if touched else None
+        before = tool
+    return replace(hand, measured=np.array([*poses[-1], opening])), carried
+
+
+def _in_room(xyz: Array, base: Array) -> Array:
+    """A place that a base at x, y, turn sees, float64[3], from where the base is now."""
+    x, y, turn = base
+    cos, sin = np.cos(turn), np.sin(turn)
+    return np.array([x + cos * xyz[0] - sin * xyz[1], y + sin * xyz[0] + cos * xyz[1], xyz[2]])
 
 
 def _opening(opening: float, *, closes: bool, around: bool) -> float:
@@ -94,15 +103,12 @@ def _target(hand: Hand) -> Array:
     return found.xyz[0, 0].double().cpu().numpy()
 
 
-def _seen(hand: Hand, there: Hand, carried: Array | None, way: Array | None) -> pointing.Found:
-    """What hand found, told from where it is then. A target that is carried moves with the hand, not with the room."""
+def _seen(hand: Hand, there: Hand, carried: Array, base: Array) -> pointing.Found:
+    """What hand found, the target carried on, told from where hand and base are then."""
     found = hand.found
-    base = None if way is None else torch.from_numpy(way[None]).to(found.xyz)
-    seen = pointing.seen_from(found, hand.tool, there.tool, base)
-    if carried is None:
-        return seen
     shift = torch.from_numpy(carried).to(found.xyz)
-    xyz = seen.xyz.clone()
-    xyz[:, 0] = found.xyz[:, 0] + shift
-    wrist_xyz = hand.tool[:, :3] + found.wrist_xyz + shift - there.tool[:, :3]
-    return replace(seen, xyz=xyz, wrist_xyz=wrist_xyz)
+    xyz = found.xyz.clone()
+    xyz[:, 0] += shift
+    found = replace(found, xyz=xyz, wrist_xyz=found.wrist_xyz + shift)
+    way = torch.from_numpy(base[None]).to(found.xyz)
+    return pointing.seen_from(found, hand.tool, there.tool, way)

@@ -12,7 +12,7 @@ from ..models import flow, pointing, token_head, tokenizer
 from ..models.engine import Engine, EnginePrefix
 from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
-from ..sampling import Sampling
+from ..sampling import DEFAULT_PULL, Sampling
 from ..types import ActionChunk, Array, Observation
 from .ahead import Hand, ahead, tool_of
 from .bodies import (
@@ -190,7 +190,8 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     known = sampling.frozen_rows if sampling.continues else 0
     if known:
         inputs = _ahead(checkpoint, inputs, sampling.previous[:known])
-    model, n = network(checkpoint, sampling), sampling.candidates
+    # Nothing is pulled here, so no gradient is needed and the engine serves.
+    model, n = network(checkpoint, replace(sampling, pull=DEFAULT_PULL)), sampling.candidates
     config = model.config
     prefix, state = _prefix(checkpoint, model, inputs)
     prefix, state = prefix.repeat(n), state.expand(n, -1)
@@ -217,7 +218,7 @@ def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
     way = None
     if body.base:
         speeds = np.stack([said.get(name, np.zeros(len(rows))) for name in BASE], axis=1)
-        way = transforms.driven(speeds, contract.step_ns / 1e9)[-1]
+        way = transforms.driven(speeds, contract.step_ns / 1e9)
     return replace(inputs, hands=ahead(inputs.hands, hands, way))
 
 

@@ -57,12 +57,12 @@ def all_references(scene: Scene, xyz: np.ndarray | None = None) -> list[Referenc
     """
     xyz = positions(scene) if xyz is None else np.asarray(xyz, float)
     found = [*_by_name(scene), *_by_size(scene)]
+    if "relation" not in scene.twin.kinds:
+        return found
     anchors: list[tuple[int | str, str]] = [(name, name) for name in DESTINATIONS]
     for reference in _by_name(scene):
         if reference.kind == "shape" or reference.phrase == scene.objects[reference.target].name:
             anchors.append((reference.target, reference.phrase))
-    if "relation" not in scene.twin.kinds:
-        return found
     for anchor, name in anchors:
         for noun in ("object", *SHAPES):
             found += _by_relation(scene, xyz, noun, anchor, name)
