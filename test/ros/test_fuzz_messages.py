@@ -1,5 +1,6 @@
 """Every message that comes in from outside, filled with anything: a value that holds, or ValueError."""
 
+import re
 import struct
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 from vla_policy.msg import ActionChunk
@@ -15,7 +17,8 @@ from vla_policy.msg import ActionChunk
 from vla_policy.embodiment import load_embodiment
 from vla_policy.joint_parts import JointParts
 from vla_policy.ros import convert
-from vla_policy.ros.control_cameras import require_past, stamp_of_serialized
+from vla_policy.ros.control_cameras import require_past
+from vla_policy.ros.serialized import pixels_of_serialized, stamp_of_serialized
 
 ROBOT = load_embodiment("vx300s")
 TOPIC = ROBOT.joints.topic
@@ -121,11 +124,16 @@ def test_chunks_that_fit_do_come_through():
 def test_images(encoding, height, width, step, data, bigendian):
     msg = Image(encoding=encoding, height=height, width=width, step=step)
     msg.data, msg.is_bigendian = data, bigendian
+    wire = serialize_message(msg)
     try:
         image = convert.image_from_msg(msg, "front/image_raw")
     except ValueError as error:
         assert str(error).startswith("front/image_raw")
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            pixels_of_serialized(wire, "front/image_raw", compressed=False)
         return
+    same = pixels_of_serialized(wire, "front/image_raw", compressed=False)
+    np.testing.assert_array_equal(same, image)
     assert image.shape == (height, width, 3)
     assert image.dtype == np.uint8
 
@@ -143,12 +151,37 @@ def test_compressed_images(files, kind, cut, noise, at, name):
     place = int(at * len(whole))
     data = whole[:place] + noise + whole[place + len(noise) :]
     msg = CompressedImage(format=name, data=data[: int(cut * len(data))])
+    wire = serialize_message(msg)
     try:
         image = convert.image_from_msg(msg, "front/image_raw")
     except ValueError as error:
         assert str(error).startswith("front/image_raw")
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            pixels_of_serialized(wire, "front/image_raw", compressed=True)
         return
+    same = pixels_of_serialized(wire, "front/image_raw", compressed=True)
+    np.testing.assert_array_equal(same, image)
     assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+
+
+@MANY
+@given(st.integers(1, 7), st.integers(1, 5), words, st.floats(0, 1), st.binary(max_size=12))
+def test_pictures_that_end_early_or_are_garbled(width, height, frame, at, noise):
+    msg = Image(encoding="rgb8", height=height, width=width, step=3 * width)
+    msg.header.frame_id, msg.data = frame, bytes(range(3 * width)) * height
+    wire = serialize_message(msg)
+    whole = pixels_of_serialized(wire, "t", compressed=False)
+    assert whole.tobytes() == bytes(msg.data)
+    place = int(at * (len(wire) - 1))
+    with pytest.raises(ValueError, match="t: "):
+        pixels_of_serialized(wire[: min(place, len(wire) - 4)], "t", compressed=False)
+    garbled = wire[:place] + noise + wire[place + len(noise) :]
+    try:
+        image = pixels_of_serialized(garbled, "t", compressed=False)
+    except ValueError as error:
+        assert str(error).startswith("t: ")
+        return
+    assert image.ndim == 3 and image.dtype == np.uint8
 
 
 @MANY

@@ -24,8 +24,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from vla_policy.check.heard import Drain, Endpoint, Heard, Sample, Stream
 from vla_policy.embodiment import Embodiment, Output
 from vla_policy.ros import convert, qos
-from vla_policy.ros.control_cameras import stamp_of_serialized
 from vla_policy.ros.robot_state import transform_listener
+from vla_policy.ros.serialized import stamp_of_serialized
 
 QUIET_S, DISCOVERY_S, CLOCK_S = 0.8, 5.0, 3.0
 MAX_SAMPLES = 2000

@@ -8,7 +8,6 @@ new stamps; no sensor gives the very same pixels twice while the robot moves in 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +20,11 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.plausible import exchanged
 from vla_policy.ros import qos
 from vla_policy.ros.images import require_encoding
-from vla_policy.ros.picture_head import head_of_serialized
+from vla_policy.ros.serialized import head_of_serialized, stamp_of_serialized
 from vla_policy.ros.warn import OnChange
 from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s, s_from_ns
 from vla_policy.types import Array, Reason
 
-NS_PER_S = 1_000_000_000
 HEAD_BYTES = 12  # encoding, options, sec, nanosec
 MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
 
@@ -151,21 +149,3 @@ def require_past(stamp_ns: int, now_ns: int, topic: str) -> None:
             f"{topic}: got a stamp {s_from_ns(ahead_ns):.3f} s ahead of the clock, "
             f"expected at most {s_from_ns(FUTURE_TOLERANCE_NS):g} s"
         )
-
-
-def stamp_of_serialized(data: bytes, topic: str) -> int:
-    """Stamp in ns of a serialized message that begins with a header, without reading the rest.
-
-    CDR puts two bytes of encoding, two of options, then the header: int32 sec, uint32 nanosec.
-    Raises ValueError for a message too short or a stamp of zero.
-    """
-    if len(data) < HEAD_BYTES:
-        raise ValueError(f"{topic}: got a message of {len(data)} bytes, expected a header")
-    little = data[1] & 1
-    sec, nanosec = struct.unpack_from("<iI" if little else ">iI", data, 4)
-    stamp_ns = sec * NS_PER_S + nanosec
-    if not stamp_ns > 0:
-        raise ValueError(
-            f"{topic}: got stamp {stamp_ns} ns, expected the time of measurement (> 0)"
-        )
-    return stamp_ns

@@ -10,8 +10,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.observe import StateSource, Stream
-from vla_policy.ros import convert, qos
+from vla_policy.ros import qos
 from vla_policy.ros.robot_state import RobotTopics
+from vla_policy.ros.serialized import pixels_of_serialized, stamp_of_serialized
 from vla_policy.ros.warn import OnChange
 from vla_policy.types import Array
 
@@ -31,8 +32,7 @@ class PolicyInputs:
         self.cameras: dict[str, Stream[Array]] = {}
         for name, camera in robot.cameras.items():
             stream: Stream[Array] = Stream(camera.topic, round(camera.max_age_s * 1e9))
-            kind = CompressedImage if camera.type == "compressed" else Image
-            self._listen(kind, stream, convert.image_from_msg)
+            self._listen(stream, compressed=camera.type == "compressed")
             self.cameras[name] = stream
         joints: Stream[Array] = Stream(robot.joints.topic, round(robot.joints.max_age_s * 1e9))
         self._joints = joints
@@ -69,21 +69,20 @@ class PolicyInputs:
         self._log.fine(stream.topic, f"{stream.topic}: accepted again")
         self._add(stream, stamp_ns, value)
 
-    def _listen(
-        self, kind: type, stream: Stream[Array], read: Callable[[Any, str], Array]
-    ) -> None:
+    def _listen(self, stream: Stream[Array], *, compressed: bool) -> None:
         topic = stream.topic
 
-        def receive(msg: Any) -> None:
+        def receive(data: bytes) -> None:
             try:
-                stamp_ns = convert.header_ns(msg.header, topic)
-                value = read(msg, topic)
+                stamp_ns = stamp_of_serialized(data, topic)
+                value = pixels_of_serialized(data, topic, compressed=compressed)
                 value.setflags(write=False)  # the observations show it, instead of copying it
             except ValueError as error:
                 self._log.problem(topic, "refused", f"ignored: {error}")
                 return
             self._take(stream, stamp_ns, value)
 
+        kind = CompressedImage if compressed else Image
         self._subscriptions.append(
-            self._node.create_subscription(kind, topic, receive, qos.SENSOR)
+            self._node.create_subscription(kind, topic, receive, qos.SENSOR, raw=True)
         )
