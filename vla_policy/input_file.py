@@ -23,8 +23,10 @@ def read_joints(value: Any, place: Place) -> Joints:
     unit = f.choice(fields["unit"], place.at("unit"), JOINT_UNITS)
     topics = _topics(fields["topic"], place.at("topic"))
     for i, name in enumerate(names):
-        if not name.startswith(tuple(topics.values())):
-            prefixes = ", ".join(topics.values())
+        # Drivers name joints without a slash: what stands before one is a topic's prefix.
+        known = tuple(p for p in topics.values() if p or "/" not in name)
+        if not name.startswith(known):
+            prefixes = ", ".join(repr(p) for p in topics.values())
             raise place.at("names").at(i).refuse(name, f"a prefix of joints.topic: {prefixes}")
     return Joints(
         topics=topics,

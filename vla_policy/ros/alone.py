@@ -12,6 +12,7 @@ from vla_policy.ros.endpoints import command_topics, state_topics
 
 DISCOVERY_S = 1.5  # until what is on the network has been heard of
 POLL_S = 0.1
+UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that has not been heard of
 AGAIN_NS = 500_000_000  # between two looks
 # Beginnings of names of nodes that only look on: ros2 topic, bags, rviz.
 WATCHERS = ("_ros2cli", "rosbag2", "rviz")
@@ -49,12 +50,14 @@ def hearer(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | No
 
 def require_alone(node: Node, robot: Embodiment) -> None:
     """Wait for the discovery; raises ValueError if somebody tells the state or takes the commands."""
-    end = time.monotonic() + DISCOVERY_S
+    end, found = time.monotonic() + DISCOVERY_S, None
     while time.monotonic() < end:
         found = teller(node, robot) or hearer(node, robot)
-        if found is not None:
-            raise ValueError(f"{robot.name} is there already: {found}")
+        if found is not None and UNKNOWN not in found:
+            break  # a topic is heard of before its node; the name is worth the rest of the wait
         time.sleep(POLL_S)
+    if found is not None:
+        raise ValueError(f"{robot.name} is there already: {found}")
 
 
 class StandIn:
