@@ -491,3 +491,14 @@ def test_a_base_that_drives_sees_places_from_where_it_is() -> None:
     )  # 0.2 m ahead is 0.2 m to the right after a turn to the left
     torch.testing.assert_close(seen.xyz[0, 0], expected)
     torch.testing.assert_close(seen.wrist_xyz[0], expected - other[0, :3])
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_the_shipped_checkpoint_fits_its_three_robots(name: str) -> None:
+    policy = load_policy("tiny_cross", embodiment=name)
+    assert policy.check(load_embodiment(name)) == ()
+    assert check_checkpoint("tiny_cross", name) == ()
+    seen = observation(name)
+    first = policy.infer(seen, seed=0)
+    step = np.abs(np.diff(first.actions[:, :3], axis=0, prepend=seen.state[None, :3])).max()
+    assert step < 0.06  # m in 0.1 s
