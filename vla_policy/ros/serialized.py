@@ -98,7 +98,7 @@ def _string(data: bytes, at: int) -> tuple[str, int]:
     """The string there, and where it ends."""
     text = _sequence(data, at)
     end = _aligned(at) + 4 + len(text)
-    return bytes(text).rstrip(b"\0").decode(errors="replace"), end
+    return bytes(text).removesuffix(b"\0").decode(errors="replace"), end
 
 
 def _cut(data: bytes, topic: str) -> ValueError:
