@@ -31,8 +31,8 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from vla_policy.msg import ControlStatus
 
-from vla_policy.ros import convert, qos, session
-from vla_policy.ros.graph import NodeSpec, node_specs
+from vla_policy.ros import convert, qos, real_time, session
+from vla_policy.ros.graph import node_specs
 
 LIMIT_MS = 2.0
 EARLY = 0.05
@@ -45,9 +45,9 @@ def main() -> int:
     parser.add_argument("--hz", type=float, default=100.0)
     parser.add_argument("--work", default="busy", choices=("busy", "tiny", "none"))
     parser.add_argument(
-        "--real-time",
+        "--ordinary",
         action="store_true",
-        help="control and this listener before all else (SCHED_FIFO)",
+        help="control at ordinary priority, not the node's default",
     )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -58,11 +58,13 @@ def main() -> int:
         specs = node_specs(
             played.described(Path(folder), "vx300s_fast", hz), mock=True, web_port=None
         )
-        first = ("control",) if args.real_time else ()
-        specs = [_fast(spec, args.hz) for spec in specs]
-        processes = played.start(specs, args.work, log, first=first)
+        changes = {"mock": {"state_hz": args.hz}}
+        if args.ordinary:
+            changes["control"] = {"real_time_priority": 0}
+        specs = played.changed(specs, changes)
+        processes = played.start(specs, args.work, log)
         try:
-            stamps_ns, arrivals_ns, ticks, used = listen(processes, args.seconds, args.real_time)
+            stamps_ns, arrivals_ns, ticks, used = listen(processes, args.seconds)
         finally:
             processes.stop()
         log.flush()
@@ -72,7 +74,7 @@ def main() -> int:
         **played.heading(load),
         "hz": args.hz,
         "policy": args.work,
-        "real_time": args.real_time,
+        "priority": played.priority(lines),
         "commands": len(stamps_ns),
         "lateness_ms": {**lateness, "ticks": ticks},
         "limit_ms": LIMIT_MS,
@@ -87,7 +89,7 @@ def main() -> int:
     return 0 if report["within_limit"] else 1
 
 
-def listen(processes, seconds: float, real_time: bool) -> tuple[list, list, dict, dict]:
+def listen(processes, seconds: float) -> tuple[list, list, dict, dict]:
     """Stamps and arrivals of the commands, ns of the system's clock; ticks; how busy each node was."""
     from vla_policy.ros.client import Client
 
@@ -101,8 +103,7 @@ def listen(processes, seconds: float, real_time: bool) -> tuple[list, list, dict
     status: list[ControlStatus] = []
     with Client("operator") as client:
         played.wait_until_ready(client)
-        if real_time:  # and all threads that are made from here on
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        real_time.go_first(5)  # what it measures with must not be late itself
         rclpy.init()
         node = rclpy.create_node("listener")
         node.create_subscription(PoseStamped, TOPIC, on_target, 100)
@@ -154,12 +155,6 @@ def late(stamps_ns: list[int], arrivals_ns: list[int], period_ns: float) -> dict
         "interval": {**played.summary(intervals), "std": round(float(intervals.std()), 3)},
         "ticks_missed": int(missing.sum()),
     }
-
-
-def _fast(spec: NodeSpec, hz: float) -> NodeSpec:
-    if spec.name != "mock":
-        return spec
-    return NodeSpec(spec.name, {**spec.parameters, "state_hz": hz})
 
 
 def _cpu_s(processes) -> dict[str, float]:

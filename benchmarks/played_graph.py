@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,8 @@ def described(folder: Path, name: str, changes: dict[str, str]) -> str:
     return str(path)
 
 
-def start(specs, work: str, log, *, first: tuple[str, ...] = (), **parameters) -> Processes:
-    """The nodes as processes; work: as PLAYED_WORK. parameters: of the policy node. log: a file.
-
-    first: nodes that get real-time priority (chrt -f 10), before whatever else the machine does.
-    """
+def start(specs, work: str, log, **parameters) -> Processes:
+    """The nodes as processes; work: as PLAYED_WORK. parameters: of the policy node. log: a file."""
 
     def command(spec: NodeSpec) -> list[str]:
         line = command_line(spec)
@@ -45,7 +43,7 @@ def start(specs, work: str, log, *, first: tuple[str, ...] = (), **parameters) -
             line[1] = str(Path(__file__).with_name("played_policy.py").resolve())
             for name, value in parameters.items():
                 line += ["-p", f"{name}:={value}"]
-        return ["chrt", "-f", "10", *line] if spec.name in first else line
+        return line
 
     # One thread: a busy policy is to keep one core busy, not all.
     environment = {"PLAYED_WORK": work, "OPENBLAS_NUM_THREADS": "1"}
@@ -54,6 +52,20 @@ def start(specs, work: str, log, *, first: tuple[str, ...] = (), **parameters) -
     )
     processes.start(specs)
     return processes
+
+
+def changed(specs, parameters: dict[str, dict]) -> list[NodeSpec]:
+    """The nodes with other parameters: node -> parameter -> value."""
+    return [
+        replace(spec, parameters={**spec.parameters, **parameters.get(spec.name, {})})
+        for spec in specs
+    ]
+
+
+def priority(lines: list[str]) -> str:
+    """Of the control node, as it says it."""
+    said = [line for line in lines if line.startswith("control: ") and " priority" in line]
+    return said[-1].rpartition("[control]: ")[2].strip() if said else "ordinary"
 
 
 def wait_until_ready(client) -> None:

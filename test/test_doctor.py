@@ -6,7 +6,7 @@ import pytest
 
 from vla_policy import cli
 from vla_policy.check import doctor
-from vla_policy.check.environment import discovery, packages, python
+from vla_policy.check.environment import discovery, large_pictures, packages, python
 from vla_policy.check.machine import FACT, HINT, PROBLEM, Note, gpu, receive_buffer, shared_memory
 
 
@@ -33,6 +33,22 @@ def test_who_hears_whom(env, level, words):
     wrong = [note for note in discovery(env) if note.level != FACT]
     assert [note.level for note in wrong] == ([level] if level else [])
     assert all(words in f"{note.says} {note.cure}" and note.cure for note in wrong)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected", "words"),
+    [
+        ({}, [HINT], "sockets_size"),
+        ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, [], ""),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "profiles.xml"}, [], ""),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, [HINT], "compressed"),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, [], ""),
+    ],
+)
+def test_whether_a_driver_can_send_pictures_whole(env, expected, words):
+    notes = list(large_pictures(env))
+    assert levels(notes) == expected
+    assert all(words in note.cure for note in notes)
 
 
 def test_shared_memory_that_is_small_or_full_of_leftovers(tmp_path):

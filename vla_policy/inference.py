@@ -91,6 +91,7 @@ class Inference:
     ) -> None:
         self._policy, self._config = policy, config
         self._cameras, self._states = dict(cameras), states
+        self._streams = (*cameras.values(), *(source.stream for source in states))
         self._now_ns, self._on_chunk, self._on_error = now_ns, on_chunk, on_error
         self._lock = threading.Condition()  # of all that follows
         self._model = threading.Lock()  # one inference at a time
@@ -106,8 +107,9 @@ class Inference:
     def add(self, stream: Stream[Array], stamp_ns: int, value: Array) -> None:
         """A new sample of one of the streams given at the start."""
         with self._lock:
-            # Images set the pace: they are the slow ones, and only they show something new.
-            if stream.add(stamp_ns, value) and value.ndim == 3:
+            before_ns = self._complete_ns()
+            # What comes last of one instant lets it be looked at, be it an image or a state.
+            if stream.add(stamp_ns, value) and self._complete_ns() != before_ns:
                 self._news = True
                 self._lock.notify_all()
 
@@ -148,8 +150,7 @@ class Inference:
         """What is going on, for diagnostics."""
         now_ns = self._now_ns()
         with self._lock:
-            streams = [*self._cameras.values(), *(source.stream for source in self._states)]
-            newest = {stream.topic: stream.newest_ns for stream in streams}
+            newest = {stream.topic: stream.newest_ns for stream in self._streams}
             latencies = np.array(self._latencies_s)
             return InferenceStatus(
                 reason=self._reason,
@@ -186,6 +187,11 @@ class Inference:
         if left is None:
             return Reason("refused", "previous: nothing of it is left at the new observation")
         return self._infer(observation, replace(asked, previous=left))
+
+    def _complete_ns(self) -> int | None:
+        """The newest instant that all streams have reached; None before that."""
+        newest = [stream.newest_ns for stream in self._streams]
+        return None if None in newest else min(newest)
 
     def _run(self) -> None:
         while True:

@@ -6,11 +6,18 @@ import numpy as np
 
 from .types import Array
 
+NEXT, LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
+
+
+def cross(a: Array, b: Array) -> Array:
+    """Cross product of float64[..., 3], for the few vectors of a command: np.cross takes eight times as long."""
+    return a.take(NEXT, -1) * b.take(LAST, -1) - a.take(LAST, -1) * b.take(NEXT, -1)
+
 
 def quaternion_multiply(a: Array, b: Array) -> Array:
     """Hamilton product of xyzw quaternions, float64[..., 4]: rotate by b first, then by a."""
     av, aw, bv, bw = a[..., :3], a[..., 3:], b[..., :3], b[..., 3:]
-    vector = aw * bv + bw * av + np.cross(av, bv)
+    vector = aw * bv + bw * av + cross(av, bv)
     return np.concatenate((vector, aw * bw - np.sum(av * bv, axis=-1, keepdims=True)), axis=-1)
 
 

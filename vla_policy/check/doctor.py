@@ -6,13 +6,13 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from .environment import discovery, packages, python, ros
+from .environment import discovery, large_pictures, packages, python, ros
 from .machine import FACT, PROBLEM, Note, gl, gpu, receive_buffer, shared_memory, system
 
 CHECKS: dict[str, tuple[Callable[[], Iterator[Note]], ...]] = {
     "machine": (system, shared_memory, receive_buffer),
     "python": (python, packages),
-    "ros": (ros, lambda: discovery(os.environ)),
+    "ros": (ros, lambda: discovery(os.environ), lambda: large_pictures(os.environ)),
     "gpu": (gpu,),
     "gl": (gl,),
 }

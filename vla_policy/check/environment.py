@@ -24,6 +24,10 @@ OPTIONAL = {
     "moveit_msgs": "MoveIt Servo (servo_twist, servo_pose)",
 }
 RANGES = ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT")
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+TRANSPORTS, FAST_DDS = "FASTDDS_BUILTIN_TRANSPORTS", "rmw_fastrtps_cpp"
+# UDP and shared memory, as by default, so that every DDS is still talked to; twice 4 MB of shared memory.
+ROOMY = "DEFAULT?sockets_size=4MB"
 RMW_PROBE = "import rclpy; print(rclpy.get_rmw_implementation_identifier())"
 
 
@@ -128,9 +132,30 @@ def discovery(env: Mapping[str, str]) -> Iterator[Note]:
             "ROS_LOCALHOST_ONLY=1: a robot on another machine is not heard; it overrides the newer variable",
             "unset ROS_LOCALHOST_ONLY; see ROS_AUTOMATIC_DISCOVERY_RANGE",
         )
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+    for name in PROFILES:
         if name in env and not Path(env[name]).is_file():
             yield Note(PROBLEM, f"{name}: no file {env[name]}", f"Correct it, or unset {name}")
+
+
+def large_pictures(env: Mapping[str, str]) -> Iterator[Note]:
+    """Whether a camera driver started from this shell can send pictures whole."""
+    chosen = [name for name in (TRANSPORTS, *PROFILES) if name in env]
+    if env.get("RMW_IMPLEMENTATION", FAST_DDS) not in (FAST_DDS, "rmw_fastrtps_dynamic_cpp"):
+        return
+    if env.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+        yield Note(
+            HINT,
+            "LOCALHOST: Fast DDS keeps to 0.5 MB of shared memory and loses pictures larger than that",
+            "ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET in a domain of its own, or compressed topics",
+        )
+    elif chosen:
+        yield Note(FACT, ", ".join(f"{name}={env[name]}" for name in chosen))
+    else:
+        yield Note(
+            HINT,
+            "a camera driver started here loses pictures above 0.5 MB; this package's own nodes do not",
+            f"Where drivers start: export {TRANSPORTS}='{ROOMY}'",
+        )
 
 
 def _version(name: str) -> str | None:

@@ -79,7 +79,7 @@ def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> 
         yield Note(HINT, f"no {folder}", "Pictures go through the network stack, which is slower")
         return
     size = os.statvfs(folder).f_frsize * os.statvfs(folder).f_blocks
-    left = len(list(folder.glob("fastrtps_*")))
+    left = sum(len(list(folder.glob(f"{name}_*"))) for name in ("fastrtps", "fastdds"))
     yield Note(FACT, f"shared memory {size / 2**20:.0f} MiB, {left} segments of Fast DDS")
     if size < least:
         yield Note(
@@ -91,7 +91,7 @@ def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> 
         yield Note(
             HINT,
             f"{left} segments of Fast DDS, left by processes that were killed",
-            "With no ROS running: `rm /dev/shm/fastrtps_* /dev/shm/sem.fastrtps_*`",
+            "With no ROS running: `rm /dev/shm/*fastdds_* /dev/shm/*fastrtps_*`",
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vla_policy.execution.interpolate import turn_between, turned
 from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout
-from vla_policy.transforms import quaternion_multiply, rotvec_to_quaternion
+from vla_policy.transforms import cross, quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Array
 
 SMALL = 1e-4  # rad; below it the closed forms below lose their digits
@@ -150,7 +150,7 @@ def left_jacobian(turn: Array, rate: Array) -> Array:
     """Angular velocity while a rotation vector float64[..., 3] changes at rate; base axes."""
     angle = np.linalg.norm(turn, axis=-1, keepdims=True)
     safe = np.maximum(angle, SMALL)
-    once, twice = np.cross(turn, rate), np.cross(turn, np.cross(turn, rate))
+    once, twice = cross(turn, rate), cross(turn, cross(turn, rate))
     first = np.where(angle < SMALL, 0.5, (1.0 - np.cos(safe)) / safe**2)
     second = np.where(angle < SMALL, 1.0 / 6.0, (safe - np.sin(safe)) / safe**3)
     return rate + first * once + second * twice
@@ -160,7 +160,7 @@ def inverse_left_jacobian(turn: Array, spin: Array) -> Array:
     """How a rotation vector float64[..., 3] changes under an angular velocity; base axes."""
     angle = np.linalg.norm(turn, axis=-1, keepdims=True)
     safe = np.maximum(angle, SMALL)
-    once, twice = np.cross(turn, spin), np.cross(turn, np.cross(turn, spin))
+    once, twice = cross(turn, spin), cross(turn, cross(turn, spin))
     half = 0.5 * safe
     exact = (1.0 - half / np.tan(half)) / safe**2
     return spin - 0.5 * once + np.where(angle < SMALL, 1.0 / 12.0, exact) * twice

@@ -22,4 +22,7 @@ class ControlParams:
     stand_in: str = param(
         "", "node that plays the robot: engage by itself while it is the only robot here"
     )
+    real_time_priority: int = param(
+        10, "SCHED_FIFO priority, where the system permits it; 0: as any process", low=0, high=98
+    )
     autostart: bool = param(True, "configure and activate by itself")

@@ -20,9 +20,13 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from vla_policy.ros import large_messages
+from vla_policy.ros.real_time import go_first
+
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
+PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
 
 
 class NodeEnds(RuntimeError):
@@ -50,6 +54,7 @@ def run_node(
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
     # interpreter at each of its hundreds of calls.
     sys.setswitchinterval(SWITCH_S)
+    large_messages.prepare()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     started, stop = threading.Event(), threading.Event()
     _stop_on_signals(started, stop)
@@ -82,6 +87,7 @@ def _run(
         # What is loaded by now lasts: collections and the end of the process need not walk through
         # it again, which with torch takes seconds.
         gc.freeze()
+        _go_first(node)
         started.set()
         spinner.start()
         stop.wait()
@@ -114,6 +120,11 @@ def _spin(
         failures.append(traceback.format_exc())
     finally:
         stop.set()
+
+
+def _go_first(node: Node) -> None:
+    if node.has_parameter(PRIORITY) and (priority := node.get_parameter(PRIORITY).value) > 0:
+        node.get_logger().info(go_first(priority) or f"real-time priority {priority}")
 
 
 def _close(node: Node, *, transition: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from vla_policy.asking import InferenceConfig
@@ -162,7 +164,7 @@ class PolicyNode(LifecycleNode):
             ControlStatus, "control_status", self._on_control_status, qos.LATCHED
         )
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
-        # Its own group: inference takes long, and the streams must go on meanwhile.
+        # Its own group: the answer takes an inference, and the streams go on meanwhile.
         service = self.create_service(
             GetActionChunk,
             "~/get_action_chunk",
@@ -212,9 +214,24 @@ class PolicyNode(LifecycleNode):
         if rclpy.ok():
             self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))
 
-    def _on_request(
+    async def _on_request(
         self, request: GetActionChunk.Request, response: GetActionChunk.Response
     ) -> GetActionChunk.Response:
+        answered: Future = Future(executor=self.executor)
+
+        def answer() -> None:
+            try:
+                answered.set_result(self._answer(request, response))
+            except Exception as error:  # noqa: BLE001 - outermost of the thread; the node ends with it
+                answered.set_exception(error)
+
+        threading.Thread(target=answer, name="get_action_chunk", daemon=True).start()
+        return await answered
+
+    def _answer(
+        self, request: GetActionChunk.Request, response: GetActionChunk.Response
+    ) -> GetActionChunk.Response:
+        """Runs in a thread of its own."""
         response.status, response.message = response.REFUSED, ""
         try:
             previous = (
@@ -260,4 +277,4 @@ def _executed_layout(robot: Embodiment) -> Layout | None:
 
 def main() -> int:
     """Entry point of the executable `policy_node`."""
-    return run_node(PolicyNode, threads=3)
+    return run_node(PolicyNode)
