@@ -76,6 +76,11 @@ class MockRobot(Node):
         """Forget the commands heard so far."""
         self.targets, self.grippers = [], []
 
+    def begin_anew(self):
+        """Stand at HOME, and forget the commands heard so far."""
+        self.pose = HOME
+        self.clear()
+
     def now_ns(self):
         return self.get_clock().now().nanoseconds + self.offset_ns
 

@@ -33,7 +33,9 @@ def control(mock_robot, shared_nodes):
         engage(mock_robot, False)
         mock_robot.call(Trigger, "/control/reset")
     mock_robot.wait_status(lambda s: s.reason == "disengaged", "active and disengaged")
-    mock_robot.wait_ticks(1)  # until it knows where this robot stands, not that of the test before
+    mock_robot.wait_ticks(1)  # what it still commanded in the test before has moved this robot too
+    mock_robot.begin_anew()
+    mock_robot.wait_ticks(1)
     return process
 
 

@@ -156,7 +156,7 @@ class ControlNode(LifecycleNode):
             self._commands.send(last)
             self._commands.wait()
         self._inactive, self._engage_soon = NOT_ACTIVE, False
-        self._teller.tell()
+        self._teller.rest()
 
     def _release(self) -> None:
         if self._robot is None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 from vla_policy.control import Control
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import qos
 from vla_policy.ros.control_report import Measured, diagnostics_msg, status_msg
+from vla_policy.ros.outputs.sender import ACK_S
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
@@ -97,6 +99,11 @@ class Teller:
                     status, view.inputs, self.measured, now.nanoseconds, problems=view.problems
                 )
             )
+
+    def rest(self) -> None:
+        """Tell, and give it a moment to arrive: the process may end before a slower one has read it."""
+        self.tell()
+        self._status.wait_for_all_acked(Duration(seconds=ACK_S))
 
     def _on_timer(self) -> None:
         self._count += 1
