@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.execution.braking import joint_way
 from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY
 from vla_policy.safety import memory
 from vla_policy.safety.bounds import robot_of
@@ -216,6 +217,7 @@ def violation(robot, before, verdict, now_ns):
     known = dict(zip(command.names, command.values, strict=True))
     if not np.isfinite(command.values).all():
         return "not finite"
+    rates = dict(zip(command.names, command.rates, strict=True))
     for part in robot.layout.parts:
         found = [known[n] for n in part.names if n in known]
         if found and len(found) != len(part.names):
@@ -223,7 +225,10 @@ def violation(robot, before, verdict, now_ns):
         if not found and verdict.level < Level.HOLD:
             return f"the group {part.group} is missing"
         if found:
-            words = part_violation(part, np.array(found), robot, before, verdict, now_ns)
+            through = np.array([rates[n] for n in part.names])
+            words = part_violation(
+                part, np.array(found), robot, before, verdict, now_ns
+            ) or rate_violation(part, np.array(found), through, robot)
             if words is not None:
                 return f"{part.group}: {words}"
     return None
@@ -250,6 +255,19 @@ def part_violation(part, values, robot, before, verdict, now_ns):
     if verdict.level >= Level.HOLD:
         return None if (values == old).all() else "a hold that moves"
     return step_violation(part, values, old, elapsed_s(robot, before.sent.stamp_ns, now_ns))
+
+
+def rate_violation(part, values, rates, robot):
+    """What a trajectory begins with at the setpoint, and where it comes to rest behind it."""
+    if part.kind != JOINTS:
+        return "a rate of what is no joint" if rates.any() else None
+    if not np.isfinite(rates).all():
+        return "a rate that is not finite"
+    if (np.abs(rates) > part.limits.joint_speed_per_s * (1.0 + SLACK)).any():
+        return "a joint passes through too fast"
+    way = joint_way(part, values, rates, robot.embodiment.period_ns)
+    inside = (way.positions >= part.lower - SLACK) & (way.positions <= part.upper + SLACK)
+    return None if inside.all() else "comes to rest outside the range"
 
 
 def step_violation(part, values, old, dt_s):
