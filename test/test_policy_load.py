@@ -42,6 +42,15 @@ def test_both_heads_load_and_have_run_once(robot, head):
     assert chunk.names == robot.action_names
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["vx300s", "vx300s_pair", "vx300s_mobile"])
+def test_one_checkpoint_runs_once_for_each_of_its_robots(name):
+    one = load_embodiment(name)
+    policy = policy_load.load(one, "tiny_cross", "flow", "cpu", 1)
+    chunk = policy.infer(policy_load.blank_observation(policy), seed=1)
+    assert chunk.names == one.action_names
+
+
 def test_an_unknown_checkpoint_names_those_there_are(robot):
     message = refusal(robot, "no_such_policy")
     assert "no_such_policy" in message and "shipped are only" in message

@@ -84,7 +84,7 @@ def test_a_control_node_that_engages_by_itself_does_not_beside_a_second_robot(
     assert not any(status.engaged for status in mock_robot.statuses)
     mock_robot.send_chunk([0.31] * 10)
     mock_robot.wait_ticks(3)
-    assert mock_robot.targets == []
+    assert mock_robot.targets == [], "must not move"
     mock_robot.destroy_publisher(second)
     mock_robot.wait_status(lambda s: s.engaged, "engaged once it is alone")
 
@@ -99,6 +99,6 @@ def test_what_has_engaged_by_itself_lets_go_when_a_second_robot_comes(
     mock_robot.wait_status(lambda s: not s.engaged, "let go")
     mock_robot.send_chunk([0.31] * 10)
     mock_robot.wait_ticks(3)
-    assert mock_robot.targets == []
+    assert mock_robot.targets == [], "must not move"
     mock_robot.destroy_publisher(second)
     mock_robot.wait_status(lambda s: s.engaged, "engaged again once it is alone")

@@ -316,7 +316,7 @@ def test_a_mistake_in_the_file(mistake, tmp_path, running, operator):
     assert not operator.configure(file)
     assert not operator.change(Transition.TRANSITION_ACTIVATE)
     operator.wait_ticks()
-    assert robot.commands == []
+    assert robot.commands == [], "must not move"
 
 
 @pytest.mark.parametrize("mistake", FOR_THE_CHECKPOINT)
@@ -335,7 +335,7 @@ def test_a_mistake_for_the_checkpoint(mistake, tmp_path, running, operator, shar
     assert not operator.configure(file, "policy")
     assert not operator.change(Transition.TRANSITION_ACTIVATE, "policy")
     operator.wait_ticks()
-    assert operator.chunks == 0 and robot.commands == []
+    assert operator.chunks == 0 and robot.commands == [], "must not move"
 
 
 @pytest.mark.parametrize("mistake", WHEN_RUNNING)
@@ -365,7 +365,7 @@ def test_a_mistake_of_the_running_robot(mistake, tmp_path, running, operator):
         assert refusal in operator.engage()
         time.sleep(0.1)
     operator.wait_ticks()
-    assert ours(robot) == []
+    assert ours(robot) == [], "must not move"
 
 
 def test_the_verb_prints_a_table_and_its_exit_code_tells(running):

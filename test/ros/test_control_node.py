@@ -68,11 +68,11 @@ def counts(status):
 def test_nothing_goes_out_before_engage_and_then_the_rows_are_followed(mock_robot, control):
     mock_robot.send_chunk([0.31, 0.32])
     mock_robot.wait_ticks()
-    assert mock_robot.targets == []
-    assert mock_robot.grippers == []
+    assert mock_robot.targets == [], "must not move"
+    assert mock_robot.grippers == [], "must not move"
     engaged(mock_robot)
     mock_robot.wait_ticks()
-    assert mock_robot.targets == []  # the chunk from before is not executed later
+    assert mock_robot.targets == [], "must not move"  # the chunk from before is not executed later
     rows = [[0.30 + 0.005 * (k + 1), *mock_robot.pose[1:], 0.4] for k in range(8)]
     obs_ns = mock_robot.send_chunk(rows)
     moved_to(mock_robot, 0.34, 0.0015)
@@ -210,7 +210,7 @@ def test_disengage_forgets_the_plan(mock_robot, control):
     assert len(mock_robot.targets) == sent
 
 
-@pytest.mark.parametrize("how", ["deactivate", "SIGTERM"])
+@pytest.mark.parametrize("how", ["deactivate", [signal.SIGTERM], [signal.SIGINT] * 2])
 def test_the_last_command_is_the_safe_one(mock_robot, control, shared_nodes, stamped, how):
     engaged(mock_robot)
     mock_robot.send_chunk([0.30 + 0.004 * k for k in range(1, 12)])
@@ -219,7 +219,8 @@ def test_the_last_command_is_the_safe_one(mock_robot, control, shared_nodes, sta
         request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
         assert mock_robot.call(ChangeState, "/control/change_state", request).success
     else:
-        control.send_signal(signal.SIGTERM)
+        for number in how:
+            control.send_signal(number)
         assert control.wait(10) == 0
     marker = mock_robot.create_publisher(PoseStamped, "target_pose", 10)
     mark = stamped(mock_robot.pose, "sentinel")
@@ -243,7 +244,7 @@ def test_nothing_was_sent_so_nothing_is_sent_on_the_way_out(mock_robot, control)
     control.send_signal(signal.SIGTERM)
     assert control.wait(10) == 0
     mock_robot.wait(lambda: mock_robot.statuses[-1].reason == "inactive", "the last status")
-    assert mock_robot.targets == []
+    assert mock_robot.targets == [], "must not move"
 
 
 def test_no_torch_in_the_control_process(mock_robot, control):
@@ -287,5 +288,5 @@ def test_a_robot_commanded_by_its_joints(mock_robot, start_node, shared_nodes):
     mock_robot.wait(lambda: arm and arm[-1][0] > 0.045, "the waist at the end of the rows")
     assert all(len(values) == 6 for values in arm)
     assert max(b[0] - a[0] for a, b in pairwise(arm)) <= 1.0 * 0.04 + 1e-9
-    assert mock_robot.targets == []
+    assert mock_robot.targets == [], "must not move"
     assert mock_robot.grippers

@@ -6,6 +6,7 @@ import gc
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -26,6 +27,7 @@ from vla_policy.ros.real_time import go_first
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
+AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
 PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
 
 
@@ -48,7 +50,8 @@ def run_node(
 
     A lifecycle node whose parameter `autostart` is true is configured and activated. On the way
     out its shutdown transition runs, then node.close() if it has one; both can still publish, as
-    the context is only closed after them. A second signal ends the process at once.
+    the context is only closed after them. A signal more than AGAIN_S after the first ends the
+    process at once.
     ValueError from make_node is a sentence for a person: it is printed without a traceback.
     """
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
@@ -138,9 +141,16 @@ def _close(node: Node, *, transition: bool) -> None:
 
 
 def _stop_on_signals(started: threading.Event, stop: threading.Event) -> None:
+    first_s: list[float] = []
+
     def handle(number: int, _frame: object) -> None:
+        if first_s:
+            if time.monotonic() - first_s[0] > AGAIN_S:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        first_s.append(time.monotonic())
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
         if not started.is_set():
             raise KeyboardInterrupt  # out of whatever takes long: loading a policy, say
 

@@ -43,13 +43,13 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
 
 
 def blank_observation(policy: Policy) -> Observation:
-    """Grey images and a tool in the middle of the table: valid, and never used to move."""
+    """Grey images and tools in the middle of the table: valid, and never used to move."""
     contract = policy.contract
     side = contract.image_px
-    neutral = {"ee.x": 0.3, "ee.z": 0.2, "ee.qw": 1.0, "gripper": 1.0}
+    neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}
     return Observation(
         images={name: np.full((side, side, 3), 127, np.uint8) for name in contract.camera_names},
-        state=np.array([neutral.get(name, 0.0) for name in contract.state_names]),
+        state=np.array([neutral.get(n.rpartition(".")[2], 0.0) for n in contract.state_names]),
         state_names=contract.state_names,
         instruction="pick up the red cube",
         obs_ns=1,

@@ -237,8 +237,8 @@ def test_in_shadow_everything_runs_and_nothing_reaches_a_controller(
     names = [name for name, _ in mock_robot.get_topic_names_and_types()]
     assert "/shadow/gripper_controller/commands" in names
     mock_robot.wait_ticks(3)
-    assert mock_robot.targets == []
-    assert mock_robot.grippers == []
+    assert mock_robot.targets == [], "must not move"
+    assert mock_robot.grippers == [], "must not move"
     assert mock_robot.count_publishers("target_pose") == 0
     # Another one drives the robot elsewhere: the shadow starts again from where it is.
     mock_robot.pose = mock_robot.pose + 0.1 * (mock_robot.pose == x)
@@ -248,4 +248,4 @@ def test_in_shadow_everything_runs_and_nothing_reaches_a_controller(
     mock_robot.send_chunk([mock_robot.pose[0] + 0.002] * 5, sequence=1)
     mock_robot.wait(lambda: len(heard) > count + 5, "commands of the new place")
     assert abs(heard[-1].pose.position.x - mock_robot.pose[0]) < 0.01
-    assert mock_robot.targets == []
+    assert mock_robot.targets == [], "must not move"
