@@ -22,7 +22,7 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.action import graph as actions  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
+from rclpy.node import Node, NodeNameNonExistentError  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
@@ -357,8 +357,8 @@ def running_ends():
     A set of (does, full name, type), without what every node has.
     """
 
-    def ends(asker, name, namespace="/"):
-        asked = (
+    def asked_of(asker, name, namespace):
+        return (
             (PUBLISHES, asker.get_publisher_names_and_types_by_node(name, namespace)),
             (HEARS, asker.get_subscriber_names_and_types_by_node(name, namespace)),
             (SERVES, asker.get_service_names_and_types_by_node(name, namespace)),
@@ -366,6 +366,12 @@ def running_ends():
             (SERVES, actions.get_action_server_names_and_types_by_node(asker, name, namespace)),
             (CALLS, actions.get_action_client_names_and_types_by_node(asker, name, namespace)),
         )
+
+    def ends(asker, name, namespace="/"):
+        try:
+            asked = asked_of(asker, name, namespace)
+        except NodeNameNonExistentError:
+            return set()  # not heard of yet
         return {
             (does, topic, kind)
             for does, found in asked

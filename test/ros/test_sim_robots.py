@@ -194,6 +194,7 @@ def driver(ros, start_node):
     thread = threading.Thread(target=spin, args=(executor,))
     thread.start()
     wait(lambda: node.images and node.now, "the simulation")
+    wait(lambda: node.twists.get_subscription_count(), "who takes twists")
     yield node
     executor.shutdown(timeout_sec=2.0)
     thread.join(timeout=5.0)

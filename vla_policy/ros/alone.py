@@ -11,6 +11,7 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.ros.endpoints import command_topics, state_topics
 
 DISCOVERY_S = 1.5  # until what is on the network has been heard of
+NAME_S = 5.0  # until a node that was heard of has said its name
 POLL_S = 0.1
 UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that has not been heard of
 AGAIN_NS = 500_000_000  # between two looks
@@ -50,11 +51,12 @@ def hearer(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | No
 
 def require_alone(node: Node, robot: Embodiment) -> None:
     """Wait for the discovery; raises ValueError if somebody tells the state or takes the commands."""
-    end, found = time.monotonic() + DISCOVERY_S, None
-    while time.monotonic() < end:
+    start, found = time.monotonic(), None
+    # A topic is heard of before the name of its node, which is worth some more time.
+    while time.monotonic() < start + (DISCOVERY_S if found is None else NAME_S):
         found = teller(node, robot) or hearer(node, robot)
         if found is not None and UNKNOWN not in found:
-            break  # a topic is heard of before its node; the name is worth the rest of the wait
+            break
         time.sleep(POLL_S)
     if found is not None:
         raise ValueError(f"{robot.name} is there already: {found}")
