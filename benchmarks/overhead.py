@@ -97,6 +97,7 @@ def main() -> int:
         **played.heading(load),
         "driver": args.driver,
         "images": f"3 x {WIDTH} x {HEIGHT} rgb8",
+        "sets": figures.pop("sets"),
         "chunks": figures.pop("chunks"),
         "ms": figures,
         "limit_ms": LIMIT_MS,
@@ -149,7 +150,7 @@ class Heard:
                 f"{len(self.published)} sets of images, {len(self.commands)} commands"
             )
         found = {name: played.summary(np.array(values) / 1e6) for name, values in ms.items()}
-        return {"chunks": len(chunks), **found}
+        return {"sets": len(self.published), "chunks": len(chunks), **found}
 
     def _on_chunk(self, msg: ActionChunk) -> None:
         stamp_ns = convert.ns_from_stamp(msg.header.stamp)

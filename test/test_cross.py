@@ -372,6 +372,10 @@ def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
         assert np.isfinite(policy.infer(observation(name), seed=0).actions).all()
     with pytest.raises(ValueError, match="a run for vx300s, vx300s_mobile, vx300s_pair"):
         train(data, tmp_path / "run", ROBOTS[:2])
+    with pytest.raises(ValueError, match="--embodiment: got one beside --cross"):
+        train(data, tmp_path / "other", ROBOTS, "--embodiment", "vx300s")
+    with pytest.raises(ValueError, match="has no checkpoint; name one: --init"):
+        train(data, tmp_path / "other", ROBOTS, "--stage", "heads")
     with pytest.raises(ValueError, match="each robot once"):
         train(data, tmp_path / "other", (ROBOTS[0], ROBOTS[0]))
 

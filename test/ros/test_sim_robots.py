@@ -1,11 +1,7 @@
 """Each simulated robot runs one instruction to a finished goal, and its base obeys and stands."""
 
-import re
-import subprocess
 import sys
-import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +9,16 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import TwistStamped  # noqa: E402
-from rclpy.action import ActionClient  # noqa: E402
-from rclpy.duration import Duration  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from ros_witness import (  # noqa: E402
+    READY_S,
+    SCRIPTED_POLICY,
+    Witness,
+    patient,
+    processes,
+    spinning,
+    wait,
+)
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
@@ -24,67 +26,10 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.paths import config_dir  # noqa: E402
 from vla_policy.ros import convert, qos  # noqa: E402
 from vla_policy.ros.endpoints import endpoints  # noqa: E402
 from vla_policy.ros.graph import command_line, node_specs  # noqa: E402
-from vla_policy.ros.policy_inputs import PolicyInputs  # noqa: E402
-from vla_policy.ros.warn import OnChange  # noqa: E402
 from vla_policy.sim.twin import TWINS  # noqa: E402
-
-POLICY = Path(__file__).parent / "scripted" / "scripted_policy.py"
-READY_S, GOAL_S = 120.0, 180.0
-
-
-class Witness(Node):
-    """Hears what the robot tells and how the control node is, and asks for goals."""
-
-    def __init__(self, robot):
-        super().__init__("witness")
-        self.state, self.status, self.levels, self.openings = {}, None, set(), []
-        self.inputs = PolicyInputs(self, robot, OnChange(self.get_logger()), self.on_input)
-        self.create_subscription(ControlStatus, "control_status", self.on_status, qos.LATCHED)
-        self.goals = ActionClient(self, ExecuteInstruction, "execute_instruction")
-
-    def on_input(self, stream, stamp_ns, value):
-        for source in self.inputs.states:
-            if source.stream is stream:
-                values = dict(zip(source.names, value, strict=True))
-                self.state = self.state | values
-                self.openings += [v for n, v in values.items() if n.endswith("gripper")]
-
-    def on_status(self, msg):
-        self.status = msg
-        self.levels.add(msg.level)
-
-
-def patient(name, folder):
-    """The robot's description for a machine that does other things as well: inputs may be older."""
-    text = (config_dir() / "embodiments" / f"{name}.yaml").read_text()
-    text = re.sub(r"(max_age_s|camera_max_skew_s): [0-9.]+", r"\1: 1.5", text)
-    text = re.sub(r"max_chunk_age_s: [0-9.]+", "max_chunk_age_s: 3.0", text)
-    file = folder / f"{name}.yaml"
-    file.write_text(text)
-    return file
-
-
-def spin(executor):
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return
-
-
-def wait(condition, what, timeout_s=READY_S):
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.02)
-
-
-def waited(future, timeout_s):
-    wait(future.done, "an answer of the task node", timeout_s)
-    return future.result()
 
 
 @pytest.fixture(params=sorted(TWINS))
@@ -95,42 +40,9 @@ def running(request, ros, tmp_path):
     specs = [s for s in node_specs(str(file), sim=True, web_port=None) if s.name != "policy"]
     lines = [command_line(spec) for spec in specs]
     clock = ["--ros-args", "-p", "use_sim_time:=true"]
-    lines.append([sys.executable, str(POLICY), str(file), *clock])
-    log = (tmp_path / "nodes.log").open("w")
-    processes = [subprocess.Popen(line, stdout=log, stderr=log, cwd="/") for line in lines]
-    witness = Witness(robot)
-    executor = SingleThreadedExecutor()
-    executor.add_node(witness)
-    thread = threading.Thread(target=spin, args=(executor,))
-    thread.start()
-    try:
+    lines.append([sys.executable, str(SCRIPTED_POLICY), str(file), *clock])
+    with processes(lines, tmp_path / "nodes.log"), spinning(Witness(robot)) as witness:
         yield robot, witness
-    finally:
-        executor.shutdown(timeout_sec=2.0)
-        thread.join(timeout=5.0)
-        witness.destroy_node()
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        sys.stdout.write((tmp_path / "nodes.log").read_text())
-
-
-def goal_result(witness):
-    """Of one instruction; asked again while the task node has not heard of the engagement yet."""
-    goal = ExecuteInstruction.Goal(
-        instruction="move a little", timeout=Duration(seconds=30).to_msg()
-    )
-    end_s = time.monotonic() + READY_S
-    while True:
-        handle = waited(witness.goals.send_goal_async(goal), READY_S)
-        result = waited(handle.get_result_async(), GOAL_S).result
-        if "has engaged the robot" not in result.message or time.monotonic() > end_s:
-            return result
-        time.sleep(0.2)
 
 
 def test_one_instruction_to_a_finished_goal(running, running_ends):
@@ -146,7 +58,7 @@ def test_one_instruction_to_a_finished_goal(running, running_ends):
     assert found == told
     assert witness.goals.wait_for_server(READY_S)
     before = dict(witness.state)
-    result = goal_result(witness)
+    result = witness.goal_result()
     assert result.outcome == ExecuteInstruction.Result.DONE, result.message
     after = dict(witness.state)
     assert ControlStatus.LEVEL_STOP not in witness.levels
@@ -188,17 +100,10 @@ class Driver(Node):
 @pytest.fixture
 def driver(ros, start_node):
     start_node("sim_node", embodiment="vx300s_mobile", seed=3)
-    node = Driver()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=spin, args=(executor,))
-    thread.start()
-    wait(lambda: node.images and node.now, "the simulation")
-    wait(lambda: node.twists.get_subscription_count(), "who takes twists")
-    yield node
-    executor.shutdown(timeout_sec=2.0)
-    thread.join(timeout=5.0)
-    node.destroy_node()
+    with spinning(Driver()) as node:
+        wait(lambda: node.images and node.now, "the simulation")
+        wait(lambda: node.twists.get_subscription_count(), "who takes twists")
+        yield node
 
 
 def test_the_base_follows_a_twist_and_stands_when_it_hears_nothing(driver):

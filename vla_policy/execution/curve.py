@@ -16,7 +16,7 @@ import numpy as np
 
 from vla_policy.execution.interpolate import turn_between, turned
 from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout
-from vla_policy.transforms import cross, quaternion_multiply, rotvec_to_quaternion
+from vla_policy.transforms import cross, length, quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Array
 
 SMALL = 1e-4  # rad; below it the closed forms below lose their digits
@@ -148,7 +148,7 @@ def displaced(
 
 def left_jacobian(turn: Array, rate: Array) -> Array:
     """Angular velocity while a rotation vector float64[..., 3] changes at rate; base axes."""
-    angle = np.linalg.norm(turn, axis=-1, keepdims=True)
+    angle = length(turn)
     safe = np.maximum(angle, SMALL)
     once, twice = cross(turn, rate), cross(turn, cross(turn, rate))
     first = np.where(angle < SMALL, 0.5, (1.0 - np.cos(safe)) / safe**2)
@@ -158,7 +158,7 @@ def left_jacobian(turn: Array, rate: Array) -> Array:
 
 def inverse_left_jacobian(turn: Array, spin: Array) -> Array:
     """How a rotation vector float64[..., 3] changes under an angular velocity; base axes."""
-    angle = np.linalg.norm(turn, axis=-1, keepdims=True)
+    angle = length(turn)
     safe = np.maximum(angle, SMALL)
     once, twice = cross(turn, spin), cross(turn, cross(turn, spin))
     half = 0.5 * safe

@@ -15,8 +15,8 @@ NAME_S = 5.0  # until a node that was heard of has said its name
 POLL_S = 0.1
 UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that has not been heard of
 AGAIN_NS = 500_000_000  # between two looks
-# Beginnings of names of nodes that only look on: ros2 topic, bags, rviz.
-WATCHERS = ("_ros2cli", "rosbag2", "rviz")
+# Beginnings of names of nodes that only look on.
+WATCHERS = ("_ros2cli", "rosbag2", "rviz", "rqt", "foxglove", "plotjuggler")
 ADVICE = "a mock or simulation must not share a ROS domain with a real robot: set ROS_DOMAIN_ID"
 
 

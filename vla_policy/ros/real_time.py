@@ -13,9 +13,11 @@ def go_first(priority: int) -> str | None:
     All: where only the one that commands goes first, it waits for those that unpack messages for it.
     priority: 1 to 99. Returns why it was not done, None if it was.
     """
-    try:
-        for thread in os.listdir("/proc/self/task"):
+    for thread in os.listdir("/proc/self/task"):
+        try:
             os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(priority))
-    except PermissionError:
-        return f"ordinary priority, {priority} of SCHED_FIFO is not permitted: {HOW}"
+        except PermissionError:
+            return f"ordinary priority, {priority} of SCHED_FIFO is not permitted: {HOW}"
+        except ProcessLookupError:
+            continue  # it has ended meanwhile
     return None

@@ -20,6 +20,7 @@ from .loop import Settings
 
 STAGES = ("pointing", "heads")
 POINTING_STEPS, HEADS_STEPS = 6000, 4000
+HEADS_RATE = 1.5e-3
 SCENES_ASKED = 8000  # of the scenes, for questions of name and place
 # Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
 STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
@@ -33,7 +34,7 @@ ACTION_RANGE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla train`."""
     parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder with scenes, scenes_val, episodes"
+        "--data", type=Path, help="folder with scenes, scenes_val, episodes; none: data"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes"
@@ -46,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init", help="checkpoint, by name or folder, to start from instead of random weights"
     )
-    parser.add_argument("--embodiment", default="vx300s")
+    parser.add_argument("--embodiment", help="vx300s")
     parser.add_argument("--pointing-steps", type=int, help="6000, with --cross 1800")
     parser.add_argument("--heads-steps", type=int, help="4000, with --cross 4200")
     parser.add_argument(
-        "--heads-rate", type=float, default=1.5e-3, help="learning rate of the heads stage"
+        "--heads-rate", type=float, help="learning rate of the heads: 0.0015, with --cross 0.001"
     )
     parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
     parser.add_argument(
@@ -72,7 +73,14 @@ def run(args: argparse.Namespace) -> int:
     if args.cross:
         from . import cross
 
+        for name in ("data", "embodiment"):
+            if getattr(args, name) is not None:
+                raise ValueError(
+                    f"--{name}: got one beside --cross, whose folders name the robots"
+                )
         return cross.run(args)
+    args.data = args.data or Path("data")
+    args.embodiment = args.embodiment or "vx300s"
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     stages = STAGES if args.stage == "all" else (args.stage,)
@@ -133,7 +141,9 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     asked = _examples(checkpoint, args, "scenes", SCENES_ASKED)
     heads.train(
         checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), [asked],
-        args.out, settings=Settings(_steps(args.heads_steps, HEADS_STEPS), args.heads_rate),
+        args.out, settings=Settings(
+            _steps(args.heads_steps, HEADS_STEPS), HEADS_RATE if args.heads_rate is None else args.heads_rate
+        ),
         batch_size=args.batch, draws=args.draws, seed=args.seed, held_out=args.held_out,
     )  # fmt: skip
 

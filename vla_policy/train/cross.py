@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if len({r.name for r in robots}) < len(robots):
         raise ValueError(f"--cross: each robot once, got {', '.join(r.name for r in robots)}")
     folder = args.out / "checkpoint"
+    if args.stage == "heads" and args.init is None and not (folder / "config.json").is_file():
+        raise ValueError(f"--stage heads: {folder} has no checkpoint; name one: --init")
     model, tokens = _model(folder, robots, args.init)
     checkpoints = [Checkpoint(model, r.contract, r.statistics, tokens) for r in robots]
     size = sum(p.numel() for p in model.parameters())
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stage in ("all", "pointing"):
         cross_pointing.train(
             model.vision, tokens, _frames(robots, "scenes"), _frames(robots, "scenes_val"), args.out,
-            settings=_settings(POINTING, args.pointing_steps), batch_size=args.images,
+            settings=_settings(POINTING, args.pointing_steps, None), batch_size=args.images,
             length=model.config.max_text, seed=args.seed,
         )  # fmt: skip
         save(folder, *checkpoints)
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             for checkpoint, r in zip(checkpoints, robots, strict=True)
         ])  # fmt: skip
         cross_heads.train(
-            model, tokens, examples, args.out, settings=_settings(HEADS, args.heads_steps),
+            model, tokens, examples, args.out, settings=_settings(HEADS, args.heads_steps, args.heads_rate),
             batch_size=args.batch, draws=args.draws, seed=args.seed,
         )  # fmt: skip
         save(folder, *checkpoints)
@@ -193,5 +195,7 @@ def _frames(robots: list[Robot], name: str) -> dict[str, Frames]:
     return {r.name: load_frames(r.data / name) for r in robots}
 
 
-def _settings(usual: Settings, steps: int | None) -> Settings:
-    return Settings(usual.steps if steps is None else steps, usual.learning_rate)
+def _settings(usual: Settings, steps: int | None, rate: float | None) -> Settings:
+    return Settings(
+        usual.steps if steps is None else steps, usual.learning_rate if rate is None else rate
+    )
