@@ -6,7 +6,8 @@ The control node's timer has a fixed grid; its phase is taken from the earliest 
 command, in ms after its tick was due:
 
 sent     its stamp, taken when the tick begins
-arrived  when this program, which subscribes to the command, hears it
+arrived  when this program, which subscribes to the command, hears it: with the work of the tick, the wire and
+         the subscriber's own; told, but not what decides
 ticks    the control node's own count of the last 500 ticks, commands or not (control_status)
 
 A tick without a command counts as late by the whole periods that are missing, also where the robot holds.
@@ -78,15 +79,14 @@ def main() -> int:
         "commands": len(stamps_ns),
         "lateness_ms": {**lateness, "ticks": ticks},
         "limit_ms": LIMIT_MS,
-        "within_limit": lateness["sent"]["p99"] <= LIMIT_MS
-        and lateness["arrived"]["p99"] <= LIMIT_MS,
+        "within_limit": {name: lateness[name]["p99"] <= LIMIT_MS for name in ("sent", "arrived")},
         "processor_share": used,
         "complaints": played.complaints(lines),
     }
     print(json.dumps(report, indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
-    return 0 if report["within_limit"] else 1
+    return 0 if report["within_limit"]["sent"] else 1
 
 
 def listen(processes, seconds: float) -> tuple[list, list, dict, dict]:
