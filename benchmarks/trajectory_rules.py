@@ -162,13 +162,14 @@ def random_state(rng: np.random.Generator, robot: Embodiment, now_ns: int) -> Ro
     return RobotState(joints, now_ns, {}, None, grippers)
 
 
-def follow(state: RobotState, command: object, parts: tuple[Part, ...]) -> RobotState:
+def follow(state: RobotState, command: Command, parts: tuple[Part, ...]) -> RobotState:
     """The state of a robot that does at once as it is told."""
     joints, grippers = np.array(state.joint_positions), dict(state.grippers)
     for part in parts:
-        values = values_of(command, part)
-        if values is None:
+        own = columns_of(command, part)
+        if own is None:
             continue
+        values = command.values[own]
         if part.kind == JOINTS:
             joints[list(part.joints)] = values
         elif part.source in grippers:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy import cli
+from vla_policy.check.described import describe
 from vla_policy.families import openvla_inputs as inputs
 from vla_policy.formats import vla
 from vla_policy.models.openvla import write_action
@@ -158,6 +159,16 @@ def test_the_policy_file_that_inspect_prints(
     assert load_policy(str(path)).contract.action_names == tuple(STEP)
     assert cli.main(["inspect", str(folder)]) == 0
     assert "statistics of: bridge_orig" in capsys.readouterr().out
+
+
+def test_where_its_training_data_was_is_known_to_the_check(folder: Path) -> None:
+    described = describe(policy_file(folder), "widowx")
+    with safe_open(GOLDEN, "pt") as file:
+        stats = json.loads(file.metadata()["config"])["norm_stats"]
+    (expected,) = stats.values()
+    low = expected["action"]["q01"]
+    assert described.actions.low[:6].tolist() == low[:6]
+    assert described.actions.where == str(folder / "config.json")
 
 
 def test_crop_changes_what_is_seen(folder: Path) -> None:

@@ -156,10 +156,11 @@ def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
             for part, names, steps in parts
         )  # fmt: skip
     if kind == "openvla":
+        from ..families.openvla import NAMES
+        from ..families.openvla_inputs import action_range
+
         header = read_json(file.checkpoint / "config.json")
-        ends = action_range(
-            openvla.norm_stats(file.checkpoint, header), file.statistics, family.NAMES
-        )
+        ends = action_range(openvla.norm_stats(file.checkpoint, header), file.statistics, NAMES)
         where = str(file.checkpoint / "config.json")
         return None, Columns(ends.names, ends.lower, ends.upper, where, frozenset(ends.names[:6]))
     return None, None
