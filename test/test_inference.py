@@ -115,6 +115,22 @@ def test_a_chunk_every_execute_time_counted_between_observations(bench):
     assert bench.inference.status().latency_s.shape == (3,)
 
 
+@pytest.mark.parametrize("last", ["image", "state"])
+def test_what_comes_last_of_an_instant_lets_it_be_looked_at(bench, last, monkeypatch):
+    bench.inference.set_instruction("go")
+    bench.show(0)
+    assert wait_for(lambda: len(bench.chunks) == 1)
+    monkeypatch.setattr("vla_policy.inference.IDLE_S", 1000.0)  # nothing else wakes it
+    time.sleep(0.25)  # more than the wait that has begun before
+    at_ns = bench.now_ns = START_NS + 400 * MS
+    samples = [(bench.camera, at_ns, IMAGE), (bench.state, at_ns, np.array([1.0]))]
+    for sample in samples if last == "state" else samples[::-1]:
+        bench.inference.add(*sample)
+        time.sleep(0.05)
+    assert wait_for(lambda: len(bench.chunks) == 2)
+    assert bench.chunks[1].obs_ns == at_ns
+
+
 def test_a_new_instruction_is_served_at_once(bench):
     bench.inference.set_instruction("go left")
     bench.show(0)

@@ -1,6 +1,9 @@
 """The control node as a process, between a policy and a robot that the test plays."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -245,6 +248,17 @@ def test_nothing_was_sent_so_nothing_is_sent_on_the_way_out(mock_robot, control)
     assert control.wait(10) == 0
     mock_robot.wait(lambda: mock_robot.statuses[-1].reason == "inactive", "the last status")
     assert mock_robot.targets == [], "must not move"
+
+
+def test_the_control_process_goes_first_where_that_is_permitted(mock_robot, control):
+    asked = "from vla_policy.ros.real_time import go_first; print(go_first(1))"
+    said = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+    )
+    permitted = said.stdout.strip() == "None"
+    threads = [int(t) for t in os.listdir(f"/proc/{control.pid}/task")]
+    first = {os.sched_getscheduler(thread) == os.SCHED_FIFO for thread in threads}
+    assert first == {permitted}
 
 
 def test_no_torch_in_the_control_process(mock_robot, control):

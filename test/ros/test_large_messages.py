@@ -66,8 +66,7 @@ def test_none_of_three_pictures_sent_together_is_lost():
         heard, _ = taker.communicate(timeout=30)
     finally:
         taker.kill()
-    # A reader keeps one picture of each: on a machine that stalls for 0.2 s one may be overtaken. Fast DDS
-    # as it comes delivers a third of them here.
+    # A reader keeps one picture of each: on a machine that stalls for 0.2 s one may be overtaken.
     assert int(heard) >= 0.9 * 3 * SETS
 
 
