@@ -119,6 +119,11 @@ class Inference:
             self._instruction, self._news = instruction, True
             self._lock.notify_all()
 
+    def set_config(self, config: InferenceConfig) -> None:
+        """Other options from the next inference on."""
+        with self._lock:
+            self._config = config
+
     def set_active(self, active: bool) -> None:
         """Infer or not; becoming active forgets failures and the previous chunk."""
         with self._lock:

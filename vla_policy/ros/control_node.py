@@ -27,7 +27,7 @@ from vla_policy.ros.control_params import ControlParams
 from vla_policy.ros.control_tell import Teller, View
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.outputs.outputs import Outputs
-from vla_policy.ros.params import read_params
+from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.takeover import Takeover, gid_of
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.bounds import Robot, robot_of
@@ -45,9 +45,11 @@ class ControlNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("control")
-        self._params = read_params(self, ControlParams)
-        self._log = OnChange(self.get_logger())
         self._robot: Robot | None = None
+        self._params = follow_params(
+            self, ControlParams, configured=lambda: self._robot is not None
+        )
+        self._log = OnChange(self.get_logger())
         self._control = Control()
         self._inactive: str | None = NOT_ACTIVE
         self._engage_soon = self._by_itself = False

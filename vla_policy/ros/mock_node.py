@@ -20,7 +20,7 @@ from vla_policy.ros.alone import require_alone, teller
 from vla_policy.ros.images import encode_jpeg
 from vla_policy.ros.lifecycle import NodeEnds, run_node
 from vla_policy.ros.mock_controllers import Controllers
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import follow_params, param
 from vla_policy.ros.warn import OnChange
 from vla_policy.sim.mock import MockRobot, picture
 from vla_policy.wire import to_wire
@@ -47,7 +47,7 @@ class MockNode(Node):
 
     def __init__(self) -> None:
         super().__init__("mock")
-        self._params = params = read_params(self, MockParams)
+        self._params = params = follow_params(self, MockParams)
         self._robot = robot = load_embodiment(params.embodiment)
         require_alone(self, robot)
         self._mock = MockRobot(robot)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import rclpy
@@ -15,56 +14,24 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_msgs.msg import String
 
-from vla_policy.asking import InferenceConfig
-from vla_policy.embodiment import Embodiment, load_embodiment
+from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.pace import Ask
-from vla_policy.execution.resolve import is_relative
-from vla_policy.execution.schemes import SCHEMES
 from vla_policy.inference import Inference
-from vla_policy.layout import Layout, layout_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, policy_load, qos
 from vla_policy.ros.lifecycle import run_node
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.policy_inputs import PolicyInputs
+from vla_policy.ros.policy_params import PolicyParams, inference_config, refuse
 from vla_policy.ros.policy_report import QUIET, report
 from vla_policy.ros.warn import OnChange
-from vla_policy.sampling import PULLS, Pull
 from vla_policy.srv import GetActionChunk
 from vla_policy.timing import rows_between_looks
-from vla_policy.types import CHANGES, ActionChunk, Array, Reason
+from vla_policy.types import ActionChunk, Array, Reason
 
 STATUS_S = 0.5
 NOT_READY = ("missing", "stale", "future", "skew", "state", "inactive")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyParams:
-    """Parameters of the node; read again on each configure."""
-
-    embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
-    policy: str = param("tiny", "checkpoint, by shipped name or path of its folder")
-    head: str = param("flow", "action head of the checkpoint", choices=("flow", "token"))
-    device: str = param("cpu", "torch device: cpu, cuda, cuda:1")
-    seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1)
-    execute_rows: int = param(0, "rows between two looks; 0: half a chunk", low=0, high=1000)
-    scheme: str = param(
-        "receding", "how chunks follow each other, as of the control node", choices=tuple(SCHEMES)
-    )
-    instruction_change: str = param(
-        "flush", "the plan of the instruction before: ends at once, or goes on", choices=CHANGES
-    )
-    guidance_schedule: str = param(
-        "exp", "rtc: how the plan's hold on later rows falls", choices=PULLS
-    )
-    guidance_weight: float = param(
-        10.0, "rtc: largest weight of the guidance", low=0.1, high=100.0
-    )
-    guidance_jacobian: bool = param(False, "rtc: guide through the network, slower")
-    num_steps: int = param(0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100)
-    threads: int = param(1, "CPU threads of the networks", low=1, high=64)
-    autostart: bool = param(True, "configure and activate by itself")
 
 
 class PolicyNode(LifecycleNode):
@@ -72,9 +39,15 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("policy")
-        self._params = read_params(self, PolicyParams)
-        self._log = OnChange(self.get_logger())
         self._inference: Inference | None = None
+        self._params = follow_params(
+            self,
+            PolicyParams,
+            configured=lambda: self._inference is not None,
+            refuse=refuse,
+            on_change=self._on_params,
+        )
+        self._log = OnChange(self.get_logger())
         self._inputs: PolicyInputs | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
@@ -96,25 +69,13 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(f"not configured: {error}")
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
+        self._rows = policy.rows
         execute_rows = rows_between_looks(policy.rows, params.execute_rows)
         self._inference = Inference(
             policy,
             self._inputs.cameras,
             self._inputs.states,
-            InferenceConfig(
-                state_names=robot.state_names,
-                max_skew_ns=round(robot.camera_max_skew_s * 1e9),
-                execute_rows=execute_rows,
-                step_ns=robot.step_ns,
-                seed=params.seed,
-                num_steps=params.num_steps or None,
-                scheme=params.scheme,
-                pull=Pull(
-                    params.guidance_schedule, params.guidance_weight, params.guidance_jacobian
-                ),
-                layout=_executed_layout(robot),
-                change=params.instruction_change,
-            ),
+            inference_config(params, robot, policy.rows),
             now_ns=lambda: self.get_clock().now().nanoseconds,
             on_chunk=self._publish,
             on_error=lambda text: self.get_logger().error(f"the model raised:\n{text}"),
@@ -177,6 +138,12 @@ class PolicyNode(LifecycleNode):
             (self.destroy_lifecycle_publisher, self._chunks),
             (self.destroy_service, service),
         ]
+
+    def _on_params(self, params: PolicyParams) -> None:
+        """What acts at once acts from the next chunk on."""
+        self._params = params
+        if self._inference is not None:
+            self._inference.set_config(inference_config(params, self._robot, self._rows))
 
     def _add(self, stream: Any, stamp_ns: int, value: Array) -> None:
         if self._inference is not None:
@@ -267,12 +234,6 @@ class PolicyNode(LifecycleNode):
             self._log.problem("inference", reason.code, f"no chunk: {reason.detail}")
         else:
             self._log.fine("inference", "the inputs are complete again")
-
-
-def _executed_layout(robot: Embodiment) -> Layout | None:
-    """The layout of the rows that a policy writes, if they are executed as they are."""
-    layout = layout_of(robot)
-    return None if is_relative(robot) or layout.names != robot.action_names else layout
 
 
 def main() -> int:

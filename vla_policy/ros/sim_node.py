@@ -18,7 +18,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import SimEvent
 from vla_policy.ros import convert, qos
 from vla_policy.ros.lifecycle import NodeEnds, run_node
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import follow_params, param
 from vla_policy.ros.sim_loop import SimConfig, SimLoop, Snapshot
 from vla_policy.ros.sim_topics import Controllers, Sensors
 from vla_policy.ros.warn import OnChange
@@ -49,7 +49,7 @@ class SimNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim")
-        self._params = read_params(self, SimParams)
+        self._params = follow_params(self, SimParams)
         self._robot = load_embodiment(self._params.embodiment)
         self._log = OnChange(self.get_logger())
         self._event: tuple[str, bool, bool, str] | None = None

@@ -7,25 +7,25 @@ outcome is known, because a callback that waits, or a coroutine, would occupy th
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from action_msgs.msg import GoalStatus
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from std_msgs.msg import Header, String
+from std_msgs.msg import String
 
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, qos
 from vla_policy.ros.lifecycle import run_node
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import follow_params, read_params
+from vla_policy.ros.task_params import TaskParams, bounds_of
+from vla_policy.ros.task_report import GOOD_ENDINGS, diagnosis, feedback
 from vla_policy.task import (
-    Bounds,
     Ending,
     Outcome,
     Run,
@@ -35,25 +35,12 @@ from vla_policy.task import (
     with_chunk,
     with_status,
 )
-from vla_policy.timing import ns_from_s, s_from_ns
+from vla_policy.timing import ns_from_s
 from vla_policy.types import Level
 
 WATCH_S = 0.05
 FEEDBACK_EVERY = 4  # watch periods
 DIAGNOSTICS_EVERY = 20
-GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
-
-
-@dataclass(frozen=True, slots=True)
-class TaskParams:
-    """Parameters of the node; read again on each configure."""
-
-    timeout_s: float = param(30.0, "time limit of a run that states none", low=0.1, high=3600.0)
-    first_chunk_s: float = param(10.0, "wait for the first chunk", low=0.1, high=600.0)
-    chunk_gap_s: float = param(3.0, "longest silence of the policy", low=0.1, high=60.0)
-    hold_s: float = param(3.0, "longest hold of the robot", low=0.1, high=60.0)
-    status_s: float = param(2.0, "longest silence of the control node", low=0.5, high=60.0)
-    autostart: bool = param(True, "configure and activate by itself")
 
 
 class TaskNode(LifecycleNode):
@@ -61,7 +48,7 @@ class TaskNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("task")
-        self._params = read_params(self, TaskParams)
+        self._use(follow_params(self, TaskParams, on_change=self._use))
         self._active = False
         self._run: Run | None = None
         self._goal: ServerGoalHandle | None = None
@@ -71,15 +58,16 @@ class TaskNode(LifecycleNode):
         self._watched = 0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
+    def _use(self, params: TaskParams) -> None:
+        """The present run is judged by the new bounds; its own time limit stays."""
+        self._params, self._bounds = params, bounds_of(params)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            self._params = params = read_params(self, TaskParams)
+            self._use(read_params(self, TaskParams))
         except ValueError as error:
             self.get_logger().error(f"not configured: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._bounds = Bounds(
-            params.first_chunk_s, params.chunk_gap_s, params.hold_s, params.status_s
-        )
         self._instructions = self.create_publisher(String, "active_instruction", qos.ACTIVE)
         # Steady: if the clock of a simulation stops, a run must still end.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -231,7 +219,8 @@ class TaskNode(LifecycleNode):
     def _on_watch(self) -> None:
         self._watched += 1
         if self._watched % DIAGNOSTICS_EVERY == 0:
-            self._diagnostics.publish(self._diagnosis())
+            now = self.get_clock().now()
+            self._diagnostics.publish(diagnosis(self._run, self._last, now.nanoseconds))
         run, goal = self._run, self._goal
         if run is None:
             return
@@ -242,32 +231,7 @@ class TaskNode(LifecycleNode):
         if how is not None:
             self._end(how)
         elif goal is not None and self._watched % FEEDBACK_EVERY == 0:
-            goal.publish_feedback(_feedback(run))
-
-    def _diagnosis(self) -> DiagnosticArray:
-        entry = DiagnosticStatus(name="task: instruction", hardware_id="task")
-        entry.level = DiagnosticStatus.OK
-        run = self._run
-        entry.message = "idle" if run is None else f"following: {run.instruction}"
-        values = {"instruction": "" if run is None else run.instruction}
-        if self._last is not None:
-            text, how = self._last
-            if run is None and how.outcome not in GOOD_ENDINGS:
-                entry.level = DiagnosticStatus.WARN
-                entry.message = f"{how.outcome.name}: {how.message}"
-            values |= {
-                "last instruction": text,
-                "last outcome": how.outcome.name,
-                "last message": how.message,
-            }
-        if run is not None:
-            values |= {
-                "elapsed (s)": f"{s_from_ns(self._now_ns() - run.started_ns):.1f}",
-                "chunks": str(run.chunks),
-            }
-        entry.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-        header = Header(stamp=self.get_clock().now().to_msg())
-        return DiagnosticArray(header=header, status=[entry])
+            goal.publish_feedback(feedback(run))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -275,19 +239,6 @@ class TaskNode(LifecycleNode):
 
 def _never(goal: ServerGoalHandle) -> ExecuteInstruction.Result:
     raise RuntimeError("a goal is executed with the callback that knows its outcome")
-
-
-def _feedback(run: Run) -> ExecuteInstruction.Feedback:
-    status = run.status
-    waiting = run.chunks == 0
-    return ExecuteInstruction.Feedback(
-        subtask="waiting for the policy" if waiting else run.plan or run.instruction,
-        plan=run.plan,
-        latency=run.latency_s,
-        queued_rows=status.queued_rows,
-        level=int(status.level),
-        reason=status.reason,
-    )
 
 
 def main() -> int:

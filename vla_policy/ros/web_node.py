@@ -18,7 +18,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import ControlStatus, SimEvent
 from vla_policy.ros import convert, qos
 from vla_policy.ros.lifecycle import run_node
-from vla_policy.ros.params import param, read_params
+from vla_policy.ros.params import follow_params, param
 from vla_policy.ros.warn import OnChange
 from vla_policy.types import Level
 from vla_policy.web.panel import Actions, Answer, Panel
@@ -42,7 +42,7 @@ class WebNode(Node):
 
     def __init__(self) -> None:
         super().__init__("web")
-        params = read_params(self, WebParams)
+        params = follow_params(self, WebParams)
         robot = load_embodiment(params.embodiment)
         self._log = OnChange(self.get_logger())
         topics = {name: camera.topic for name, camera in robot.cameras.items()}

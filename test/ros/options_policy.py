@@ -1,0 +1,44 @@
+"""The real policy node around a model whose rows say with which options it was called."""
+
+import sys
+import types
+
+import numpy as np
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.types import ActionChunk
+
+ROBOT = load_embodiment("vx300s")
+
+
+class OptionsModel:
+    """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance."""
+
+    rows, continues = 10, False
+
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=None,
+    ):
+        rows = np.tile(observation.state, (self.rows, 1))
+        rows[:, :3] = seed, -1 if num_steps is None else num_steps, pull.max_weight
+        names, step_ns = ROBOT.action_names, ROBOT.step_ns
+        return ActionChunk(rows, names, observation.obs_ns, step_ns, 0, observation.instruction)
+
+
+# In place of the module that imports torch, which takes long on a busy machine.
+loads = types.ModuleType("vla_policy.ros.policy_load")
+loads.REFUSALS = (ValueError,)
+loads.load = lambda *_arguments: OptionsModel()
+sys.modules[loads.__name__] = loads
+
+from vla_policy.ros import policy_node  # noqa: E402
+
+sys.exit(policy_node.main())
