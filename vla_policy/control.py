@@ -27,9 +27,6 @@ from vla_policy.safety.watchdog import (
 )
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
 
-# A broken policy: its next rows are not to be trusted either, so the plan is emptied.
-BROKEN = frozenset({"chunk_names", "chunk_step", "chunk_not_finite", "chunk_quaternion"})
-
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -64,6 +61,7 @@ def accept(
     else:
         reason = resolved
     if reason is not None:
+        # A broken policy: its next rows are not to be trusted either.
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
     start = memory.anchor(control.guard, measured(robot.layout, state), robot)

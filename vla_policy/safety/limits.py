@@ -45,7 +45,7 @@ def crosses_box(start: Array, end: Array, lower: Array, upper: Array) -> bool:
             continue
         near, far = sorted(((lower[i] - start[i]) / way[i], (upper[i] - start[i]) / way[i]))
         enter, leave = max(enter, near), min(leave, far)
-    return enter <= leave
+    return bool(enter <= leave)
 
 
 def speed_ratio(step: Array, max_speed: float, dt_s: float) -> float:

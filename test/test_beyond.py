@@ -1,0 +1,82 @@
+"""What lies behind a setpoint of a trajectory: which configurations are looked at, by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import create_autospec
+
+import numpy as np
+import pytest
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.layout import layout_of
+from vla_policy.safety.beyond import blocked_beyond, rates_of
+from vla_policy.safety.bodies import Bodies
+from vla_policy.safety.bounds import Robot
+from vla_policy.types import Reason, RobotState
+
+SEEN = RobotState(np.zeros(6), 1)
+VALUES = np.array([0.1, -0.2, 0.0, 0.0, 0.0, 0.0, 0.5])
+
+
+def arm(output="joint_trajectory", problems=lambda values: None):
+    """The joint robot at 50 Hz, 1 rad/s and 10 rad/s^2, with bodies of which problems says what is wrong."""
+    one = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
+    outputs = {**one.outputs, "arm": replace(one.outputs["arm"], type=output)}
+    bodies = create_autospec(Bodies, instance=True)
+    bodies.problem.side_effect = lambda seen, values: problems(values)
+    robot = replace(one, outputs=outputs)
+    return Robot(robot, layout_of(robot), bodies)
+
+
+def rates(*joints):
+    return np.array([*joints, *[0.0] * (7 - len(joints))])
+
+
+def asked(robot):
+    return [call.args[1].tolist() for call in robot.bodies.problem.call_args_list]
+
+
+def test_the_middle_and_the_end_of_the_way_to_rest_are_looked_at():
+    robot = arm()
+    assert blocked_beyond(robot, VALUES, rates(0.8, -0.4), SEEN) is None
+    # From 0.8 rad/s with 10 rad/s^2: 80 ms, half of 0.8 rad/s on the average, so 0.032 rad.
+    first, last = VALUES + rates(0.016, -0.008), VALUES + rates(0.032, -0.016)
+    assert asked(robot) == [pytest.approx(first.tolist()), pytest.approx(last.tolist())]
+    assert all(call.args[0] is SEEN for call in robot.bodies.problem.call_args_list)
+
+
+@pytest.mark.parametrize(
+    ("from_rad", "to_rad", "blocked"),
+    [
+        (0.110, 0.120, True),  # only in the middle: a thin plate
+        (0.130, 0.140, True),  # only at the end
+        (0.140, 0.190, False),  # behind it
+        (0.090, 0.100, False),  # the setpoint itself is another check's
+    ],
+)
+def test_what_is_in_the_way_to_rest_blocks(from_rad, to_rad, blocked):
+    plate = Reason("collision", "gripper and plate would be 0 mm apart")
+    robot = arm(problems=lambda values: plate if from_rad < values[0] < to_rad else None)
+    found = blocked_beyond(robot, VALUES, rates(0.8), SEEN)
+    assert (found is not None) == blocked
+    if blocked:
+        assert found == Reason("collision", f"coming to rest behind the setpoint, {plate.detail}")
+
+
+def test_an_output_that_stops_at_the_setpoint_has_nothing_behind_it():
+    robot = arm("float64_multi_array")
+    assert blocked_beyond(robot, VALUES, rates(0.8), SEEN) is None
+    assert asked(robot) == []
+
+
+def test_an_arm_that_passes_with_no_speed_has_nothing_behind_it():
+    robot = arm(problems=lambda values: Reason("collision", "for a test"))
+    assert blocked_beyond(robot, VALUES, rates(0.0), SEEN) is None
+    assert blocked_beyond(replace(robot, bodies=None), VALUES, rates(0.8), SEEN) is None
+
+
+def test_rates_are_those_of_joints_alone():
+    robot = arm()
+    assert rates_of(np.arange(1.0, 7.0), robot.layout).tolist() == [1, 2, 3, 4, 5, 6, 0]
+    tool = layout_of(load_embodiment("vx300s"))
+    assert rates_of(np.ones(6), tool).tolist() == [0.0] * 8
