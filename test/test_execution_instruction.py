@@ -82,16 +82,6 @@ def test_the_same_words_again_change_nothing():
     assert cell.control is before
 
 
-def test_an_instruction_that_ends_leaves_its_plan_and_the_choice():
-    cell = Cell()
-    cell.instruct("go left")
-    cell.chunk("go left", 0)
-    cell.instruct("")
-    assert queued_rows(cell.control.timeline, cell.now_ns) == 10
-    cell.tick()
-    assert cell.chunk("of a client", 1) is None
-
-
 def test_without_flush_the_plan_goes_on_until_the_next_chunk():
     cell = Cell("blend")
     cell.chunk("go left", 0)
@@ -120,3 +110,44 @@ def test_open_loop_is_counted_as_early():
     cell.tick()
     assert cell.chunk("go", 1) == "chunk_early"
     assert replace(cell.control).timeline.chunk.sequence == 0
+
+
+def test_an_ended_instruction_stops_moving_the_arm_at_once():
+    cell = Cell()
+    cell.instruct("lift")
+    assert cell.chunk("lift", 0) is None
+    cell.tick()
+    cell.instruct("")
+    assert queued_rows(cell.control.timeline, cell.now_ns) == 0
+    assert cell.tick().level is Level.HOLD
+    assert cell.chunk("lift", 1) == "chunk_ended"  # it was on its way
+    cell.tick()
+    assert cell.chunk("of a client", 2) is None
+    cell.tick()
+    cell.instruct("lift")
+    assert cell.chunk("lift", 3) is None
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_hushed_until_an_instruction_begins(flush):
+    cell = Cell()
+    cell.control = core.instruct(cell.control, "lift", flush=flush)
+    assert cell.chunk("lift", 0) is None
+    cell.control = core.hush(cell.control, cell.now_ns)
+    verdict = cell.tick()
+    assert (verdict.level, cell.control.guard.engaged) == (Level.HOLD, True)
+    cell.now_ns += 200 * MS
+    assert cell.chunk("lift", 1) == "chunk_ended"
+    cell.control = core.instruct(cell.control, "", flush=flush)
+    assert cell.chunk("lift", 2) == "chunk_ended"
+    cell.control = core.instruct(cell.control, "lift", flush=flush)
+    assert cell.chunk("lift", 3) is None
+
+
+def test_engaging_ends_the_hush():
+    cell = Cell()
+    cell.control = core.hush(cell.control, cell.now_ns)
+    assert cell.chunk("", 0) == "chunk_ended"
+    cell.control, refusal = core.engage(cell.control, ARM, cell.inputs(), cell.now_ns)
+    assert refusal is None
+    assert cell.chunk("", 1) is None

@@ -82,6 +82,12 @@ def test_each_request_reaches_its_action(site):
     site.asked["say"].assert_called_once_with("pick up the red cube")
 
 
+@pytest.mark.parametrize("words", ["stop", "STOP " * 60, "stop\nplease", "\u200bstop"])
+def test_a_word_to_stop_is_passed_on_however_it_is_written(site, words):
+    assert site.ask("POST", "/say", words.encode(), X_Token=site.token())[0] == 200
+    site.asked["say"].assert_called_once_with(words.strip())
+
+
 def test_a_refused_request_is_told_with_its_sentence(site):
     site.asked["engage"].return_value = Answer(False, "the front camera is stale")
     status, text = site.ask("POST", "/engage", X_Token=site.token())

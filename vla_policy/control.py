@@ -35,6 +35,8 @@ class Control:
     references: kept for robots whose policies speak in steps.
     scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
     instruction: the only one whose chunks are taken; None: of any.
+    ended: the one that ended last, none of whose chunks are taken any more.
+    hushed: a word ended what was being done; no chunk is taken until another instruction begins.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
@@ -43,6 +45,8 @@ class Control:
     now_ns: int | None = None
     scheme: str = "receding"
     instruction: str | None = None
+    ended: str | None = None
+    hushed: bool = False
 
 
 def accept(
@@ -51,6 +55,9 @@ def accept(
     """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
     if not control.guard.engaged:
         return control, None
+    if control.hushed or (chunk.instruction and chunk.instruction == control.ended):
+        reason = Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
     if control.instruction is not None and chunk.instruction != control.instruction:
         reason = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
@@ -95,20 +102,30 @@ def _since_sent(control: Control, robot: Robot, now_ns: int) -> int:
     return min(max(elapsed_ns, 0), robot.embodiment.period_ns)
 
 
-def instruct(control: Control, instruction: str) -> Control:
-    """Another instruction is followed from now on: the plan of the one before ends at once (flush).
+def instruct(control: Control, instruction: str, *, flush: bool = True) -> Control:
+    """Another instruction is followed from now on: with flush the plan of the one before ends at once.
 
-    Not as when the plan is emptied: what the policy has seen of the robot is still true. An empty one only
-    ends the choice: chunks of any instruction are taken again, as before the first.
+    Not as when the plan is emptied: what the policy has seen of the robot is still true. An empty one ends the
+    one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
     """
-    if not instruction:
-        return replace(control, instruction=None)
-    if instruction == control.instruction:
-        return control
     timeline = control.timeline
-    if timeline.chunk is not None and timeline.chunk.instruction != instruction:
+    planned = None if timeline.chunk is None else timeline.chunk.instruction
+    if not instruction:
+        ended = control.instruction or planned or control.ended
+        timeline = Timeline(floor_ns=timeline.floor_ns)
+        return replace(control, timeline=timeline, instruction=None, ended=ended)
+    if control.hushed or control.ended is not None:
+        control = replace(control, ended=None, hushed=False)
+    if not flush or instruction == control.instruction:
+        return control
+    if planned is not None and planned != instruction:
         timeline = Timeline(floor_ns=timeline.floor_ns)
     return replace(control, timeline=timeline, instruction=instruction)
+
+
+def hush(control: Control, now_ns: int) -> Control:
+    """A word ends what is being done: the plan is dropped and no chunk taken until an instruction begins."""
+    return replace(control, timeline=plan.emptied(control.timeline, now_ns), hushed=True)
 
 
 def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
@@ -176,13 +193,14 @@ def engage(
     if stale:
         return control, "; ".join(r.detail for r in stale)
     if control.guard.engaged:
-        return control, None
+        return replace(control, hushed=False), None
     return (
         replace(
             control,
             guard=memory.engage(control.guard),
             timeline=plan.emptied(control.timeline, now_ns),
             references=replace(control.references, commanded=History()),
+            hushed=False,
         ),
         None,
     )

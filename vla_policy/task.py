@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from vla_policy.instruction import refuse_instruction
+from vla_policy.instruction import Stop, refuse_instruction
 from vla_policy.timing import ns_from_s, s_from_ns
 from vla_policy.types import ActionChunk, Level
 
@@ -76,6 +76,14 @@ class Ending:
 
     outcome: Outcome
     message: str
+
+
+def stopped_by(text: str, stop: Stop) -> Ending:
+    """How a run, or a goal that is itself a word to stop, ends by text."""
+    said = f"somebody said {text[:60]!r}"
+    if stop is Stop.LATCH:
+        return Ending(Outcome.STOPPED, f"{said}: stopped until reset")
+    return Ending(Outcome.STOPPED, f"{said}: what was being done has ended, the robot holds")
 
 
 def refuse_start(

@@ -16,12 +16,13 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from std_msgs.msg import Float64MultiArray  # noqa: E402
+from std_msgs.msg import Float64MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
+from vla_policy.ros import qos  # noqa: E402
 
 JOINT_ROBOT = Path(__file__).parents[1] / "golden" / "joint_robot.yaml"
 HOLD_BOUND_S = 0.5  # from the last planned row, or from a stale input, to the last motion
@@ -186,6 +187,42 @@ def test_stop_latches_until_reset(mock_robot, control):
     x = mock_robot.pose[0]
     mock_robot.send_chunk([x + 0.004] * 4)
     moved_to(mock_robot, x + 0.004)
+
+
+def say(robot, text):
+    words = robot.create_publisher(String, "instruction", qos.WORDS)
+    robot.wait(lambda: words.get_subscription_count(), "who listens to instructions")
+    words.publish(String(data=text))
+    return words
+
+
+@pytest.mark.parametrize("text", ["stop", "please STOP it now!", "停止"])
+def test_a_word_stops_without_any_task_node(mock_robot, control, text):
+    engaged(mock_robot)
+    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
+    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    words = say(mock_robot, text)
+    status = mock_robot.wait_status(lambda s: s.level == ControlStatus.LEVEL_STOP, "STOP")
+    assert (status.reason, status.engaged) == ("operator_stop", False)
+    assert text in status.detail
+    assert not engage(mock_robot).success
+    mock_robot.destroy_publisher(words)
+
+
+def test_a_milder_word_holds_and_no_chunk_is_taken_any_more(mock_robot, control):
+    engaged(mock_robot)
+    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
+    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    words = say(mock_robot, "cancel that")
+    mock_robot.wait_status(lambda s: s.reason == "no_chunk", "held")
+    mock_robot.wait_ticks()
+    assert mock_robot.targets[-1][1][0] < 0.32
+    mock_robot.send_chunk([0.34] * 10, sequence=1)
+    status = mock_robot.wait_status(lambda s: "chunk_ended" in counts(s), "the chunk refused")
+    assert status.engaged
+    mock_robot.wait_ticks()
+    assert mock_robot.targets[-1][1][0] < 0.32
+    mock_robot.destroy_publisher(words)
 
 
 def test_engage_is_refused_with_a_sentence_while_the_robot_is_not_heard(mock_robot, control):

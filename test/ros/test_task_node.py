@@ -121,8 +121,8 @@ def test_done_after_two_chunks_that_terminate(client):
 
 
 def test_timeout_of_the_goal(client):
-    client.answering = ("wait", False)
-    status, result = result_of(client.send("wait", 0.5))
+    client.answering = ("take your time", False)
+    status, result = result_of(client.send("take your time", 0.5))
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.TIMEOUT)
     assert "0.5 s" in result.message
     client.following("")
@@ -230,3 +230,41 @@ def test_the_plain_topic_starts_repeats_nothing_and_stops(client):
     client.topic.publish(String(data="the topic takes over again"))
     assert result_of(handle)[1].outcome == Result.PREEMPTED
     client.following("the topic takes over again")
+
+
+@pytest.mark.parametrize("text", ["STOP!", "halt the robot", "cancel", "never mind"])
+def test_a_word_to_stop_as_a_goal_ends_the_other_and_is_passed_on(client, text):
+    heard = []
+    listening = client.robot.create_subscription(
+        String, "instruction", lambda m: heard.append(m.data), 10
+    )
+    first = client.send("first")
+    client.following("first")
+    status, result = result_of(client.send(text))
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.STOPPED)
+    assert text in result.message
+    assert result_of(first)[1].outcome == Result.STOPPED
+    client.following("")
+    if text in ("STOP!", "halt the robot"):  # the others are told by the empty active instruction
+        client.robot.wait(lambda: text in heard, "the word passed on to the control node")
+    client.robot.destroy_subscription(listening)
+
+
+def test_a_word_to_stop_on_the_topic_ends_the_run(client):
+    goal = client.send("first")
+    client.following("first")
+    client.topic.publish(String(data="please stop"))
+    assert result_of(goal)[1].outcome == Result.STOPPED
+    client.following("")
+
+
+def test_a_word_to_stop_is_heeded_while_nothing_could_start(client):
+    client.status = ControlStatus(
+        engaged=False, level=ControlStatus.LEVEL_HOLD, reason="disengaged"
+    )
+    for _ in range(50):
+        if result_of(client.send("pick it up", 0.1))[1].outcome == Result.REFUSED:
+            break
+    assert result_of(client.send("pick it up", 0.1))[1].outcome == Result.REFUSED
+    for _ in range(2):
+        assert result_of(client.send("stop"))[1].outcome == Result.STOPPED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.action import ExecuteInstruction
@@ -57,6 +59,7 @@ class Client:
         node = self.node
         node.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
         node.create_subscription(SimEvent, "sim_event", self._on_event, qos.LATCHED)
+        self._say = node.create_publisher(String, "instruction", qos.WORDS)
         self._engage = node.create_client(SetBool, "control/engage")
         self._stop = node.create_client(Trigger, "control/stop")
         self._reset = node.create_client(Trigger, "control/reset")
@@ -104,6 +107,15 @@ class Client:
     def reset(self) -> str:
         """Lift a stop."""
         return self._accepted(self._reset, Trigger.Request(), "control/reset")
+
+    def say(self, text: str, timeout_s: float = 5.0) -> None:
+        """Put text on the topic instruction. Raises TimeoutError if nobody listens in time."""
+        end = time.monotonic() + timeout_s
+        while self._say.get_subscription_count() == 0:
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody listens to instructions within {timeout_s:g} s")
+            time.sleep(0.02)
+        self._say.publish(String(data=text))
 
     def set_scene(self, seed: int, instruction: str, timeout_s: float = 30.0) -> SetScene.Response:
         """Put the simulation into a seeded scene. Raises ValueError if it does not fit."""

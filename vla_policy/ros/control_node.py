@@ -18,6 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy import control as core
 from vla_policy.control import Control
 from vla_policy.embodiment import Embodiment, load_embodiment
+from vla_policy.instruction import Stop, stop_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.ros import convert, qos
 from vla_policy.ros.alone import StandIn
@@ -118,11 +119,16 @@ class ControlNode(LifecycleNode):
         self._timer = self.create_timer(
             s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
         )
+        self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, self._timer)]
+        # What people say is heard here too, so that a word to stop depends on no other node. It comes before
+        # what the task node made of what was said after it.
+        said = self.create_subscription(
+            String, "instruction", self._guarded(self._on_said), qos.WORDS
+        )
         instruction = self.create_subscription(
             String, "active_instruction", self._guarded(self._on_instruction), qos.ACTIVE
         )
-        self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, self._timer)]
-        self._endpoints.append((self.destroy_subscription, instruction))
+        self._endpoints += [(self.destroy_subscription, s) for s in (said, instruction)]
         services = (
             (SetBool, "~/engage", self._on_engage),
             (Trigger, "~/stop", self._on_stop),
@@ -253,8 +259,16 @@ class ControlNode(LifecycleNode):
             self._log.problem("action_chunk", reason.code, f"chunk refused: {reason.detail}")
 
     def _on_instruction(self, msg: String) -> None:
-        if self._params.instruction_change == "flush":
-            self._control = core.instruct(self._control, msg.data.strip())
+        flush = self._params.instruction_change == "flush"
+        self._control = core.instruct(self._control, msg.data.strip(), flush=flush)
+
+    def _on_said(self, msg: String) -> None:
+        stop = stop_of(msg.data)
+        if stop is Stop.LATCH:
+            self._stop(Reason("operator_stop", f"somebody said {msg.data.strip()[:60]!r}"))
+        elif stop is Stop.END:
+            self._control = core.hush(self._control, self._now_ns())
+            self.get_logger().info(f"somebody said {msg.data.strip()[:60]!r}: the robot holds")
 
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> Any:
         now_ns = self._now_ns()

@@ -29,8 +29,11 @@ SENSOR = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 1)
 # Joint states of several publishers on one topic: none may push out another's.
 STATES = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5)
 
-# Setpoints, chunks and instructions: must arrive, and a newer one replaces an older one.
+# Setpoints and chunks: must arrive, and a newer one replaces an older one.
 COMMAND = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1)
+
+# What people say: a word to stop must not be pushed out by what is said next.
+WORDS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 20)
 
 # Status: who joins late gets the last one.
 LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from vla_policy.instruction import Stop, stop_of
 from vla_policy.ros import session
 from vla_policy.ros.client import Client
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if the policy holds the instruction for done, else 1."""
+    """0 if the policy holds the instruction for done, or it was a word to stop; else 1."""
     instruction = " ".join(args.instruction).strip()
     if not instruction:
         raise ValueError("an empty instruction; say for example: vla say pick up the red cube")
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--timeout: got {args.timeout:g} s, expected > 0")
     domain = session.join()
     with Client("say", namespace=args.namespace) as client:
+        if (stop := stop_of(instruction)) is not None:
+            return _stop(client, instruction, stop)
         if not client.wait_for_task(args.wait or 5.0):
             raise TimeoutError(
                 f"no robot in ROS domain {domain}; start one with `vla up` or `make demo`"
@@ -42,6 +45,23 @@ def run(args: argparse.Namespace) -> int:
         if args.wait is not None:
             _wait_until_engaged(client, args.wait)
         return _follow(client, instruction, args.timeout)
+
+
+def _stop(client: Client, text: str, stop: Stop) -> int:
+    """A word to stop needs no task node: the control node is told by itself, then everybody."""
+    problem: Exception | None = None
+    if stop is Stop.LATCH:
+        try:
+            print(client.stop(), flush=True)
+        except (TimeoutError, ValueError) as error:
+            problem = error  # the word itself may still be heard
+    client.say(text)
+    time.sleep(0.5)  # reliable, but this process must be there until it has come
+    if problem is not None:
+        raise problem
+    if stop is Stop.END:
+        print("said; what was being done ends and the robot holds")
+    return 0
 
 
 def _wait_until_engaged(client: Client, wait_s: float) -> None:

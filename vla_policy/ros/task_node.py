@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import String
 
 from vla_policy.action import ExecuteInstruction
+from vla_policy.instruction import Stop, stop_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, qos
@@ -32,6 +33,7 @@ from vla_policy.task import (
     Status,
     ending,
     refuse_start,
+    stopped_by,
     with_chunk,
     with_status,
 )
@@ -69,11 +71,12 @@ class TaskNode(LifecycleNode):
             self.get_logger().error(f"not configured: {error}")
             return TransitionCallbackReturn.FAILURE
         self._instructions = self.create_publisher(String, "active_instruction", qos.ACTIVE)
+        self._said = self.create_publisher(String, "instruction", qos.WORDS)
         # Steady: if the clock of a simulation stops, a run must still end.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         listen = self.create_subscription
         subscriptions = (
-            listen(String, "instruction", self._on_instruction, qos.COMMAND),
+            listen(String, "instruction", self._on_instruction, qos.WORDS),
             listen(ActionChunkMsg, "action_chunk", self._on_chunk, qos.COMMAND),
             listen(ControlStatus, "control_status", self._on_status, qos.LATCHED),
         )
@@ -88,6 +91,7 @@ class TaskNode(LifecycleNode):
         watch = self.create_timer(WATCH_S, self._on_watch, clock=steady)
         self._endpoints = [
             (self.destroy_publisher, self._instructions),
+            (self.destroy_publisher, self._said),
             *((self.destroy_subscription, subscription) for subscription in subscriptions),
             (self.destroy_timer, watch),
         ]
@@ -123,8 +127,10 @@ class TaskNode(LifecycleNode):
 
     def _on_instruction(self, msg: String) -> None:
         """The plain topic: a goal without a client; an empty text stops."""
-        text = msg.data.strip()
-        if not msg.data:
+        text, stop = msg.data.strip(), stop_of(msg.data)
+        if stop is not None:
+            self._heed(text, stop, None)
+        elif not msg.data:
             self._end(Ending(Outcome.CANCELED, "an empty instruction was sent"))
         elif self._run is not None and self._run.instruction == text:
             pass  # a publisher that repeats itself does not start the same thing again
@@ -135,11 +141,27 @@ class TaskNode(LifecycleNode):
         timeout_ns = convert.ns_from_stamp(goal.request.timeout)
         if timeout_ns <= 0:
             timeout_ns = ns_from_s(self._params.timeout_s)
-        text = goal.request.instruction
-        self._start(text.strip() or text, timeout_ns, goal)
+        text, stop = goal.request.instruction, stop_of(goal.request.instruction)
+        if stop is not None:
+            self._heed(text.strip(), stop, goal)
+        else:
+            self._start(text.strip() or text, timeout_ns, goal)
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         return CancelResponse.ACCEPT
+
+    def _heed(self, text: str, stop: Stop, goal: ServerGoalHandle | None) -> None:
+        """A word to stop, whatever the state: the run ends; the control node hears it as well."""
+        how = stopped_by(text, stop)
+        if goal is not None and stop is Stop.LATCH:
+            self._said.publish(String(data=text))
+        if self._run is not None:
+            self._end(how)
+        elif self._active:
+            self._instructions.publish(String())
+        if goal is not None:
+            self._report(text, how)
+            self._finish(goal, how, None, self._now_ns())
 
     def _start(self, text: str, timeout_ns: int, goal: ServerGoalHandle | None) -> None:
         steady_ns, now_ns = time.monotonic_ns(), self._now_ns()

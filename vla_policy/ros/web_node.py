@@ -15,6 +15,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.instruction import Stop, stop_of
 from vla_policy.msg import ControlStatus, SimEvent
 from vla_policy.ros import convert, qos
 from vla_policy.ros.lifecycle import run_node
@@ -47,7 +48,7 @@ class WebNode(Node):
         self._log = OnChange(self.get_logger())
         topics = {name: camera.topic for name, camera in robot.cameras.items()}
         self._panel = Panel((*topics, OVERVIEW))
-        self._say = self.create_publisher(String, "instruction", qos.COMMAND)
+        self._say = self.create_publisher(String, "instruction", qos.WORDS)
         self._engage = self.create_client(SetBool, "control/engage")
         self._stop = self.create_client(Trigger, "control/stop")
         self._reset = self.create_client(Trigger, "control/reset")
@@ -139,6 +140,8 @@ class WebNode(Node):
         if self._say.get_subscription_count() == 0:
             return Answer(False, "nobody listens to instructions: the task node is not there")
         self._say.publish(String(data=words))
+        if stop_of(words) is Stop.LATCH:  # heard already; the service also says so
+            return self._call(self._stop, Trigger.Request())
         return Answer(True, f"said: {words}")
 
     def _call(self, client: Any, request: Any) -> Answer:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from vla_policy.instruction import stop_of
 from vla_policy.web.panel import Actions, Answer, Panel
 
 PAGE = Path(__file__).with_name("page.html")
@@ -152,9 +153,12 @@ class Server:
 
     async def _act(self, request: web.Request) -> web.Response:
         verb = request.path[1:]
+        stops = verb == "stop"
         if verb == "say":
             words = (await request.text()).strip()
-            if not 0 < len(words) <= MAX_INSTRUCTION or not words.isprintable():
+            stops = stop_of(words) is not None  # whatever else is wrong with it
+            fits = 0 < len(words) <= MAX_INSTRUCTION and words.isprintable()
+            if not stops and not fits:
                 answer = Answer(False, f"expected one line of 1 to {MAX_INSTRUCTION} characters")
                 return _reply(answer, 400)
             call = lambda: self._actions.say(words)  # noqa: E731
@@ -162,7 +166,7 @@ class Server:
             call = lambda: self._actions.engage(verb == "engage")  # noqa: E731
         else:
             call = {"stop": self._actions.stop, "reset": self._actions.reset}[verb]
-        pool = self._stop_pool if verb == "stop" else None
+        pool = self._stop_pool if stops else None
         answer = await self._loop.run_in_executor(pool, call)
         return _reply(answer, 200 if answer.ok else 409)
 
