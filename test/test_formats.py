@@ -120,9 +120,9 @@ def test_a_processing_step_that_is_not_known_is_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path, "pi0")
     path = folder / "policy_postprocessor.json"
     data = json.loads(path.read_text())
-    data["steps"].insert(0, {"registry_name": "absolute_actions_processor", "config": {}})
+    data["steps"].insert(0, {"registry_name": "clamp_actions", "config": {}})
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match="the step 'absolute_actions_processor', which is not"):
+    with pytest.raises(ValueError, match="the step 'clamp_actions', which is not"):
         load_policy(str(policy_file(tmp_path, folder)))
 
 

@@ -52,10 +52,6 @@ def test_damaged_and_wrong_folders_are_refused(tmp_path: Path) -> None:
         r"weights that are not numbers:\n  not finite model\.action_in_proj\.bias",
         put(weights | {bias: torch.full((32,), torch.nan)}),
     )
-    refuse(
-        "differ, but are one tensor",
-        put(weights | {"model." + pi0_tensors.TIED: torch.zeros(512, 64)}),
-    )
     refuse("the file is cut off: got .* bytes, expected", cut)
     refuse(r"pytorch_model\.bin: a pickle file can run code.*python -c", pickled)
     refuse(
@@ -237,3 +233,15 @@ def test_openpi_statistics_without_spread_and_columns_without_room(tmp_path: Pat
             ValueError, match=r"policy\.yaml: state: got 64 columns, the network takes at most 32"
         ):
             load_policy(str(policy_file(tmp_path, folder, cameras=OPENPI_CAMERAS, state=many)))
+
+
+def test_openpi_has_one_embedding(tmp_path: Path) -> None:
+    folder = as_openpi(GOLDEN / "ckpt_pi0_tiny", tmp_path / "openpi")
+    weights = load_file(folder / "model.safetensors")
+    embedding = weights[pi0_tensors.EMBEDDING]
+    path = policy_file(tmp_path, folder, cameras=OPENPI_CAMERAS)
+    save_file(weights | {pi0_tensors.TIED: embedding.clone()}, folder / "model.safetensors")
+    load_policy(str(path))
+    save_file(weights | {pi0_tensors.TIED: embedding + 1.0}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="differ, but are one tensor in openpi"):
+        load_policy(str(path))

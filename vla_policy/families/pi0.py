@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..models import flow, rtc
+from ..models.config import FlowHeadConfig
 from ..models.engine import Engine, EnginePrefix
 from ..models.text import TextTokenizer
 from ..models.vla import Prefix
@@ -148,6 +149,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
     )
     model, n = checkpoint.model, sampling.candidates
     config = model.config.flow
+    _require_trained(config, sampling)
     noise = flow.candidate_noise(
         sampling.seed, n, (config.rows, model.config.action_dim), device=checkpoint.device
     )
@@ -253,6 +255,16 @@ def prompt(instruction: str, state: Array, settings: Settings) -> str:
     edges = np.linspace(-1.0, 1.0, STATE_BINS + 1)[:-1]
     numbers = " ".join(str(n) for n in np.digitize(padded, edges) - 1)
     return f"Task: {_clean(instruction)}, State: {numbers};\nAction: "
+
+
+def _require_trained(config: FlowHeadConfig, sampling: Sampling) -> None:
+    """Raises ValueError if more rows are frozen than the network has ever been given in training."""
+    most = config.prefix_rows
+    if config.prefix_trained and most is not None and sampling.frozen_rows > most:
+        raise ValueError(
+            f"frozen_rows: got {sampling.frozen_rows}, this checkpoint was trained to continue at most {most} rows: "
+            "a chunk takes too long to make; take fewer num_steps or a faster machine, or another execution scheme"
+        )
 
 
 def _undisturbed(sampling: Sampling) -> bool:

@@ -19,6 +19,7 @@ from ..models.vla import VLA
 from ..models.weights import Checkpoint
 from ..normalise import Normaliser
 from ..types import Array
+from .lerobot_understood import Relative
 from .pi0_tensors import theirs
 from .policy_file import PolicyFile
 from .precision import dtype_of
@@ -48,7 +49,7 @@ class Foreign:
     """A folder read but for its weights.
 
     slots: its camera names in its order. state_width, action_width: real columns; None where it does not say.
-    prompt_as_given, antialias, corner: see Settings.
+    prompt_as_given, antialias, corner: see Settings. relative: None where it says of no action that it is.
     """
 
     store: Store
@@ -62,6 +63,7 @@ class Foreign:
     prompt_as_given: bool
     antialias: bool
     corner: bool = False
+    relative: Relative | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def describe(foreign: Foreign, file: PolicyFile) -> Described:
     padded = "state_padded_in_prompt" in file.compatibility
     settings = Settings(
         slots=tuple(slot for slot, _ in pairs),
-        relative=file.relative,
+        relative=relative_names(foreign.relative, file),
         prompt_as_given=foreign.prompt_as_given,
         state_in_words=config.state_token == "none"
         and "no_state_in_prompt" not in file.compatibility,
@@ -216,6 +218,30 @@ def require_width(where: str, names: tuple[str, ...], width: int | None, room: i
         raise ValueError(
             f"{where}: got {len(names)} columns ({', '.join(names)}), the checkpoint was trained with {width}"
         )
+
+
+def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ...]:
+    """The action columns that are predicted minus the state: as the folder says, else as the policy file does.
+
+    Raises ValueError if both say something and differ, or if a column of the state is not that of the action.
+    """
+    if relative is None:
+        return file.relative
+    names = tuple(name for name, on in zip(file.action_names, relative.mask, strict=True) if on)
+    if file.relative and set(file.relative) != set(names):
+        raise ValueError(
+            f"{file.path}: actions.relative: got {', '.join(file.relative)}, but {relative.where} makes "
+            f"{', '.join(names) or 'none'} relative; leave actions.relative out to take those"
+        )
+    # Column i of the state is what lerobot adds to column i of the actions, whatever their names.
+    for i, (name, on) in enumerate(zip(file.action_names, relative.mask, strict=True)):
+        state = file.state_names[i] if i < len(file.state_names) else None
+        if on and state != name:
+            raise ValueError(
+                f"{file.path}: {relative.where} adds column {i} of the state to column {i} of the actions; got "
+                f"{state or 'no such column'} and {name}, expected the same name in both"
+            )
+    return names
 
 
 def _beyond_padding(values: Array) -> bool:

@@ -1,24 +1,35 @@
 """lerobot folders of pi0 and pi0.5: config.json, model.safetensors, two processor files with their statistics.
 
 Statistics are found by the `state_file` of the normalising step, never by a number in a file name. What lerobot passes
-over in silence is refused: a feature without statistics, statistics under another key, tensors that do not fit.
-Source: lerobot 0.4.4 (policies/pi0, processor/normalize_processor.py).
+over in silence is refused: a feature without statistics, statistics under another key, tensors that do not fit, and
+what lerobot_understood does not list.
+Source: lerobot 0.4.4 and 0.6.1 (policies/pi0, processor/normalize_processor.py, relative_action_processor.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..models.config import FlowHeadConfig, ModelConfig
 from ..models.weights import Checkpoint
 from ..types import Array
 from . import lerobot_older, pi0_tensors
 from .documents import read_json, require
 from .foreign import Feature, Foreign, assemble
+from .lerobot_understood import (
+    POSTPROCESSOR,
+    PREPROCESSOR,
+    read_relative,
+    read_steps,
+    require_understood,
+    settings_of,
+)
 from .policy_file import Heads, PolicyFile
 from .store import open_store
 from .tensor_file import read, read_header
@@ -29,19 +40,6 @@ IMAGES = re.compile(
 )  # SmolVLA's base has observation.image, .image2, ...
 STATE, ACTION = "observation.state", "action"
 EMPTY = "empty_camera"
-PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
-# Of both processors. Another one would change what the network gets or gives.
-STEPS = (
-    "rename_observations_processor",
-    "to_batch_processor",
-    "pi0_new_line_processor",
-    "smolvla_new_line_processor",
-    "pi05_prepare_state_tokenizer_processor_step",
-    "tokenizer_processor",
-    "device_processor",
-    "normalizer_processor",
-    "unnormalizer_processor",
-)
 MODES = {
     "MEAN_STD": "mean_std",
     "QUANTILES": "quantiles",
@@ -68,6 +66,7 @@ def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = N
     kind = require(config, "type", str, path)
     if kind not in TYPES:
         raise ValueError(f"{path}: type: got {kind!r}, expected one of {', '.join(TYPES)}")
+    require_understood(config, kind, path)
     whole = open_store(folder)
     weights, buffers = lerobot_older.split(whole)
     older = bool(buffers) and not (folder / PREPROCESSOR).is_file()
@@ -81,12 +80,15 @@ def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = N
     sizes = pi0_tensors.sizes(
         store, named, heads=heads, rows=require(config, "chunk_size", int, path),
         steps=require(config, "num_steps" if older else "num_inference_steps", int, path),
-        max_text=require(config, "tokenizer_max_length", int, path),
+        max_text=_max_text(config, None if older else folder, path),
         state_dim=require(config, "max_state_dim", int, path),
     )  # fmt: skip
+    sizes = replace(sizes, flow=_continuing(config, sizes.flow, path))
+    _require_sizes(config, sizes, path)
     inputs = require(config, "input_features", dict, path)
     outputs = require(config, "output_features", dict, path)
     modes = require(config, "normalization_mapping", dict, path)
+    require_plain_images(modes, path)
     if older:
         known = {key: _mode(modes.get(key), key, path) for key in ("STATE", "ACTION")}
         where = str(folder)
@@ -109,6 +111,7 @@ def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = N
         prompt_as_given=kind == "pi0",
         antialias=False,
         corner=older,
+        relative=None if older else read_relative(folder, width(outputs, ACTION, path)),
     )  # fmt: skip
 
 
@@ -148,14 +151,7 @@ def feature(
     Raises ValueError if the modes differ or statistics are missing.
     """
     path = folder / processor
-    listed = [s for s in require(read_json(path), "steps", list, path) if isinstance(s, dict)]
-    for other in listed:
-        if other.get("registry_name") not in STEPS:
-            raise ValueError(
-                f"{path}: got the step {other.get('registry_name')!r}, which is not understood; "
-                f"known are {', '.join(STEPS)}"
-            )
-    steps = [s for s in listed if s["registry_name"] == step]
+    steps = [s for s in read_steps(folder, processor) if s["registry_name"] == step]
     if len(steps) != 1:
         raise ValueError(f"{path}: got {len(steps)} steps named {step}, expected 1")
     settings = require(steps[0], "config", dict, path)
@@ -170,8 +166,65 @@ def feature(
     if mode != "IDENTITY":
         key = name if within is None else f"{within}.{name}"
         found, statistics = _statistics(folder, steps[0], key, path)
+    only = settings.get("normalize_observation_keys")
+    if only is not None and name == STATE and mode != "IDENTITY" and STATE not in only:
+        raise ValueError(
+            f"{path}: normalize_observation_keys: got {only!r}, so the state is not normalised, "
+            f"but its mode is {mode}; only files that normalise it are understood"
+        )
     eps = settings.get("eps", EPS) if mode == "MEAN_STD" else 0.0
     return Feature(MODES[mode], statistics, float(eps), 0.0, f"{found}: {name}")
+
+
+def require_plain_images(modes: Mapping[str, Any], path: Path) -> None:
+    """Raises ValueError if images are normalised by statistics and not only scaled to -1 .. 1."""
+    if (mode := modes.get("VISUAL", "IDENTITY")) != "IDENTITY":
+        raise ValueError(
+            f"{path}: normalization_mapping: VISUAL: got {mode!r}, only 'IDENTITY' is understood: images are scaled "
+            "to -1 .. 1 here, not by statistics"
+        )
+
+
+def _max_text(config: Mapping[str, Any], folder: Path | None, path: Path) -> int:
+    """Tokens of the prompt: config.json and the tokenizing step have to agree where both say so.
+
+    folder: None for folders without processor files.
+    """
+    given = config.get("tokenizer_max_length")
+    if folder is not None:
+        step = settings_of(read_steps(folder, PREPROCESSOR), "tokenizer_processor") or {}
+        padded = step.get("max_length", given)
+        if given is not None and padded != given:
+            raise ValueError(
+                f"{folder / PREPROCESSOR}: tokenizer_processor: max_length: got {padded!r}, "
+                f"config.json has {given!r} as tokenizer_max_length"
+            )
+        return require({"tokenizer_max_length": padded}, "tokenizer_max_length", int, path)
+    return require(config, "tokenizer_max_length", int, path)
+
+
+def _continuing(config: Mapping[str, Any], flow: FlowHeadConfig, path: Path) -> FlowHeadConfig:
+    """flow with the leading rows that it was trained to be given (rtc_training_max_delay)."""
+    most = config.get("rtc_training_max_delay", 0)
+    if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most < flow.rows:
+        raise ValueError(
+            f"{path}: rtc_training_max_delay: got {most!r}, expected a whole number from 0 to {flow.rows - 1}"
+        )
+    return replace(flow, prefix_trained=True, prefix_rows=most) if most else flow
+
+
+def _require_sizes(config: Mapping[str, Any], sizes: ModelConfig, path: Path) -> None:
+    """config.json must agree with the tensors where both say something."""
+    side = sizes.vision.image_px
+    expected = {
+        "image_resolution": [side, side],
+        "resize_imgs_with_padding": [side, side],
+        "max_state_dim": sizes.state_dim,
+        "max_action_dim": sizes.action_dim,
+    }
+    for key, value in expected.items():
+        if config.get(key, value) != value:
+            raise ValueError(f"{path}: {key}: got {config[key]!r}, the weights are of {value!r}")
 
 
 def _mode(mode: Any, kind: str, path: Path) -> str:

@@ -9,6 +9,7 @@ import torch
 from ..models.weights import Checkpoint
 from . import lerobot, openpi, openvla, rt2, smolvla, vla
 from .documents import read_json
+from .elsewhere import require_checkpoint
 from .policy_file import read_policy_file
 from .store import WEIGHTS, open_store
 
@@ -25,8 +26,9 @@ READERS = {
 def kind_of(folder: Path) -> str:
     """ "vla", "lerobot", "smolvla" (lerobot's folder of it), "openpi", "openvla" or "paligemma", by config.json.
 
-    Raises ValueError if it is none of them.
+    Raises ValueError if it is none of them; what leads to a checkpoint is told as such.
     """
+    require_checkpoint(folder)
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     if "format" in config and ("contract" in config or "contracts" in config):
@@ -61,6 +63,7 @@ def load_checkpoint(
     """
     if path.suffix in (".yaml", ".yml"):
         file = read_policy_file(path)
+        require_checkpoint(file.checkpoint)
         kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
         if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
             kind = "smolvla"

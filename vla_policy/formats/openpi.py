@@ -39,7 +39,7 @@ def read_folder(
 ) -> Foreign:
     """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
     store = open_store(folder)
-    named = pi0_tensors.name_tensors(store)
+    named = pi0_tensors.name_tensors(store, tied=True)
     kind = pi0_tensors.kind(named)
     if kind is None:
         raise ValueError(f"{folder}: the weights are neither of pi0 nor of pi0.5: no time_mlp")

@@ -1,8 +1,9 @@
 """Names and sizes of pi0 and pi0.5 tensors in lerobot and openpi folders, and in this project's.
 
 Both other projects store PaliGemma and the expert under one wrapper; lerobot puts `model.` in front of everything.
-The output embedding is tied to the input's: files hold one of the two (lerobot: lm_head) or both, equal. The expert's
-own lm_head is never read. Older exports have another order of words inside the wrapper; both are accepted.
+The input embedding is what the model reads. Files hold it as lm_head (lerobot 0.4.4, where the two are tied), as
+embed_tokens, or hold both, which lerobot trains apart since 0.5.0; then lm_head is not read. The expert's own lm_head
+never is. Older exports have another order of words inside the wrapper; both are accepted.
 """
 
 from ..models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
@@ -65,8 +66,12 @@ def theirs(key: str) -> str:
     return tensor_names.theirs(key, STEMS)
 
 
-def name_tensors(store: Store) -> Named:
-    """Match the names of a lerobot or openpi store. Raises ValueError if two tied tensors differ."""
+def name_tensors(store: Store, *, tied: bool = False) -> Named:
+    """Match the names of a lerobot or openpi store.
+
+    tied: input and output embedding are one tensor in the program that runs such folders (openpi).
+    Raises ValueError if a tensor is there in two layouts, or if the two embeddings cannot be what they should.
+    """
     by_name: dict[str, str] = {}
     for name in store.entries:
         other = by_name.setdefault(canonical(name), name)
@@ -76,12 +81,10 @@ def name_tensors(store: Store) -> Named:
             )
     unread = {by_name[UNREAD]} if UNREAD in by_name else set()
     if TIED in by_name and EMBEDDING in by_name:
-        if not _same(store, by_name[TIED], by_name[EMBEDDING]):
-            raise ValueError(
-                f"{store.folder}: {by_name[TIED]} and {by_name[EMBEDDING]} differ, but are one tensor in "
-                "this model: the file was written by a tool that lost the tie"
-            )
-        unread.add(by_name.pop(TIED))
+        # Only the input embedding is read, as by lerobot, which trains the two apart since 0.5.0.
+        _require_pair(store, by_name[TIED], by_name[EMBEDDING], tied)
+        unread.add(by_name.pop(EMBEDDING))
+        by_name[EMBEDDING] = by_name.pop(TIED)
     elif TIED in by_name:
         by_name[EMBEDDING] = by_name.pop(TIED)
     names = {ours(name): found for name, found in by_name.items() if found not in unread}
@@ -152,8 +155,17 @@ def sizes(
     )  # fmt: skip
 
 
-def _same(store: Store, a: str, b: str) -> bool:
-    x, y = store.entries[a], store.entries[b]
-    if (x.dtype, x.shape) != (y.dtype, y.shape):
-        return False
-    return all(p == q for p, q in zip(chunks(x), chunks(y), strict=True))
+def _require_pair(store: Store, embedding: str, output: str, tied: bool) -> None:
+    """Raises ValueError unless the two embeddings have one shape, and if they are tied one content."""
+    x, y = store.entries[embedding], store.entries[output]
+    if x.shape != y.shape:
+        raise ValueError(
+            f"{store.folder}: {embedding} is {x.shape}, {output} is {y.shape}; expected the same shape"
+        )
+    if tied and (
+        x.dtype != y.dtype or any(p != q for p, q in zip(chunks(x), chunks(y), strict=True))
+    ):
+        raise ValueError(
+            f"{store.folder}: {embedding} and {output} differ, but are one tensor in openpi: the file was written by "
+            "a tool that lost the tie. If it is a lerobot folder, give the whole of it, with its config.json"
+        )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ..models.text import SUBFOLDER
 from ..normalise import Normaliser
 from . import lerobot, openpi, vla
 from .foreign import Feature, Foreign, describe
-from .pi0_tensors import UNREAD, canonical, theirs
+from .pi0_tensors import EMBEDDING, TIED, UNREAD, canonical, theirs
 from .policy_file import Heads, PolicyFile
 from .store import Store, open_store, require_same
 from .tensor_file import Entry, read_header
@@ -46,6 +47,7 @@ def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = No
         p.name for p in sorted(folder.glob("*.json")) if p.name != "model.safetensors.index.json"
     ]
     names += [p.name for p in sorted(folder.glob("policy_*.safetensors"))]
+    names += [f"{SUBFOLDER}/{p.name}" for p in sorted((folder / SUBFOLDER).glob("*"))]
     # Older folders have their statistics among the weights: small files are made anew for them.
     origin = "lerobot" if lerobot.PREPROCESSOR in names else None
     documents = {name: folder / name for name in names} if origin else {}
@@ -116,10 +118,10 @@ def require_complete(foreign: Foreign) -> None:
 def stored(foreign: Foreign) -> dict[str, Entry]:
     """Canonical name -> tensor, in another project's terms, with what no model reads but they expect."""
     found = {theirs(key): foreign.store.entries[name] for key, name in foreign.named.names.items()}
-    for name in foreign.named.unread:
-        if canonical(name) == UNREAD:
-            found[UNREAD] = foreign.store.entries[name]
-    return found
+    unread = {canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
+    if EMBEDDING in unread:  # an output embedding of its own beside the one that is read
+        found[TIED] = found.pop(EMBEDDING)
+    return found | {name: unread[name] for name in (EMBEDDING, UNREAD) if name in unread}
 
 
 def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
@@ -132,7 +134,11 @@ def _portable(
     foreign: Foreign, file: PolicyFile | None, origin: str | None, documents: Mapping[str, Path]
 ) -> Portable:
     tokenizer = vla.find_tokenizer(foreign.store.folder)
-    documents = {name: path for name, path in documents.items() if path != tokenizer}
+    documents = {
+        name: path
+        for name, path in documents.items()
+        if path != tokenizer or tokenizer.parent.name == SUBFOLDER
+    }
     if file is None:
         return Portable(foreign, None, origin, documents, tokenizer)
     said = describe(foreign, file)

@@ -3,7 +3,7 @@
 What the base checkpoint (lerobot/smolvla_base) is known for: its statistics stand under the names of the data sets it
 was trained on (`so100.buffer.action`), lerobot finds none for `action` and sends the network's numbers as degrees.
 Here they are refused unless a policy file says which set is this robot's.
-Source: lerobot 0.4.4 (policies/smolvla).
+Source: lerobot 0.4.4 and 0.6.1 (policies/smolvla).
 """
 
 from __future__ import annotations
@@ -21,22 +21,13 @@ from ..models.smolvla import SmolVla, SmolVlaConfig
 from ..models.weights import Checkpoint
 from . import lerobot, smolvla_tensors
 from .documents import read_json, require
-from .foreign import build, cameras, find_text_tokenizer, normaliser, require_width
+from .foreign import build, cameras, find_text_tokenizer, normaliser, relative_names, require_width
+from .lerobot_understood import read_relative, require_understood
 from .policy_file import PolicyFile
 from .store import Store, open_store
 from .tensor_names import Named
 from .vla import Header
 
-# Settings of config.json that change the network or its inputs, and the values that are understood.
-UNDERSTOOD: dict[str, tuple[Any, ...]] = {
-    "attention_mode": ("cross_attn",),
-    "add_image_special_tokens": (False,),
-    "adapt_to_pi_aloha": (False,),
-    "use_delta_joint_actions_aloha": (False,),
-    "min_period": (0.004,),
-    "max_period": (4.0,),
-    "n_obs_steps": (1,),
-}
 FREE_TOKENIZER = "It is not in the folder: it is SmolVLM2's (huggingface.co/HuggingFaceTB/SmolVLM2-500M-Video-Instruct, free)"
 
 SKELETON = """\
@@ -86,7 +77,7 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
     """Raises ValueError or FileNotFoundError for whatever does not hang together."""
     path = folder / "config.json"
     config = read_json(path)
-    _require_understood(config, path)
+    require_understood(config, "smolvla", path)
     store = open_store(folder)
     named = smolvla_tensors.name_tensors(store)
     sizes = smolvla_tensors.sizes(
@@ -99,6 +90,7 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
     inputs = require(config, "input_features", dict, path)
     outputs = require(config, "output_features", dict, path)
     modes = require(config, "normalization_mapping", dict, path)
+    lerobot.require_plain_images(modes, path)
     for what, names, width, room in (
         ("state", file.state_names, lerobot.width(inputs, lerobot.STATE, path), sizes.state_dim),
         ("actions", file.action_names, lerobot.width(outputs, lerobot.ACTION, path), sizes.action_dim),
@@ -113,7 +105,10 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
         contract=file.contract(
             image_px=sizes.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
         ),
-        settings=Settings(tuple(slot for slot, _ in pairs), file.relative),
+        settings=Settings(
+            tuple(slot for slot, _ in pairs),
+            relative_names(read_relative(folder, len(file.action_names)), file),
+        ),
         statistics=Statistics(
             normaliser(state, file.state_names, file),
             normaliser(actions, file.action_names, file),
@@ -137,14 +132,6 @@ def skeleton(folder: Path) -> str:
         folder=folder, state=state, actions=actions,
         cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),
     )  # fmt: skip
-
-
-def _require_understood(config: Mapping[str, Any], path: Path) -> None:
-    for key, values in UNDERSTOOD.items():
-        if key in config and config[key] not in values:
-            raise ValueError(
-                f"{path}: {key}: got {config[key]!r}, only {values[0]!r} is understood"
-            )
 
 
 def _require_sizes(config: Mapping[str, Any], sizes: SmolVlaConfig, path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from . import lerobot, openpi, vla
 from .documents import write_json
-from .pi0_tensors import EMBEDDING, PREFIX, TIED, UNREAD
+from .pi0_tensors import EMBEDDING, PREFIX, TIED, UNREAD, canonical
 from .portable import SOURCE, UNREAD_FILE, Portable, require_complete, stored, tied_expert_head
 from .store import WEIGHTS
 from .tensor_file import CHUNK_BYTES, Entry, chunks, tensor_bytes, write
@@ -33,9 +33,9 @@ def write_vla(folder: Path, portable: Portable, *, keep_unread: bool = True) -> 
     vla.write_folder(
         folder, portable.header, _shapes(entries), (chunks(e) for e in entries.values())
     )
-    unread = stored(foreign).get(UNREAD)
-    if keep_unread and unread is not None:
-        write(folder / UNREAD_FILE, _shapes({UNREAD: unread}), [chunks(unread)])
+    unread = {canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
+    if keep_unread and unread:
+        write(folder / UNREAD_FILE, _shapes(unread), (chunks(e) for e in unread.values()))
     if portable.origin is not None:
         _copy(portable, folder / SOURCE / portable.origin)
     if portable.tokenizer is not None:
@@ -95,7 +95,7 @@ def write_openpi(
             raise ValueError(
                 f"{feature.found}: normalised by {feature.mode}; openpi normalises {kind} by {openpi.MODES[kind]} only"
             )
-    _write_stored(folder, portable, "", keep_unread)
+    _write_stored(folder, portable, "", keep_unread, tied=portable.origin != "openpi")
     if portable.origin == "openpi":
         _copy(portable, folder)
         return
@@ -121,7 +121,10 @@ def write_openpi(
 WRITERS = {"vla": write_vla, "lerobot": write_lerobot, "openpi": write_openpi}
 
 
-def _write_stored(folder: Path, portable: Portable, prefix: str, keep_unread: bool) -> None:
+def _write_stored(
+    folder: Path, portable: Portable, prefix: str, keep_unread: bool, *, tied: bool = False
+) -> None:
+    """The weights under their names. tied: an output embedding of its own is left out, nothing reads it."""
     require_complete(portable.foreign)
     folder.mkdir(parents=True, exist_ok=True)
     entries = stored(portable.foreign)
@@ -131,11 +134,16 @@ def _write_stored(folder: Path, portable: Portable, prefix: str, keep_unread: bo
     if not keep_unread or UNREAD not in entries:
         entries.pop(UNREAD, None)
         shapes[UNREAD] = empty
+    if TIED in entries and (tied or not keep_unread):
+        entries[EMBEDDING] = entries.pop(TIED)
+        del shapes[TIED]
+        shapes[EMBEDDING] = _shapes(entries)[EMBEDDING]
     # In the order of the safetensors library: wide types first, then by name.
     shapes = dict(sorted(shapes.items(), key=lambda item: (-item[1][0].itemsize, item[0])))
     data = [chunks(entries[name]) if name in entries else _zeros(*empty) for name in shapes]
     named = {prefix + name: shape for name, shape in shapes.items()}
-    write(folder / WEIGHTS, named, data, {prefix + TIED: prefix + EMBEDDING})
+    alias = None if TIED in entries else {prefix + TIED: prefix + EMBEDDING}
+    write(folder / WEIGHTS, named, data, alias)
 
 
 def _zeros(dtype: torch.dtype, shape: tuple[int, int]) -> Iterator[bytes]:

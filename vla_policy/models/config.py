@@ -75,6 +75,7 @@ class FlowHeadConfig:
 
     prefix_trained: it has seen clean leading rows in training (arXiv:2512.05964), so that a chunk can be
     continued by giving it those rows instead of by guidance.
+    prefix_rows: how many such rows there were at most in training; None: any number. More are refused.
     time: how the expert learns the flow time. "concat" joins it to each noisy action (pi0), "adarms" scales,
     shifts and gates every norm of the expert by it (pi0.5).
     """
@@ -84,6 +85,7 @@ class FlowHeadConfig:
     steps: int
     prefix_trained: bool = False
     time: str = "concat"
+    prefix_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.time not in ("concat", "adarms"):

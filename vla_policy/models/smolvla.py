@@ -34,6 +34,7 @@ class SmolFlowConfig:
     rows: int
     steps: int
     prefix_trained: bool = False  # trained with clean leading rows (models/rtc.py); none is
+    prefix_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

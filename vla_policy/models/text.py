@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 NAMES = ("tokenizer.model", "tokenizer.json")
+SUBFOLDER = "tokenizer"  # where newer lerobot folders have theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ def load_text_tokenizer(path: Path) -> TextTokenizer:
 
 
 def find_tokenizer(folder: Path) -> Path | None:
-    """The tokenizer file in folder, if there is one."""
-    return next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    """The tokenizer file in folder or in its tokenizer/, if there is one."""
+    places = (place / name for place in (folder, folder / SUBFOLDER) for name in NAMES)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _tokenizers(path: Path) -> TextTokenizer:
