@@ -1,18 +1,21 @@
 """The task node as a process; the test plays the control node, the policy and the clients."""
 
 import threading
+import time
 
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
 from action_msgs.msg import GoalStatus  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
-from vla_policy.msg import ControlStatus  # noqa: E402
+from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 
 from vla_policy.ros import qos  # noqa: E402
 
@@ -25,13 +28,16 @@ class Client:
 
     def __init__(self, robot):
         self.robot = robot
-        self.active, self.feedback = [], []
+        self.active, self.feedback, self.outcomes = [], [], []
         self.status = ControlStatus(engaged=True, level=ControlStatus.LEVEL_PASS)
         self.sequence = 0
         self.answering = None  # instruction that the policy answers, and whether it terminates
         self.statuses = robot.create_publisher(ControlStatus, "control_status", qos.LATCHED)
-        self.topic = robot.create_publisher(String, "instruction", qos.COMMAND)
+        self.topic = robot.create_publisher(String, "instruction", qos.WORDS)
         robot.create_subscription(String, "active_instruction", self._on_active, qos.LATCHED)
+        robot.create_subscription(
+            InstructionOutcome, "instruction_outcome", self._on_outcome, qos.OUTCOMES
+        )
         robot.create_timer(0.1, self._tell)
         self.actions = ActionClient(robot, ExecuteInstruction, "execute_instruction")
         assert self.actions.wait_for_server(TIMEOUT_S)
@@ -40,6 +46,11 @@ class Client:
     def _on_active(self, msg):
         with self.robot.heard:
             self.active.append(msg.data)
+            self.robot.heard.notify_all()
+
+    def _on_outcome(self, msg):
+        with self.robot.heard:
+            self.outcomes.append(msg)
             self.robot.heard.notify_all()
 
     def _tell(self):
@@ -55,12 +66,25 @@ class Client:
 
     def send(self, text, timeout_s=0.0):
         """The accepted goal."""
+        handle = self.offer(text, timeout_s)
+        assert handle.accepted, self.outcomes[-1:]
+        return handle
+
+    def offer(self, text, timeout_s=0.0):
+        """The goal, accepted or not."""
         goal = ExecuteInstruction.Goal(
             instruction=text, timeout=Duration(seconds=timeout_s).to_msg()
         )
-        handle = waited(self.actions.send_goal_async(goal, self._on_feedback))
-        assert handle.accepted
-        return handle
+        return waited(self.actions.send_goal_async(goal, self._on_feedback))
+
+    def refused(self, text):
+        """Why the goal is rejected: what the topic says of it."""
+        count = len(self.outcomes)
+        assert not self.offer(text).accepted
+        self.robot.wait(lambda: len(self.outcomes) > count, "the reason")
+        told = self.outcomes[-1]
+        assert (told.outcome, told.instruction) == (Result.REFUSED, text.strip() or text)
+        return told.message
 
     def _on_feedback(self, msg):
         with self.robot.heard:
@@ -89,8 +113,9 @@ def client(mock_robot, shared_nodes):
     made = Client(mock_robot)
     # Until the task node has heard that the robot is engaged, it refuses.
     for _ in range(50):
-        _, result = result_of(made.send("warm up", 0.1))
-        if result.outcome != Result.REFUSED:
+        handle = made.offer("warm up", 0.1)
+        if handle.accepted:
+            result_of(handle)
             break
         with mock_robot.heard:
             mock_robot.heard.wait(0.05)
@@ -157,9 +182,7 @@ def test_a_new_goal_preempts_the_old_one(client):
 def test_a_bad_instruction_is_refused_and_disturbs_nothing(client, text, words):
     running = client.send("first")
     client.following("first")
-    status, result = result_of(client.send(text))
-    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.REFUSED)
-    assert words in result.message
+    assert words in client.refused(text)
     assert client.active[-1] == "first"
     waited(running.cancel_goal_async())
     assert result_of(running)[1].outcome == Result.CANCELED
@@ -175,9 +198,37 @@ def test_not_engaged_is_refused_and_a_stop_ends_the_run(client):
     assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.STOPPED)
     assert "by hand" in result.message
     client.following("")
-    status, result = result_of(client.send("pick it up"))
-    assert result.outcome == Result.REFUSED
-    assert "reset it first" in result.message
+    assert "reset it first" in client.refused("pick it up")
+    client.status = ControlStatus(engaged=False, reason="disengaged")
+    for _ in range(100):  # until the node has heard that status
+        why = client.refused("pick it up")
+        if "reset" not in why:
+            break
+        time.sleep(0.05)
+    assert "no operator has engaged" in why
+
+
+def test_every_ending_is_told_on_the_topic_whichever_way_the_instruction_came(client):
+    client.topic.publish(String(data="pick up the red cube"))
+    client.following("pick up the red cube")
+    client.topic.publish(String(data=""))  # not replaced by what follows at once
+    client.topic.publish(String(data="123"))
+    client.robot.wait(lambda: client.outcomes[-1].instruction == "123", "the refusal")
+    ended, refused = client.outcomes[-2:]
+    assert (ended.instruction, ended.outcome) == ("pick up the red cube", Result.CANCELED)
+    assert refused.outcome == Result.REFUSED and "has no word" in refused.message
+    assert refused.header.stamp.sec > 0
+
+
+def test_a_node_that_is_not_active_rejects_and_says_so(client):
+    def change(transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert client.robot.call(ChangeState, "/task/change_state", request).success
+
+    change(Transition.TRANSITION_DEACTIVATE)
+    assert "not active" in client.refused("pick it up")
+    change(Transition.TRANSITION_ACTIVATE)
+    assert client.send("pick it up").accepted
 
 
 def test_a_control_node_that_falls_silent_ends_the_run(client):

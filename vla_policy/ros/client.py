@@ -20,7 +20,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.action import ExecuteInstruction
-from vla_policy.msg import ControlStatus, SimEvent
+from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
 from vla_policy.ros import qos
 from vla_policy.srv import SetScene
 
@@ -28,6 +28,7 @@ OUTCOMES = {
     getattr(ExecuteInstruction.Result, name): name.lower()
     for name in ("DONE", "TIMEOUT", "CANCELED", "REFUSED", "PREEMPTED", "STALE", "STOPPED")
 }
+REASON_S = 2.0  # from the rejection of a goal to its reason
 OnFeedback = Callable[[ExecuteInstruction.Feedback], None]
 
 
@@ -45,7 +46,8 @@ class Client:
     """Talks to a running graph from one thread; a second one inside turns the callbacks.
 
     Every call has a time limit and raises TimeoutError with a sentence when it passes. status and
-    event are the last messages of control_status and sim_event, None before the first.
+    event are the last messages of control_status and sim_event, None before the first; outcomes
+    are those of instruction_outcome that came.
     """
 
     def __init__(self, name: str = "operator", *, namespace: str = "") -> None:
@@ -56,10 +58,14 @@ class Client:
         )
         self.status: ControlStatus | None = None
         self.event: SimEvent | None = None
+        self.outcomes: list[InstructionOutcome] = []
         node = self.node
         node.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
         node.create_subscription(SimEvent, "sim_event", self._on_event, qos.LATCHED)
         self._say = node.create_publisher(String, "instruction", qos.WORDS)
+        node.create_subscription(
+            InstructionOutcome, "instruction_outcome", self._on_outcome, qos.OUTCOMES
+        )
         self._engage = node.create_client(SetBool, "control/engage")
         self._stop = node.create_client(Trigger, "control/stop")
         self._reset = node.create_client(Trigger, "control/reset")
@@ -128,22 +134,23 @@ class Client:
     def start(
         self, instruction: str, timeout_s: float, on_feedback: OnFeedback | None = None
     ) -> Any:
-        """Send an instruction; a future of its Outcome."""
+        """Send an instruction; what outcome() takes, or the Outcome itself if it was refused."""
         goal = ExecuteInstruction.Goal(instruction=instruction)
         goal.timeout.sec = int(timeout_s)
         goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
         callback = None if on_feedback is None else lambda message: on_feedback(message.feedback)
+        told = len(self.outcomes)
         sent = self._action.send_goal_async(goal, feedback_callback=callback)
         handle = _wait(sent, 10.0, "execute_instruction")
         if not handle.accepted:
-            return None
+            return Outcome("refused", self._why_refused(instruction, told))
         self._goal = handle
         return handle.get_result_async()
 
     def outcome(self, result: Any, timeout_s: float) -> Outcome | None:
         """The Outcome of what start() returned, or None if it is not there in time."""
-        if result is None:
-            return Outcome("refused", "the task node did not take the instruction")
+        if isinstance(result, Outcome):
+            return result
         try:
             answer = _wait(result, timeout_s, "execute_instruction")
         except TimeoutError:
@@ -171,6 +178,20 @@ class Client:
                 f"nobody serves {name} in ROS domain {os.environ.get('ROS_DOMAIN_ID', 0)}"
             )
         return _wait(client.call_async(request), timeout_s, name)
+
+    def _why_refused(self, instruction: str, told: int) -> str:
+        """The reason, which an action has no field for. told: outcomes that came before."""
+        end = time.monotonic() + REASON_S
+        while time.monotonic() < end:
+            for outcome in self.outcomes[told:]:
+                same = outcome.instruction.strip() == instruction.strip()
+                if same and outcome.outcome == ExecuteInstruction.Result.REFUSED:
+                    return outcome.message
+            time.sleep(0.02)
+        return "the task node did not take the instruction and gave no reason; see its log"
+
+    def _on_outcome(self, message: InstructionOutcome) -> None:
+        self.outcomes.append(message)
 
     def _on_status(self, message: ControlStatus) -> None:
         self.status = message

@@ -321,6 +321,7 @@ class ControlNode(LifecycleNode):
             inputs=self._inputs.inputs() if configured else Inputs(),
             inactive=self._inactive,
             shadow=self._params.shadow,
+            embodiment=self._params.embodiment,
             problems=self._commands.problems() if configured else (),
         )
 

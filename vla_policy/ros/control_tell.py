@@ -15,6 +15,7 @@ from vla_policy.control import Control
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import qos
 from vla_policy.ros.control_report import Measured, diagnostics_msg, status_msg
+from vla_policy.ros.identity import identified
 from vla_policy.ros.outputs.sender import ACK_S
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety.watchdog import Inputs
@@ -37,6 +38,7 @@ class View:
     inputs: Inputs
     inactive: str | None
     shadow: bool
+    embodiment: str
     problems: tuple[str, ...] = ()
 
 
@@ -94,11 +96,10 @@ class Teller:
         status.header.stamp, status.shadow = now.to_msg(), view.shadow
         self._status.publish(status)
         if diagnostics:
-            self._diagnostics.publish(
-                diagnostics_msg(
-                    status, view.inputs, self.measured, now.nanoseconds, problems=view.problems
-                )
+            report = diagnostics_msg(
+                status, view.inputs, self.measured, now.nanoseconds, problems=view.problems
             )
+            self._diagnostics.publish(identified(self._node, report, view.embodiment))
 
     def rest(self) -> None:
         """Tell, and give it a moment to arrive: the process may end before a slower one has read it."""

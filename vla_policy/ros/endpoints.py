@@ -29,6 +29,7 @@ OUTPUT_TYPES = {
     "parallel_gripper_command": "control_msgs/action/ParallelGripperCommand",
 }
 CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
+OUTCOME = "vla_policy/msg/InstructionOutcome"
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 
 
@@ -127,6 +128,7 @@ def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("task", HEARS, "action_chunk", CHUNK),
         Endpoint("task", HEARS, "control_status", STATUS),
         Endpoint("task", PUBLISHES, "active_instruction", STRING),
+        Endpoint("task", PUBLISHES, "instruction_outcome", OUTCOME),
         Endpoint("task", SERVES, "execute_instruction", action),
     ]
 

@@ -91,7 +91,7 @@ def node_specs(
             "control",
             {**robot, "scheme": scheme, "shadow": shadow, "stand_in": _player(sim, mock)},
         ),
-        NodeSpec("task", {"use_sim_time": sim}),
+        NodeSpec("task", robot),
     ]
     if sim:
         own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}

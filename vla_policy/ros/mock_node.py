@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros import convert, qos
 from vla_policy.ros.alone import require_alone, teller
+from vla_policy.ros.identity import identified
 from vla_policy.ros.images import encode_jpeg
 from vla_policy.ros.lifecycle import NodeEnds, run_node
 from vla_policy.ros.mock_controllers import Controllers
@@ -108,9 +109,7 @@ class MockNode(Node):
             raise NodeEnds(f"{self._robot.name}: another robot has come: {found}")
         counts = self._controllers
         level = DiagnosticStatus.WARN if counts.refused else DiagnosticStatus.OK
-        status = DiagnosticStatus(
-            name="mock: controllers", hardware_id=self._robot.name, level=level
-        )
+        status = DiagnosticStatus(name="mock: controllers", level=level)
         status.message = counts.last_refusal or "every command was accepted"
         status.values = [
             KeyValue(key="accepted", value=str(counts.accepted)),
@@ -119,7 +118,8 @@ class MockNode(Node):
             KeyValue(key="servos running", value=str(counts.servos_running)),
         ]
         header = Header(stamp=convert.stamp_from_ns(self._now_ns()))
-        self._diagnostics.publish(DiagnosticArray(header=header, status=[status]))
+        report = DiagnosticArray(header=header, status=[status])
+        self._diagnostics.publish(identified(self, report, self._params.embodiment))
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds

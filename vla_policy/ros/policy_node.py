@@ -20,6 +20,7 @@ from vla_policy.inference import Inference
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus
 from vla_policy.ros import convert, policy_load, qos
+from vla_policy.ros.identity import identified
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.policy_inputs import PolicyInputs
@@ -223,7 +224,8 @@ class PolicyNode(LifecycleNode):
     def _on_status(self) -> None:
         status = self._inference.status() if self._inference is not None else None
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(report(stamp, status, self._refusal))
+        entry = report(stamp, status, self._refusal)
+        self._diagnostics.publish(identified(self, entry, self._params.embodiment))
         if status is None:
             return
         if status.stopped:

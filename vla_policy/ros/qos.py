@@ -38,6 +38,9 @@ WORDS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 20)
 # Status: who joins late gets the last one.
 LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
 
+# How instructions ended: who joins late gets the last ones.
+OUTCOMES = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 10)
+
 # The active instruction: latched too, but it ends with the process that gave it.
 ACTIVE = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
 ACTIVE.liveliness = LivelinessPolicy.AUTOMATIC

@@ -11,7 +11,7 @@ from typing import Any
 
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -20,12 +20,13 @@ from std_msgs.msg import String
 from vla_policy.action import ExecuteInstruction
 from vla_policy.instruction import Stop, stop_of
 from vla_policy.msg import ActionChunk as ActionChunkMsg
-from vla_policy.msg import ControlStatus
+from vla_policy.msg import ControlStatus, InstructionOutcome
 from vla_policy.ros import convert, qos
+from vla_policy.ros.identity import identified
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.task_params import TaskParams, bounds_of
-from vla_policy.ros.task_report import GOOD_ENDINGS, diagnosis, feedback
+from vla_policy.ros.task_report import GOOD_ENDINGS, diagnosis, feedback, outcome
 from vla_policy.task import (
     Ending,
     Outcome,
@@ -58,6 +59,9 @@ class TaskNode(LifecycleNode):
         self._last: tuple[str, Ending] | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._watched = 0
+        self._outcomes = self.create_publisher(
+            InstructionOutcome, "instruction_outcome", qos.OUTCOMES
+        )
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
 
     def _use(self, params: TaskParams) -> None:
@@ -85,6 +89,7 @@ class TaskNode(LifecycleNode):
             ExecuteInstruction,
             "execute_instruction",
             execute_callback=_never,
+            goal_callback=self._on_request,
             handle_accepted_callback=self._on_goal,
             cancel_callback=self._on_cancel,
         )
@@ -137,6 +142,17 @@ class TaskNode(LifecycleNode):
         else:
             self._start(text or msg.data, ns_from_s(self._params.timeout_s), None)
 
+    def _on_request(self, request: ExecuteInstruction.Goal) -> GoalResponse:
+        """Reject at once what cannot be followed; the reason goes to instruction_outcome."""
+        text = request.instruction.strip() or request.instruction
+        if stop_of(text) is not None:
+            return GoalResponse.ACCEPT  # heeded in whatever state
+        problem = self._problem(text)
+        if problem is None:
+            return GoalResponse.ACCEPT
+        self._report(text, Ending(Outcome.REFUSED, problem))
+        return GoalResponse.REJECT
+
     def _on_goal(self, goal: ServerGoalHandle) -> None:
         timeout_ns = convert.ns_from_stamp(goal.request.timeout)
         if timeout_ns <= 0:
@@ -165,9 +181,7 @@ class TaskNode(LifecycleNode):
 
     def _start(self, text: str, timeout_ns: int, goal: ServerGoalHandle | None) -> None:
         steady_ns, now_ns = time.monotonic_ns(), self._now_ns()
-        problem = refuse_start(text, self._status, self._bounds, steady_ns)
-        if not self._active:
-            problem = "the task node is not active"
+        problem = self._problem(text)
         if problem is not None:
             self._report(text, Ending(Outcome.REFUSED, problem))
             if goal is not None:
@@ -177,6 +191,12 @@ class TaskNode(LifecycleNode):
         self._run = Run(text, now_ns, timeout_ns, steady_ns, self._status)
         self._goal = goal
         self.get_logger().info(f"start: {text}")
+
+    def _problem(self, text: str) -> str | None:
+        """Why text cannot be started now, one sentence; None if it can."""
+        if not self._active:
+            return "the task node is not active"
+        return refuse_start(text, self._status, self._bounds, time.monotonic_ns())
 
     def _end(self, how: Ending, then: str = "") -> None:
         """End the present run, if there is one, and tell the policy what it does then."""
@@ -192,6 +212,7 @@ class TaskNode(LifecycleNode):
 
     def _report(self, text: str, how: Ending) -> None:
         self._last = (text, how)
+        self._outcomes.publish(outcome(text, how, self._now_ns()))
         sentence = f"{how.outcome.name}: {how.message} ({text[:60]!r})"
         if how.outcome in GOOD_ENDINGS:  # two lines, as rclpy binds a severity to a line
             self.get_logger().info(sentence)
@@ -242,7 +263,8 @@ class TaskNode(LifecycleNode):
         self._watched += 1
         if self._watched % DIAGNOSTICS_EVERY == 0:
             now = self.get_clock().now()
-            self._diagnostics.publish(diagnosis(self._run, self._last, now.nanoseconds))
+            report = diagnosis(self._run, self._last, now.nanoseconds)
+            self._diagnostics.publish(identified(self, report, self._params.embodiment))
         run, goal = self._run, self._goal
         if run is None:
             return

@@ -25,6 +25,7 @@ class TaskParams:
     status_s: float = param(
         2.0, "longest silence of the control node", low=0.5, high=60.0, changes=LIVE
     )
+    embodiment: str = param("", "robot that is named in reports, by name or path")
     autostart: bool = param(True, "configure and activate by itself")
 
 

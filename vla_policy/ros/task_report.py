@@ -6,6 +6,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from vla_policy.action import ExecuteInstruction
+from vla_policy.msg import InstructionOutcome
 from vla_policy.ros.convert import stamp_from_ns
 from vla_policy.task import Ending, Outcome, Run
 from vla_policy.timing import s_from_ns
@@ -24,6 +25,16 @@ def feedback(run: Run) -> ExecuteInstruction.Feedback:
         queued_rows=status.queued_rows,
         level=int(status.level),
         reason=status.reason,
+    )
+
+
+def outcome(instruction: str, how: Ending, now_ns: int) -> InstructionOutcome:
+    """What everybody is told of an instruction that has ended or was refused. now_ns: node clock."""
+    return InstructionOutcome(
+        header=Header(stamp=stamp_from_ns(now_ns)),
+        instruction=instruction,
+        outcome=int(how.outcome),
+        message=how.message,
     )
 
 

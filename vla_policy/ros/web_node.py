@@ -18,6 +18,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.instruction import Stop, stop_of
 from vla_policy.msg import ControlStatus, SimEvent
 from vla_policy.ros import convert, qos
+from vla_policy.ros.identity import diagnostic_name
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.params import follow_params, param
 from vla_policy.ros.warn import OnChange
@@ -126,7 +127,7 @@ class WebNode(Node):
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.name == "policy: inference":
+            if status.name == diagnostic_name(self, "policy: inference"):
                 self._panel.tell(policy=f"policy: {status.message}")
 
     def _on_tick(self) -> None:
