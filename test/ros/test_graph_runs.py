@@ -23,6 +23,7 @@ FOR_OTHERS = (
     "/diagnostics",
     "_action/feedback",
     "_action/status",
+    "instruction_outcome",
 )
 
 

@@ -314,8 +314,9 @@ def test_a_word_to_stop_is_heeded_while_nothing_could_start(client):
         engaged=False, level=ControlStatus.LEVEL_HOLD, reason="disengaged"
     )
     for _ in range(50):
-        if result_of(client.send("pick it up", 0.1))[1].outcome == Result.REFUSED:
+        if not (offered := client.offer("pick it up", 0.1)).accepted:
             break
-    assert result_of(client.send("pick it up", 0.1))[1].outcome == Result.REFUSED
+        result_of(offered)
+    assert "no operator has engaged" in client.refused("pick it up")
     for _ in range(2):
         assert result_of(client.send("stop"))[1].outcome == Result.STOPPED
