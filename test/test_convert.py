@@ -214,3 +214,10 @@ def test_a_policy_file_for_openpi_starts_with_its_slots(
     assert cli.main(["inspect", str(folder), "--policy-file"]) == 0
     said = capsys.readouterr().out
     assert "  base_0_rgb: my_camera_0" in said and said.count("# 7 names, in its order") == 2
+
+
+def test_inspect_takes_the_names_of_shipped_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "tiny"]) == 0
+    assert "a folder of this project" in capsys.readouterr().out
+    assert cli.main(["inspect", "tinny"]) == 1
+    assert "policy 'tinny': no folder and no policy file" in capsys.readouterr().err

@@ -127,3 +127,12 @@ def test_refusals() -> None:
     assert engine_for(torch.nn.Linear(2, 2)) is None
     assert isinstance(engine_for(MODELS["pi05"]), Engine)
     assert engine_for(MODELS["pi0"], "bfloat16").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 28), (28, 34), (33, 33)])
+def test_an_image_that_is_no_multiple_of_the_patch_is_cut_as_by_the_convolution(
+    height: int, width: int
+) -> None:
+    model, engine = MODELS["pi0"], ENGINES["pi0"]
+    images = torch.rand(2, 3, height, width) * 2 - 1
+    torch.testing.assert_close(engine.vision(images), model.vision(images), **EXACT)

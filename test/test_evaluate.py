@@ -88,3 +88,47 @@ def test_an_unknown_suite_is_refused() -> None:
     command.add_arguments(parser)
     with pytest.raises(ValueError, match="pick_put"):
         command.run(parser.parse_args(["--suite", "pickput"]))
+
+
+class Blind(Still):
+    """Cannot point, says at once that it is done, and keeps how it was asked."""
+
+    can_point = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int | None] = []
+
+    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+        from dataclasses import replace
+
+        self.asked.append(num_steps)
+        return replace(super().infer(observation), terminate=True)
+
+
+def test_a_policy_that_cannot_point_is_tried_with_the_steps_that_were_asked_for() -> None:
+    robot, world = load_embodiment("vx300s"), World(renderer="raycast")
+    scene, task = trial(SUITES["pick_put"], 0, 0)
+    policy = Blind()
+    options = {"embodiment": robot, "pace": Pace()}
+    outcome = roll_out(policy, world, scene, task, moves=True, num_steps=3, **options)
+    assert (outcome.failure, outcome.looked_right) == ("ended_early", None)
+    assert policy.asked and set(policy.asked) == {3}
+    with pytest.raises(
+        ValueError, match="asks where the policy looks, and this kind of model cannot"
+    ):
+        roll_out(policy, world, scene, task, moves=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--num-steps", "0"], "--num-steps: got 0, expected at least 1"),
+        (["--num-steps", "3", "--policy", "expert"], "--num-steps: got 3, .* of a flow head"),
+    ],
+)
+def test_steps_that_nothing_would_take_are_refused(options: list[str], message: str) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    with pytest.raises(ValueError, match=message):
+        command.run(parser.parse_args(options))

@@ -223,3 +223,35 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
     write_folder(folder, tensors())
     (folder / "model-00002-of-00002.safetensors").unlink()
     refused("no weights at .*model-00002-of-00002")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"text_config": {"rope_scaling": {"rope_type": "yarn"}}},
+            "rope_scaling: got .*scaled rotary",
+        ),
+        ({"text_config": {"hidden_act": "gelu"}}, "hidden_act: got 'gelu', only 'silu'"),
+        ({"text_config": {"attention_bias": True}}, "attention_bias: got True"),
+        ({"text_config": {"num_attention_heads": 8}}, "num_attention_heads: got 8, only 4"),
+        ({"image_resize_strategy": "letterbox"}, "image_resize_strategy: got 'letterbox'"),
+        ({"n_action_bins": 512}, "n_action_bins: got 512, only 256"),
+        ({"use_fused_vision_backbone": False}, "use_fused_vision_backbone: got False"),
+    ],
+)
+def test_a_config_that_is_not_of_the_network_here_is_refused(
+    change: dict[str, object], message: str, folder: Path
+) -> None:
+    write_folder(folder, tensors(), **change)
+    with pytest.raises(ValueError, match=message):
+        load_policy(str(policy_file(folder)))
+
+
+def test_the_base_of_the_rotary_positions_is_the_folders(folder: Path) -> None:
+    def theta() -> float:
+        return load_policy(str(policy_file(folder))).checkpoint.model.config.language.theta
+
+    assert theta() == 10_000.0
+    write_folder(folder, tensors(), text_config={"rope_theta": 500_000.0})
+    assert theta() == 500_000.0

@@ -323,3 +323,62 @@ def test_co_training_teaches_to_act_plan_and_answer_with_the_same_weights(
         assert chunk.terminate == bool(wanted[0, 0])
     for question, answer in questions.items():
         assert policy.ask(cube, question) == answer
+
+
+def test_one_camera_is_enough_to_act(paligemma: Path) -> None:
+    policy = load_policy(str(policy_file(paligemma, cameras={"first": "front"})))
+    chunk = policy.infer(observe(), seed=0)
+    assert chunk.names == NAMES and chunk.actions.shape == (1, 8)
+    assert np.abs(chunk.actions[0, :3] - STATE[:3]).max() <= 0.04 + 1e-9
+    three = {"first": "front", "second": "wrist", "third": "side"}
+    seen = observe()
+    seen = replace(seen, images={**seen.images, "side": seen.images["front"]})
+    policy = load_policy(str(policy_file(paligemma, cameras=three)))
+    assert policy.infer(seen, seed=0).actions.shape == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("text_config", {"rms_norm_eps": 1e-5}, r"text_config\.rms_norm_eps: got 1e-05, only 1e-06"),
+        ("text_config", {"rope_theta": 500000.0}, r"text_config\.rope_theta: got 500000, only 10000"),
+        ("text_config", {"rope_parameters": {"rope_theta": 1e6}}, r"rope_theta: got 1e\+06, only 10000"),
+        ("text_config", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling: got .*scaled rotary"),
+        ("text_config", {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types: got"),
+        ("text_config", {"attention_bias": True}, "attention_bias: got True, only False"),
+        ("text_config", {"hidden_activation": "gelu"}, "hidden_activation: got 'gelu'"),
+        ("text_config", {"num_hidden_layers": 3}, "num_hidden_layers: got 3, only 2"),
+        ("vision_config", {"layer_norm_eps": 1e-5}, r"vision_config\.layer_norm_eps: got 1e-05, only 1e-06"),
+        ("vision_config", {"hidden_act": "gelu"}, "hidden_act: got 'gelu'"),
+        ("vision_config", {"image_size": 224}, "image_size: got 224, only 28"),
+    ],
+)  # fmt: skip
+def test_a_config_that_is_not_of_the_network_here_is_refused(
+    section: str, change: dict[str, object], message: str, paligemma: Path
+) -> None:
+    path = paligemma / "config.json"
+    before = path.read_text()
+    header = json.loads(before)
+    header[section] |= change
+    path.write_text(json.dumps(header))
+    try:
+        with pytest.raises(ValueError, match=message):
+            make(paligemma)
+    finally:
+        path.write_text(before)
+
+
+def test_a_config_that_says_what_the_network_does_is_read(paligemma: Path) -> None:
+    path = paligemma / "config.json"
+    before = path.read_text()
+    header = json.loads(before)
+    header["text_config"] |= {
+        "rms_norm_eps": 1e-6, "rope_theta": 10000, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        "layer_types": ["sliding_attention", "full_attention"], "model_type": "gemma2", "hidden_size": 48,
+    }  # fmt: skip
+    header["vision_config"] |= {"layer_norm_eps": 1e-6, "patch_size": 14, "image_size": 28}
+    path.write_text(json.dumps(header))
+    try:
+        make(paligemma)
+    finally:
+        path.write_text(before)

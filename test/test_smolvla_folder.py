@@ -267,6 +267,11 @@ CROSS = "model.vlm_with_expert.lm_expert.layers.1.self_attn.k_proj.weight"
         (change_config(num_expert_layers=2), "num_expert_layers: got 2, the weights are of 4"),
         (change_config(resize_imgs_with_padding=[512, 512]), r"got \[512, 512\].*\[64, 64\]"),
         (change_config(resize_imgs_with_padding=None), "resize_imgs_with_padding: got None"),
+        (
+            change_config(vlm_model_name="Qwen/Qwen2-VL"),
+            "vlm_model_name: got 'Qwen/Qwen2-VL', only the SmolVLM",
+        ),
+        (change_config(expert_width_multiplier=0.5), "expert_width_multiplier: got 0.5, which is"),
         (change_config(max_state_dim=64), "max_state_dim: got 64, the weights are of 32"),
         (change_config(self_attn_every_n_layers=1), r"shape .*layers.1.self_attn.k_proj"),
         (change_config(self_attn_every_n_layers=0), "joint_every: got 0"),

@@ -59,6 +59,11 @@ class Policy:
         """Whether the head can continue a chunk in execution (real-time chunking)."""
         return self.head == "flow" and self.family.express is not None
 
+    @property
+    def can_point(self) -> bool:
+        """Whether it can say where it sees what the instruction names."""
+        return self.family.point is not None
+
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
         problems = check_contract(self.contract, embodiment)

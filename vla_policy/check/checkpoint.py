@@ -14,6 +14,8 @@ from .model import nearest
 from .ranges import check_actions, check_state
 from .sheet import Sheet, read_sheet
 
+FIRST = "The rest is looked at when this is right"
+
 
 def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Finding, ...]:
     """What does not fit, the gravest first; robot: by name or path, None for those it was trained for.
@@ -32,8 +34,13 @@ def _check(path: Path, robot: str | None) -> Iterator[Finding]:
     try:
         described = describe(path, None if sheet is None else sheet.robot.name)
     except Refused as refused:
-        change = "The rest is looked at when this is right"
-        yield Finding(ERROR, refused.where, "", refused.says, change)
+        yield Finding(ERROR, refused.where, "", refused.says, FIRST)
+        return
+    except (ValueError, FileNotFoundError) as unfit:
+        if path.is_dir():
+            raise
+        # Of a policy file: the folder that it names, or the two of them together.
+        yield Finding(ERROR, "", "", str(unfit), FIRST)
         return
     sheet = sheet or read_sheet(described.contract.embodiments[0])
     yield from fit(described, sheet)

@@ -12,12 +12,13 @@ import numpy as np
 from ..contract import Contract
 from ..fields import Place, read_yaml
 from ..formats.documents import read_json
+from ..formats.elsewhere import require_checkpoint
 from ..formats.policy_file import PolicyFile, read_policy_file
 from ..formats.robots import choose, contracts_of
 from ..types import Array
 
 if TYPE_CHECKING:
-    from ..formats.foreign import Feature
+    from ..families.pi0 import Statistics
 
 # Which statistics are the ends of nearly all training data, the best first.
 ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
@@ -61,6 +62,7 @@ def describe(path: Path, robot: str | None = None) -> Described:
     Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together.
     """
     if path.is_dir():
+        require_checkpoint(path)
         return _own(path, robot)
     file = read_policy_file(path)
     _, place = read_yaml(path)
@@ -130,23 +132,22 @@ def columns(
 
 def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
     """Statistics of another project's folder for the columns of the policy file."""
-    from ..formats import (
-        lerobot,
-        openpi,
-        openvla,
-    )  # they need torch, this project's folders do not
+    # They need torch, this project's folders do not.
+    from ..formats import foreign, lerobot, openpi, openvla, smolvla
     from ..formats.load import kind_of
 
     kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
+    if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
+        kind = "smolvla"
+    require_checkpoint(file.checkpoint)
     relative = frozenset(file.relative)
-    if kind in ("lerobot", "smolvla"):
-        path = file.checkpoint / "config.json"
-        config = read_json(path)
-        modes = config.get("normalization_mapping", {})
-        return (
-            _feature(lerobot.state_feature(file.checkpoint, modes, file.statistics), file, file.state_names),
-            _feature(lerobot.action_feature(file.checkpoint, modes, file.statistics), file, file.action_names, relative),
-        )  # fmt: skip
+    if kind == "lerobot":
+        folder = lerobot.read_folder(file.checkpoint, heads=file.heads, statistics=file.statistics)
+        said = foreign.describe(folder, file)  # refuses what is missing or does not fit
+        return _normalised(said.statistics, frozenset(said.settings.relative))
+    if kind == "smolvla":
+        header = smolvla.read_folder(file.checkpoint, file).header
+        return _normalised(header.statistics, frozenset(header.settings.relative))
     if kind == "openpi":
         found, stats = openpi.norm_stats(file.checkpoint, file.statistics)
         parts = ((stats.get("state", {}), file.state_names, frozenset()),
@@ -166,13 +167,12 @@ def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
     return None, None
 
 
-def _feature(
-    feature: Feature,
-    file: PolicyFile,
-    names: tuple[str, ...],
-    relative: frozenset[str] = frozenset(),
-) -> Columns | None:
-    from ..formats.foreign import normaliser
-
-    checked = normaliser(feature, names, file.constant)  # refuses what is missing or has no spread
-    return columns(names, checked.statistics, feature.found, relative)
+def _normalised(
+    statistics: Statistics, relative: frozenset[str]
+) -> tuple[Columns | None, Columns | None]:
+    """State and actions as the network is fed; relative: those actions are steps and not positions."""
+    state, actions = statistics.state, statistics.actions
+    return (
+        columns(state.names, state.statistics, state.what, frozenset()),
+        columns(actions.names, actions.statistics, actions.what, relative),
+    )

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line of `vla evaluate`."""
     parser.add_argument("--policy", default="tiny", help="shipped name, folder, or 'expert'")
     parser.add_argument("--robot", default="vx300s", choices=sorted(TWINS), help="whose twin")
-    parser.add_argument("--head", default="flow", choices=("flow", "token"))
+    parser.add_argument("--head", choices=("flow", "token"), help="default: the policy's first")
     parser.add_argument(
         "--suite", default="pick_put", help=f"{', '.join(SUITES)}, several with commas, or all"
     )
@@ -56,13 +56,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--suite: got {', '.join(unknown)}, expected {', '.join(SUITES)} or all")
     if args.episodes < 1 or args.execute_rows < 0 or not 0 <= args.latency <= 1:
         raise ValueError("--episodes must be at least 1, --execute-rows 0, --latency 0 to 1 s")
+    if args.num_steps is not None and (args.num_steps < 1 or args.policy == "expert"):
+        raise ValueError(f"--num-steps: got {args.num_steps}, expected at least 1, of a flow head")
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
         for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer")
     }  # fmt: skip
     reports, rows = {}, {}
-    outcomes = _work(settings, names, args)
+    outcomes, settings["head"] = _work(settings, names, args)
     for name in names:
         rows[name] = sorted(outcomes[name], key=lambda r: r["seed"])
         reports[name] = summarise(rows[name])
@@ -77,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _work(settings: dict, names: list[str], args: argparse.Namespace) -> dict[str, list[dict]]:
+def _work(
+    settings: dict, names: list[str], args: argparse.Namespace
+) -> tuple[dict[str, list[dict]], str | None]:
+    """Outcomes by suite, and the head that made them."""
     jobs = [(settings, name, index) for name in names for index in range(args.episodes)]
     columns = (
         TextColumn("{task.description}"),
@@ -87,17 +92,19 @@ def _work(settings: dict, names: list[str], args: argparse.Namespace) -> dict[st
     )
     context = multiprocessing.get_context("spawn")
     outcomes: dict[str, list[dict]] = {name: [] for name in names}
+    head = None
     with (
         Progress(*columns) as progress,
         context.Pool(min(args.workers, len(jobs)), _start_worker) as pool,
     ):
         bar = progress.add_task("trials", total=len(jobs))
-        for name, outcome in pool.imap_unordered(_trial, jobs):
+        for name, outcome, used in pool.imap_unordered(_trial, jobs):
+            head = used
             outcomes[name].append(outcome)
             done = [r for rs in outcomes.values() for r in rs]
             won = sum(r["success"] for r in done)
             progress.update(bar, advance=1, description=f"{name} {won}/{len(done)}")
-    return outcomes
+    return outcomes, head
 
 
 _worker: dict[str, object] = {}  # policy, world and robot of this process, made at its first trial
@@ -135,10 +142,12 @@ def _load(settings: dict, robot):
     problems = policy.check(robot)
     if problems:
         raise ValueError(f"policy {settings['policy']!r}: {'; '.join(problems)}")
+    if settings["num_steps"] is not None and policy.head != "flow":
+        raise ValueError(f"--num-steps: the {policy.head} head takes no integration steps")
     return policy
 
 
-def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
+def _trial(job: tuple[dict, str, int]) -> tuple[str, dict, str | None]:
     from vla_policy.evaluate.rollout import roll_out
     from vla_policy.evaluate.suites import trial
 
@@ -151,8 +160,9 @@ def _trial(job: tuple[dict, str, int]) -> tuple[str, dict]:
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,
         embodiment=_worker["robot"], pace=pace, moves=SUITES[name].moves,
+        num_steps=settings["num_steps"],
     )  # fmt: skip
-    return name, outcome.to_dict()
+    return name, outcome.to_dict(), _worker["policy"].head
 
 
 def main() -> int:

@@ -35,6 +35,8 @@ class ExpertPolicy:
 
     rows = ROWS
     continues = False
+    can_point = True
+    head = None
 
     def __init__(self, robot: str = "vx300s") -> None:
         embodiment = load_embodiment(robot)

@@ -61,11 +61,17 @@ def roll_out(
     embodiment: Embodiment,
     pace: Pace,
     moves: bool,
+    num_steps: int | None = None,
 ) -> Outcome:
     """Let policy try task in scene until success, its own end or the twin's time.
 
-    moves=False: only the first look.
+    moves=False: only the first look. num_steps: integration steps of a flow head; None: the checkpoint's own.
+    Raises ValueError if only the first look counts and the policy cannot say where it looks.
     """
+    if not moves and not policy.can_point:
+        raise ValueError(
+            "this suite asks where the policy looks, and this kind of model cannot point; take another"
+        )
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
@@ -82,7 +88,15 @@ def roll_out(
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATES and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
-            chunk = _infer(policy, observation, pilot, pace, delays, scene.seed + steps)
+            chunk = _infer(
+                policy,
+                observation,
+                pilot,
+                pace,
+                delays,
+                seed=scene.seed + steps,
+                num_steps=num_steps,
+            )
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATES:
@@ -116,23 +130,24 @@ def _looks(
 
 
 def _infer(
-    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays, seed: int
-) -> ActionChunk:
+    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays,
+    *, seed: int, num_steps: int | None,
+) -> ActionChunk:  # fmt: skip
     if not (SCHEMES[pace.scheme].continues and policy.continues):
-        chunk = policy.infer(observation, seed=seed)
+        chunk = policy.infer(observation, seed=seed, num_steps=num_steps)
         return executed_part(chunk, pace.scheme, pace.execute_rows)
     asked = ask(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip
     return policy.infer(
-        observation, asked.previous, seed=seed,
+        observation, asked.previous, seed=seed, num_steps=num_steps,
         frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,
     )  # fmt: skip
 
 
 def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, float | None]:
-    if not hasattr(policy, "point"):
+    if not policy.can_point:
         return None, None
     seen = np.asarray(policy.point(observation)["target_xyz"], float)
     distance = np.linalg.norm(world.truth().object_xyz[:, :2] - seen[:2], axis=1)

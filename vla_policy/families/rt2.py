@@ -21,8 +21,9 @@ from ..models.vla import Prefix
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
 from ..types import Array, Observation
-from . import tiny
-from .family import Family, Sampled, require_image, require_plain, require_state
+from .bodies import GRIPPER
+from .family import Family, Rows, Sampled, require_image, require_plain, require_state
+from .tool_steps import poses_of
 
 PLAN, ACTION = "Plan:", "Action:"
 MAX_ANSWER = 64  # tokens of an answer in words
@@ -112,6 +113,21 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
     return Sampled(token_head.actions_of(bins.cpu().numpy(), config.bins), (plan,) * n)
 
 
+def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
+    """terminate | dx dy dz drx dry drz | gripper as poses from the measured one, whatever cameras there are."""
+    contract = checkpoint.contract
+    actions = checkpoint.statistics.actions.restore(model_actions)
+    said = dict(zip(contract.model_action_names, actions.T, strict=True))
+    poses = poses_of(said, observation, arm="", slot="")
+    gripper = said[GRIPPER].clip(0.0, 1.0)
+    return Rows(
+        np.column_stack(
+            (poses, gripper)
+        ),  # in the order that formats.rt2 requires of the contract
+        terminate=bool(np.mean(said["terminate"][:3]) > 0.5),
+    )
+
+
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
     """The answer to any question about the pictures, in the model's own words (or <loc....> tokens)."""
     prefix = _prefix(checkpoint, observation, question)
@@ -130,7 +146,7 @@ FAMILY = Family(
     rows=rows,
     prepare=prepare,
     sample=sample,
-    restore=tiny.restore,  # the same eight columns
+    restore=restore,
     ask=ask,
 )
 

@@ -40,6 +40,7 @@ from .family import (
     require_state,
 )
 from .images import fit_square
+from .tool_steps import poses_of, tool_pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     said = dict(zip(contract.model_action_names, actions.T, strict=True))
     rows = {name: said[name] for name in body.base}
     for arm, slot in _slots(body):
-        steps = np.stack([said[slot + name] for name in STEP], axis=1)
-        poses = transforms.steps_to_poses(_tool_pose(observation, arm), steps)
+        poses = poses_of(said, observation, arm=arm, slot=slot)
         rows |= {arm + name: column for name, column in zip(POSE, poses.T, strict=True)}
         rows[arm + GRIPPER] = said[slot + GRIPPER].clip(0.0, 1.0)
     return Rows(
@@ -94,7 +94,7 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
     said |= {name: rows[name] for name in body.base}
     for arm, slot in _slots(body):
         poses = np.stack([rows[arm + name] for name in POSE], axis=1)
-        steps = transforms.poses_to_steps(_tool_pose(observation, arm), poses)
+        steps = transforms.poses_to_steps(tool_pose(observation, arm), poses)
         said |= {slot + name: column for name, column in zip(STEP, steps.T, strict=True)}
         said[slot + GRIPPER] = rows[arm + GRIPPER]
     own = np.stack([said[name] for name in contract.model_action_names], axis=1)
@@ -167,7 +167,7 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
         opening = observation.state[observation.state_names.index(arm + GRIPPER)]
-        measured = np.array([*_tool_pose(observation, arm), opening])
+        measured = np.array([*tool_pose(observation, arm), opening])
         tool = tool_of(measured, checkpoint.device)
         hands.append(Hand(tower.look_closer(seen, wrist, tool).found, measured))
     return tuple(hands)
@@ -253,10 +253,6 @@ def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array
         generator=generator,
     )
     return token_head.actions_of(bins.cpu().numpy(), config.bins)
-
-
-def _tool_pose(observation: Observation, arm: str) -> Array:
-    return observation.state[[observation.state_names.index(arm + name) for name in POSE]]
 
 
 def _body(checkpoint: Checkpoint) -> Body:

@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Names of a folder's weights: in one file, or where they are in shards.
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError, or ValueError for anything else in the file."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .documents import read_json
-from .store import INDEX, WEIGHTS
+from .documents import INDEX, WEIGHTS, read_json
 
 PRETRAINED, CHECKPOINTS, LAST = "pretrained_model", "checkpoints", "last"
 ADAPTER, PARAMS = "adapter_config.json", "params"

@@ -61,11 +61,11 @@ _PI0 = (
 )
 _SMOLVLA = (
     _all(READ, "num_steps resize_imgs_with_padding self_attn_every_n_layers")
-    | _all(READ, "num_vlm_layers num_expert_layers")
+    | _all(READ, "num_vlm_layers num_expert_layers vlm_model_name expert_width_multiplier")
     | {"attention_mode": ("cross_attn",), "add_image_special_tokens": (False,)}
     | {"prefix_length": (-1, 0, None)}
     # Sizes are those of the tensors; padding of the text is masked.
-    | _all(FREE, "vlm_model_name load_vlm_weights expert_width_multiplier pad_language_to")
+    | _all(FREE, "load_vlm_weights pad_language_to")
 )
 CONFIG: dict[str, dict[str, Rule]] = {
     "pi0": _ANY_POLICY | _PI0, "pi05": _ANY_POLICY | _PI0, "smolvla": _ANY_POLICY | _SMOLVLA

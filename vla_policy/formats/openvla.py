@@ -19,6 +19,7 @@ from ..models.openvla import OpenVla, OpenVlaConfig
 from ..models.text import NAMES, find_tokenizer, load_text_tokenizer
 from ..models.vit import VitConfig
 from ..models.weights import Checkpoint
+from .agree import OPENVLA, OPENVLA_IMAGES, require_agreement, require_llama, rope_theta
 from .documents import read_json, require
 from .policy_file import Heads, PolicyFile
 from .store import Store, fill, open_store, require_same
@@ -43,6 +44,7 @@ policy_hz: 5
 embodiments: [my_robot]
 statistics: {first}    # one of: {found}
 """
+THETA = 10_000.0  # the default of transformers
 PUBLISHED = Heads(language=32, kv=32, vision=16)
 BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
 
@@ -119,7 +121,8 @@ def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> O
             f"k_proj with {k[0]} rows; say the real numbers as `heads` in the policy file"
         )
     vocab = _shape(store, named, "embed_tokens.weight")[0]
-    return OpenVlaConfig(
+    require_agreement(header, OPENVLA, path, "")
+    config = OpenVlaConfig(
         name="openvla",
         dino=_tower(store, named, "vision.dino.", heads.vision),
         siglip=_tower(store, named, "vision.siglip.", heads.vision),
@@ -131,10 +134,13 @@ def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> O
             kv_heads=heads.kv,
             head_dim=q[0] // heads.language,
             eps=float(text.get("rms_norm_eps", 1e-6)),  # the default of transformers
+            theta=rope_theta(text, path, THETA),
         ),
         vocab=vocab,
         action_vocab=vocab - padding,
     )
+    require_llama(text, config.language, path)
+    return config
 
 
 def _tower(store: Store, named: Named, stem: str, heads: int) -> VitConfig:
@@ -187,6 +193,7 @@ def pixel_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]
     path = folder / "preprocessor_config.json"
     default = ([openvla_inputs.IMAGENET[i], openvla_inputs.HALF[i]] for i in (0, 1))
     found = read_json(path) if path.is_file() else {}
+    require_agreement(found, OPENVLA_IMAGES, path, "")
     out = []
     for key, values in zip(("means", "stds"), default, strict=True):
         flat = tuple(float(v) for tower in found.get(key, values) for v in tower)

@@ -18,6 +18,7 @@ from ..models.config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig
 from ..models.paligemma import LANGUAGE, of_parts
 from ..models.text import TextTokenizer, find_tokenizer, load_text_tokenizer
 from ..models.vla import VLA
+from .agree import require_paligemma
 from .documents import read_json
 from .foreign import build
 from .store import Store, open_store
@@ -71,6 +72,7 @@ def load(
     store = open_store(folder)
     named = name_tensors(store)
     config = sizes(store, named, header, cameras=cameras, rows=rows)
+    require_paligemma(header, config, folder / "config.json")
     return build(store, named, config, device=device, dtype=dtype), words
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from ..contract import Contract
 from ..models.config import ModelConfig
 from ..normalise import NEEDS, Normaliser
+from ..paths import find_policy
 from ..stats import Range
 from . import lerobot, openpi, openvla, rt2, smolvla, vla
 from .foreign import Feature, Foreign
@@ -49,7 +50,7 @@ COLUMNS = {"lerobot": lerobot.columns, "openpi": openpi.columns}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla inspect`."""
-    parser.add_argument("path", type=Path, help="checkpoint folder or policy file (.yaml)")
+    parser.add_argument("path", help="shipped name, checkpoint folder or policy file (.yaml)")
     parser.add_argument(
         "--policy-file", action="store_true", help="print the start of a policy file"
     )
@@ -61,13 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print; 0 if the folder could be read."""
-    file = read_policy_file(args.path) if args.path.suffix in (".yaml", ".yml") else None
-    folder = args.path if file is None else file.checkpoint
+    path = find_policy(args.path)
+    file = read_policy_file(path) if path.suffix in (".yaml", ".yml") else None
+    folder = path if file is None else file.checkpoint
     heads = None if args.heads is None else Heads(*args.heads)
     if args.policy_file:
         print(skeleton(folder), end="")
         return 0
-    print("\n".join(describe(args.path, folder, file, heads)))
+    print("\n".join(describe(path, folder, file, heads)))
     return 0
 
 

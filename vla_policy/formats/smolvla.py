@@ -135,7 +135,22 @@ def skeleton(folder: Path) -> str:
 
 
 def _require_sizes(config: Mapping[str, Any], sizes: SmolVlaConfig, path: Path) -> None:
-    """config.json must agree with the tensors where both say something."""
+    """config.json must agree with the tensors where both say something.
+
+    The norms' epsilon and the activations are SmolVLM's, so another language model is refused by its name.
+    """
+    named = config.get("vlm_model_name", "SmolVLM")
+    if not isinstance(named, str) or "smolvlm" not in named.lower():
+        raise ValueError(
+            f"{path}: vlm_model_name: got {named!r}, only the SmolVLM models are understood: another one has other "
+            "norms and activations; if it is a copy of one, write that one's name there"
+        )
+    wide = int(sizes.language.width * config.get("expert_width_multiplier", 0.75))
+    if wide != sizes.flow.expert.width:
+        raise ValueError(
+            f"{path}: expert_width_multiplier: got {config.get('expert_width_multiplier', 0.75)!r}, which is {wide} "
+            f"of {sizes.language.width} channels; the weights are of {sizes.flow.expert.width}"
+        )
     side, depth = sizes.vision.image_px, sizes.language.depth
     expected = {
         "resize_imgs_with_padding": ([side, side],),

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .documents import INDEX, WEIGHTS
 from .tensor_file import Entry, read_header, read_into
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 REPORT_LINES = 20
 

@@ -101,7 +101,10 @@ def _normed(x: Tensor, norm: Norm) -> Tensor:
 
 
 def _squares(images: Tensor, px: int) -> Tensor:
-    """[n, 3, h, w] to one row of 3 * px * px numbers per patch, in the order of a convolution's weight."""
-    n, c, h, w = images.shape
-    rows = images.view(n, c, h // px, px, w // px, px).permute(0, 2, 4, 1, 3, 5)
-    return rows.reshape(n, (h // px) * (w // px), c * px * px)
+    """[n, 3, h, w] to one row of 3 * px * px numbers per patch, in the order of a convolution's weight.
+
+    What is left at the lower and right edge beside whole patches is not seen, as by a convolution without padding.
+    """
+    n, c, (down, across) = *images.shape[:2], (side // px for side in images.shape[2:])
+    rows = images[:, :, : down * px, : across * px].reshape(n, c, down, px, across, px)
+    return rows.permute(0, 2, 4, 1, 3, 5).reshape(n, down * across, c * px * px)
