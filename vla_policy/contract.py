@@ -7,7 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .embodiment import Embodiment
+from .fields import MANY, NAME, one_line
 from .spaces import GRIPPER, JOINT_PREFIX
+
+NAMES = ("camera_names", "state_names", "action_names", "model_action_names", "embodiments")
+MAX_PX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +44,41 @@ def to_dict(contract: Contract) -> dict[str, Any]:
 
 
 def from_dict(data: Mapping[str, Any]) -> Contract:
-    """Inverse of to_dict. Raises ValueError naming a missing or unknown key."""
+    """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-formed key."""
     names = {f.name for f in fields(Contract)}
     if set(data) != names:
         raise ValueError(
             f"contract: missing {sorted(names - set(data)) or 'nothing'}, unknown {sorted(set(data) - names) or 'nothing'}"
         )
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    plain["spaces"] = tuple((str(a), str(b)) for a, b in plain["spaces"])
+    plain = {key: _names(data[key], f"contract.{key}") for key in NAMES}
+    spaces = data["spaces"]
+    pairs = isinstance(spaces, list | tuple) and len(spaces) <= MANY
+    if not pairs or not all(isinstance(s, list | tuple) and len(s) == 2 for s in spaces):
+        raise _refuse("contract.spaces", spaces, "a list of pairs of action group and space")
+    plain["spaces"] = tuple(_names(pair, "contract.spaces") for pair in spaces)
+    for key, low, high, kind in (
+        ("image_px", 1, MAX_PX, int),
+        ("policy_hz", 0.1, 1000.0, int | float),
+    ):
+        value = data[key]
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise _refuse(f"contract.{key}", value, f"a number from {low} to {high}")
+        plain[key] = value
     return Contract(**plain)
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    """Names, as robot files have them; a space or a line end in one would be seen nowhere."""
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MANY:
+        raise _refuse(where, value, f"a list of 1 to {MANY} names")
+    for name in value:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise _refuse(where, name, "a name: letters, digits and _ . - /")
+    return tuple(value)
+
+
+def _refuse(where: str, got: Any, expected: str) -> ValueError:
+    return ValueError(f"{where}: got {one_line(repr(got), 80)}, expected {expected}")
 
 
 def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:

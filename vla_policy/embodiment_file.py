@@ -41,7 +41,7 @@ from .spaces import (
 )
 
 MEASURED_POSE = (POSITION, ROTATIONS["quaternion_xyzw"])
-SIDE = re.compile(r"^(\w+\.)?$")  # 'left.' before the columns of one of several arms
+SIDE = re.compile(r"([A-Za-z0-9_]+\.)?")  # 'left.' before the columns of one of several arms
 
 
 def read_embodiment(path: Path) -> Embodiment:
@@ -109,23 +109,6 @@ def _cameras(value: Any, place: Place) -> MappingProxyType[str, Camera]:
     return MappingProxyType(cameras)
 
 
-def _state(value: Any, place: Place, joints: Joints) -> tuple[str, ...]:
-    """Each name must be one that the measured joints, pose or gripper give."""
-    state = f.names(value, place, "state values")
-    known = (
-        *POSITION,
-        *ROTATIONS["quaternion_xyzw"],
-        *GRIPPER,
-        *(JOINT_PREFIX + n for n in joints.names),
-    )
-    for i, name in enumerate(state):
-        f.choice(name, place.at(i), known)
-    for whole in (POSITION, ROTATIONS["quaternion_xyzw"]):
-        if set(whole) & set(state) not in (set(), set(whole)):
-            raise place.refuse(list(state), f"all of {', '.join(whole)} or none")
-    return state
-
-
 def _state(
     value: Any, place: Place, joints: Joints, actions: tuple[ActionGroup, ...]
 ) -> tuple[str, ...]:
@@ -164,8 +147,8 @@ def _require_poses(
 def _actions(
     value: Any, place: Place, joints: Joints, frames: tuple[str, str]
 ) -> tuple[ActionGroup, ...]:
-    if not isinstance(value, list) or not value:
-        raise place.refuse(value, "a list of action groups, at least one")
+    if not isinstance(value, list) or not 0 < len(value) <= f.MANY:
+        raise place.refuse(value, f"a list of action groups, at least one and at most {f.MANY}")
     groups = tuple(_action(v, place.at(i), joints, frames) for i, v in enumerate(value))
     for i, group in enumerate(groups):
         if group.name in [g.name for g in groups[:i]]:
@@ -238,7 +221,7 @@ def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
     if plain is None:
         plain = POSITION + ROTATIONS[group.rotation]
     side = group.names[0].removesuffix(plain[0])
-    if SIDE.match(side) is None or group.names != tuple(side + name for name in plain):
+    if SIDE.fullmatch(side) is None or group.names != tuple(side + name for name in plain):
         raise place.refuse(
             list(group.names),
             f"{list(plain)} for space {group.space}, or each after one word and a dot",
@@ -278,8 +261,8 @@ def _workspace(value: Any, place: Place) -> Workspace:
 
 
 def _boxes(value: Any, place: Place) -> tuple[Workspace, ...]:
-    if not isinstance(value, list) or not value:
-        raise place.refuse(value, "a list of boxes, at least one")
+    if not isinstance(value, list) or not 0 < len(value) <= f.MANY:
+        raise place.refuse(value, f"a list of boxes, at least one and at most {f.MANY}")
     return tuple(_workspace(box, place.at(i)) for i, box in enumerate(value))
 
 
@@ -288,7 +271,7 @@ def _model(value: Any, place: Place) -> Model:
     fields = f.mapping(value, place, keys)
     name = f.text(fields["file"], place.at("file"), "the path of a URDF or MJCF file")
     pairs = fields["ignore"]
-    if not isinstance(pairs, list):
+    if not isinstance(pairs, list) or len(pairs) > 4 * f.MANY:
         raise place.at("ignore").refuse(pairs, "a list of pairs of bodies, [] for none")
     ignore = []
     for i, pair in enumerate(pairs):

@@ -18,10 +18,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from .parsing import yaml_text
+from .parsing.files import one_line, read_text
+
 Array = np.ndarray
-TOPIC = re.compile(r"^[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")
-NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.\-/]*$")
-TOOL = re.compile(r"^\w+\.ee$")
+# Matched from end to end: in Python `$` also fits before a last line end.
+TOPIC = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
+MANY = 512  # names in one place; more are no robot
+TOOL = re.compile(r"[A-Za-z0-9_]+\.ee")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,16 @@ class Refused(ValueError):
 
 
 def read_yaml(path: Path) -> tuple[Any, Place]:
-    """The content of a YAML file and its place. A key that is there twice is refused."""
+    """The content of a YAML file and its place. Raises ValueError for what parsing/ refuses."""
     try:
-        loader = _UniqueKeyLoader(path.read_text(encoding="utf-8"))
+        text = read_text(path, yaml_text.LIMIT)
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    try:
+        loader = yaml_text.Loader(text)
         node = loader.get_single_node()
         content = None if node is None else loader.construct_document(node)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise _not_yaml(path, error) from error
     lines = {} if node is None else dict(_lines(node, "", set()))
     return content, Place(str(path), "", MappingProxyType(lines))
@@ -95,18 +102,22 @@ def mapping(
 
 def named(value: Any, place: Place, what: str) -> dict[str, Any]:
     """A mapping from names that the file chooses; not empty."""
-    if not isinstance(value, dict) or not value:
-        raise place.refuse(value, f"a mapping from {what}, at least one")
+    if not isinstance(value, dict) or not 0 < len(value) <= MANY:
+        raise place.refuse(value, f"a mapping from {what}, at least one and at most {MANY}")
     for key in value:
-        if not isinstance(key, str) or not NAME.match(key):
+        if not isinstance(key, str) or not NAME.fullmatch(key):
             raise place.refuse(key, f"{what}: letters, digits and _")
     return value
 
 
 def text(value: Any, place: Place, what: str, pattern: re.Pattern[str] | None = None) -> str:
-    """A string that is not empty and matches pattern."""
-    if not isinstance(value, str) or not value.strip() or (pattern and not pattern.match(value)):
+    """A string that is not empty and that pattern matches from end to end; printable without one."""
+    if not isinstance(value, str) or not value.strip():
         raise place.refuse(value, what)
+    if pattern is not None and not pattern.fullmatch(value):
+        raise place.refuse(repr(value), what)
+    if not value.rstrip("\n").isprintable():
+        raise place.refuse(repr(value), f"{what}, of printable characters on one line")
     return value
 
 
@@ -129,7 +140,7 @@ def number(value: Any, place: Place, low: float, high: float, unit: str = "") ->
     expected = f"a number from {low:g} to {high:g}{' ' + unit if unit else ''}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise place.refuse(value, expected)
-    if not (math.isfinite(value) and low <= value <= high):
+    if not (low <= value <= high and math.isfinite(value)):  # in this order: 10**400 is no float
         raise place.refuse(value, expected)
     return float(value)
 
@@ -151,8 +162,8 @@ def numbers(
 
 def names(value: Any, place: Place, what: str) -> tuple[str, ...]:
     """A list of distinct names, not empty."""
-    if not isinstance(value, list) or not value:
-        raise place.refuse(value, f"a list of {what}, at least one")
+    if not isinstance(value, list) or not 0 < len(value) <= MANY:
+        raise place.refuse(value, f"a list of {what}, at least one and at most {MANY}")
     for i, name in enumerate(value):
         text(name, place.at(i), f"the name of {what}", NAME)
         if name in value[:i]:
@@ -205,35 +216,16 @@ def _lines(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, in
             yield from _lines(value, below, seen)
 
 
-def _not_yaml(path: Path, error: yaml.YAMLError | UnicodeDecodeError) -> Refused:
+def _not_yaml(path: Path, error: yaml.YAMLError) -> Refused:
     mark = getattr(error, "problem_mark", None)
     where = str(path) if mark is None else f"{path}:{mark.line + 1}"
-    return Refused(where, f"got text that is not valid YAML, expected YAML: {error}")
+    parts = [getattr(error, key, None) for key in ("context", "problem")]
+    says = " ".join(part for part in parts if part) or one_line(error)
+    return Refused(where, f"got text that is not valid YAML, expected YAML: {one_line(says)}")
 
 
 def _show(value: Any) -> str:
-    if isinstance(value, str) and (" " in value or value == "nothing"):
-        return value
+    if isinstance(value, str) and (" " in value or value == "nothing") and value.isprintable():
+        return one_line(value)
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader keeps the last of two equal keys, so a limit could be overridden unseen."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            try:
-                twice = key in seen
-            except TypeError as error:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"got the key {key!r}, expected a word", key_node.start_mark
-                ) from error
-            if twice:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' is there twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .parsing.files import one_line
+from .parsing.json_text import number_list, text_list
 from .types import Array, readonly
 
 NEEDS = {
@@ -150,5 +152,19 @@ def from_dict(data: Mapping[str, Any]) -> Normaliser:
         raise ValueError(
             f"statistics: got the keys {', '.join(sorted(data))}, expected {', '.join(sorted(keys))}"
         )
-    plain = {k: tuple(v) if k in ("names", "constant") else v for k, v in data.items()}
+    plain = dict(data)
+    for key in ("names", "constant"):
+        plain[key] = text_list(data[key], f"statistics.{key}")
+    for key in ("what", "mode"):
+        if not isinstance(data[key], str):
+            raise ValueError(
+                f"statistics.{key}: got {one_line(repr(data[key]), 80)}, expected a text"
+            )
+    plain["eps"], plain["eps_inverse"] = number_list(
+        [data["eps"], data["eps_inverse"]], "statistics.eps, eps_inverse"
+    )
+    values = data["statistics"]
+    if not isinstance(values, Mapping):
+        raise ValueError(f"statistics: got {one_line(repr(values), 80)}, expected a mapping")
+    plain["statistics"] = {key: number_list(v, f"statistics.{key}") for key, v in values.items()}
     return Normaliser(**plain)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .parsing.files import one_line
+from .parsing.json_text import number_list, text_list
 from .types import Array, readonly
 
 MIN_RANGE = 1e-6
@@ -34,7 +36,7 @@ class Range:
                     f"statistics.{field}: got shape {got}, expected ({len(self.names)},)"
                 )
         for name, low, high in zip(self.names, self.lower, self.upper, strict=True):
-            if not (np.isfinite(low) and np.isfinite(high) and high - low >= MIN_RANGE):
+            if not (np.isfinite(low) and np.isfinite(high) and MIN_RANGE <= high - low < np.inf):
                 raise ValueError(
                     f"statistics of {name!r}: got range {low} .. {high}, expected upper - lower >= {MIN_RANGE}"
                 )
@@ -72,6 +74,16 @@ def from_dict(data: Mapping[str, Any]) -> Statistics:
     for key in ("state", "actions"):
         entry = data.get(key)
         if not isinstance(entry, Mapping) or not {"names", "lower", "upper"} <= set(entry):
-            raise ValueError(f"statistics.{key}: got {entry!r}, expected names, lower and upper")
-        ranges[key] = Range(tuple(entry["names"]), entry["lower"], entry["upper"])
+            got = one_line(repr(entry), 80)
+            raise ValueError(f"statistics.{key}: got {got}, expected names, lower and upper")
+        ranges[key] = range_from_dict(entry, f"statistics.{key}")
     return Statistics(**ranges)
+
+
+def range_from_dict(entry: Mapping[str, Any], where: str) -> Range:
+    """entry: names, lower and upper as JSON has them. Raises ValueError that begins with where."""
+    return Range(
+        text_list(entry["names"], f"{where}.names"),
+        number_list(entry["lower"], f"{where}.lower"),
+        number_list(entry["upper"], f"{where}.upper"),
+    )

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..parsing.files import one_line, read_bytes
+from ..parsing.json_text import parse_json
+
 # Names of a folder's weights: in one file, or where they are in shards.
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -12,12 +15,10 @@ INDEX = "model.safetensors.index.json"
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError, or ValueError for anything else in the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+        data = parse_json(read_bytes(path), path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no {path.name} in {path.parent}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: got {type(data).__name__}, expected a JSON object")
     return data
@@ -32,5 +33,7 @@ def require(data: Mapping[str, Any], key: str, kind: type, where: Path) -> Any:
     """data[key] of type kind. Raises ValueError saying what was got and expected."""
     value = data.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}: {key}: got {value!r}, expected {kind.__name__}")
+        raise ValueError(
+            f"{where}: {key}: got {one_line(repr(value), 80)}, expected {kind.__name__}"
+        )
     return value

@@ -28,6 +28,7 @@ Strict like the embodiment file: an unknown key is refused with its nearest neig
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,9 @@ def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
 
 
 def _path(value: Any, place: fields.Place, file: Path, what: str, must_exist: bool) -> Path:
-    path = Path(fields.text(value, place, what)).expanduser()
-    path = path if path.is_absolute() else file.resolve().parent / path
+    path = Path(os.path.expanduser(fields.text(value, place, what)))
+    # realpath: of files in a loop of links, where resolve() raises.
+    path = path if path.is_absolute() else Path(os.path.realpath(file)).parent / path
     if must_exist and not path.exists():
         raise place.refuse(str(path), f"{what} that exists")
     return path

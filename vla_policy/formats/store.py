@@ -1,6 +1,5 @@
 """All tensors of a checkpoint folder, in one file or in shards, by name."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .documents import INDEX, WEIGHTS
+from ..parsing.files import one_line
+from .documents import INDEX, WEIGHTS, read_json
 from .tensor_file import Entry, read_header, read_into
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 REPORT_LINES = 20
+MAX_SHARDS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +113,19 @@ def _shorten(lines: list[str]) -> str:
 
 def _open_shards(folder: Path) -> Store:
     path = folder / INDEX
-    try:
-        listed = json.loads(path.read_text())["weight_map"]
-        shards = sorted(set(listed.values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: got no weight_map, expected tensor name -> file") from error
+    listed = read_json(path).get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(v, str) for v in listed.values()):
+        raise ValueError(f"{path}: got no weight_map, expected tensor name -> file")
+    shards = sorted(set(listed.values()))
+    if len(shards) > MAX_SHARDS:
+        raise ValueError(f"{path}: got {len(shards)} files, expected at most {MAX_SHARDS}")
     entries: dict[str, Entry] = {}
     metadata: dict[str, str] = {}
     for shard in shards:
-        if Path(shard).name != shard:
-            raise ValueError(f"{path}: got the file {shard!r}, expected a name in the same folder")
+        if Path(shard).name != shard or not shard.isprintable():
+            raise ValueError(
+                f"{path}: got the file {one_line(repr(shard), 80)}, expected a name in the same folder"
+            )
         if shard.endswith(tuple(p[1:] for p in PICKLES)):
             raise ValueError(pickle_refusal(folder, shard))
         found, more = read_header(folder / shard)

@@ -16,6 +16,9 @@ from typing import Any
 
 import torch
 
+from ..parsing.files import MIB, one_line, require_file
+from ..parsing.json_text import parse_json
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -31,7 +34,8 @@ DTYPES = {
     "F8_E5M2": torch.float8_e5m2,
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-MAX_HEADER = 100_000_000
+MAX_HEADER = 8 * MIB  # 50,000 tensors; read at once
+MAX_AXES = 16
 CHUNK_BYTES = 1 << 23
 
 
@@ -48,9 +52,10 @@ class Entry:
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """Entries and metadata of a safetensors file. Raises ValueError that says what is wrong with it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    size = path.stat().st_size
+    try:
+        size = require_file(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no weights at {path}") from error
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -59,14 +64,16 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
                 f"{path}: not a readable safetensors file: its header is said to have {length} bytes, "
                 f"the file has {size}"
             )
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
+        header = parse_json(file.read(length), f"{path}: not a readable safetensors file")
     if not isinstance(header, dict):
         raise ValueError(f"{path}: not a readable safetensors file: its header is not a mapping")
     metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError(
+            f"{path}: __metadata__: got {one_line(repr(metadata), 80)}, expected texts"
+        )
     entries = {name: _entry(path, name, fields, 8 + length) for name, fields in header.items()}
+    _require_end_to_end(path, entries, 8 + length)
     end = max((e.stop for e in entries.values()), default=8 + length)
     if end != size:
         raise ValueError(
@@ -161,17 +168,42 @@ def tensor_bytes(tensor: torch.Tensor) -> Iterator[bytes]:
 
 
 def _entry(path: Path, name: str, fields: Any, data_start: int) -> Entry:
-    try:
-        dtype, shape = DTYPES[fields["dtype"]], tuple(int(n) for n in fields["shape"])
-        begin, end = (int(n) for n in fields["data_offsets"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name}: not a readable tensor: {error!r}") from error
-    if min((0, begin, *shape)) < 0 or end - begin != dtype.itemsize * math.prod(shape):
+    if not (
+        isinstance(fields, dict)
+        and isinstance(fields.get("dtype"), str)
+        and fields["dtype"] in DTYPES
+        and _are_counts(shape := fields.get("shape"), MAX_AXES)
+        and _are_counts(offsets := fields.get("data_offsets"), 2)
+        and len(offsets) == 2
+    ):
         raise ValueError(
-            f"{path}: {name}: got bytes {begin}..{end}, expected {dtype.itemsize * math.prod(shape)} "
-            f"for {fields['dtype']} {list(shape)}"
+            f"{path}: {one_line(name, 80)}: not a readable tensor: got {one_line(repr(fields), 120)}, "
+            "expected dtype, shape and data_offsets"
         )
-    return Entry(path, dtype, shape, data_start + begin, data_start + end)
+    dtype, (begin, end) = DTYPES[fields["dtype"]], offsets
+    if end - begin != dtype.itemsize * math.prod(shape):
+        raise ValueError(
+            f"{path}: {one_line(name, 80)}: got bytes {begin}..{end}, "
+            f"expected {dtype.itemsize * math.prod(shape)} for {fields['dtype']} {shape}"
+        )
+    return Entry(path, dtype, tuple(shape), data_start + begin, data_start + end)
+
+
+def _are_counts(values: Any, most: int) -> bool:
+    if not isinstance(values, list) or len(values) > most:
+        return False
+    return all(type(n) is int and 0 <= n < 1 << 48 for n in values)
+
+
+def _require_end_to_end(path: Path, entries: Mapping[str, Entry], start: int) -> None:
+    """Tensors that lie over each other would let a small file fill a large memory."""
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if entry.start != start:
+            raise ValueError(
+                f"{path}: {one_line(name, 80)}: got the place {entry.start}, expected {start}: "
+                "tensors lie end to end"
+            )
+        start = entry.stop
 
 
 def _read_bytes(descriptor: int, entry: Entry, start: int, target: torch.Tensor) -> None:

@@ -30,6 +30,7 @@ from ..models.smolvla import SmolVla, SmolVlaConfig
 from ..models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
 from ..models.vla import VLA
 from ..models.weights import Checkpoint
+from ..parsing.files import one_line
 from .documents import read_json, require, write_json
 from .precision import dtype_of
 from .robots import choose, contracts_of
@@ -47,7 +48,7 @@ class Form:
     network: Callable[[Any], nn.Module]
     settings: type | None
     statistics: tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], Any]]
-    tokenizer: Callable[[Path], Any]
+    tokenizer: Callable[[Path, int], Any]
 
 
 def _normalisers_to_dict(statistics: pi0.Statistics) -> dict[str, Any]:
@@ -71,24 +72,30 @@ def _ends_from_dict(data: Mapping[str, Any]) -> openvla.Statistics:
         raise ValueError(
             f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
         )
-    return openvla.Statistics(stats.Range(tuple(ends["names"]), ends["lower"], ends["upper"]))
+    return openvla.Statistics(stats.range_from_dict(ends, "statistics.actions"))
 
 
 def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(data.get(key), Mapping):
-        raise ValueError(f"statistics.{key}: got {data.get(key)!r}, expected a mapping")
+        got = one_line(repr(data.get(key)), 80)
+        raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
     return data[key]
 
 
-def _text_tokenizer(folder: Path) -> TextTokenizer:
+def _text_tokenizer(folder: Path, vocab: int) -> TextTokenizer:
     path = find_tokenizer(folder)
     if path is None:
         raise FileNotFoundError(f"no tokenizer in {folder}: neither {' nor '.join(NAMES)}")
-    return load_text_tokenizer(path)
+    tokenizer = load_text_tokenizer(path)
+    if tokenizer.size > vocab:
+        raise ValueError(
+            f"{path}: got a tokenizer of {tokenizer.size} tokens, the model has {vocab}"
+        )
+    return tokenizer
 
 
-def _own_tokenizer(folder: Path) -> Any:
-    return tokenizers.load(folder / "tokenizer.json")
+def _own_tokenizer(folder: Path, vocab: int) -> Any:
+    return tokenizers.load(folder / "tokenizer.json", vocab)
 
 
 RANGES = (stats.to_dict, stats.from_dict)
@@ -196,13 +203,13 @@ def read_headers(folder: Path) -> dict[str, Header]:
     if data.get("format") != FORMAT:
         raise ValueError(f"{path}: format is {data.get('format')!r}, expected {FORMAT}")
     family = data.get("family", "tiny")  # written before there were others
-    if family not in FORMS:
+    if not isinstance(family, str) or family not in FORMS:
         raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FORMS)}")
     form = FORMS[family]
     settings = None
     if form.settings is not None:
-        settings = records.from_dict(form.settings, data.get("settings"), "settings")
-    sizes = records.from_dict(form.sizes, require(data, "model", dict, path), "config")
+        settings = records.from_dict(form.settings, data.get("settings"), f"{path}: settings")
+    sizes = records.from_dict(form.sizes, require(data, "model", dict, path), f"{path}: model")
     return {
         name: Header(family, sizes, contract, settings, _statistics(folder, form, contract, plain))
         for name, (contract, plain) in contracts_of(folder, data).items()
@@ -213,7 +220,10 @@ def _statistics(
     folder: Path, form: Form, contract: contracts.Contract, data: Mapping[str, Any]
 ) -> Any:
     """Raises ValueError if they are not of the columns of contract."""
-    statistics = form.statistics[1](data)
+    try:
+        statistics = form.statistics[1](data)
+    except ValueError as error:
+        raise ValueError(f"{folder}/statistics.json: {error}") from error
     for what, names, ends in (
         ("state", contract.state_names, getattr(statistics, "state", None)),
         ("actions", contract.model_action_names, statistics.actions),
@@ -240,7 +250,7 @@ def load(
     """
     header = read_header(folder, embodiment)
     form = FORMS[header.family]
-    tokenizer = form.tokenizer(folder)
+    tokenizer = form.tokenizer(folder, header.sizes.vocab)
     model = fill_network(
         open_store(folder), header.sizes, form.network, device=device, dtype=dtype
     )

@@ -4,6 +4,24 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .. import records
+from ..records import require_sizes
+
+# What a size may be: several times the largest model there is. A file that says more would take all memory before
+# its weights could show that they are others.
+STACK = {
+    "width": (1, 32_768), "depth": (1, 128), "mlp": (1, 131_072), "heads": (1, 256), "kv_heads": (1, 256),
+    "head_dim": (2, 1024),
+}  # fmt: skip
+EYES = {
+    "image_px": (8, 1024), "patch_px": (1, 256), "width": (1, 16_384), "depth": (1, 128), "mlp": (1, 65_536),
+    "heads": (1, 256),
+}  # fmt: skip
+CHUNK = {"rows": (1, 1000), "steps": (1, 1000)}
+WHOLE = {
+    "vocab": (1, 1 << 20), "cameras": (1, 16), "state_dim": (0, 1024), "action_dim": (1, 1024),
+    "max_text": (1, 8192), "arms": (1, 8),
+}  # fmt: skip
+MAX_PATCHES = 4096  # of one picture: attention takes their square
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +36,10 @@ class Gemma2Config:
     attention_cap: float = 50.0
     logit_cap: float = 30.0
     window: int = 4096
+
+    def __post_init__(self) -> None:
+        ends = {"query_scalar": (1, 1 << 20), "window": (1, 1 << 24)}
+        require_sizes(self, ends | dict.fromkeys(("attention_cap", "logit_cap"), (1e-3, 1e6)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +57,9 @@ class GemmaConfig:
     head_dim: int
     gemma2: Gemma2Config | None = None
 
+    def __post_init__(self) -> None:
+        require_stack(self)
+
 
 @dataclass(frozen=True, slots=True)
 class SiglipConfig:
@@ -46,6 +71,9 @@ class SiglipConfig:
     depth: int
     mlp: int
     heads: int
+
+    def __post_init__(self) -> None:
+        require_eyes(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +87,13 @@ class PointingConfig:
     text_width: int
     text_depth: int
 
+    def __post_init__(self) -> None:
+        widths = ("key_width", "value_width", "text_width")
+        ends = {"image_px": (16, 512), "text_depth": (1, 64)} | dict.fromkeys(widths, (1, 4096))
+        require_sizes(self, ends)
+        if not all(1 <= channels <= 4096 for channels in self.channels):
+            raise ValueError(f"channels: got {self.channels}, expected 1 to 4096 of each")
+
 
 @dataclass(frozen=True, slots=True)
 class TokenHeadConfig:
@@ -67,6 +102,9 @@ class TokenHeadConfig:
     bins: int
     rows: int
     temperature: float  # 0: argmax
+
+    def __post_init__(self) -> None:
+        require_sizes(self, {"bins": (2, 4096), "rows": CHUNK["rows"], "temperature": (0, 100)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +126,9 @@ class FlowHeadConfig:
     prefix_rows: int | None = None
 
     def __post_init__(self) -> None:
+        require_sizes(self, CHUNK)
         if self.time not in ("concat", "adarms"):
-            raise ValueError(f"flow.time: got {self.time!r}, expected 'concat' or 'adarms'")
+            raise ValueError(f"time: got {self.time!r}, expected 'concat' or 'adarms'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +154,7 @@ class ModelConfig:
     arms: int = 1
 
     def __post_init__(self) -> None:
+        require_sizes(self, WHOLE)
         if self.state_token not in ("prefix", "suffix", "none"):
             raise ValueError(
                 f"state_token: got {self.state_token!r}, expected 'prefix', 'suffix' or 'none'"
@@ -132,6 +172,23 @@ class ModelConfig:
                     f"got {(b.depth, b.heads, b.kv_heads, b.head_dim)}, "
                     f"expected {(a.depth, a.heads, a.kv_heads, a.head_dim)}"
                 )
+
+
+def require_stack(config: Any) -> None:
+    """Raises ValueError for a decoder stack with a size that no model has."""
+    require_sizes(config, STACK)
+    if config.heads % config.kv_heads:
+        raise ValueError(f"kv_heads: got {config.kv_heads}, expected a divisor of {config.heads}")
+
+
+def require_eyes(config: Any) -> None:
+    """Raises ValueError for a vision tower with a size that no model has."""
+    require_sizes(config, EYES)
+    patches = (config.image_px // config.patch_px) ** 2
+    if not 1 <= patches <= MAX_PATCHES:
+        raise ValueError(f"patch_px: got {patches} patches, expected 1 to {MAX_PATCHES}")
+    if config.width % config.heads:
+        raise ValueError(f"heads: got {config.heads}, expected a divisor of {config.width}")
 
 
 def tiny(vocab: int) -> ModelConfig:

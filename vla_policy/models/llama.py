@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..records import require_sizes
+from .config import require_stack
 from .gemma import LayerCache, rotate
 
 
@@ -25,6 +27,10 @@ class LlamaConfig:
     head_dim: int
     eps: float = 1e-5
     theta: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        require_stack(self)
+        require_sizes(self, {"eps": (1e-12, 1e-2), "theta": (1.0, 1e9)})
 
 
 class LlamaNorm(nn.Module):

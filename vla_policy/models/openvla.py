@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ..records import require_sizes
+from .config import WHOLE
 from .gemma import LayerCache
 from .llama import Llama, LlamaConfig
 from .vit import Vit, VitConfig
@@ -30,6 +32,7 @@ class OpenVlaConfig:
     action_dim: int = 7
 
     def __post_init__(self) -> None:
+        require_sizes(self, {"vocab": WHOLE["vocab"], "action_dim": (1, 64)})
         if not 256 < self.action_vocab <= self.vocab:
             raise ValueError(
                 f"action_vocab: got {self.action_vocab}, expected 257 .. vocab ({self.vocab})"

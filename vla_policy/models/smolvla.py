@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .config import SiglipConfig, TokenHeadConfig
+from ..records import require_sizes
+from .config import CHUNK, STACK, WHOLE, SiglipConfig, TokenHeadConfig
 from .flow import time_embedding
 from .gemma import LayerCache, rotate
 from .llama import Llama, LlamaBlock, LlamaConfig, LlamaNorm, llama_angles
@@ -35,6 +36,9 @@ class SmolFlowConfig:
     steps: int
     prefix_trained: bool = False  # trained with clean leading rows (models/rtc.py); none is
     prefix_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        require_sizes(self, CHUNK | {"joint_every": (1, STACK["depth"][1])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class SmolVlaConfig:
     token: TokenHeadConfig | None = None  # there is no such head
 
     def __post_init__(self) -> None:
+        sizes = ("vocab", "state_dim", "action_dim", "max_text")
+        require_sizes(self, {name: WHOLE[name] for name in sizes} | {"shuffle": (1, 64)})
         a, b = (
             (c.depth, c.heads, c.kv_heads, c.head_dim, c.theta)
             for c in (self.language, self.flow.expert)
@@ -71,8 +77,6 @@ class SmolVlaConfig:
             raise ValueError(
                 f"vision: got {side} patches a side, expected a power of two that {self.shuffle} divides"
             )
-        if self.flow.joint_every < 1:
-            raise ValueError(f"flow.joint_every: got {self.flow.joint_every}, expected at least 1")
 
     @property
     def image_tokens(self) -> int:

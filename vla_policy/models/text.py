@@ -9,8 +9,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ..parsing.files import MIB, decode, one_line, read_bytes
+
 NAMES = ("tokenizer.model", "tokenizer.json")
 SUBFOLDER = "tokenizer"  # where newer lerobot folders have theirs
+LIMIT = 128 * MIB  # Gemma's are of 4 and 35 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,6 @@ class TextTokenizer:
 
 def load_text_tokenizer(path: Path) -> TextTokenizer:
     """Read tokenizer.model or tokenizer.json. Raises FileNotFoundError, or ValueError for another kind of file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer at {path}")
     if path.suffix == ".model":
         return _sentencepiece(path)
     if path.suffix == ".json":
@@ -47,11 +48,24 @@ def find_tokenizer(folder: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _tokenizers(path: Path) -> TextTokenizer:
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer.json of the tokenizers library. Raises FileNotFoundError, or ValueError for anything else."""
+    text = decode(_read(path), path)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable tokenizer: {error}") from error
+        return Tokenizer.from_str(text)
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{path}: not a readable tokenizer: {one_line(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path, LIMIT)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no tokenizer at {path}") from error
+
+
+def _tokenizers(path: Path) -> TextTokenizer:
+    tokenizer = read_tokenizer(path)
     return TextTokenizer(
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
         decode=lambda ids: tokenizer.decode(list(ids)),
@@ -71,10 +85,12 @@ def _sentencepiece(path: Path) -> TextTokenizer:
             f"{path}: reading it needs the package sentencepiece (pip install sentencepiece); "
             "a tokenizer.json is read without it"
         ) from error
+    data = _read(path)
     try:
-        pieces = SentencePieceProcessor(model_file=str(path))
+        pieces = SentencePieceProcessor(model_proto=data)
+        pieces.vocab_size()  # of nothing at all, for an empty file
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"{path}: not a readable tokenizer: {error}") from error
+        raise ValueError(f"{path}: not a readable tokenizer: {one_line(error)}") from error
 
     def token_id(name: str) -> int | None:
         found = pieces.piece_to_id(name)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
+from .text import read_tokenizer
+
 PAD, UNK, END = "<pad>", "<unk>", "<eos>"
 ACTION = "<act{:03d}>"
 LOCATION = "<loc{:02d}>"
@@ -48,11 +50,23 @@ def clean(instruction: str) -> str:
     return " ".join(instruction.lower().replace("_", " ").split()).rstrip(".! ")
 
 
-def load(path: Path) -> Tokenizer:
-    """Raises FileNotFoundError with the path if it is not there."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no tokenizer at {path}")
-    return Tokenizer.from_file(str(path))
+def load(path: Path, vocab: int) -> Tokenizer:
+    """vocab: ids that the model has. Raises FileNotFoundError with the path, or ValueError for another tokenizer."""
+    tokenizer = read_tokenizer(path)
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    wanted = [PAD, UNK, END, ANSWER, *QUESTIONS.values()]
+    if missing := [token for token in wanted if token not in known]:
+        raise ValueError(f"{path}: got no token {missing[0]!r}, expected one")
+    if not max(known.values()) < vocab:
+        raise ValueError(f"{path}: got the id {max(known.values())}, the model has {vocab}")
+    for form, count in ((ACTION, ACTIONS), (LOCATION, LOCATIONS)):
+        ids = [known.get(form.format(i)) for i in range(count)]
+        if ids[0] is None or ids != list(range(ids[0], ids[0] + count)):
+            raise ValueError(
+                f"{path}: got other ids for {form.format(0)} .. {form.format(count - 1)}, "
+                f"expected {count} in a row"
+            )
+    return tokenizer
 
 
 def encode(tokenizer: Tokenizer, text: str, length: int) -> list[int]:

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..records import require_sizes
+from .config import require_eyes
+
 EPS = 1e-6
 
 
@@ -29,6 +32,10 @@ class VitConfig:
     mlp: int
     heads: int
     registers: int
+
+    def __post_init__(self) -> None:
+        require_eyes(self)
+        require_sizes(self, {"registers": (0, 64)})
 
 
 class VitAttention(nn.Module):

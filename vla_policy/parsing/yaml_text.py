@@ -1,0 +1,94 @@
+"""YAML, strictly: one document, no key twice, no tags, and only such scalars as everybody reads alike.
+
+Of numbers that is what JSON has: 3, -0.5, 1e-3. PyYAML follows YAML 1.1, where 010 is 8, 1:30 is 90, 1_0 is 10 and `no`
+is false; here these are words, which a key that wants a number refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+LIMIT = 1 << 19  # bytes of a file
+MAX_DEPTH = 24
+MAX_VALUES = 50_000  # what an alias repeats counts again
+INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})\Z")
+FLOAT = re.compile(
+    r"[-+]?(?:0|[1-9][0-9]{0,99}|(?=\.[0-9]))(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,4})?\Z"
+)
+BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
+NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's loader with the bounds and forms of this module."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str | None, list[Any]]] = {}
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth, self._values = 0, 0
+        self._sizes: dict[int, int] = {}  # id of a node that is complete -> values in it
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        """One node and what is in it; the bounds hold before anything is built."""
+        event = self.peek_event()
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise _error(event, f"got the tag {event.tag}, expected a plain value")
+        if isinstance(event, yaml.AliasEvent):
+            return self._repeated(event, parent, index)
+        self._depth += 1
+        before = self._values
+        self._count(event, 1)
+        if self._depth > MAX_DEPTH:
+            raise _error(event, f"nested too deep, expected at most {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._sizes[id(node)] = self._values - before
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """SafeLoader keeps the last of two equal keys, so a limit could be overridden unseen."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _error(key_node, f"got the key {_kind(key_node)}, expected a word")
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise _error(key_node, f"the key {str(key)[:80]!r} is there twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def _repeated(self, event: yaml.AliasEvent, parent: Any, index: Any) -> yaml.Node:
+        node = super().compose_node(parent, index)
+        if id(node) not in self._sizes:
+            raise _error(event, f"*{event.anchor} stands within what it repeats")
+        self._count(event, self._sizes[id(node)])
+        return node
+
+    def _count(self, event: yaml.Event, values: int) -> None:
+        self._values += values
+        if self._values > MAX_VALUES:
+            raise _error(event, f"got more than {MAX_VALUES} values, expected fewer")
+
+
+for _tag, _form, _first in (
+    ("bool", BOOL, "tTfF"),
+    ("float", FLOAT, "-+.0123456789"),
+    ("int", INT, "-+0123456789"),
+    ("null", NULL, ["~", "n", "N", ""]),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form, list(_first))
+# The first that fits is taken: an int is also a float's form.
+for _resolvers in Loader.yaml_implicit_resolvers.values():
+    _resolvers.sort(key=lambda entry: entry[0] != "tag:yaml.org,2002:int")
+
+
+def _kind(node: yaml.Node) -> str:
+    return "of a list" if isinstance(node, yaml.SequenceNode) else "of a mapping"
+
+
+def _error(at: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
