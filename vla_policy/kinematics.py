@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .embodiment import Embodiment
+from .parsing.files import one_line
+from .parsing.model_file import read_model_xml
 from .types import Array
 
 
@@ -23,9 +25,11 @@ class ForwardKinematics:
             ) from error
         file = robot.model.file
         try:
+            read_model_xml(file)
             self._model = mujoco.MjModel.from_xml_path(str(file))
-        except ValueError as error:
-            raise ValueError(f"{file}: cannot be read as a URDF or MJCF: {error}") from error
+        except (ValueError, OSError) as error:
+            says = one_line(error)
+            raise ValueError(f"{file}: cannot be read as a URDF or MJCF: {says}") from error
         self._mujoco, self._data = mujoco, mujoco.MjData(self._model)
         kinds = mujoco.mjtObj
         joints = [self._id(kinds.mjOBJ_JOINT, "joint", name, file) for name in robot.joint_names]

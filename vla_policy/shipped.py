@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from vla_policy.formats.documents import read_json
 from vla_policy.paths import weights_dir
 
 
@@ -86,7 +86,7 @@ def shipped() -> tuple[Path, ...]:
 
 def describe(folder: Path) -> str:
     """Name and size of a checkpoint folder, and what it sees and commands of each robot."""
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     heads = [head for head in ("flow", "token") if config["model"].get(head)]
     size_mb = (folder / "model.safetensors").stat().st_size / 1e6
     lines = [f"{folder.name}: {size_mb:.1f} MB, heads {' and '.join(heads)}"]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ..parsing.files import one_line
+from ..parsing.model_file import read_model_xml
 from .findings import Finding, error, warning
 from .sheet import Sheet
 
@@ -53,19 +55,27 @@ def check_model(sheet: Sheet, file: Path | None = None) -> Iterator[Finding]:
 
 def read_model(file: Path) -> Described:
     """A URDF, read as it is, or an MJCF, compiled by MuJoCo. Raises ValueError or OSError."""
-    try:
-        root = ElementTree.fromstring(file.read_text(encoding="utf-8"))
-    except (ElementTree.ParseError, UnicodeDecodeError) as problem:
-        raise ValueError(f"{file}: not XML: {problem}") from problem
+    root = read_model_xml(file)
     if root.tag == "robot":
-        return _urdf(root)
+        return _urdf(root, file)
     if root.tag == "mujoco":
         return _mjcf(file)
     raise ValueError(f"{file}: got <{root.tag}>, expected a URDF's <robot> or an MJCF's <mujoco>")
 
 
-def _urdf(root: ElementTree.Element) -> Described:
+def _urdf(root: ElementTree.Element, file: Path) -> Described:
     joints = {}
+
+    def number(text: str, key: str, joint: ElementTree.Element) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            name, got = joint.get("name", ""), one_line(repr(text), 40)
+            raise ValueError(f"{file}: joint {name!r}: {key}: got {got}, expected a number")
+        return value
+
     for joint in root.findall("joint"):
         kind, limit = joint.get("type"), joint.find("limit")
         if kind not in ("revolute", "continuous", "prismatic"):
@@ -73,8 +83,8 @@ def _urdf(root: ElementTree.Element) -> Described:
         given = {} if limit is None else limit.attrib
         ends = (None, None)
         if kind != "continuous":
-            ends = (float(given.get("lower", 0.0)), float(given.get("upper", 0.0)))
-        speed = float(given["velocity"]) if "velocity" in given else None
+            ends = tuple(number(given.get(key, "0"), key, joint) for key in ("lower", "upper"))
+        speed = number(given["velocity"], "velocity", joint) if "velocity" in given else None
         joints[joint.get("name", "")] = ModelJoint(kind != "prismatic", *ends, speed or None)
     return Described(joints, tuple(link.get("name", "") for link in root.findall("link")))
 
@@ -86,7 +96,10 @@ def _mjcf(file: Path) -> Described:
         raise ValueError(
             f"{file}: an MJCF needs MuJoCo to be read: pip install mujoco"
         ) from missing
-    model = mujoco.MjModel.from_xml_path(str(file))
+    try:
+        model = mujoco.MjModel.from_xml_path(str(file))
+    except ValueError as problem:
+        raise ValueError(f"{file}: MuJoCo cannot read it: {one_line(problem)}") from problem
     hinge, slide = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
     joints = {}
     for i, kind in enumerate(model.jnt_type):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..embodiment import Output
+from ..fields import Place
 from ..spaces import JOINT_PREFIX
 from .findings import Finding, error, warning
 from .sheet import Sheet
@@ -19,6 +20,15 @@ ENDINGS = {
     "pose": ("target_pose", "target_frame"),
     "gripper_command": ("gripper_cmd", "gripper_action", "follow_joint_trajectory"),
 }
+# Topics, services and actions that a robot's stream must not be; those of nobody else also in a namespace.
+OWN_ANYWHERE = (
+    "control_status", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk",
+    "sim_event", "set_scene",
+)  # fmt: skip
+OWN = (
+    "instruction", "diagnostics", "control/engage", "control/stop", "control/reset", "overview/image_raw",
+    "clock", "rosout", "parameter_events", "tf", "tf_static", "robot_description",
+)  # fmt: skip
 SAME = {"parallel_gripper_command": "gripper_command"}
 FINGER, KNUCKLE = ("finger", "slide"), ("knuckle", "drive_joint")
 FINGER_M = 0.2  # a finger's way is shorter; longer ones are angles
@@ -36,6 +46,7 @@ def check_topics(sheet: Sheet) -> Iterator[Finding]:
     for group, output in robot.outputs.items():
         place, name = sheet.at("outputs", group, "topic"), output.topic.lstrip("/")
         yield from _type(sheet, group, output)
+        yield from _own(place, output.topic)
         if name in bare:
             yield error(
                 place,
@@ -49,6 +60,28 @@ def check_topics(sheet: Sheet) -> Iterator[Finding]:
                 "Each group has a controller of its own",
             )
         seen[name] = group
+
+
+def check_own(sheet: Sheet) -> Iterator[Finding]:
+    """Inputs under a name that this package's nodes or ROS itself have."""
+    robot = sheet.robot
+    for name, camera in robot.cameras.items():
+        yield from _own(sheet.at("cameras", name, "topic"), camera.topic)
+    for topic in robot.joints.topics:
+        yield from _own(sheet.at("joints", "topic"), topic)
+    for tool, source in robot.poses.items():
+        if source.kind == "topic":
+            yield from _own(sheet.pose_at(tool, "topic"), source.topic)
+
+
+def _own(place: Place, topic: str) -> Iterator[Finding]:
+    name = topic.replace("~/", "control/").lstrip("/")
+    if name in OWN or name.rpartition("/")[2] in OWN_ANYWHERE:
+        yield error(
+            place,
+            f"{topic} belongs to this package's own nodes or to ROS, not to a robot",
+            "Name the robot's topic",
+        )
 
 
 def _type(sheet: Sheet, group: str, output: Output) -> Iterator[Finding]:

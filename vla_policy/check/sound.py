@@ -9,7 +9,7 @@ from ..embodiment import Embodiment
 from .findings import ERROR, Finding, errors
 from .inputs import check_cameras, check_frames, check_rates, check_state
 from .joints import check_ranges, check_speeds
-from .outputs import check_grippers, check_joints, check_topics
+from .outputs import check_grippers, check_joints, check_own, check_topics
 from .sheet import Sheet, read_sheet
 from .shipped import check_conventions
 
@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[Sheet], Iterator[Finding]], ...] = (
     check_state,
     check_speeds,
     check_topics,
+    check_own,
     check_joints,
     check_grippers,
     check_conventions,

@@ -15,6 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from ..parsing.files import MIB, one_line, read_bytes, require_file
+from ..parsing.json_text import parse_json
+
+MAX_ARRAYS = 64  # of a shard
+TEXTS = 256 * MIB
+
 
 def shard_path(folder: Path, index: int) -> Path:
     """Where shard number index of a data set lies."""
@@ -51,8 +57,44 @@ def list_shards(folder: Path) -> list[Path]:
 
 def read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     """(arrays memory-mapped read-only, texts) of one shard."""
-    arrays = {
-        file.stem: np.load(file, mmap_mode="r", allow_pickle=False)
-        for file in sorted(path.glob("*.npy"))
-    }
-    return arrays, json.loads((path / "texts.json").read_text())
+    files = sorted(path.glob("*.npy"))
+    if len(files) > MAX_ARRAYS:
+        raise ValueError(f"{path}: got {len(files)} arrays, expected at most {MAX_ARRAYS}")
+    arrays = {file.stem: read_array(file, mapped=True) for file in files}
+    return arrays, read_texts(path / "texts.json")
+
+
+def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """The array in a .npy file, read-only if mapped. Raises FileNotFoundError, or ValueError for anything else."""
+    require_file(path)
+    try:
+        # Mapped in any case: only then is the size that it says compared with the file's.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return array if mapped else np.array(array)
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        TypeError,
+        KeyError,
+        SyntaxError,
+        OverflowError,
+    ) as error:
+        raise ValueError(f"{path}: not a readable array: {one_line(error)}") from error
+
+
+def read_texts(path: Path) -> list[list[str]]:
+    """The texts of a shard, a list for each row. Raises FileNotFoundError or ValueError."""
+    texts = parse_json(read_bytes(path, TEXTS), path)
+    lists = isinstance(texts, list) and all(isinstance(row, list) for row in texts)
+    if not lists or not all(isinstance(text, str) for row in texts for text in row):
+        raise ValueError(f"{path}: got something else, expected a list of texts for each row")
+    return texts
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a shard says about itself. Raises FileNotFoundError or ValueError."""
+    meta = parse_json(read_bytes(path), path)
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path}: got {type(meta).__name__}, expected a JSON object")
+    return meta

@@ -14,6 +14,8 @@ import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.layout import JOINTS, POSE, Layout, Part
+from vla_policy.parsing.files import one_line
+from vla_policy.parsing.model_file import read_model_xml
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
@@ -221,10 +223,11 @@ def _compiled(robot: Embodiment) -> mujoco.MjModel:
 
     bounds = robot.model
     try:
+        read_model_xml(bounds.file)
         spec = mujoco.MjSpec.from_file(str(bounds.file))
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{bounds.file}: got a file that MuJoCo cannot read, expected a URDF or MJCF: {error}"
+            f"{bounds.file}: got a file that MuJoCo cannot read, expected a URDF or MJCF: {one_line(error)}"
         ) from error
     spec.compiler.fusestatic = False
     base = spec.body(robot.base_frame)
@@ -249,7 +252,7 @@ def _compiled(robot: Embodiment) -> mujoco.MjModel:
         return spec.compile()
     except ValueError as error:
         raise ValueError(
-            f"{bounds.file}: MuJoCo cannot build it (meshes are looked for beside it): {error}"
+            f"{bounds.file}: MuJoCo cannot build it (meshes are looked for beside it): {one_line(error)}"
         ) from error
 
 

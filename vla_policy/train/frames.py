@@ -1,10 +1,11 @@
 """Rendered frames with their relabelled sentences, as `vla generate` writes them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from ..data.shards import read_array, read_meta, read_texts
 
 Array = np.ndarray
 
@@ -85,30 +86,49 @@ def load_frames(root: Path) -> Frames:
     shards, arrays, texts, starts = [], {}, [], []
     for number, folder in enumerate(folders):
         starts.append(len(texts))
-        texts += json.loads((folder / "texts.json").read_text())
+        said = read_texts(folder / "texts.json")
+        texts += said
         shards.append(
-            (
-                np.load(folder / "front.npy", mmap_mode="r"),
-                np.load(folder / "wrist.npy", mmap_mode="r"),
-            )
+            (_images(folder / "front.npy", len(said)), _images(folder / "wrist.npy", len(said)))
         )
         for path in folder.glob("*.npy"):
             if path.stem not in ("front", "wrist"):
-                values = np.load(path)
+                values = read_array(path)
                 if path.stem == "episode":  # numbered anew in each shard
                     values = values.astype(np.int64) + number * 1_000_000
                 arrays.setdefault(path.stem, []).append(values)
-    joined = {k: np.concatenate(v) for k, v in arrays.items()}
+    joined = {k: _joined(root, k, v) for k, v in arrays.items()}
     for name, values in joined.items():
         if len(values) != len(texts):
             raise ValueError(f"{root}: {name} has {len(values)} frames, expected {len(texts)}")
     return Frames(tuple(shards), np.array(starts), joined, texts)
 
 
+def _joined(root: Path, name: str, parts: list[Array]) -> Array:
+    if len({(p.dtype.kind, p.shape[1:]) for p in parts}) != 1 or not all(p.ndim for p in parts):
+        shapes = ", ".join(sorted({f"{p.dtype}{list(p.shape)}" for p in parts}))
+        raise ValueError(f"{root}: {name}: got {shapes}, expected rows of one kind in every shard")
+    return np.concatenate(parts)
+
+
+def _images(path: Path, count: int) -> Array:
+    images = read_array(path, mapped=True)
+    if (
+        images.dtype != np.uint8
+        or images.ndim != 4
+        or len(images) != count
+        or images.shape[3] != 3
+    ):
+        raise ValueError(
+            f"{path}: got {images.dtype}{list(images.shape)}, expected uint8[{count}, h, w, 3]"
+        )
+    return images
+
+
 def robot_of(root: Path) -> str:
     """The robot whose frames lie below root, as their shards say. Raises ValueError if they are of several."""
     said = {
-        json.loads(p.read_text()).get("robot", "vx300s")
+        str(read_meta(p).get("robot", "vx300s"))
         for p in root.glob("**/meta.json")
         if p.parent.suffix != ".partial"
     }
