@@ -115,9 +115,9 @@ def text(value: Any, place: Place, what: str, pattern: re.Pattern[str] | None = 
     if not isinstance(value, str) or not value.strip():
         raise place.refuse(value, what)
     if pattern is not None and not pattern.fullmatch(value):
-        raise place.refuse(repr(value), what)
+        raise place.refuse(value, what)
     if not value.rstrip("\n").isprintable():
-        raise place.refuse(repr(value), f"{what}, of printable characters on one line")
+        raise place.refuse(value, f"{what}, of printable characters on one line")
     return value
 
 

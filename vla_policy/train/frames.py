@@ -113,14 +113,10 @@ def _joined(root: Path, name: str, parts: list[Array]) -> Array:
 
 def _images(path: Path, count: int) -> Array:
     images = read_array(path, mapped=True)
-    if (
-        images.dtype != np.uint8
-        or images.ndim != 4
-        or len(images) != count
-        or images.shape[3] != 3
-    ):
+    shape = images.shape  # with an axis for the arms where there are two
+    if images.dtype != np.uint8 or len(shape) not in (4, 5) or (shape[0], shape[-1]) != (count, 3):
         raise ValueError(
-            f"{path}: got {images.dtype}{list(images.shape)}, expected uint8[{count}, h, w, 3]"
+            f"{path}: got {images.dtype}{list(shape)}, expected uint8[{count}, ..., h, w, 3]"
         )
     return images
 
