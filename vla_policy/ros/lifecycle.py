@@ -9,6 +9,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import (
@@ -21,12 +23,15 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from vla_policy.parsing.files import one_line, read_text
+from vla_policy.parsing.yaml_text import LIMIT as YAML_LIMIT
 from vla_policy.ros import large_messages
 from vla_policy.ros.real_time import go_first
 
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
+JOIN_S = 2.0  # a callback that takes longer is not waited for
 AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
 PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
 
@@ -46,27 +51,48 @@ def autostart(node: LifecycleNode) -> bool:
 def run_node(
     make_node: Callable[[], Node], *, args: Sequence[str] | None = None, threads: int = 1
 ) -> int:
-    """Run one node until SIGINT, SIGTERM or an exception in a callback; the exit code.
+    """Run one node until SIGINT, SIGTERM, its shutdown transition or an exception in a callback; the exit code.
 
     A lifecycle node whose parameter `autostart` is true is configured and activated. On the way
-    out its shutdown transition runs, then node.close() if it has one; both can still publish, as
-    the context is only closed after them. A signal more than AGAIN_S after the first ends the
-    process at once.
-    ValueError from make_node is a sentence for a person: it is printed without a traceback.
+    out its shutdown transition runs, unless it was that which ended it, then node.close() if it
+    has one; both can still publish, as the context is only closed after them. A signal more than
+    AGAIN_S after the first ends the process at once.
+    ValueError from make_node, and arguments that ROS cannot read, are told in a sentence without
+    a traceback; exit code 2.
     """
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
     # interpreter at each of its hundreds of calls.
     sys.setswitchinterval(SWITCH_S)
-    large_messages.prepare()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     started, stop = threading.Event(), threading.Event()
     _stop_on_signals(started, stop)
     try:
+        large_messages.prepare()
+        if (refusal := _init(args)) is not None:
+            rclpy.logging.get_logger("vla_policy").fatal(refusal)
+            return 2
         return _run(make_node, started, stop, threads)
     except KeyboardInterrupt:
         return 0  # a signal while the node was being made
     finally:
         rclpy.try_shutdown()
+
+
+def _init(args: Sequence[str] | None) -> str | None:
+    """Start ROS; why its arguments cannot be read, in a sentence, or None."""
+    try:
+        words = sys.argv if args is None else args
+        for flag, file in pairwise(words):
+            if flag == "--params-file":
+                read_text(Path(file), YAML_LIMIT)  # ROS would wait for a pipe without end
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except (
+        ValueError,
+        OSError,
+        rclpy_implementation.RCLError,
+        rclpy_implementation.UnknownROSArgsError,
+    ) as error:
+        return one_line(error)
+    return None
 
 
 def _run(
@@ -83,7 +109,9 @@ def _run(
     executor.add_node(node)
     name = node.get_name()
     failures: list[str] = []
-    spinner = threading.Thread(target=_spin, args=(executor, stop, failures), name="executor")
+    spinner = threading.Thread(
+        target=_spin, args=(executor, node, stop, failures), name="executor"
+    )
     try:
         if isinstance(node, LifecycleNode) and node.get_parameter("autostart").value:
             autostart(node)
@@ -95,9 +123,7 @@ def _run(
         spinner.start()
         stop.wait()
     finally:
-        executor.shutdown(timeout_sec=2.0)
-        if spinner.is_alive():
-            spinner.join(timeout=2.0)
+        _end_spinning(executor, spinner, stop)
         _close(node, transition=started.is_set())
     for failure in failures:
         rclpy.logging.get_logger("vla_policy").fatal(f"{name}: {failure}")
@@ -106,23 +132,48 @@ def _run(
 
 def _spin(
     executor: SingleThreadedExecutor | MultiThreadedExecutor,
+    node: Node,
     stop: threading.Event,
     failures: list[str],
 ) -> None:
+    """Callbacks until stop is set, by whomever; sets it in the end."""
     try:
-        executor.spin()
+        while not stop.is_set() and not _is_finalized(node):
+            executor.spin_once()
     except ExternalShutdownException:
         return
     except NodeEnds as end:
         failures.append(str(end))
     except rclpy_implementation.InvalidHandle:
-        # A callback that was still running when the executor was taken down around it.
+        # A callback that was still running when the node was taken down around it.
         if not stop.is_set():
             failures.append(traceback.format_exc())
     except Exception:  # noqa: BLE001 - outermost: what a callback raised ends the node, with its traceback
         failures.append(traceback.format_exc())
     finally:
         stop.set()
+
+
+def _end_spinning(
+    executor: SingleThreadedExecutor | MultiThreadedExecutor,
+    spinner: threading.Thread,
+    stop: threading.Event,
+) -> None:
+    """First the thread ends, then the executor: rclpy's shutdown() does not wait for a thread that
+    spins, and takes the guard conditions and nodes away from under its wait ("wait set is empty").
+    """
+    stop.set()
+    if spinner.is_alive():
+        executor.wake()
+        spinner.join(timeout=JOIN_S)
+    executor.shutdown(timeout_sec=JOIN_S)
+
+
+def _is_finalized(node: Node) -> bool:
+    """Whether a lifecycle node was shut down: nothing leads out of that state."""
+    if not isinstance(node, LifecycleNode):
+        return False
+    return node._state_machine.current_state[1] == "finalized"  # rclpy tells it to nobody else
 
 
 def _go_first(node: Node) -> None:
@@ -132,7 +183,7 @@ def _go_first(node: Node) -> None:
 
 def _close(node: Node, *, transition: bool) -> None:
     """transition: a lifecycle node is in a primary state, not interrupted between two."""
-    if transition and isinstance(node, LifecycleNode):
+    if transition and isinstance(node, LifecycleNode) and not _is_finalized(node):
         node.trigger_shutdown()
     close = getattr(node, "close", None)
     if close is not None:

@@ -1,0 +1,128 @@
+"""The way out of every node: the shutdown transition from each state, and signals at any moment."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
+
+SHUTDOWN = {
+    "unconfigured": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+    "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
+    "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
+}
+ENDS_S = 20.0
+NODES = {
+    "control_node": [],
+    "task_node": [],
+    "policy_node": [],
+    "mock_node": [],
+    "web_node": ["-p", "port:=18765"],
+    "sim_node": [],
+}
+ROUNDS = int(os.environ.get("VLA_POLICY_INTERRUPTS", "3"))  # of each node
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(executable, *arguments) -> (Popen, function that gives what it wrote); ended after the test."""
+    started = []
+
+    def run(executable, *arguments):
+        path = tmp_path / f"{executable}_{len(started)}.log"
+        with path.open("w") as log:
+            process = subprocess.Popen(
+                [shutil.which(executable), *(["--ros-args", *arguments] if arguments else [])],
+                stdout=log, stderr=subprocess.STDOUT, cwd="/",
+            )  # fmt: skip
+        started.append(process)
+        return process, path.read_text
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def change(robot, node, transition):
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return robot.call(ChangeState, f"/{node}/change_state", request).success
+
+
+def ends_well(process, written):
+    code = process.wait(ENDS_S)
+    text = written()
+    assert "Traceback" not in text and "rror" not in text, text
+    assert code == 0, text
+
+
+@pytest.mark.parametrize("state", SHUTDOWN)
+@pytest.mark.parametrize("node", ["control", "task", "policy"])
+def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state):
+    process, written = start(f"{node}_node", "-p", "autostart:=false")
+    if state != "unconfigured":
+        assert change(mock_robot, node, Transition.TRANSITION_CONFIGURE)
+    if state == "active":
+        assert change(mock_robot, node, Transition.TRANSITION_ACTIVATE)
+    assert change(mock_robot, node, SHUTDOWN[state])
+    process.send_signal(signal.SIGINT)  # as of somebody who does not see that it ends already
+    ends_well(process, written)
+
+
+def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):
+    process, written = start("control_node")
+    mock_robot.wait_status(lambda s: s.reason == "disengaged", "active and disengaged")
+    mock_robot.wait_status(lambda s: 0 <= s.joint_state_age < 0.1, "fresh joint states")
+    for _ in range(20):  # the cameras may be heard a moment later
+        if mock_robot.call(SetBool, "/control/engage", SetBool.Request(data=True)).success:
+            break
+        mock_robot.wait_ticks(1)
+    mock_robot.send_chunk([0.3 + 0.002 * i for i in range(100)])
+    mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
+    assert change(mock_robot, "control", SHUTDOWN["active"])
+    ends_well(process, written)
+    time.sleep(0.5)  # what was still on the way has arrived
+    last, before = mock_robot.targets[-1][1], mock_robot.targets[-2][1]
+    assert abs(last[0] - before[0]) < 0.01, "the last message must not move the arm: must not move"
+    assert last[0] < 0.4, "the rest of the plan must not move the arm"
+
+
+@pytest.mark.parametrize("executable", NODES)
+def test_a_signal_at_any_moment_ends_a_node_without_a_traceback(start, executable):
+    rng = random.Random(executable)
+    for _ in range(ROUNDS):
+        process, written = start(executable, *NODES[executable])
+        time.sleep(rng.uniform(0.0, 9.0))
+        process.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
+        if rng.random() < 0.3:
+            process.send_signal(signal.SIGINT)
+        code = process.wait(ENDS_S)
+        text = written()
+        assert "Traceback" not in text and "wait set" not in text, text
+        assert code == 0, text
+
+
+@pytest.mark.parametrize("file", ["pipe", "folder", "not_yaml", "nothing"])
+def test_a_parameter_file_that_is_none_is_refused_in_a_sentence(start, tmp_path, file):
+    path = tmp_path / "params.yaml"
+    if file == "pipe":
+        os.mkfifo(path)
+    elif file == "folder":
+        path.mkdir()
+    elif file == "not_yaml":
+        path.write_text("control:\n  ros__parameters: [\n")
+    process, written = start("control_node", "--params-file", str(path))
+    assert process.wait(ENDS_S) == 2
+    text = written()  # ROS has a line of its own
+    fatal = [line for line in text.splitlines() if "[FATAL]" in line]
+    assert len(fatal) == 1 and str(path) in fatal[0] and "Traceback" not in text, text
