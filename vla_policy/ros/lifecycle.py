@@ -13,11 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import (
     ExternalShutdownException,
     MultiThreadedExecutor,
     SingleThreadedExecutor,
 )
+from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
@@ -106,6 +108,8 @@ def _run(
     executor = (
         SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     )
+    # spin_once() returns only after a callback: this one is there to be called.
+    awake = node.create_guard_condition(lambda: None, callback_group=ReentrantCallbackGroup())
     executor.add_node(node)
     name = node.get_name()
     failures: list[str] = []
@@ -123,7 +127,7 @@ def _run(
         spinner.start()
         stop.wait()
     finally:
-        _end_spinning(executor, spinner, stop)
+        _end_spinning(executor, spinner, stop, awake)
         _close(node, transition=started.is_set())
     for failure in failures:
         rclpy.logging.get_logger("vla_policy").fatal(f"{name}: {failure}")
@@ -158,13 +162,14 @@ def _end_spinning(
     executor: SingleThreadedExecutor | MultiThreadedExecutor,
     spinner: threading.Thread,
     stop: threading.Event,
+    awake: GuardCondition,
 ) -> None:
     """First the thread ends, then the executor: rclpy's shutdown() does not wait for a thread that
     spins, and takes the guard conditions and nodes away from under its wait ("wait set is empty").
     """
     stop.set()
     if spinner.is_alive():
-        executor.wake()
+        awake.trigger()
         spinner.join(timeout=JOIN_S)
     executor.shutdown(timeout_sec=JOIN_S)
 
