@@ -43,26 +43,26 @@ def to_dict(contract: Contract) -> dict[str, Any]:
     return asdict(contract)
 
 
-def from_dict(data: Mapping[str, Any]) -> Contract:
-    """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-formed key."""
+def from_dict(data: Mapping[str, Any], where: str = "contract") -> Contract:
+    """Inverse of to_dict. where: for messages. Raises ValueError naming a missing, unknown or ill-formed key."""
     names = {f.name for f in fields(Contract)}
     if set(data) != names:
         raise ValueError(
-            f"contract: missing {sorted(names - set(data)) or 'nothing'}, unknown {sorted(set(data) - names) or 'nothing'}"
+            f"{where}: missing {sorted(names - set(data)) or 'nothing'}, unknown {sorted(set(data) - names) or 'nothing'}"
         )
-    plain = {key: _names(data[key], f"contract.{key}") for key in NAMES}
+    plain = {key: _names(data[key], f"{where}.{key}") for key in NAMES}
     spaces = data["spaces"]
     pairs = isinstance(spaces, list | tuple) and len(spaces) <= MANY
     if not pairs or not all(isinstance(s, list | tuple) and len(s) == 2 for s in spaces):
-        raise _refuse("contract.spaces", spaces, "a list of pairs of action group and space")
-    plain["spaces"] = tuple(_names(pair, "contract.spaces") for pair in spaces)
+        raise _refuse(f"{where}.spaces", spaces, "a list of pairs of action group and space")
+    plain["spaces"] = tuple(_names(pair, f"{where}.spaces") for pair in spaces)
     for key, low, high, kind in (
         ("image_px", 1, MAX_PX, int),
         ("policy_hz", 0.1, 1000.0, int | float),
     ):
         value = data[key]
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-            raise _refuse(f"contract.{key}", value, f"a number from {low} to {high}")
+            raise _refuse(f"{where}.{key}", value, f"a number from {low} to {high}")
         plain[key] = value
     return Contract(**plain)
 

@@ -15,6 +15,8 @@ from ..formats.documents import read_json
 from ..formats.elsewhere import require_checkpoint
 from ..formats.policy_file import PolicyFile, read_policy_file
 from ..formats.robots import choose, contracts_of
+from ..parsing.files import one_line
+from ..parsing.json_text import number_list, text_list
 from ..types import Array
 
 if TYPE_CHECKING:
@@ -110,8 +112,20 @@ def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
     if not isinstance(part, Mapping) or "names" not in part:
         return None
     values = part.get("statistics", part)
-    arrays = {k: np.array(v, np.float64) for k, v in values.items() if isinstance(v, list) and k != "names"}  # fmt: skip
-    return columns(tuple(part["names"]), arrays, str(where), relative)
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{where}: statistics: got {one_line(repr(values), 80)}, expected a mapping"
+        )
+    names = text_list(part["names"], f"{where}: names")
+    arrays = {}
+    for key, numbers in values.items():
+        if isinstance(numbers, list) and key not in ("names", "constant"):
+            arrays[key] = np.array(number_list(numbers, f"{where}: {key}"))
+            if len(numbers) != len(names):
+                raise ValueError(
+                    f"{where}: {key}: got {len(numbers)} numbers, expected {len(names)}"
+                )
+    return columns(names, arrays, str(where), relative)
 
 
 def columns(

@@ -18,6 +18,7 @@ import torch
 
 from ..models.config import FlowHeadConfig, ModelConfig
 from ..models.weights import Checkpoint
+from ..parsing.json_text import number_list
 from ..types import Array
 from . import lerobot_older, pi0_tensors
 from .documents import read_json, require
@@ -173,7 +174,8 @@ def feature(
             f"but its mode is {mode}; only files that normalise it are understood"
         )
     eps = settings.get("eps", EPS) if mode == "MEAN_STD" else 0.0
-    return Feature(MODES[mode], statistics, float(eps), 0.0, f"{found}: {name}")
+    (eps,) = number_list([eps], f"{path}: eps")
+    return Feature(MODES[mode], statistics, eps, 0.0, f"{found}: {name}")
 
 
 def require_plain_images(modes: Mapping[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ..models.weights import Checkpoint
+from ..parsing.files import within
 from . import lerobot, openpi, openvla, rt2, smolvla, vla
 from .documents import read_json
 from .elsewhere import require_checkpoint
@@ -71,7 +72,8 @@ def load_checkpoint(
             raise ValueError(
                 f"{path}: {file.checkpoint} is a folder of this project and needs no policy file"
             )
-        return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
+        with within(file.checkpoint):
+            return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
     kind = kind_of(path)
     if kind != "vla":
         raise ValueError(

@@ -27,7 +27,7 @@ def contracts_of(
     if "contract" in config and "contracts" in config:
         raise ValueError(f"{path}: got contract and contracts, expected one of them")
     if "contracts" not in config:
-        contract = from_dict(require(config, "contract", dict, path))
+        contract = from_dict(require(config, "contract", dict, path), f"{path}: contract")
         return {contract.embodiments[0]: (contract, read_json(found))}
     named, statistics = require(config, "contracts", dict, path), read_json(found)
     if not named or set(named) != set(statistics):
@@ -58,7 +58,7 @@ def choose(folder: Path, robots: Mapping[str, T], embodiment: str | None) -> T:
 
 
 def _named(name: str, contracts: Mapping[str, Any], path: Path) -> Contract:
-    contract = from_dict(require(contracts, name, dict, path))
+    contract = from_dict(require(contracts, name, dict, path), f"{path}: contracts.{name}")
     if contract.embodiments != (name,):
         raise ValueError(
             f"{path}: contracts.{name} is for {', '.join(contract.embodiments)}, expected {name}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MIB = 1 << 20
@@ -76,6 +78,17 @@ def require_file(path: Path, limit: int = ARRAYS) -> int:
     if found.st_size > limit:
         raise _too_large(path, f"{found.st_size:,}", limit)
     return found.st_size
+
+
+@contextmanager
+def within(where: Path) -> Iterator[None]:
+    """A refusal inside that does not say where is told with where before it."""
+    try:
+        yield
+    except ValueError as error:
+        if str(where) in str(error):
+            raise
+        raise ValueError(f"{where}: {error}") from error
 
 
 def one_line(text: object, most: int = 300) -> str:
