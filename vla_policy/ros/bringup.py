@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.ros.graph import PACKAGE, NodeSpec, executable_path, node_specs, side
+from vla_policy.ros.graph import PACKAGE, NodeSpec, executable_path, namespace_of, node_specs, side
 from vla_policy.sim.find import find_scene
 
+HOLD_S = (
+    120  # the first instruction waits for a policy that loads slowly, and is then dropped aloud
+)
 # Launch argument -> (default, description). Those without a default take the caller's.
 ARGUMENTS = {
     "embodiment": ("", "robot, by name in config/embodiments or path of its YAML file"),
@@ -21,7 +24,8 @@ ARGUMENTS = {
     ),
     "instruction": (
         "",
-        "told to the simulated arm at the start, in a scene that has what it names",
+        "told to a simulated or mocked robot once it can follow it, within 120 s; "
+        "a real robot is engaged by its operator, then told",
     ),
     "seed": ("0", "of the first scene and of the policy's noise"),
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
@@ -43,9 +47,8 @@ def bringup(embodiment: str, *, sim: str = "false"):
     def nodes(context) -> list:
         values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
         actions = [_launch_node(spec) for spec in specs_of(values)]
-        if values["sim"] != "false" and values["instruction"]:
-            vla = [str(executable_path("vla")), "say", "--wait", "90"]
-            vla += ["--namespace", values["namespace"], "--", values["instruction"]]
+        if values["instruction"]:
+            vla = [str(executable_path("vla")), *first_words(values)]
             actions.append(ExecuteProcess(cmd=vla, name="say", output="screen"))
         return actions
 
@@ -71,6 +74,11 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
             f"launch argument shadow: got {values['shadow']!r}, expected true or false"
         )
     stands_in = side(values["embodiment"], values["sim"])
+    if values["instruction"] and not any(stands_in.values()):
+        raise ValueError(
+            f"launch argument instruction: got {values['instruction']!r} for a real robot, which must"
+            " not start by itself; engage it, then `vla say` it"
+        )
     instruction = values["instruction"] if stands_in["sim"] else ""
     split = "train"
     if instruction:
@@ -93,6 +101,12 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )
+
+
+def first_words(values: dict[str, str]) -> list[str]:
+    """The `vla` arguments that hold the first instruction until the graph can follow it."""
+    space = namespace_of(values["namespace"]) or "/"
+    return ["say", "--wait", str(HOLD_S), "--namespace", space, "--", values["instruction"]]
 
 
 def remappings(text: str) -> tuple[tuple[str, str], ...]:

@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
 from vla_policy.ros import qos
+from vla_policy.ros.graph import namespace_of
 from vla_policy.srv import SetScene
 
 OUTCOMES = {
@@ -54,7 +55,9 @@ class Client:
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = Node(
-            f"{name}_{os.getpid()}", namespace=namespace or None, context=self._context
+            f"{name}_{os.getpid()}",
+            namespace=namespace_of(namespace) or None,
+            context=self._context,
         )
         self.status: ControlStatus | None = None
         self.event: SimEvent | None = None
@@ -71,7 +74,8 @@ class Client:
         self._reset = node.create_client(Trigger, "control/reset")
         self._scene = node.create_client(SetScene, "set_scene")
         self._action = ActionClient(node, ExecuteInstruction, "execute_instruction")
-        self._goal: Any = None
+        self._sent: Any = None  # future of the last goal
+        self._result: Any = None  # future of its result
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(node)
         self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
@@ -106,9 +110,9 @@ class Client:
         """Let commands through, or no longer. Raises ValueError with the reason of a refusal."""
         return self._accepted(self._engage, SetBool.Request(data=engaged), "control/engage")
 
-    def stop(self) -> str:
+    def stop(self, timeout_s: float = 5.0) -> str:
         """Stop at once; stays stopped until reset()."""
-        return self._accepted(self._stop, Trigger.Request(), "control/stop")
+        return self._accepted(self._stop, Trigger.Request(), "control/stop", timeout_s)
 
     def reset(self) -> str:
         """Lift a stop."""
@@ -140,12 +144,13 @@ class Client:
         goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
         callback = None if on_feedback is None else lambda message: on_feedback(message.feedback)
         told = len(self.outcomes)
-        sent = self._action.send_goal_async(goal, feedback_callback=callback)
-        handle = _wait(sent, 10.0, "execute_instruction")
+        self._result = None
+        self._sent = self._action.send_goal_async(goal, feedback_callback=callback)
+        handle = _wait(self._sent, 10.0, "execute_instruction")
         if not handle.accepted:
             return Outcome("refused", self._why_refused(instruction, told))
-        self._goal = handle
-        return handle.get_result_async()
+        self._result = handle.get_result_async()
+        return self._result
 
     def outcome(self, result: Any, timeout_s: float) -> Outcome | None:
         """The Outcome of what start() returned, or None if it is not there in time."""
@@ -161,13 +166,27 @@ class Client:
         elapsed_s = got.elapsed.sec + got.elapsed.nanosec * 1e-9
         return Outcome(OUTCOMES.get(got.outcome, "unknown"), got.message, elapsed_s, got.chunks)
 
-    def cancel(self) -> None:
-        """Take the last instruction back."""
-        if self._goal is not None:
-            _wait(self._goal.cancel_goal_async(), 5.0, "execute_instruction")
+    def cancel(self, timeout_s: float = 3.0) -> Outcome:
+        """Take the last instruction back; how it ended, once that is confirmed.
 
-    def _accepted(self, client: Any, request: Any, name: str) -> str:
-        response = self._call(client, request, name, 5.0)
+        Raises TimeoutError without a confirmation in time.
+        """
+        if self._sent is None:
+            return Outcome("canceled", "nothing had been sent")
+        handle = _wait(self._sent, timeout_s, "execute_instruction")
+        if not handle.accepted:
+            return Outcome("refused", "it was not accepted")
+        if self._result is None:
+            self._result = handle.get_result_async()
+        if not self._result.done():
+            _wait(handle.cancel_goal_async(), timeout_s, "the cancellation")
+        outcome = self.outcome(self._result, timeout_s)
+        if outcome is None:
+            raise TimeoutError(f"no confirmation of the cancellation in {timeout_s:g} s")
+        return outcome
+
+    def _accepted(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> str:
+        response = self._call(client, request, name, timeout_s)
         if not response.success:
             raise ValueError(f"{name} refused: {response.message}")
         return response.message

@@ -16,7 +16,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.film import contact_sheet, write_png, write_video
 from vla_policy.ros import session
 from vla_policy.ros.client import Client
-from vla_policy.ros.graph import NodeSpec, node_specs
+from vla_policy.ros.graph import NodeSpec, namespace_of, node_specs
 from vla_policy.ros.running import NodeLog, RunningGraph
 from vla_policy.ros.trial import Trial, run_trial
 from vla_policy.ros.up import add_policy_arguments, check_port, stop_on_sigterm
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if every task succeeded, else 1."""
+    space = namespace_of(args.namespace)
     tasks, split = chosen_tasks(" ".join(args.instruction).strip(), args.seed)
     check_port(args.web_port)
     domain = session.join_or_isolate()
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     with (args.out / "nodes.log").open("w") as log:
         show = Show(args, domain, split, NodeLog(log, print))
         try:
-            session.announce(session.Session(os.getpid(), domain, args.web_port or None))
+            session.announce(
+                session.Session(os.getpid(), domain, args.web_port or None, ROBOT, space)
+            )
             return show.run(heads, tasks)
         except KeyboardInterrupt:
             print("stopping", flush=True)
@@ -92,7 +95,7 @@ class Show:
     def __init__(self, args: argparse.Namespace, domain: int, split: str, log: NodeLog) -> None:
         self._args, self._domain, self._split = args, domain, split
         self._robot = load_embodiment(ROBOT)
-        self._graph = RunningGraph(self._specs, log)
+        self._graph = RunningGraph(self._specs, log, namespace=args.namespace)
         self._trials: list[Trial] = []
 
     def run(self, heads: tuple[str, ...], tasks: tuple[tuple[int, str], ...]) -> int:
@@ -124,6 +127,7 @@ class Show:
             renderer=args.renderer,
             split=self._split,
             web_port=args.web_port or None,
+            namespace=args.namespace,
         )
 
     def _introduce(self, watch: Watch, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,7 +73,9 @@ def node_specs(
     instruction: task that the simulation judges first; empty: one drawn from the seed.
     split:      kind of scenes of the simulation, see vla_policy.sim.scene.SPLITS.
     web_port:   of the operator's page on loopback; None leaves it out.
+    namespace:  of all nodes, with or without a leading slash.
     """
+    space = namespace_of(namespace)
     robot = {"embodiment": embodiment, "use_sim_time": sim}
     specs = [
         NodeSpec(
@@ -101,7 +104,23 @@ def node_specs(
         specs.insert(0, NodeSpec("mock", {"embodiment": embodiment}))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
-    return tuple(NodeSpec(spec.name, spec.parameters, remappings, namespace) for spec in specs)
+    return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)
+
+
+def namespace_of(text: str) -> str:
+    """A ROS namespace as nodes take it, "/a/b", or "" for none; the leading slash may be left out.
+
+    Raises ValueError for what ROS does not take as a name.
+    """
+    names = text.strip("/") if text.strip("/") or text in ("", "/") else text
+    if not names:
+        return ""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*", names, re.ASCII):
+        raise ValueError(
+            f"namespace: got {text!r}, expected names of letters, digits and _, none beginning with"
+            " a digit, separated by /, as in left or /cell_2/left"
+        )
+    return f"/{names}"
 
 
 def _player(sim: bool, mock: bool) -> str:

@@ -54,8 +54,10 @@ class RunningGraph:
     specs: head -> the nodes; changing the head restarts the policy node only.
     """
 
-    def __init__(self, specs: Callable[[str], tuple[NodeSpec, ...]], log: NodeLog) -> None:
-        self._specs, self._log = specs, log
+    def __init__(
+        self, specs: Callable[[str], tuple[NodeSpec, ...]], log: NodeLog, *, namespace: str = ""
+    ) -> None:
+        self._specs, self._log, self._namespace = specs, log, namespace
         self._processes = Processes(log)
         self._client: Client | None = None
         self._head = ""
@@ -64,7 +66,7 @@ class RunningGraph:
         """Start all nodes; a client to talk to them with."""
         self._processes.start(self._specs(head))
         self._head = head
-        self._client = client = Client("demo")
+        self._client = client = Client("demo", namespace=self._namespace)
         self._lifecycles = Lifecycles(client.node, ("policy", "control", "task"))
         return client
 

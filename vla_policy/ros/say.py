@@ -8,6 +8,10 @@ import time
 from vla_policy.instruction import Stop, stop_of
 from vla_policy.ros import session
 from vla_policy.ros.client import Client
+from vla_policy.ros.follow import acted, follow, interventions
+from vla_policy.ros.graph import namespace_of
+from vla_policy.ros.hold import hold
+from vla_policy.ros.up import end_as_ctrl_c
 
 EXIT = {"done": 0}
 
@@ -16,13 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla say`."""
     parser.add_argument("instruction", nargs="+", help="what to do, in plain words")
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="give up after S seconds"
+        "--timeout", type=float, default=30.0, metavar="S", help="give up after S s of the robot"
     )
     parser.add_argument(
-        "--wait", type=float, metavar="S", help="at most S seconds until the robot is engaged"
+        "--wait",
+        type=float,
+        metavar="S",
+        help="hold it for at most S s, until the robot can follow it; other words drop it",
     )
     parser.add_argument("--engage", action="store_true", help="let commands through first")
-    parser.add_argument("--namespace", default="", help="of the robot's nodes")
+    parser.add_argument("--domain", type=int, metavar="N", help="ROS domain of the robot")
+    parser.add_argument("--namespace", help="of the robot's nodes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,18 +40,20 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("an empty instruction; say for example: vla say pick up the red cube")
     if not args.timeout > 0:
         raise ValueError(f"--timeout: got {args.timeout:g} s, expected > 0")
-    domain = session.join()
-    with Client("say", namespace=args.namespace) as client:
+    space = None if args.namespace is None else namespace_of(args.namespace)
+    domain, space = session.join(args.domain, space)
+    end_as_ctrl_c()
+    with Client("say", namespace=space) as client:
         if (stop := stop_of(instruction)) is not None:
             return _stop(client, instruction, stop)
-        if not client.wait_for_task(args.wait or 5.0):
+        if args.wait is not None:
+            hold(client, instruction, args.wait)
+        elif not client.wait_for_task(5.0):
             raise TimeoutError(
-                f"no robot in ROS domain {domain}; start one with `vla up` or `make demo`"
+                f"no robot in ROS domain {domain}, namespace {space or '/'}; start one with `vla up` or `make demo`"
             )
         if args.engage:
             client.engage()
-        if args.wait is not None:
-            _wait_until_engaged(client, args.wait)
         return _follow(client, instruction, args.timeout)
 
 
@@ -64,36 +74,13 @@ def _stop(client: Client, text: str, stop: Stop) -> int:
     return 0
 
 
-def _wait_until_engaged(client: Client, wait_s: float) -> None:
-    end = time.monotonic() + wait_s
-    while not (client.status and client.status.engaged):
-        if time.monotonic() > end:
-            raise TimeoutError(f"the robot is not engaged after {wait_s:g} s")
-        time.sleep(0.1)
-    time.sleep(0.5)  # the task node reads the same status and may read it later
-
-
 def _follow(client: Client, instruction: str, timeout_s: float) -> int:
-    told: list[str] = []
-
-    def tell(feedback) -> None:
-        line = feedback.subtask or feedback.plan
-        if feedback.reason:
-            line = f"{line} ({feedback.reason})"
-        if line and line not in told[-1:]:
-            told.append(line)
-            print(f"  {line}", flush=True)
-
-    result = client.start(instruction, timeout_s, tell)
-    try:
-        outcome = client.outcome(result, timeout_s + 10.0)
-    except KeyboardInterrupt:
-        client.cancel()
-        raise
-    if outcome is None:
-        raise TimeoutError("the task node sent no outcome")
+    before = interventions(client.status)
+    outcome = follow(client, instruction, timeout_s)
     judged = client.event
     print(f"{outcome.code} after {outcome.elapsed_s:.1f} s: {outcome.message}")
+    for line in acted(before, interventions(client.status)):
+        print(f"  limited by {line}")
     if judged is not None and judged.instruction == instruction:
         print(
             f"the simulation says: {'done' if judged.ever_success else 'not done'} ({judged.detail})"

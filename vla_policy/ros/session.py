@@ -1,4 +1,4 @@
-"""Which ROS domain a demonstration talks in, and how `vla say` in another terminal finds it."""
+"""Which ROS domain a graph talks in, and how `vla say` and `vla stop` in another terminal find it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Above 101 the ports of a domain reach into the range Linux hands out by itself.
 DOMAINS = range(1, 101)
+PARTICIPANTS = 4  # of a domain whose first port is looked at; the first may have ended
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A running graph: its process, domain and page."""
+    """A running graph: its process, domain, page, robot by name, namespace as "" or "/left"."""
 
     pid: int
     domain: int
     web_port: int | None
+    robot: str = ""
+    namespace: str = ""
 
 
 def join_or_isolate() -> int:
     """Set ROS_DOMAIN_ID to a free domain and keep to loopback, unless the user has chosen already."""
     if not os.environ.get("ROS_DOMAIN_ID"):
         os.environ["ROS_DOMAIN_ID"] = str(free_domain())
-    if "ROS_LOCALHOST_ONLY" not in os.environ:
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    _keep_to_loopback()
     return int(os.environ["ROS_DOMAIN_ID"])
 
 
@@ -38,49 +41,101 @@ def free_domain() -> int:
     Raises ValueError if every domain is taken.
     """
     for domain in random.sample(DOMAINS, len(DOMAINS)):
-        # RTPS 9.6.1: unicast discovery of participant 0 is at 7400 + 250 * domain + 10.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
-        return domain
+        if not _taken(domain, 0):
+            return domain
     raise ValueError("no free ROS domain from 1 to 100; set ROS_DOMAIN_ID")
 
 
+def domains_in_use() -> tuple[int, ...]:
+    """Domains in which a DDS participant of this machine holds one of the first discovery ports."""
+    return tuple(
+        domain
+        for domain in (0, *DOMAINS)
+        if any(_taken(domain, participant) for participant in range(PARTICIPANTS))
+    )
+
+
 def announce(session: Session) -> None:
-    """Leave a note of the running graph for `vla say` and `vla stop`."""
-    path = _path()
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_text(json.dumps(asdict(session)))
+    """Leave a note of the running graph for `vla say` and `vla stop`, one a process."""
+    folder = _folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    note = asdict(session) | {"started": _started(session.pid)}
+    (folder / f"{session.pid}.json").write_text(json.dumps(note))
 
 
 def withdraw() -> None:
-    """Remove the note, if it is this process's."""
-    session = running()
-    if session is not None and session.pid == os.getpid():
-        _path().unlink(missing_ok=True)
+    """Remove this process's note."""
+    (_folder() / f"{os.getpid()}.json").unlink(missing_ok=True)
 
 
-def running() -> Session | None:
-    """The graph that announced itself last, if its process still lives."""
+def running() -> tuple[Session, ...]:
+    """The graphs that announced themselves and whose process still lives."""
+    return tuple(_read_notes())
+
+
+def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, str]:
+    """Choose the graph to talk to: (domain, which becomes ROS_DOMAIN_ID; namespace).
+
+    What is None is taken from ROS_DOMAIN_ID, then from the one graph that announced itself.
+    Raises ValueError with the choices if several did.
+    """
+    chosen = os.environ.get("ROS_DOMAIN_ID")
+    if domain is None and chosen:
+        domain = int(chosen)
+    fits = [
+        session
+        for session in running()
+        if domain in (None, session.domain) and namespace in (None, session.namespace)
+    ]
+    if len({(session.domain, session.namespace) for session in fits}) > 1:
+        choices = "; or ".join(
+            f"--domain {s.domain} --namespace {s.namespace or '/'} ({s.robot})" for s in fits
+        )
+        raise ValueError(f"several robots are running; say which: {choices}")
+    if fits:
+        domain, namespace = fits[0].domain, fits[0].namespace
+        if not chosen:
+            _keep_to_loopback()
+    domain = domain or 0
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    return domain, namespace or ""
+
+
+def _keep_to_loopback() -> None:
+    if "ROS_LOCALHOST_ONLY" not in os.environ:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+def _taken(domain: int, participant: int) -> bool:
+    # RTPS 9.6.1: unicast discovery of a participant is at 7400 + 250 * domain + 10 + 2 * participant.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", 7400 + 250 * domain + 10 + 2 * participant))
+        except OSError:
+            return True
+    return False
+
+
+def _read_notes() -> Iterator[Session]:
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            note = json.loads(path.read_text())
+            started = note.pop("started")
+            session = Session(**note)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # being written, or not ours
+        if started is not None and started == _started(session.pid):
+            yield session
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in ticks since boot, so that another of the same id is not taken for it."""
     try:
-        session = Session(**json.loads(_path().read_text()))
-        os.kill(session.pid, 0)
-    except (FileNotFoundError, ProcessLookupError, json.JSONDecodeError, TypeError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
         return None
-    return session
+    return int(stat.rpartition(")")[2].split()[19])
 
 
-def join() -> int:
-    """Set the domain of the running graph unless ROS_DOMAIN_ID is set; the domain in use."""
-    session = running()
-    if session is not None and not os.environ.get("ROS_DOMAIN_ID"):
-        os.environ["ROS_DOMAIN_ID"] = str(session.domain)
-        if "ROS_LOCALHOST_ONLY" not in os.environ:
-            os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    return int(os.environ.get("ROS_DOMAIN_ID") or 0)
-
-
-def _path() -> Path:
-    return Path(tempfile.gettempdir()) / f"vla_policy-{os.getuid()}" / "session.json"
+def _folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"vla_policy-{os.getuid()}" / "sessions"

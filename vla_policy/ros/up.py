@@ -14,7 +14,7 @@ from types import FrameType
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros import session
-from vla_policy.ros.graph import node_specs, side
+from vla_policy.ros.graph import namespace_of, node_specs, side
 from vla_policy.ros.processes import Processes
 
 POLL_S = 0.2
@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", default="receding", choices=tuple(SCHEMES), help="of chunks")
     add_policy_arguments(parser)
     parser.add_argument("--head", default="flow", choices=("flow", "token"), help="action head")
-    parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
 
 
 def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +44,13 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web-port", type=int, default=8765, help="operator's page; 0 leaves it out"
     )
+    parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 after Ctrl-C, 1 if a node ended by itself."""
     require_ros()
-    load_embodiment(args.embodiment)
+    robot = load_embodiment(args.embodiment)
     check_port(args.web_port)
     specs = node_specs(
         args.embodiment,
@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
     width = max(len(spec.name) for spec in specs)
     processes = Processes(lambda name, line: print(f"{name:>{width}} | {line}", flush=True))
     domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
-    session.announce(session.Session(os.getpid(), domain, args.web_port or None))
+    space = namespace_of(args.namespace)
+    session.announce(
+        session.Session(os.getpid(), domain, args.web_port or None, robot.name, space)
+    )
     stop_on_sigterm()
     try:
         processes.start(specs)
@@ -106,6 +109,12 @@ def stop_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def end_as_ctrl_c() -> None:
+    """The same for SIGTERM and a terminal that is closed."""
+    stop_on_sigterm()
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 def require_ros() -> None:
