@@ -1,0 +1,267 @@
+"""Which sentences a checkpoint was trained on, as data beside its weights; and whether a typed one is among them.
+
+Case, punctuation, articles and harmless words do not matter, synonyms are put into trained words. What is left must be
+one of the trained sentences, word for word; then the network reads that sentence. No list of what is not understood
+is needed: everything else is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from ..types import Reason
+
+FILE = "language.json"
+FORMAT = 1
+ARTICLES = frozenset(("the", "a", "an"))
+NEGATIONS = frozenset(
+    "not dont doesnt no never none nothing neither nor without except cannot cant wont avoid".split()
+)
+_PART = re.compile(r"\{(\w+)\}")
+THINGS = ("thing", "anchor")  # parts of a sentence that name something to be seen
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """said: the trained sentence that means the same. things: words that name each thing, by their class."""
+
+    said: str
+    things: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Language:
+    """classes: words by class, as trained; the first is the plainest.
+
+    forms: trained sentences as (heard, said); {pick} stands for a word of that class, {thing} and {anchor} for a
+    form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
+    openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
+    examples: for people.
+    """
+
+    classes: Mapping[str, tuple[str, ...]]
+    forms: tuple[tuple[str, str], ...]
+    things: tuple[str, ...]
+    anchors: tuple[str, ...]
+    synonyms: Mapping[str, Mapping[str, str]]
+    harmless: tuple[str, ...]
+    openings: tuple[str, ...]
+    examples: tuple[str, ...]
+    looks: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def read(self, sentence: str) -> Understood | Reason:
+        """The trained sentence that this one means, or why there is none."""
+        words = self._stripped(heard(sentence))
+        if not words:
+            return Reason("words", f"nothing is asked for; {self.known}")
+        text = " ".join(words)
+        for pattern, said in self._patterns:
+            match = pattern.fullmatch(text)
+            if match:
+                return self._understood(match, said)
+        return Reason("words", f"{self._why(words, heard(sentence))}; {self.known}")
+
+    @property
+    def known(self) -> str:
+        """What can be said, for a person."""
+        return "say for example " + ", ".join(repr(example) for example in self.examples)
+
+    def _stripped(self, words: list[str]) -> list[str]:
+        text = f" {' '.join(w for w in words if w not in ARTICLES)} "
+        before = None
+        while before != text:
+            before = text
+            for phrase in self.harmless:
+                text = text.replace(f" {phrase} ", " ")
+            for phrase in self.openings:
+                if text.startswith(f" {phrase} "):
+                    text = text[len(phrase) + 1 :]
+        return text.split()
+
+    def _understood(self, match: re.Match[str], said: str) -> Understood:
+        groups = {k: v for k, v in match.groupdict().items() if v is not None}
+        parts, things = {}, []
+        for part in _PART.findall(said):
+            if part not in THINGS:
+                parts[part] = self._trained(part, groups[part])
+        for part in THINGS:
+            if part in groups:
+                named = self._named(groups[part])
+                parts[part] = named[0]
+                things += named[1]
+        return Understood(_PART.sub(lambda m: parts[m[1]], said), tuple(things))
+
+    def _named(self, text: str) -> tuple[str, list[Mapping[str, str]]]:
+        """The trained words for a thing, and what it and the things in them are."""
+        for pattern, form in self._thing_patterns:
+            match = pattern.fullmatch(text)
+            if match is None:
+                continue
+            parts: dict[str, str] = {}
+            inner: list[Mapping[str, str]] = []
+            for part, words in match.groupdict().items():
+                if part == "anchor":
+                    parts[part], inner = self._named(words)
+                else:
+                    parts[part] = self._trained(part, words)
+            named = {k: v for k, v in parts.items() if k in self.looks}
+            own = [named] if named else []
+            return _PART.sub(lambda m: parts[m[1]], form), own + inner
+        raise AssertionError(
+            f"{text!r} fits no form"
+        )  # the sentence's pattern was made of the same ones
+
+    def _trained(self, part: str, words: str) -> str:
+        for trained in self.classes[part]:
+            if _bare(trained) == words:
+                return trained
+        return self.synonyms[part][words]
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
+        thing = "|".join(p.pattern for p, _ in _nameless(self._thing_patterns))
+        names = dict.fromkeys(THINGS, f"(?:{thing})")
+        return tuple(
+            (re.compile(self._expression(h, names, named=True)), said) for h, said in self.forms
+        )
+
+    @cached_property
+    def _thing_patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
+        anchors = [self._expression(form, {}, named=False) for form in self.anchors]
+        names = {"anchor": f"(?:{'|'.join(anchors)})"}
+        forms = dict.fromkeys((*self.things, *self.anchors))
+        return tuple((re.compile(self._expression(f, names, named=True)), f) for f in forms)
+
+    def _expression(self, form: str, names: Mapping[str, str], *, named: bool) -> str:
+        out, at, bare = "", 0, _bare(form)
+        for match in _PART.finditer(bare):
+            part = match[1]
+            options = names.get(part) or self._options(part)
+            out += re.escape(bare[at : match.start()])
+            out += f"(?P<{part}>{options})" if named else options
+            at = match.end()
+        return out + re.escape(bare[at:])
+
+    def _options(self, part: str) -> str:
+        words = {_bare(w) for w in self.classes[part]} | set(self.synonyms.get(part, {}))
+        longest = sorted(words, key=lambda w: (-len(w), w))
+        return f"(?:{'|'.join(re.escape(w) for w in longest)})"
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        texts = [w for words in self.classes.values() for w in words]
+        texts += [w for words in self.synonyms.values() for w in words]
+        texts += [*self.harmless, *self.openings, *ARTICLES]
+        texts += [_PART.sub(" ", h) for h, _ in self.forms]
+        texts += [_PART.sub(" ", f) for f in (*self.things, *self.anchors)]
+        return frozenset(word for text in texts for word in text.split())
+
+    def _why(self, words: list[str], all_words: list[str]) -> str:
+        negation = next((w for w in all_words if w in NEGATIONS), None)
+        if negation is not None:
+            return f"{negation!r}: this policy cannot read a negation"
+        strange = [w for w in words if w not in self._vocabulary]
+        if not strange:
+            return "the words are known, but not as one command put together like this"
+        near = difflib.get_close_matches(strange[0], self._vocabulary, 1, 0.8)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        names = " and ".join(repr(w) for w in strange[:3])
+        return f"this policy does not know {names}{hint}"
+
+
+def heard(sentence: str) -> list[str]:
+    """The words of a sentence: lower case, no punctuation; apostrophes join, everything else separates."""
+    text = unicodedata.normalize("NFKC", sentence).casefold().replace("_", " ")
+    text = re.sub("['\u2019\u02bc`]", "", text)
+    return re.sub(r"[^\w]+", " ", text).split()
+
+
+def to_dict(language: Language) -> dict[str, Any]:
+    """Plain JSON data."""
+    return {
+        "format": FORMAT,
+        "examples": list(language.examples),
+        "forms": [[h] if h == s else [h, s] for h, s in language.forms],
+        "things": list(language.things),
+        "anchors": list(language.anchors),
+        "classes": {k: list(v) for k, v in language.classes.items()},
+        "synonyms": {k: dict(v) for k, v in language.synonyms.items()},
+        "harmless": list(language.harmless),
+        "openings": list(language.openings),
+        "looks": {k: dict(v) for k, v in language.looks.items()},
+    }
+
+
+def from_dict(data: Mapping[str, Any]) -> Language:
+    """Inverse of to_dict. Raises ValueError that says what does not fit."""
+    keys = {"format", "examples", "forms", "things", "anchors", "classes", "synonyms", "harmless"}
+    keys |= {"openings", "looks"}
+    if not isinstance(data, Mapping) or set(data) != keys or data["format"] != FORMAT:
+        got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
+        raise ValueError(
+            f"language: got {got}, expected format {FORMAT} with {', '.join(sorted(keys))}"
+        )
+    for key in ("examples", "things", "anchors", "harmless", "openings"):
+        _require_texts(key, data[key])
+    for key in ("classes", "synonyms", "looks"):
+        if not isinstance(data[key], Mapping):
+            raise ValueError(f"language.{key}: got {data[key]!r}, expected a mapping")
+    for name, words in data["classes"].items():
+        _require_texts(f"classes.{name}", words)
+    for name, words in data["synonyms"].items():
+        if name not in data["classes"] or not isinstance(words, Mapping):
+            raise ValueError(f"language.synonyms.{name}: expected a mapping for a class of words")
+        for word, trained in words.items():
+            if trained not in data["classes"][name]:
+                raise ValueError(
+                    f"language.synonyms.{name}: {word!r} means {trained!r}, which was not trained"
+                )
+    for name, words in data["looks"].items():
+        if not isinstance(words, Mapping) or not all(
+            type(number) is int and number >= 0 for number in words.values()
+        ):
+            raise ValueError(f"language.looks.{name}: got {words!r}, expected numbers by words")
+    forms = []
+    for form in data["forms"]:
+        _require_texts("forms", form)
+        if not 1 <= len(form) <= 2:
+            raise ValueError(f"language.forms: got {form!r}, expected heard and said")
+        forms.append((form[0], form[-1]))
+    known = {*data["classes"], *THINGS}
+    for form in (*(f for pair in forms for f in pair), *data["things"], *data["anchors"]):
+        for part in _PART.findall(form):
+            if part not in known:
+                raise ValueError(f"language: {form!r} has {{{part}}}, expected one of {known}")
+    return Language(
+        classes={k: tuple(v) for k, v in data["classes"].items()},
+        forms=tuple(forms),
+        things=tuple(data["things"]),
+        anchors=tuple(data["anchors"]),
+        synonyms={k: dict(v) for k, v in data["synonyms"].items()},
+        harmless=tuple(data["harmless"]),
+        openings=tuple(data["openings"]),
+        examples=tuple(data["examples"]),
+        looks={k: dict(v) for k, v in data["looks"].items()},
+    )
+
+
+def _require_texts(key: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"language.{key}: got {value!r}, expected a list of texts")
+
+
+def _bare(text: str) -> str:
+    """text without articles."""
+    return " ".join(word for word in text.split() if word not in ARTICLES)
+
+
+def _nameless(patterns):
+    """The patterns without names of groups, to stand in another."""
+    return [(re.compile(re.sub(r"\(\?P<\w+>", "(?:", p.pattern)), form) for p, form in patterns]
