@@ -25,6 +25,13 @@ class SwingModel:
     """Infers as asked, and answers with rows that go on in the direction of the swing."""
 
     rows, continues = ROWS, False
+    understanding = "a played policy tries any sentence"
+
+    def understands(self, _instruction):
+        return None
+
+    def sees(self, _observation):
+        return None
 
     def __init__(self, robot, policy) -> None:
         self._robot, self._policy, self._direction = robot, policy, 1.0

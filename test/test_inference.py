@@ -47,6 +47,8 @@ class Bench:
         self.camera = Stream("front/image_raw", 350 * MS)
         self.state = Stream("ee_pose", 250 * MS)
         self.policy.rows, self.policy.continues = 8, True
+        self.policy.understands.return_value = self.policy.sees.return_value = None
+        self.refusals = []
         config = InferenceConfig(
             ("x",), 150 * MS, execute_rows=4, step_ns=100 * MS, seed=5, layout=ONE, **config
         )
@@ -58,6 +60,7 @@ class Bench:
             now_ns=lambda: self.now_ns,
             on_chunk=self.chunks.append,
             on_error=self.errors.append,
+            on_refusal=lambda instruction, why: self.refusals.append((instruction, why.code)),
         )
         self.inference.set_active(True)
 
@@ -355,3 +358,52 @@ def test_the_delay_is_the_longest_of_the_last_ten_without_the_warm_up():
         delays = measured(delays, delay_ns)
     assert delays.expected_ns == 200
     assert measured(delays, 90).expected_ns == 100
+
+
+def test_words_that_are_not_understood_make_no_chunk():
+    bench = Bench()
+    bench.policy.understands.return_value = Reason("words", "this policy does not know 'banana'")
+    bench.inference.set_instruction("eat the banana")
+    for at_ms in range(0, 500, 100):
+        bench.show(at_ms)
+    assert bench.refusals == [("eat the banana", "words")]
+    assert bench.inference.refusal()[1].code == "words"
+    time.sleep(0.1)
+    assert bench.chunks == []
+    bench.policy.infer.assert_not_called()
+    answer = bench.inference.request("eat the banana")
+    assert isinstance(answer, Reason) and answer.code == "refused" and "banana" in answer.detail
+    bench.policy.understands.return_value = None
+    bench.inference.set_instruction("lift")
+    assert bench.inference.refusal() is None
+    bench.show(600)
+    assert wait_for(lambda: bench.chunks)
+    bench.inference.close()
+
+
+def test_what_is_not_seen_in_three_pictures_is_refused_before_any_chunk():
+    bench = Bench()
+    bench.policy.sees.return_value = Reason("not_seen", "no purple ball is to be seen")
+    bench.inference.set_instruction("lift the purple ball")
+    for at_ms in range(0, 600, 100):
+        bench.show(at_ms)
+        wait_for(lambda at_ms=at_ms: bench.policy.sees.call_count > min(at_ms // 100, 2), 1.0)
+    assert wait_for(lambda: bench.refusals)
+    assert bench.refusals == [("lift the purple ball", "not_seen")]
+    assert bench.policy.sees.call_count == 3
+    assert bench.chunks == []
+    bench.inference.close()
+
+
+def test_what_comes_into_view_is_followed():
+    bench = Bench()
+    missing = Reason("not_seen", "no purple ball is to be seen")
+    bench.policy.sees.side_effect = [missing, None]
+    bench.inference.set_instruction("lift the purple ball")
+    for at_ms in range(0, 400, 100):
+        bench.show(at_ms)
+        wait_for(lambda: bench.chunks, 0.1)
+    assert wait_for(lambda: bench.chunks)
+    assert bench.refusals == []
+    assert bench.policy.sees.call_count == 2  # not again while it is followed
+    bench.inference.close()

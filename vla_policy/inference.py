@@ -29,14 +29,26 @@ IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
 LATENCIES = 100
 
 
+LOOKS = (
+    3  # observations in a row on which a thing is not to be seen before it is said not to be there
+)
+
+
 class Infers(Protocol):
-    """What is asked of a policy. rows: of a chunk. continues: whether it can continue one."""
+    """What is asked of a policy. rows: of a chunk. continues: whether it can continue one.
+
+    understands, sees: see Policy.
+    """
 
     @property
     def rows(self) -> int: ...
 
     @property
     def continues(self) -> bool: ...
+
+    def understands(self, instruction: str) -> Reason | None: ...
+
+    def sees(self, observation: Observation) -> Reason | None: ...
 
     def infer(
         self,
@@ -76,6 +88,8 @@ class Inference:
 
     now_ns: the node's clock. on_chunk: called with each chunk in the thread. on_error: called with
     the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
+    An instruction whose words are not understood, or that names what is not seen in LOOKS observations, is refused
+    before any chunk is made of it: on_refusal is called, and refusal tells it for as long as it is the active one.
     """
 
     def __init__(
@@ -88,14 +102,21 @@ class Inference:
         now_ns: Callable[[], int],
         on_chunk: Callable[[ActionChunk], None],
         on_error: Callable[[str], None],
+        on_refusal: Callable[[str, Reason], None] = lambda instruction, why: None,
     ) -> None:
         self._policy, self._config = policy, config
         self._cameras, self._states = dict(cameras), states
         self._streams = (*cameras.values(), *(source.stream for source in states))
         self._now_ns, self._on_chunk, self._on_error = now_ns, on_chunk, on_error
+        self._on_refusal = on_refusal
         self._lock = threading.Condition()  # of all that follows
         self._model = threading.Lock()  # one inference at a time
         self._instruction = ""
+        self._refusal: Reason | None = None
+        self._looks, self._looked_ns = (
+            0,
+            0,
+        )  # that are still to be had before the instruction is followed
         self._news = self._active = self._closed = False
         self._asked = Asked()
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
@@ -115,9 +136,19 @@ class Inference:
 
     def set_instruction(self, instruction: str) -> None:
         """What to do from now on; empty: stop inferring."""
+        refusal = self._policy.understands(instruction) if instruction else None
+        refusal = None if refusal is None else _refused(refusal)
         with self._lock:
             self._instruction, self._news = instruction, True
+            self._refusal, self._looks = refusal, LOOKS
             self._lock.notify_all()
+        if refusal is not None:
+            self._on_refusal(instruction, refusal)
+
+    def refusal(self) -> tuple[str, Reason] | None:
+        """The active instruction and why it is not followed; None if it is, or that is not known yet."""
+        with self._lock:
+            return None if self._refusal is None else (self._instruction, self._refusal)
 
     def set_config(self, config: InferenceConfig) -> None:
         """Other options from the next inference on."""
@@ -179,6 +210,11 @@ class Inference:
             observation = self._observe(instruction or self._instruction)
         if isinstance(observation, Reason):
             return observation
+        problem = self._policy.understands(observation.instruction) or self._policy.sees(
+            observation
+        )
+        if problem is not None:
+            return Reason("refused", f"the policy refuses: {problem.detail}")
         if not (asked.frozen_rows or asked.guidance_rows):
             return self._infer(observation, NOTHING)
         if asked.previous is None:
@@ -211,9 +247,16 @@ class Inference:
                     continue
                 if observation is None:
                     continue
+                looks = self._looks
                 change = asking.change(self._asked, self._config, observation)
                 ask = self._continuation(observation)
-                self._asked = asking.attempted(self._asked, observation)
+                if not looks:
+                    self._asked = asking.attempted(self._asked, observation)
+            if looks and not self._look(observation):
+                continue
+            if looks:
+                with self._lock:
+                    self._asked = asking.attempted(self._asked, observation)
             self._deliver(self._infer(observation, ask), change)
 
     def _next(self) -> Observation | Reason | None:
@@ -222,11 +265,36 @@ class Inference:
             return Reason("failed", f"the model raised {MAX_FAILURES} times in a row")
         if not self._active:
             return Reason("inactive", "the policy node is not active")
+        if self._refusal is not None:
+            return self._refusal
         observation = self._observe(self._instruction)
         if isinstance(observation, Reason):
             return observation
+        if 0 < self._looks < LOOKS and observation.obs_ns <= self._looked_ns:
+            return None  # another look needs another picture
         due = asking.due(self._asked, self._config, observation, self._now_ns())
         return observation if due else None
+
+    def _look(self, observation: Observation) -> bool:
+        """Whether what the instruction names is to be seen; if it is not in LOOKS looks, it is refused."""
+        try:
+            missing = self._policy.sees(observation)
+        except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+            self._on_error(traceback.format_exc())
+            missing = Reason("failed", "the model raised, see the log")
+        with self._lock:
+            if observation.instruction != self._instruction:
+                return False
+            self._looked_ns = observation.obs_ns
+            self._looks = 0 if missing is None else self._looks - 1
+            if missing is None:
+                return True
+            self._reason = missing
+            if self._looks > 0:
+                return False
+            self._refusal = refusal = _refused(missing)
+        self._on_refusal(observation.instruction, refusal)
+        return False
 
     def _continuation(self, observation: Observation) -> Ask:
         return asking.continuation(
@@ -293,3 +361,7 @@ class Inference:
             self._on_chunk(chunk)
         except Exception:  # noqa: BLE001 - outermost of the thread; the thread must live on
             self._on_error(traceback.format_exc())
+
+
+def _refused(why: Reason) -> Reason:
+    return Reason(why.code, f"the policy refuses: {why.detail}")

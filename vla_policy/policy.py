@@ -15,12 +15,13 @@ from .embodiment import Embodiment
 from .families import FAMILIES
 from .families.family import Expressed, Family
 from .formats.load import load_checkpoint
+from .instruction import refuse_instruction
 from .models.engine import engine_for
 from .models.weights import Checkpoint
 from .normalise import Normaliser
 from .paths import find_policy
 from .sampling import DEFAULT_PULL, Pull, Sampling
-from .types import ActionChunk, Array, Observation
+from .types import ActionChunk, Array, Observation, Reason
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
@@ -71,6 +72,31 @@ class Policy:
         if isinstance(state, Normaliser):  # of data that was recorded elsewhere
             problems += check_middles("statistics", state.middles, embodiment)
         return problems
+
+    @property
+    def understanding(self) -> str:
+        """What this policy can tell of what it does not understand, one sentence."""
+        if self.family.understand is None or self.checkpoint.language is None:
+            return "this policy cannot tell which sentences it does not understand: it tries any"
+        looks = self.family.see is not None and self.checkpoint.naming is not None
+        if not looks or self.checkpoint.language.least is None:
+            return "this policy refuses sentences that it was not trained on; it cannot tell what it does not see"
+        return "this policy refuses sentences that it was not trained on and things that it does not see"
+
+    def understands(self, instruction: str) -> Reason | None:
+        """Why the words of instruction cannot be followed; None if they can, or this policy cannot tell."""
+        if (problem := refuse_instruction(instruction)) is not None:
+            return Reason("words", problem)
+        if self.family.understand is None:
+            return None
+        return self.family.understand(self.checkpoint, instruction)
+
+    def sees(self, observation: Observation) -> Reason | None:
+        """What the instruction of observation names and is not to be seen; None if all is, or it cannot tell."""
+        if self.family.see is None:
+            return None
+        with torch.inference_mode():
+            return self.family.see(self.checkpoint, observation)
 
     def infer(
         self,

@@ -136,7 +136,9 @@ def ending(run: Run, bounds: Bounds, now_ns: int, steady_ns: int) -> Ending | No
         why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
         return Ending(Outcome.STOPPED, f"the robot was disengaged{why}")
     if run.terminates >= TERMINATES:
-        return Ending(Outcome.DONE, "the policy holds the instruction for done")
+        return Ending(
+            Outcome.DONE, "the policy reports the instruction complete; nothing has verified it"
+        )
     if now_ns < run.started_ns:
         return Ending(Outcome.STALE, "the clock went back")
     if now_ns - run.started_ns >= run.timeout_ns:

@@ -21,6 +21,13 @@ ROBOT = load_embodiment("vx300s")
 
 class StubModel:
     rows, continues = ROWS, False
+    understanding = "a stub tries any sentence"
+
+    def understands(self, _instruction):
+        return None
+
+    def sees(self, _observation):
+        return None
 
     def infer(self, observation, previous=None, **_options):
         mode = MODE.read_text().strip()

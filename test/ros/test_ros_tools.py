@@ -210,7 +210,9 @@ def test_tools_see_and_command_a_running_robot(launched, ros2, environment):
             f"data: {INSTRUCTION}",
         )
         assert "positions:" in echo.communicate(timeout=TOOL_S)[0]
-    launch.wait_for(f"DONE: the policy holds the instruction for done ('{INSTRUCTION}')")
+    launch.wait_for(
+        f"DONE: the policy reports the instruction complete; nothing has verified it ('{INSTRUCTION}')"
+    )
     told = ros2("param", "describe", "/control", "scheme", "shadow")
     assert "one of open_loop" in told and "Description: commands go to topics below" in told
     call = ("service", "call")

@@ -320,3 +320,18 @@ def test_a_word_to_stop_is_heeded_while_nothing_could_start(client):
     assert "no operator has engaged" in client.refused("pick it up")
     for _ in range(2):
         assert result_of(client.send("stop"))[1].outcome == Result.STOPPED
+
+
+def test_what_the_policy_refuses_ends_as_refused(client):
+    refusals = client.robot.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
+    handle = client.send("pick up the banana")
+    client.following("pick up the banana")
+    client.robot.wait(lambda: refusals.get_subscription_count(), "who listens to refusals")
+    refusals.publish(InstructionOutcome(instruction="pick up the apple", message="another"))
+    why = "the policy refuses: this policy does not know 'banana'"
+    refusals.publish(InstructionOutcome(instruction="pick up the banana", message=why))
+    status, result = result_of(handle)
+    assert (status, result.outcome) == (GoalStatus.STATUS_ABORTED, Result.REFUSED)
+    assert result.message == why
+    client.following("")
+    client.robot.destroy_publisher(refusals)

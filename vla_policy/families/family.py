@@ -10,7 +10,7 @@ import numpy as np
 
 from ..models.weights import Checkpoint
 from ..sampling import Sampling
-from ..types import ActionChunk, Array, Observation
+from ..types import ActionChunk, Array, Observation, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Family:
     restore: (checkpoint, model_actions[rows, model_dim], observation) -> Rows.
     express: (checkpoint, chunk, observation) -> Expressed: the inverse of restore for a chunk whose row 0 is due
              at the observation; None where no head continues a chunk.
+    understand: (checkpoint, instruction) -> why its words cannot be followed, or None. None: any sentence is tried.
+    see:     (checkpoint, observation) -> what the instruction names and is not to be seen, or None. None: it cannot tell.
     point, ask: see Policy; None where the family has no such thing.
     """
 
@@ -74,6 +76,8 @@ class Family:
     sample: Callable[[Checkpoint, str, Any, Sampling], Sampled]
     restore: Callable[[Checkpoint, Array, Observation], Rows]
     express: Callable[[Checkpoint, ActionChunk, Observation], Expressed] | None = None
+    understand: Callable[[Checkpoint, str], Reason | None] | None = None
+    see: Callable[[Checkpoint, Observation], Reason | None] | None = None
     point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
 

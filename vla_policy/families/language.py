@@ -43,7 +43,7 @@ class Language:
     forms: trained sentences as (heard, said); {pick} stands for a word of that class, {thing} and {anchor} for a
     form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
     openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
-    examples: for people.
+    examples: for people. least: score of naming below which a thing is not there; None: it is not looked for.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -55,6 +55,7 @@ class Language:
     openings: tuple[str, ...]
     examples: tuple[str, ...]
     looks: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
+    least: float | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or why there is none."""
@@ -100,23 +101,19 @@ class Language:
 
     def _named(self, text: str) -> tuple[str, list[Mapping[str, str]]]:
         """The trained words for a thing, and what it and the things in them are."""
-        for pattern, form in self._thing_patterns:
-            match = pattern.fullmatch(text)
-            if match is None:
-                continue
-            parts: dict[str, str] = {}
-            inner: list[Mapping[str, str]] = []
-            for part, words in match.groupdict().items():
-                if part == "anchor":
-                    parts[part], inner = self._named(words)
-                else:
-                    parts[part] = self._trained(part, words)
-            named = {k: v for k, v in parts.items() if k in self.looks}
-            own = [named] if named else []
-            return _PART.sub(lambda m: parts[m[1]], form), own + inner
-        raise AssertionError(
-            f"{text!r} fits no form"
-        )  # the sentence's pattern was made of the same ones
+        # The sentence's pattern was made of these, so one fits.
+        matches = ((p.fullmatch(text), form) for p, form in self._thing_patterns)
+        match, form = next((match, form) for match, form in matches if match)
+        parts: dict[str, str] = {}
+        inner: list[Mapping[str, str]] = []
+        for part, words in match.groupdict().items():
+            if part == "anchor":
+                parts[part], inner = self._named(words)
+            else:
+                parts[part] = self._trained(part, words)
+        named = {k: v for k, v in parts.items() if k in self.looks}
+        own = [] if "place" in parts else [named]  # tray and pad are always there
+        return _PART.sub(lambda m: parts[m[1]], form), own + inner
 
     def _trained(self, part: str, words: str) -> str:
         for trained in self.classes[part]:
@@ -126,7 +123,8 @@ class Language:
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
-        thing = "|".join(p.pattern for p, _ in _nameless(self._thing_patterns))
+        things = [(p, form) for p, form in self._thing_patterns if form in self.things]
+        thing = "|".join(p.pattern for p, _ in _nameless(things))
         names = dict.fromkeys(THINGS, f"(?:{thing})")
         return tuple(
             (re.compile(self._expression(h, names, named=True)), said) for h, said in self.forms
@@ -196,13 +194,14 @@ def to_dict(language: Language) -> dict[str, Any]:
         "harmless": list(language.harmless),
         "openings": list(language.openings),
         "looks": {k: dict(v) for k, v in language.looks.items()},
+        "least": language.least,
     }
 
 
 def from_dict(data: Mapping[str, Any]) -> Language:
     """Inverse of to_dict. Raises ValueError that says what does not fit."""
     keys = {"format", "examples", "forms", "things", "anchors", "classes", "synonyms", "harmless"}
-    keys |= {"openings", "looks"}
+    keys |= {"openings", "looks", "least"}
     if not isinstance(data, Mapping) or set(data) != keys or data["format"] != FORMAT:
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(
@@ -228,6 +227,11 @@ def from_dict(data: Mapping[str, Any]) -> Language:
             type(number) is int and number >= 0 for number in words.values()
         ):
             raise ValueError(f"language.looks.{name}: got {words!r}, expected numbers by words")
+    least = data["least"]
+    if least is not None and not (type(least) in (int, float) and 0 < least < 1):
+        raise ValueError(f"language.least: got {least!r}, expected a number from 0 to 1, or null")
+    if not isinstance(data["forms"], list):
+        raise ValueError(f"language.forms: got {data['forms']!r}, expected a list")
     forms = []
     for form in data["forms"]:
         _require_texts("forms", form)
@@ -249,6 +253,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         openings=tuple(data["openings"]),
         examples=tuple(data["examples"]),
         looks={k: dict(v) for k, v in data["looks"].items()},
+        least=least,
     )
 
 

@@ -13,7 +13,7 @@ from ..models.engine import Engine, EnginePrefix
 from ..models.vla import VLA, Prefix
 from ..models.weights import Checkpoint
 from ..sampling import DEFAULT_PULL, Sampling
-from ..types import ActionChunk, Array, Observation
+from ..types import ActionChunk, Array, Observation, Reason
 from .ahead import Hand, ahead, tool_of
 from .bodies import (
     BASE,
@@ -110,6 +110,38 @@ def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
     return {"target_xyz": xyz[0, 0], "destination_xyz": xyz[0, 2]}
 
 
+def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
+    """Why the words cannot be followed; None if they can, or if it is not known what was trained."""
+    if checkpoint.language is None:
+        return None
+    read = checkpoint.language.read(instruction)
+    return read if isinstance(read, Reason) else None
+
+
+def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
+    """What the instruction names and the front image does not show; None if all is there, or it cannot be told."""
+    language, naming = checkpoint.language, checkpoint.naming
+    if language is None or language.least is None or naming is None:
+        return None
+    read = language.read(observation.instruction)
+    if isinstance(read, Reason):
+        return read
+    numbers = tuple(
+        tuple(language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
+        for thing in read.things
+    )
+    if not numbers:
+        return None
+    image = _image(checkpoint, observation, checkpoint.contract.camera_names[0])
+    scores = naming.scores(image, checkpoint.model.vision.front.stem(image), numbers)[0]
+    for thing, score in zip(read.things, scores.tolist(), strict=True):
+        if not score >= language.least:
+            words = (thing[kind] for kind in ("colour", "shape") if kind in thing)
+            name = " ".join(words) or "object"
+            return Reason("not_seen", f"no {name} is to be seen on the table")
+    return None
+
+
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
     """Answer in words. question: "name" or "point" (image location tokens)."""
     if checkpoint.model.config.token is None:
@@ -135,13 +167,15 @@ FAMILY = Family(
     sample=sample,
     restore=restore,
     express=express,
+    understand=understand,
+    see=see,
     point=point,
     ask=ask,
 )
 
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
-    text = _text(checkpoint, tokenizer.prompt(question, observation.instruction))
+    text = _text(checkpoint, tokenizer.prompt(question, _said(checkpoint, observation)))
     return Inputs(text, _look(checkpoint, observation))
 
 
@@ -162,7 +196,7 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
-    text = _text(checkpoint, tokenizer.clean(observation.instruction))
+    text = _text(checkpoint, tokenizer.clean(_said(checkpoint, observation)))
     seen = tower.look(front, text[None])
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
@@ -177,6 +211,14 @@ def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch
     image = fit_square(require_image(observation.images, name), checkpoint.contract.image_px)
     scaled = torch.tensor(image, device=checkpoint.device).float() / 127.5 - 1.0
     return scaled.permute(2, 0, 1)[None]
+
+
+def _said(checkpoint: Checkpoint, observation: Observation) -> str:
+    """The trained sentence that the instruction means; as it is where that is not known."""
+    if checkpoint.language is None:
+        return observation.instruction
+    read = checkpoint.language.read(observation.instruction)
+    return observation.instruction if isinstance(read, Reason) else read.said
 
 
 def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:

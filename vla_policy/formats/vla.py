@@ -5,6 +5,8 @@ config.json         format, family, model (sizes), contract (see contract.py), s
 model.safetensors   keys of the model, strict
 statistics.json     how state and actions are normalised; of several robots by their names
 tokenizer.json or tokenizer.model
+language.json       which sentences it was trained on, by robot (families/language.py); may be missing
+naming.safetensors  tells what stands at each place of an image (models/naming.py); may be missing
 unread.safetensors  tensors of a converted folder that no model reads; only `vla convert` opens it
 source/<format>/    the small files of a converted folder, so that it can be written back as it was
 """
@@ -34,6 +36,7 @@ from ..parsing.files import one_line
 from .documents import read_json, require, write_json
 from .precision import dtype_of
 from .robots import choose, contracts_of
+from .said import read_language, read_naming, write_said
 from .store import WEIGHTS, Store, fill, open_store, require_same
 from .tensor_file import tensor_bytes, write
 
@@ -143,6 +146,7 @@ def save(folder: Path, checkpoint: Checkpoint, *others: Checkpoint) -> None:
         copy_tokenizer(checkpoint.tokenizer.source, folder)
     else:
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+    write_said(folder, (checkpoint, *others))
 
 
 def write_folder(
@@ -254,9 +258,16 @@ def load(
     model = fill_network(
         open_store(folder), header.sizes, form.network, device=device, dtype=dtype
     )
+    understood = {}
+    if header.family == "tiny":
+        robots = header.contract.embodiments
+        understood = {
+            "language": read_language(folder, robots),
+            "naming": read_naming(folder, header.sizes, device),
+        }
     return Checkpoint(
-        model, header.contract, header.statistics, tokenizer, header.family, header.settings
-    )
+        model, header.contract, header.statistics, tokenizer, header.family, header.settings, **understood
+    )  # fmt: skip
 
 
 def fill_network(

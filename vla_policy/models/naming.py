@@ -1,25 +1,27 @@
-"""What stands at each place of an image: colour and shape, or nothing, from the frozen features of the pointing tower.
+"""What stands at each place of an image: colour and shape, or nothing; from the pixels and the frozen features of the tower.
 
-The tower answers every sentence with a place, also one that names what is not there. This small head, trained afterwards,
-tells whether anything in the picture is what the words say. Colour and shape are told apart from each other, so a
-pair that was never seen together is known by its parts.
+The pointing tower answers every sentence with a place, also one that names what is not there. This small head, trained
+afterwards, tells whether anything in the picture is what the words say. Colour and shape are told apart from each other,
+so that a pair is known by its parts.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from .pointing import COLOURS, SHAPES
 
+STRIDE = 4  # pixels of a place, as of the tower's features
+
 
 @dataclass(frozen=True, slots=True)
 class NamingConfig:
-    """channels: of the tower's features. least: score below which a thing is not there."""
+    """channels: of the tower's features."""
 
     channels: int
-    least: float
     colours: int = COLOURS
     shapes: int = SHAPES
     width: int = 64
@@ -31,7 +33,7 @@ class Naming(nn.Module):
     def __init__(self, config: NamingConfig) -> None:
         super().__init__()
         self.config = config
-        c, w = config.channels, config.width
+        c, w = config.channels + 3 * STRIDE**2, config.width
         self.body = nn.Sequential(
             nn.Conv2d(c, w, 3, padding=1), nn.SiLU(), nn.Conv2d(w, w, 3, padding=1), nn.SiLU()
         )
@@ -39,17 +41,20 @@ class Naming(nn.Module):
         self.shape = nn.Conv2d(w, config.shapes + 1, 1)
 
     def forward(
-        self, features: Float[Tensor, "b c h w"]
+        self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b s h w"]]:
-        """Logits of colour and of shape at each place."""
-        x = self.body(features)
+        """Logits of colour and of shape at each place. images in [-1, 1]. features: of the tower's front stem."""
+        x = self.body(torch.cat((F.pixel_unshuffle(images, STRIDE), features), 1))
         return self.colour(x), self.shape(x)
 
     def scores(
-        self, features: Float[Tensor, "b c h w"], named: tuple[tuple[int | None, int | None], ...]
+        self,
+        images: Float[Tensor, "b 3 i j"],
+        features: Float[Tensor, "b c h w"],
+        named: tuple[tuple[int | None, int | None], ...],
     ) -> Float[Tensor, "b n"]:
         """How surely something in the picture is of each named (colour, shape), 0 to 1; None: of any."""
-        colour, shape = (logits.softmax(1) for logits in self(features))
+        colour, shape = (logits.softmax(1) for logits in self(images, features))
         found = []
         for c, s in named:
             here = 1 - colour[:, -1] if c is None else colour[:, c]

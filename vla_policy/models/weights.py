@@ -15,6 +15,8 @@ class Checkpoint:
     family: key of families.FAMILIES, which says what model, statistics and tokenizer are.
     settings: a frozen dataclass of the family's own; None if it has none.
     engine: the same calls as model, faster (models/engine); None: there is none for it, or it is switched off.
+    language: which sentences it was trained on (families/language.py); None: nothing is known of that.
+    naming: tells what stands at each place of an image (models/naming.py); None: it cannot tell what it does not see.
     """
 
     model: Any
@@ -24,6 +26,8 @@ class Checkpoint:
     family: str = "tiny"
     settings: Any = None
     engine: Any = None
+    language: Any = None
+    naming: Any = None
 
     @property
     def device(self) -> torch.device:

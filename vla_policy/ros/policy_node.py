@@ -18,7 +18,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.pace import Ask
 from vla_policy.inference import Inference
 from vla_policy.msg import ActionChunk as ActionChunkMsg
-from vla_policy.msg import ControlStatus
+from vla_policy.msg import ControlStatus, InstructionOutcome
 from vla_policy.ros import convert, policy_load, qos
 from vla_policy.ros.identity import identified
 from vla_policy.ros.lifecycle import run_node
@@ -26,8 +26,10 @@ from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.policy_inputs import PolicyInputs
 from vla_policy.ros.policy_params import PolicyParams, inference_config, refuse
 from vla_policy.ros.policy_report import QUIET, report
+from vla_policy.ros.task_report import outcome
 from vla_policy.ros.warn import OnChange
 from vla_policy.srv import GetActionChunk
+from vla_policy.task import Ending, Outcome
 from vla_policy.timing import rows_between_looks
 from vla_policy.types import ActionChunk, Array, Reason
 
@@ -80,8 +82,10 @@ class PolicyNode(LifecycleNode):
             now_ns=lambda: self.get_clock().now().nanoseconds,
             on_chunk=self._publish,
             on_error=lambda text: self.get_logger().error(f"the model raised:\n{text}"),
+            on_refusal=self._refuse,
         )
         self._add_endpoints()
+        self.get_logger().info(policy.understanding)
         self.get_logger().info(
             f"policy {params.policy} ({params.head} head, {params.device}) for {robot.name}; "
             f"cameras {', '.join(robot.camera_names)}; {params.scheme}, a chunk every {execute_rows} rows"
@@ -125,6 +129,7 @@ class PolicyNode(LifecycleNode):
         status = self.create_subscription(
             ControlStatus, "control_status", self._on_control_status, qos.LATCHED
         )
+        self._refused = self.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
         # Its own group: the answer takes an inference, and the streams go on meanwhile.
         service = self.create_service(
@@ -136,6 +141,7 @@ class PolicyNode(LifecycleNode):
         self._endpoints += [
             (self.destroy_subscription, instruction),
             (self.destroy_subscription, status),
+            (self.destroy_publisher, self._refused),
             (self.destroy_lifecycle_publisher, self._chunks),
             (self.destroy_service, service),
         ]
@@ -176,6 +182,13 @@ class PolicyNode(LifecycleNode):
         else:
             self._inference.set_instruction("")
             self._log.problem("task", "dead", "the task node is gone; its instruction ends")
+
+    def _refuse(self, instruction: str, why: Reason) -> None:
+        """Tell the task node, which ends the run. May run in the inference thread."""
+        if not rclpy.ok():
+            return
+        how = Ending(Outcome.REFUSED, why.detail)
+        self._refused.publish(outcome(instruction, how, self.get_clock().now().nanoseconds))
 
     def _publish(self, chunk: ActionChunk) -> None:
         """Runs in the inference thread."""
@@ -231,6 +244,9 @@ class PolicyNode(LifecycleNode):
         if status.stopped:
             self.get_logger().error("the model keeps raising: deactivated")
             self.trigger_deactivate()
+        refusal = self._inference.refusal()
+        if refusal is not None:  # again, as the task node may have come later
+            self._refuse(*refusal)
         reason = status.reason
         if reason is not None and reason.code not in QUIET:
             self._log.problem("inference", reason.code, f"no chunk: {reason.detail}")

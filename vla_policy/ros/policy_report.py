@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 
 from vla_policy.inference import InferenceStatus
 
-QUIET = ("inactive", "no_instruction")  # reasons that are no fault
+QUIET = ("inactive", "no_instruction", "words", "not_seen")  # reasons that are no fault
 
 
 def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> DiagnosticArray:

@@ -83,6 +83,7 @@ class TaskNode(LifecycleNode):
             listen(String, "instruction", self._on_instruction, qos.WORDS),
             listen(ActionChunkMsg, "action_chunk", self._on_chunk, qos.COMMAND),
             listen(ControlStatus, "control_status", self._on_status, qos.LATCHED),
+            listen(InstructionOutcome, "instruction_refused", self._on_refusal, qos.WORDS),
         )
         self._server = ActionServer(
             self,
@@ -246,6 +247,11 @@ class TaskNode(LifecycleNode):
         except ValueError:
             return  # the control node tells of it; here it counts as silence
         self._run = with_chunk(self._run, chunk, self._now_ns(), time.monotonic_ns())
+
+    def _on_refusal(self, msg: InstructionOutcome) -> None:
+        """The policy does not follow the instruction: nothing has moved for it."""
+        if self._run is not None and self._run.instruction == msg.instruction:
+            self._end(Ending(Outcome.REFUSED, msg.message))
 
     def _on_status(self, msg: ControlStatus) -> None:
         self._status = Status(

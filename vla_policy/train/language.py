@@ -58,11 +58,11 @@ SYNONYMS = {
         "i would like": "put", "id like": "put", "put down": "put", "set down": "set",
         "lay down": "lay", "place down": "place", "transport": "bring", "relocate": "move",
         "position": "place", "insert": "put", "stick": "put", "pop": "put", "deliver": "bring",
-        "take": "bring", "stow": "put", "store": "put", 
+        "take": "bring", "stow": "put", "store": "put",
     },
     "push": {
         "nudge": "push", "scoot": "push", "pull": "drag", "shift": "push", "slip": "slide",
-        "sweep": "push", "glide": "slide", 
+        "sweep": "push", "glide": "slide",
     },
     "in_tray": {
         "on": "in", "onto": "into", "on top of": "in", "over to": "to", "towards": "to",
@@ -149,6 +149,7 @@ def language_of(robot: str) -> Language:
             "harmless": HARMLESS,
             "openings": OPENINGS,
             "looks": looks,
+            "least": None,
         }
     )
 
