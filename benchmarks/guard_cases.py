@@ -237,6 +237,7 @@ def violation(robot, before, verdict, now_ns):
 def part_violation(part, values, robot, before, verdict, now_ns):
     if part.kind == VELOCITY:
         return velocity_violation(part, values, robot, before, verdict, now_ns)
+    outputs = robot.embodiment.outputs
     if not before.engaged or before.stopped is not None:
         return "a position although nothing may go out"
     if part.lower is not None and not (
@@ -252,9 +253,15 @@ def part_violation(part, values, robot, before, verdict, now_ns):
     if before.sent is None:
         return None
     old = before.sent.values[part.columns]
+    rolls_out = part.kind == JOINTS and outputs[part.group].type == "joint_trajectory"
     if verdict.level >= Level.HOLD:
+        if rolls_out:
+            return "a hold that pulls an arm off its way to rest"
         return None if (values == old).all() else "a hold that moves"
-    return step_violation(part, values, old, elapsed_s(robot, before.sent.stamp_ns, now_ns))
+    dt_s = elapsed_s(robot, before.sent.stamp_ns, now_ns)
+    if rolls_out:  # meanwhile the controller has gone on
+        dt_s = max(dt_s, (now_ns - before.sent.moved_ns) / 1e9)
+    return step_violation(part, values, old, dt_s)
 
 
 def rate_violation(part, values, rates, robot):
@@ -290,6 +297,8 @@ def velocity_violation(part, values, robot, before, verdict, now_ns):
     linear = sum(".v" in name for name in part.names)
     drive = before.drive
     old = np.zeros(len(values)) if drive is None else drive.values[part.columns]
+    if drive is not None and now_ns - drive.stamp_ns > timeout_ns(robot, part):
+        old = np.zeros(len(values))  # its controller has stopped it
     dt_s = elapsed_s(robot, None if drive is None else drive.stamp_ns, now_ns)
     for axes, speed, acceleration in (
         (slice(0, linear), limits.linear_speed_m_s, limits.linear_acceleration_m_s2),
@@ -303,6 +312,11 @@ def velocity_violation(part, values, robot, before, verdict, now_ns):
         if held and np.linalg.norm(values[axes]) > np.linalg.norm(old[axes]) + SLACK:
             return "a hold that speeds up"
     return None
+
+
+def timeout_ns(robot, part):
+    """MoveIt Servo stops without commands after 0.1 s, a base after 0.5 s."""
+    return 100 * MS if robot.embodiment.outputs[part.group].servo is not None else 500 * MS
 
 
 def elapsed_s(robot, last_ns, now_ns):

@@ -14,7 +14,9 @@ from vla_policy.safety import memory
 from vla_policy.safety.bounds import robot_of
 from vla_policy.safety.guard import check
 from vla_policy.safety.memory import GuardState
-from vla_policy.safety.rest import parting
+from vla_policy.safety.rest import drives, give_up, let_go, parting
+from vla_policy.safety.standing import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
+from vla_policy.sim import controllers
 from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
@@ -149,10 +151,87 @@ def test_a_velocity_is_brought_to_zero_whatever_happens(how):
 def test_the_last_message_of_all_is_a_velocity_of_zero():
     state, _, _, now_ms = driving()
     last = parting(state, DRIVEN, now_ms * MS)
-    assert last.names == DRIVEN.layout.names
-    for part in DRIVEN.layout.of_kind(VELOCITY):
-        assert not last.values[part.columns].any()
+    driven = DRIVEN.layout.of_kind(VELOCITY)
+    assert last.names == tuple(name for part in driven for name in part.names)
+    assert not last.values.any()
     assert parting(memory.engage(GuardState()), DRIVEN, now_ms * MS) is None
+
+
+@pytest.mark.parametrize("then", ["nothing", "hold", "disengage", "stop", "let go"])
+def test_no_position_ever_goes_out_as_the_last_message(then):
+    """Whatever was sent, and whatever has become of it since: the robot may have been moved by hand."""
+    for name, robot in ROBOTS.items():
+        state = memory.engage(GuardState())
+        here = cases.middle(robot)
+        seen = cases.seen(np.random.default_rng(1), robot)
+        state, sent = step(robot, state, here, here=here, now_ms=1000, seen=seen)
+        assert sent.command is not None, name
+        if then == "hold":
+            state, _ = step(robot, state, None, here=here, now_ms=1020)
+        elif then == "disengage":
+            state = memory.disengage(state)
+        elif then == "stop":
+            state = memory.stop(state, STALE)
+        elif then == "let go":
+            state, _ = let_go(state, robot, STALE, 1020 * MS)
+        assert parting(state, robot, 1040 * MS) is None, name
+        if then in ("disengage", "stop", "let go"):
+            assert state.sent is None, "what was sent must never go out again"
+
+
+def test_a_velocity_that_has_run_down_is_not_commanded_again_at_the_end():
+    state, target, _, now_ms = driving()
+    state = memory.stop(state, STALE)
+    while drives(state):
+        now_ms += 20
+        state, _ = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
+    assert parting(state, DRIVEN, now_ms * MS) is None
+
+
+def test_a_base_that_somebody_else_has_taken_over_is_told_nothing_more():
+    state, target, _, now_ms = driving()
+    target[DRIVEN.layout.names.index("ee.vx")] = 0.1
+    for _ in range(40):
+        now_ms += 20
+        state, _ = step(DRIVEN, state, target, here=0 * target, now_ms=now_ms)
+    state = give_up(state, DRIVEN, frozenset({"base"}))
+    state, verdict = let_go(state, DRIVEN, STALE, now_ms * MS)
+    while verdict.command is not None:
+        assert set(verdict.command.names) == set(DRIVEN.layout.names[:6]), "the tool is braked"
+        assert not any(n.startswith("base.") for n in verdict.command.names)
+        now_ms += 20
+        state, verdict = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
+    assert parting(state, DRIVEN, now_ms * MS) is None
+    assert not memory.engage(state).drive.taken
+
+
+@pytest.mark.parametrize("late_ms", [300, 700])
+def test_what_has_stopped_by_its_time_out_is_not_driven_on(late_ms):
+    """MoveIt Servo stops after 0.1 s of silence, a base after 0.5 s: from there on it starts from rest."""
+    robot = ROBOTS["ur5e_servo"]
+    here = np.zeros(len(robot.layout.names))
+    target, state, now_ms = np.array(here), memory.engage(GuardState()), 1000
+    target[0] = 0.2
+    seen = RobotState(poses={"ee": np.array([0.0, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])})
+    for _ in range(60):
+        now_ms += 20
+        state, verdict = step(robot, state, target, here=here, now_ms=now_ms, seen=seen)
+    assert verdict.command.values[0] == pytest.approx(0.2)
+    now_ms += late_ms
+    _, moves = step(robot, state, target, here=here, now_ms=now_ms, seen=seen)
+    assert moves.command.values[0] == pytest.approx(1.5 * 0.04), "as from rest"
+    _, holds = step(robot, state, None, here=here, now_ms=now_ms, seen=seen)
+    assert not holds.command.values[:6].any(), "a hold never starts a motion again"
+    driven, target, _, now_ms = driving()
+    _, verdict = step(DRIVEN, driven, None, here=0 * target, now_ms=now_ms + late_ms)
+    assert (base_vx(verdict) == 0.0) == (late_ms > 500)
+
+
+def test_the_guard_and_the_rules_of_controllers_know_the_same_time_outs():
+    assert (SERVO_TIMEOUT_NS, BASE_TIMEOUT_NS) == (
+        controllers.SERVO_TIMEOUT_NS,
+        controllers.CMD_VEL_TIMEOUT_NS,
+    )
 
 
 def test_a_tool_that_would_leave_the_workspace_by_its_velocity_is_held():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from vla_policy.execution import timeline as plan
+from vla_policy.execution.curve import Rates
 from vla_policy.execution.history import History, remember
 from vla_policy.execution.resolve import References, is_relative, resolve
 from vla_policy.execution.schemes import SCHEMES
@@ -18,6 +19,8 @@ from vla_policy.layout import measured
 from vla_policy.safety import guard, memory, rest
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import GuardState
+from vla_policy.safety.motion import rates_of_arms
+from vla_policy.safety.standing import MAX_PERIODS, Standing, rested_since, standing, told_now
 from vla_policy.safety.watchdog import (
     STALE_CHUNK,
     Inputs,
@@ -25,6 +28,7 @@ from vla_policy.safety.watchdog import (
     stale_inputs,
     too_old,
 )
+from vla_policy.timing import ns_from_s
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
 
 
@@ -71,10 +75,11 @@ def accept(
         # A broken policy: its next rows are not to be trusted either.
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
-    start = memory.anchor(control.guard, measured(robot.layout, state), robot)
+    here = measured(robot.layout, state)
+    start = standing(control.guard, here, robot, now_ns)
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
-    rested = plan.queued_rows(control.timeline, now_ns) == 0 and memory.rested_since(
+    rested = plan.queued_rows(control.timeline, now_ns) == 0 and rested_since(
         control.guard, chunk.obs_ns
     )
     scheme = SCHEMES[control.scheme]
@@ -82,9 +87,10 @@ def accept(
         control.timeline,
         chunk,
         now_ns,
-        start,
+        start.values,
         robot.layout,
-        lead_ns=_since_sent(control, robot, now_ns),
+        lead_ns=0 if control.guard.sent is None else ns_from_s(start.dt_s),
+        moving=_moving(control, start, robot, now_ns),
         merge=scheme.merge,
         whole=scheme.whole,
         rested=rested,
@@ -95,11 +101,12 @@ def accept(
     return control, reason
 
 
-def _since_sent(control: Control, robot: Robot, now_ns: int) -> int:
-    """How long ago the last command went out, as far as the next one makes up for it."""
+def _moving(control: Control, start: Standing, robot: Robot, now_ns: int) -> Rates | None:
+    """How fast the arms go, if commands are so late that they do not follow the plan any more."""
     sent = control.guard.sent
-    elapsed_ns = 0 if sent is None else now_ns - sent.stamp_ns
-    return min(max(elapsed_ns, 0), robot.embodiment.period_ns)
+    if sent is None or now_ns - sent.stamp_ns <= MAX_PERIODS * robot.embodiment.period_ns:
+        return None
+    return rates_of_arms(start.velocity, robot.layout, robot.embodiment.step_ns)
 
 
 def instruct(control: Control, instruction: str, *, flush: bool = True) -> Control:
@@ -149,7 +156,7 @@ def tick(
         state_after, command = rest.coast(state_after, robot, now_ns)
         control = replace(
             control,
-            timeline=Timeline(floor_ns=now_ns),
+            timeline=Timeline(floor_ns=max(now_ns, state_after.settled_ns)),
             references=References(),
             guard=state_after,
         )
@@ -176,6 +183,11 @@ def tick(
     return _remembered(control, robot, state, now_ns), verdict
 
 
+def give_up(control: Control, robot: Robot, groups: frozenset[str]) -> Control:
+    """Another controller commands these groups: they are told nothing more until engaging again."""
+    return replace(control, guard=rest.give_up(control.guard, robot, groups))
+
+
 def let_go(control: Control, robot: Robot, reason: Reason, now_ns: int) -> tuple[Control, Verdict]:
     """HOLD and disengage: another controller has taken over."""
     state, verdict = rest.let_go(control.guard, robot, reason, now_ns)
@@ -194,11 +206,14 @@ def engage(
         return control, "; ".join(r.detail for r in stale)
     if control.guard.engaged:
         return replace(control, hushed=False), None
+    guard_state = memory.engage(control.guard)
+    # What a policy sees of an arm that is still coming to rest is no place to start from.
+    seen_ns = max(now_ns, guard_state.settled_ns)
     return (
         replace(
             control,
-            guard=memory.engage(control.guard),
-            timeline=plan.emptied(control.timeline, now_ns),
+            guard=guard_state,
+            timeline=plan.emptied(control.timeline, seen_ns),
             references=replace(control.references, commanded=History()),
             hushed=False,
         ),
@@ -242,7 +257,10 @@ def _remembered(control: Control, robot: Robot, state: RobotState, now_ns: int) 
         stamp_ns = min(stamps, default=now_ns)
         references = replace(references, measured=remember(references.measured, stamp_ns, here))
     sent = control.guard.sent
-    if sent is not None:
+    if sent is not None and sent.ways and sent.moved_ns < now_ns:  # on the way to rest
+        commanded = remember(references.commanded, now_ns, told_now(sent, now_ns, robot.layout)[0])
+        references = replace(references, commanded=commanded)
+    elif sent is not None:
         commanded = remember(references.commanded, sent.stamp_ns, sent.values)
         references = replace(references, commanded=commanded)
     return replace(control, references=references)

@@ -250,32 +250,75 @@ def test_disengage_forgets_the_plan(mock_robot, control):
     assert len(mock_robot.targets) == sent
 
 
-@pytest.mark.parametrize("how", ["deactivate", [signal.SIGTERM], [signal.SIGINT] * 2])
-def test_the_last_command_is_the_safe_one(mock_robot, control, shared_nodes, stamped, how):
+def end(robot, control, how):
+    """The control node is deactivated, or its process ends by signals."""
+    if how == "deactivate":
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+        assert robot.call(ChangeState, "/control/change_state", request).success
+        return
+    for number in how:
+        control.send_signal(number)
+    assert control.wait(10) == 0
+
+
+def sentinel(robot, stamped):
+    """A pose that somebody else sends is heard: so is all that the control node sent before."""
+    marker = robot.create_publisher(PoseStamped, "target_pose", 10)
+    mark = stamped(robot.pose, "sentinel")
+    deadline_s = time.monotonic() + 10
+    while not any(h.frame_id == "sentinel" for _, _, h in robot.targets):
+        assert time.monotonic() < deadline_s
+        marker.publish(mark)  # until the new publisher has been matched
+        with robot.heard:
+            robot.heard.wait(0.05)
+    robot.destroy_publisher(marker)
+
+
+ENDS = ["deactivate", [signal.SIGTERM], [signal.SIGINT] * 2]
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_no_position_goes_out_at_the_end(mock_robot, control, shared_nodes, stamped, how):
+    """The controller has its last setpoint; whatever else went out would be motion."""
     engaged(mock_robot)
     mock_robot.send_chunk([0.30 + 0.004 * k for k in range(1, 12)])
     mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
-    if how == "deactivate":
-        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
-        assert mock_robot.call(ChangeState, "/control/change_state", request).success
-    else:
-        for number in how:
-            control.send_signal(number)
-        assert control.wait(10) == 0
-    marker = mock_robot.create_publisher(PoseStamped, "target_pose", 10)
-    mark = stamped(mock_robot.pose, "sentinel")
-    deadline_s = time.monotonic() + 10
-    while not any(h.frame_id == "sentinel" for _, _, h in mock_robot.targets):
-        assert time.monotonic() < deadline_s
-        marker.publish(mark)  # until the new publisher has been matched
-        with mock_robot.heard:
-            mock_robot.heard.wait(0.05)
+    before_ns = mock_robot.now_ns()
+    end(mock_robot, control, how)
+    sentinel(mock_robot, stamped)
     commands = [t for t in mock_robot.targets if t[2].frame_id == "base_link"]
-    # The same pose twice, stamped later: to stay where it was told to be. Then nothing more.
-    assert (commands[-1][1] == commands[-2][1]).all()
-    assert commands[-1][0] > commands[-2][0]
-    assert commands[-1][1][0] < 0.34
+    # Each of them is of a tick of its own, and lies further along the way: none is a repetition.
+    assert all(b[1][0] > a[1][0] for a, b in pairwise(commands[-5:]))
+    assert all(b[0] - a[0] > 5_000_000 for a, b in pairwise(commands[-5:]))
+    assert commands[-1][0] - before_ns < 1_000_000_000
     assert mock_robot.statuses[-1].reason == "inactive"
+    shared_nodes.end()
+
+
+@pytest.mark.parametrize("first", ["stop", "disengage"])
+@pytest.mark.parametrize("how", ENDS[:2])
+def test_an_arm_that_was_moved_by_hand_after_a_stop_stays_when_the_node_ends(
+    mock_robot, control, shared_nodes, stamped, first, how
+):
+    engaged(mock_robot)
+    mock_robot.send_chunk([0.30 + 0.004 * k for k in range(1, 12)])
+    mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
+    if first == "stop":
+        assert mock_robot.call(Trigger, "/control/stop").success
+        mock_robot.wait_status(lambda s: s.level == ControlStatus.LEVEL_STOP, "STOP")
+    else:
+        assert engage(mock_robot, False).success
+        mock_robot.wait_status(lambda s: s.reason == "disengaged", "disengaged")
+    mock_robot.wait_ticks(1)
+    mock_robot.clear()
+    hand = mock_robot.pose + np.array([0.1, 0.25, 0.05, 0.0, 0.0, 0.0, 0.0])
+    mock_robot.pose = hand
+    mock_robot.wait_ticks(1)
+    end(mock_robot, control, how)
+    sentinel(mock_robot, stamped)
+    assert {h.frame_id for _, _, h in mock_robot.targets} == {"sentinel"}, "must not move"
+    assert mock_robot.grippers == [], "must not move"
+    assert (mock_robot.pose == hand).all()
     shared_nodes.end()
 
 

@@ -3,6 +3,8 @@
 A JointTrajectoryController takes only trajectories that end at rest, and a newer one replaces the
 older at once. So each setpoint goes out with its way to rest: while setpoints keep coming the
 rest is never reached, and when they stop the robot brakes by itself within its acceleration limit.
+
+The message is made from this way, and the guard asks it where the controller is when a command is late.
 """
 
 from __future__ import annotations
@@ -44,6 +46,24 @@ def joint_way(part: Part, values: Array, rates: Array, period_ns: int) -> Brakin
         upper=np.maximum(part.upper, values),
         lead_ns=LEAD_PERIODS * period_ns,
     )
+
+
+def at(way: Braking, elapsed_ns: int) -> tuple[Array, Array]:
+    """Position and velocity float64[j] on the way, elapsed_ns after its stamp; before its first point, that one.
+
+    Between the points as a controller goes: cubics through positions and velocities.
+    """
+    first_ns, stop_ns, _ = way.times_ns
+    if elapsed_ns <= first_ns:
+        return way.positions[0], way.velocities[0]
+    if elapsed_ns >= stop_ns:
+        return way.positions[1], way.velocities[1]
+    span_s = (stop_ns - first_ns) / NS_PER_S
+    u = (elapsed_ns - first_ns) / (stop_ns - first_ns)
+    step, start = way.positions[1] - way.positions[0], way.velocities[0]
+    position = way.positions[0] + (3 - 2 * u) * u * u * step + (1 - u) ** 2 * u * span_s * start
+    velocity = 6 * u * (1 - u) / span_s * step + (1 - u) * (1 - 3 * u) * start
+    return position, velocity
 
 
 def braking(

@@ -133,14 +133,16 @@ def insert(
     layout: Layout,
     *,
     lead_ns: int = 0,
+    moving: Rates | None = None,
     merge: Merge = newest,
     whole: bool = False,
     rested: bool = False,
 ) -> tuple[Timeline, Reason | None]:
     """The timeline with chunk in the plan; or unchanged, and the reason why.
 
-    start: float64[d], the last command sent, or the measured action if there is none.
-    lead_ns: how long ago start was commanded; by now the old plan has moved on.
+    start: float64[d], where the robot's controllers are, or the measured action before the first command.
+    lead_ns: how long ago that was; by now the robot has moved on.
+    moving: how fast; None: as the old plan.
     whole: a plan is followed to its end before another is taken.
     rested: the robot has not moved since chunk's observation and is not moving now.
     """
@@ -154,7 +156,8 @@ def insert(
         return timeline, reason
     begin_ns = chunk.obs_ns + shift_ns
     rows = merge(timeline, chunk, begin_ns, now_ns, layout)
-    _, moving = state_at(timeline, now_ns, layout) or (None, _rest(layout))
+    if moving is None:
+        _, moving = state_at(timeline, now_ns, layout) or (None, _rest(layout))
     plan = Timeline(
         chunk=chunk,
         line=curve(readonly(start), rows, layout),

@@ -31,14 +31,15 @@ from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.params import follow_params, read_params
 from vla_policy.ros.takeover import Takeover, gid_of
 from vla_policy.ros.warn import OnChange
+from vla_policy.safety import rest
 from vla_policy.safety.bounds import Robot, robot_of
 from vla_policy.safety.memory import GuardState
-from vla_policy.safety.rest import parting
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
+BRAKE_S = 0.5  # that velocities are given to come to zero on the way out
 
 
 class ControlNode(LifecycleNode):
@@ -153,18 +154,35 @@ class ControlNode(LifecycleNode):
         return Takeover(self, own, qos.SENSOR)
 
     def _rest(self) -> None:
-        """The last thing on the wire is to stay at the last command; nothing if none was sent."""
+        """The last thing on the wire ends what this node still drives; nothing if it drives nothing."""
         if self._inactive is not None:
             return
         self._timer.cancel()
-        now_ns = self._now_ns()
-        last = parting(self._control.guard, self._robot, now_ns)
-        self._control = core.disengage(self._control, now_ns)
-        if last is not None:
-            self._commands.send(last)
+        owned = self._control.guard.engaged or rest.drives(self._control.guard)
+        self._control = core.disengage(self._control, self._now_ns())
+        self._brake()
+        if owned:
             self._commands.wait()
         self._inactive, self._engage_soon = NOT_ACTIVE, False
         self._teller.rest()
+
+    def _brake(self) -> None:
+        """Velocities to zero within their acceleration limits; at once after BRAKE_S, or if the clock stands."""
+        end_s, before_ns = time.monotonic() + BRAKE_S, -1
+        period_s = s_from_ns(self._robot.embodiment.period_ns)
+        while rest.drives(self._control.guard) and time.monotonic() < end_s:
+            now_ns = self._now_ns()
+            if now_ns == before_ns:
+                break
+            before_ns = now_ns
+            guard, command = rest.coast(self._control.guard, self._robot, now_ns)
+            self._control = replace(self._control, guard=guard)
+            if command is not None:
+                self._commands.send(command)
+            time.sleep(period_s)  # nothing else may run here: the node is on its way out
+        last = rest.parting(self._control.guard, self._robot, self._now_ns())
+        if last is not None:
+            self._commands.send(last)
 
     def _release(self) -> None:
         if self._robot is None:
@@ -182,10 +200,13 @@ class ControlNode(LifecycleNode):
         self._teller.tick(now_ns, self._robot.embodiment.period_ns)
         if self._engage_soon:
             self._engage_if_fresh(now_ns)
+        topic = self._takeover.heard(now_ns)
+        if topic is not None:
+            self._control = core.give_up(self._control, self._robot, self._groups_on(topic))
         self._control, verdict = core.tick(
             self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
         )
-        reason = self._against(now_ns)
+        reason = self._against(topic, now_ns)
         if reason is not None and self._control.guard.engaged:
             self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
         if verdict.command is not None:
@@ -199,9 +220,12 @@ class ControlNode(LifecycleNode):
         self._teller.take(verdict)
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
 
-    def _against(self, now_ns: int) -> Reason | None:
-        """Why to let go: another commands, or beside a stand-in another robot has come."""
-        topic = self._takeover.heard(now_ns)
+    def _groups_on(self, topic: str) -> frozenset[str]:
+        outputs = self._robot.embodiment.outputs.items()
+        return frozenset(g for g, o in outputs if self.resolve_topic_name(o.topic) == topic)
+
+    def _against(self, topic: str | None, now_ns: int) -> Reason | None:
+        """Why to let go: another commands on topic, or beside a stand-in another robot has come."""
         if topic is not None:
             return Reason("other_controller", f"somebody else commands the robot on {topic}")
         if not self._by_itself or not self._control.guard.engaged or self._params.shadow:

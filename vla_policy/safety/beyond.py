@@ -6,10 +6,12 @@ nothing can be checked any more once a trajectory is on the wire.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from vla_policy.execution.braking import joint_way
-from vla_policy.layout import JOINTS, Layout, Part
+from vla_policy.execution.braking import Braking, joint_way
+from vla_policy.layout import JOINTS, Layout
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.motion import arm_motions
 from vla_policy.types import Array, Reason, RobotState
@@ -30,28 +32,30 @@ def rates_of(velocity: Array, layout: Layout) -> Array:
     return rates
 
 
-def blocked_beyond(robot: Robot, values: Array, rates: Array, seen: RobotState) -> Reason | None:
+def ways_of(robot: Robot, values: Array, rates: Array) -> dict[str, Braking]:
+    """What trajectory outputs are sent with a command, by the groups of the joints that they move."""
+    outputs, period_ns = robot.embodiment.outputs, robot.embodiment.period_ns
+    return {
+        part.group: joint_way(part, values[part.columns], rates[part.columns], period_ns)
+        for part in robot.layout.of_kind(JOINTS)
+        if outputs[part.group].type == "joint_trajectory"
+    }
+
+
+def blocked_beyond(
+    robot: Robot, values: Array, ways: Mapping[str, Braking], seen: RobotState
+) -> Reason | None:
     """Why the robot must not come to rest behind values, where its outputs would bring it; or None."""
-    parts = _go_on(robot)
-    if robot.bodies is None or not parts or not rates.any():
+    if robot.bodies is None:
         return None
     ends = np.array(values)
-    for part in parts:
-        own = part.columns
-        way = joint_way(part, values[own], rates[own], robot.embodiment.period_ns)
-        ends[own] = way.positions[-1]
+    for part in robot.layout.of_kind(JOINTS):
+        if part.group in ways:
+            ends[part.columns] = ways[part.group].positions[-1]
+    if (ends == values).all():
+        return None
     for share in SHARES:
         found = robot.bodies.problem(seen, values + share * (ends - values))
         if found is not None:
             return Reason(found.code, f"coming to rest behind the setpoint, {found.detail}")
     return None
-
-
-def _go_on(robot: Robot) -> tuple[Part, ...]:
-    """The parts whose output goes on to rest."""
-    outputs = robot.embodiment.outputs
-    return tuple(
-        part
-        for part in robot.layout.of_kind(JOINTS)
-        if outputs[part.group].type == "joint_trajectory"
-    )

@@ -144,20 +144,20 @@ def _judge(
     return True
 
 
-def start_inside(
-    here: Array, target: Array, layout: Layout, reasons: list[Reason]
-) -> Array | None:
-    """Where a first command starts: the measured action inside the limits, near the target."""
+def near_start(here: Array, target: Array, layout: Layout, reasons: list[Reason]) -> Array | None:
+    """target, if a first command may go there from the measured action; None if that is outside or far off.
+
+    A robot that stands a little outside its limits goes in from where it stands, at the speed of any motion.
+    """
     found: list[Reason] = []
-    start = inside_limits(here, layout, found)
-    if start is None:
+    if inside_limits(here, layout, found) is None:
         reasons += [Reason("start_outside", f"the robot itself is outside: {found[-1].detail}")]
         return None
     jump = jump_between(here, target, layout)
     if jump is not None:
         reasons.append(Reason("start_jump", f"the first setpoint is {jump}"))
         return None
-    return start
+    return target
 
 
 def jump_between(start: Array, end: Array, layout: Layout) -> str | None:

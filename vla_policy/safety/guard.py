@@ -23,19 +23,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from vla_policy.safety.beyond import BRAKES, blocked_beyond, rates_of
+from vla_policy.safety.beyond import BRAKES, blocked_beyond, rates_of, ways_of
 from vla_policy.safety.bounds import (
     Robot,
     driven_out,
     inside_limits,
     kept_out,
-    start_inside,
+    near_start,
     strayed,
     well_formed,
 )
-from vla_policy.safety.memory import GuardState, anchor, counted, elapsed_s, sent
+from vla_policy.safety.memory import GuardState, counted, sent
 from vla_policy.safety.motion import (
     advance,
     motion,
@@ -45,6 +43,7 @@ from vla_policy.safety.motion import (
     step_problem,
 )
 from vla_policy.safety.rest import REPEAT_NS, coast, hold, let_go
+from vla_policy.safety.standing import Standing, drive_lapse_s, rest_ns, standing, told_now
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, Command, Level, Reason, RobotState, Verdict
 
@@ -82,32 +81,35 @@ def check(
         return let_go(state, robot, astray, now_ns)
     if proposed is None:
         return hold(state, robot, (_NO_CHUNK,), now_ns)
-    start = anchor(state, here, robot)
+    start = standing(state, here, robot, now_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns)
+    if state.sent is None and now_ns < state.settled_ns:
+        return hold(state, robot, (_SETTLING,), now_ns)
     reasons: list[Reason] = []
     target = well_formed(proposed, robot.layout, reasons)
     if target is not None:
         target = inside_limits(target, robot.layout, reasons)
     if target is not None and state.sent is None:
-        start = start_inside(start, target, robot.layout, reasons)
-    if target is None or start is None:
+        target = near_start(start.values, target, robot.layout, reasons)
+    if target is None:
         return hold(state, robot, tuple(reasons), now_ns)
     blocked: tuple[Reason, ...] = ()
     for brake in BRAKES:
         found: list[Reason] = []
         values, velocity = _limited(state, robot, start, target, found, now_ns, brake=brake)
-        problem = _problem(state, robot, start, values, seen, now_ns)
+        problem = _problem(robot, start, values, seen)
         if problem is not None:
             return hold(state, robot, (*reasons, *found, *blocked, problem), now_ns)
         rates = rates_of(velocity, robot.layout)
-        beyond = blocked_beyond(robot, values, rates, seen)
+        ways = ways_of(robot, values, rates)
+        beyond = blocked_beyond(robot, values, ways, seen)
         if beyond is None:
             break
         blocked = (beyond,)
     else:
         return hold(state, robot, (*reasons, *blocked), now_ns)
-    state = sent(state, robot, values, velocity, now_ns)
+    state = sent(state, robot.layout, values, velocity, ways, now_ns)
     acted = (*reasons, *found, *blocked)
     level = Level.SLOW if acted else Level.PASS
     command = Command(values, robot.layout.names, now_ns, rates)
@@ -124,12 +126,14 @@ def _astray(
     last = state.sent
     words = None
     if last is not None and here is not None:
-        words = strayed(last.values, here, last.velocity, robot.layout)
+        told, velocity = told_now(last, now_ns, robot.layout)
+        words = strayed(told, here, velocity, robot.layout)
     if words is None:
         return state if state.astray_ns is None else replace(state, astray_ns=None), None
     since_ns = now_ns if state.astray_ns is None else state.astray_ns
     state = replace(state, astray_ns=since_ns)
-    if now_ns - last.moved_ns <= REPEAT_NS and now_ns - since_ns < ASTRAY_NS:
+    settled_ns = max(last.moved_ns + REPEAT_NS, rest_ns(last))
+    if now_ns <= settled_ns and now_ns - since_ns < ASTRAY_NS:
         return state, None
     detail = (
         f"the robot is not where it was told to be, it is {words}: blocked, or moved by others"
@@ -140,7 +144,7 @@ def _astray(
 def _limited(
     state: GuardState,
     robot: Robot,
-    start: Array,
+    start: Standing,
     target: Array,
     reasons: list[Reason],
     now_ns: int,
@@ -151,26 +155,22 @@ def _limited(
 
     brake: how much of the step of the arms is made, at most 1.
     """
-    layout = robot.layout
-    dt_s = elapsed_s(state.sent, robot, now_ns)
+    layout, dt_s = robot.layout, start.dt_s
     share = _speed_share(state, robot, now_ns)
-    step = motion(start, target, layout)
-    velocity = np.zeros_like(step) if state.sent is None else state.sent.velocity
-    ratio = brake * motion_ratio(step, velocity, layout, dt_s, reasons, share=share)
-    values = advance(start, target, step * ratio, ratio, layout)
-    move_grippers(values, start, layout, dt_s, reasons)
-    drive_dt_s = elapsed_s(state.drive, robot, now_ns)
-    move_velocities(values, start, layout, drive_dt_s, reasons, share=share)
-    return values, step * ratio / dt_s if dt_s > 0.0 else velocity
+    step = motion(start.values, target, layout)
+    ratio = brake * motion_ratio(step, start.velocity, layout, dt_s, reasons, share=share)
+    values = advance(start.values, target, step * ratio, ratio, layout)
+    move_grippers(values, start.values, layout, dt_s, reasons)
+    drive_dt_s = drive_lapse_s(state.drive, robot, now_ns)
+    move_velocities(values, start.values, layout, drive_dt_s, reasons, share=share)
+    return values, step * ratio / dt_s if dt_s > 0.0 else start.velocity
 
 
-def _problem(
-    state: GuardState, robot: Robot, start: Array, values: Array, seen: RobotState, now_ns: int
-) -> Reason | None:
+def _problem(robot: Robot, start: Standing, values: Array, seen: RobotState) -> Reason | None:
     """The step again on what would go out, finite again, keep-out boxes and bodies."""
     layout, limits = robot.layout, robot.embodiment.limits
-    problem = step_problem(start, values, layout, elapsed_s(state.sent, robot, now_ns))
-    problem = problem or kept_out(start, values, limits.keep_out, layout)
+    problem = step_problem(start.values, values, layout, start.dt_s)
+    problem = problem or kept_out(start.values, values, limits.keep_out, layout)
     problem = problem or driven_out(values, seen, layout)
     if problem is None and robot.bodies is not None:
         problem = robot.bodies.problem(seen, values)
@@ -189,4 +189,5 @@ _DISENGAGED = Reason("disengaged", "no operator has engaged the robot")
 _NO_CHUNK = Reason(
     "no_chunk", "there is no plan to follow: the policy is idle or its plan ran out"
 )
+_SETTLING = Reason("settling", "the arm is still coming to rest from before it was engaged")
 _NO_POSITION = Reason("no_position", "where the robot is has not been measured")

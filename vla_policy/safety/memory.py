@@ -8,31 +8,32 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vla_policy.execution.braking import Braking
 from vla_policy.layout import VELOCITY, Layout
-from vla_policy.safety.bounds import Robot
-from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, readonly
 
-MAX_PERIODS = 2  # a late tick may make up for this many command periods, not more
-SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
+SEEN_NS = 100_000_000  # behind the end of a way to rest the arm is seen at rest after this
+LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
 
 # What merely waits is not an intervention and is not counted.
-WAITING = frozenset({"disengaged", "no_chunk"})
+WAITING = frozenset({"disengaged", "no_chunk", "settling"})
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The last command and how fast it moved.
+    """The last command and how fast it moved. Where its arms are later: safety/standing.py.
 
     values: float64[d]; of its velocities Drive is the measure.
+    stamp_ns: of it, or of its last repetition. moved_ns: of it.
     velocity: of all arms, as in motion.arm_motions: rad/s or m/s of joints, m/s and rad/s of tools.
-    moved_ns: when a command last was more than a repeated one.
+    ways: group -> what its trajectory controller was sent at moved_ns.
     """
 
     values: Array
     stamp_ns: int
     moved_ns: int
     velocity: Array
+    ways: Mapping[str, Braking] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,13 @@ class Drive:
     """The last velocities that were commanded; they go on, whatever becomes of the plan.
 
     values: float64[d], zero where the action is no velocity. moved_ns: when one last was not zero.
+    taken: groups that somebody else commands: they are told nothing until the robot is engaged again.
     """
 
     values: Array
     stamp_ns: int
     moved_ns: int
+    taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class GuardState:
     """What the guard remembers. counts: reason code -> how often it acted.
 
     began_ns: the first command since engaging. astray_ns: since when the robot is off its way.
+    settled_ns: until then arms may still be coming to rest from a command that is forgotten.
     """
 
     engaged: bool = False
@@ -60,24 +64,28 @@ class GuardState:
     drive: Drive | None = None
     began_ns: int | None = None
     astray_ns: int | None = None
+    settled_ns: int = 0
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def engage(state: GuardState) -> GuardState:
     """Let commands through. What was sent before is forgotten: the arm may have been moved."""
-    return replace(state, engaged=True, sent=None, began_ns=None, astray_ns=None)
+    state, drive = forgotten(state), state.drive
+    if drive is not None:
+        drive = replace(drive, taken=frozenset())
+    return replace(state, engaged=True, drive=drive, began_ns=None, astray_ns=None)
 
 
 def disengage(state: GuardState) -> GuardState:
-    """Let nothing through."""
-    return replace(state, engaged=False)
+    """Let nothing through, and forget what was sent: it must never go out again."""
+    return replace(forgotten(state), engaged=False)
 
 
 def stop(state: GuardState, reason: Reason) -> GuardState:
-    """Let nothing through until reset(); the first reason stays."""
+    """Let nothing through until reset(), and forget what was sent; the first reason stays."""
     if state.stopped is not None:
         return state
-    return counted(replace(state, engaged=False, stopped=reason), (reason,))
+    return counted(replace(forgotten(state), engaged=False, stopped=reason), (reason,))
 
 
 def reset(state: GuardState) -> GuardState:
@@ -90,7 +98,21 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
     drive = state.drive
     if drive is not None:
         drive = replace(drive, stamp_ns=now_ns, moved_ns=now_ns)
-    return replace(state, sent=None, drive=drive, began_ns=None, astray_ns=None)
+    if state.sent is not None:
+        sent = replace(state.sent, stamp_ns=now_ns, moved_ns=now_ns)
+        state = forgotten(replace(state, sent=sent))
+    elif state.settled_ns:
+        state = replace(state, settled_ns=now_ns + LONGEST_NS)
+    return replace(state, drive=drive, began_ns=None, astray_ns=None)
+
+
+def forgotten(state: GuardState) -> GuardState:
+    """state without what was sent; a trajectory controller is still on its way to rest."""
+    if state.sent is None:
+        return state
+    moved_ns = state.sent.moved_ns
+    stops_ns = [moved_ns + way.times_ns[1] + SEEN_NS for way in state.sent.ways.values()]
+    return replace(state, sent=None, settled_ns=max((state.settled_ns, *stops_ns)))
 
 
 def counted(state: GuardState, reasons: tuple[Reason, ...]) -> GuardState:
@@ -105,41 +127,21 @@ def counted(state: GuardState, reasons: tuple[Reason, ...]) -> GuardState:
 
 
 def sent(
-    state: GuardState, robot: Robot, values: Array, velocity: Array, now_ns: int
+    state: GuardState,
+    layout: Layout,
+    values: Array,
+    velocity: Array,
+    ways: Mapping[str, Braking],
+    now_ns: int,
 ) -> GuardState:
     """The state after a command went out."""
+    last = Sent(readonly(values), now_ns, now_ns, readonly(velocity), MappingProxyType(dict(ways)))
     return replace(
         state,
-        sent=Sent(readonly(values), now_ns, now_ns, readonly(velocity)),
-        drive=drive_of(values, state.drive, robot.layout, now_ns),
+        sent=last,
+        drive=drive_of(values, state.drive, layout, now_ns),
         began_ns=now_ns if state.began_ns is None else state.began_ns,
     )
-
-
-def anchor(state: GuardState, here: Array | None, robot: Robot) -> Array | None:
-    """The action that the next command starts from: the last command, or the measured one.
-
-    here: float64[d], the measured action.
-    """
-    start = here if state.sent is None else state.sent.values
-    return None if start is None else driven(start, state, robot.layout)
-
-
-def rested_since(state: GuardState, time_ns: int) -> bool:
-    """Whether no motion has been commanded since, and a little before, time_ns."""
-    moved = [motion.moved_ns for motion in (state.sent, state.drive) if motion is not None]
-    return all(time_ns - moved_ns >= SETTLE_NS for moved_ns in moved)
-
-
-def driven(values: Array, state: GuardState, layout: Layout) -> Array:
-    """values with the velocities that are commanded now."""
-    parts = layout.of_kind(VELOCITY)
-    if not parts:
-        return values
-    values = np.array(values)
-    for part in parts:
-        values[part.columns] = 0.0 if state.drive is None else state.drive.values[part.columns]
-    return values
 
 
 def drive_of(values: Array, before: Drive | None, layout: Layout, now_ns: int) -> Drive | None:
@@ -151,11 +153,5 @@ def drive_of(values: Array, before: Drive | None, layout: Layout, now_ns: int) -
     for part in parts:
         only[part.columns] = values[part.columns]
     moves = before is None or bool(only.any()) or bool(before.values.any())
-    return Drive(readonly(only), now_ns, now_ns if moves else before.moved_ns)
-
-
-def elapsed_s(last: Sent | Drive | None, robot: Robot, now_ns: int) -> float:
-    """Time since the last command; a late tick makes up for MAX_PERIODS at most."""
-    period_ns = robot.embodiment.period_ns
-    elapsed_ns = period_ns if last is None else now_ns - last.stamp_ns
-    return s_from_ns(min(max(elapsed_ns, 0), MAX_PERIODS * period_ns))
+    taken = frozenset() if before is None else before.taken
+    return Drive(readonly(only), now_ns, now_ns if moves else before.moved_ns, taken)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vla_policy.execution.curve import Rates
 from vla_policy.execution.interpolate import turn_between, turned
 from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
 from vla_policy.safety.limits import (
@@ -21,6 +22,7 @@ from vla_policy.safety.limits import (
     not_finite,
     speed_ratio,
 )
+from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason
 
 SLACK = 1e-9  # rounding of the last step check
@@ -33,6 +35,19 @@ def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[Part, Array]]:
         width = len(part.names) if part.kind == JOINTS else 6
         yield part, vector[start : start + width]
         start += width
+
+
+def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> Rates:
+    """The Rates, per step of step_ns, of arms that move with velocity (per s, as in arm_motions)."""
+    step_s = s_from_ns(step_ns)
+    linear, turning = np.zeros((1, len(layout.names))), []
+    for part, rate in arm_motions(velocity, layout):
+        if part.kind == JOINTS:
+            linear[0, part.columns] = step_s * rate
+        else:
+            linear[0, part.position] = step_s * rate[:3]
+            turning.append(step_s * rate[3:])
+    return Rates(linear, np.array(turning).reshape(1, -1, 3))
 
 
 def motion(start: Array, end: Array, layout: Layout) -> Array:
@@ -127,9 +142,10 @@ def _pose_ratios(
 def move_grippers(
     values: Array, start: Array, layout: Layout, dt_s: float, reasons: list[Reason]
 ) -> None:
-    """Limit the speed of each gripper in values, in place."""
+    """Limit the speed of each gripper in values, in place; never beyond its ends."""
     for part in layout.of_kind(GRIPPER):
         wanted, before = float(values[part.columns][0]), float(start[part.columns][0])
+        before = min(max(before, float(part.lower[0])), float(part.upper[0]))
         value = limit_scalar(wanted, before, part.limits.gripper_speed_per_s * dt_s)
         values[part.columns] = value
         if value != wanted:

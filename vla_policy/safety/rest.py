@@ -1,4 +1,8 @@
-"""What goes out when nothing moves on: the last positions again, and velocities on their way to zero."""
+"""What goes out when nothing moves on: the last positions again, and velocities on their way to zero.
+
+Never a position while nothing may move. A trajectory controller is told nothing either: it has its way to
+rest, and any other message would pull the arm off it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.layout import VELOCITY, Layout
+from vla_policy.layout import VELOCITY, Part
 from vla_policy.safety.bounds import Robot
-from vla_policy.safety.memory import (
-    GuardState,
-    counted,
-    disengage,
-    drive_of,
-    elapsed_s,
-)
+from vla_policy.safety.memory import GuardState, Sent, counted, disengage, drive_of
 from vla_policy.safety.motion import move_velocities
-from vla_policy.types import Array, Command, Level, Reason, Verdict, readonly
+from vla_policy.safety.standing import drive_lapse_s, drive_now, timed_out
+from vla_policy.types import Array, Command, Level, Reason, Verdict
 
 REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
 
@@ -26,13 +25,11 @@ def hold(
 ) -> tuple[GuardState, Verdict]:
     """The last positions again, at rest; nothing if there are none or they were repeated enough."""
     state, slower = _slower(counted(state, reasons), robot, now_ns)
-    sent, still = state.sent, None
-    if sent is not None:
-        rest = replace(sent, velocity=readonly(np.zeros_like(sent.velocity)))
-        if now_ns - sent.moved_ns <= REPEAT_NS:
-            rest, still = replace(rest, stamp_ns=now_ns), sent.values
-        state = replace(state, sent=rest)
-    command = _command(robot.layout, still, slower, now_ns)
+    last = state.sent
+    still = None if last is None or now_ns - last.moved_ns > REPEAT_NS else last
+    command = _command(robot, state, still, slower, now_ns)
+    if still is not None:
+        state = replace(state, sent=replace(last, stamp_ns=now_ns))
     return state, Verdict(Level.HOLD, command, reasons)
 
 
@@ -41,42 +38,76 @@ def let_go(
 ) -> tuple[GuardState, Verdict]:
     """HOLD and disengage, because somebody else moves the robot. What was sent is forgotten."""
     state, command = coast(counted(disengage(state), (reason,)), robot, now_ns)
-    return replace(state, sent=None), Verdict(Level.HOLD, command, (reason,))
+    return state, Verdict(Level.HOLD, command, (reason,))
+
+
+def give_up(state: GuardState, robot: Robot, taken: frozenset[str]) -> GuardState:
+    """Groups that somebody else commands now are told nothing more, not even to stop."""
+    drive = state.drive
+    if drive is None or taken <= drive.taken:
+        return state
+    values = np.array(drive.values)
+    for part in robot.layout.of_kind(VELOCITY):
+        if part.group in taken:
+            values[part.columns] = 0.0
+    return replace(state, drive=replace(drive, values=values, taken=drive.taken | taken))
 
 
 def coast(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Command | None]:
     """Velocities on their way to zero, and zero for a moment; None where nothing is to be said."""
     state, slower = _slower(state, robot, now_ns)
-    return state, _command(robot.layout, None, slower, now_ns)
+    return state, _command(robot, state, None, slower, now_ns)
+
+
+def drives(state: GuardState) -> bool:
+    """Whether a velocity that was commanded here still drives the robot."""
+    return state.drive is not None and bool(state.drive.values.any())
 
 
 def parting(state: GuardState, robot: Robot, now_ns: int) -> Command | None:
-    """The last thing on the wire: the last positions again, velocities zero; None if none went out."""
-    still = None if state.sent is None else state.sent.values
-    zero = None if state.drive is None else np.zeros(len(robot.layout.names))
-    return _command(robot.layout, still, zero, now_ns)
+    """The last thing on the wire: zero for what is still driven from here, and nothing else.
+
+    No position, ever: a controller keeps its last one or goes its way to rest, and the robot may have been
+    moved since.
+    """
+    zero = np.zeros(len(robot.layout.names)) if drives(state) else None
+    return _command(robot, state, None, zero, now_ns)
 
 
 def _slower(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Array | None]:
     """float64[d] with velocities nearer to zero; None if they have been zero for long enough."""
-    drive = state.drive
+    drive = drive_now(state, robot, now_ns)
     if drive is None or (now_ns - drive.moved_ns > REPEAT_NS and not drive.values.any()):
         return state, None
     values = np.zeros_like(drive.values)
-    dt_s = elapsed_s(drive, robot, now_ns)
+    dt_s = drive_lapse_s(drive, robot, now_ns)
     move_velocities(values, drive.values, robot.layout, dt_s, [])
     return replace(state, drive=drive_of(values, drive, robot.layout, now_ns)), values
 
 
 def _command(
-    layout: Layout, positions: Array | None, velocities: Array | None, now_ns: int
+    robot: Robot,
+    state: GuardState,
+    still: Sent | None,
+    velocities: Array | None,
+    now_ns: int,
 ) -> Command | None:
-    """One command of the parts for which there are values, or None."""
+    """One command of the parts for which there is something to say, or None."""
+    taken = frozenset() if state.drive is None else state.drive.taken
     names: list[str] = []
     values: list[float] = []
-    for part in layout.parts:
-        source = velocities if part.kind == VELOCITY else positions
+    for part in robot.layout.parts:
+        source = None
+        if part.kind == VELOCITY:
+            source = None if part.group in taken else velocities
+        elif still is not None and _stands(part, robot, still, now_ns):
+            source = still.values
         if source is not None:
             names += part.names
             values += source[part.columns].tolist()
     return Command(np.array(values), tuple(names), now_ns) if names else None
+
+
+def _stands(part: Part, robot: Robot, last: Sent, now_ns: int) -> bool:
+    """Whether the controller of a part is at its last setpoint, so that to repeat it moves nothing."""
+    return part.group not in last.ways and not timed_out(part, robot, now_ns - last.stamp_ns)
