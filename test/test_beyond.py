@@ -9,7 +9,7 @@ import pytest
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.layout import layout_of
-from vla_policy.safety.beyond import blocked_beyond, rates_of
+from vla_policy.safety.beyond import blocked_beyond, rates_of, ways_of
 from vla_policy.safety.bodies import Bodies
 from vla_policy.safety.bounds import Robot
 from vla_policy.types import Reason, RobotState
@@ -32,13 +32,17 @@ def rates(*joints):
     return np.array([*joints, *[0.0] * (7 - len(joints))])
 
 
+def behind(robot, passing):
+    return blocked_beyond(robot, VALUES, ways_of(robot, VALUES, passing), SEEN)
+
+
 def asked(robot):
     return [call.args[1].tolist() for call in robot.bodies.problem.call_args_list]
 
 
 def test_the_middle_and_the_end_of_the_way_to_rest_are_looked_at():
     robot = arm()
-    assert blocked_beyond(robot, VALUES, rates(0.8, -0.4), SEEN) is None
+    assert behind(robot, rates(0.8, -0.4)) is None
     # From 0.8 rad/s with 10 rad/s^2: 80 ms, half of 0.8 rad/s on the average, so 0.032 rad.
     first, last = VALUES + rates(0.016, -0.008), VALUES + rates(0.032, -0.016)
     assert asked(robot) == [pytest.approx(first.tolist()), pytest.approx(last.tolist())]
@@ -57,7 +61,7 @@ def test_the_middle_and_the_end_of_the_way_to_rest_are_looked_at():
 def test_what_is_in_the_way_to_rest_blocks(from_rad, to_rad, blocked):
     plate = Reason("collision", "gripper and plate would be 0 mm apart")
     robot = arm(problems=lambda values: plate if from_rad < values[0] < to_rad else None)
-    found = blocked_beyond(robot, VALUES, rates(0.8), SEEN)
+    found = behind(robot, rates(0.8))
     assert (found is not None) == blocked
     if blocked:
         assert found == Reason("collision", f"coming to rest behind the setpoint, {plate.detail}")
@@ -65,14 +69,14 @@ def test_what_is_in_the_way_to_rest_blocks(from_rad, to_rad, blocked):
 
 def test_an_output_that_stops_at_the_setpoint_has_nothing_behind_it():
     robot = arm("float64_multi_array")
-    assert blocked_beyond(robot, VALUES, rates(0.8), SEEN) is None
+    assert behind(robot, rates(0.8)) is None
     assert asked(robot) == []
 
 
 def test_an_arm_that_passes_with_no_speed_has_nothing_behind_it():
     robot = arm(problems=lambda values: Reason("collision", "for a test"))
-    assert blocked_beyond(robot, VALUES, rates(0.0), SEEN) is None
-    assert blocked_beyond(replace(robot, bodies=None), VALUES, rates(0.8), SEEN) is None
+    assert behind(robot, rates(0.0)) is None
+    assert behind(replace(robot, bodies=None), rates(0.8)) is None
 
 
 def test_rates_are_those_of_joints_alone():

@@ -44,7 +44,16 @@ ALL = Layout(
     (
         Part("arm", JOINTS, slice(0, 2), ("joint.a", "joint.b"), ARM_LIMITS, joints=(0, 1)),
         Part("tool", POSE, slice(2, 9), POSE_NAMES, TOOL_LIMITS, source="ee"),
-        Part("hand", GRIPPER, slice(9, 10), ("gripper",), HAND_LIMITS, source="gripper"),
+        Part(
+            "hand",
+            GRIPPER,
+            slice(9, 10),
+            ("gripper",),
+            HAND_LIMITS,
+            source="gripper",
+            lower=np.zeros(1),
+            upper=np.ones(1),
+        ),
         Part("base", VELOCITY, slice(10, 13), ("base.vx", "base.vy", "base.wz"), BASE_LIMITS),
     ),
 )
