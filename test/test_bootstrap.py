@@ -91,3 +91,19 @@ def test_build_paths_of_the_wheels_are_rewritten(bootstrap, tmp_path, monkeypatc
     monkeypatch.setattr(bootstrap, "output", lambda command: "/here/include\n/here/numpy")
     bootstrap.rewrite_build_paths(tmp_path)
     assert cmake.read_text() == "/here/include;/here/numpy"
+
+
+def test_interfaces_that_the_environment_lacks_are_built(bootstrap, tmp_path, monkeypatch):
+    """What was built before does not count, or a second build would leave it out."""
+    for name in ("no_such_msgs", "json"):
+        (tmp_path / "interfaces" / name).mkdir(parents=True)
+        (tmp_path / "interfaces" / name / "package.xml").write_text("<package/>")
+    (tmp_path / "built" / "no_such_msgs").mkdir(parents=True)
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "built"))
+    assert bootstrap.lacking_interfaces(Path(sys.prefix)) == ["no_such_msgs"]
+
+
+def test_every_interface_a_robot_needs_can_be_built(bootstrap):
+    names = {p.parent.name for p in (bootstrap.ROOT / "interfaces").glob("*/package.xml")}
+    assert names == {"control_msgs", "moveit_msgs"}

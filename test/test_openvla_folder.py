@@ -255,3 +255,13 @@ def test_the_base_of_the_rotary_positions_is_the_folders(folder: Path) -> None:
     assert theta() == 10_000.0
     write_folder(folder, tensors(), text_config={"rope_theta": 500_000.0})
     assert theta() == 500_000.0
+
+
+def test_a_filled_policy_file_says_that_it_moves_a_tool(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for robot, said in (("ur5e_2f85", True), ("vx300s", False)):
+        assert cli.main(["inspect", str(folder), "--policy-file", "--robot", robot]) == 0
+        text = capsys.readouterr().out
+        assert ("this model moves a tool" in text) == said
+        assert yaml.safe_load(text)["embodiments"] == [robot]

@@ -365,3 +365,13 @@ def test_the_start_of_a_policy_file(folder: Path) -> None:
     names = {k: start[k] for k in ("cameras", "state", "actions", "policy_hz")}
     path = policy_file(folder, **names, format="lerobot")
     assert load_checkpoint(path, device="cpu").contract.camera_names[2] == "my_camera_2"
+
+
+def test_a_policy_file_filled_for_a_robot(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vla_policy import cli
+
+    assert cli.main(["inspect", str(folder), "--policy-file", "--robot", "so101"]) == 0
+    content = yaml.safe_load(capsys.readouterr().out)
+    assert content["checkpoint"] == str(folder) and len(content["state"]) == 6

@@ -232,13 +232,16 @@ def build(venv: Path, distro: "str | None") -> None:
         for d in ("vla_policy", "launch", "config")
         for p in files_in(ROOT / d)
     ]
-    interfaces = [p for d in ("msg", "srv", "action") for p in files_in(ROOT / d)]
+    interfaces = [p for d in ("msg", "srv", "action", "interfaces") for p in files_in(ROOT / d)]
+    lacking = [] if distro else lacking_interfaces(venv)
     described = [
         ROOT / "CMakeLists.txt",
         ROOT / "package.xml",
         ROOT / "tools" / "executable.py.in",
     ]
-    stamp = Stamp(ROOT / "install", "build", [str(venv), *sorted(names), *described, *interfaces])
+    stamp = Stamp(
+        ROOT / "install", "build", [str(venv), *lacking, *sorted(names), *described, *interfaces]
+    )
     if stamp.current():
         return
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONHOME"}
@@ -251,10 +254,26 @@ def build(venv: Path, distro: "str | None") -> None:
     if built_with.exists() and built_with.read_text() != str(venv):
         shutil.rmtree(ROOT / "build")
         shutil.rmtree(ROOT / "install", ignore_errors=True)
-    say("building messages and the package (colcon)")
-    run(["colcon", "build", "--symlink-install"], env=environment)
+    also = f" and {', '.join(lacking)}" if lacking else ""
+    say(f"building messages and the package{also} (colcon)")
+    paths = ["--base-paths", ".", *[f"interfaces/{name}" for name in lacking]]
+    run(["colcon", "build", "--symlink-install", *paths], env=environment)
     built_with.write_text(str(venv))
     stamp.write()
+
+
+def lacking_interfaces(venv: Path) -> "list[str]":
+    """Packages of interfaces/ that the wheels do not have: built from the definitions there.
+
+    Asked of the environment alone, so that what was built here before does not count as found.
+    """
+    names = sorted(p.parent.name for p in (ROOT / "interfaces").glob("*/package.xml"))
+    line = f"from importlib.util import find_spec as f; print(*[n for n in {names} if not f(n)])"
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    found = subprocess.run(
+        [venv / "bin" / "python", "-c", line], capture_output=True, text=True, env=clean
+    )
+    return found.stdout.split()
 
 
 def files_in(folder: Path) -> "list[Path]":

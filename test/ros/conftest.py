@@ -310,19 +310,19 @@ def stamped():
     return make
 
 
-STANDINS = Path(__file__).resolve().parent.parent / "standins"
+STANDINS = Path(__file__).resolve().parent.parent.parent / "interfaces"
 
 
 @pytest.fixture(scope="session")
 def interfaces():
     """Environment of processes that need control_msgs and moveit_msgs.
 
-    The installed ones where there are any; else stand-ins, built once into build/standins.
+    The installed ones where there are any, which `make setup` sees to; else those of interfaces/, built once.
     """
     lacking = [n for n in ("control_msgs", "moveit_msgs") if importlib.util.find_spec(n) is None]
     if not lacking:
         return dict(os.environ)
-    built = STANDINS.parent.parent / "build" / "standins" / "-".join(lacking)
+    built = STANDINS.parent / "build" / "standins" / "-".join(lacking)
     line = ["colcon", "--log-base", str(built / "log"), "build", "--base-paths", str(STANDINS)]
     line += ["--build-base", str(built / "build"), "--install-base", str(built / "install")]
     if not (built / "install" / "setup.sh").is_file():

@@ -25,12 +25,20 @@ def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Findi
     """
     path = find_policy(name_or_path)
     robots = trained_for(path) if robot is None else (robot,)
-    found = [finding for name in robots for finding in _check(path, name)]
+    sheets = [None if name is None else read_sheet(name) for name in robots]
+    found = [finding for sheet in sheets for finding in check_fit(path, sheet)]
     return tuple(sorted(found, key=lambda f: f.level != ERROR))
 
 
-def _check(path: Path, robot: str | None) -> Iterator[Finding]:
-    sheet = None if robot is None else read_sheet(robot)
+def check_fit(path: Path, sheet: Sheet | None) -> tuple[Finding, ...]:
+    """The same for a folder or policy file and a robot that has been read; None: the one it was trained for.
+
+    The policy node refuses to activate on an error among them.
+    """
+    return tuple(sorted(_check(path, sheet), key=lambda f: f.level != ERROR))
+
+
+def _check(path: Path, sheet: Sheet | None) -> Iterator[Finding]:
     try:
         described = describe(path, None if sheet is None else sheet.robot.name)
     except Refused as refused:

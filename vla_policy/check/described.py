@@ -15,6 +15,7 @@ from ..formats.documents import read_json
 from ..formats.elsewhere import require_checkpoint
 from ..formats.policy_file import PolicyFile, read_policy_file
 from ..formats.robots import choose, contracts_of
+from ..normalise import NEEDS, Normaliser
 from ..parsing.files import one_line
 from ..parsing.json_text import number_list, text_list
 from ..types import Array
@@ -185,8 +186,10 @@ def _normalised(
     statistics: Statistics, relative: frozenset[str]
 ) -> tuple[Columns | None, Columns | None]:
     """State and actions as the network is fed; relative: those actions are steps and not positions."""
-    state, actions = statistics.state, statistics.actions
-    return (
-        columns(state.names, state.statistics, state.what, frozenset()),
-        columns(actions.names, actions.statistics, actions.what, relative),
-    )
+
+    def of(found: Normaliser, steps: frozenset[str]) -> Columns | None:
+        # What the network is scaled with counts, not what else is in the file.
+        used = {key: found.statistics[key] for key in NEEDS[found.mode]}
+        return columns(found.names, used or found.statistics, found.what, steps)
+
+    return of(statistics.state, frozenset()), of(statistics.actions, relative)

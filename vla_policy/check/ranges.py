@@ -94,6 +94,8 @@ def _joint(
         yield error(place, f"{says}: degrees?", change)
     elif ends[0] > upper or ends[1] < lower:
         yield error(place, f"{says}: apart", ANOTHER)
+    elif group is None and not _within((sum(ends) / 2,) * 2, lower, upper):
+        yield error(place, f"{says}: its middle is outside", ANOTHER)
     else:
         yield warning(
             place,
@@ -109,7 +111,7 @@ def _within(ends: tuple[float, ...], lower: float, upper: float) -> bool:
 
 def _gripper(place: Place, span: str, low: float, high: float) -> Iterator[Finding]:
     change = "A gripper's column is a fraction, 0 to 1: scale the data, or take other statistics"
-    if high > 1.5 or low < -0.5:
+    if high > 1.5 or low < -0.5 or not -SLACK <= (low + high) / 2 <= 1.0 + SLACK:
         yield error(place, f"{span}, expected a fraction: percent or a joint's position?", change)
     elif high - low < 0.2:
         yield warning(place, f"{span}, it hardly moved: metres?", change)

@@ -1,6 +1,6 @@
 """Say in words what a checkpoint folder or policy file holds: sizes, cameras, state, actions, statistics.
 
-With --policy-file it prints the start of a policy file for a folder that needs one.
+With --policy-file it prints the start of a policy file for a folder that needs one, with --robot also filled in.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from ..contract import Contract
+from ..embodiment import load_embodiment
 from ..models.config import ModelConfig
 from ..normalise import NEEDS, Normaliser
 from ..paths import find_policy
 from ..stats import Range
 from . import lerobot, openpi, openvla, rt2, smolvla, vla
+from .draft import draft
 from .foreign import Feature, Foreign
 from .load import kind_of, load_checkpoint
 from .policy_file import COMPATIBILITY, Heads, PolicyFile, read_policy_file
@@ -55,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy-file", action="store_true", help="print the start of a policy file"
     )
     parser.add_argument(
+        "--robot", help="with --policy-file: fill in the names of this robot, by name or YAML file"
+    )
+    parser.add_argument(
         "--heads", type=int, nargs=3, metavar=("LANGUAGE", "KV", "VISION"),
         help="attention heads, where the sizes are not the published ones",
     )  # fmt: skip
@@ -67,8 +72,17 @@ def run(args: argparse.Namespace) -> int:
     folder = path if file is None else file.checkpoint
     heads = None if args.heads is None else Heads(*args.heads)
     if args.policy_file:
-        print(skeleton(folder), end="")
+        if args.robot is None:
+            print(skeleton(folder), end="")
+        elif kind_of(folder) == "vla":
+            raise ValueError(f"{folder}: a folder of this project needs no policy file")
+        else:
+            print(draft(folder, kind_of(folder), load_embodiment(args.robot), heads), end="")
         return 0
+    if args.robot is not None:
+        raise ValueError(
+            "--robot: goes with --policy-file; vla check checkpoint compares with a robot"
+        )
     print("\n".join(describe(path, folder, file, heads)))
     return 0
 
@@ -209,8 +223,9 @@ def _statistics(what: str, found: Normaliser | Range) -> list[str]:
     else:
         columns = {k: found.statistics[k] for k in NEEDS[found.mode]}
         title = f"  {what} by {found.mode.replace('_', ' ')}"
+    wide = max(18, *(len(name) + 1 for name in found.names))
     rows = [
-        f"    {name:<18}"
+        f"    {name:<{wide}}"
         + "  ".join(f"{key} {values[i]:>10.4g}" for key, values in columns.items())
         for i, name in enumerate(found.names)
     ]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from vla_policy.check.checkpoint import check_fit
+from vla_policy.check.findings import errors
+from vla_policy.check.sheet import Sheet
 from vla_policy.embodiment import Embodiment
+from vla_policy.fields import Place
+from vla_policy.paths import find_policy
 from vla_policy.policy import Policy, load_policy
 from vla_policy.types import Observation
 
@@ -28,12 +33,12 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
             f"device: got {device!r}, but torch finds {torch.cuda.device_count()} CUDA devices"
         )
     torch.set_num_threads(threads)
-    policy = load_policy(name, embodiment=robot.name, head=head, device=device)
-    problems = policy.check(robot)
-    if problems:
+    # What `vla check` calls an error, before weights are read.
+    if wrong := errors(check_fit(find_policy(name), Sheet(robot, Place(robot.name)))):
         raise ValueError(
-            f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(problems)}"
+            f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )
+    policy = load_policy(name, embodiment=robot.name, head=head, device=device)
     if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
         raise ValueError(
             f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
