@@ -213,10 +213,10 @@ def waited(future):
 
 def test_the_times_of_the_task_node_act_at_once(setter, follower):
     assert setter.set("task", first_chunk_s=0.5) == [""]
-    result = run_to_its_end(setter.robot, "wait for the policy")
+    result = run_to_its_end(setter.robot, "pick up the red cube")
     assert result.outcome == Result.STALE and "0.5 s" in result.message
     assert setter.set("task", timeout_s=0.7, first_chunk_s=60.0) == ["", ""]
-    result = run_to_its_end(setter.robot, "wait for the end")
+    result = run_to_its_end(setter.robot, "pick up the blue cube")
     assert result.outcome == Result.TIMEOUT and "0.7 s" in result.message
 
 

@@ -93,7 +93,10 @@ def _which(robots: Sequence[Found], args: argparse.Namespace) -> int:
 def _nothing(robots: Sequence[Found], domains: Sequence[int], args: argparse.Namespace) -> int:
     looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
     if not robots:
-        print(f"vla stop: no robot's control node in {looked}. {NOT_STOPPED}", file=sys.stderr)
+        print(
+            f"vla stop: NOT STOPPED: no control node answers in {looked}. {NOT_STOPPED}",
+            file=sys.stderr,
+        )
         return 1
     print("no robot fits, and none was stopped; there is", file=sys.stderr)
     _print_commands(robots, args)
