@@ -7,6 +7,7 @@ cores.
 
 . tools/env.sh && python benchmarks/observe_motion.py --ticks 1000000 --out benchmarks/observe_motion.json
 . tools/env.sh && python benchmarks/observe_motion.py --scenario 17 --verbose
+. tools/env.sh && python benchmarks/observe_motion.py --seeded-faults --out benchmarks/observe_motion_faults.json
 """
 
 import argparse
@@ -16,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from observer.report import account_of, picture, report
+from observer import faults
+from observer.report import account_of, about, picture, report
 from observer.run import everything
 
 
@@ -27,12 +29,15 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--scenario", type=int, help="one scenario alone, by its number")
+    parser.add_argument("--seeded-faults", action="store_true", help="plant faults: is each seen?")
     parser.add_argument("--verbose", action="store_true", help="with --scenario: every message")
     parser.add_argument("--picture", type=Path, help="with --scenario: a PNG; needs matplotlib")
     args = parser.parse_args()
     if args.scenario is not None:
         return _one(args)
     started = time.monotonic()
+    if args.seeded_faults:
+        return _faults(args, started)
     totals = everything(args.ticks, args.seed, args.processes)
     found = report(totals, args.seed, time.monotonic() - started)
     if args.out:
@@ -43,6 +48,23 @@ def main() -> int:
             first = found["examples"][rule][0]
             print(f"  {rule}: {count}, first in scenario {first['scenario']} ({first['robot']}): {first['words']}")  # fmt: skip
     return 1 if found["violations"] else 0
+
+
+def _faults(args, started) -> int:
+    found = faults.every(args.seed)
+    missed = [name for name, r in found.items() if not r["seen"] and "blind" not in r]
+    summary = {
+        **about(args.seed, time.monotonic() - started),
+        "faults": len(found),
+        "seen": sum(r["seen"] for r in found.values()),
+        "blind": sum("blind" in r for r in found.values()),
+        "missed": missed,
+        "results": found,
+    }
+    if args.out:
+        args.out.write_text(json.dumps(summary, indent=1) + "\n")
+    print(f"{summary['seen']} of {summary['faults']} seen, {summary['blind']} cannot be, missed: {missed}")
+    return 1 if missed else 0
 
 
 def _one(args) -> int:

@@ -44,10 +44,22 @@ def robot(file: Path) -> Any:
 
 
 class Node(product.ControlNode):
-    """A control node without ROS. hear(topic, message): gets what it publishes. now_ns: its clock."""
+    """A control node without ROS. hear(topic, message): gets what it publishes. now_ns: its clock.
 
-    def __init__(self, file: Path, hear: Hear, *, scheme: str, change: str, now_ns: int) -> None:
-        self.now_ns, self._hear = now_ns, hear
+    wait(ns): lets virtual time pass where the node's own code sleeps.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        hear: Hear,
+        *,
+        scheme: str,
+        change: str,
+        now_ns: int,
+        wait: Callable[[int], None],
+    ) -> None:
+        self.now_ns, self._hear, self.wait = now_ns, hear, wait
         self.raised: list[str] = []
         self._managed_entities: set[Any] = set()
         self._params = SimpleNamespace(
@@ -98,9 +110,11 @@ class Node(product.ControlNode):
         self.on_activate(None)
 
     def deactivate(self) -> None:
+        _clock.node = self
         self.on_deactivate(None)
 
     def shutdown(self) -> None:
+        _clock.node = self
         self.on_shutdown(None)
 
     def configure_again(self) -> None:
@@ -141,6 +155,9 @@ class Node(product.ControlNode):
 
     def get_logger(self) -> Any:
         return _Quiet(self.raised)
+
+    def resolve_topic_name(self, topic: str, **_known: Any) -> str:
+        return topic
 
     def count_publishers(self, _topic: str) -> int:
         return 2
@@ -293,6 +310,20 @@ def _nothing(*_args: Any, **_known: Any) -> None:
     return None
 
 
+class _Clock:
+    """Stands in for the module time in the control node: sleeping is virtual."""
+
+    node: Node | None = None
+
+    def monotonic(self) -> float:
+        return 0.0 if self.node is None else self.node.now_ns / 1e9
+
+    perf_counter = monotonic
+
+    def sleep(self, seconds: float) -> None:
+        self.node.wait(round(1e9 * seconds))
+
+
 def _command_type(_needed_by: str) -> type:
     """MoveIt Servo's service type, where its messages are not installed."""
 
@@ -315,6 +346,8 @@ def _goal_type(kind: str, _needed_by: str) -> type:
     return type(kind, (), {"Goal": Goal})
 
 
+_clock = _Clock()
+product.time = _clock
 goals.ActionClient = _ActionClient
 goals.gripper_action = _goal_type
 servo.servo_command_type = _command_type

@@ -50,13 +50,7 @@ def report(totals: Totals, seed: int, seconds: float) -> dict[str, Any]:
                 "limit": _short(violation.limit), "words": violation.words,
             })  # fmt: skip
     return {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": _commit(),
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "seed": seed,
-        "seconds": round(seconds, 1),
+        **about(seed, seconds),
         "scenarios": totals.scenarios,
         "ticks": totals.ticks,
         "messages": totals.messages,
@@ -67,6 +61,19 @@ def report(totals: Totals, seed: int, seconds: float) -> dict[str, Any]:
         "ticks_per_robot": dict(sorted(totals.by_robot.items())),
         "refused_robots": {k: v.splitlines()[0] for k, v in known()[1].items()},
         "examples": examples,
+    }
+
+
+def about(seed: int, seconds: float) -> dict[str, Any]:
+    """How a result came to be."""
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "seed": seed,
+        "seconds": round(seconds, 1),
     }
 
 

@@ -541,6 +541,7 @@ class Scenario:
             scheme=t.scheme,
             change=t.change,
             now_ns=self.world.now_ns + self.world.offset_ns,
+            wait=lambda ns: self._now(self.world.now_ns + ns),
         )
         node.raised = self.account.raised
         return node
