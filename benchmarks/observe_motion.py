@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from observer import faults
-from observer.report import account_of, about, picture, report
+from observer.report import about, account_of, picture, report
 from observer.run import everything
 
 

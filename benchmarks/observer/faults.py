@@ -233,9 +233,7 @@ def seen(fault: Fault, seed: int, most: int, sound: dict[int, set]) -> dict[str,
             robot, _, account, found = one(number, seed)
         ticks += account.ticks
         # A broken signature would raise: that is no sight.
-        new = [
-            v for v in found if v.rule != "raised" and (v.group, v.rule) not in sound[number]
-        ]
+        new = [v for v in found if v.rule != "raised" and (v.group, v.rule) not in sound[number]]
         if new:
             return {
                 "seen": True, "ticks": ticks, "scenario": number, "robot": robot.name,

@@ -12,6 +12,7 @@ from .motions import MONOTONE, WANDER, Path, rows_of
 from .world import World
 
 MS = 1_000_000
+FOREVER_NS = 10**15
 START_NS = 1_700_000_000 * 1_000_000_000
 
 
@@ -119,6 +120,7 @@ class Scenario:
         self._broken_ns = -1
         self._wait = 0
         self._led_in: tuple[int, int] | None = None
+        self._held: str | None = None  # the group that a hand keeps although the node is engaged
 
     # The run.
 
@@ -516,6 +518,9 @@ class Scenario:
         self.account.led[group.name].append((world.now_ns, end_ns))
         self._led_in = (world.now_ns, end_ns)
         if not idle:
+            # It lets go only when the node has been told to: a stiff arm would spring back otherwise.
+            world.led_until[group.name] = FOREVER_NS
+            self._held = group.name
             self.account.against.append((group.name, world.now_ns, end_ns))
         self._end_lines()
 
@@ -526,10 +531,17 @@ class Scenario:
 
     def _after_hand(self) -> None:
         self._led_in = None
-        if self._engaged and self.rng.random() < 0.5:
+        held, self._held = self._held, None
+        if held is None and not (self._engaged and self.rng.random() < 0.5):
+            return
+        if self._engaged:
             self.node.engage(False)
             self.note("disengage")
             self._silence("disengaged")
+        if held is not None:
+            start_ns, _ = self.account.led[held].pop()
+            self.account.led[held].append((start_ns, self.world.now_ns))
+            self.world.led_until[held] = self.world.now_ns
 
     # Bookkeeping.
 
