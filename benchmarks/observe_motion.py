@@ -63,7 +63,9 @@ def _faults(args, started) -> int:
     }
     if args.out:
         args.out.write_text(json.dumps(summary, indent=1) + "\n")
-    print(f"{summary['seen']} of {summary['faults']} seen, {summary['blind']} cannot be, missed: {missed}")
+    print(
+        f"{summary['seen']} of {summary['faults']} seen, {summary['blind']} cannot be, missed: {missed}"
+    )
     return 1 if missed else 0
 
 
