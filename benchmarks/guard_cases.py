@@ -146,7 +146,7 @@ def run_ticks(rng, name, robot, counts):
         counts["cases"] += 1
         counts[verdict.level.name] += 1
         counts["with_command"] += verdict.command is not None
-        problem = violation(robot, before, verdict, now_ns)
+        problem = violation(robot, before, verdict, now_ns, measured)
         if problem is not None:
             counts["violations"] += 1
             counts[f"! {name}: {problem}"] += 1
@@ -207,8 +207,8 @@ def odd_values(rng, base):
     return np.append(values, 0.0) if rng.random() < 0.02 else values
 
 
-def violation(robot, before, verdict, now_ns):
-    """Words for what a verdict must not be, or None."""
+def violation(robot, before, verdict, now_ns, here=None):
+    """Words for what a verdict must not be, or None. here: the measured action."""
     command = verdict.command
     if command is None:
         return (
@@ -227,14 +227,14 @@ def violation(robot, before, verdict, now_ns):
         if found:
             through = np.array([rates[n] for n in part.names])
             words = part_violation(
-                part, np.array(found), robot, before, verdict, now_ns
+                part, np.array(found), robot, before, verdict, now_ns, here
             ) or rate_violation(part, np.array(found), through, robot)
             if words is not None:
                 return f"{part.group}: {words}"
     return None
 
 
-def part_violation(part, values, robot, before, verdict, now_ns):
+def part_violation(part, values, robot, before, verdict, now_ns, here):
     if part.kind == VELOCITY:
         return velocity_violation(part, values, robot, before, verdict, now_ns)
     outputs = robot.embodiment.outputs
@@ -261,7 +261,14 @@ def part_violation(part, values, robot, before, verdict, now_ns):
     dt_s = elapsed_s(robot, before.sent.stamp_ns, now_ns)
     if rolls_out:  # meanwhile the controller has gone on
         dt_s = max(dt_s, (now_ns - before.sent.moved_ns) / 1e9)
-    return step_violation(part, values, old, dt_s)
+    words = step_violation(part, values, old, dt_s)
+    if words is None or here is None or now_ns - before.sent.moved_ns < 200 * MS:
+        return words
+    # At rest an arm may have been led elsewhere: then it starts from where it is measured.
+    measured = np.array(here[part.columns])
+    if part.kind == POSE:
+        measured[3:] /= np.linalg.norm(measured[3:])
+    return step_violation(part, values, measured, dt_s)
 
 
 def rate_violation(part, values, rates, robot):

@@ -215,8 +215,10 @@ def test_speed_builds_up_with_the_acceleration_and_stays_at_its_limit():
     assert speed[:6] == pytest.approx([0.12, 0.24, 0.36, 0.48, 0.5, 0.5])
 
 
-@pytest.mark.parametrize(("elapsed_ms", "way_mm"), [(0, 0.0), (10, 0.6), (40, 9.6), (5000, 9.6)])
-def test_a_late_tick_makes_up_for_two_periods_at_most(elapsed_ms, way_mm):
+@pytest.mark.parametrize(
+    ("elapsed_ms", "way_mm"), [(0, 0.0), (10, 0.6), (40, 9.6), (41, 2.4), (5000, 2.4)]
+)
+def test_a_late_tick_makes_up_for_two_periods_at_most_and_from_rest_for_one(elapsed_ms, way_mm):
     state, _ = judge(HERE)
     _, verdict = judge(moved(ee_x=0.34), state, now_ns=(1000 + elapsed_ms) * MS)
     assert (verdict.command.values[0] - 0.3) * 1000 == pytest.approx(way_mm)

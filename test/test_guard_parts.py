@@ -219,7 +219,7 @@ def test_what_has_stopped_by_its_time_out_is_not_driven_on(late_ms):
     assert verdict.command.values[0] == pytest.approx(0.2)
     now_ms += late_ms
     _, moves = step(robot, state, target, here=here, now_ms=now_ms, seen=seen)
-    assert moves.command.values[0] == pytest.approx(1.5 * 0.04), "as from rest"
+    assert moves.command.values[0] == pytest.approx(1.5 * 0.02), "as from rest"
     _, holds = step(robot, state, None, here=here, now_ms=now_ms, seen=seen)
     assert not holds.command.values[:6].any(), "a hold never starts a motion again"
     driven, target, _, now_ms = driving()

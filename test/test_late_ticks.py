@@ -23,7 +23,7 @@ from vla_policy.safety.guard import check
 from vla_policy.safety.memory import GuardState
 from vla_policy.safety.motion import arm_motions, motion
 from vla_policy.safety.watchdog import Inputs
-from vla_policy.types import ActionChunk, RobotState
+from vla_policy.types import ActionChunk, Level, RobotState
 
 _spec = importlib.util.spec_from_file_location(
     "trajectory_player", Path(__file__).parent / "trajectory_player.py"
@@ -343,8 +343,53 @@ def test_a_controller_of_positions_stands_after_a_gap_and_speeds_up_from_rest():
         state, robot, target, here=target, seen=RobotState(), faults=(), now_ns=now_ns
     )
     step = np.abs(verdict.command.values[part.columns] - before)
-    dt_s = 2 * period_ns / 1e9
+    dt_s = period_ns / 1e9
     assert (step <= part.limits.joint_acceleration_per_s2 * dt_s**2 + 1e-9).all()
+
+
+@pytest.mark.parametrize(("led", "starts_there"), [(0.0, False), (0.002, False), (0.15, True)])
+def test_an_arm_at_rest_that_others_move_a_little_starts_from_where_it_is(led, starts_there):
+    """Gravity keeps it a little below its setpoint: that alone is no reason to give the setpoint up."""
+    robot = ARMS["so101"]
+    part = robot.layout.of_kind(JOINTS)[0]
+    target = np.zeros(len(robot.layout.names))
+    target[part.columns] = (part.lower + part.upper) / 2
+    sags = np.array(target)
+    sags[part.columns] -= 0.03
+    period_ns, now_ns, state = robot.embodiment.period_ns, 10**9, memory.engage(GuardState())
+
+    def tick(state, proposed, here):
+        return check(
+            state, robot, proposed, here=here, seen=RobotState(), faults=(), now_ns=now_ns
+        )
+
+    state, _ = tick(state, target, target)
+    for _ in range(30):
+        now_ns += period_ns
+        state, verdict = tick(state, None, sags)
+        assert verdict.reasons[0].code == "no_chunk"
+    elsewhere = np.array(sags)
+    elsewhere[part.columns] += led
+    now_ns += period_ns
+    _, verdict = tick(state, target, elsewhere)
+    start = elsewhere if starts_there else target
+    step = np.abs(verdict.command.values - start)[part.columns]
+    assert (step <= part.limits.joint_acceleration_per_s2 * (period_ns / 1e9) ** 2 + 1e-9).all()
+    assert step.any() == starts_there
+
+
+def test_one_wild_measurement_at_rest_is_no_place_to_start_from():
+    robot = ARMS["vx300s"]
+    here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
+    state, _ = check(
+        memory.engage(GuardState()), robot, here, here=here, seen=RobotState(), faults=(), now_ns=10**9
+    )  # fmt: skip
+    wild = here + np.array([0.2, 0, 0, 0, 0, 0, 0, 0])
+    _, verdict = check(
+        state, robot, here, here=wild, seen=RobotState(), faults=(), now_ns=10**9 + 300 * MS
+    )
+    assert (verdict.level, verdict.reasons[-1].code) == (Level.HOLD, "start_jump")
+    assert verdict.command.values[0] == 0.3
 
 
 def test_servo_that_has_stopped_short_of_a_pose_is_not_sent_there_by_a_hold():

@@ -43,7 +43,14 @@ from vla_policy.safety.motion import (
     step_problem,
 )
 from vla_policy.safety.rest import REPEAT_NS, coast, hold, let_go
-from vla_policy.safety.standing import Standing, drive_lapse_s, rest_ns, standing, told_now
+from vla_policy.safety.standing import (
+    Standing,
+    drive_lapse_s,
+    rest_ns,
+    settled,
+    standing,
+    told_now,
+)
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, Command, Level, Reason, RobotState, Verdict
 
@@ -80,7 +87,7 @@ def check(
     if astray is not None:
         return let_go(state, robot, astray, now_ns)
     if proposed is None:
-        return hold(state, robot, (_NO_CHUNK,), now_ns)
+        return hold(settled(state, here, now_ns), robot, (_NO_CHUNK,), now_ns)
     start = standing(state, here, robot, now_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns)
@@ -92,6 +99,9 @@ def check(
         target = inside_limits(target, robot.layout, reasons)
     if target is not None and state.sent is None:
         target = near_start(start.values, target, robot.layout, reasons)
+    elif target is not None and start.seen and state.astray_ns is not None:
+        reasons.append(_ASTRAY)
+        target = None
     if target is None:
         return hold(state, robot, tuple(reasons), now_ns)
     blocked: tuple[Reason, ...] = ()
@@ -190,4 +200,5 @@ _NO_CHUNK = Reason(
     "no_chunk", "there is no plan to follow: the policy is idle or its plan ran out"
 )
 _SETTLING = Reason("settling", "the arm is still coming to rest from before it was engaged")
+_ASTRAY = Reason("start_jump", "the robot is measured too far from where it was told to be")
 _NO_POSITION = Reason("no_position", "where the robot is has not been measured")

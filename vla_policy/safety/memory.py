@@ -27,6 +27,7 @@ class Sent:
     stamp_ns: of it, or of its last repetition. moved_ns: of it.
     velocity: of all arms, as in motion.arm_motions: rad/s or m/s of joints, m/s and rad/s of tools.
     ways: group -> what its trajectory controller was sent at moved_ns.
+    rested: float64[d], where the arms were measured when they had come to rest from it; None before.
     """
 
     values: Array
@@ -34,6 +35,7 @@ class Sent:
     moved_ns: int
     velocity: Array
     ways: Mapping[str, Braking] = field(default_factory=lambda: MappingProxyType({}))
+    rested: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ Every kind of controller does something else with the last command when the next
 * a controller of positions or poses reaches the last setpoint and stands there;
 * MoveIt Servo stops when its time is out, and where it then stands is where it is measured;
 * what is commanded by its velocity goes on, until the time of its controller is out.
+
+An arm at rest stays at its setpoint, though gravity may keep it a little off. If it moves all the same,
+somebody else has moved it, and it stands where it is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vla_policy.execution.braking import LEAD_PERIODS, at
+from vla_policy.execution.interpolate import turn_between
 from vla_policy.layout import JOINTS, POSE, VELOCITY, Layout, Part
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import SEEN_NS, Drive, GuardState, Sent
@@ -24,6 +28,7 @@ from vla_policy.types import Array, readonly
 
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
 SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
+STILL_M, STILL_RAD = 3e-3, 5e-3  # what is measured at rest varies by less
 SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
 BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
 
@@ -33,12 +38,14 @@ class Standing:
     """What the next command goes on from.
 
     values: float64[d]; of a velocity what is driven now. velocity: of all arms, as in motion.arm_motions,
-    per s. dt_s: how long after it the next setpoint is reached.
+    per s. dt_s: how long after it the next setpoint is reached. seen: an arm is where it was measured, although
+    it had been told to be elsewhere.
     """
 
     values: Array
     velocity: Array
     dt_s: float
+    seen: bool = False
 
 
 def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -> Standing | None:
@@ -55,20 +62,42 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
         still = np.zeros(_width(layout))
         return Standing(_driven(here, state, robot, now_ns), still, s_from_ns(period_ns))
     late_ns = max(0, now_ns - last.stamp_ns)
-    dt_ns = min(late_ns, period_ns if last.ways else MAX_PERIODS * period_ns)
-    joined_ns = now_ns + LEAD_PERIODS * period_ns - dt_ns
     at_rest = last.stamp_ns != last.moved_ns or late_ns > MAX_PERIODS * period_ns
+    dt_ns = min(late_ns, period_ns if last.ways or at_rest else MAX_PERIODS * period_ns)
+    joined_ns = now_ns + LEAD_PERIODS * period_ns - dt_ns
     values = _driven(last.values, state, robot, now_ns)
     velocity = np.zeros_like(last.velocity) if at_rest else np.array(last.velocity)
+    seen = False
     for part, rate in arm_motions(velocity, layout):  # views into velocity
         way = last.ways.get(part.group)
         if way is not None:
             values[part.columns], rate[:] = at(way, joined_ns - last.moved_ns)
-        elif timed_out(part, robot, late_ns):
+        if timed_out(part, robot, late_ns) or led_away(part, last, here, now_ns):
             if here is None:
                 return None
-            values[part.columns], rate[:] = here[part.columns], 0.0
-    return Standing(values, velocity, s_from_ns(dt_ns))
+            values[part.columns], rate[:], seen = here[part.columns], 0.0, True
+    return Standing(values, velocity, s_from_ns(dt_ns), seen)
+
+
+def settled(state: GuardState, here: Array | None, now_ns: int) -> GuardState:
+    """state that knows where its arms came to rest, float64[d] measured."""
+    last = state.sent
+    if last is None or here is None or last.rested is not None or now_ns < rest_ns(last):
+        return state
+    return replace(state, sent=replace(last, rested=readonly(here)))
+
+
+def led_away(part: Part, last: Sent, here: Array | None, now_ns: int) -> bool:
+    """Whether an arm that had come to rest has been moved since, or nobody has seen where it did."""
+    if now_ns < rest_ns(last):
+        return False
+    if last.rested is None or here is None:
+        return True
+    if part.kind == JOINTS:
+        return not (np.abs(here[part.columns] - last.rested[part.columns]) <= STILL_RAD).all()
+    way = here[part.position] - last.rested[part.position]
+    turn = turn_between(last.rested[part.rotation], here[part.rotation])
+    return not (np.linalg.norm(way) <= STILL_M and np.linalg.norm(turn) <= STILL_RAD)
 
 
 def told_now(last: Sent, now_ns: int, layout: Layout) -> tuple[Array, Array | None]:
@@ -112,10 +141,11 @@ def drive_now(state: GuardState, robot: Robot, now_ns: int) -> Drive | None:
 
 
 def drive_lapse_s(drive: Drive | None, robot: Robot, now_ns: int) -> float:
-    """Time since the last velocities, of which MAX_PERIODS count at most."""
+    """Time since the last velocities, of which MAX_PERIODS count at most; one where they start from rest."""
     period_ns = robot.embodiment.period_ns
-    lapse_ns = period_ns if drive is None else now_ns - drive.stamp_ns
-    return s_from_ns(min(max(lapse_ns, 0), MAX_PERIODS * period_ns))
+    lapse_ns = period_ns if drive is None else max(0, now_ns - drive.stamp_ns)
+    anew = any(timed_out(part, robot, lapse_ns) for part in robot.layout.of_kind(VELOCITY))
+    return s_from_ns(min(lapse_ns, period_ns if anew else MAX_PERIODS * period_ns))
 
 
 def timed_out(part: Part, robot: Robot, silent_ns: int) -> bool:
