@@ -1,6 +1,7 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
 # make check   lint, and the tests that need no ROS
+# make mutants do the tests notice faults in the guard? half an hour
 # make setup   only the set-up            make clean   forget build, install and log
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -8,7 +9,7 @@ export INSTRUCTION ?=
 HEAD ?=
 TESTS ?= test
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -21,6 +22,9 @@ test: setup
 check:
 	@$(PYTHON) tools/bootstrap.py --no-ros
 	@. tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"; ruff check . && ruff format --check --quiet . && exec pytest test --ignore=test/ros
+
+mutants: setup
+	@. tools/env.sh && exec python benchmarks/mutation.py --out benchmarks/mutation.json
 
 clean:
 	rm -rf build install log

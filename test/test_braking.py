@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from vla_policy.execution.braking import REST_NS, braking
+from vla_policy.embodiment import GroupLimits
+from vla_policy.execution.braking import REST_NS, braking, joint_way
+from vla_policy.layout import JOINTS, Part
 
 LEAD_NS = 40_000_000
 
@@ -64,3 +66,31 @@ def test_any_setpoint_gives_a_way_inside_the_range_that_ends_at_rest(seed):
         for share in np.linspace(0, 1, 9):
             between = cubic(way, 0, share)
             assert np.all(between >= lower - 1e-9) and np.all(between <= upper + 1e-9)
+
+
+def test_the_way_of_joints_keeps_their_speed_their_range_and_two_periods():
+    limits = GroupLimits(
+        joint_speed_per_s=np.array([1.0, 1.0]), joint_acceleration_per_s2=np.array([5.0, 10.0])
+    )
+    part = Part(
+        "arm", JOINTS, slice(0, 2), ("a", "b"), limits,
+        joints=(0, 1), lower=np.array([-1.0, -1.0]), upper=np.array([0.05, 1.0]),
+    )  # fmt: skip
+    way = joint_way(part, np.array([0.0, 0.5]), np.array([0.5, -3.0]), 20_000_000)
+    # 1 rad/s of the second joint at most; the first one takes 0.1 s, and as long as the second.
+    assert way.times_ns == (40_000_000, 140_000_000, 500_000_000)
+    assert way.velocities[0] == pytest.approx([0.5, -1.0])
+    assert way.positions == pytest.approx(np.array([[0.0, 0.5], [0.025, 0.45], [0.025, 0.45]]))
+    # A joint that stands beyond its range stays there; its range is no reason to move.
+    out = joint_way(part, np.array([0.2, -1.5]), np.array([0.3, -0.3]), 20_000_000)
+    assert out.positions[1] == pytest.approx([0.2, -1.5])
+    assert out.velocities[0] == pytest.approx([0.0, 0.0])
+    # Towards its end at full speed it brakes before it.
+    near = joint_way(part, np.array([0.04, 0.0]), np.array([1.0, 0.0]), 20_000_000)
+    assert near.positions[1] == pytest.approx([0.05, 0.0])
+    assert near.velocities[0] == pytest.approx([3.0 * 0.01 / 0.2, 0.0])
+
+
+def test_a_long_way_to_rest_is_followed_by_a_rest():
+    way = way_of([0.0], [4.0], acceleration=5.0)
+    assert way.times_ns == (40_000_000, 840_000_000, 880_000_000)

@@ -165,3 +165,212 @@ def test_a_reset_of_an_engaged_robot_changes_nothing():
     after, refusal = core.reset(control)
     assert after is control
     assert "disengage" in refusal
+
+
+def engaged_at(now_ms, **changes):
+    control, refusal = core.engage(Control(**changes), ARM, inputs(now_ms), now_ms * MS)
+    assert refusal is None
+    return control
+
+
+def test_while_nothing_may_move_no_chunk_is_taken():
+    control = Control()
+    assert accept(control, chunk(5_100), 5_100) == (control, None)
+    stopped = core.stop(moving(), REASON, 5_220 * MS)
+    assert accept(stopped, chunk(5_230, 1), 5_240) == (stopped, None)
+
+
+def test_no_chunk_is_taken_of_a_robot_that_was_never_measured():
+    control = engaged_at(5_080)
+    after, reason = core.accept(control, ARM, RobotState(), chunk(5_100), 5_100 * MS)
+    assert after is control
+    assert reason.code == "no_position"
+
+
+@pytest.mark.parametrize(
+    ("new", "code"),
+    [
+        (chunk(5_210, 1, instruction="another"), "chunk_instruction"),
+        (chunk(5_100, 1), "chunk_duplicate"),
+        (chunk(5_000, 1), "chunk_old"),
+        (chunk(9_000, 1), "chunk_future"),
+        (chunk(5_210, 0), "chunk_order"),
+        (chunk(5_210, 1, actions=np.full((1, 8), np.inf)), "chunk_not_finite"),
+    ],
+)
+def test_each_chunk_that_is_not_taken_is_counted_once(new, code):
+    control = core.instruct(moving(), "do it")
+    after, reason = accept(control, new, 5_220)
+    assert reason.code == code
+    assert dict(after.guard.counts) == {**control.guard.counts, code: 1}
+    again, _ = accept(after, new, 5_220)
+    assert again.guard.counts[code] == 2
+
+
+def test_a_chunk_of_an_instruction_that_ended_is_counted():
+    for ended in (core.hush(moving(), 5_210 * MS), core.instruct(moving(), "")):
+        after, reason = accept(ended, chunk(5_215, 1), 5_220)
+        assert reason.code == "chunk_ended"
+        assert after.guard.counts["chunk_ended"] == 1
+
+
+def test_an_arm_that_is_held_while_its_plan_runs_has_not_come_to_its_end():
+    """A late chunk is followed from its time on, not from its first row."""
+    rows = np.tile(ACTION, (10, 1))
+    rows[
+        :, 2
+    ] = -0.2  # below the table: held, so the last command is old when the next chunk comes
+    control, _ = accept(moving(), chunk(5_210, 1, actions=rows), 5_220)
+    for now_ms in range(5_220, 5_700, 20):
+        control, verdict = tick(control, now_ms, x=0.302)
+    assert verdict.level is Level.HOLD
+    control, reason = accept(control, chunk(5_450, 2), 5_700)
+    assert reason is None
+    assert control.timeline.begin_ns == 5_450 * MS
+
+
+def test_a_late_chunk_of_an_arm_that_rests_is_followed_from_its_first_row():
+    control, reason = accept(engaged_at(5_080), chunk(5_100), 5_300)
+    assert reason is None
+    assert control.timeline.begin_ns == 5_300 * MS
+
+
+@pytest.mark.parametrize(
+    ("scheme", "y_mm"), [("receding", 10.0), ("average", 7.0), ("ensemble", 5.0 - 0.025)]
+)
+def test_what_two_chunks_become_is_the_scheme_s_affair(scheme, y_mm):
+    control = engaged_at(5_080, scheme=scheme)
+    old, new = (np.tile(ACTION, (10, 1)) for _ in range(2))
+    new[:, 1] += 0.010
+    control, _ = accept(control, chunk(5_100, 0, actions=old), 5_100)
+    control, reason = accept(control, chunk(5_200, 1, actions=new), 5_200)
+    assert reason is None
+    at_5500 = setpoint(control.timeline, 5_500 * MS - 1, ARM.layout)
+    assert 1e3 * at_5500[1] == pytest.approx(y_mm, abs=1e-3)
+
+
+def test_open_loop_takes_no_chunk_before_the_end():
+    control, _ = accept(engaged_at(5_080, scheme="open_loop"), chunk(5_100), 5_100)
+    assert accept(control, chunk(5_200, 1), 5_200)[1].code == "chunk_early"
+
+
+def of(instruction):
+    """moving(), by a chunk of an instruction that nobody has given."""
+    control, reason = accept(engaged_at(5_080), chunk(5_100, instruction=instruction), 5_100)
+    assert reason is None
+    return control
+
+
+def test_what_ends_is_the_instruction_or_else_that_of_the_plan():
+    given = core.instruct(engaged_at(5_080), "go left")
+    assert core.instruct(given, "").ended == "go left"
+    assert core.instruct(of("go right"), "").ended == "go right"
+    both = replace(of("go right"), instruction="go left")
+    assert core.instruct(both, "").ended == "go left"
+    once = core.instruct(given, "")
+    assert core.instruct(once, "").ended == "go left"
+    assert core.instruct(once, "go on").ended is None
+
+
+@pytest.mark.parametrize("instruction", ["", "go right"])
+def test_another_instruction_drops_the_plan_but_not_when_it_was_seen(instruction):
+    before = of("go left")
+    control = core.instruct(before, instruction)
+    assert control.timeline.chunk is None
+    assert control.timeline.floor_ns == before.timeline.floor_ns == 5_100 * MS
+
+
+def test_the_plan_of_the_very_instruction_goes_on():
+    before = of("go left")
+    assert core.instruct(before, "go left").timeline is before.timeline
+    assert core.instruct(before, "go left").instruction == "go left"
+
+
+def test_without_flush_the_plan_of_another_goes_on():
+    before = of("go left")
+    assert core.instruct(before, "go right", flush=False) is before
+
+
+def test_a_jump_of_the_clock_forgets_what_was_measured_and_keeps_a_stop():
+    robot = stepping("measured")
+    control = Control()
+    for now_ms in (5_000, 5_020):
+        control, _ = core.tick(control, robot, state_at(now_ms), inputs(now_ms), now_ms * MS)
+    assert len(control.references.measured.samples) == 2
+    jumped, verdict = core.tick(control, robot, state_at(4_000), inputs(4_000), 4_000 * MS)
+    assert jumped.references.measured.samples == ()
+    assert (verdict.level, verdict.reasons[0].code) == (Level.HOLD, "clock_jump")
+    stopped = core.stop(control, REASON, 5_020 * MS)
+    _, verdict = core.tick(stopped, robot, state_at(4_000), inputs(4_000), 4_000 * MS)
+    assert (verdict.level, verdict.reasons[0].code) == (Level.STOP, "clock_jump")
+
+
+def test_a_tick_while_nothing_may_move_leaves_the_plan_as_it_is():
+    before = core.disengage(moving(), 5_220 * MS)
+    after, _ = tick(before, 5_240)
+    assert after.timeline is before.timeline
+
+
+def stepping(reference):
+    """The arm of a policy that speaks of steps of the tool."""
+    arm = replace(
+        EMBODIMENT.actions[0],
+        space="ee_delta",
+        reference=reference,
+        rotation="rotation_vector",
+        names=("ee.x", "ee.y", "ee.z", "ee.rx", "ee.ry", "ee.rz"),
+    )
+    embodiment = replace(EMBODIMENT, actions=(arm, EMBODIMENT.actions[1]))
+    return Robot(embodiment, layout_of(embodiment))
+
+
+def step_chunk(robot, obs_ms, sequence):
+    """2 mm ahead in each row."""
+    rows = np.tile([0.002, 0, 0, 0, 0, 0, 0.5], (10, 1))
+    names = robot.embodiment.action_names
+    return ActionChunk(rows, names, obs_ms * MS, 100 * MS, sequence, "do it")
+
+
+def test_a_robot_of_steps_remembers_where_it_was_and_what_it_was_told():
+    robot = stepping("commanded")
+    control, _ = core.engage(Control(), robot, inputs(5_000), 5_000 * MS)
+    control, _ = core.tick(control, robot, state_at(5_000), inputs(5_000), 5_000 * MS)
+    new = step_chunk(robot, 5_000, 0)
+    control, reason = core.accept(control, robot, state_at(5_000), new, 5_000 * MS)
+    assert reason is None
+    control, verdict = core.tick(control, robot, state_at(5_050), inputs(5_050), 5_050 * MS)
+    told = verdict.command.values
+    assert told[0] > 0.3
+    measured, commanded = control.references.measured, control.references.commanded
+    assert [(ns // MS, x[0]) for ns, x in measured.samples] == [(5_000, 0.3), (5_050, 0.3)]
+    assert [(ns // MS, x[0]) for ns, x in commanded.samples] == [(5_050, told[0])]
+    # The next steps begin where it was told to be; after engaging again where it was measured.
+    control, _ = core.accept(
+        control, robot, state_at(5_060), step_chunk(robot, 5_050, 1), 5_060 * MS
+    )
+    assert control.timeline.chunk.actions[0, 0] == pytest.approx(told[0] + 0.002)
+    control = core.disengage(control, 5_070 * MS)
+    control, _ = core.engage(control, robot, inputs(5_080), 5_080 * MS)
+    assert control.references.commanded.samples == ()
+    assert len(control.references.measured.samples) == 2
+
+
+def test_the_stamp_of_what_was_measured_is_that_of_the_older_input():
+    robot = stepping("measured")
+    state = replace(state_at(5_050), joint_ns=5_030 * MS)
+    control, _ = core.tick(Control(), robot, state, inputs(5_050), 5_050 * MS)
+    assert control.references.measured.samples[0][0] == 5_030 * MS
+    unstamped = replace(state, joint_ns=None, ee_ns=None)
+    control, _ = core.tick(Control(), robot, unstamped, inputs(5_050), 5_050 * MS)
+    assert control.references.measured.samples[0][0] == 5_050 * MS
+
+
+def test_a_robot_of_places_remembers_nothing():
+    references = moving().references
+    assert (references.measured.samples, references.commanded.samples) == ((), ())
+
+
+def test_who_engages_again_is_not_hushed_any_more():
+    control = core.disengage(core.hush(moving(), 5_220 * MS), 5_230 * MS)
+    control, _ = core.engage(control, ARM, inputs(5_240), 5_240 * MS)
+    assert accept(control, chunk(5_240, 5), 5_260)[1] is None

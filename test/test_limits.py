@@ -43,6 +43,10 @@ def test_clamp_box_moves_to_the_edge_and_says_how_far():
         ([0, 0, 0], [1, 2, 3], True),  # ends on a corner
         (MIDDLE, [0, 0, 0], False),  # leads out
         ([1, 2, 3], [0, 0, 0], False),  # leads out from a corner
+        (MIDDLE, [1, 3, 4.5], True),  # ends on a face, from inside
+        (MIDDLE, [1.5, 4, 4.5], True),
+        ([2, 4, 6], [3, 5, 7], False),  # leads out from the other corner
+        ([1.5, 4, 4.5], [1.5, 5, 4.5], False),  # and from a face
         (MIDDLE, [1.6, 3.1, 4.6], True),  # out of nothing: ends inside
         ([0, 3, 4.5], [3, 3, 4.5], True),  # straight through, along x
         ([3, 3, 4.5], [0, 3, 4.5], True),  # and back
@@ -66,7 +70,8 @@ def test_clamp_box_moves_to_the_edge_and_says_how_far():
 )  # fmt: skip
 def test_crosses_box(start, end, crosses):
     start, end = np.array(start, float), np.array(end, float)
-    assert crosses_box(start, end, LOWER, UPPER) is crosses
+    with np.errstate(all="raise"):  # a way along an axis is no division by zero
+        assert crosses_box(start, end, LOWER, UPPER) is crosses
 
 
 points = st.tuples(*[st.floats(-3.0, 9.0)] * 3).map(np.array)
@@ -184,4 +189,6 @@ def test_limit_vector_goes_straight_and_arrives_exactly():
     arrived = limit_vector(target, previous, 5.0)
     assert arrived.tolist() == [4.0, 5.0]
     assert arrived is not target
+    far = np.array([1e16, 1.0])  # where the sum of two steps is not where they lead
+    assert limit_vector(target, far, 1e17).tolist() == [4.0, 5.0]
     assert limit_vector(target, previous, 0.0).tolist() == [1.0, 1.0]
