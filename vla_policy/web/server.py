@@ -1,51 +1,100 @@
-"""The page's web server: pictures as MJPEG, state as JSON, requests by POST.
+"""The page's web server: its files, and two WebSockets for each page that is open.
 
-Whoever can make the browser of the operator load something must not be able to move the robot:
-only Host names of this machine are served (no DNS rebinding), and a POST needs the random token that
-is in the page and, where the browser names one, an Origin that is the page's own.
+Browsers share six HTTP connections to a host among all tabs. WebSockets are not among these, so
+however many pages are open, each has its link for requests (control_link) beside the one for pictures
+and status (live_link); POST /stop stays for a page whose link is being made anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import html
 import json
-import secrets
+import logging
+import os
+import socket
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import WSCloseCode, WSMsgType, web
 
-from vla_policy.instruction import stop_of
-from vla_policy.web.panel import Actions, Answer, Panel
+from vla_policy import stop_words
+from vla_policy.instruction import SHORT, folded
+from vla_policy.web import access, control_link, live_link
+from vla_policy.web.control_link import carried_out, parsed
+from vla_policy.web.desk import Desk
+from vla_policy.web.panel import Actions, Panel
 
-PAGE = Path(__file__).with_name("page.html")
-LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
-FRAME_S = 0.05  # how often a stream looks for a new image
+FOLDER = Path(__file__).parent
+FILES = {
+    "page.html": "text/html",
+    "page.css": "text/css",
+    **{
+        f"{name}.js": "text/javascript"
+        for name in ("page", "link", "stop", "words", "views", "told")
+    },
+}
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
 MAX_BODY_BYTES = 4096
-MAX_INSTRUCTION = 200  # characters
-STOP_S = 3.0
+MAX_PAGES = 32
+KEY_S = 3.0  # for the first message of a link
+DEAD_S = 5.0  # between pings of a link
+CLOSE_S = 3.0
+LOG = logging.getLogger(__name__)
+NO_KEY, TOO_MANY = 4003, 4029  # codes of links that are closed at once
+LOWER = 5  # by how much pictures go behind everything else
 
 
 class Server:
-    """Serves one panel in a thread of its own, from start() to close()."""
+    """Serves one panel in a thread of its own, from start() to close().
 
-    def __init__(self, panel: Panel, actions: Actions, *, host: str, port: int) -> None:
-        self._panel, self._actions = panel, actions
+    names: further host names under which browsers may reach it.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        actions: Actions,
+        *,
+        host: str,
+        port: int,
+        names: Iterable[str] = (),
+    ) -> None:
+        self._panel = panel
         self._host, self._port = host, port
-        self._token = secrets.token_urlsafe(24)
+        self._access = access.access(host, names)
+        self._desk = Desk(actions)
+        self._encoder = ThreadPoolExecutor(1, "web-pictures", initializer=_go_behind)
+        self._files = {name: (FOLDER / name).read_text() for name in FILES}
+        self._links: set[web.WebSocketResponse] = set()
         self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="web", daemon=True)
         self._runner: web.AppRunner | None = None
-        # Its own thread: a stop never waits behind other requests.
-        self._stop_pool = ThreadPoolExecutor(1, "web-stop")
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        return f"http://{self._host}:{self._port}/"
+        """Where the page is, with its key where the page itself does not hold it."""
+        if self._access.local:
+            return f"http://{_in_url(self._host)}:{self._port}/"
+        host = socket.gethostname() if self._access.anywhere else self._host
+        return f"http://{_in_url(host)}:{self._port}/#{self._access.key}"
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches the page."""
+        return self._access.local
 
     def start(self) -> None:
         """Listen. Raises ValueError with a sentence if the address cannot be had."""
@@ -60,27 +109,28 @@ class Server:
             ) from error
 
     def close(self) -> None:
-        """End all streams and free the port."""
+        """End all links and free the port."""
         if not self._thread.is_alive():
             return
-        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(timeout=2 * STOP_S)
+        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(timeout=2 * CLOSE_S)
         self._stop_loop()
 
     def _stop_loop(self) -> None:
-        self._stop_pool.shutdown(wait=False)
+        self._desk.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=STOP_S)
+        self._thread.join(timeout=CLOSE_S)
         if not self._thread.is_alive():
             self._loop.close()
 
     async def _start(self) -> None:
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
         app.router.add_get("/", self._page)
-        app.router.add_get("/state", self._state)
-        app.router.add_get("/camera/{name}", self._camera)
-        for name in ("say", "engage", "disengage", "stop", "reset"):
-            app.router.add_post(f"/{name}", self._act)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+        app.router.add_get("/{name:page.css|[a-z]+.js}", self._file)
+        app.router.add_get("/control", self._control)
+        app.router.add_get("/live", self._live)
+        app.router.add_post("/stop", self._stop)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
@@ -89,7 +139,9 @@ class Server:
             raise
 
     async def _finish(self) -> None:
-        self._closing.set()
+        code, why = WSCloseCode.GOING_AWAY, b"the page's server ends"
+        endings = [link.close(code=code, message=why) for link in self._links]
+        await asyncio.wait_for(asyncio.gather(*endings, return_exceptions=True), CLOSE_S)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -99,77 +151,104 @@ class Server:
         request: web.Request,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
-        names = {f"{name}:{self._port}" for name in (*LOCAL_NAMES, self._host)}
-        if request.headers.get("Host", "") not in names:
-            raise web.HTTPForbidden(text="this page is served to this machine only")
-        if request.method == "POST":
-            origin = request.headers.get("Origin")
-            if origin is not None and origin not in {f"http://{name}" for name in names}:
-                raise web.HTTPForbidden(text="requests come from the page itself only")
-            token = request.headers.get("X-Token", "")
-            if not secrets.compare_digest(token.encode(), self._token.encode()):
-                raise web.HTTPForbidden(text="the token is missing or old; load the page again")
+        host = request.headers.get("Host", "")
+        address = request.transport.get_extra_info("sockname") if request.transport else None
+        refusal = access.refuse_host(self._access, host, str(address[0]) if address else "")
+        upgrade = "Upgrade" in request.headers
+        if refusal is None and (request.method != "GET" or upgrade):
+            refusal = access.refuse_origin(request.headers.get("Origin"), host)
+        if refusal is not None:
+            raise web.HTTPForbidden(text=refusal)
         return await handler(request)
 
     async def _page(self, request: web.Request) -> web.Response:
-        fill = {"token": self._token, "cameras": list(self._panel.cameras)}
-        # "<" cannot end the script element that this is put into.
-        text = PAGE.read_text().replace("/*fill*/null", json.dumps(fill).replace("<", "\\u003c"))
-        headers = {
-            "Cache-Control": "no-store",
-            "X-Frame-Options": "DENY",
-            "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+        fill = {
+            "key": self._access.key if self._access.local else None,
+            "cameras": list(self._panel.cameras),
+            "extra": list(self._panel.extra),
+            # The page knows these itself, and is told of the effect of slips and the like.
+            "stops": {
+                "anywhere": _as_said(stop_words.LATCHING),
+                "first": _as_said(stop_words.LATCHING_FIRST),
+                "alone": _as_said(stop_words.LATCHING_ALONE),
+                "phrases": _as_said(stop_words.LATCHING_PHRASES),
+                "harmless": sorted(stop_words.HARMLESS),
+                "short": SHORT,
+            },
         }
-        return web.Response(text=text, content_type="text/html", headers=headers)
-
-    async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response(dict(self._panel.state), headers={"Cache-Control": "no-store"})
-
-    async def _camera(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
-        if name not in self._panel.cameras:
-            raise web.HTTPNotFound(text=f"no camera {name!r}")
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "multipart/x-mixed-replace; boundary=frame",
-                "Cache-Control": "no-store",
-            }
+        text = self._files["page.html"].replace(
+            "FILLED BY THE SERVER", html.escape(json.dumps(fill))
         )
-        await response.prepare(request)
-        number = 0
+        return web.Response(text=text, content_type="text/html", headers=HEADERS)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in FILES:
+            raise web.HTTPNotFound(text=f"no file {name!r}")
+        return web.Response(text=self._files[name], content_type=FILES[name], headers=HEADERS)
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        if not access.has_key(self._access, request.headers.get("X-Key")):
+            raise web.HTTPForbidden(text="the key is missing or old; load the page again")
+        answer = await carried_out(self._desk, "stop")
+        told = {"ok": answer.ok, "message": answer.message}
+        return web.json_response(told, status=200 if answer.ok else 409, headers=HEADERS)
+
+    async def _control(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._linked(request, lambda link: control_link.serve(link, self._desk))
+
+    async def _live(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._linked(
+            request,
+            lambda link: live_link.serve(link, self._panel, self._encoder),
+            room=len(self._links) < 2 * MAX_PAGES,
+        )
+
+    async def _linked(
+        self,
+        request: web.Request,
+        serve: Callable[[web.WebSocketResponse], Awaitable[None]],
+        *,
+        room: bool = True,
+    ) -> web.WebSocketResponse:
+        """Serve a link that shows the key in its first message."""
+        link = web.WebSocketResponse(heartbeat=DEAD_S, max_msg_size=MAX_BODY_BYTES, compress=False)
+        self._links.add(link)
         try:
-            while not self._closing.is_set():
-                found = await self._loop.run_in_executor(None, self._panel.jpeg, name, number)
-                if found is not None:
-                    number, data = found
-                    await response.write(
-                        b"--frame\r\nContent-Type: image/jpeg\r\n"
-                        b"Content-Length: %d\r\n\r\n%b\r\n" % (len(data), data)
-                    )
-                await asyncio.sleep(FRAME_S)
+            await link.prepare(request)
+            if not access.has_key(self._access, await _shown_key(link)):
+                await link.close(code=NO_KEY, message=b"the key is missing or old")
+            elif not room:
+                why = f"{MAX_PAGES} pages are open already"
+                await link.close(code=TOO_MANY, message=why.encode())
+            else:
+                await link.send_str(json.dumps({"hello": True}))
+                await serve(link)
         except ConnectionError:
-            return response  # the viewer has gone
-        return response
-
-    async def _act(self, request: web.Request) -> web.Response:
-        verb = request.path[1:]
-        stops = verb == "stop"
-        if verb == "say":
-            words = (await request.text()).strip()
-            stops = stop_of(words) is not None  # whatever else is wrong with it
-            fits = 0 < len(words) <= MAX_INSTRUCTION and words.isprintable()
-            if not stops and not fits:
-                answer = Answer(False, f"expected one line of 1 to {MAX_INSTRUCTION} characters")
-                return _reply(answer, 400)
-            call = lambda: self._actions.say(words)  # noqa: E731
-        elif verb in ("engage", "disengage"):
-            call = lambda: self._actions.engage(verb == "engage")  # noqa: E731
-        else:
-            call = {"stop": self._actions.stop, "reset": self._actions.reset}[verb]
-        pool = self._stop_pool if stops else None
-        answer = await self._loop.run_in_executor(pool, call)
-        return _reply(answer, 200 if answer.ok else 409)
+            LOG.debug("a page has gone while its link came about")
+        finally:
+            self._links.discard(link)
+        return link
 
 
-def _reply(answer: Answer, status: int) -> web.Response:
-    return web.json_response({"ok": answer.ok, "message": answer.message}, status=status)
+def _as_said(words: Iterable[str]) -> list[str]:
+    return sorted({folded(word) for word in words})
+
+
+async def _shown_key(link: web.WebSocketResponse) -> object:
+    try:
+        first = await link.receive(timeout=KEY_S)
+    except asyncio.TimeoutError:
+        return None
+    return parsed(first.data).get("key") if first.type is WSMsgType.TEXT else None
+
+
+def _go_behind() -> None:
+    """Pictures give way to everything else; on Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + LOWER, 19))
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,122 @@
+"""The link that a page keeps open for requests: stop and the like, their answers, and a heartbeat.
+
+No picture and no status goes over it. Text frames of JSON:
+page:   {"key": ...} first; then {"id": n, "ask": verb, "words": ..., "beat": newest beat heard}
+server: {"hello": true}; {"beat": n} every BEAT_S; {"id": n, "ok": ..., "message": ..., "about": ...}
+A request that may move the robot names the beat it was made at. If the server, or the network, was
+held up since, it is refused instead of being carried out late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from vla_policy.web.desk import VERBS, Desk, may_move
+from vla_policy.web.panel import Answer
+
+BEAT_S = 0.25
+FRESH_S = 2.0
+BEATS_KEPT = 40
+UNDER_WAY = 8  # requests of one page at a time; a stop is always taken
+LOG = logging.getLogger(__name__)
+
+
+class Beats:
+    """When each of the newest beats was sent."""
+
+    def __init__(self) -> None:
+        self._sent: OrderedDict[int, float] = OrderedDict()
+        self._last = 0
+
+    def beat(self, now_s: float) -> int:
+        """The number of a new beat."""
+        self._last += 1
+        self._sent[self._last] = now_s
+        if len(self._sent) > BEATS_KEPT:
+            self._sent.popitem(last=False)
+        return self._last
+
+    def refuse(self, number: object, now_s: float) -> str | None:
+        """Why a request that was made at this beat is too old, one sentence; None if it is not."""
+        sent_s = self._sent.get(number) if type(number) is int else None
+        if sent_s is None or not now_s - sent_s <= FRESH_S:
+            age = "an unknown time" if sent_s is None else f"{now_s - sent_s:.1f} s"
+            return f"this request was on its way for {age}, so it was not carried out"
+        return None
+
+
+async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
+    """Answer the requests of one page that has shown its key, until it goes."""
+    beats = Beats()
+    under_way: set[asyncio.Task[None]] = set()
+    beating = asyncio.create_task(_beat(socket, beats))
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            request = parsed(message.data)
+            if request.get("ask") != "stop" and len(under_way) >= UNDER_WAY:
+                busy = Answer(False, f"{UNDER_WAY} requests of this page wait already")
+                await _reply(socket, request, busy)
+                continue
+            task = asyncio.create_task(_carry_out(socket, desk, beats, request))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+    finally:
+        beating.cancel()  # requests that are under way go on: the page may have left with a stop
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """A request of the page; without "ask" if text is none."""
+    try:
+        request = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return request if isinstance(request, dict) else {}
+
+
+async def _carry_out(
+    socket: web.WebSocketResponse, desk: Desk, beats: Beats, request: dict[str, Any]
+) -> None:
+    verb, words = request.get("ask"), request.get("words", "")
+    if verb not in VERBS or not isinstance(words, str):
+        answer = Answer(False, f"got {str(verb)[:40]!r}, expected one of {', '.join(VERBS)}")
+    else:
+        late = beats.refuse(request.get("beat"), time.monotonic())
+        held = late is not None and may_move(verb, words)
+        answer = Answer(False, late) if held else await carried_out(desk, verb, words)
+    await _reply(socket, request, answer)
+
+
+async def carried_out(desk: Desk, verb: str, words: str = "") -> Answer:
+    """The desk's answer; what an action raises is told to the page and logged."""
+    try:
+        return await desk.ask(verb, words)
+    except Exception as error:  # outermost: the page must hear that it failed
+        LOG.exception("%s", verb)
+        return Answer(False, f"{verb} failed: {type(error).__name__}: {error}")
+
+
+async def _beat(socket: web.WebSocketResponse, beats: Beats) -> None:
+    while not socket.closed:
+        await _send(socket, {"beat": beats.beat(time.monotonic())})
+        await asyncio.sleep(BEAT_S)
+
+
+async def _reply(socket: web.WebSocketResponse, request: dict[str, Any], answer: Answer) -> None:
+    told = {"ok": answer.ok, "message": answer.message, "about": answer.about}
+    await _send(socket, {"id": request.get("id"), **told})
+
+
+async def _send(socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
+    try:
+        await socket.send_str(json.dumps(message))
+    except ConnectionError:
+        await socket.close()  # the page has gone

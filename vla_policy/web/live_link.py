@@ -1,0 +1,88 @@
+"""The link that brings a page its pictures and status: the newest only, never a queue.
+
+page:   {"key": ...} first; then {"visible": bool}, and {"shown": k} after each picture of camera k
+server: {"hello": true}; {"state": {...}} when it has changed; binary frames: one byte k, then a JPEG file
+A camera's next picture goes out only when the page has shown the last one, so a slow page gets fewer
+pictures and no older ones; a page that nobody looks at gets none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from concurrent.futures import Executor
+
+from aiohttp import WSMsgType, web
+
+from vla_policy.web.control_link import parsed
+from vla_policy.web.panel import Panel
+
+LOOK_S = 0.015  # how often a new picture or state is looked for
+STATE_S = 0.1
+
+
+class Viewer:
+    """What one page has been sent and what it still has to show."""
+
+    def __init__(self) -> None:
+        self.visible = False
+        self._sent: dict[int, int] = {}
+        self._unshown: set[int] = set()
+
+    def hear(self, text: str) -> None:
+        """A message of the page; what is none is nothing."""
+        message = parsed(text)
+        if isinstance(message.get("visible"), bool):
+            self.visible = message["visible"]
+        if type(message.get("shown")) is int:
+            self._unshown.discard(message["shown"])
+
+    def due(self, panel: Panel) -> list[tuple[int, int]]:
+        """(index of a camera, number of the last picture sent) of each that may get another."""
+        if not self.visible:
+            return []
+        return [
+            (k, self._sent.get(k, 0))
+            for k, camera in enumerate(panel.cameras)
+            if k not in self._unshown and panel.number(camera) > self._sent.get(k, 0)
+        ]
+
+    def send(self, camera: int, number: int) -> None:
+        """A picture goes out now."""
+        self._sent[camera] = number
+        self._unshown.add(camera)
+
+
+async def serve(socket: web.WebSocketResponse, panel: Panel, encoder: Executor) -> None:
+    """Keep one page that has shown its key up to date, until it goes."""
+    viewer = Viewer()
+    sending = asyncio.create_task(_send(socket, panel, encoder, viewer))
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            viewer.hear(message.data)
+    finally:
+        sending.cancel()
+
+
+async def _send(
+    socket: web.WebSocketResponse, panel: Panel, encoder: Executor, viewer: Viewer
+) -> None:
+    loop = asyncio.get_running_loop()
+    told, told_s = -1, 0.0
+    try:
+        while not socket.closed:
+            changes, state = panel.told()
+            if changes != told and time.monotonic() - told_s >= STATE_S:
+                told, told_s = changes, time.monotonic()
+                await socket.send_str(json.dumps({"state": dict(state)}))
+            for k, after in viewer.due(panel):
+                found = await loop.run_in_executor(encoder, panel.jpeg, panel.cameras[k], after)
+                if found is not None:
+                    viewer.send(k, found[0])
+                    await socket.send_bytes(bytes([k]) + found[1])
+            await asyncio.sleep(LOOK_S)
+    except ConnectionError:
+        await socket.close()  # the page has gone

@@ -1,0 +1,96 @@
+// The page: buttons, words and keys to requests; what the server tells to what is shown.
+
+import { controlLink, page } from "./link.js";
+import { makeStop } from "./stop.js";
+import { isStop } from "./words.js";
+import { showSaid, showState } from "./told.js";
+import { showViews } from "./views.js";
+
+const LATE_MS = 500;
+const SILENT_MS = 1000;
+const KEPT = 8;
+const find = (id) => document.getElementById(id);
+const own = []; // instructions typed here, the newest first: {words, answer, late, told}
+let state = {};
+
+// Text only: what a server or a robot says is never markup. aside is not read out again and again.
+function tell(text, colour, aside = "") {
+  const line = find("answer");
+  line.className = colour;
+  if (line.firstChild?.textContent !== text) line.replaceChildren(document.createElement("span"), document.createElement("span"));
+  if (line.firstChild.textContent !== text) line.firstChild.textContent = text;
+  line.lastChild.ariaHidden = "true";
+  line.lastChild.textContent = aside ? " " + aside : "";
+}
+
+const control = controlLink(showLink);
+const stop = makeStop(control, tell);
+
+function showLink() {
+  const silent = !control.up || control.silence() > SILENT_MS;
+  const line = find("link");
+  const text = !silent ? ""
+    : control.refused && page.key === null ? "The page's key is missing or old: open the address that the node has printed."
+    : "NO ANSWER of the page's server: what is shown is old, and STOP may not arrive. If the robot moves, use its own stop button.";
+  if (line.textContent !== text) {
+    line.textContent = text;
+    line.className = text ? "alarm" : "";
+    redraw();
+  }
+}
+
+function redraw() {
+  showState(find("state"), state, !find("link").textContent);
+  showSaid(find("said"), own, state.goals ?? [], (entry, text, ended) => {
+    if (!ended || entry.told === text) return;
+    entry.told = text;
+    find("heard").textContent = `${entry.words}: ${text}`;
+  });
+}
+
+async function ask(verb) {
+  const late = setTimeout(() => tell(`${verb}: NO ANSWER yet`, "bad"), LATE_MS);
+  tell(`${verb} …`, "soft");
+  const answer = await control.ask(verb);
+  clearTimeout(late);
+  tell(`${verb}: ${answer.message}`, answer.ok ? "good" : "bad");
+}
+
+async function say(words) {
+  const entry = { words, answer: null, late: false, told: "" };
+  own.unshift(entry);
+  own.length = Math.min(own.length, KEPT);
+  find("said").scrollTop = 0;
+  const late = setTimeout(() => { entry.late = true; redraw(); }, LATE_MS);
+  redraw();
+  entry.answer = await control.ask("say", words);
+  clearTimeout(late);
+  redraw();
+}
+
+find("stop").addEventListener("click", stop.press);
+find("reset").addEventListener("click", () => { stop.giveUp(); ask("reset"); });
+find("engage").addEventListener("click", () => ask("engage"));
+find("disengage").addEventListener("click", () => ask("disengage"));
+find("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = find("words").value.trim();
+  if (!words) return;
+  find("words").value = "";
+  if (isStop(words)) stop.press();
+  else say(words);
+});
+find("words").addEventListener("keydown", (event) => {
+  if (event.key !== "ArrowUp" || find("words").value || !own.length) return;
+  event.preventDefault();
+  find("words").value = own[0].words; // to be mended and said again
+});
+// Whatever has the focus, and before anything else hears of the key.
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.repeat) return;
+  event.preventDefault();
+  stop.press();
+}, { capture: true });
+
+redraw();
+showViews(find("big"), find("small"), (told) => { state = told; redraw(); });
