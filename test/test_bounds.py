@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits, Workspace
-from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.layout import GRIPPER, JOINTS, POSE, Layout, Part
 from vla_policy.safety.bounds import (
-    driven_out,
     inside_limits,
     kept_out,
     near_start,
     strayed,
     well_formed,
 )
-from vla_policy.types import RobotState
 
 BOX = Workspace(np.array([0.0, -1.0, 0.5]), np.array([1.0, 1.0, 1.5]))
 ARM_LIMITS = GroupLimits(start_jump_rad=0.25)
@@ -180,15 +178,3 @@ def test_an_arm_is_astray_beyond_its_start_jump_and_its_lag(here, velocity, word
         assert found is None
     else:
         assert words in found
-
-
-TWIST_NAMES = ("ee.vx", "ee.vy", "ee.vz", "ee.wx", "ee.wy", "ee.wz")
-TWIST = Layout(
-    TWIST_NAMES,
-    (Part("tool", VELOCITY, slice(0, 6), TWIST_NAMES, TOOL_LIMITS, source="ee"),),
-)
-
-
-def test_a_tool_whose_pose_is_unknown_is_not_driven():
-    found = driven_out(np.zeros(6), RobotState(), TWIST)
-    assert (found.code, found.detail) == ("no_position", "the pose of ee has not been measured")

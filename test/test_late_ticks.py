@@ -340,7 +340,7 @@ def test_a_controller_of_positions_stands_after_a_gap_and_speeds_up_from_rest():
     now_ns += 5 * period_ns
     target[part.columns] += 1.0
     _, verdict = check(
-        state, robot, target, here=target, seen=RobotState(), faults=(), now_ns=now_ns
+        state, robot, target, here=state.sent.values, seen=RobotState(), faults=(), now_ns=now_ns
     )
     step = np.abs(verdict.command.values[part.columns] - before)
     dt_s = period_ns / 1e9

@@ -47,6 +47,12 @@ class Motion:
     positions: np.ndarray
     velocities: np.ndarray
     quiet: np.ndarray
+    heard_ns: np.ndarray
+
+    def first_heard_ns(self, since_ns: int) -> int:
+        """The first command from since_ns on: what is played before it was sent before. Never: the end of time."""
+        later = self.heard_ns[self.heard_ns >= since_ns]
+        return int(later[0]) if len(later) else np.iinfo(np.int64).max
 
 
 def judge(robot: Described, world: World, account: Account) -> list[Violation]:
@@ -65,7 +71,8 @@ def judge(robot: Described, world: World, account: Account) -> list[Violation]:
         quiet = np.ones(len(times), dtype=bool)
         for start, end in account.led[group.name]:
             quiet &= (times < start - 2 * MS) | (times > end + SETTLED_NS)
-        motion = Motion(times, positions, velocities, quiet)
+        heard_ns = np.array([one.time_ns for one in sent if not one.ignored], dtype=np.int64)
+        motion = Motion(times, positions, velocities, quiet, heard_ns)
         if group.output["type"] == "joint_trajectory":
             found += _trajectory(robot, group, motion, account)
         elif group.kind in (TWIST, BASE):
@@ -184,7 +191,7 @@ def _trajectory(robot, group: Group, motion: Motion, account: Account) -> list[V
         limit = 2.0 * group.speed[0]  # a late command makes up for two periods
         return _worst("speed", group, times, np.abs(v[:, 0]) * quiet, np.full(len(v), limit),
                       "opens or closes too fast")  # fmt: skip
-    share = _share(robot, times, account)
+    share = _share(robot, motion, account)
     limit = (1.0 + SPEED_SLACK) * group.speed * np.maximum(share, 0.0)[:, None] + 0.02
     over = np.where(quiet[:, None], np.abs(v) - limit, -1.0)
     worst = np.argmax(over, axis=1)
@@ -210,8 +217,12 @@ def _trajectory(robot, group: Group, motion: Motion, account: Account) -> list[V
     return found
 
 
-def _share(robot, times, account) -> np.ndarray:
-    """How much of the speed is allowed so soon after engaging; 1 where nobody engaged."""
+def _share(robot, motion: Motion, account) -> np.ndarray:
+    """How much of the speed is allowed so soon after engaging; 1 where nobody engaged.
+
+    An arm that is engaged again on its way to rest goes on to rest until the first command.
+    """
+    times = motion.times_ns
     share = np.ones(len(times))
     if robot.fade_s <= 0.0:
         return share
@@ -219,7 +230,8 @@ def _share(robot, times, account) -> np.ndarray:
         since = (times - start) / 1e9
         # Engaging is not yet the first command: what grows, grows from that at the earliest.
         grown = (since + 4 * robot.period_s) / robot.fade_s
-        share = np.where((since >= 0.0) & (grown < 1.0), np.minimum(share, grown), share)
+        counts = (times >= motion.first_heard_ns(start)) & (grown < 1.0)
+        share = np.where(counts, np.minimum(share, grown), share)
     return share
 
 
@@ -404,7 +416,7 @@ def _backward(group: Group, motion: Motion, account: Account) -> list[Violation]
     found = []
     for start, end, path in account.lines[group.name]:
         # The plans themselves may end before where the arm rolls out to.
-        a, b = np.searchsorted(motion.times_ns, (start, end))
+        a, b = np.searchsorted(motion.times_ns, (motion.first_heard_ns(start), end))
         if b - a < 2 or found:
             continue
         far = path.direction[:3] if group.kind == TOOL else path.direction

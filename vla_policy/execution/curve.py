@@ -173,6 +173,8 @@ def _slopes(steps: Array) -> Array:
     same = before * after > 0.0
     total = np.where(same, before + after, 1.0)
     slopes[1:-1] = np.where(same, 2.0 * before * after / total, 0.0)
+    if len(steps) > 1:
+        slopes[1] = steps[1]
     return slopes
 
 

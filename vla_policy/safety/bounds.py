@@ -11,11 +11,11 @@ import numpy as np
 
 from vla_policy.embodiment import Embodiment, Workspace
 from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part, layout_of
+from vla_policy.layout import GRIPPER, JOINTS, POSE, Layout, Part, layout_of
 from vla_policy.safety.bodies import Bodies
 from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
 from vla_policy.safety.motion import arm_motions
-from vla_policy.types import Array, Reason, RobotState
+from vla_policy.types import Array, Reason
 
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
@@ -23,7 +23,6 @@ GRIPPER_MARGIN = 0.05  # of the way; a policy's rounding, moved to the edge with
 QUATERNION_TOLERANCE = 0.05  # of the norm
 AXES = ("x", "y", "z")
 LAG_S = 0.3  # an arm may be this far behind what it is told
-AHEAD_S = 0.3  # a tool's velocity is judged by where it would be then
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,13 @@ class Robot:
 def robot_of(embodiment: Embodiment) -> Robot:
     """The robot of a description. Raises ValueError with every reason why it cannot be executed."""
     layout = layout_of(embodiment)
-    limits = embodiment.limits
-    if limits.keep_out and embodiment.model is None and not layout.of_kind(POSE):
+    tools = [part for part in layout.parts if part.kind in (JOINTS, POSE) or part.source]
+    blind = [part.group for part in tools if part.kind == JOINTS]
+    if embodiment.limits.keep_out and embodiment.model is None and (blind or not tools):
         raise ValueError(
-            f"robot {embodiment.name!r}: limits.keep_out: got boxes that nothing would enforce, "
-            "expected a model, or an arm that is commanded by its tool pose"
+            f"robot {embodiment.name!r}: limits.keep_out: got boxes that nothing would enforce for "
+            f"{', '.join(blind) or 'a robot without an arm'}, expected a model, or arms that are "
+            "commanded by the pose or velocity of their tools"
         )
     bodies = None if embodiment.model is None else Bodies(embodiment, layout)
     return Robot(embodiment, layout, bodies)
@@ -102,27 +103,6 @@ def kept_out(
         for index, box in enumerate(boxes):
             if crosses_box(start[part.position], values[part.position], box.lower, box.upper):
                 return Reason("keep_out", f"{part.group} would enter keep-out box {index}")
-    return None
-
-
-def driven_out(values: Array, seen: RobotState, layout: Layout) -> Reason | None:
-    """Why a tool's velocity must not go out: it would leave the workspace, or nothing is known.
-
-    A tool that is outside already may come back.
-    """
-    for part in layout.of_kind(VELOCITY):
-        box = part.limits.workspace
-        if box is None:
-            continue
-        pose = seen.poses.get(part.source)
-        if pose is None:
-            return Reason("no_position", f"the pose of {part.source} has not been measured")
-        linear = slice(part.columns.start, part.columns.start + 3)
-        _, now = clamp_box(pose[:3], box.lower, box.upper)
-        _, then = clamp_box(pose[:3] + AHEAD_S * values[linear], box.lower, box.upper)
-        if not (then <= now).all():
-            axis = AXES[int(np.argmax(then - now))]
-            return Reason("workspace_far", f"{part.group} would leave the workspace along {axis}")
     return None
 
 

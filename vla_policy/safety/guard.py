@@ -23,19 +23,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from vla_policy.safety.beyond import BRAKES, blocked_beyond, rates_of, ways_of
 from vla_policy.safety.bounds import (
     Robot,
-    driven_out,
     inside_limits,
     kept_out,
     near_start,
     strayed,
     well_formed,
 )
+from vla_policy.safety.driven import SHARES, leaves, linear, tools
 from vla_policy.safety.memory import GuardState, counted, sent
 from vla_policy.safety.motion import (
     advance,
+    arm_motions,
     motion,
     motion_ratio,
     move_grippers,
@@ -79,20 +82,20 @@ def check(
     if not state.engaged:
         state, command = coast(state, robot, now_ns)
         return state, Verdict(Level.HOLD, command, (_DISENGAGED,))
-    if faults:
-        return hold(state, robot, faults, now_ns)
     if here is not None:
         here = well_formed(here, robot.layout, [])
+    if faults:
+        return hold(state, robot, faults, now_ns, here=here)
     state, astray = _astray(state, robot, here, now_ns)
     if astray is not None:
         return let_go(state, robot, astray, now_ns)
     if proposed is None:
-        return hold(settled(state, here, now_ns), robot, (_NO_CHUNK,), now_ns)
+        return hold(settled(state, here, now_ns), robot, (_NO_CHUNK,), now_ns, here=here)
     start = standing(state, here, robot, now_ns)
     if start is None:
-        return hold(state, robot, (_NO_POSITION,), now_ns)
+        return hold(state, robot, (_NO_POSITION,), now_ns, here=here)
     if state.sent is None and now_ns < state.settled_ns:
-        return hold(state, robot, (_SETTLING,), now_ns)
+        return hold(state, robot, (_SETTLING,), now_ns, here=here)
     reasons: list[Reason] = []
     target = well_formed(proposed, robot.layout, reasons)
     if target is not None:
@@ -103,14 +106,15 @@ def check(
         reasons.append(_ASTRAY)
         target = None
     if target is None:
-        return hold(state, robot, tuple(reasons), now_ns)
+        return hold(state, robot, tuple(reasons), now_ns, here=here)
     blocked: tuple[Reason, ...] = ()
     for brake in BRAKES:
         found: list[Reason] = []
         values, velocity = _limited(state, robot, start, target, found, now_ns, brake=brake)
-        problem = _problem(robot, start, values, seen)
+        problem = _driven(state, robot, start, target, values, found, seen, now_ns)
+        problem = problem or _problem(robot, start, values, seen)
         if problem is not None:
-            return hold(state, robot, (*reasons, *found, *blocked, problem), now_ns)
+            return hold(state, robot, (*reasons, *found, *blocked, problem), now_ns, here=here)
         rates = rates_of(velocity, robot.layout)
         ways = ways_of(robot, values, rates)
         beyond = blocked_beyond(robot, values, ways, seen)
@@ -118,7 +122,7 @@ def check(
             break
         blocked = (beyond,)
     else:
-        return hold(state, robot, (*reasons, *blocked), now_ns)
+        return hold(state, robot, (*reasons, *blocked), now_ns, here=here)
     state = sent(state, robot.layout, values, velocity, ways, now_ns)
     acted = (*reasons, *found, *blocked)
     level = Level.SLOW if acted else Level.PASS
@@ -171,9 +175,55 @@ def _limited(
     ratio = brake * motion_ratio(step, start.velocity, layout, dt_s, reasons, share=share)
     values = advance(start.values, target, step * ratio, ratio, layout)
     move_grippers(values, start.values, layout, dt_s, reasons)
-    drive_dt_s = drive_lapse_s(state.drive, robot, now_ns)
-    move_velocities(values, start.values, layout, drive_dt_s, reasons, share=share)
-    return values, step * ratio / dt_s if dt_s > 0.0 else start.velocity
+    _drive(values, state, robot, start, reasons, now_ns)
+    velocity = step * ratio / dt_s if dt_s > 0.0 else np.array(start.velocity)
+    # What stands until a command comes has been this fast on the average.
+    for part, rate in arm_motions(velocity, layout):
+        if state.sent is not None and part.group not in state.sent.ways and start.lapse_s > 0.0:
+            rate *= dt_s / start.lapse_s
+    return values, velocity
+
+
+def _drive(
+    values: Array,
+    state: GuardState,
+    robot: Robot,
+    start: Standing,
+    reasons: list[Reason],
+    now_ns: int,
+) -> None:
+    """Limit the velocities in values, in place."""
+    dt_s, share = drive_lapse_s(state.drive, robot, now_ns), _speed_share(state, robot, now_ns)
+    move_velocities(values, start.values, robot.layout, dt_s, reasons, share=share)
+
+
+def _driven(
+    state: GuardState,
+    robot: Robot,
+    start: Standing,
+    target: Array,
+    values: Array,
+    reasons: list[Reason],
+    seen: RobotState,
+    now_ns: int,
+) -> Reason | None:
+    """Slow the tools in values down, in place, so far that they stop inside the boxes; why not, if they cannot."""
+    driven = tools(robot)
+    blocked = leaves(robot, start.values, values, seen, now_ns) if driven else None
+    if blocked is None or blocked.code == "no_position":
+        return blocked
+    for share in SHARES[1:]:
+        slower = np.array(values)
+        for part in driven:
+            slower[part.columns] = target[part.columns]
+            slower[linear(part)] *= share
+        _drive(slower, state, robot, start, [], now_ns)
+        if leaves(robot, start.values, slower, seen, now_ns) is None:
+            values[:] = slower
+            code = "workspace" if blocked.code == "workspace_far" else blocked.code
+            reasons.append(Reason(code, f"slowed to {share:.0%}: else {blocked.detail}"))
+            return None
+    return blocked
 
 
 def _problem(robot: Robot, start: Standing, values: Array, seen: RobotState) -> Reason | None:
@@ -181,7 +231,6 @@ def _problem(robot: Robot, start: Standing, values: Array, seen: RobotState) -> 
     layout, limits = robot.layout, robot.embodiment.limits
     problem = step_problem(start.values, values, layout, start.dt_s)
     problem = problem or kept_out(start.values, values, limits.keep_out, layout)
-    problem = problem or driven_out(values, seen, layout)
     if problem is None and robot.bodies is not None:
         problem = robot.bodies.problem(seen, values)
     return problem

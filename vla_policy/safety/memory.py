@@ -13,6 +13,7 @@ from vla_policy.layout import VELOCITY, Layout
 from vla_policy.types import Array, Reason, readonly
 
 SEEN_NS = 100_000_000  # behind the end of a way to rest the arm is seen at rest after this
+SLEPT_NS = 500_000_000  # a jump ahead by more: every controller of velocities has stopped meanwhile
 LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
 
 # What merely waits is not an intervention and is not counted.
@@ -99,7 +100,9 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
     """What is left when stamps from before now_ns mean nothing: the wheels that turn."""
     drive = state.drive
     if drive is not None:
-        drive = replace(drive, stamp_ns=now_ns, moved_ns=now_ns)
+        slept = now_ns - drive.stamp_ns > SLEPT_NS
+        values = readonly(np.zeros_like(drive.values)) if slept else drive.values
+        drive = replace(drive, values=values, stamp_ns=now_ns, moved_ns=now_ns)
     if state.sent is not None:
         sent = replace(state.sent, stamp_ns=now_ns, moved_ns=now_ns)
         state = forgotten(replace(state, sent=sent))

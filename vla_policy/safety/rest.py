@@ -10,24 +10,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.layout import VELOCITY, Part
+from vla_policy.layout import GRIPPER, VELOCITY, Part
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import GuardState, Sent, counted, disengage, drive_of
 from vla_policy.safety.motion import move_velocities
-from vla_policy.safety.standing import drive_lapse_s, drive_now, timed_out
+from vla_policy.safety.standing import drive_lapse_s, drive_now, elsewhere, timed_out
 from vla_policy.types import Array, Command, Level, Reason, Verdict
 
 REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
 
 
 def hold(
-    state: GuardState, robot: Robot, reasons: tuple[Reason, ...], now_ns: int
+    state: GuardState,
+    robot: Robot,
+    reasons: tuple[Reason, ...],
+    now_ns: int,
+    *,
+    here: Array | None = None,
 ) -> tuple[GuardState, Verdict]:
-    """The last positions again, at rest; nothing if there are none or they were repeated enough."""
+    """The last positions again, at rest; nothing if there are none or they were repeated enough.
+
+    here: float64[d], the measured action. An arm that is not seen at its last setpoint is told nothing: others
+    may have moved it, and its controller has the setpoint anyway.
+    """
     state, slower = _slower(counted(state, reasons), robot, now_ns)
     last = state.sent
     still = None if last is None or now_ns - last.moved_ns > REPEAT_NS else last
-    command = _command(robot, state, still, slower, now_ns)
+    command = _command(robot, state, still, slower, now_ns, here=here)
     if still is not None:
         state = replace(state, sent=replace(last, stamp_ns=now_ns))
     return state, Verdict(Level.HOLD, command, reasons)
@@ -91,6 +100,8 @@ def _command(
     still: Sent | None,
     velocities: Array | None,
     now_ns: int,
+    *,
+    here: Array | None = None,
 ) -> Command | None:
     """One command of the parts for which there is something to say, or None."""
     taken = frozenset() if state.drive is None else state.drive.taken
@@ -100,7 +111,7 @@ def _command(
         source = None
         if part.kind == VELOCITY:
             source = None if part.group in taken else velocities
-        elif still is not None and _stands(part, robot, still, now_ns):
+        elif still is not None and _stands(part, robot, still, here, now_ns):
             source = still.values
         if source is not None:
             names += part.names
@@ -108,6 +119,8 @@ def _command(
     return Command(np.array(values), tuple(names), now_ns) if names else None
 
 
-def _stands(part: Part, robot: Robot, last: Sent, now_ns: int) -> bool:
+def _stands(part: Part, robot: Robot, last: Sent, here: Array | None, now_ns: int) -> bool:
     """Whether the controller of a part is at its last setpoint, so that to repeat it moves nothing."""
-    return part.group not in last.ways and not timed_out(part, robot, now_ns - last.stamp_ns)
+    if part.group in last.ways or timed_out(part, robot, now_ns - last.stamp_ns):
+        return False
+    return part.kind == GRIPPER or (here is not None and not elsewhere(part, last.values, here))

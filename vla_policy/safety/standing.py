@@ -29,6 +29,7 @@ from vla_policy.types import Array, readonly
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
 SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
 STILL_M, STILL_RAD = 3e-3, 5e-3  # what is measured at rest varies by less
+SAG_M, SAG_RAD = 0.01, 0.02  # what a controller may leave between a setpoint and an arm at rest
 SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
 BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
 
@@ -38,13 +39,15 @@ class Standing:
     """What the next command goes on from.
 
     values: float64[d]; of a velocity what is driven now. velocity: of all arms, as in motion.arm_motions,
-    per s. dt_s: how long after it the next setpoint is reached. seen: an arm is where it was measured, although
+    per s. dt_s: how long after it the next setpoint is reached. lapse_s: how long
+    ago the last one was sent, dt_s at least. seen: an arm is where it was measured, although
     it had been told to be elsewhere.
     """
 
     values: Array
     velocity: Array
     dt_s: float
+    lapse_s: float
     seen: bool = False
 
 
@@ -60,7 +63,8 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
         if here is None:
             return None
         still = np.zeros(_width(layout))
-        return Standing(_driven(here, state, robot, now_ns), still, s_from_ns(period_ns))
+        dt_s = s_from_ns(period_ns)
+        return Standing(_driven(here, state, robot, now_ns), still, dt_s, dt_s)
     late_ns = max(0, now_ns - last.stamp_ns)
     at_rest = last.stamp_ns != last.moved_ns or late_ns > MAX_PERIODS * period_ns
     dt_ns = min(late_ns, period_ns if last.ways or at_rest else MAX_PERIODS * period_ns)
@@ -76,7 +80,8 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
             if here is None:
                 return None
             values[part.columns], rate[:], seen = here[part.columns], 0.0, True
-    return Standing(values, velocity, s_from_ns(dt_ns), seen)
+    lapse_ns = max(dt_ns, late_ns)
+    return Standing(values, velocity, s_from_ns(dt_ns), s_from_ns(lapse_ns), seen)
 
 
 def settled(state: GuardState, here: Array | None, now_ns: int) -> GuardState:
@@ -141,20 +146,33 @@ def drive_now(state: GuardState, robot: Robot, now_ns: int) -> Drive | None:
 
 
 def drive_lapse_s(drive: Drive | None, robot: Robot, now_ns: int) -> float:
-    """Time since the last velocities, of which MAX_PERIODS count at most; one where they start from rest."""
+    """Time in which velocities may change: since the last ones, at most a period, as they change all at once."""
     period_ns = robot.embodiment.period_ns
-    lapse_ns = period_ns if drive is None else max(0, now_ns - drive.stamp_ns)
-    anew = any(timed_out(part, robot, lapse_ns) for part in robot.layout.of_kind(VELOCITY))
-    return s_from_ns(min(lapse_ns, period_ns if anew else MAX_PERIODS * period_ns))
+    lapse_ns = period_ns if drive is None else now_ns - drive.stamp_ns
+    return s_from_ns(min(max(lapse_ns, 0), period_ns))
+
+
+def elsewhere(part: Part, told: Array, here: Array) -> bool:
+    """Whether an arm is elsewhere than its setpoint by more than its controller leaves at rest."""
+    if part.kind == JOINTS:
+        return not (np.abs(here[part.columns] - told[part.columns]) <= SAG_RAD).all()
+    away = here[part.position] - told[part.position]
+    turn = turn_between(told[part.rotation], here[part.rotation])
+    return not (np.linalg.norm(away) <= SAG_M and np.linalg.norm(turn) <= SAG_RAD)
 
 
 def timed_out(part: Part, robot: Robot, silent_ns: int) -> bool:
     """Whether the controller of a part has stopped because it has heard nothing for silent_ns."""
-    if part.kind not in (POSE, VELOCITY):
-        return False
-    if robot.embodiment.outputs[part.group].servo is not None:
-        return silent_ns > SERVO_TIMEOUT_NS
-    return part.kind == VELOCITY and silent_ns > BASE_TIMEOUT_NS
+    servo = robot.embodiment.outputs[part.group].servo is not None
+    if part.kind == VELOCITY or (part.kind == POSE and servo):
+        return silent_ns > timeout_ns(part, robot)
+    return False
+
+
+def timeout_ns(part: Part, robot: Robot) -> int:
+    """How long the controller of a velocity, or MoveIt Servo, goes on without another command."""
+    servo = robot.embodiment.outputs[part.group].servo is not None
+    return SERVO_TIMEOUT_NS if servo else BASE_TIMEOUT_NS
 
 
 def _driven(values: Array, state: GuardState, robot: Robot, now_ns: int) -> Array:

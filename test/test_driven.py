@@ -1,0 +1,126 @@
+"""A tool that is driven by its velocity stops inside its boxes, whatever comes after: numbers by hand, and random rides."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_policy.embodiment import Workspace, load_embodiment
+from vla_policy.safety import memory
+from vla_policy.safety.bounds import robot_of
+from vla_policy.safety.driven import leaves, reach, tools
+from vla_policy.safety.guard import check
+from vla_policy.safety.memory import GuardState
+from vla_policy.types import Level, RobotState
+
+MS = 1_000_000
+BOX = Workspace(np.array([0.35, -0.10, 0.0]), np.array([0.55, 0.10, 0.30]))
+SERVO = load_embodiment("ur5e_servo")
+BOXED = robot_of(replace(SERVO, limits=replace(SERVO.limits, keep_out=(BOX,))))
+WIDTH = len(BOXED.layout.names)
+PERIOD_NS = SERVO.period_ns
+TIMEOUT_NS = 100 * MS  # of MoveIt Servo
+
+
+def action(*linear):
+    return np.array([*linear, *[0.0] * (WIDTH - len(linear))])
+
+
+def seen_at(position, ns=None):
+    return RobotState(poses={"ee": np.array([*position, 0.0, 0.0, 0.0, 1.0])}, ee_ns=ns)
+
+
+def test_how_far_a_tool_may_get():
+    part = tools(BOXED)[0]
+    brake = part.limits.linear_acceleration_m_s2
+    position = np.array([0.2, 0.0, 0.4])
+    now, then = reach(BOXED, part, position, action(0.1), action(0.2), 0.05)
+    assert now[0] == pytest.approx(0.2 + 0.1 * 0.05 + brake * 0.05**2 / 2)
+    assert then[0] - now[0] == pytest.approx(0.2 * (PERIOD_NS / 1e9 + 0.1) + 0.04 / (2 * brake))
+    assert (now[1:] == position[1:]).all() and (then[1:] == position[1:]).all()
+    still, _ = reach(BOXED, part, position, action(), action(0.2), 0.25)
+    assert (still == position).all()
+
+
+@pytest.mark.parametrize(
+    ("position", "velocity", "code"),
+    [
+        ((0.32, 0.0, 0.15), (0.2, 0.0, 0.0), "keep_out"),
+        ((0.30, 0.0, 0.15), (-0.2, 0.0, 0.0), None),
+        ((0.30, 0.0, 0.15), (0.0, 0.0, 0.0), None),
+        ((0.345, 0.0, 0.15), (0.0, 0.2, 0.0), None),  # along its face
+        ((0.36, 0.0, 0.15), (-0.2, 0.0, 0.0), None),  # inside, and out of it
+        ((0.36, 0.0, 0.15), (0.05, 0.0, 0.0), "keep_out"),  # inside, and deeper
+        ((0.45, 0.0, 0.33), (0.0, 0.0, -0.2), "keep_out"),
+    ],
+)
+def test_a_box_is_not_entered_and_may_be_left(position, velocity, code):
+    found = leaves(BOXED, action(), action(*velocity), seen_at(position, 1000 * MS), 1000 * MS)
+    assert (None if found is None else found.code) == code
+
+
+def test_a_tool_whose_pose_is_unknown_is_not_driven():
+    found = leaves(BOXED, action(), action(), RobotState(), 1000 * MS)
+    assert (found.code, found.detail) == ("no_position", "the pose of ee has not been measured")
+
+
+def test_near_a_box_a_tool_is_slowed_before_it_is_held():
+    state, near = memory.engage(GuardState()), seen_at((0.32, 0.0, 0.15), 1000 * MS)
+    slow = None
+    for tick in range(60):
+        now_ns = 1000 * MS + tick * PERIOD_NS
+        state, slow = check(
+            state, BOXED, action(0.2), here=action(), seen=replace(near, ee_ns=now_ns), faults=(), now_ns=now_ns
+        )  # fmt: skip
+    assert slow.level is Level.SLOW and slow.reasons[-1].code == "keep_out"
+    assert 0.0 < slow.command.values[0] < 0.2
+    at = replace(seen_at((0.3495, 0.0, 0.15)), ee_ns=2000 * MS)
+    _, held = check(
+        memory.engage(GuardState()), BOXED, action(0.2), here=action(), seen=at, faults=(), now_ns=2000 * MS
+    )  # fmt: skip
+    assert held.level is Level.HOLD and held.reasons[-1].code == "keep_out"
+
+
+directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda d: np.linalg.norm(d) > 0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(directions, min_size=1, max_size=4),
+    st.lists(st.sampled_from([1, 1, 1, 2, 8, 30]), min_size=20, max_size=20),
+    st.integers(0, 100),
+)
+def test_no_ride_enters_the_box_or_leaves_the_workspace(ways, gaps, age_ms):
+    """The tool does what it was last told until the time-out; commands come late, its pose is old."""
+    part = tools(BOXED)[0]
+    space = part.limits.workspace
+    position, now_ns = np.array([0.25, 0.0, 0.4]), 10_000 * MS
+    position = np.minimum(np.maximum(position, space.lower + 0.02), space.upper - 0.02)
+    state, told, track = memory.engage(GuardState()), np.zeros(3), [(now_ns, position)]
+    for tick in range(200):
+        gap_ns = gaps[tick % len(gaps)] * PERIOD_NS
+        for _ in range(gap_ns // (5 * MS)):
+            moving = told if track[-1][0] - now_ns < TIMEOUT_NS else 0.0 * told
+            track.append((track[-1][0] + 5 * MS, track[-1][1] + moving * 0.005))
+        now_ns = track[-1][0]
+        old_ns, old = next(
+            t for t in reversed(track) if t[0] <= now_ns - age_ms * MS or t is track[0]
+        )
+        wanted = 0.4 * np.array(ways[tick * len(ways) // 200])
+        state, verdict = check(
+            state, BOXED, action(*wanted), here=action(), seen=seen_at(old, old_ns), faults=(), now_ns=now_ns
+        )  # fmt: skip
+        told = verdict.command.values[:3] if verdict.command is not None else told
+    path = np.array([p for _, p in track])
+    assert (path >= space.lower - 1e-6).all() and (path <= space.upper + 1e-6).all()
+    assert not ((path > BOX.lower + 1e-6) & (path < BOX.upper - 1e-6)).all(axis=1).any()
+
+
+@pytest.mark.parametrize("name", ["fr3", "aloha"])
+def test_boxes_that_nothing_enforces_are_refused(name):
+    robot = load_embodiment(name)
+    boxed = replace(robot, model=None, limits=replace(robot.limits, keep_out=(BOX,)))
+    with pytest.raises(ValueError, match=r"limits.keep_out: got boxes that nothing would enforce"):
+        robot_of(boxed)
