@@ -13,7 +13,9 @@ from vla_policy.layout import VELOCITY, Layout
 from vla_policy.types import Array, Reason, readonly
 
 SEEN_NS = 100_000_000  # behind the end of a way to rest the arm is seen at rest after this
-SLEPT_NS = 500_000_000  # a jump ahead by more: every controller of velocities has stopped meanwhile
+SLEPT_NS = (
+    500_000_000  # a jump ahead by more: every controller of velocities has stopped meanwhile
+)
 LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
 
 # What merely waits is not an intervention and is not counted.
