@@ -80,7 +80,7 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
             if here is None:
                 return None
             values[part.columns], rate[:], seen = here[part.columns], 0.0, True
-    lapse_ns = max(dt_ns, late_ns)
+    lapse_ns = max(dt_ns, now_ns - last.moved_ns if at_rest else late_ns)
     return Standing(values, velocity, s_from_ns(dt_ns), s_from_ns(lapse_ns), seen)
 
 
