@@ -120,7 +120,7 @@ def test_the_shipped_records_are_what_the_command_writes():
         ("synonyms", {"pick": {"fetch": "juggle"}}),
         ("synonyms", {"sing": {}}),
         ("looks", {"colour": {"red": -1}}),
-        ("least", 2.0),
+        ("least", {"thing": 2.0, "colour": 0.5}),
         ("least", True),
     ],
 )

@@ -27,6 +27,7 @@ class InferenceConfig:
     scheme: one of execution.schemes.SCHEMES. pull: how strongly the plan guides a chunk that continues it.
     layout: of the rows; None where they are not what is executed, so that they cannot be continued.
     change: what becomes of the plan when the instruction changes, one of types.CHANGES.
+    look_first: an instruction that names what the policy does not see is refused.
     """
 
     state_names: tuple[str, ...]
@@ -39,6 +40,7 @@ class InferenceConfig:
     pull: Pull = DEFAULT_PULL
     layout: Layout | None = None
     change: str = "flush"
+    look_first: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class Inference:
         refusal = None if refusal is None else _refused(refusal)
         with self._lock:
             self._instruction, self._news = instruction, True
-            self._refusal, self._looks = refusal, LOOKS
+            self._refusal, self._looks = refusal, LOOKS if self._config.look_first else 0
             self._lock.notify_all()
         if refusal is not None:
             self._on_refusal(instruction, refusal)
@@ -210,9 +210,9 @@ class Inference:
             observation = self._observe(instruction or self._instruction)
         if isinstance(observation, Reason):
             return observation
-        problem = self._policy.understands(observation.instruction) or self._policy.sees(
-            observation
-        )
+        problem = self._policy.understands(observation.instruction)
+        if problem is None and self._config.look_first:
+            problem = self._policy.sees(observation)
         if problem is not None:
             return Reason("refused", f"the policy refuses: {problem.detail}")
         if not (asked.frozen_rows or asked.guidance_rows):

@@ -43,7 +43,7 @@ class Language:
     forms: trained sentences as (heard, said); {pick} stands for a word of that class, {thing} and {anchor} for a
     form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
     openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
-    examples: for people. least: score of naming below which a thing is not there; None: it is not looked for.
+    examples: for people. least: scores of naming below which a thing and its colour are not there; None: not looked for.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -55,7 +55,7 @@ class Language:
     openings: tuple[str, ...]
     examples: tuple[str, ...]
     looks: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
-    least: float | None = None
+    least: Mapping[str, float] | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or why there is none."""
@@ -194,7 +194,7 @@ def to_dict(language: Language) -> dict[str, Any]:
         "harmless": list(language.harmless),
         "openings": list(language.openings),
         "looks": {k: dict(v) for k, v in language.looks.items()},
-        "least": language.least,
+        "least": None if language.least is None else dict(language.least),
     }
 
 
@@ -228,8 +228,14 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         ):
             raise ValueError(f"language.looks.{name}: got {words!r}, expected numbers by words")
     least = data["least"]
-    if least is not None and not (type(least) in (int, float) and 0 < least < 1):
-        raise ValueError(f"language.least: got {least!r}, expected a number from 0 to 1, or null")
+    if least is not None and not (
+        isinstance(least, Mapping)
+        and set(least) == {"thing", "colour"}
+        and all(type(v) is float and 0 < v < 1 for v in least.values())
+    ):
+        raise ValueError(
+            f"language.least: got {least!r}, expected thing and colour from 0 to 1, or null"
+        )
     if not isinstance(data["forms"], list):
         raise ValueError(f"language.forms: got {data['forms']!r}, expected a list")
     forms = []

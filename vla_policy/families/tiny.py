@@ -126,19 +126,22 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
     read = language.read(observation.instruction)
     if isinstance(read, Reason):
         return read
-    numbers = tuple(
-        tuple(language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
-        for thing in read.things
-    )
-    if not numbers:
+    asked = [(thing, thing, "thing") for thing in read.things]
+    asked += [(t, {"colour": t["colour"]}, "colour") for t in read.things if "colour" in t]
+    if not asked:
         return None
+    numbers = tuple(
+        tuple(language.looks[kind].get(part.get(kind, "")) for kind in ("colour", "shape"))
+        for _, part, _ in asked
+    )
     image = _image(checkpoint, observation, checkpoint.contract.camera_names[0])
     scores = naming.scores(image, checkpoint.model.vision.front.stem(image), numbers)[0]
-    for thing, score in zip(read.things, scores.tolist(), strict=True):
-        if not score >= language.least:
+    for (thing, _, least), score in zip(asked, scores.tolist(), strict=True):
+        if not score >= language.least[least]:
             words = (thing[kind] for kind in ("colour", "shape") if kind in thing)
-            name = " ".join(words) or "object"
-            return Reason("not_seen", f"no {name} is to be seen on the table")
+            return Reason(
+                "not_seen", f"no {' '.join(words) or 'object'} is to be seen on the table"
+            )
     return None
 
 

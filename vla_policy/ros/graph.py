@@ -87,6 +87,7 @@ def node_specs(
                 "device": device,
                 "seed": seed,
                 "scheme": scheme,
+                "look_first": sim,  # what is measured: the pictures of the twins
             },
         ),
         # Engaging a real robot is its operator's decision.

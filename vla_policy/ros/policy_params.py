@@ -43,6 +43,9 @@ class PolicyParams:
         choices=CHANGES,
         changes=CONFIGURE,
     )
+    look_first: bool = param(
+        False, "refuse what the policy does not see; measured on simulated pictures", changes=LIVE
+    )
     guidance_schedule: str = param(
         "exp", "rtc: how the plan's hold on later rows falls", choices=PULLS, changes=LIVE
     )
@@ -77,6 +80,7 @@ def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> Infe
         pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
         layout=_executed_layout(robot),
         change=params.instruction_change,
+        look_first=params.look_first,
     )
 
 
