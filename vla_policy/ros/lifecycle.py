@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -33,6 +34,7 @@ from vla_policy.ros.real_time import go_first
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
+SIGNAL_S = 0.2  # a signal is heard within it
 JOIN_S = 2.0  # a callback that takes longer is not waited for
 AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
 PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
@@ -65,14 +67,14 @@ def run_node(
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
     # interpreter at each of its hundreds of calls.
     sys.setswitchinterval(SWITCH_S)
-    started, stop = threading.Event(), threading.Event()
-    _stop_on_signals(started, stop)
+    started, ended = threading.Event(), SimpleQueue()
+    _end_on_signals(started, ended)
     try:
         large_messages.prepare()
         if (refusal := _init(args)) is not None:
             rclpy.logging.get_logger("vla_policy").fatal(refusal)
             return 2
-        return _run(make_node, started, stop, threads)
+        return _run(make_node, started, ended, threads)
     except KeyboardInterrupt:
         return 0  # a signal while the node was being made
     finally:
@@ -98,8 +100,9 @@ def _init(args: Sequence[str] | None) -> str | None:
 
 
 def _run(
-    make_node: Callable[[], Node], started: threading.Event, stop: threading.Event, threads: int
+    make_node: Callable[[], Node], started: threading.Event, ended: SimpleQueue[None], threads: int
 ) -> int:
+    stop = threading.Event()
     try:
         node = make_node()
     except ValueError as error:
@@ -114,7 +117,7 @@ def _run(
     name = node.get_name()
     failures: list[str] = []
     spinner = threading.Thread(
-        target=_spin, args=(executor, node, stop, failures), name="executor"
+        target=_spin, args=(executor, node, stop, ended, failures), name="executor"
     )
     try:
         if isinstance(node, LifecycleNode) and node.get_parameter("autostart").value:
@@ -125,7 +128,7 @@ def _run(
         _go_first(node)
         started.set()
         spinner.start()
-        stop.wait()
+        _wait(ended)
     finally:
         _end_spinning(executor, spinner, stop, awake)
         _close(node, transition=started.is_set())
@@ -138,9 +141,10 @@ def _spin(
     executor: SingleThreadedExecutor | MultiThreadedExecutor,
     node: Node,
     stop: threading.Event,
+    ended: SimpleQueue[None],
     failures: list[str],
 ) -> None:
-    """Callbacks until stop is set, by whomever; sets it in the end."""
+    """Callbacks until stop is set or the node ends by itself; ended hears of it."""
     try:
         while not stop.is_set() and not _is_finalized(node):
             executor.spin_once()
@@ -155,7 +159,20 @@ def _spin(
     except Exception:  # noqa: BLE001 - outermost: what a callback raised ends the node, with its traceback
         failures.append(traceback.format_exc())
     finally:
-        stop.set()
+        ended.put(None)
+
+
+def _wait(ended: SimpleQueue[None]) -> None:
+    """Until a signal or the executor's thread says so.
+
+    A wait without end can miss a signal that another thread of the process receives, or that comes
+    just before it: Python looks for signals when the wait is over.
+    """
+    while True:
+        try:
+            return ended.get(timeout=SIGNAL_S)
+        except Empty:
+            continue
 
 
 def _end_spinning(
@@ -196,7 +213,7 @@ def _close(node: Node, *, transition: bool) -> None:
     node.destroy_node()
 
 
-def _stop_on_signals(started: threading.Event, stop: threading.Event) -> None:
+def _end_on_signals(started: threading.Event, ended: SimpleQueue[None]) -> None:
     first_s: list[float] = []
 
     def handle(number: int, _frame: object) -> None:
@@ -206,7 +223,8 @@ def _stop_on_signals(started: threading.Event, stop: threading.Event) -> None:
                 signal.raise_signal(number)
             return
         first_s.append(time.monotonic())
-        stop.set()
+        # Not an Event: the thread that is interrupted may hold its lock.
+        ended.put(None)
         if not started.is_set():
             raise KeyboardInterrupt  # out of whatever takes long: loading a policy, say
 
