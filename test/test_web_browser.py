@@ -58,13 +58,13 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, delay_s: float = 0.0) -> AsyncIterator[Site]:
+async def site(folder: Path, delay_s: float = 0.0, silent: str = "") -> AsyncIterator[Site]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     heard = folder / "heard.jsonl"
     with heard.open("w") as out:
-        command = [sys.executable, str(STAND_IN), str(port), str(delay_s)]
+        command = [sys.executable, str(STAND_IN), str(port), str(delay_s), silent]
         process = subprocess.Popen(command, stdout=out, text=True)
     try:
         for _ in range(600):
@@ -90,10 +90,13 @@ async def opened(browser: Chromium, where: Site) -> Tab:
 
 
 def browsing(
-    folder: Path, test: Callable[[Chromium, Site], Awaitable[None]], delay_s: float = 0.0
+    folder: Path,
+    test: Callable[[Chromium, Site], Awaitable[None]],
+    delay_s: float = 0.0,
+    silent: str = "",
 ) -> None:
     async def run() -> None:
-        async with site(folder, delay_s) as where, Chromium(folder) as browser:
+        async with site(folder, delay_s, silent) as where, Chromium(folder) as browser:
             await test(browser, where)
 
     asyncio.run(asyncio.wait_for(run(), 240.0))
@@ -123,7 +126,9 @@ def test_stop_is_confirmed_in_each_of_three_windows_with_four_cameras(tmp_path, 
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_a_frozen_server_is_told_in_red_after_half_a_second_until_it_answers(tmp_path, scheme):
+def test_a_frozen_server_is_told_in_red_after_half_a_second_until_it_answers(
+    tmp_path, scheme, record_property
+):
     async def test(browser: Chromium, where: Site) -> None:
         tab = await opened(browser, where)
         await tab.scheme(scheme)
@@ -131,6 +136,7 @@ def test_a_frozen_server_is_told_in_red_after_half_a_second_until_it_answers(tmp
         await tab.click("#stop")
         red = "seen.find((entry) => entry[1].includes('NO ANSWER'))"
         after_ms, text, ground, ink = await tab.until(red, WAIT_S)
+        record_property("no_answer_told_after_ms", round(after_ms))
         assert 450 < after_ms < 1000, after_ms
         assert ground == RED[scheme] and ink == "rgb(255, 255, 255)"
         assert "use its own stop button" in text
@@ -233,6 +239,22 @@ def test_what_became_of_an_instruction_stands_where_it_was_typed(tmp_path):
         )
 
     browsing(tmp_path, test)
+
+
+def test_a_robot_without_an_overview_has_no_empty_picture_and_a_silent_camera_says_so(tmp_path):
+    async def test(browser: Chromium, where: Site) -> None:
+        tab = await browser.open(where.url)
+        captions = (
+            "[...document.querySelectorAll('figcaption')].map((c) => c.textContent).join('|')"
+        )
+        await tab.until(
+            f"/front, .*Hz.left, .*Hz.wrist: NO PICTURE has come/.test({captions})", WAIT_S
+        )
+        assert "overview" not in await tab.run(captions)
+        large = await tab.run("document.querySelector('#big figcaption').textContent")
+        assert large.startswith("front, ")
+
+    browsing(tmp_path, test, silent="overview,wrist")
 
 
 # Elements that an operator must reach: what is at their corners and in their middle is they themselves.

@@ -1,6 +1,6 @@
 """A page's server with a robot that is not there, as a process that a test may freeze or kill.
 
-python web_stand_in.py PORT [answer delay of the stop, s]: four cameras at 30 Hz, 640 x 480, all with a frame that
+python web_stand_in.py PORT [answer delay of the stop, s [cameras that are silent, with commas]]: four cameras at 30 Hz, 640 x 480, all with a frame that
 moves, and an operator's requests that are answered as told here. Prints one line of JSON for each request.
 """
 
@@ -88,11 +88,11 @@ def _report(line: dict[str, str]) -> None:
     sys.stdout.flush()
 
 
-def feed(panel: Panel, frames: list[np.ndarray]) -> None:
-    """New pictures of all cameras, for ever."""
+def feed(panel: Panel, frames: list[np.ndarray], silent: list[str]) -> None:
+    """New pictures of all cameras but the silent ones, for ever."""
     for count in range(1 << 62):
         frame = frames[count % len(frames)]
-        for camera in CAMERAS:
+        for camera in set(CAMERAS).difference(silent):
             panel.show(camera, lambda frame=frame: frame)
         time.sleep(1.0 / HZ)
 
@@ -108,7 +108,8 @@ def main() -> None:
     slope = np.linspace(0, 200, 640)[None, :, None] * np.linspace(0.3, 1, 480)[:, None, None]
     noise = [rng.integers(0, 40, (480, 640, 3)) for _ in range(8)]
     _report({"url": server.url})
-    feed(panel, [(slope + grain).astype(np.uint8) for grain in noise])
+    silent = sys.argv[3].split(",") if len(sys.argv) > 3 else []
+    feed(panel, [(slope + grain).astype(np.uint8) for grain in noise], silent)
 
 
 if __name__ == "__main__":

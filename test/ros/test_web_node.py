@@ -17,6 +17,7 @@ aiohttp = pytest.importorskip("aiohttp")
 from vla_policy.msg import ControlStatus, SimEvent  # noqa: E402
 
 from vla_policy.ros import qos  # noqa: E402
+from vla_policy.web import said  # noqa: E402
 
 TIMEOUT_S = 60.0
 
@@ -27,19 +28,26 @@ class Page:
     def __init__(self, live, control):
         self._live, self._control = live, control
         self._count, self._beat = 0, 0
+        self._answers = asyncio.Queue()
+
+    async def hear(self):
+        """Take what comes over the link for requests, for ever."""
+        while True:
+            message = json.loads(await self._control.receive_str())
+            self._beat = message.get("beat", self._beat)
+            if "id" in message:
+                self._answers.put_nowait(message)
 
     async def ask(self, verb, words=""):
         """The answer to a request."""
         while not self._beat:
-            self._beat = json.loads(await self._control.receive_str()).get("beat", 0)
+            await asyncio.sleep(0.02)
         self._count += 1
         request = {"id": self._count, "ask": verb, "words": words, "beat": self._beat}
         await self._control.send_str(json.dumps(request))
-        while True:
-            message = json.loads(await self._control.receive_str())
-            self._beat = message.get("beat", self._beat)
-            if message.get("id") == self._count:
-                return message
+        answer = await self._answers.get()
+        assert answer["id"] == self._count
+        return answer
 
     async def until(self, wanted):
         """The first state that is wanted."""
@@ -49,12 +57,13 @@ class Page:
                 return state
 
     async def ended(self, about):
-        """How the instruction of this id ended."""
+        """How the instruction of this id ended; a reason may come after the refusal."""
         found = {}
 
         def has_ended(state):
             found.update({goal["id"]: goal for goal in state.get("goals", ())})
-            return about in found and found[about]["outcome"]
+            goal = found.get(about, {"outcome": ""})
+            return goal["outcome"] and goal["message"] != said.NO_REASON
 
         await self.until(has_ended)
         return found[about]
@@ -76,8 +85,10 @@ def control(mock_robot):
     """A control node's status, ten times a second."""
     status = ControlStatus(engaged=True, level=ControlStatus.LEVEL_PASS)
     publisher = mock_robot.create_publisher(ControlStatus, "control_status", qos.LATCHED)
-    mock_robot.create_timer(0.1, lambda: publisher.publish(status))
-    return status
+    timer = mock_robot.create_timer(0.1, lambda: publisher.publish(status))
+    yield status
+    mock_robot.destroy_timer(timer)
+    mock_robot.destroy_publisher(publisher)
 
 
 def browse(port, test):
@@ -103,7 +114,10 @@ def browse(port, test):
                 for link in (live, control):
                     await link.send_str(json.dumps({"key": key}))
                     assert json.loads(await link.receive_str()) == {"hello": True}
-                await test(Page(live, control))
+                page = Page(live, control)
+                hearing = asyncio.create_task(page.hear())
+                await test(page)
+                hearing.cancel()
 
     asyncio.run(asyncio.wait_for(run(), 2 * TIMEOUT_S))
 
@@ -119,13 +133,17 @@ def test_a_refusal_comes_with_its_reason(port, control):
     control.engaged, control.detail = False, "no operator has engaged the robot"
 
     async def test(page):
-        while not (answer := await page.ask("say", "pick up the red cube"))["about"]:
-            assert "task node is not there" in answer["message"], answer
+        while True:
+            answer = await page.ask("say", "pick up the red cube")
+            if answer["about"]:
+                goal = await page.ended(answer["about"])
+                assert (goal["outcome"], goal["words"]) == ("refused", "pick up the red cube")
+                if "no operator has engaged" in goal["message"]:
+                    return
+                assert "has not been heard" in goal["message"], goal  # they meet each other yet
+            else:
+                assert "task node is not there" in answer["message"], answer
             await asyncio.sleep(0.1)
-        goal = await page.ended(answer["about"])
-        while "engaged" not in goal["message"]:  # the topic may come after the action's answer
-            goal = await page.ended(answer["about"])
-        assert goal["outcome"] == "refused" and goal["words"] == "pick up the red cube"
 
     browse(port, test)
 
