@@ -2,14 +2,16 @@
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
 # make check   lint, and the tests that need no ROS
 # make mutants do the tests notice faults in the guard? half an hour
+# make fuzz    property tests with random examples                        ROUNDS=20
 # make setup   only the set-up            make clean   forget build, install and log
 SHELL := /bin/bash
 PYTHON ?= python3
 export INSTRUCTION ?=
 HEAD ?=
 TESTS ?= test
+ROUNDS ?= 20
 
-.PHONY: demo test check mutants setup clean
+.PHONY: demo test check fuzz mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -25,6 +27,11 @@ check:
 
 mutants: setup
 	@. tools/env.sh && exec python benchmarks/mutation.py --out benchmarks/mutation.json
+
+fuzz: setup
+	@. tools/env.sh && for round in $$(seq $(ROUNDS)); do \
+	  seed=$$RANDOM$$RANDOM; echo "round $$round of $(ROUNDS): --hypothesis-seed=$$seed"; \
+	  HYPOTHESIS_PROFILE=fuzz pytest test --ignore=test/ros -m hypothesis --hypothesis-seed=$$seed || exit 1; done
 
 clean:
 	rm -rf build install log

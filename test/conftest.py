@@ -4,9 +4,16 @@ torch is imported where it is needed: most tests do without.
 """
 
 import json
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Property tests take the same examples in every run; `make fuzz` takes others, and prints how to repeat them.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("fuzz", print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 PI0 = Path(__file__).parent / "golden" / "ref_pi0_tiny.safetensors"
 LANGUAGE = "paligemma_with_expert.paligemma.model.language_model."
