@@ -46,8 +46,11 @@ def leaves(
         pose = seen.poses.get(part.source)
         if pose is None:
             return Reason("no_position", f"the pose of {part.source} has not been measured")
-        now, then = reach(robot, part, pose[:3], before, values, _age_s(robot, part, seen, now_ns))
-        found = _left(part, now, then) or _entered(part, now, then, boxes)
+        age_s = _age_s(robot, part, seen, now_ns)
+        now, then = reach(robot, part, pose[:3], before, values, age_s)
+        # While the pose was on its way the velocity may have changed, in whatever direction.
+        unsure_m = 0.5 * part.limits.linear_acceleration_m_s2 * age_s * age_s
+        found = _left(part, now, then, unsure_m) or _entered(part, now, then, boxes, unsure_m)
         if found is not None:
             return found
     return None
@@ -56,45 +59,45 @@ def leaves(
 def reach(
     robot: Robot, part: Part, position: Array, before: Array, values: Array, age_s: float
 ) -> tuple[Array, Array]:
-    """Where a tool measured age_s ago may be now, and where it may come to rest; float64[3] base frame.
-
-    While it was measured it may have been braking, and so have been faster than before by age_s of braking.
-    """
+    """Where a tool measured age_s ago is now, and where it may come to rest; float64[3] base frame."""
     brake = part.limits.linear_acceleration_m_s2
-    old, new = before[linear(part)], values[linear(part)]
-    speed = float(np.linalg.norm(old))
-    drift = old * age_s
-    if speed > 0.0:
-        drift = drift + old / speed * (0.5 * brake * age_s * age_s)
-    now = position + drift
+    new = values[linear(part)]
+    now = position + before[linear(part)] * age_s
     lasts_s = s_from_ns(robot.embodiment.period_ns + timeout_ns(part, robot))
     return now, now + new * (lasts_s + float(np.linalg.norm(new)) / (2.0 * brake))
 
 
-def _left(part: Part, now: Array, then: Array) -> Reason | None:
+def _left(part: Part, now: Array, then: Array, unsure_m: float) -> Reason | None:
     box = part.limits.workspace
     if box is None:
         return None
-    outside_now = clamp_box(now, box.lower, box.upper)[1]
-    outside_then = clamp_box(then, box.lower, box.upper)[1]
+    middle = (box.lower + box.upper) / 2
+    lower, upper = (
+        np.minimum(box.lower + unsure_m, middle),
+        np.maximum(box.upper - unsure_m, middle),
+    )
+    outside_now = clamp_box(now, lower, upper)[1]
+    outside_then = clamp_box(then, lower, upper)[1]
     if (outside_then <= outside_now).all():
         return None
     axis = AXES[int(np.argmax(outside_then - outside_now))]
     return Reason("workspace_far", f"{part.group} would leave the workspace along {axis}")
 
 
-def _entered(part: Part, now: Array, then: Array, boxes: tuple[Workspace, ...]) -> Reason | None:
+def _entered(
+    part: Part, now: Array, then: Array, boxes: tuple[Workspace, ...], unsure_m: float
+) -> Reason | None:
     for index, box in enumerate(boxes):
-        if _depth(then, box) < _depth(now, box) or not (then != now).any():
-            continue  # it comes out, or stands
-        if crosses_box(now, then, box.lower, box.upper):
+        lower, upper = box.lower - unsure_m, box.upper + unsure_m
+        comes_out = _depth(then, lower, upper) < _depth(now, lower, upper)
+        if not comes_out and (then != now).any() and crosses_box(now, then, lower, upper):
             return Reason("keep_out", f"{part.group} would enter keep-out box {index}")
     return None
 
 
-def _depth(position: Array, box: Workspace) -> float:
+def _depth(position: Array, lower: Array, upper: Array) -> float:
     """How far inside a box, from its nearest face; 0 outside."""
-    return max(0.0, float(np.minimum(position - box.lower, box.upper - position).min()))
+    return max(0.0, float(np.minimum(position - lower, upper - position).min()))
 
 
 def _age_s(robot: Robot, part: Part, seen: RobotState, now_ns: int) -> float:
