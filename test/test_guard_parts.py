@@ -289,7 +289,8 @@ def test_the_rules_would_notice_a_guard_that_lets_more_through():
     )
     fast, counts = robot_of(embodiment), Counter()
     state, here = memory.engage(GuardState()), np.zeros(len(DRIVEN.layout.names))
-    target = here + 0.9
+    target = np.array(here)
+    target[DRIVEN.layout.names.index("base.vx")] = 0.9
     for tick in range(40):
         before = state
         state, verdict = step(fast, state, target, here=here, now_ms=1000 + 20 * tick)
