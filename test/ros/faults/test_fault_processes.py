@@ -224,14 +224,13 @@ def test_a_goal_ends_with_the_name_of_the_cause(cell, policy, start_node):
     results = []
 
     def on_goal(future):
-        future.result().get_result_async().add_done_callback(on_result)
+        if future.result().accepted:
+            future.result().get_result_async().add_done_callback(on_result)
+        else:
+            send()  # it has not heard of all others yet
 
     def on_result(done):
-        result = done.result().result
-        if result.outcome == ExecuteInstruction.Result.REFUSED:
-            send()  # it has not heard of all others yet
-        else:
-            results.append(result)
+        results.append(done.result().result)
 
     def send():
         client.send_goal_async(goal).add_done_callback(on_goal)
