@@ -99,6 +99,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("policy", HEARS, "active_instruction", STRING),
         Endpoint("policy", HEARS, "control_status", STATUS),
         Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
+        Endpoint("policy", PUBLISHES, "instruction_refused", OUTCOME),
         Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
     ]
 
@@ -109,6 +110,7 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         *_hears("control", state_topics(robot)),
         Endpoint("control", HEARS, "action_chunk", CHUNK),
         Endpoint("control", HEARS, "active_instruction", STRING),
+        Endpoint("control", HEARS, "instruction", STRING),
     ]
     ends.append(Endpoint("control", PUBLISHES, "control_status", STATUS))
     for name, kind in command_topics(robot, shadow=shadow):
@@ -125,6 +127,8 @@ def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     action = "vla_policy/action/ExecuteInstruction"
     return [
         Endpoint("task", HEARS, "instruction", STRING),
+        Endpoint("task", PUBLISHES, "instruction", STRING),
+        Endpoint("task", HEARS, "instruction_refused", OUTCOME),
         Endpoint("task", HEARS, "action_chunk", CHUNK),
         Endpoint("task", HEARS, "control_status", STATUS),
         Endpoint("task", PUBLISHES, "active_instruction", STRING),
