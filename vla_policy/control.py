@@ -20,7 +20,14 @@ from vla_policy.safety import guard, memory, rest
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import GuardState
 from vla_policy.safety.motion import rates_of_arms
-from vla_policy.safety.standing import MAX_PERIODS, Standing, rested_since, standing, told_now
+from vla_policy.safety.standing import (
+    MAX_PERIODS,
+    Standing,
+    measured_ns,
+    rested_since,
+    standing,
+    told_now,
+)
 from vla_policy.safety.watchdog import (
     STALE_CHUNK,
     Inputs,
@@ -76,7 +83,7 @@ def accept(
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
     here = measured(robot.layout, state)
-    start = standing(control.guard, here, robot, now_ns)
+    start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
     rested = plan.queued_rows(control.timeline, now_ns) == 0 and rested_since(

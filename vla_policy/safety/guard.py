@@ -49,6 +49,7 @@ from vla_policy.safety.rest import REPEAT_NS, coast, hold, let_go
 from vla_policy.safety.standing import (
     Standing,
     drive_lapse_s,
+    measured_ns,
     rest_ns,
     settled,
     standing,
@@ -86,12 +87,13 @@ def check(
         here = well_formed(here, robot.layout, [])
     if faults:
         return hold(state, robot, faults, now_ns, here=here)
+    here_ns = measured_ns(seen, now_ns)
     state, astray = _astray(state, robot, here, now_ns)
     if astray is not None:
         return let_go(state, robot, astray, now_ns)
     if proposed is None:
-        return hold(settled(state, here, now_ns), robot, (_NO_CHUNK,), now_ns, here=here)
-    start = standing(state, here, robot, now_ns)
+        return hold(settled(state, here, here_ns), robot, (_NO_CHUNK,), now_ns, here=here)
+    start = standing(state, here, robot, now_ns, here_ns=here_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns, here=here)
     if state.sent is None and now_ns < state.settled_ns:

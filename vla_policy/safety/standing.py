@@ -24,7 +24,7 @@ from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import SEEN_NS, Drive, GuardState, Sent
 from vla_policy.safety.motion import arm_motions
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Array, readonly
+from vla_policy.types import Array, RobotState, readonly
 
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
 SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
@@ -51,10 +51,17 @@ class Standing:
     seen: bool = False
 
 
-def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -> Standing | None:
+def standing(
+    state: GuardState,
+    here: Array | None,
+    robot: Robot,
+    now_ns: int,
+    *,
+    here_ns: int | None = None,
+) -> Standing | None:
     """From the last command, or before the first from the measured one; None if that is not known.
 
-    here: float64[d], the measured action. A trajectory is joined where the controller, left alone, would be
+    here: float64[d], the measured action, of here_ns; None: of now. A trajectory is joined where the controller, left alone, would be
     dt_s before the new setpoint is reached: while commands come in time that is the last setpoint, and later
     it lies on the way to rest.
     """
@@ -76,7 +83,9 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
         way = last.ways.get(part.group)
         if way is not None:
             values[part.columns], rate[:] = at(way, joined_ns - last.moved_ns)
-        if timed_out(part, robot, late_ns) or led_away(part, last, here, now_ns):
+        if timed_out(part, robot, late_ns) or led_away(
+            part, last, here, now_ns if here_ns is None else here_ns
+        ):
             if here is None:
                 return None
             values[part.columns], rate[:], seen = here[part.columns], 0.0, True
@@ -84,17 +93,20 @@ def standing(state: GuardState, here: Array | None, robot: Robot, now_ns: int) -
     return Standing(values, velocity, s_from_ns(dt_ns), s_from_ns(lapse_ns), seen)
 
 
-def settled(state: GuardState, here: Array | None, now_ns: int) -> GuardState:
-    """state that knows where its arms came to rest, float64[d] measured."""
+def settled(state: GuardState, here: Array | None, here_ns: int) -> GuardState:
+    """state that knows where its arms came to rest, float64[d] measured at here_ns."""
     last = state.sent
-    if last is None or here is None or last.rested is not None or now_ns < rest_ns(last):
+    if last is None or here is None or last.rested is not None or here_ns < rest_ns(last):
         return state
     return replace(state, sent=replace(last, rested=readonly(here)))
 
 
-def led_away(part: Part, last: Sent, here: Array | None, now_ns: int) -> bool:
-    """Whether an arm that had come to rest has been moved since, or nobody has seen where it did."""
-    if now_ns < rest_ns(last):
+def led_away(part: Part, last: Sent, here: Array | None, here_ns: int) -> bool:
+    """Whether an arm that had come to rest has been moved since, or nobody has seen where it did.
+
+    What was measured before it came to rest, at here_ns, says nothing of that.
+    """
+    if here_ns < rest_ns(last):
         return False
     if last.rested is None or here is None:
         return True
@@ -103,6 +115,11 @@ def led_away(part: Part, last: Sent, here: Array | None, now_ns: int) -> bool:
     way = here[part.position] - last.rested[part.position]
     turn = turn_between(last.rested[part.rotation], here[part.rotation])
     return not (np.linalg.norm(way) <= STILL_M and np.linalg.norm(turn) <= STILL_RAD)
+
+
+def measured_ns(seen: RobotState, now_ns: int) -> int:
+    """When what the action is measured from was stamped, of the oldest; now where there are no stamps."""
+    return min((ns for ns in (seen.joint_ns, seen.ee_ns) if ns is not None), default=now_ns)
 
 
 def told_now(last: Sent, now_ns: int, layout: Layout) -> tuple[Array, Array | None]:
