@@ -15,6 +15,13 @@ class OptionsModel:
     """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance."""
 
     rows, continues = 10, False
+    understanding = "a stub tries any sentence"
+
+    def understands(self, instruction):
+        return None
+
+    def sees(self, observation):
+        return None
 
     def infer(
         self,
@@ -36,7 +43,7 @@ class OptionsModel:
 # In place of the module that imports torch, which takes long on a busy machine.
 loads = types.ModuleType("vla_policy.ros.policy_load")
 loads.REFUSALS = (ValueError,)
-loads.load = lambda *_arguments: OptionsModel()
+loads.load = lambda *_arguments, **_options: OptionsModel()
 sys.modules[loads.__name__] = loads
 
 from vla_policy.ros import policy_node  # noqa: E402
