@@ -12,6 +12,13 @@ class ScriptedModel:
     """Answers as a policy does: an instruction takes four seconds, whatever it says."""
 
     continues = False
+    understanding = "a script tries any sentence"
+
+    def understands(self, instruction):
+        return None
+
+    def sees(self, observation):
+        return None
 
     def __init__(self, robot):
         from scripted_rows import rows_count
