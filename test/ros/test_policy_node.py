@@ -218,4 +218,4 @@ def test_a_checkpoint_for_another_robot_names_every_difference(
     (folder / "config.json").write_text(json.dumps(config))
     start_node("policy_node", policy=str(folder))
     message = unconfigured(mock_robot, listener, "does not fit robot 'vx300s'")
-    assert "policy rate in Hz" in message and "another_arm" in message
+    assert "contract.policy_hz" in message and "another_arm" in message
