@@ -13,7 +13,7 @@ STACK = {
     "head_dim": (2, 1024),
 }  # fmt: skip
 EYES = {
-    "image_px": (8, 1024), "patch_px": (1, 256), "width": (1, 16_384), "depth": (1, 128), "mlp": (1, 65_536),
+    "image_px": (1, 1024), "patch_px": (1, 256), "width": (1, 16_384), "depth": (1, 128), "mlp": (1, 65_536),
     "heads": (1, 256),
 }  # fmt: skip
 CHUNK = {"rows": (1, 1000), "steps": (1, 1000)}
