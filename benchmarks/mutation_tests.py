@@ -5,7 +5,6 @@ import contextlib
 import importlib.machinery
 import json
 import os
-import pickle
 import resource
 import signal
 import sys
@@ -40,6 +39,25 @@ class Reached:
     contexts: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     users: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     failed: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """Plain JSON data."""
+        return {
+            "seconds": self.seconds,
+            "contexts": self.contexts,
+            "users": {name: sorted(tests) for name, tests in self.users.items()},
+            "failed": self.failed,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Reached":
+        """Inverse of to_dict."""
+        contexts = {
+            file: {int(line): found for line, found in lines.items()}
+            for file, lines in data["contexts"].items()
+        }
+        users = {name: set(tests) for name, tests in data["users"].items()}
+        return cls(data["seconds"], contexts, users, data["failed"])
 
     @property
     def total_s(self) -> float:
@@ -92,10 +110,12 @@ def baseline(scratch: Path, files: list[str]) -> Reached:
         data = watch.get_data()
         for file in files:
             plugin.reached.contexts[file] = data.contexts_by_lineno(os.path.realpath(file))
-        out.write_bytes(pickle.dumps(plugin.reached))
+        out.write_text(json.dumps(plugin.reached.to_dict()))
 
     status = _in_fork(work, limit_s=600)
-    reached = pickle.loads(out.read_bytes()) if out.exists() else Reached(failed=["all of them"])  # noqa: S301
+    reached = Reached(failed=["all of them"])
+    if out.exists():
+        reached = Reached.from_dict(json.loads(out.read_text()))
     if status != 0 or reached.failed or not reached.seconds:
         raise RuntimeError(f"the tests must pass as they are; these did not: {reached.failed}")
     return reached

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from unittest.mock import create_autospec
 
 import aiohttp
-import cv2
 import numpy as np
 import pytest
+from web_client import PATIENCE_S, Link
 
 from vla_policy.web import control_link, desk
 from vla_policy.web.access import access, refuse_host, refuse_origin
@@ -24,7 +24,6 @@ from vla_policy.web.live_link import Viewer
 from vla_policy.web.panel import Actions, Answer, Panel
 from vla_policy.web.server import NO_KEY, Server
 
-PATIENCE_S = 10.0
 BROWSER_CONNECTIONS = 6  # of HTTP/1.1 to one host, shared by all tabs
 
 
@@ -102,42 +101,6 @@ def open_site():
     made = Site("0.0.0.0")
     yield made
     made.server.close()
-
-
-class Link:
-    """One end of a WebSocket of the page."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self.socket, self.beat = socket, 0
-
-    async def next(self, wanted=lambda message: True):
-        """The next message that is no heartbeat: bytes, or an object."""
-        while True:
-            message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
-            if message.type is aiohttp.WSMsgType.BINARY:
-                found = message.data
-            else:
-                assert message.type is aiohttp.WSMsgType.TEXT, (message.type, message.data)
-                found = json.loads(message.data)
-                if "beat" in found:
-                    self.beat = found["beat"]
-                    continue
-            if wanted(found):
-                return found
-
-    async def picture(self) -> tuple[int, np.ndarray]:
-        """(camera, BGR) of the next picture."""
-        data = await self.next(lambda found: isinstance(found, bytes))
-        return data[0], cv2.imdecode(np.frombuffer(data[1:], np.uint8), cv2.IMREAD_COLOR)
-
-    async def ask(self, verb: str, words: str = "", number: int = 1) -> dict:
-        """The answer to a request; waits for a heartbeat first."""
-        while not self.beat:
-            message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
-            self.beat = json.loads(message.data).get("beat", 0)
-        request = {"id": number, "ask": verb, "words": words, "beat": self.beat}
-        await self.socket.send_str(json.dumps(request))
-        return await self.next(lambda found: found.get("id") == number)
 
 
 @asynccontextmanager
