@@ -2,8 +2,10 @@
 
 Knot 0 is where the curve begins, knot k + 1 is row k; u counts steps from knot 0. Between knots: cubic
 Hermite, in joints, positions and velocities by column, in rotations on the sphere. Slopes at the knots
-are those of monotone interpolation (Fritsch and Butland 1984), so that the curve never swings beyond
-its rows: a hand that stops above a table does not dip into it. The last slope is zero.
+are those of monotone interpolation (Fritsch and Butland 1984), so that from row 0 on the curve never swings
+beyond its rows: a gripper that stops above a table does not dip into it. The last slope is zero. The slope at
+row 0 is that of the rows alone, so that a plan means the same wherever the arm entered it; on its way to row 0 the
+arm may swing out by 4/27 of the step from row 0 to row 1.
 
 A gripper is not interpolated: it is already that of the row that is pursued.
 """
@@ -173,7 +175,7 @@ def _slopes(steps: Array) -> Array:
     same = before * after > 0.0
     total = np.where(same, before + after, 1.0)
     slopes[1:-1] = np.where(same, 2.0 * before * after / total, 0.0)
-    if len(steps) > 1:
+    if len(steps) > 1:  # knot 0 is where the arm was, which who continues the plan does not know
         slopes[1] = steps[1]
     return slopes
 
