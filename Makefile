@@ -1,6 +1,8 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
-# make check   lint, and the tests that need no ROS
+# make check   lint, and the tests that need no ROS                       TESTS="test/test_guard.py"
+# make lint    style, and code that nothing uses
+# make docs    links, file names and commands in the documents
 # make mutants do the tests notice faults in the guard? half an hour
 # make fuzz    property tests with random examples                        ROUNDS=20
 # make setup   only the set-up            make clean   forget build, install and log
@@ -11,7 +13,10 @@ HEAD ?=
 TESTS ?= test
 ROUNDS ?= 20
 
-.PHONY: demo test check fuzz mutants setup clean
+# The environment without ROS, made where it is missing; what is built with ROS stays out of it.
+PLAIN = $(PYTHON) tools/bootstrap.py --no-ros && . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
+
+.PHONY: demo test check lint docs fuzz mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -21,9 +26,14 @@ demo: setup
 test: setup
 	@. tools/env.sh && exec pytest $(TESTS)
 
-check:
-	@$(PYTHON) tools/bootstrap.py --no-ros
-	@. tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"; ruff check . && ruff format --check --quiet . && exec pytest test --ignore=test/ros
+check: lint
+	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros,$(TESTS))
+
+lint:
+	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture
+
+docs:
+	@$(PLAIN); python tools/check_docs.py
 
 mutants: setup
 	@. tools/env.sh && exec python benchmarks/mutation.py --out benchmarks/mutation.json

@@ -1,16 +1,15 @@
-"""The pip view: models, data, training and simulation without ROS. package.xml holds the version."""
+"""The pip view: models, data, training and simulation without ROS.
+
+pyproject.toml says what it is and needs; here is what that cannot say: the version, which package.xml holds, and
+files below share/, where ROS tools and vla_policy/paths.py look for them.
+"""
 
 from pathlib import Path
 from xml.etree import ElementTree
 
-from setuptools import find_packages, setup
+from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
-
-
-def requirements(name: str) -> list[str]:
-    lines = (HERE / "requirements" / f"{name}.txt").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def data_files(folder: str) -> list[tuple[str, list[str]]]:
@@ -24,18 +23,9 @@ def data_files(folder: str) -> list[tuple[str, list[str]]]:
 
 setup(
     version=ElementTree.parse(HERE / "package.xml").findtext("version"),
-    packages=find_packages(include=["vla_policy", "vla_policy.*"]),
-    package_data={"vla_policy": ["weights/**/*", "web/**/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/vla_policy"]),
         ("share/vla_policy", ["package.xml"]),
         *data_files("config"),
     ],
-    install_requires=["torch>=2.6", *requirements("runtime")],
-    extras_require={
-        "sim": requirements("simulation"),
-        "test": requirements("test"),
-        "web": requirements("web"),
-    },
-    entry_points={"console_scripts": ["vla = vla_policy.cli:main"]},
 )

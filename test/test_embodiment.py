@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.embodiment_file import parse_embodiment, read_embodiment
+from vla_policy.embodiment_file import parse_embodiment
 from vla_policy.fields import Place
 from vla_policy.paths import config_dir
 
@@ -187,7 +187,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     text = (config_dir() / "embodiments" / "vx300s.yaml").read_text()
     file.write_text(text + "\nname: other\n")
     with pytest.raises(ValueError, match=r"twice.yaml.*'name' is there twice"):
-        read_embodiment(file)
+        load_embodiment(file)
 
 
 @pytest.mark.parametrize("text", ["a: [1", "? [1, 2]\n: 3\n", "", "- 1", "\x00"])

@@ -1,12 +1,16 @@
 """The ROS view and the pip view describe the same package."""
 
 import ast
+import importlib.metadata
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 import vla_policy
 from vla_policy import paths
@@ -15,15 +19,87 @@ from vla_policy.shipped import describe, shipped
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml")
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def test_one_version():
-    # setup.py reads it from package.xml.
-    assert vla_policy.__version__ == MANIFEST.findtext("version")
-    assert (
-        'ElementTree.parse(HERE / "package.xml").findtext("version")'
-        in (ROOT / "setup.py").read_text()
+    """package.xml holds it; what else knows it reads it there."""
+    version = MANIFEST.findtext("version")
+    assert vla_policy.__version__ == version
+    others = ("pyproject.toml", "setup.py", "CITATION.cff", "vla_policy/__init__.py")
+    assert not [name for name in others if version in (ROOT / name).read_text()]
+
+
+def test_another_attribute_of_the_package_is_missing_as_usual():
+    with pytest.raises(AttributeError, match="has no attribute 'version'"):
+        vla_policy.version  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def metadata(tmp_path_factory):
+    """What pip is told, from a copy that has no code: headers by name, entry points."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("pyproject.toml", "setup.py", "package.xml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "requirements", copy / "requirements")
+    (copy / "vla_policy").mkdir()
+    (copy / "vla_policy" / "__init__.py").touch()
+    line = "from setuptools.build_meta import prepare_metadata_for_build_wheel as p; print(p('.'))"
+    done = subprocess.run(
+        [sys.executable, "-c", line], cwd=copy, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
+    return importlib.metadata.PathDistribution(copy / done.stdout.splitlines()[-1])
+
+
+def test_pip_is_told_the_same(metadata):
+    about = metadata.metadata
+    assert (about["Name"], about["Version"]) == ("vla_policy", MANIFEST.findtext("version"))
+    assert about["License-Expression"] == MANIFEST.findtext("license")
+    assert about.get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert [(e.name, e.value) for e in metadata.entry_points] == [("vla", "vla_policy.cli:main")]
+
+
+def test_pip_is_told_what_is_needed(metadata):
+    needed = [r.partition(";")[0] for r in metadata.requires if "extra ==" not in r]
+    assert any(r.startswith("torch>=") for r in needed)
+    assert any(r.startswith("tokenizers>=") for r in needed)
+    assert not [r for r in needed if r.startswith(("aiohttp", "mujoco", "pytest"))]
+    assert set(metadata.metadata.get_all("Provides-Extra")) == {"sim", "test", "web"}
+
+
+def test_types_are_there_for_others():
+    assert (Path(vla_policy.__file__).parent / "py.typed").is_file()
+
+
+def test_citation_can_be_read():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert about["license"] == MANIFEST.findtext("license")
+    assert {"cff-version", "message", "title", "authors"} <= set(about)
+
+
+def test_workflows_call_what_the_makefile_has():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    workflows = {p.name: yaml.safe_load(p.read_text()) for p in WORKFLOWS}
+    lines = [
+        step["run"]
+        for workflow in workflows.values()
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+        if "run" in step
+    ]
+    called = {name for line in lines for name in re.findall(r"\bmake (\w+)", line)}
+    assert {"check", "docs", "lint", "test"} <= called <= targets
+    tested = workflows["ci.yml"]["jobs"]["without-ros"]["strategy"]["matrix"]["python"]
+    assert tested == ["3.10", "3.11", "3.12", "3.13"]
+
+
+def test_what_the_whitelist_of_unused_names_has_is_still_in_the_code():
+    listed = re.findall(r"^_\.(\w+)", (ROOT / "tools" / "vulture_whitelist.py").read_text(), re.M)
+    paths = [*(ROOT / "vla_policy").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(path.read_text() for path in paths)))
+    assert len(listed) > 20
+    assert not [name for name in listed if name not in words]
 
 
 def test_every_interface_is_generated():

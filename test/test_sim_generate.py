@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vla_policy.data.shards import list_shards, read_shard, shard_path, write_shard
+from vla_policy.data.shards import read_shard, shard_path, write_shard
 from vla_policy.sim import generate
+from vla_policy.train.frames import load_frames
 
 SCENES = 6
 
@@ -57,8 +58,8 @@ def test_a_shard_is_complete_or_absent_and_lengths_must_agree(tmp_path: Path) ->
     with pytest.raises(ValueError, match="length"):
         write_shard(shard_path(tmp_path, 0), {"a": np.zeros(2)}, [["x"]], {})
     (tmp_path / "shard_00000.partial").mkdir()
-    with pytest.raises(ValueError, match="vla generate"):
-        list_shards(tmp_path)
+    with pytest.raises(FileNotFoundError, match="vla generate"):
+        load_frames(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"seed": 10}, {"count": 0}])

@@ -9,7 +9,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.layout import layout_of
 from vla_policy.ros.graph import node_specs
 from vla_policy.sim.mock import MockRobot
-from vla_policy.spaces import OUTPUTS
+from vla_policy.spaces import SPACES
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "your_own_robot.md").read_text()
 
@@ -52,4 +52,6 @@ def test_mistakes_on_the_way_are_told_by_key(description, tmp_path, old, new, wo
 
 
 def test_every_kind_of_output_is_on_the_page():
-    assert all(f"`{kind}`" in PAGE for kind in OUTPUTS)
+    outputs = {kind for space in SPACES.values() for kind in space.outputs}
+    assert len(outputs) == 8
+    assert not [kind for kind in outputs if f"`{kind}`" not in PAGE]

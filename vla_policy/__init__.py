@@ -1,3 +1,10 @@
 """Vision-language-action policies for real arms, on ROS 2."""
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> str:
+    """`__version__`, read when it is asked for from package.xml, which alone holds it."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .paths import package_version
+
+    return package_version()

@@ -67,8 +67,8 @@ class Joints:
 class PoseSource:
     """Where the measured pose of a tool in the base frame comes from.
 
-    kind: one of spaces.POSE_KINDS: messages on topic, the frame looked up by tf2, or forward
-    kinematics of the body frame of Embodiment.model. topic: in words where there is none.
+    kind: 'topic' (messages on topic), 'tf' (the frame looked up by tf2) or 'model' (forward
+    kinematics of the body frame of Embodiment.model). topic: in words where there is none.
     """
 
     topic: str
@@ -160,7 +160,7 @@ class Model:
 class Output:
     """Where the commands of one action group go.
 
-    type: one of spaces.OUTPUTS. topic: of the messages, or the name of the action.
+    type: one of the outputs of spaces.SPACES. topic: of the messages, or the name of the action.
     joint, closed, open: of a gripper that is commanded by the position of a joint, in the unit of
     its controller. also: further joints of a trajectory controller that get the same position.
     max_effort: of a gripper's goal, N or N m. prefix: of joint names, not known to the controller.

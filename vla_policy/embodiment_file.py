@@ -44,12 +44,6 @@ MEASURED_POSE = (POSITION, ROTATIONS["quaternion_xyzw"])
 SIDE = re.compile(r"([A-Za-z0-9_]+\.)?")  # 'left.' before the columns of one of several arms
 
 
-def read_embodiment(path: Path) -> Embodiment:
-    """The embodiment in a YAML file; ValueError with file, key, got and expected otherwise."""
-    content, place = f.read_yaml(path)
-    return parse_embodiment(content, place)
-
-
 def parse_embodiment(content: Any, place: Place) -> Embodiment:
     """The embodiment in plain data that was read from place."""
     required = ("name", "description", "base_frame", "tool_frame", "rates", "cameras",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 PACKAGE = "vla_policy"
 
@@ -13,16 +14,26 @@ def config_dir() -> Path:
 
     Raises FileNotFoundError naming every place that was looked at.
     """
+    return _shared("config", "embodiments").parent
+
+
+def package_version() -> str:
+    """The version in package.xml. Raises FileNotFoundError naming every place that was looked at."""
+    return ElementTree.parse(_shared("package.xml")).findtext("version", "")
+
+
+def _shared(*parts: str) -> Path:
+    """A file or folder that lies beside the package in the source, and under share/ where installed."""
     package = Path(__file__).absolute().parent
-    places = [package.parent / "config", package / "config"]
-    places += [parent / "share" / PACKAGE / "config" for parent in package.parents]
+    shared = Path("share", PACKAGE)
+    places = [package.parent, package, *(parent / shared for parent in package.parents)]
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places += [Path(p) / "share" / PACKAGE / "config" for p in prefixes if p]
+    places += [Path(prefix) / shared for prefix in prefixes if prefix]
     for place in places:
-        if (place / "embodiments").is_dir():
-            return place
+        if (found := place.joinpath(*parts)).exists():
+            return found
     looked = ", ".join(str(place) for place in places)
-    raise FileNotFoundError(f"no folder config/embodiments of {PACKAGE}; looked at: {looked}")
+    raise FileNotFoundError(f"no {'/'.join(parts)} of {PACKAGE}; looked at: {looked}")
 
 
 def weights_dir() -> Path:

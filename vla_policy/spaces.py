@@ -18,7 +18,6 @@ JOINT_PREFIX = "joint."
 ABSOLUTE = ("absolute",)
 RELATIVE = ("measured", "commanded", "chunk_start")
 CAMERA_TYPES = ("image", "compressed")
-POSE_KINDS = ("topic", "tf", "model")
 JOINT_UNITS = ("rad", "m")
 
 
@@ -65,7 +64,6 @@ SPACES = {
     ),
     "base_twist": Space(("m_s",), ABSOLUTE, ("twist",), _TWIST_LIMITS, ("frame",)),
 }
-OUTPUTS = tuple(sorted({out for space in SPACES.values() for out in space.outputs}))
 
 # Largest believable value of each limit: a slip of the decimal point is refused.
 LIMIT_RANGES = {

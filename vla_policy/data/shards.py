@@ -47,14 +47,6 @@ def write_shard(
     os.replace(partial, path)
 
 
-def list_shards(folder: Path) -> list[Path]:
-    """Complete shards of a data set, in order. Raises ValueError when there is none."""
-    found = sorted(p for p in Path(folder).glob("shard_*") if not p.name.endswith(".partial"))
-    if not found:
-        raise ValueError(f"{folder}: no shards; make them with 'vla generate'")
-    return found
-
-
 def read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     """(arrays memory-mapped read-only, texts) of one shard."""
     files = sorted(path.glob("*.npy"))

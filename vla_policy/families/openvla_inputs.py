@@ -82,11 +82,6 @@ def actions_of(ids: Array, action_vocab: int) -> Array:
     return EdgeBins().decode(np.clip(action_vocab - 1 - np.asarray(ids), 0, 255))
 
 
-def ids_of(actions: Array, action_vocab: int) -> Array:
-    """float[..., d] normalised actions to int64[..., d] vocabulary ids."""
-    return action_vocab - 1 - EdgeBins().encode(actions)
-
-
 def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
     """Ends of the data set key's actions, for its columns names.
 

@@ -57,9 +57,6 @@ class EdgeBins:
         return ((edges[:-1] + edges[1:]) / 2)[np.minimum(bins, self.count - 2)]
 
 
-CODECS = {"uniform": UniformBins, "edges": EdgeBins}
-
-
 def _finite(values: Array, where: str) -> Array:
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():

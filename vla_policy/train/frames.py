@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.shards import read_array, read_meta, read_texts
+from ..data.shards import read_array, read_meta, read_shard
 
 Array = np.ndarray
 
@@ -86,17 +86,16 @@ def load_frames(root: Path) -> Frames:
     shards, arrays, texts, starts = [], {}, [], []
     for number, folder in enumerate(folders):
         starts.append(len(texts))
-        said = read_texts(folder / "texts.json")
+        rows, said = read_shard(folder)
         texts += said
         shards.append(
             (_images(folder / "front.npy", len(said)), _images(folder / "wrist.npy", len(said)))
         )
-        for path in folder.glob("*.npy"):
-            if path.stem not in ("front", "wrist"):
-                values = read_array(path)
-                if path.stem == "episode":  # numbered anew in each shard
+        for name, values in rows.items():
+            if name not in ("front", "wrist"):
+                if name == "episode":  # numbered anew in each shard
                     values = values.astype(np.int64) + number * 1_000_000
-                arrays.setdefault(path.stem, []).append(values)
+                arrays.setdefault(name, []).append(values)
     joined = {k: _joined(root, k, v) for k, v in arrays.items()}
     for name, values in joined.items():
         if len(values) != len(texts):

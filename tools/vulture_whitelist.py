@@ -1,0 +1,64 @@
+"""Names that `make lint` (vulture) takes for unused, and why they are not. Never imported."""
+
+# Called by name: by Python, ROS and launch.
+_.__getattr__
+_.generate_launch_description
+_.on_configure
+_.on_cleanup
+_.on_shutdown
+_.real_time_priority  # a parameter, read with the others
+
+# Read by other libraries, of objects that are theirs.
+_.normalizer  # tokenizers
+_.pre_tokenizer
+_.StartElementHandler  # expat
+_.EndElementHandler
+_.EntityDeclHandler
+_.hardware_id  # diagnostic_msgs, rcl_interfaces
+_.additional_constraints
+_.dynamic_typing
+_.integer_range
+_.floating_point_range
+_.armature  # MuJoCo
+_.biasprm
+_.conaffinity
+_.cone
+_.contype
+_.diffuse
+_.extent
+_.fixedcamid
+_.forcelimited
+_.forcerange
+_.frictionloss
+_.fusestatic
+_.gainprm
+_.gravcomp
+_.impratio
+_.inertia
+_.inertiagrouprange
+_.integrator
+_.offsamples
+_.shadowsize
+_.smoothnormal
+_.specular
+_.timestep
+_.userface
+_.uservert
+_.zfar
+_.znear
+
+# Written to reports, as fields of a record.
+_.look_error_m
+_.looked_right
+
+# What users of the library call (docs/rt2.md).
+_.robot_sample
+_.web_sample
+
+# Used by benchmarks/ alone.
+_.pids
+_.wait_for_control
+
+# What tests compare with.
+_.gap_ns
+_.slerp
