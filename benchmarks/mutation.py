@@ -7,6 +7,9 @@ that executed its line before, the fastest first, until one fails. What takes ef
 (constants, defaults) is planted in a fork that loads everything anew. A fault that no test notices survives: it is
 killed by a better test, or mutation_explained.yaml says why nobody could notice it. Ends with 1 if one is left.
 
+Each outcome is noted at once in a journal beside the report (mutation.jsonl). --again JOURNAL... goes on from there,
+after a run was cut or with better tests: what was killed there, or survived and is explained, is not run again.
+
 The tests must pass as they are. None of them imports torch, opens a port or starts a process.
 """
 
@@ -16,11 +19,13 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -37,7 +42,7 @@ PACKAGES = ("numpy", "pytest", "hypothesis", "coverage", "mujoco")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="part of a file's name")
-    parser.add_argument("--again", type=Path, help="a report: only what survived there")
+    parser.add_argument("--again", type=Path, nargs="+", default=[], help="journals to go on from")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -46,15 +51,27 @@ def main() -> int:
     files = sorted(f for pattern in FILES for f in TOP.glob(pattern))
     trees = {str(f.relative_to(TOP)): ast.parse(f.read_text()) for f in files}
     mutants = [m for f, tree in trees.items() if args.only in f for m in mutants_of(f, tree)]
-    if args.again:
-        left = {tuple(i) for i in json.loads(args.again.read_text())["surviving"]}
-        mutants = [m for m in mutants if m.identity in left]
+    known = known_from(args.again, mutants)
+    left = [i for i, outcome in enumerate(known) if outcome is None]
+    path = args.out.with_suffix(".jsonl") if args.out else Path(os.devnull)
+    goes_on = path in args.again
+    journal = Journal(path, mutants, "a" if goes_on else "w")
+    for i, outcome in enumerate(known):
+        if outcome is not None and not goes_on:
+            journal.note(i, outcome)
     runs.preload()
+    outcomes = known
     with tempfile.TemporaryDirectory() as scratch:
-        reached = runs.baseline(Path(scratch), list(trees))
-        print(f"{len(mutants)} mutants, {len(reached.seconds)} tests, {reached.total_s:.0f} s")
-        chosen = [choose(m, reached, trees) for m in mutants]
-        outcomes = runs.run(mutants, trees, chosen, reached, args.processes, Path(scratch))
+        if left:
+            reached = runs.baseline(Path(scratch), list(trees))
+            print(
+                f"{len(left)} mutants of {len(mutants)}, {len(reached.seconds)} tests, {reached.total_s:.0f} s"
+            )
+            chosen = [choose(m, reached, trees) for m in mutants]
+            found = runs.run(
+                mutants, trees, chosen, reached, args.processes, Path(scratch), left, journal.note
+            )
+            outcomes = [found.get(i, outcome) for i, outcome in enumerate(known)]
     report = report_of(mutants, outcomes, started)
     for identity in report["surviving"]:
         print("SURVIVED", " | ".join(identity))
@@ -64,6 +81,42 @@ def main() -> int:
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if report["surviving"] else 0
+
+
+class Journal:
+    """Notes the outcome of each mutant in a file at once, from several processes."""
+
+    def __init__(self, path: Path, mutants: list[Mutant], mode: str) -> None:
+        self._file, self._keys = open(path, mode), keys_of(mutants)
+
+    def note(self, index: int, outcome: str) -> None:
+        line = json.dumps([*self._keys[index], outcome]) + "\n"
+        os.write(self._file.fileno(), line.encode())
+
+
+def keys_of(mutants: list[Mutant]) -> list[tuple[str, str, str, int]]:
+    """Identities, counted where a function has the same change several times."""
+    seen: Counter = Counter()
+    keys = []
+    for mutant in mutants:
+        keys.append((*mutant.identity, seen[mutant.identity]))
+        seen[mutant.identity] += 1
+    return keys
+
+
+def known_from(journals: list[Path], mutants: list[Mutant]) -> list[str | None]:
+    """The outcome of each mutant that journals know for good, or None. The last line on one counts."""
+    noted = {}
+    for journal in journals:
+        for line in journal.read_text().splitlines():
+            *key, outcome = json.loads(line)
+            noted[tuple(key)] = outcome
+    reasons = explained()
+    known = [noted.get(key) for key in keys_of(mutants)]
+    return [
+        None if outcome == "survived" and reasons.of(m.identity) is None else outcome
+        for m, outcome in zip(mutants, known, strict=True)
+    ]
 
 
 def choose(mutant: Mutant, reached: runs.Reached, trees: dict[str, ast.Module]) -> list[str]:
@@ -98,12 +151,11 @@ def report_of(mutants: list[Mutant], outcomes: list[str], started: float) -> dic
     per_file: dict[str, Counter] = {}
     for mutant, outcome in zip(mutants, outcomes, strict=True):
         count = per_file.setdefault(mutant.file, Counter())
-        known = outcome == "survived" and mutant.identity in reasons
+        known = outcome == "survived" and reasons.of(mutant.identity) is not None
         count["mutants"] += 1
         count["explained" if known else "surviving" if outcome == "survived" else "killed"] += 1
         count["of_them_by_time"] += outcome == "time"
     columns = ("mutants", "killed", "of_them_by_time", "surviving", "explained")
-    known_files = {m.file for m in mutants}
     return {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -114,22 +166,51 @@ def report_of(mutants: list[Mutant], outcomes: list[str], started: float) -> dic
         "seconds": round(time.monotonic() - started),
         "totals": {c: sum(count[c] for count in per_file.values()) for c in columns},
         "files": {f: {c: count[c] for c in columns} for f, count in per_file.items()},
-        "surviving": sorted(survived - set(reasons)),
-        # A reason for a fault that is found by now, or for code that is gone.
-        "explained_in_vain": sorted(
-            i for i in reasons if i not in survived and i[0] in known_files
-        ),
+        "surviving": sorted(i for i in survived if reasons.of(i) is None),
+        "explained_in_vain": reasons.in_vain(survived, {m.file for m in mutants}),
     }
 
 
-def explained() -> dict[tuple[str, str, str], str]:
-    """(file, function, change) -> why it makes no difference."""
-    found = {}
+@dataclass(frozen=True)
+class Explained:
+    """Why a fault makes no difference. exact, patterns: (file, function, change or a pattern of it) -> why.
+
+    A file or function '*' stands for all of them, where a pattern is given.
+    """
+
+    exact: dict[tuple[str, str, str], str]
+    patterns: dict[tuple[str, str, str], str]
+
+    def of(self, identity: tuple[str, str, str]) -> str | None:
+        """The reason for a fault, or None."""
+        if identity in self.exact:
+            return self.exact[identity]
+        return next((why for key, why in self.patterns.items() if _matches(key, identity)), None)
+
+    def in_vain(self, survived: set[tuple[str, str, str]], files: set[str]) -> list:
+        """Reasons for faults that are found by now, or for code that is gone, in these files."""
+        found = [key for key in self.exact if key[0] in files and key not in survived]
+        for key in self.patterns:
+            if key[0] in files or key[0] == "*":
+                found += [key] if not any(_matches(key, one) for one in survived) else []
+        return sorted(found)
+
+
+def _matches(key: tuple[str, str, str], identity: tuple[str, str, str]) -> bool:
+    places = all(k in ("*", i) for k, i in zip(key[:2], identity[:2], strict=True))
+    return places and re.fullmatch(key[2], identity[2]) is not None
+
+
+def explained() -> Explained:
+    """What mutation_explained.yaml says."""
+    found = Explained({}, {})
     for file, functions in (yaml.safe_load(EXPLAINED.read_text()) or {}).items():
         for function, groups in functions.items():
             for group in groups:
-                for change in group["changes"]:
-                    found[file, function, change] = group["reason"]
+                for change in group.get("changes", ()):
+                    found.exact[file, function, change] = group["reason"]
+                for pattern in group.get("patterns", ()):
+                    found.patterns[file, function, pattern] = group["reason"]
     return found
 
 

@@ -10,16 +10,17 @@ import signal
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 TESTS = (
-    "test_asking", "test_beyond", "test_bounds", "test_braking", "test_control", "test_control_plan", "test_execution",
+    "test_asking", "test_beyond", "test_bounds", "test_braking", "test_control", "test_control_plan", "test_driven",
+    "test_execution",
     "test_execution_instruction", "test_gripper_goals", "test_guard", "test_guard_bodies", "test_guard_parts",
-    "test_limits", "test_motion", "test_resolve", "test_timeline",
+    "test_late_ticks", "test_limits", "test_motion", "test_resolve", "test_timeline",
 )  # fmt: skip
 # The plugins of an installation are left out: what they do between tests costs time, and a test that fails is not
 # tried again.
@@ -92,7 +93,7 @@ def preload() -> None:
     hypothesis.settings.register_profile(
         "mutation", derandomize=True, database=None, deadline=None, phases=phases
     )
-    hypothesis.settings.load_profile("mutation")
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"  # conftest.py loads it: no time for shrinking
 
 
 def baseline(scratch: Path, files: list[str]) -> Reached:
@@ -157,28 +158,37 @@ class _Reaching:
         seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
 
 
-def run(mutants, trees, chosen, reached, processes, scratch) -> list[str]:
-    """The outcome of each mutant: killed, time or survived. chosen: its tests, the fastest first."""
-    outcomes = ["survived"] * len(mutants)
+def run(mutants, trees, chosen, reached, processes, scratch, left, note) -> dict[int, str]:
+    """The outcome of each mutant of left, by index: killed, time or survived. chosen: its tests, the fastest first.
+
+    note(index, outcome) is called as soon as an outcome is known.
+    """
+    outcomes = dict.fromkeys(left, "survived")
     limits_s = [LEAST_S + TIMES * sum(reached.seconds[t] for t in tests) for tests in chosen]
-    warm = [i for i, m in enumerate(mutants) if m.loaded is None and chosen[i]]
+    warm = [i for i in left if mutants[i].loaded is None and chosen[i]]
+    cold = {
+        i for i in left if chosen[i]
+        and (mutants[i].loaded is not None or reached.when_loaded(mutants[i].file, mutants[i].lines))
+    }  # fmt: skip
+
+    def note_warm(i: int, outcome: str) -> None:
+        if outcome != "survived" or i not in cold:
+            note(i, outcome)
+
+    for i in left:
+        if not chosen[i]:
+            note(i, "survived")
     shares = [warm[k::processes] for k in range(processes)]
-    warm_job = lambda share: lambda: _warm(share, mutants, trees, chosen, limits_s)  # noqa: E731
-    for i, outcome in _parallel([warm_job(share) for share in shares], scratch):
-        outcomes[i] = outcome
-    again = [
-        i for i, m in enumerate(mutants)
-        if outcomes[i] == "survived" and chosen[i]
-        and (m.loaded is not None or reached.when_loaded(m.file, m.lines))
-    ]  # fmt: skip
+    warm_job = lambda share: lambda: _warm(share, mutants, trees, chosen, limits_s, note_warm)  # noqa: E731
+    outcomes |= _parallel([warm_job(share) for share in shares], scratch)
+    again = [i for i in sorted(cold) if outcomes[i] == "survived"]
     shares = [again[k::processes] for k in range(processes)]
-    cold_job = lambda share: lambda: _cold(share, mutants, trees, chosen, limits_s)  # noqa: E731
-    for i, outcome in _parallel([cold_job(share) for share in shares], scratch):
-        outcomes[i] = outcome
+    cold_job = lambda share: lambda: _cold(share, mutants, trees, chosen, limits_s, note)  # noqa: E731
+    outcomes |= _parallel([cold_job(share) for share in shares], scratch)
     return outcomes
 
 
-def _parallel(jobs: list, scratch: Path) -> Iterator[tuple[int, str]]:
+def _parallel(jobs: list, scratch: Path) -> list[tuple[int, str]]:
     """What each job returns, in a fork of its own."""
     children = []
     for k, job in enumerate(jobs):
@@ -194,14 +204,16 @@ def _parallel(jobs: list, scratch: Path) -> Iterator[tuple[int, str]]:
             finally:
                 os._exit(1)
         children.append((pid, out))
+    found = []
     for pid, out in children:
         _, status = os.waitpid(pid, 0)
         if status != 0:
             raise RuntimeError(f"a server of tests ended with {status}")
-        yield from json.loads(out.read_text())
+        found += [tuple(pair) for pair in json.loads(out.read_text())]
+    return found
 
 
-def _warm(share, mutants, trees, chosen, limits_s) -> list[tuple[int, str]]:
+def _warm(share, mutants, trees, chosen, limits_s, note) -> list[tuple[int, str]]:
     """Plants a fault in functions that are loaded already."""
     outcomes = []
 
@@ -218,6 +230,7 @@ def _warm(share, mutants, trees, chosen, limits_s) -> list[tuple[int, str]]:
                 server.run(tests)
 
             outcomes.append((i, _outcome(_in_fork(work, limits_s[i]))))
+            note(*outcomes[-1])
             if outcomes[-1][1] == "survived":
                 print("survived:", " | ".join(mutant.identity), file=log, flush=True)
 
@@ -230,7 +243,7 @@ def _warm(share, mutants, trees, chosen, limits_s) -> list[tuple[int, str]]:
     return outcomes
 
 
-def _cold(share, mutants, trees, chosen, limits_s) -> list[tuple[int, str]]:
+def _cold(share, mutants, trees, chosen, limits_s, note) -> list[tuple[int, str]]:
     """Plants a fault before anything of the project is loaded."""
     outcomes = []
     for i in share:
@@ -245,6 +258,7 @@ def _cold(share, mutants, trees, chosen, limits_s) -> list[tuple[int, str]]:
             os._exit(0 if code == 0 else 1)
 
         outcomes.append((i, _outcome(_in_fork(work, limits_s[i]))))
+        note(*outcomes[-1])
     return outcomes
 
 
