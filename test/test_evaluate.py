@@ -67,6 +67,28 @@ class Still(ExpertPolicy):
         return replace(chunk, actions=np.tile(observation.state, (8, 1)))
 
 
+class Up(ExpertPolicy):
+    """Rises, in chunks that end before the next one comes: then the guard commands the gripper alone."""
+
+    rows = 5
+
+    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+        from dataclasses import replace
+
+        actions = np.tile(observation.state, (5, 1))
+        actions[:, 2] += 0.01 * np.arange(1, 6)
+        return replace(super().infer(observation), actions=actions)
+
+
+def test_an_arm_that_the_guard_holds_stays_while_its_gripper_is_commanded() -> None:
+    robot, world = load_embodiment("vx300s"), World(renderer="raycast")
+    scene, task = trial(SUITES["pick_put"], 0, 0)
+    outcome = roll_out(Up(), world, scene, task, embodiment=robot, pace=Pace(), moves=True)
+    assert outcome.failure == "nothing_moved" and outcome.interventions
+    height = world.robot_state().poses["ee"][2]
+    assert 0.3 < height < robot.limits.groups["arm"].workspace.upper[2] + 0.05
+
+
 def test_outcomes_of_a_right_a_wrong_and_an_idle_policy() -> None:
     robot, world = load_embodiment("vx300s"), World(renderer="raycast")
     scene, task = trial(SUITES["pick_put"], 0, 0)

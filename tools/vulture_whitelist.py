@@ -11,6 +11,7 @@ _.real_time_priority  # a parameter, read with the others
 # Read by other libraries, of objects that are theirs.
 _.normalizer  # tokenizers
 _.pre_tokenizer
+_.whitespace_split  # shlex
 _.StartElementHandler  # expat
 _.EndElementHandler
 _.EntityDeclHandler

@@ -14,7 +14,7 @@ from vla_policy.safety.bounds import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.world import World
 from vla_policy.spaces import POSITION, ROTATIONS
-from vla_policy.types import ActionChunk, Array, Level, Observation, RobotState
+from vla_policy.types import ActionChunk, Command, Level, Observation, RobotState
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Pilot:
             for reason in verdict.reasons:
                 self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
         if verdict.command is not None:
-            command(world, self._robot.layout, verdict.command.values)
+            command(world, self._robot.layout, verdict.command)
         world.step()
 
     def _inputs(self) -> Inputs:
@@ -108,18 +108,20 @@ class Pilot:
         return Inputs(now_ns, now_ns, dict.fromkeys(self._world.twin.cameras, self._camera_ns))
 
 
-def command(world: World, layout: Layout, values: Array) -> None:
-    """Send an action float64[d], columns as in layout, to the world's controllers."""
-    poses = {p.source: values[p.columns] for p in layout.of_kind(POSE)}
+def command(world: World, layout: Layout, sent: Command) -> None:
+    """Send a command to the world's controllers; those of groups that it is not for keep what they have."""
+    values = dict(zip(sent.names, sent.values, strict=True))
+    parts = [part for part in layout.parts if part.names[0] in values]
+    poses = {p.source: np.array([values[n] for n in p.names]) for p in parts if p.kind == POSE}
     openings = {
-        p.source: opening_of(float(values[p.columns.start]), p.opens_up)
-        for p in layout.of_kind(GRIPPER)
+        p.source: opening_of(float(values[p.names[0]]), p.opens_up)
+        for p in parts
+        if p.kind == GRIPPER
     }
     for index, arm in enumerate(world.twin.arms):
-        world.command(poses[arm.tool], openings[arm.gripper], index)
-    for part in layout.of_kind(VELOCITY):
-        speeds = dict(zip(part.names, values[part.columns], strict=True))
-        world.drive(speeds["base.vx"], speeds["base.wz"])
+        world.command(poses.get(arm.tool), openings.get(arm.gripper), index)
+    if any(part.kind == VELOCITY for part in parts):
+        world.drive(values["base.vx"], values["base.wz"])
 
 
 def _measured(state: RobotState) -> dict[str, float]:

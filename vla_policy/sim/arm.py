@@ -51,13 +51,18 @@ class ArmControl:
         self._sent, self._goal = other._sent.copy(), other._goal.copy()
         self._target, self._gripper = other._target, other._gripper
 
-    def command(self, pose: np.ndarray, gripper: float) -> None:
-        """Pursue pose float64[7] and gripper 0..1 from the next step on."""
-        pose = np.asarray(pose, float)
-        if pose.shape != (7,) or not (np.isfinite(pose).all() and np.isfinite(gripper)):
-            raise ValueError(f"command: got {pose}, {gripper}, expected 7 finite numbers and one")
-        self._target = np.concatenate([pose[:3], pose[3:] / max(np.linalg.norm(pose[3:]), 1e-9)])
-        self._gripper = float(np.clip(gripper, 0.0, 1.0))
+    def command(self, pose: np.ndarray | None, gripper: float | None) -> None:
+        """Pursue pose float64[7] and gripper 0..1 from the next step on; None: the one of before."""
+        pose = None if pose is None else np.asarray(pose, float)
+        if pose is not None and (pose.shape != (7,) or not np.isfinite(pose).all()):
+            raise ValueError(f"command: got pose {pose}, expected 7 finite numbers")
+        if gripper is not None and not np.isfinite(gripper):
+            raise ValueError(f"command: got gripper {gripper}, expected a finite number")
+        if pose is not None:
+            turn = pose[3:] / max(np.linalg.norm(pose[3:]), 1e-9)
+            self._target = np.concatenate([pose[:3], turn])
+        if gripper is not None:
+            self._gripper = float(np.clip(gripper, 0.0, 1.0))
 
     def plan(self, seconds: float) -> Callable[[float], None]:
         """Solve for the setpoint; what is returned sends the part 0..1 of the way there."""

@@ -107,10 +107,10 @@ class World:
         self.time_ns = other.time_ns
         mujoco.mj_forward(self.model, self.data)
 
-    def command(self, pose: np.ndarray, gripper: float, arm: int = 0) -> None:
+    def command(self, pose: np.ndarray | None, gripper: float | None, arm: int = 0) -> None:
         """Set an arm's setpoint: pose float64[7] x y z qx qy qz qw in the base frame, gripper 0..1.
 
-        Outside the reach the arm goes as near as it can. Raises ValueError if not finite.
+        None leaves that controller its setpoint. Outside the reach the arm goes as near as it can. Raises ValueError if not finite.
         """
         self._arms[arm].command(pose, gripper)
 
