@@ -143,7 +143,8 @@ def test_in_shadow_a_robot_needs_no_messages_of_its_controllers(node, name):
 
 
 def test_without_control_msgs_a_gripper_action_is_refused_with_the_cure(node, monkeypatch):
-    monkeypatch.setitem(sys.modules, "control_msgs", None)
+    for name in ["control_msgs", *(n for n in sys.modules if n.startswith("control_msgs."))]:
+        monkeypatch.setitem(sys.modules, name, None)  # those imported before are found without it
     log = create_autospec(OnChange, instance=True)
     with pytest.raises(ValueError, match=r"'hand'.*needs the messages of control_msgs.*install"):
         Outputs(node, load_embodiment("fr3"), log)

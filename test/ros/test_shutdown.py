@@ -66,6 +66,16 @@ def ends_well(process, written):
     assert code == 0, text
 
 
+def said_goodbye(robot, node, within_s=5.0):
+    """Whether the graph has forgotten a node whose process has ended; without a goodbye it takes 20 s."""
+    end_s = time.monotonic() + within_s
+    while node in robot.get_node_names():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 @pytest.mark.parametrize("state", SHUTDOWN)
 @pytest.mark.parametrize("node", ["control", "task", "policy"])
 def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state):
@@ -77,6 +87,7 @@ def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state
     assert change(mock_robot, node, SHUTDOWN[state])
     process.send_signal(signal.SIGINT)  # as of somebody who does not see that it ends already
     ends_well(process, written)
+    assert said_goodbye(mock_robot, node), "its node is seen by others after its process has ended"
 
 
 def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):

@@ -210,7 +210,22 @@ def _close(node: Node, *, transition: bool) -> None:
     close = getattr(node, "close", None)
     if close is not None:
         close()
+    _leave(node)
+
+
+def _leave(node: Node) -> None:
+    """Destroy the node and all that would keep it in the graph.
+
+    destroy_node() leaves actions and the services of the lifecycle alone. While one of them is
+    there the DDS participant is, too: a process that ends then says no goodbye, and others see its
+    node for 20 s more.
+    """
+    for waitable in list(node.waitables):
+        if (destroy := getattr(waitable, "destroy", None)) is not None:
+            destroy()
     node.destroy_node()
+    if isinstance(node, LifecycleNode):
+        node._state_machine.destroy_when_not_in_use()  # rclpy gives no other name for it
 
 
 def _end_on_signals(started: threading.Event, ended: SimpleQueue[None]) -> None:
