@@ -41,16 +41,20 @@ PACKAGES = ("numpy", "pytest", "hypothesis", "coverage", "mujoco")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="part of a file's name")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of files' names, in order")
     parser.add_argument("--again", type=Path, nargs="+", default=[], help="journals to go on from")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--quick", type=float, metavar="S", help="leave out tests that take longer"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     os.chdir(TOP)
     started = time.monotonic()
     files = sorted(f for pattern in FILES for f in TOP.glob(pattern))
     trees = {str(f.relative_to(TOP)): ast.parse(f.read_text()) for f in files}
-    mutants = [m for f, tree in trees.items() if args.only in f for m in mutants_of(f, tree)]
+    chosen_files = dict.fromkeys(f for part in args.only for f in trees if part in f)
+    mutants = [m for f in chosen_files for m in mutants_of(f, trees[f])]
     known = known_from(args.again, mutants)
     left = [i for i, outcome in enumerate(known) if outcome is None]
     path = args.out.with_suffix(".jsonl") if args.out else Path(os.devnull)
@@ -67,9 +71,13 @@ def main() -> int:
             print(
                 f"{len(left)} mutants of {len(mutants)}, {len(reached.seconds)} tests, {reached.total_s:.0f} s"
             )
-            chosen = [choose(m, reached, trees) for m in mutants]
+            chosen = [choose(m, reached, trees, args.quick) for m in mutants]
+            # What survives the quick tests has not survived: the next run tries it again.
+            note = lambda i, outcome: journal.note(  # noqa: E731
+                i, "unknown" if args.quick and outcome == "survived" else outcome
+            )
             found = runs.run(
-                mutants, trees, chosen, reached, args.processes, Path(scratch), left, journal.note
+                mutants, trees, chosen, reached, args.processes, Path(scratch), left, note
             )
             outcomes = [found.get(i, outcome) for i, outcome in enumerate(known)]
     report = report_of(mutants, outcomes, started)
@@ -114,13 +122,17 @@ def known_from(journals: list[Path], mutants: list[Mutant]) -> list[str | None]:
     reasons = explained()
     known = [noted.get(key) for key in keys_of(mutants)]
     return [
-        None if outcome == "survived" and reasons.of(m.identity) is None else outcome
+        None
+        if outcome == "unknown" or (outcome == "survived" and reasons.of(m.identity) is None)
+        else outcome
         for m, outcome in zip(mutants, known, strict=True)
     ]
 
 
-def choose(mutant: Mutant, reached: runs.Reached, trees: dict[str, ast.Module]) -> list[str]:
-    """The tests that a fault can reach, the fastest first."""
+def choose(
+    mutant: Mutant, reached: runs.Reached, trees: dict[str, ast.Module], longest_s: float | None
+) -> list[str]:
+    """The tests that a fault can reach, the fastest first; none that takes longer than longest_s."""
     if mutant.loaded is None:
         tests = set().union(*(reached.tests(mutant.file, line) for line in mutant.lines))
     else:
@@ -128,6 +140,8 @@ def choose(mutant: Mutant, reached: runs.Reached, trees: dict[str, ast.Module]) 
         for file, tree in trees.items():
             for line in lines_that_name(mutant.loaded, tree):
                 tests |= reached.tests(file, line)
+    if longest_s is not None:
+        tests = {test for test in tests if reached.seconds[test] <= longest_s}
     return sorted(tests, key=lambda test: reached.seconds[test])
 
 
