@@ -1,14 +1,19 @@
 """Well formed, inside, near enough: each by numbers that were worked out by hand."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from vla_policy.embodiment import GroupLimits, Workspace
+from vla_policy.embodiment import GroupLimits, Workspace, load_embodiment
 from vla_policy.layout import GRIPPER, JOINTS, POSE, Layout, Part
 from vla_policy.safety.bounds import (
     inside_limits,
+    jump_between,
     kept_out,
     near_start,
+    robot_of,
     strayed,
     well_formed,
 )
@@ -178,3 +183,95 @@ def test_an_arm_is_astray_beyond_its_start_jump_and_its_lag(here, velocity, word
         assert found is None
     else:
         assert words in found
+
+
+@pytest.mark.parametrize(
+    ("given", "moved", "codes_"),
+    [
+        (action((0.0, -0.05)), action((0.0, 0.0)), ["position"]),
+        (action(place=(-0.05, 0, 1)), action(place=(0.0, 0, 1)), ["workspace"]),
+        (action(hand=-0.05), action(hand=0.0), []),
+        (action(hand=0.0), action(hand=0.0), []),
+    ],
+)
+def test_exactly_at_the_margin_is_still_moved_to_the_edge(given, moved, codes_):
+    reasons = []
+    assert inside_limits(given, ALL, reasons).tolist() == moved.tolist()
+    assert codes(reasons) == codes_
+
+
+# Numbers that have no rounding.
+EXACT = Layout(
+    ALL.names,
+    (
+        replace(ALL.parts[0], limits=GroupLimits(start_jump_rad=0.25)),
+        replace(ALL.parts[1], limits=GroupLimits(start_jump_m=0.125, start_jump_rad=8.0)),
+        ALL.parts[2],
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("here", "away"),
+    [
+        (action((0.25, 1.0)), False),
+        (action((-0.25, 1.25)), False),
+        (action((0.0, 0.75 - 2**-20)), True),
+        (action(place=(0.625, 0.0, 1.0)), False),
+        (action(place=(0.625 + 2**-20, 0.0, 1.0)), True),
+        (action(place=(0.5, np.nan, 1.0)), True),
+        (action((np.nan, 1.0)), True),
+        (action((0.0, np.nan)), True),
+    ],
+)
+def test_exactly_as_far_as_is_allowed_is_allowed_and_what_is_no_number_is_not(here, away):
+    found = strayed(action(), here, None, EXACT)
+    assert (found is not None) == away
+    assert found == jump_between(action(), here, EXACT)
+
+
+def test_the_joint_that_is_furthest_beyond_what_it_may_is_named():
+    """Not the one that is furthest away: a fast joint may lag more."""
+    velocity = np.array([2.0, 0, 0, 0, 0, 0, 0, 0])
+    found = strayed(action((0.0, 1.0)), action((0.8, 1.3)), velocity, ALL)
+    assert found == "0.300 away at joint.b, at most 0.25 is allowed"
+
+
+GOLDEN = Path(__file__).parent / "golden" / "joint_robot.yaml"
+BOX_IN_THE_WAY = Workspace(np.array([0.1, 0.1, 0.1]), np.array([0.2, 0.2, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("vx300s", None),  # by the pose of its tool
+        ("ur5e_servo", None),  # by the velocity of its tool
+        ("vx300s_mobile", None),
+        (
+            GOLDEN,
+            "robot 'vx300s_joints': limits.keep_out: got boxes that nothing would enforce for arm,",
+        ),
+        ("tiago", "for arm,"),
+        ("aloha", "for left_arm, right_arm,"),
+    ],
+)
+def test_boxes_need_a_tool_or_a_model(name, refused):
+    robot = replace(load_embodiment(name), model=None)
+    assert robot_of(robot).bodies is None, "without boxes no model is needed"
+    boxed = replace(robot, limits=replace(robot.limits, keep_out=(BOX_IN_THE_WAY,)))
+    if refused is None:
+        assert robot_of(boxed).embodiment is boxed
+        return
+    with pytest.raises(ValueError) as error:
+        robot_of(boxed)
+    assert refused in str(error.value)
+
+
+def test_boxes_of_a_robot_without_an_arm_are_refused():
+    robot = replace(load_embodiment("vx300s_mobile"), model=None)
+    base = tuple(group for group in robot.actions if group.name == "base")
+    limits = replace(
+        robot.limits, keep_out=(BOX_IN_THE_WAY,), groups={"base": robot.limits.groups["base"]}
+    )
+    with pytest.raises(ValueError, match="for a robot without an arm, expected a model"):
+        robot_of(replace(robot, actions=base, limits=limits))

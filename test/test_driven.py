@@ -83,6 +83,100 @@ def test_near_a_box_a_tool_is_slowed_before_it_is_held():
     assert held.level is Level.HOLD and held.reasons[-1].code == "keep_out"
 
 
+def ride(robot, wanted, place, ticks=60):
+    """Verdicts on a tool that is wanted to drive on where it is always measured at the same place."""
+    state, verdicts = memory.engage(GuardState()), []
+    for tick in range(ticks):
+        now_ns = 1000 * MS + tick * PERIOD_NS
+        state, verdict = check(
+            state, robot, wanted, here=action(), seen=seen_at(place, now_ns), faults=(), now_ns=now_ns
+        )  # fmt: skip
+        verdicts.append(verdict)
+    return verdicts
+
+
+SPACE = tools(BOXED)[0].limits.workspace
+
+
+def test_near_the_edge_of_its_workspace_a_tool_is_slowed_within_its_acceleration():
+    """A third of what is wanted still stops inside, and is reached as fast as any speed."""
+    place = (0.0, SPACE.upper[1] - 0.02, 0.4)
+    verdicts = ride(BOXED, action(0.0, 0.2, 0.0, 0.0, 0.0, 0.5), place)
+    speeds = [v.command.values[1] for v in verdicts]
+    limits = tools(BOXED)[0].limits
+    assert (
+        np.diff([0.0, *speeds]).max() <= limits.linear_acceleration_m_s2 * PERIOD_NS / 1e9 + 1e-9
+    )
+    last = verdicts[-1]
+    assert last.level is Level.SLOW
+    assert last.reasons[-1].code == "workspace"
+    assert last.reasons[-1].detail.endswith("else arm would leave the workspace along y")
+    share = speeds[-1] / 0.2
+    assert f"slowed to {share:.0%}" in last.reasons[-1].detail
+    assert last.command.values[5] == pytest.approx(0.5), "it turns as it is wanted to"
+    # What goes on for a period and the time-out, and brakes: the next larger share would leave.
+    reach_m = lambda v: v * (PERIOD_NS / 1e9 + 0.1 + v / (2 * limits.linear_acceleration_m_s2))  # noqa: E731
+    larger = min(s for s in (1.0, 0.7, 0.5, 0.35, 0.25, 0.15) if s > share)
+    assert reach_m(speeds[-1]) <= 0.02 < reach_m(larger * 0.2)
+
+
+def test_a_tool_that_is_not_measured_is_held_not_slowed():
+    _, verdict = check(
+        memory.engage(GuardState()), BOXED, action(0.2), here=action(), seen=RobotState(),
+        faults=(), now_ns=1000 * MS,
+    )  # fmt: skip
+    assert (verdict.level, [r.code for r in verdict.reasons][-1]) == (Level.HOLD, "no_position")
+
+
+PLACE = (0.34, 0.0, 0.15)  # 1 cm before the box
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "before", "code"),
+    [
+        (0, 0.0, None),
+        (20, 0.0, None),
+        (100, 0.0, "keep_out"),  # it may have speeded up since: 1.5 m/s^2 for 0.1 s are 7.5 mm
+        (0, 0.2, None),
+        (50, 0.2, "keep_out"),  # it is there by now
+        (None, 0.0, "keep_out"),  # no stamp: as old as a pose may be
+        (-30, 0.2, None),  # a clock that is ahead: as if it were of now
+        (90_000, 0.0, "keep_out"),
+    ],
+)
+def test_an_old_pose_is_reckoned_on(age_ms, before, code):
+    stamp = None if age_ms is None else 1000 * MS - age_ms * MS
+    found = leaves(BOXED, action(before), action(0.02), seen_at(PLACE, stamp), 1000 * MS)
+    assert (None if found is None else found.code) == code
+
+
+@pytest.mark.parametrize(("axis", "name"), [(0, "x"), (1, "y"), (2, "z")])
+@pytest.mark.parametrize("upper", [False, True])
+def test_no_side_of_the_workspace_is_left_and_outside_it_comes_back(axis, name, upper):
+    edge, sign = (SPACE.upper, 1.0) if upper else (SPACE.lower, -1.0)
+    middle = (SPACE.lower + SPACE.upper) / 2
+    middle[:2] = 0.0, 0.35  # beside the box
+    way = sign * np.eye(3)[axis]
+
+    def judge(beyond_m, speed):
+        place = np.array(middle)
+        place[axis] = edge[axis] + sign * beyond_m
+        return leaves(
+            BOXED, action(), action(*(speed * way)), seen_at(place, 1000 * MS), 1000 * MS
+        )
+
+    found = judge(-0.01, 0.2)
+    assert (found.code, found.detail) == (
+        "workspace_far",
+        f"arm would leave the workspace along {name}",
+    )
+    assert judge(-0.05, 0.2) is None
+    assert judge(-0.01, 0.0) is None
+    assert judge(0.1, 0.01).code == "workspace_far", "outside it does not go further out"
+    assert judge(0.1, -0.2) is None
+    assert judge(0.1, 0.0) is None
+
+
 directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda d: np.linalg.norm(d) > 0.1)
 
 

@@ -18,6 +18,7 @@ from vla_policy.safety.motion import (
     motion_ratio,
     move_grippers,
     move_velocities,
+    rates_of_arms,
     step_problem,
 )
 from vla_policy.types import Level, RobotState
@@ -262,3 +263,90 @@ def test_a_limiter_that_is_broken_is_noticed_before_the_wire(monkeypatch, factor
     assert (verdict.level, verdict.command) == (Level.HOLD, None)
     assert [r.code for r in verdict.reasons] == [code]
     assert state.sent is None
+
+
+def test_rates_are_motions_of_one_step():
+    """0.5 s steps: half of each velocity, in the columns of what moves; turns apart."""
+    rates = rates_of_arms(np.arange(1.0, 9.0), ALL, 500_000_000)
+    assert rates.linear.tolist() == [[0.5, 1.0, 1.5, 2.0, 2.5, *[0.0] * 8]]
+    assert rates.turning.tolist() == [[[3.0, 3.5, 4.0]]]
+    joints = Layout(ALL.names[:2], ALL.parts[:1])
+    rates = rates_of_arms(np.array([1.0, -2.0]), joints, 100_000_000)
+    assert rates.linear == pytest.approx(np.array([[0.1, -0.2]]))
+    assert rates.turning.shape == (1, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "value"),
+    [(1.0, -0.3, 0.4), (0.0, 1.7, 0.6), (0.9, 1.2, 0.9), (0.3, -9.0, 0.3)],
+)
+def test_a_gripper_that_is_measured_beyond_its_ends_starts_at_the_end(wanted, before, value):
+    values, reasons = action(hand=wanted), []
+    move_grippers(values, action(hand=before), ALL, DT_S, reasons)
+    assert values[9] == pytest.approx(value)
+    assert len(reasons) == (value != wanted)
+
+
+def test_a_step_at_its_limit_is_not_refused_for_its_rounding():
+    """1.1 - 1.0 is more than 0.1 by rounding."""
+    place, far = (1.0, 1.0, 1.0), (1.0, 1.0, 1.05)
+    assert far[2] - place[2] > 0.05
+    assert 1.1 - 1.0 > 0.1
+    assert step_problem(action((1.0, 1.0)), action((1.1, 1.2)), ALL, DT_S) is None
+    assert step_problem(action(place=place), action(place=far), ALL, DT_S) is None
+    assert step_problem(action((1.0, 1.0)), action((1.1 + 2e-9, 1.2)), ALL, DT_S).code == "step"
+
+
+def test_each_of_two_tools_has_its_own_six():
+    names = tuple(f"{side}.{name}" for side in ("left", "right") for name in POSE_NAMES)
+    both = Layout(
+        names,
+        (
+            Part("left", POSE, slice(0, 7), names[:7], TOOL_LIMITS, source="left.ee"),
+            Part("right", POSE, slice(7, 14), names[7:], TOOL_LIMITS, source="right.ee"),
+        ),
+    )
+    shares = {part.group: way.tolist() for part, way in arm_motions(np.arange(12.0), both)}
+    assert shares == {"left": [0, 1, 2, 3, 4, 5], "right": [6, 7, 8, 9, 10, 11]}
+    rates = rates_of_arms(np.arange(12.0), both, 1_000_000_000)
+    assert rates.linear.tolist() == [[0, 1, 2, 0, 0, 0, 0, 6, 7, 8, 0, 0, 0, 0]]
+    assert rates.turning.tolist() == [[[3, 4, 5], [9, 10, 11]]]
+
+
+def length(vector):
+    return float(np.sqrt(sum(v * v for v in vector)))
+
+
+def kept(share, step, velocity):
+    """Whether a share of a step keeps every speed, and speeds nothing up too fast; one axis after the other."""
+    new = share * np.array(step) / DT_S
+    speeds = [
+        abs(new[0]) <= 1.0,
+        abs(new[1]) <= 2.0,
+        length(new[2:5]) <= 0.5,
+        length(new[5:]) <= 2.0,
+    ]
+    more = new - velocity
+    changes = [
+        abs(more[0]) <= 1.0,
+        abs(more[1]) <= 0.4,
+        length(more[2:5]) <= 0.5,
+        length(more[5:]) <= 1.0,
+    ]
+    return all(speeds) and all(changes)
+
+
+def test_the_ratio_is_the_largest_that_keeps_all_limits():
+    """Against a search over shares, for random steps of arms that move nearly in their direction already."""
+    rng, below_one = np.random.default_rng(5), 0
+    for _ in range(60):
+        velocity = rng.normal(size=8) * [0.4, 0.8, 0.1, 0.1, 0.1, 0.4, 0.4, 0.4]
+        step = velocity * DT_S * rng.uniform(0.5, 3.0) + rng.normal(size=8) * 1e-3
+        shares = [k / 1000 for k in range(1001) if kept(k / 1000, step, velocity)]
+        ratio = motion_ratio(step, velocity, ALL, DT_S, [])
+        if not shares:
+            continue  # braking: nothing keeps the accelerations
+        below_one += ratio < 1.0
+        assert ratio == pytest.approx(max(shares), abs=1.1e-3)
+        assert kept(ratio * (1 - 1e-9), step, velocity)
+    assert below_one > 20
