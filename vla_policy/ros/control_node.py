@@ -29,6 +29,7 @@ from vla_policy.ros.control_tell import Teller, View
 from vla_policy.ros.lifecycle import run_node
 from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.params import follow_params, read_params
+from vla_policy.ros.stop_line import Present
 from vla_policy.ros.takeover import Takeover, gid_of
 from vla_policy.ros.warn import OnChange
 from vla_policy.safety import rest
@@ -138,6 +139,8 @@ class ControlNode(LifecycleNode):
         for kind, name, callback in services:
             service = self.create_service(kind, name, callback)
             self._endpoints.append((self.destroy_service, service))
+        present = Present(self, embodiment.name, self._on_line)
+        self._endpoints.append((Present.close, present))
 
     def _inputs_or_close(self, embodiment: Embodiment, outputs: Outputs) -> ControlInputs:
         try:
@@ -320,6 +323,12 @@ class ControlNode(LifecycleNode):
         response.success, response.message = refusal is None, refusal or ""
         self.get_logger().info(refusal or "reset")
         return response
+
+    def _on_line(self, word: str) -> tuple[bool, str]:
+        """`vla stop` on this machine, without discovery: the same as the services."""
+        call = self._on_stop if word == "stop" else self._on_reset
+        response = call(Trigger.Request(), Trigger.Response())
+        return response.success, response.message
 
     def _stop(self, reason: Reason) -> None:
         self._engage_soon = False

@@ -7,19 +7,18 @@ prints what the simulation says of each, and leaves pictures. Exit code 0 only i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.film import contact_sheet, write_png, write_video
-from vla_policy.ros import session
+from vla_policy.ros import notes, session
 from vla_policy.ros.client import Client
 from vla_policy.ros.graph import NodeSpec, namespace_of, node_specs
 from vla_policy.ros.running import NodeLog, RunningGraph
 from vla_policy.ros.trial import Trial, run_trial
-from vla_policy.ros.up import add_policy_arguments, check_port, stop_on_sigterm
+from vla_policy.ros.up import add_policy_arguments, announce, check_port, stop_on_sigterm
 from vla_policy.ros.watch import Watch
 from vla_policy.sim.find import find_scene
 
@@ -61,16 +60,14 @@ def run(args: argparse.Namespace) -> int:
     with (args.out / "nodes.log").open("w") as log:
         show = Show(args, domain, split, NodeLog(log, print))
         try:
-            session.announce(
-                session.Session(os.getpid(), domain, args.web_port or None, ROBOT, space)
-            )
+            announce(ROBOT, args.web_port, space)
             return show.run(heads, tasks)
         except KeyboardInterrupt:
             print("stopping", flush=True)
             return 130
         finally:
             show.close()
-            session.withdraw()
+            notes.withdraw()
 
 
 def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[tuple[int, str], ...], str]:

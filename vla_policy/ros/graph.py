@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from vla_policy.ros.notes import namespace_of
 from vla_policy.sim.twin import TWINS
 
 PACKAGE = "vla_policy"
@@ -106,22 +106,6 @@ def node_specs(
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)
-
-
-def namespace_of(text: str) -> str:
-    """A ROS namespace as nodes take it, "/a/b", or "" for none; the leading slash may be left out.
-
-    Raises ValueError for what ROS does not take as a name.
-    """
-    names = text.strip("/") if text.strip("/") or text in ("", "/") else text
-    if not names:
-        return ""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*", names, re.ASCII):
-        raise ValueError(
-            f"namespace: got {text!r}, expected names of letters, digits and _, none beginning with"
-            " a digit, separated by /, as in left or /cell_2/left"
-        )
-    return f"/{names}"
 
 
 def _player(sim: bool, mock: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,11 @@ class Found:
     control: str
     nodes: tuple[str, ...] = ()
     robot: str = ""
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells it from others."""
+        return self.domain, self.control
 
     @property
     def namespace(self) -> str:
@@ -119,8 +124,11 @@ class RobotsHere:
         for domain in self._domains.values():
             domain.close()
 
-    def look(self) -> tuple[Found, ...]:
-        """All robots, once nothing new was heard for CALM_S, and after LOOK_S at the latest."""
+    def look(self, known: Collection[tuple[int, str]] = ()) -> tuple[Found, ...]:
+        """All robots, once nothing new was heard for CALM_S, and after LOOK_S at the latest.
+
+        known: (domain, full name) of control nodes that run, so that they are worth waiting for.
+        """
         start = news = time.monotonic()
         seen: dict[int, tuple[str, ...]] = {}
         while True:
@@ -128,7 +136,9 @@ class RobotsHere:
             heard = {number: domain.controls() for number, domain in self._domains.items()}
             if heard != seen:
                 seen, news = heard, now
-            waiting = any(not seen[number] for number in self._expected)
+            waiting = any(not seen[number] for number in self._expected) or any(
+                control not in seen.get(number, ()) for number, control in known
+            )
             if now - start > LOOK_S or (now - news > CALM_S and not waiting):
                 break
             time.sleep(POLL_S)

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from vla_policy.ros.notes import running
 
 # Above 101 the ports of a domain reach into the range Linux hands out by itself.
 DOMAINS = range(1, 101)
 PARTICIPANTS = 4  # of a domain whose first port is looked at; the first may have ended
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A running graph: its process, domain, page, robot by name, namespace as "" or "/left"."""
-
-    pid: int
-    domain: int
-    web_port: int | None
-    robot: str = ""
-    namespace: str = ""
 
 
 def join_or_isolate() -> int:
@@ -55,24 +41,6 @@ def domains_in_use() -> tuple[int, ...]:
     )
 
 
-def announce(session: Session) -> None:
-    """Leave a note of the running graph for `vla say` and `vla stop`, one a process."""
-    folder = _folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note = asdict(session) | {"started": _started(session.pid)}
-    (folder / f"{session.pid}.json").write_text(json.dumps(note))
-
-
-def withdraw() -> None:
-    """Remove this process's note."""
-    (_folder() / f"{os.getpid()}.json").unlink(missing_ok=True)
-
-
-def running() -> tuple[Session, ...]:
-    """The graphs that announced themselves and whose process still lives."""
-    return tuple(_read_notes())
-
-
 def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, str]:
     """Choose the graph to talk to: (domain, which becomes ROS_DOMAIN_ID; namespace).
 
@@ -94,7 +62,7 @@ def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, 
         raise ValueError(f"several robots are running; say which: {choices}")
     if fits:
         domain, namespace = fits[0].domain, fits[0].namespace
-        if not chosen:
+        if not chosen and fits[0].discovery == "LOCALHOST":
             _keep_to_loopback()
     domain = domain or 0
     os.environ["ROS_DOMAIN_ID"] = str(domain)
@@ -114,28 +82,3 @@ def _taken(domain: int, participant: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _read_notes() -> Iterator[Session]:
-    for path in sorted(_folder().glob("*.json")):
-        try:
-            note = json.loads(path.read_text())
-            started = note.pop("started")
-            session = Session(**note)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # being written, or not ours
-        if started is not None and started == _started(session.pid):
-            yield session
-
-
-def _started(pid: int) -> int | None:
-    """When a process began, in ticks since boot, so that another of the same id is not taken for it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def _folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"vla_policy-{os.getuid()}" / "sessions"

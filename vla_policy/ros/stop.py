@@ -1,7 +1,8 @@
 """`vla stop`: stop the running robot; it stays stopped until `vla stop --reset`.
 
-Looks in ROS_DOMAIN_ID, or if that is not set in domain 0 and every domain that somebody on this machine
-speaks in. One robot is stopped and named; of several none, and the list says how to stop each, or all.
+A robot of this machine is stopped at once, over the line that its control node keeps open; then, and for all
+others, it looks in ROS_DOMAIN_ID, or if that is not set in domain 0 and every domain that somebody on this
+machine speaks in. One robot is stopped and named; of several none, and the list says how to stop each, or all.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from vla_policy.ros import session
-from vla_policy.ros.graph import namespace_of
-from vla_policy.ros.robots_here import Found, RobotsHere
+from vla_policy.ros import notes, session
+from vla_policy.ros.stop_known import Known, call_lines, known_robots
 
+if TYPE_CHECKING:
+    from vla_policy.ros.robots_here import Found, RobotsHere
+
+Key = tuple[int, str]
 NOT_STOPPED = "If a robot moves, use its emergency stop."
 MAX_DOMAINS = 12  # each costs a participant, thus time
 
@@ -29,62 +34,115 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call control/stop or control/reset of what was chosen; 0 if each accepted it."""
-    space = None if args.namespace is None else namespace_of(args.namespace) or "/"
-    domains, expected = where_to_look(args.domain)
-    with RobotsHere(domains, expected) as here:
-        robots = here.look()
-        fits = [r for r in robots if space in (None, r.namespace)]
-        if args.robot is not None:
-            fits = [r for r in here.named(fits) if r.robot == args.robot]
-        if not args.all:
-            fits = _of_the_chosen_domain(fits)
-        if not fits:
-            return _nothing(here.named(robots), domains, args)
-        if len(fits) > 1 and not args.all:
-            return _which(here.named(fits), args)
-        return _call(here, fits, args)
+    """Call stop or reset of what was chosen; 0 if each accepted it and no other one runs."""
+    if args.domain is not None and not 0 <= args.domain <= notes.LAST_DOMAIN:
+        raise ValueError(f"--domain: got {args.domain}, expected 0 to {notes.LAST_DOMAIN}")
+    if args.namespace is not None:
+        args.namespace = notes.namespace_of(args.namespace) or "/"
+    sessions, problems = notes.read()
+    for problem in problems:
+        print(f"vla stop: {problem}", file=sys.stderr)
+    known = [robot for robot in known_robots(sessions) if _fits(robot, args)]
+    if os.environ.get("ROS_DOMAIN_ID") and args.domain is None and not args.all:
+        known = [robot for robot in known if robot.domain == _default()]
+    if len(known) > 1 and not args.all:
+        return _which(known, args)
+    answered = call_lines(known, _verb(args), lambda robot, no: _tell(robot, no, args))
+    if answered and args.domain is not None and args.namespace is not None:
+        return 0 if all(answered.values()) else 1  # no other one is meant
+    others = _look(args, known, answered)
+    return others if all(answered.values()) else 1
 
 
 def where_to_look(domain: int | None) -> tuple[list[int], list[int]]:
     """Domains, and those of them in which somebody speaks. domain: of the command line."""
     if domain is not None:
-        if not 0 <= domain <= 232:
-            raise ValueError(f"--domain: got {domain}, expected 0 to 232")
         return [domain], [domain]
-    announced = [s.domain for s in session.running()]
+    announced = [s.domain for s in notes.running()]
     expected = list(dict.fromkeys((*announced, *session.domains_in_use())))
     return list(dict.fromkeys((_default(), *expected)))[:MAX_DOMAINS], expected
+
+
+def _look(args: argparse.Namespace, known: list[Known], answered: Mapping[Key, bool]) -> int:
+    """Find the robots that have not answered over their lines, by discovery; call what is meant."""
+    from vla_policy.ros.robots_here import RobotsHere  # imports rclpy, which takes a while
+
+    domains, expected = where_to_look(args.domain)
+    with RobotsHere(domains, expected) as here:
+        robots = here.look({robot.key for robot in known})
+        fits = here.named(robots) if args.robot is not None else robots
+        fits = [robot for robot in fits if _fits(robot, args)]
+        if not args.all:
+            fits = _of_the_chosen_domain(fits)
+        rest = [robot for robot in fits if robot.key not in answered]
+        silent = {robot.key for robot in known} - set(answered) - {robot.key for robot in robots}
+        unseen = [robot for robot in known if robot.key in silent]
+        if answered and not args.all:
+            return _others(here.named(rest), args)
+        if not rest and not unseen:
+            return 0 if answered else _nothing(here.named(robots), domains, args)
+        if len(rest) + len(unseen) > 1 and not args.all:
+            return _which([*here.named(rest), *unseen], args)
+        code = _call(here, rest, args)
+        for robot in unseen:
+            _tell(robot, "it runs, but its control node is not heard of", args)
+        return 1 if unseen else code
 
 
 def _default() -> int:
     return int(os.environ.get("ROS_DOMAIN_ID") or 0)
 
 
-def _of_the_chosen_domain(robots: list[Found]) -> list[Found]:
+def _fits(robot: Known | Found, args: argparse.Namespace) -> bool:
+    """Whether a robot is among those that the command line names."""
+    return (
+        args.domain in (None, robot.domain)
+        and args.namespace in (None, robot.namespace)
+        and args.robot in (None, robot.robot)
+    )
+
+
+def _of_the_chosen_domain(robots: Sequence[Found]) -> list[Found]:
     """Where ROS_DOMAIN_ID is set, its robots go before those of other domains."""
     if not os.environ.get("ROS_DOMAIN_ID"):
-        return robots
-    return [r for r in robots if r.domain == _default()] or robots
+        return list(robots)
+    return [r for r in robots if r.domain == _default()] or list(robots)
 
 
 def _call(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -> int:
-    refusals = here.call(robots, "reset" if args.reset else "stop")
-    named = here.named(robots)
-    for robot, refusal in zip(named, refusals, strict=True):
-        if refusal is not None:
-            what = "not reset" if args.reset else f"NOT STOPPED. {NOT_STOPPED}"
-            print(f"{robot}: {refusal}: {what}", file=sys.stderr)
-        elif args.reset:
-            print(f"reset: {robot}")
-        else:
-            print(f"stopped: {robot}; `vla stop --reset {robot.choice}` lifts it")
+    refusals = here.call(robots, _verb(args))
+    for robot, refusal in zip(here.named(robots), refusals, strict=True):
+        same = robot.nodes.count(robot.control.rpartition("/")[2])
+        if refusal is None and same > 1:
+            refusal = f"one of {same} control nodes of that name has confirmed it, the others not"
+        _tell(robot, refusal, args)
     return 0 if all(refusal is None for refusal in refusals) else 1
 
 
-def _which(robots: Sequence[Found], args: argparse.Namespace) -> int:
+def _tell(robot: Known | Found, refusal: str | None, args: argparse.Namespace) -> None:
+    if refusal is not None:
+        what = "not reset" if args.reset else f"NOT STOPPED. {NOT_STOPPED}"
+        print(f"{robot}: {refusal}: {what}", file=sys.stderr, flush=True)
+    elif args.reset:
+        print(f"reset: {robot}", flush=True)
+    else:
+        print(f"stopped: {robot}; `vla stop --reset {robot.choice}` lifts it", flush=True)
+
+
+def _which(robots: Sequence[Known | Found], args: argparse.Namespace) -> int:
     done = "reset" if args.reset else "stopped"
     print(f"{len(robots)} robots are running and none was {done}; say which:", file=sys.stderr)
+    _print_commands(robots, args)
+    print(f"  all of them:  {_command(args)} --all", file=sys.stderr)
+    return 1
+
+
+def _others(robots: Sequence[Found], args: argparse.Namespace) -> int:
+    """Those that were found after the one that was known has been stopped; 0 if there are none."""
+    if not robots:
+        return 0
+    done = "reset" if args.reset else "STOPPED"
+    print(f"NOT {done}, as it was not known that more than one is running:", file=sys.stderr)
     _print_commands(robots, args)
     print(f"  all of them:  {_command(args)} --all", file=sys.stderr)
     return 1
@@ -103,9 +161,13 @@ def _nothing(robots: Sequence[Found], domains: Sequence[int], args: argparse.Nam
     return 1
 
 
-def _print_commands(robots: Sequence[Found], args: argparse.Namespace) -> None:
+def _print_commands(robots: Sequence[Known | Found], args: argparse.Namespace) -> None:
     for robot in robots:
         print(f"  {robot}:  {_command(args)} {robot.choice}", file=sys.stderr)
+
+
+def _verb(args: argparse.Namespace) -> str:
+    return "reset" if args.reset else "stop"
 
 
 def _command(args: argparse.Namespace) -> str:

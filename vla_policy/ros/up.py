@@ -13,7 +13,7 @@ from types import FrameType
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.ros import session
+from vla_policy.ros import notes
 from vla_policy.ros.graph import namespace_of, node_specs, side
 from vla_policy.ros.processes import Processes
 
@@ -67,11 +67,7 @@ def run(args: argparse.Namespace) -> int:
     )
     width = max(len(spec.name) for spec in specs)
     processes = Processes(lambda name, line: print(f"{name:>{width}} | {line}", flush=True))
-    domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
-    space = namespace_of(args.namespace)
-    session.announce(
-        session.Session(os.getpid(), domain, args.web_port or None, robot.name, space)
-    )
+    announce(robot.name, args.web_port, namespace_of(args.namespace))
     stop_on_sigterm()
     try:
         processes.start(specs)
@@ -80,7 +76,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     finally:
         stop_all(processes)
-        session.withdraw()
+        notes.withdraw()
+
+
+def announce(robot: str, web_port: int, space: str) -> None:
+    """Leave a note of the graph for `vla say` and `vla stop`; say so where that is not possible."""
+    domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
+    discovery = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    graph = notes.Session(os.getpid(), domain, web_port or None, robot, space, discovery=discovery)
+    try:
+        notes.announce(graph)
+    except (OSError, ValueError) as error:
+        print(f"no note for `vla say` and `vla stop`, which will look longer: {error}",
+              file=sys.stderr)  # fmt: skip
 
 
 def _watch(processes: Processes) -> int:

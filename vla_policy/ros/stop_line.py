@@ -1,0 +1,150 @@
+"""A line to a control node on the same machine: stop and reset without discovery, which can take seconds.
+
+A Unix socket beside the node's note, in a folder of the user alone. What is asked is answered in the thread
+of the node's other callbacks, so an answer says that it has been done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from vla_policy.parsing.json_text import parse_json
+from vla_policy.ros.notes import Session, announce, line_of, withdraw
+
+WORDS = ("stop", "reset")
+ANSWER_S = 1.0
+ASK_S = 0.2  # that a caller has for its word
+MOST = 4096  # bytes of a word or an answer
+
+Answer = Callable[[str], tuple[bool, str]]  # word -> (accepted, sentence)
+
+
+class StopLine:
+    """The node's end. answer is called in a callback of node, whose executor must be turning."""
+
+    def __init__(self, node: Any, path: Path, answer: Answer) -> None:
+        self._node, self._path, self._answer = node, path, answer
+        self._asked: SimpleQueue[tuple[str, SimpleQueue]] = SimpleQueue()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            path.unlink(missing_ok=True)
+            with _address(path) as address:
+                self._socket.bind(address)
+            self._socket.listen(8)
+        except OSError:
+            self._socket.close()
+            raise
+        self._awake = node.create_guard_condition(self._turn)
+        self._open, self._lock = True, threading.Lock()
+        threading.Thread(target=self._listen, name="stop line", daemon=True).start()
+
+    def close(self) -> None:
+        """Who asks from now on finds nobody."""
+        with self._lock:
+            self._open = False
+        try:
+            self._path.unlink(missing_ok=True)
+            self._socket.shutdown(socket.SHUT_RDWR)  # ends the wait of the thread
+        finally:
+            self._socket.close()
+            self._node.destroy_guard_condition(self._awake)
+
+    def _turn(self) -> None:
+        while True:
+            try:
+                word, heard = self._asked.get_nowait()
+            except Empty:
+                return
+            heard.put(self._answer(word))
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                caller, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            with caller:
+                try:
+                    self._serve(caller)
+                except (OSError, ValueError, Empty):
+                    continue  # the caller is gone or hears no answer, and says so
+
+    def _serve(self, caller: socket.socket) -> None:
+        caller.settimeout(ASK_S)
+        word = caller.recv(MOST).decode("ascii")
+        if word not in WORDS:
+            return
+        heard: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+        self._asked.put((word, heard))
+        with self._lock:
+            if not self._open:
+                return
+            self._awake.trigger()
+        accepted, sentence = heard.get(timeout=ANSWER_S)
+        caller.sendall(json.dumps({"accepted": accepted, "message": sentence[:1000]}).encode())
+
+
+class Present:
+    """The note of a control node, and its line; without them `vla stop` finds it by discovery alone."""
+
+    def __init__(self, node: Any, robot: str, answer: Answer) -> None:
+        self._control = f"{node.get_namespace().rstrip('/')}/{node.get_name()}"
+        session = Session(
+            os.getpid(), node.context.get_domain_id(), robot=robot, control=self._control,
+            namespace=node.get_namespace().rstrip("/"),
+            discovery=os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", ""),
+        )  # fmt: skip
+        self._line: StopLine | None = None
+        try:
+            announce(session)
+            self._line = StopLine(node, line_of(session), answer)
+        except (OSError, ValueError) as error:
+            node.get_logger().warning(f"`vla stop` has to look for this node longer: {error}")
+
+    def close(self) -> None:
+        """Take both away."""
+        withdraw(self._control)
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+
+def ask(path: Path, pid: int, word: str) -> tuple[bool, str]:
+    """(whether the control node of that process has done it, its sentence).
+
+    Raises OSError (TimeoutError among them) or ValueError if it does not answer, in ANSWER_S at most.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
+        line.settimeout(ANSWER_S)
+        with _address(path) as address:
+            line.connect(address)
+        peer = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        if peer != pid:
+            raise ValueError(f"got an answer of process {peer}, expected {pid}")
+        line.sendall(word.encode("ascii"))
+        data = line.recv(MOST)
+    if not data:
+        raise TimeoutError("no answer")
+    said = parse_json(data, "its answer")
+    if not isinstance(said, dict) or not isinstance(said.get("accepted"), bool):
+        raise ValueError(f"got an answer that is none: {data[:80]!r}")
+    return said["accepted"], str(said.get("message", ""))
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """path as a socket's address, which is 107 bytes long at most: by the number of its open folder."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
