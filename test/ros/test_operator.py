@@ -11,11 +11,12 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 
-from vla_policy.ros import qos  # noqa: E402
+from vla_policy.ros import notes, qos  # noqa: E402
 from vla_policy.ros.bringup import ARGUMENTS, first_words, specs_of  # noqa: E402
 from vla_policy.ros.follow import Progress, acted  # noqa: E402
 from vla_policy.ros.graph import namespace_of  # noqa: E402
@@ -40,14 +41,14 @@ def environment(folder, domain=None):
 
 @pytest.fixture
 def controls(tmp_path):
-    """controls(domain, robot, namespace): a control node there."""
+    """controls(domain, robot, namespace): a control node there, whose note is in folder."""
     processes = []
 
-    def start(domain, robot="vx300s", namespace="/"):
+    def start(domain, robot="vx300s", namespace="/", folder=tmp_path):
         line = [shutil.which("control_node"), "--ros-args", "-p", f"embodiment:={robot}"]
         line += ["-r", f"__ns:={namespace}"] if namespace != "/" else []
         process = subprocess.Popen(
-            line, cwd="/", stderr=subprocess.PIPE, text=True, env=environment(tmp_path, domain)
+            line, cwd="/", stderr=subprocess.PIPE, text=True, env=environment(folder, domain)
         )
         processes.append(process)
         for told in process.stderr:
@@ -65,10 +66,10 @@ def controls(tmp_path):
 
 
 def test_the_one_robot_is_stopped_wherever_it_is_and_named(tmp_path, controls):
-    controls(B)
+    process = controls(B)
     code, said = vla(tmp_path, "stop", "--domain", str(B))
     assert code == 0, said
-    assert f"stopped: vx300s in domain {B}, namespace / (nodes control)" in said
+    assert f"stopped: vx300s in domain {B}, namespace / (process {process.pid})" in said
     code, said = vla(tmp_path, "stop", "--reset", "--domain", str(B))
     assert code == 0 and "reset: vx300s" in said
 
@@ -94,6 +95,56 @@ def test_of_several_none_is_stopped_and_the_list_says_how(tmp_path, controls):
     assert code == 0 and said.count("stopped: ") == 2, said
     code, said = vla(tmp_path, "stop", domain=77)
     assert code == 0 and "domain 77" in said and "domain 78" not in said, said
+
+
+def test_a_robot_that_only_a_note_names_makes_it_several(tmp_path, controls, monkeypatch):
+    controls(77)
+    monkeypatch.setattr(notes.tempfile, "tempdir", str(tmp_path))
+    notes.announce(notes.Session(os.getpid(), 77, robot="aloha", namespace="/left"))
+    (notes.own_folder() / "1.json").write_bytes(b"\0 no note")
+    code, said = vla(tmp_path, "stop")
+    assert code == 1 and "2 robots are running and none was stopped" in said, said
+    assert "stop --domain 77 --namespace /left" in said and "1.json" in said, said
+    code, said = vla(tmp_path, "stop", "--all")
+    assert code == 1 and said.count("stopped: vx300s") == 1, said
+    assert re.search(r"aloha in domain 77.*not heard of: NOT STOPPED", said), said
+
+
+def test_robots_without_a_note_are_found_and_told_after_the_stop(tmp_path, controls):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    controls(77, "aloha", "/a", folder=elsewhere)  # as of another user, or another machine
+    code, said = vla(tmp_path, "stop", "--reset")
+    assert code == 0 and "reset: aloha" in said, said
+    controls(77, "vx300s")
+    code, said = vla(tmp_path, "stop")
+    first, _, then = said.partition("NOT STOPPED")
+    assert code == 1 and "stopped: vx300s" in first, said
+    assert "stop --domain 77 --namespace /a" in then, said
+    code, said = vla(tmp_path, "stop", "--all")
+    assert code == 0 and said.count("stopped: ") == 2, said
+
+
+def test_two_robots_of_one_domain_are_told_apart(tmp_path, controls, mock_robot):
+    domain, names = int(os.environ["ROS_DOMAIN_ID"]), {}
+
+    def on_diagnostics(msg):
+        with mock_robot.heard:
+            for status in msg.status:
+                names.setdefault(status.hardware_id, set()).add(status.name)
+            mock_robot.heard.notify_all()
+
+    mock_robot.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
+    for space in ("/a", "/b"):
+        controls(domain, "vx300s", space)
+    mock_robot.wait(lambda: {"a/vx300s", "b/vx300s"} <= set(names), "diagnostics of both")
+    assert names["a/vx300s"] and not names["a/vx300s"] & names["b/vx300s"]
+    code, said = vla(tmp_path, "stop", domain=domain)
+    assert code == 1 and "2 robots are running and none was stopped" in said, said
+    for space in ("/a", "/b"):
+        assert f"stop --domain {domain} --namespace {space}" in said
+    code, said = vla(tmp_path, "stop", "--namespace", "b", domain=domain)
+    assert code == 0 and "namespace /b" in said and "namespace /a" not in said, said
 
 
 def test_a_node_that_does_not_answer_is_not_called_stopped(tmp_path, controls):

@@ -18,9 +18,8 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 CALM_S = 0.3  # without news, after which all that is near has been heard of
-LOOK_S = (
-    3.5  # at most: a participant announces itself every 3 s, which the first word may wait for
-)
+LOOK_S = 3.5  # a participant announces itself every 3 s, which the first word may wait for
+MISSED_S = 6.5  # at most, for who must be there: the second announcement
 POLL_S = 0.02
 ANSWER_S = 1.0
 SERVICES = ("stop", "engage", "reset")
@@ -114,6 +113,7 @@ class RobotsHere:
     """The robots of some domains. expected: domains in which somebody speaks, so one is worth waiting for."""
 
     def __init__(self, domains: Sequence[int], expected: Sequence[int] = ()) -> None:
+        self._start = time.monotonic()
         self._domains = {domain: Domain(domain) for domain in domains}
         self._expected = [domain for domain in expected if domain in self._domains]
 
@@ -124,12 +124,15 @@ class RobotsHere:
         for domain in self._domains.values():
             domain.close()
 
-    def look(self, known: Collection[tuple[int, str]] = ()) -> tuple[Found, ...]:
-        """All robots, once nothing new was heard for CALM_S, and after LOOK_S at the latest.
+    def look(
+        self, known: Collection[tuple[int, str]] = (), *, thorough: bool = False
+    ) -> tuple[Found, ...]:
+        """All robots, once nothing new was heard for CALM_S, and MISSED_S after the start at the latest.
 
         known: (domain, full name) of control nodes that run, so that they are worth waiting for.
+        thorough: not before LOOK_S after the start: one robot can be heard of seconds after another.
         """
-        start = news = time.monotonic()
+        news = time.monotonic()
         seen: dict[int, tuple[str, ...]] = {}
         while True:
             now = time.monotonic()
@@ -139,7 +142,8 @@ class RobotsHere:
             waiting = any(not seen[number] for number in self._expected) or any(
                 control not in seen.get(number, ()) for number, control in known
             )
-            if now - start > LOOK_S or (now - news > CALM_S and not waiting):
+            calm = now - news > CALM_S and (not thorough or now - self._start > LOOK_S)
+            if (calm and not waiting) or now - self._start > MISSED_S:
                 break
             time.sleep(POLL_S)
         return tuple(

@@ -64,29 +64,51 @@ def where_to_look(domain: int | None) -> tuple[list[int], list[int]]:
 
 
 def _look(args: argparse.Namespace, known: list[Known], answered: Mapping[Key, bool]) -> int:
-    """Find the robots that have not answered over their lines, by discovery; call what is meant."""
+    """Find the robots that have not answered over their lines, by discovery; call what is meant.
+
+    0 if each accepted it and no other one runs.
+    """
     from vla_policy.ros.robots_here import RobotsHere  # imports rclpy, which takes a while
 
     domains, expected = where_to_look(args.domain)
+    silent = [robot for robot in known if robot.key not in answered]
     with RobotsHere(domains, expected) as here:
-        robots = here.look({robot.key for robot in known})
-        fits = here.named(robots) if args.robot is not None else robots
-        fits = [robot for robot in fits if _fits(robot, args)]
-        if not args.all:
-            fits = _of_the_chosen_domain(fits)
+        if answered and not silent:
+            print("looking for further robots, a few seconds more", file=sys.stderr, flush=True)
+            return _look_for_others(here, args, set(answered))
+        robots = here.look({robot.key for robot in silent}) or here.look(thorough=True)
+        fits = _chosen(here, robots, args)
         rest = [robot for robot in fits if robot.key not in answered]
-        silent = {robot.key for robot in known} - set(answered) - {robot.key for robot in robots}
-        unseen = [robot for robot in known if robot.key in silent]
-        if answered and not args.all:
-            return _others(here.named(rest), args)
-        if not rest and not unseen:
-            return 0 if answered else _nothing(here.named(robots), domains, args)
-        if len(rest) + len(unseen) > 1 and not args.all:
-            return _which([*here.named(rest), *unseen], args)
+        heard = {robot.key for robot in robots}
+        unheard = [robot for robot in silent if robot.key not in heard]
+        if not rest and not unheard:
+            return _nothing(here.named(robots), domains, args)
+        if len(rest) + len(unheard) > 1 and not args.all:
+            return _which([*here.named(rest), *unheard], args)
         code = _call(here, rest, args)
-        for robot in unseen:
+        for robot in unheard:
             _tell(robot, "it runs, but its control node is not heard of", args)
-        return 1 if unseen else code
+        if args.domain is not None and args.namespace is not None:
+            return 1 if unheard else code
+        told = {*answered, *(robot.key for robot in (*rest, *unheard))}
+        others = _look_for_others(here, args, told)
+        return 1 if unheard else code or others
+
+
+def _look_for_others(here: RobotsHere, args: argparse.Namespace, told: set[Key]) -> int:
+    """After a stop: robots that are heard of late are told, or called as well with --all."""
+    fits = _chosen(here, here.look(thorough=True), args)
+    others = [robot for robot in fits if robot.key not in told]
+    return _call(here, others, args) if args.all else _others(here.named(others), args)
+
+
+def _chosen(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -> list[Found]:
+    """Those that the command line names; where ROS_DOMAIN_ID is set its robots go before others."""
+    named = here.named(robots) if args.robot is not None else robots
+    fits = [robot for robot in named if _fits(robot, args)]
+    if args.all or not os.environ.get("ROS_DOMAIN_ID"):
+        return fits
+    return [robot for robot in fits if robot.domain == _default()] or fits
 
 
 def _default() -> int:
@@ -102,13 +124,6 @@ def _fits(robot: Known | Found, args: argparse.Namespace) -> bool:
     )
 
 
-def _of_the_chosen_domain(robots: Sequence[Found]) -> list[Found]:
-    """Where ROS_DOMAIN_ID is set, its robots go before those of other domains."""
-    if not os.environ.get("ROS_DOMAIN_ID"):
-        return list(robots)
-    return [r for r in robots if r.domain == _default()] or list(robots)
-
-
 def _call(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -> int:
     refusals = here.call(robots, _verb(args))
     for robot, refusal in zip(here.named(robots), refusals, strict=True):
@@ -121,7 +136,7 @@ def _call(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -
 
 def _tell(robot: Known | Found, refusal: str | None, args: argparse.Namespace) -> None:
     if refusal is not None:
-        what = "not reset" if args.reset else f"NOT STOPPED. {NOT_STOPPED}"
+        what = _failed(args) if args.reset else f"{_failed(args)}. {NOT_STOPPED}"
         print(f"{robot}: {refusal}: {what}", file=sys.stderr, flush=True)
     elif args.reset:
         print(f"reset: {robot}", flush=True)
@@ -152,7 +167,7 @@ def _nothing(robots: Sequence[Found], domains: Sequence[int], args: argparse.Nam
     looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
     if not robots:
         print(
-            f"vla stop: NOT STOPPED: no control node answers in {looked}. {NOT_STOPPED}",
+            f"vla stop: {_failed(args)}: no control node answers in {looked}. {NOT_STOPPED}",
             file=sys.stderr,
         )
         return 1
@@ -164,6 +179,10 @@ def _nothing(robots: Sequence[Found], domains: Sequence[int], args: argparse.Nam
 def _print_commands(robots: Sequence[Known | Found], args: argparse.Namespace) -> None:
     for robot in robots:
         print(f"  {robot}:  {_command(args)} {robot.choice}", file=sys.stderr)
+
+
+def _failed(args: argparse.Namespace) -> str:
+    return "not reset" if args.reset else "NOT STOPPED"
 
 
 def _verb(args: argparse.Namespace) -> str:

@@ -1,0 +1,130 @@
+"""How long `vla stop` takes, from the start of the command until the control node says that it has stopped.
+
+Starts a control node alone in a domain and hears its control_status; stops and resets it, plain,
+with the robot named, and without its note, so that discovery has to find it.
+
+. tools/env.sh && python benchmarks/stop_time.py --out benchmarks/stop_time.json
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_policy.ros import session
+
+BOUND_S = 1.0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    domain = session.join_or_isolate()
+    with tempfile.TemporaryDirectory() as notes, tempfile.TemporaryDirectory() as nothing:
+        line = [shutil.which("control_node"), "--ros-args", "--log-level", "error"]
+        node = subprocess.Popen(
+            [*line, "-p", "embodiment:=vx300s"], env={**os.environ, "TMPDIR": notes}, cwd="/"
+        )
+        try:
+            heard = Heard()
+            choice = ["--domain", str(domain), "--namespace", "/"]
+            reset = ["stop", "--reset", *choice]
+            report = {
+                name: measure(heard, args.times, folder, words, lambda: vla(notes, *reset))
+                for name, folder, words in (
+                    ("vla stop", notes, ["stop"]),
+                    ("vla stop --domain N --namespace /", notes, ["stop", *choice]),
+                    ("vla stop, without the note: by discovery", nothing, ["stop"]),
+                )
+            }
+        finally:
+            node.terminate()
+            node.wait()
+    worst = max(math.inf if s is None else s for s in report["vla stop"]["stopped_s"])
+    text = json.dumps(
+        {
+            "command": " ".join(["python", *sys.argv]),
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+            "bound_s": BOUND_S,
+            "passed": worst < BOUND_S,
+            "seconds_from_the_start_of_the_command": report,
+        },
+        indent=1,
+    )
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n")
+    return 0 if worst < BOUND_S else 1
+
+
+class Heard:
+    """When the control node last became stopped, and whether it is."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from rclpy.node import Node
+        from vla_policy.msg import ControlStatus
+
+        from vla_policy.ros import qos
+
+        self.changed, self.stopped, self.since_s = threading.Condition(), None, 0.0
+        rclpy.init()
+        self._node = Node("stop_time")
+        self._node.create_subscription(ControlStatus, "control_status", self._on, qos.LATCHED)
+        threading.Thread(target=rclpy.spin, args=(self._node,), daemon=True).start()
+        self.wait(False)
+
+    def _on(self, status) -> None:
+        stopped = status.level == status.LEVEL_STOP
+        with self.changed:
+            if stopped != self.stopped:
+                self.stopped, self.since_s = stopped, time.monotonic()
+                self.changed.notify_all()
+
+    def wait(self, stopped: bool) -> float:
+        """When it became so; raises TimeoutError after 30 s."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.stopped is stopped, 30.0):
+                raise TimeoutError("the control node does not say so")
+            return self.since_s
+
+
+def measure(
+    heard: Heard, times: int, folder: str, words: list[str], reset: Callable[[], bool]
+) -> dict[str, list[float | None]]:
+    """Seconds until it was stopped, None where it was not; and until the command had returned."""
+    stopped_s, returned_s = [], []
+    for _ in range(times):
+        started_s = time.monotonic()
+        done = vla(folder, *words)
+        returned_s.append(round(time.monotonic() - started_s, 3))
+        stopped_s.append(round(heard.wait(True) - started_s, 3) if done else None)
+        if done and not reset():
+            raise RuntimeError("the control node was not reset")
+        heard.wait(False)
+    return {"stopped_s": stopped_s, "returned_s": returned_s}
+
+
+def vla(folder: str, *words: str) -> bool:
+    """Run `vla` as somebody would who has set no domain; whether it ended with 0."""
+    environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    command = [shutil.which("vla"), *words]
+    ended = subprocess.run(command, env=environment | {"TMPDIR": folder}, cwd="/", check=False)
+    return ended.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
