@@ -32,9 +32,13 @@ KEEP_OUT = "keep_out_"  # before the names of boxes that were added
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is wrong with one configuration. amount: how much; a way that lowers it is allowed."""
+    """What is wrong with one configuration. amount: how much; a way that lowers it is allowed.
+
+    what: two bodies, a joint or an arm: that one is near already excuses no other.
+    """
 
     code: str
+    what: str
     detail: str
     amount: float
 
@@ -73,9 +77,9 @@ class Bodies:
         found = self._look(there)
         if not found:
             return None
-        before = {f.code: f.amount for f in self._look(here)}
+        before = {(f.code, f.what): f.amount for f in self._look(here)}
         for one in found:
-            if not one.amount <= before.get(one.code, 0.0) + 1e-9:
+            if not one.amount <= before.get((one.code, one.what), 0.0) + 1e-9:
                 return Reason(one.code, one.detail)
         return None
 
@@ -149,30 +153,35 @@ class Bodies:
             found += self._near_limits(part, joints) + self._near_singular(part)
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_collision(self._model, self._data)
+        return found + self._near_bodies()
+
+    def _near_bodies(self) -> list[Found]:
+        """Each pair of bodies that are too near where the model was placed last, the nearest first."""
         contacts = self._data.contact
-        near = [c for c in range(self._data.ncon) if self._counts(contacts.geom[c])]
-        if near:
-            worst = min(near, key=lambda c: contacts.dist[c])
-            short_m = self._bounds.clearance_m - float(contacts.dist[worst])
+        gaps: dict[tuple[str, ...], float] = {}
+        for c in range(self._data.ncon):
+            pair = tuple(sorted(self._body_of(int(g)) for g in contacts.geom[c]))
+            if set(pair) not in [set(ignored) for ignored in self._bounds.ignore]:
+                gaps[pair] = min(gaps.get(pair, np.inf), float(contacts.dist[c]))
+        found = []
+        for pair in sorted(gaps, key=gaps.__getitem__):
+            short_m, names = self._bounds.clearance_m - gaps[pair], " and ".join(pair)
             if short_m > 0.0:
-                names = " and ".join(sorted(self._body_of(int(g)) for g in contacts.geom[worst]))
-                gap_mm = 1e3 * float(contacts.dist[worst])
-                found.append(
-                    Found("collision", f"{names} would be {gap_mm:.0f} mm apart", short_m)
-                )
+                detail = f"{names} would be {1e3 * gaps[pair]:.0f} mm apart"
+                found.append(Found("collision", names, detail, short_m))
         return found
 
     def _near_limits(self, part: Part, joints: Array) -> list[Found]:
-        gap = np.minimum(joints - self._robot.joints.lower, self._robot.joints.upper - joints)
+        """Each joint of a tool that is too near an end of its range."""
+        gaps = np.minimum(joints - self._robot.joints.lower, self._robot.joints.upper - joints)
         moved = np.abs(self._tool_jacobian(self._tools[part.source])).max(axis=0) > 1e-9
-        gap = np.where(moved, gap, np.inf)
-        worst = int(np.argmin(gap))
-        short = self._bounds.joint_margin - float(gap[worst])
-        if not short > 0.0:
-            return []
-        name = self._robot.joint_names[worst]
-        detail = f"{part.group}: {name} would be {gap[worst]:.3f} from the end of its range"
-        return [Found("joint_limit", detail, short)]
+        found = []
+        for gap, name in zip(gaps[moved], np.array(self._robot.joint_names)[moved], strict=True):
+            short = self._bounds.joint_margin - float(gap)
+            if short > 0.0:
+                detail = f"{part.group}: {name} would be {gap:.3f} from the end of its range"
+                found.append(Found("joint_limit", str(name), detail, short))
+        return found
 
     def _near_singular(self, part: Part) -> list[Found]:
         jacobian = self._tool_jacobian(self._tools[part.source])
@@ -181,11 +190,7 @@ class Bodies:
         if not short > 0.0:
             return []
         detail = f"{part.group}: near a singularity, the smallest singular value is {least:.4f}"
-        return [Found("singular", detail, short)]
-
-    def _counts(self, geoms: Array) -> bool:
-        pair = {self._body_of(int(g)) for g in geoms}
-        return pair not in [set(ignored) for ignored in self._bounds.ignore]
+        return [Found("singular", part.group, detail, short)]
 
     def _body_of(self, geom: int) -> str:
         geom_name = self._model.geom(geom).name
