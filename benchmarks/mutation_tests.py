@@ -21,7 +21,7 @@ TESTS = (
     "test_execution",
     "test_execution_instruction", "test_gripper_goals", "test_guard", "test_guard_moments", "test_guard_bodies",
     "test_guard_kinematics", "test_guard_parts",
-    "test_late_ticks", "test_limits", "test_memory", "test_motion", "test_resolve", "test_rest", "test_standing", "test_timeline",
+    "test_late_ticks", "test_limits", "test_memory", "test_motion", "test_resolve", "test_rest", "test_standing", "test_timeline", 
 )  # fmt: skip
 # The plugins of an installation are left out: what they do between tests costs time, and a test that fails is not
 # tried again.

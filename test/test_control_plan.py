@@ -374,3 +374,26 @@ def test_who_engages_again_is_not_hushed_any_more():
     control = core.disengage(core.hush(moving(), 5_220 * MS), 5_230 * MS)
     control, _ = core.engage(control, ARM, inputs(5_240), 5_240 * MS)
     assert accept(control, chunk(5_240, 5), 5_260)[1] is None
+
+
+@pytest.mark.parametrize(("measured", "led"), [("at rest", True), ("before", False)])
+def test_a_plan_of_an_arm_that_was_led_away_at_rest_starts_from_there(measured, led):
+    """Unless what is measured is older than its rest: then it says nothing of where it is now."""
+    control, now_ms = moving(), 5_220
+    for now_ms in range(5_220, 6_600, 20):
+        x = control.guard.sent.values[0]
+        control, _ = tick(control, now_ms, x=x)
+    last = control.guard.sent
+    assert last.rested is not None
+    stamp_ns = last.moved_ns + 100 * MS if measured == "before" else 6_590 * MS
+    away = replace(state_at(6_600, x + 0.02), joint_ns=stamp_ns, ee_ns=stamp_ns)
+    control, reason = core.accept(control, ARM, away, chunk(6_595, 1), 6_600 * MS)
+    assert reason is None
+    begins = setpoint(control.timeline, 6_600 * MS, ARM.layout)[0]
+    assert begins == pytest.approx(x + 0.02 if led else x, abs=1e-6)
+
+
+def test_a_chunk_of_no_instruction_is_taken_whatever_ended():
+    control = core.instruct(core.instruct(engaged_at(5_080), "go left"), "")
+    assert accept(control, chunk(5_100, instruction="go left"), 5_100)[1].code == "chunk_ended"
+    assert accept(control, chunk(5_100, instruction=""), 5_100)[1] is None

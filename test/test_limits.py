@@ -192,3 +192,23 @@ def test_limit_vector_goes_straight_and_arrives_exactly():
     far = np.array([1e16, 1.0])  # where the sum of two steps is not where they lead
     assert limit_vector(target, far, 1e17).tolist() == [4.0, 5.0]
     assert limit_vector(target, previous, 0.0).tolist() == [1.0, 1.0]
+
+
+def test_limit_vector_has_no_rounding_where_it_arrives():
+    target, previous = np.array([0.1]), np.array([30.0])
+    assert previous + (target - previous) != target
+    assert limit_vector(target, previous, 40.0).tolist() == [0.1]
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize(
+    ("nearest", "crosses"), [(0.0, True), (0.5, True), (0.9, True), (1.0, True), (1.001, False)]
+)
+def test_a_thin_box_anywhere_on_the_way_is_crossed(axis, nearest, crosses):
+    """From the first to the last point of the way, which ends behind or in it."""
+    way = np.eye(3)[axis]
+    lower, upper = -np.ones(3), np.ones(3)
+    lower[axis], upper[axis] = nearest, nearest + 0.01
+    assert crosses_box(np.zeros(3) - 1e-9 * way, way, lower, upper) is crosses
+    beside = np.roll(way, 1) * 1.5
+    assert not crosses_box(beside, way + beside, lower, upper)
