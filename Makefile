@@ -14,7 +14,7 @@ TESTS ?= test
 ROUNDS ?= 20
 
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
-PLAIN = $(PYTHON) tools/bootstrap.py --no-ros && . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
+PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
 
 .PHONY: demo test check lint docs fuzz mutants setup clean
 setup:
@@ -33,7 +33,7 @@ lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture
 
 docs:
-	@$(PLAIN); python tools/check_docs.py
+	@$(PYTHON) tools/check_docs.py
 
 mutants: setup
 	@. tools/env.sh && exec python benchmarks/mutation.py --out benchmarks/mutation.json
