@@ -1,6 +1,6 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
-# make check   lint, and the tests that need no ROS                       TESTS="test/test_guard.py"
+# make check   lint, and the quick tests that need no ROS                 TESTS="test/test_guard.py"
 # make lint    style, and code that nothing uses
 # make docs    links, file names and commands in the documents
 # make mutants do the tests notice faults in the guard? half an hour
@@ -27,7 +27,7 @@ test: setup
 	@. tools/env.sh && exec pytest $(TESTS)
 
 check: lint
-	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros,$(TESTS))
+	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture

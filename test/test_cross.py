@@ -357,6 +357,7 @@ def train(data: Path, out: Path, names: tuple[str, ...], *more: str) -> Path:
     return out / "checkpoint"
 
 
+@pytest.mark.slow
 def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
     weights = train(data, tmp_path / "run", ROBOTS) / "model.safetensors"
     first = weights.read_bytes()
@@ -380,6 +381,7 @@ def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
         train(data, tmp_path / "other", (ROBOTS[0], ROBOTS[0]))
 
 
+@pytest.mark.slow
 def test_one_robot_alone_and_from_the_shipped_weights(data: Path, tmp_path: Path, capsys) -> None:
     folder = train(
         data, tmp_path / "one", ("vx300s_pair",), "--init", "tiny", "--stage", "pointing"

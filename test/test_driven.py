@@ -180,6 +180,7 @@ def test_no_side_of_the_workspace_is_left_and_outside_it_comes_back(axis, name, 
 directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda d: np.linalg.norm(d) > 0.1)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(directions, min_size=1, max_size=4),

@@ -1,7 +1,9 @@
 """Robot descriptions load, and no single mistake in one gets through."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,14 @@ OPTIONAL = ("also",)
 FREE_KEYS = (("cameras",), ("joints", "topic"))
 
 
-def content(name):
+@cache
+def read(name):
     return yaml.safe_load((config_dir() / "embodiments" / f"{name}.yaml").read_text())
+
+
+def content(name):
+    """The plain data of a shipped robot, for the caller to change."""
+    return deepcopy(read(name))
 
 
 def leaves(value, path=()):

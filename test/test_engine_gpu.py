@@ -11,6 +11,7 @@ pytestmark = pytest.mark.usefixtures("seeded_inference")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="runs where there is a CUDA GPU")
 
 
+@pytest.mark.slow
 @BOTH
 def test_nothing_waits_for_a_gpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one CUDA graph is made of: tensors without values cannot be asked for one, nor can a graph."""

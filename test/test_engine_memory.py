@@ -80,6 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return load_memory.write_policy(tmp_path_factory.mktemp("pi0"), sizes), 2 * count
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux for the peak")
 @pytest.mark.parametrize("engine", ["off", "auto"])
 def test_weights_are_in_memory_once_while_they_load(folder: tuple[Path, int], engine: str) -> None:

@@ -89,6 +89,7 @@ def test_an_arm_that_the_guard_holds_stays_while_its_gripper_is_commanded() -> N
     assert 0.3 < height < robot.limits.groups["arm"].workspace.upper[2] + 0.05
 
 
+@pytest.mark.slow
 def test_outcomes_of_a_right_a_wrong_and_an_idle_policy() -> None:
     robot, world = load_embodiment("vx300s"), World(renderer="raycast")
     scene, task = trial(SUITES["pick_put"], 0, 0)

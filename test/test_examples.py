@@ -21,7 +21,10 @@ def test_every_example_is_run():
     assert sorted(PRINTS) == sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
-@pytest.mark.parametrize("name", PRINTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if "train" in n else []) for n in PRINTS],
+)
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     path = FOLDER / f"{name}.py"
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path)])

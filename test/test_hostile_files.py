@@ -237,6 +237,7 @@ def test_sizes_are_refused_before_anything_has_them(tiny: Path, name: str, size:
     refused_by_all(tiny, f"{SIZES[name][-1]}: got {size}, expected", path)
 
 
+@pytest.mark.slow
 def test_a_large_size_is_refused_with_little_memory(tiny: Path) -> None:
     path = tiny / "config.json"
     path.write_bytes(edited("model", "flow", "rows", to=1_000_000_000)(path.read_bytes()))
@@ -434,6 +435,7 @@ def test_any_corruption_of_a_shipped_checkpoint_is_read_or_refused(tiny: Path, f
         read_or_refused(tiny, f"{file}, corruption {i}: {changed[:3000]!r}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pi0", "pi05"])
 def test_any_corruption_of_a_lerobot_folder_is_read_or_refused(tmp_path: Path, kind: str) -> None:
     folder = Path(shutil.copytree(GOLDEN / f"ckpt_{kind}_tiny", tmp_path / "ckpt"))
@@ -448,6 +450,7 @@ def test_any_corruption_of_a_lerobot_folder_is_read_or_refused(tmp_path: Path, k
         path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_any_corruption_of_a_shipped_robot_is_read_or_refused(tmp_path: Path) -> None:
     rng, file = random.Random(0), tmp_path / "robot.yaml"
     for i in range(20 * ROUNDS):

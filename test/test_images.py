@@ -146,6 +146,7 @@ def test_depth_is_not_taken_for_a_picture():
         decode_compressed(bytes(12) + red_left_blue_right(".png"), "16UC1; compressedDepth png")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     base=st.sampled_from([".jpg", ".png"]),

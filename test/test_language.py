@@ -54,6 +54,7 @@ def test_the_word_that_is_not_known_is_named():
     assert "negation" in LANGUAGE.read("do not pick up the red cube").detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("robot", ["vx300s", "vx300s_pair", "vx300s_mobile"])
 @pytest.mark.parametrize("paraphrases", ["seen", "unseen"])
 def test_every_sentence_of_a_robot_is_read(robot, paraphrases):

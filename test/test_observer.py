@@ -109,6 +109,7 @@ def test_nothing_unsafe_is_played(number):
     assert found == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -284,6 +284,7 @@ def test_shares_of_the_mixture() -> None:
     assert sum(name == "robot" for name, _ in drawn) / 3000 == pytest.approx(2 / 3, abs=0.03)
 
 
+@pytest.mark.slow
 def test_co_training_teaches_to_act_plan_and_answer_with_the_same_weights(
     paligemma: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
         load_policy(str(tmp_path / "run" / "checkpoint"), head=head)
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(data: Path, tmp_path: Path) -> None:
     weights = []
     for name in ("a", "b"):

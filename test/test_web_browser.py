@@ -23,7 +23,7 @@ from chromium import MISSING, PROGRAM, Chromium, Tab
 from vla_policy import stop_words
 from vla_policy.instruction import Stop, stop_of
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 STAND_IN = Path(__file__).with_name("web_stand_in.py")
 SIZES = {
     "desk": (1280, 720, False),
