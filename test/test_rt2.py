@@ -66,8 +66,11 @@ def write_tokenizer(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def paligemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_paligemma(tmp_path_factory.mktemp("paligemma"))
+
+
+def write_paligemma(folder: Path) -> Path:
     """A random PaliGemma 2 in the hub's layout, 28 px, two layers."""
-    folder = tmp_path_factory.mktemp("paligemma")
     write_tokenizer(folder / "tokenizer.json")
     size = load_text_tokenizer(folder / "tokenizer.json").size
     torch.manual_seed(0)
@@ -224,7 +227,8 @@ def test_a_plan_without_end_is_cut_off_and_the_actions_follow(paligemma: Path) -
 def test_what_does_not_fit_is_refused(paligemma: Path, tmp_path: Path) -> None:
     joints = {"names": ["joint.a", "gripper"], "spaces": {"arm": "joint_position"}}
     with pytest.raises(
-        ValueError, match=r"actions\.names: got joint\.a, gripper, expected a pose"
+        ValueError,
+        match=r"actions: got joint\.a, gripper in joint_position, expected the columns of",
     ):
         make(paligemma, actions=joints)
     with pytest.raises(ValueError, match=r"state: ee\.x, .* missing"):

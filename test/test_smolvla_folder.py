@@ -67,7 +67,11 @@ def write_json(path: Path, data: dict) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "checkpoint"
+    return write_smolvla(tmp_path / "checkpoint")
+
+
+def write_smolvla(path: Path) -> Path:
+    """The golden file's network as a folder of lerobot 0.4.4, without a tokenizer."""
     path.mkdir()
     write_json(path / "config.json", CONFIG)
     for name, step, file in (
@@ -83,12 +87,16 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def policy_file(checkpoint: Path, **changes: object) -> Path:
+def byte_tokens(path: Path) -> None:
     vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))  # one token a byte
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(checkpoint.parent / "tokenizer.json"))
+    tokenizer.save(str(path))
+
+
+def policy_file(checkpoint: Path, **changes: object) -> Path:
+    byte_tokens(checkpoint.parent / "tokenizer.json")
     content = {
         "checkpoint": str(checkpoint), "tokenizer": "tokenizer.json",
         "cameras": {"image2": "wrist", "image": "front"}, "state": list(NAMES),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ def _own(folder: Path, robot: str | None) -> Described:
     if not isinstance(content, dict) or not {"contract", "contracts"} & set(content):
         raise ValueError(
             f"{folder}: no contract in config.json: a checkpoint of another project needs a policy file "
-            f"(`vla inspect {folder} --policy-file` prints a start)"
+            f"(`vla inspect {folder} --policy-file --robot ROBOT` prints it)"
         )
     known = contracts_of(folder, content)
     at = place.at("contract")
@@ -98,14 +98,24 @@ def _own(folder: Path, robot: str | None) -> Described:
         at = at.at(robot)
     contract, statistics = choose(folder, known, robot)
     found = folder / "statistics.json"
+    actions = _plain(statistics.get("actions"), found, frozenset())
+    if actions is not None and content.get("family") == "openvla":
+        actions = _normalised_only(actions)
     return Described(
         path=folder,
         contract=contract,
         place=at,
         own=True,
         state=_plain(statistics.get("state"), found, frozenset()),
-        actions=_plain(statistics.get("actions"), found, frozenset()),
+        actions=actions,
     )
+
+
+def _normalised_only(found: Columns) -> Columns:
+    """OpenVLA gives -1 .. 1 to a column that was not normalised, mostly the gripper: it says nothing of the data."""
+    kept = [i for i in range(len(found.names)) if (found.low[i], found.high[i]) != (-1.0, 1.0)]
+    names = tuple(found.names[i] for i in kept)
+    return replace(found, names=names, low=found.low[kept], high=found.high[kept])
 
 
 def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
@@ -148,7 +158,7 @@ def columns(
 def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
     """Statistics of another project's folder for the columns of the policy file."""
     # They need torch, this project's folders do not.
-    from ..formats import foreign, lerobot, openpi, openvla, smolvla
+    from ..formats import foreign, lerobot, openpi, openvla, rt2, smolvla
     from ..formats.load import kind_of
 
     kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
@@ -173,12 +183,15 @@ def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
         )  # fmt: skip
     if kind == "openvla":
         from ..families.openvla import NAMES
-        from ..families.openvla_inputs import action_range
+        from ..families.openvla_inputs import trained_range
 
+        openvla.require_columns(file)
         header = read_json(file.checkpoint / "config.json")
-        ends = action_range(openvla.norm_stats(file.checkpoint, header), file.statistics, NAMES)
+        ends = trained_range(openvla.norm_stats(file.checkpoint, header), file.statistics, NAMES)
         where = str(file.checkpoint / "config.json")
         return None, Columns(ends.names, ends.lower, ends.upper, where, frozenset(ends.names[:6]))
+    if kind == "paligemma":
+        rt2.require_columns(file)
     return None, None
 
 

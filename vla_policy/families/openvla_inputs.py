@@ -83,7 +83,7 @@ def actions_of(ids: Array, action_vocab: int) -> Array:
 
 
 def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
-    """Ends of the data set key's actions, for its columns names.
+    """Ends that what is decoded, -1 .. 1, is spread between, for columns names of the data set key.
 
     A dimension whose mask is false was not normalised: its range is -1 .. 1.
     key None takes the only data set there is. Raises ValueError, with the list of keys, if key is not there or
@@ -91,10 +91,12 @@ def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence
     """
     keys = ", ".join(sorted(norm_stats)) or "none"
     if key is None and len(norm_stats) != 1:
-        raise ValueError(f"unnorm_key: got none, expected one of the data sets trained on: {keys}")
+        raise ValueError(
+            f"statistics (unnorm_key): got none, expected one of the data sets trained on: {keys}"
+        )
     key = next(iter(norm_stats)) if key is None else key
     if key not in norm_stats:
-        raise ValueError(f"unnorm_key: got {key!r}, expected one of: {keys}")
+        raise ValueError(f"statistics (unnorm_key): got {key!r}, expected one of: {keys}")
     action = norm_stats[key].get("action", {})
     if missing := [k for k in ("q01", "q99") if k not in action]:
         raise ValueError(f"norm_stats of {key!r}: action lacks {' and '.join(missing)}")
@@ -109,3 +111,10 @@ def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence
     return Range(
         tuple(names), np.where(mask, action["q01"], -1.0), np.where(mask, action["q99"], 1.0)
     )
+
+
+def trained_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
+    """Where the data set's own actions were, normalised or not; arguments and errors as action_range."""
+    action_range(norm_stats, key, names)
+    action = norm_stats[next(iter(norm_stats)) if key is None else key]["action"]
+    return Range(tuple(names), np.array(action["q01"]), np.array(action["q99"]))

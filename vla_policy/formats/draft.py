@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..embodiment import Embodiment
+from ..embodiment import Embodiment, embodiment_names, load_embodiment
 from ..models.text import find_tokenizer
 from ..spaces import JOINT_PREFIX
-from . import lerobot, openpi, openvla
+from . import lerobot, openpi, openvla, tool_columns
 from .documents import read_json, require
 from .foreign import Feature
 from .lerobot_understood import PREPROCESSOR, read_relative, read_steps, settings_of
@@ -30,7 +30,6 @@ TOKENIZERS = {
     "smolvla": "~/smolvlm2/tokenizer.json   # of SmolVLM2-500M-Video-Instruct; the folder has none",
     "other": "~/paligemma/tokenizer.model   # PaliGemma's, which the folder has not",
 }
-TOOLS = ("openvla", "paligemma")  # kinds that say steps of a tool and nothing of joints
 TURN = 6.5  # rad; data that goes further is in degrees
 PERCENT = 20.0  # a gripper's data that goes further is neither a fraction nor a joint's position
 TODO = "DECIDE"
@@ -54,8 +53,12 @@ class Facts:
 
 
 def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> str:
-    """The text of the policy file. Raises ValueError or FileNotFoundError for a folder that cannot be read."""
+    """The text of the policy file.
+
+    Raises ValueError or FileNotFoundError for a folder that cannot be read and for a robot that it can never drive.
+    """
     facts = READERS[kind](folder)
+    _require_robot(kind, robot)
     lines = [
         f"# {folder.name} on {robot.name}; lines with {TODO} want a person. See docs/checkpoints.md.",
         f"checkpoint: {json.dumps(str(folder.absolute()))}",
@@ -68,20 +71,16 @@ def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> st
     lines += _columns("  names: ", facts.action_width, robot.action_names, facts.labels, "  ")
     spaces = ", ".join(f"{group.name}: {group.space}" for group in robot.actions)
     lines.append(f"  spaces: {{{spaces}}}")
-    if kind in TOOLS and not any(group.space.startswith("ee_") for group in robot.actions):
-        lines.append(
-            f"  # {TODO}: this model moves a tool, {robot.name} is commanded in {robot.actions[0].space}: "
-            "take a robot file whose arm takes ee_pose"
-        )
     if any(facts.relative):
         names = [n for n, on in zip(robot.action_names, facts.relative, strict=False) if on]
+        _require_measured(names, facts, robot)
         lines.append(f"  relative: [{', '.join(names)}]   # as the folder's own step says")
     lines += _rate(facts, robot)
     lines.append(f"embodiments: [{robot.name}]")
     lines += _units(facts, robot)
     lines += _heads(folder, kind, heads)
     if kind == "openvla":
-        lines.append(f"statistics: {TODO}   # one of {', '.join(openvla.data_sets(folder))}")
+        lines += _data_set(openvla.data_sets(folder))
     if kind == "paligemma":
         lines.append("rt2: {step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}")
     if not facts.newer:
@@ -91,6 +90,39 @@ def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> st
         ]
     lines += _next(robot)
     return "\n".join(lines) + "\n"
+
+
+def _require_robot(kind: str, robot: Embodiment) -> None:
+    says = _problem(kind, robot)
+    if says is None:
+        return
+    fit = [n for n in embodiment_names() if _problem(kind, load_embodiment(n)) is None]
+    raise ValueError(
+        f"{robot.name}: {says}; robots here that it can drive: {', '.join(fit)}, or write a robot file whose arm "
+        "takes ee_pose (docs/your_own_robot.md)"
+    )
+
+
+def _problem(kind: str, robot: Embodiment) -> str | None:
+    spaces = tuple(group.space for group in robot.actions)
+    return tool_columns.problem(kind, robot.action_names, spaces, robot.state_names)
+
+
+def _require_measured(names: list[str], facts: Facts, robot: Embodiment) -> None:
+    """What is predicted minus the state has to be in the state. Other widths are a person's matter, see _columns."""
+    missing = [name for name in names if name not in robot.state_names]
+    if missing and facts.action_width == len(robot.action_names):
+        raise ValueError(
+            f"{robot.name}: the folder predicts {', '.join(missing)} minus the state, in which {robot.name} has "
+            f"{', '.join(robot.state_names)}: train with these columns in exclude_joints of its relative step"
+        )
+
+
+def _data_set(found: tuple[str, ...]) -> list[str]:
+    """The line that says whose statistics are meant, where there is a choice."""
+    if len(found) == 1:
+        return [f"statistics: {json.dumps(found[0])}   # the only one there is"]
+    return [f"statistics: {TODO}   # the data of this very robot, one of: {', '.join(found)}"]
 
 
 def _cameras(slots: tuple[str, ...], cameras: tuple[str, ...]) -> list[str]:

@@ -220,13 +220,17 @@ def require_width(where: str, names: tuple[str, ...], width: int | None, room: i
         )
 
 
+# Start of a column's name, the space that takes steps of it, the one that takes where it is.
+STEPS = (("joint.", "joint_delta", "joint_position"), ("ee.", "ee_delta", "ee_pose"))
+
+
 def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ...]:
     """The action columns that are predicted minus the state: as the folder says, else as the policy file does.
 
     Raises ValueError if both say something and differ, or if a column of the state is not that of the action.
     """
     if relative is None:
-        return file.relative
+        return _of_positions(file.relative, file, f"{file.path}: actions.relative")
     names = tuple(name for name, on in zip(file.action_names, relative.mask, strict=True) if on)
     if file.relative and set(file.relative) != set(names):
         raise ValueError(
@@ -241,6 +245,19 @@ def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ..
                 f"{file.path}: {relative.where} adds column {i} of the state to column {i} of the actions; got "
                 f"{state or 'no such column'} and {name}, expected the same name in both"
             )
+    return _of_positions(names, file, f"{file.path}: {relative.where}")
+
+
+def _of_positions(names: tuple[str, ...], file: PolicyFile, where: str) -> tuple[str, ...]:
+    """The names again. What is predicted minus the state comes out as a position, which no space of steps takes."""
+    spaces = [space for _, space in file.spaces]
+    for start, steps, position in STEPS:
+        if steps in spaces and position not in spaces:
+            if wrong := [n for n in names if n.startswith(start)]:
+                raise ValueError(
+                    f"{where}: {', '.join(wrong)} minus the state becomes a position again, the robot takes {steps}, "
+                    f"which is a step: take a robot file whose arm takes {position}"
+                )
     return names
 
 

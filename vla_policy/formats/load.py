@@ -78,6 +78,6 @@ def load_checkpoint(
     if kind != "vla":
         raise ValueError(
             f"{path}: a {kind} folder does not say which robot cameras, state and commands its columns are; "
-            f"write a policy file (`vla inspect {path} --policy-file` prints a start) and load that"
+            f"write a policy file (`vla inspect {path} --policy-file --robot ROBOT` prints it) and load that"
         )
     return vla.load(path, device=device, dtype=dtype, embodiment=embodiment)

@@ -19,6 +19,7 @@ from ..models.openvla import OpenVla, OpenVlaConfig
 from ..models.text import NAMES, find_tokenizer, load_text_tokenizer
 from ..models.vit import VitConfig
 from ..models.weights import Checkpoint
+from . import tool_columns
 from .agree import OPENVLA, OPENVLA_IMAGES, require_agreement, require_llama, rope_theta
 from .documents import read_json, require
 from .policy_file import Heads, PolicyFile
@@ -56,7 +57,7 @@ def load(
 
     file.statistics: the data set (`unnorm_key`). Raises FileNotFoundError or ValueError for what does not fit.
     """
-    _require_columns(file)
+    require_columns(file)
     header = read_json(folder / "config.json")
     store = open_store(folder)
     named = name_tensors(store)
@@ -212,17 +213,8 @@ def _tokenizer(folder: Path, file: PolicyFile) -> Path:
     return path
 
 
-def _require_columns(file: PolicyFile) -> None:
-    """One camera; seven columns as they are predicted, or a pose, the gripper, and the measured pose in the state."""
+def require_columns(file: PolicyFile) -> None:
+    """One camera, and the columns of one tool: ValueError otherwise."""
     if len(file.cameras) != 1:
         raise ValueError(f"{file.path}: cameras: got {len(file.cameras)}, OpenVLA reads one")
-    if file.action_names[:7] == openvla.POSE and len(file.action_names) == 8:
-        if missing := [n for n in openvla.POSE if n not in file.state_names]:
-            raise ValueError(
-                f"{file.path}: state: {', '.join(missing)} missing: OpenVLA's steps are added to the measured pose"
-            )
-    elif len(file.action_names) != 7:
-        raise ValueError(
-            f"{file.path}: actions.names: got {len(file.action_names)} columns, expected 7 (a step of the tool in "
-            "x y z roll pitch yaw, and the gripper) or 8 (pose with quaternion, and the gripper)"
-        )
+    tool_columns.require("openvla", file.path, file.action_names, file.spaces, file.state_names)

@@ -132,6 +132,10 @@ def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
     must_exist: the checkpoint and the tokenizer have to be there.
     """
     content, place = fields.read_yaml(path)
+    if content is None:
+        raise ValueError(
+            f"{path}: empty, expected a policy file: `vla inspect FOLDER --policy-file --robot ROBOT` prints one, or says why not"
+        )
     data = fields.mapping(content, place, REQUIRED, OPTIONAL)
     actions = fields.mapping(
         data["actions"], place.at("actions"), ("names", "spaces"), ("relative",)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from ..families.openvla import POSE, Statistics
+from ..families.openvla import Statistics
 from ..families.rt2 import Settings
 from ..models.paligemma import choose_action_ids
 from ..models.weights import Checkpoint
 from ..stats import Range
-from . import paligemma
+from . import paligemma, tool_columns
 from .policy_file import PolicyFile
 
 SKELETON = """\
@@ -39,11 +39,7 @@ def load(
 
     Raises FileNotFoundError or ValueError for whatever does not fit.
     """
-    if file.rt2 is None:
-        raise ValueError(
-            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
-        )
-    _require_columns(file)
+    require_columns(file)
     model, words = paligemma.load(
         folder,
         cameras=len(file.cameras),
@@ -68,14 +64,10 @@ def skeleton(folder: Path) -> str:
     return SKELETON.format(folder=folder)
 
 
-def _require_columns(file: PolicyFile) -> None:
-    """Pose and gripper are commanded, and the pose that steps are added to is measured."""
-    if file.action_names[:7] != POSE or len(file.action_names) != 8:
+def require_columns(file: PolicyFile) -> None:
+    """What makes an RT-2 of it is said, and pose and gripper of one tool are commanded: ValueError otherwise."""
+    if file.rt2 is None:
         raise ValueError(
-            f"{file.path}: actions.names: got {', '.join(file.action_names)}, expected a pose ({', '.join(POSE)}) "
-            "and the gripper, which RT-2's eight numbers move"
+            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
         )
-    if missing := [name for name in POSE if name not in file.state_names]:
-        raise ValueError(
-            f"{file.path}: state: {', '.join(missing)} missing: RT-2's steps are added to the measured pose"
-        )
+    tool_columns.require("paligemma", file.path, file.action_names, file.spaces, file.state_names)

@@ -152,7 +152,7 @@ def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
             "  not said: which robot cameras, state and commands these are, and at what rate"
         )
         lines.append(
-            f"  to run it, write a policy file: vla inspect {folder} --policy-file > my_policy.yaml"
+            f"  to run it, write a policy file: vla inspect {folder} --policy-file --robot ROBOT > my_policy.yaml"
         )
     else:
         lines += _contract(portable.header.contract)
@@ -168,7 +168,7 @@ def _describe_other(path: Path, folder: Path, file: PolicyFile | None, kind: str
         if kind == "openvla":
             lines.append(f"  statistics of: {', '.join(openvla.data_sets(folder)) or 'nothing'}")
         lines.append(
-            f"  to run it, write a policy file: vla inspect {folder} --policy-file > my_policy.yaml"
+            f"  to run it, write a policy file: vla inspect {folder} --policy-file --robot ROBOT > my_policy.yaml"
         )
         return lines
     checkpoint = load_checkpoint(path, device="cpu")

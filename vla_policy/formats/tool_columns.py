@@ -1,0 +1,52 @@
+"""Which columns a model that says steps of one tool can drive: a step, or the pose that it leads to.
+
+OpenVLA's and RT-2's numbers are metres and radians of a tool. Under names of joints, or as speeds, they would be
+executed as something else, so the names and spaces are compared and not only counted.
+"""
+
+from __future__ import annotations
+
+from ..families.openvla import POSE
+from ..spaces import POSITION, ROTATIONS
+
+STEP = (*POSITION, *ROTATIONS["rpy"])
+# Kind of folder -> arm's space -> the arm's columns. The gripper comes after them.
+COLUMNS = {
+    "openvla": {"ee_delta": STEP, "ee_pose": POSE},
+    "paligemma": {"ee_pose": POSE},
+}
+CALLED = {"openvla": "OpenVLA", "paligemma": "RT-2"}
+
+
+def problem(
+    kind: str,
+    names: tuple[str, ...],
+    spaces: tuple[str, ...],
+    state: tuple[str, ...],
+) -> str | None:
+    """Why a model of this kind cannot drive these columns, in words; None if it can, and for kinds of any columns.
+
+    names, state: of the robot. spaces: of its action groups, in order.
+    """
+    known = COLUMNS.get(kind)
+    if known is None:
+        return None
+    arm = spaces[0] if spaces else ""
+    if len(spaces) != 2 or spaces[1] != "gripper" or names[:-1] != known.get(arm):
+        expected = " or ".join(f"{space} ({', '.join(own)})" for space, own in known.items())
+        return (
+            f"got {', '.join(names)} in {', '.join(spaces)}, expected the columns of one tool, "
+            f"{expected}, and a gripper: {CALLED[kind]} says steps of a tool"
+        )
+    if arm == "ee_pose" and (missing := [name for name in POSE if name not in state]):
+        return f"state: {', '.join(missing)} missing: {CALLED[kind]}'s steps are added to the measured pose"
+    return None
+
+
+def require(kind: str, path: object, names: tuple[str, ...], spaces: tuple[tuple[str, str], ...],
+            state: tuple[str, ...]) -> None:  # fmt: skip
+    """Raises ValueError, naming the policy file path, if the columns cannot be driven."""
+    says = problem(kind, names, tuple(space for _, space in spaces), state)
+    if says is not None:
+        at = path if says.startswith("state") else f"{path}: actions"
+        raise ValueError(f"{at}: {says}")
