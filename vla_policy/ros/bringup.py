@@ -13,7 +13,7 @@ HOLD_S = (
 ARGUMENTS = {
     "embodiment": ("", "robot, by name in config/embodiments or path of its YAML file"),
     "policy": ("tiny", "checkpoint, by shipped name or path of its folder"),
-    "head": ("flow", "action head of the checkpoint: flow or token"),
+    "head": ("auto", "action head of the checkpoint: flow or token; auto: the first that it has"),
     "device": ("cpu", "torch device of the policy: cpu, cuda, cuda:1"),
     "scheme": ("receding", f"how chunks follow each other: {', '.join(SCHEMES)}"),
     "shadow": ("false", "true: commands go to topics below shadow/, none to a controller"),

@@ -49,7 +49,7 @@ def node_specs(
     embodiment: str,
     *,
     policy: str = "tiny",
-    head: str = "flow",
+    head: str = "auto",
     device: str = "cpu",
     scheme: str = "receding",
     shadow: bool = False,

@@ -20,7 +20,7 @@ REFUSALS = (ValueError, FileNotFoundError)
 def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> Policy:
     """Load, check against robot, and infer once so that the first real chunk is not the slow one.
 
-    Raises one of REFUSALS with every mismatch.
+    head: auto for the first that the checkpoint has. Raises one of REFUSALS with every mismatch.
     """
     import torch  # only to set what the device string and the threads mean
 
@@ -38,7 +38,8 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
         raise ValueError(
             f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )
-    policy = load_policy(name, embodiment=robot.name, head=head, device=device)
+    chosen = None if head == "auto" else head
+    policy = load_policy(name, embodiment=robot.name, head=chosen, device=device)
     if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
         raise ValueError(
             f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"

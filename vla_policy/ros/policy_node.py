@@ -87,7 +87,7 @@ class PolicyNode(LifecycleNode):
         self._add_endpoints()
         self.get_logger().info(policy.understanding)
         self.get_logger().info(
-            f"policy {params.policy} ({params.head} head, {params.device}) for {robot.name}; "
+            f"policy {params.policy} ({policy.head} head, {params.device}) for {robot.name}; "
             f"cameras {', '.join(robot.camera_names)}; {params.scheme}, a chunk every {execute_rows} rows"
         )
         return TransitionCallbackReturn.SUCCESS

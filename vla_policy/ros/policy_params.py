@@ -24,7 +24,10 @@ class PolicyParams:
         "tiny", "checkpoint, by shipped name or path of its folder", changes=CONFIGURE
     )
     head: str = param(
-        "flow", "action head of the checkpoint", choices=("flow", "token"), changes=CONFIGURE
+        "auto",
+        "action head of the checkpoint; auto: its first",
+        choices=("auto", "flow", "token"),
+        changes=CONFIGURE,
     )
     device: str = param("cpu", "torch device: cpu, cuda, cuda:1", changes=CONFIGURE)
     seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1, changes=LIVE)

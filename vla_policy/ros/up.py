@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shadow", action="store_true", help="commands below shadow/ only")
     parser.add_argument("--scheme", default="receding", choices=tuple(SCHEMES), help="of chunks")
     add_policy_arguments(parser)
-    parser.add_argument("--head", default="flow", choices=("flow", "token"), help="action head")
+    parser.add_argument(
+        "--head",
+        default="auto",
+        choices=("auto", "flow", "token"),
+        help="action head; auto: the first that there is",
+    )
 
 
 def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
