@@ -11,7 +11,6 @@ their weights random, so no sentence is ever done; what is measured is the road 
 import argparse
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -27,13 +26,16 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.ros import session
 
 PAIRS = (
-    "pi0:ur5e_2f85 pi0:aloha pi0:tiago pi0:vx300s_mobile pi05_relative:fr3 pi05_relative:vx300s_pair "
-    "pi0_lerobot_0.3:ur5e_2f85 pi0_lerobot_0.4:so101 pi0_openpi:xarm7 smolvla:fr3 smolvla:so101 "
-    "smolvla:ur5e_servo openvla:panda_cartesian openvla:vx300s paligemma:vx300s"
-)  # fmt: skip
+    "pi0:ur5e_2f85 smolvla:fr3 openvla:panda_cartesian paligemma:vx300s pi05_relative:vx300s_pair pi0:tiago "
+    "pi0_openpi:xarm7 pi0:vx300s_mobile smolvla:aloha pi0_lerobot_0.4:so101 smolvla:ur5e_servo "
+    "pi0_lerobot_0.3:ur5e_2f85 pi05_relative:fr3 openvla:vx300s"
+)
 SENTENCE = "pick up the cube"
 ACT_S = 4.0  # of the robot, that the sentence is followed
 UP_S = 120.0
+ENDS = re.compile(
+    r"(done|timeout) after [0-9.]+ s"
+)  # what vla say prints when a sentence was followed
 FAULT = re.compile(r"Traceback|\[ERROR\]|\[FATAL\]|ERROR:|refused", re.MULTILINE)
 
 
@@ -85,14 +87,19 @@ def mocked(robot: str, root: Path, seconds: dict[str, float]) -> dict:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)
         code = up.wait(30.0)
-    lines = log.read_text()
-    faults = [line.strip()[-300:] for line in lines.splitlines() if FAULT.search(line)]
-    outcome = told.strip().splitlines()
-    acts = bool(re.match(r"(done|timeout|out_of_time|timed_out)", outcome[-1] if outcome else ""))
-    return {
-        "outcome": "acts" if alive and code == 0 and not faults else "mock: see said",
-        "said": outcome[-6:], "stop": stopped[2].strip()[-200:], "faults": faults[:5], "ended": code, "a": acts,
-    }  # fmt: skip
+    faults = [line[-300:] for line in log.read_text().splitlines() if FAULT.search(line)]
+    heard = [line.strip() for line in told.splitlines()]
+    ends = [line for line in heard if ENDS.match(line)]
+    wrong = []
+    if not ends:
+        wrong.append(f"vla say: {' '.join(heard)[-300:]}")
+    if not alive or code != 0:
+        wrong.append(f"vla up ended with {code}{'' if alive else ' by itself'}")
+    if stopped[1] != 0:
+        wrong.append(f"vla stop: {stopped[2].strip()[-300:]}")
+    wrong += faults
+    limits = [line for line in heard if line.startswith("limited by")]
+    return {"outcome": "; ".join(wrong) or "acts", "said": ends, "limits": limits}
 
 
 def main() -> None:
@@ -109,7 +116,11 @@ def main() -> None:
         rows.append(walk(*pair.split(":"), root))
         print(json.dumps(rows[-1]), flush=True)
         if args.out:
-            about = {"machine": platform.machine(), "processors": os.cpu_count()}
+            about = {
+                "processors": os.cpu_count(),
+                "load": round(os.getloadavg()[1], 1),
+                "act_s": ACT_S,
+            }
             args.out.write_text(json.dumps({"about": about, "pairs": rows}, indent=1) + "\n")
     sys.exit(0 if all(row["outcome"] == "acts" for row in rows) else 1)
 
