@@ -15,6 +15,7 @@ boxes, bodies. The most restrictive level wins.
 * Where an output adds a way to rest behind the setpoint, that way is checked too. If it is not free,
   the step is shortened (SLOW) until it is; if it never is, the arm holds: it stops earlier.
 * After engaging, the speed limits grow from nothing within engage_fade_s.
+* No command begins while others move an arm, nor within a moment after that.
 * A robot that is not where it was told to be is blocked, or somebody else moves it: HOLD, and it is
   disengaged, so that the next command starts from where it then is.
 """
@@ -55,6 +56,7 @@ from vla_policy.safety.standing import (
     standing,
     told_now,
 )
+from vla_policy.safety.stillness import led, watch
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, Command, Level, Reason, RobotState, Verdict
 
@@ -77,17 +79,19 @@ def check(
     here: float64[d], the measured action; None if unknown. seen: what it was measured from.
     faults: why inputs are not fresh.
     """
+    here_ns = measured_ns(seen, now_ns)
+    if here is not None:
+        here = well_formed(here, robot.layout, [])
+    if state.sent is None or here_ns >= rest_ns(state.sent):
+        state = watch(state, here, here_ns, robot.layout)
     if state.stopped is not None:
         state, command = coast(state, robot, now_ns)
         return state, Verdict(Level.STOP, command, (state.stopped,))
     if not state.engaged:
         state, command = coast(state, robot, now_ns)
         return state, Verdict(Level.HOLD, command, (_DISENGAGED,))
-    if here is not None:
-        here = well_formed(here, robot.layout, [])
     if faults:
         return hold(state, robot, faults, now_ns, here=here)
-    here_ns = measured_ns(seen, now_ns)
     state, astray = _astray(state, robot, here, now_ns)
     if astray is not None:
         return let_go(state, robot, astray, now_ns)
@@ -96,7 +100,8 @@ def check(
     start = standing(state, here, robot, now_ns, here_ns=here_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns, here=here)
-    if state.sent is None and now_ns < state.settled_ns:
+    begins = state.sent is None or start.seen
+    if (state.sent is None and now_ns < state.settled_ns) or (begins and led(state)):
         return hold(state, robot, (_SETTLING,), now_ns, here=here)
     reasons: list[Reason] = []
     target = well_formed(proposed, robot.layout, reasons)
@@ -250,6 +255,6 @@ _DISENGAGED = Reason("disengaged", "no operator has engaged the robot")
 _NO_CHUNK = Reason(
     "no_chunk", "there is no plan to follow: the policy is idle or its plan ran out"
 )
-_SETTLING = Reason("settling", "the arm is still coming to rest from before it was engaged")
+_SETTLING = Reason("settling", "an arm is still moving: it comes to rest, or others move it")
 _ASTRAY = Reason("start_jump", "the robot is measured too far from where it was told to be")
 _NO_POSITION = Reason("no_position", "where the robot is has not been measured")

@@ -56,11 +56,24 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """Arms that no command moves, as they were last measured. Times are stamps of measurements.
+
+    values: float64[d], where they stand. moved_ns: when they last stood elsewhere before; None: never seen.
+    """
+
+    values: Array
+    stamp_ns: int
+    moved_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GuardState:
     """What the guard remembers. counts: reason code -> how often it acted.
 
     began_ns: the first command since engaging. astray_ns: since when the robot is off its way.
     settled_ns: until then arms may still be coming to rest from a command that is forgotten.
+    watched: what is seen of the arms while nothing moves them; see safety/stillness.py.
     """
 
     engaged: bool = False
@@ -70,6 +83,7 @@ class GuardState:
     began_ns: int | None = None
     astray_ns: int | None = None
     settled_ns: int = 0
+    watched: Watched | None = None
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -110,7 +124,7 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
         state = forgotten(replace(state, sent=sent))
     elif state.settled_ns:
         state = replace(state, settled_ns=now_ns + LONGEST_NS)
-    return replace(state, drive=drive, began_ns=None, astray_ns=None)
+    return replace(state, drive=drive, began_ns=None, astray_ns=None, watched=None)
 
 
 def forgotten(state: GuardState) -> GuardState:
@@ -148,6 +162,7 @@ def sent(
         sent=last,
         drive=drive_of(values, state.drive, layout, now_ns),
         began_ns=now_ns if state.began_ns is None else state.began_ns,
+        watched=None,
     )
 
 

@@ -23,12 +23,12 @@ from vla_policy.layout import JOINTS, POSE, VELOCITY, Layout, Part
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import SEEN_NS, Drive, GuardState, Sent
 from vla_policy.safety.motion import arm_motions
+from vla_policy.safety.stillness import displaced
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, RobotState, readonly
 
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
 SETTLE_NS = 200_000_000  # an arm comes to rest this long after its last command
-STILL_M, STILL_RAD = 3e-3, 5e-3  # what is measured at rest varies by less
 SAG_M, SAG_RAD = 0.01, 0.02  # what a controller may leave between a setpoint and an arm at rest
 SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
 BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
@@ -108,13 +108,7 @@ def led_away(part: Part, last: Sent, here: Array | None, here_ns: int) -> bool:
     """
     if here_ns < rest_ns(last):
         return False
-    if last.rested is None or here is None:
-        return True
-    if part.kind == JOINTS:
-        return not (np.abs(here[part.columns] - last.rested[part.columns]) <= STILL_RAD).all()
-    way = here[part.position] - last.rested[part.position]
-    turn = turn_between(last.rested[part.rotation], here[part.rotation])
-    return not (np.linalg.norm(way) <= STILL_M and np.linalg.norm(turn) <= STILL_RAD)
+    return last.rested is None or here is None or displaced(part, last.rested, here)
 
 
 def measured_ns(seen: RobotState, now_ns: int) -> int:
