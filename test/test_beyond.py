@@ -9,9 +9,12 @@ import pytest
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.layout import layout_of
-from vla_policy.safety.beyond import blocked_beyond, rates_of, ways_of
+from vla_policy.safety import memory
+from vla_policy.safety.beyond import blocked_beyond, ranges_ratio, rates_of, ways_of
 from vla_policy.safety.bodies import Bodies
 from vla_policy.safety.bounds import Robot
+from vla_policy.safety.guard import check
+from vla_policy.safety.memory import GuardState
 from vla_policy.types import Reason, RobotState
 
 SEEN = RobotState(np.zeros(6), 1)
@@ -84,3 +87,35 @@ def test_rates_are_those_of_joints_alone():
     assert rates_of(np.arange(1.0, 7.0), robot.layout).tolist() == [1, 2, 3, 4, 5, 6, 0]
     tool = layout_of(load_embodiment("vx300s"))
     assert rates_of(np.ones(6), tool).tolist() == [0.0] * 8
+
+
+def test_at_full_speed_towards_the_end_of_a_range_the_arm_brakes_in_time():
+    """Else the velocity of the setpoint is cut to what still stops, and a cubic to it goes faster in its middle."""
+    robot = replace(arm(), bodies=None)
+    part = robot.layout.parts[0]
+    here = np.zeros(7)
+    state, now_ns, cut = memory.engage(GuardState()), 10**9, 0.0
+    for _ in range(250):
+        now_ns += robot.embodiment.period_ns
+        target = np.array(here)
+        target[:3] = np.minimum(part.upper[:3], here[:3] + 0.25)
+        before = np.array(here)
+        state, verdict = check(
+            state, robot, target, here=here, seen=RobotState(), faults=(), now_ns=now_ns
+        )
+        here = np.array(verdict.command.values)
+        asked = (here - before)[part.columns] / 0.02
+        cut = max(cut, float(np.abs(asked - state.sent.ways["arm"].velocities[0]).max()))
+    assert cut < 1e-9
+    np.testing.assert_allclose(here[:3], part.upper[:3], atol=2e-3)
+
+
+def test_an_output_without_a_way_to_rest_goes_up_to_the_end_of_its_range():
+    robot = arm("float64_multi_array")
+    start = np.zeros(7)
+    start[0] = robot.layout.parts[0].upper[0] - 0.02
+    step = np.array([0.02, 0, 0, 0, 0, 0])
+    assert ranges_ratio(robot, start, step, 0.02) == 1.0
+    assert ranges_ratio(arm(), start, step, 0.02) < 0.6
+    assert ranges_ratio(arm(), start, -step, 0.02) == 1.0
+    assert ranges_ratio(arm(), start, 0.0 * step, 0.02) == 1.0

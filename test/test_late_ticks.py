@@ -426,3 +426,32 @@ def test_servo_that_has_stopped_short_of_a_pose_is_not_sent_there_by_a_hold():
     assert held.command.names == ("gripper",)
     _, moves = check(state, robot, target, here=lag, seen=RobotState(), faults=(), now_ns=now_ns)
     assert moves.command.values[0] - lag[0] <= 6.0 * 0.04**2 + 1e-9, "from where it is, from rest"
+
+
+def test_where_servo_stopped_is_not_known_from_before_it_stopped():
+    """The process stood for 150 ms, and no newer pose has come: from the old one it would start far behind."""
+    outputs = dict(ARMS["vx300s"].embodiment.outputs)
+    outputs["arm"] = replace(outputs["arm"], type="servo_pose", servo="servo_node")
+    embodiment = replace(ARMS["vx300s"].embodiment, outputs=MappingProxyType(outputs))
+    robot = Robot(embodiment, ARMS["vx300s"].layout)
+    here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
+
+    def tick(state, proposed, pose, now_ms, seen_ms):
+        seen = RobotState(ee_ns=seen_ms * MS)
+        return check(state, robot, proposed, here=pose, seen=seen, faults=(), now_ns=now_ms * MS)
+
+    state, target = memory.engage(GuardState()), np.array(here)
+    for k in range(20):
+        target[0] += 0.004
+        state, _ = tick(state, target, target, 1000 + 20 * k, 1000 + 20 * k)
+    behind = np.array(target)
+    behind[0] -= 0.02
+    for now_ms in (1530, 1550):  # 150 and 170 ms after the last command
+        state, verdict = tick(state, target, behind, now_ms, 1340)
+        assert verdict.reasons[0].code == "no_position"
+        assert verdict.command is None or "ee.x" not in verdict.command.names
+    stopped = np.array(target)
+    stopped[0] -= 0.002
+    _, verdict = tick(state, target, stopped, 1570, 1560)
+    step = verdict.command.values[0] - stopped[0]
+    assert 0.0 < step <= 6.0 * 0.02**2 + 1e-9, "from where it stopped, from rest"

@@ -206,12 +206,14 @@ class ControlNode(LifecycleNode):
         topic = self._takeover.heard(now_ns)
         if topic is not None:
             self._control = core.give_up(self._control, self._robot, self._groups_on(topic))
-        self._control, verdict = core.tick(
-            self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
-        )
         reason = self._against(topic, now_ns)
         if reason is not None and self._control.guard.engaged:
+            # Nothing of the plan any more: not even one step of it, which a velocity would begin with.
             self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
+        else:
+            self._control, verdict = core.tick(
+                self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns
+            )
         if verdict.command is not None:
             self._commands.send(verdict.command)
             self._teller.measured.commands += 1

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vla_policy.execution.braking import Braking, joint_way
+from vla_policy.execution.braking import LEAD_PERIODS, Braking, joint_way
 from vla_policy.layout import JOINTS, Layout
 from vla_policy.safety.bounds import Robot
+from vla_policy.safety.limits import stopping_ratio
 from vla_policy.safety.motion import arm_motions
+from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
 SHARES = (0.5, 1.0)  # of the way to rest that are looked at; it is straight
@@ -40,6 +42,23 @@ def ways_of(robot: Robot, values: Array, rates: Array) -> dict[str, Braking]:
         for part in robot.layout.of_kind(JOINTS)
         if outputs[part.group].type == "joint_trajectory"
     }
+
+
+def ranges_ratio(robot: Robot, start: Array, step: Array, dt_s: float) -> float:
+    """Share of a step of the arms after which trajectory outputs come to rest inside the joint ranges.
+
+    start: float64[d]. step: of all arms, as in motion.arm_motions, within dt_s.
+    """
+    outputs, ratio = robot.embodiment.outputs, 1.0
+    shortest_s = LEAD_PERIODS * s_from_ns(robot.embodiment.period_ns)
+    for part, way in arm_motions(step, robot.layout):
+        if part.kind != JOINTS or outputs[part.group].type != "joint_trajectory":
+            continue
+        here = start[part.columns]
+        room = np.maximum(np.where(way > 0.0, part.upper - here, here - part.lower), np.abs(way))
+        brakes = part.limits.joint_acceleration_per_s2
+        ratio = min(ratio, stopping_ratio(way, room, brakes, dt_s, shortest_s))
+    return ratio
 
 
 def blocked_beyond(

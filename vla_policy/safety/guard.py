@@ -26,7 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.safety.beyond import BRAKES, blocked_beyond, rates_of, ways_of
+from vla_policy.safety.beyond import BRAKES, blocked_beyond, ranges_ratio, rates_of, ways_of
 from vla_policy.safety.bounds import (
     Robot,
     inside_limits,
@@ -179,7 +179,13 @@ def _limited(
     layout, dt_s = robot.layout, start.dt_s
     share = _speed_share(state, robot, now_ns)
     step = motion(start.values, target, layout)
-    ratio = brake * motion_ratio(step, start.velocity, layout, dt_s, reasons, share=share)
+    ratio = motion_ratio(step, start.velocity, layout, dt_s, reasons, share=share)
+    stops = ranges_ratio(robot, start.values, step, dt_s)
+    if stops < ratio:
+        ratio = stops
+        detail = f"motion scaled to {stops:.0%}, to come to rest inside the joint ranges"
+        reasons.append(Reason("position", detail))
+    ratio *= brake
     values = advance(start.values, target, step * ratio, ratio, layout)
     move_grippers(values, start.values, layout, dt_s, reasons)
     _drive(values, state, robot, start, reasons, now_ns)

@@ -97,6 +97,26 @@ def joint_acceleration_ratio(
     return min(ratios)
 
 
+def stopping_ratio(
+    step: Array, room: Array, max_acceleration: Array, dt_s: float, shortest_s: float
+) -> float:
+    """Share of step (float64[j], within dt_s) behind which all joints still come to rest within their room.
+
+    room: float64[j], how far each may go its way. They brake together, as long as the slowest of them takes
+    at max_acceleration, shortest_s at least; execution/braking.py then has no velocity to cut.
+    """
+    speed = np.abs(step) / dt_s if dt_s > 0.0 else np.zeros_like(step)
+    longest_s = float(np.max(speed / max_acceleration, initial=0.0))
+    moves = speed > 0.0
+    if not moves.any() or longest_s <= 0.0:
+        return 1.0
+    speed, room = speed[moves], room[moves]
+    # share * speed * (share * longest_s / 2 + dt_s) = room is a quadratic in share.
+    ratio = (np.sqrt(dt_s * dt_s + 2.0 * longest_s * room / speed) - dt_s) / longest_s
+    ratio = np.minimum(ratio, room / (speed * (dt_s + shortest_s / 3.0)))
+    return float(min(1.0, ratio.min()))
+
+
 def limit_scalar(target: float, previous: float, max_step: float) -> float:
     """From previous towards target, at most max_step."""
     return previous + min(max(target - previous, -max_step), max_step)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.layout import GRIPPER, VELOCITY, Part
+from vla_policy.layout import GRIPPER, POSE, VELOCITY, Part
 from vla_policy.safety.bounds import Robot
 from vla_policy.safety.memory import GuardState, Sent, counted, disengage, drive_of
 from vla_policy.safety.motion import move_velocities
@@ -37,7 +37,7 @@ def hold(
     last = state.sent
     still = None if last is None or now_ns - last.moved_ns > REPEAT_NS else last
     command = _command(robot, state, still, slower, now_ns, here=here)
-    if still is not None:
+    if still is not None and not _stopped_short(robot, last, now_ns):
         state = replace(state, sent=replace(last, stamp_ns=now_ns))
     return state, Verdict(Level.HOLD, command, reasons)
 
@@ -117,6 +117,12 @@ def _command(
             names += part.names
             values += source[part.columns].tolist()
     return Command(np.array(values), tuple(names), now_ns) if names else None
+
+
+def _stopped_short(robot: Robot, last: Sent, now_ns: int) -> bool:
+    """Whether a tool's controller stopped by itself: where is only measured, so the setpoint is not told again."""
+    silent_ns = now_ns - last.stamp_ns
+    return any(timed_out(part, robot, silent_ns) for part in robot.layout.of_kind(POSE))
 
 
 def _stands(part: Part, robot: Robot, last: Sent, here: Array | None, now_ns: int) -> bool:

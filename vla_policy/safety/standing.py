@@ -4,7 +4,7 @@ Every kind of controller does something else with the last command when the next
 
 * a trajectory controller goes on along the way to rest that was sent with it (execution/braking.py);
 * a controller of positions or poses reaches the last setpoint and stands there;
-* MoveIt Servo stops when its time is out, and where it then stands is where it is measured;
+* MoveIt Servo stops when its time is out, and where it then stands is where it is measured after that;
 * what is commanded by its velocity goes on, until the time of its controller is out.
 
 An arm at rest stays at its setpoint, though gravity may keep it a little off. If it moves all the same,
@@ -83,10 +83,10 @@ def standing(
         way = last.ways.get(part.group)
         if way is not None:
             values[part.columns], rate[:] = at(way, joined_ns - last.moved_ns)
-        if timed_out(part, robot, late_ns) or led_away(
-            part, last, here, now_ns if here_ns is None else here_ns
-        ):
-            if here is None:
+        seen_ns = now_ns if here_ns is None else here_ns
+        silent = timed_out(part, robot, late_ns)
+        if silent or led_away(part, last, here, seen_ns):
+            if here is None or (silent and seen_ns < last.stamp_ns + timeout_ns(part, robot)):
                 return None
             values[part.columns], rate[:], seen = here[part.columns], 0.0, True
     lapse_ns = max(dt_ns, now_ns - last.moved_ns if at_rest else late_ns)
