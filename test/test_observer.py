@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from observer import faults, robots, run
+from observer import adapter, faults, robots, run
 from observer.controllers import Channel
+from observer.world import World
 
 MS = 1_000_000
 # Two scenarios of every robot; docs/safety.md says what is still found in others.
@@ -141,3 +142,38 @@ def test_what_is_planted_is_taken_back():
 
 def test_every_shipped_robot_is_among_the_scenarios():
     assert {path.stem for path in robots.SHIPPED.glob("*.yaml")} <= set(run.known()[0])
+
+
+def test_the_tick_that_hears_of_another_controller_begins_nothing():
+    """A velocity was begun in it, and only then let go."""
+    described = run.known()[0]["mobile_twist"]
+    base = next(g for g in described.groups if g.kind == "base")
+    hand = next(g for g in described.groups if g.kind == "hand")
+    start = {g.name: np.zeros(7 if g.kind == "tool" else 6) for g in described.groups}
+    start[hand.name] = np.array([0.5])
+    world = World(described, start, 0)
+    node = adapter.Node(
+        described.file, world.hear, scheme="receding", change="flush", now_ns=10**9,
+        wait=lambda ns: None,
+    )  # fmt: skip
+    node.activate()
+
+    def tick(now_ns):
+        joints, poses, openings = world.measured(0, np.random.default_rng(0), 0.0)
+        poses = {tool: np.array([0.4, 0.0, 0.3, 0.0, 0.0, 0.0, 1.0]) for tool in poses}
+        cameras = dict.fromkeys(described.cameras, now_ns)
+        node.see(adapter.Seen(joints, now_ns, poses, now_ns, openings, cameras))
+        node.tick(now_ns)
+
+    tick(10**9)
+    assert node.engage(True)
+    now_ns = 10**9 + described.period_ns
+    tick(now_ns)
+    rows = np.zeros((20, len(described.columns)))
+    rows[:, described.columns.index(base.columns[0])] = 0.1
+    chunk = adapter.ActionChunk(rows, described.columns, now_ns, described.step_ns, 1, "")
+    node.chunk(chunk)
+    node.told_of_other(hand.topic)
+    tick(now_ns + described.period_ns)
+    assert not node.engaged
+    assert not any(one.values.any() for one in world.sent[base.name])

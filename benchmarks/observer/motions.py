@@ -84,6 +84,11 @@ class Path:
         if rng.random() < 0.2:
             self.amplitude *= 3.0
 
+    def share(self, time_ns: int | np.ndarray) -> float | np.ndarray:
+        """How much of its line a monotone path has gone, 0 to 1, at steady times."""
+        s = np.maximum(0.0, (np.asarray(time_ns) - self.begin_ns) / 1e9)
+        return 1.0 - np.exp(-s / self.tau_s)
+
     def at(self, time_ns: int) -> np.ndarray:
         """float64[j] of joints, [7] of tools, [6] of velocities, [1] of a hand."""
         s = max(0.0, (time_ns - self.begin_ns) / 1e9)
@@ -93,7 +98,7 @@ class Path:
         if kind in (TWIST, BASE) and self.constant is not None:
             return self.constant
         if self.style == MONOTONE and kind not in (TWIST, BASE):
-            away = self.rate * self.tau_s * (1.0 - math.exp(-s / self.tau_s))
+            away = self.rate * self.tau_s * self.share(time_ns)
         else:
             way = self.amplitude * (np.sin(self.frequency * s + self.phase) - np.sin(self.phase))
             away = way.sum(axis=0)

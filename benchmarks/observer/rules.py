@@ -82,7 +82,7 @@ def judge(robot: Described, world: World, account: Account) -> list[Violation]:
         found += _rest(robot, group, motion, account)
         if group.kind in (TOOL, TWIST):
             found += _boxes(robot, group, motion, account)
-        found += _backward(group, motion, account)
+        found += _backward(robot, group, motion, account)
     return found
 
 
@@ -411,29 +411,44 @@ def _deeper(rule, group, depth, motion: Motion, account: Account, words) -> list
     return _worst(rule, group, motion.times_ns, over, least + DEPTH_M, words)
 
 
-def _backward(group: Group, motion: Motion, account: Account) -> list[Violation]:
-    """Against the line that every plan since has gone along."""
+def _backward(robot, group: Group, motion: Motion, account: Account) -> list[Violation]:
+    """Against the line that every plan since has gone along, and not to where a plan is.
+
+    An arm that runs after its plan as fast as it may, rolls out beyond it when the commands stop. To come back to
+    where the plan is now is to follow it, at speeds that other rules judge; further back no plan has ever asked for.
+    """
     found = []
+    # From a setpoint to where the arm is, by lead, jitter and latency.
+    behind_ns = 4 * robot.period_ns + 5 * MS
     for start, end, path in account.lines[group.name]:
         # The plans themselves may end before where the arm rolls out to.
         a, b = np.searchsorted(motion.times_ns, (motion.first_heard_ns(start), end))
         if b - a < 2 or found:
             continue
+        times = motion.times_ns[a:b]
         far = path.direction[:3] if group.kind == TOOL else path.direction
         here = motion.positions[a:b, : len(far)]
         done = (here - path.start[: len(far)]) @ far / (far @ far if far.any() else 1.0)
-        ahead = np.maximum.accumulate(done)
         size = np.linalg.norm(far)
-        back = (ahead - done) * size
-        reached = np.zeros(b - a)
-        for offered, until in account.reach:
+        reached, planned = np.zeros(b - a), np.full(b - a, np.inf)
+        for offered, until, shift in account.reach:
             if offered >= start:
-                k = np.searchsorted(motion.times_ns[a:b], offered)
-                share = 1.0 - np.exp(-max(0.0, (until - path.begin_ns) / 1e9) / path.tau_s)
-                reached[k:] = np.maximum(reached[k:], share)
+                k, over = np.searchsorted(times, (offered, until + shift + behind_ns))
+                reached[k:] = np.maximum(reached[k:], path.share(until))
+                at = path.share(times[k:over] - shift - behind_ns)
+                planned[k:over] = np.minimum(planned[k:over], at)
         # Back to where the last row of all is, is no reversal.
-        back = np.minimum(back, (np.maximum(reached - done, 0.0)) * size)
-        back = np.where(motion.quiet[a:b], back, 0.0)
-        found += _worst("reversal", group, motion.times_ns[a:b], back, np.full(b - a, BACKWARD),
+        back = np.minimum(_furthest(done, planned), reached) - done
+        back = np.where(motion.quiet[a:b], back * size, 0.0)
+        found += _worst("reversal", group, times, back, np.full(b - a, BACKWARD),
                         "runs back along its line")  # fmt: skip
     return found
+
+
+def _furthest(done: np.ndarray, planned: np.ndarray) -> np.ndarray:
+    """How far along its line an arm has been, float64[n]; forgotten where a plan is further back."""
+    furthest, out = -np.inf, np.empty(len(done))
+    for k, (here, plan) in enumerate(zip(done.tolist(), planned.tolist(), strict=True)):
+        furthest = max(here, min(furthest, plan))
+        out[k] = furthest
+    return out

@@ -57,7 +57,8 @@ class Account:
     led: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     against: list[tuple[str, int, int]] = field(default_factory=list)
     lines: dict[str, list[tuple[int, int, Path]]] = field(default_factory=dict)
-    reach: list[tuple[int, int]] = field(default_factory=list)  # when offered, end of its last row
+    # When offered, end of its last row, and how much later its rows are if the robot has stood since.
+    reach: list[tuple[int, int, int]] = field(default_factory=list)
     notes: list[tuple[int, str]] = field(default_factory=list)
     raised: list[str] = field(default_factory=list)
     ticks: int = 0
@@ -312,7 +313,20 @@ class Scenario:
                 max(world.now_ns, obs_ns) + count * self.robot.step_ns,
             )
             self._plans.append((obs_ns, world.now_ns, until, chunk.instruction))
-            self.account.reach.append((world.now_ns, obs_ns + count * self.robot.step_ns))
+            shift_ns = world.now_ns - obs_ns if self._stood_since(obs_ns) else 0
+            self.account.reach.append(
+                (world.now_ns, obs_ns + count * self.robot.step_ns, shift_ns)
+            )
+            self._look(world.now_ns)
+
+    def _stood_since(self, time_ns: int) -> bool:
+        """Whether nothing has moved since then: what is followed now may begin with its first row."""
+        times = np.arange(max(0, time_ns), self.world.now_ns + 1, 5 * MS, dtype=np.int64)
+        for group in self.robot.of_kind(JOINTS, TOOL, TWIST, BASE):
+            _, velocities, _ = self.world.channels[group.name].played(times)
+            if (np.abs(velocities[:, :3] if group.kind == TOOL else velocities) > 1e-3).any():
+                return False
+        return True
 
     # Operators, hands, others.
 
@@ -346,6 +360,7 @@ class Scenario:
         elif what < t.operator + t.lifecycle + t.other:
             group = self.robot.groups[int(rng.integers(len(self.robot.groups)))]
             self.note(f"somebody else commands {group.name}")
+            world.channels[group.name].hold(world.now_ns)  # their command has replaced ours
             node.told_of_other(group.topic)
             self._other_since = world.now_ns
             self._wait = int(rng.integers(20, 120))
