@@ -100,8 +100,7 @@ def check(
     start = standing(state, here, robot, now_ns, here_ns=here_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns, here=here)
-    begins = state.sent is None or start.seen
-    if (state.sent is None and now_ns < state.settled_ns) or (begins and led(state)):
+    if state.sent is None and now_ns < state.settled_ns:
         return hold(state, robot, (_SETTLING,), now_ns, here=here)
     reasons: list[Reason] = []
     target = well_formed(proposed, robot.layout, reasons)
@@ -111,6 +110,9 @@ def check(
         target = near_start(start.values, target, robot.layout, reasons)
     elif target is not None and start.seen and state.astray_ns is not None:
         reasons.append(_ASTRAY)
+        target = None
+    if target is not None and (state.sent is None or start.seen) and led(state):
+        reasons.append(_SETTLING)
         target = None
     if target is None:
         return hold(state, robot, tuple(reasons), now_ns, here=here)
