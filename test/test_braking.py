@@ -1,10 +1,11 @@
 """Trajectories of one setpoint: through it, to rest, inside the range, as a controller wants them."""
 
 import numpy as np
+import plain_motion as plain
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.execution.braking import REST_NS, braking, joint_way
+from vla_policy.execution.braking import REST_NS, at, braking, joint_way
 from vla_policy.layout import JOINTS, Part
 
 LEAD_NS = 40_000_000
@@ -22,14 +23,21 @@ def way_of(target, velocity, acceleration=5.0, lower=-1.0, upper=1.0):
     )
 
 
+def played(way, ns):
+    """Position and velocity ns after the stamp, the way a controller interpolates between two points."""
+    for k in range(2):
+        begin, end = way.times_ns[k : k + 2]
+        if begin <= ns <= end:
+            ends = way.positions[k : k + 2], way.velocities[k : k + 2]
+            span_s = (end - begin) / 1e9
+            share = (ns - begin) / (end - begin)
+            return plain.cubic(*ends[0], *ends[1], share, span_s)
+    raise AssertionError(ns)
+
+
 def cubic(way, segment, share):
-    """Position between two points, the way a controller interpolates them."""
-    t = (way.times_ns[segment + 1] - way.times_ns[segment]) / 1e9
-    p0, p1 = way.positions[segment], way.positions[segment + 1]
-    v0, v1 = way.velocities[segment] * t, way.velocities[segment + 1] * t
-    s = share
-    return ((2 * s**3 - 3 * s**2 + 1) * p0 + (s**3 - 2 * s**2 + s) * v0
-            + (3 * s**2 - 2 * s**3) * p1 + (s**3 - s**2) * v1)  # fmt: skip
+    begin, end = way.times_ns[segment : segment + 2]
+    return played(way, begin + share * (end - begin))[0]
 
 
 def test_a_standing_robot_stays():
@@ -94,3 +102,45 @@ def test_the_way_of_joints_keeps_their_speed_their_range_and_two_periods():
 def test_a_long_way_to_rest_is_followed_by_a_rest():
     way = way_of([0.0], [4.0], acceleration=5.0)
     assert way.times_ns == (40_000_000, 840_000_000, 880_000_000)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_where_a_controller_is_on_the_way_is_what_it_plays(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        way = way_of(rng.uniform(-1, 1, 3), rng.normal(0, 2, 3), rng.uniform(0.5, 20))
+        first, stop, rest = way.times_ns
+        for ns in (first, stop, rest, *rng.integers(first, rest, 10), (first + stop) // 2):
+            position, velocity = at(way, int(ns))
+            wanted, speed = played(way, int(ns))
+            assert position == pytest.approx(wanted, abs=1e-12)
+            assert velocity == pytest.approx(speed, abs=1e-9)
+        # What comes before the first point is the setpoint's own; behind the last one it rests.
+        assert np.array_equal(at(way, first - 1)[0], way.positions[0])
+        assert np.array_equal(at(way, 0)[1], way.velocities[0])
+        assert np.array_equal(at(way, rest + 10**12)[0], way.positions[2])
+        assert not at(way, rest + 10**12)[1].any()
+
+
+def test_it_takes_as_long_to_stop_in_either_direction():
+    for velocity in ([2.0, -1.0], [-2.0, 1.0]):
+        way = way_of([0.0, 0.0], velocity)
+        assert way.times_ns[1] - way.times_ns[0] == pytest.approx(0.4e9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_joint_that_has_room_never_brakes_harder_than_its_limit(seed):
+    """Measured on the velocity that is played, millisecond by millisecond."""
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        acceleration = rng.uniform(0.5, 20)
+        way = way_of(rng.uniform(-1, 1, 3), rng.normal(0, 2, 3), acceleration, -100, 100)
+        first, stop, _ = way.times_ns
+        speeds = np.array([at(way, ns)[1] for ns in range(first, stop, 1_000_000)])
+        assert np.all(np.abs(np.diff(speeds, axis=0)) <= acceleration * 1e-3 * (1 + 1e-6))
+
+
+def test_times_are_whole_nanoseconds_as_a_message_wants_them():
+    way = way_of([0.0], [1.0], acceleration=3.0)
+    assert way.times_ns == (40_000_000, 40_000_000 + 333_333_333, 500_000_000)
+    assert all(type(ns) is int for ns in way.times_ns)

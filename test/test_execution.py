@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.continuation import aligned
-from vla_policy.execution.interpolate import slerp, turn_between
 from vla_policy.execution.pace import NOTHING, Executing, ask, executed_part, next_look_ns
-from vla_policy.execution.schemes import SCHEMES, mean_rotation
+from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import Timeline, insert, setpoint
 from vla_policy.layout import layout_of
 from vla_policy.types import ActionChunk
@@ -120,19 +119,6 @@ def test_an_ensemble_votes_on_the_gripper():
     assert rows_from(timeline, 1100, 3)[:, 7].tolist() == [0.0, 0.0, 0.0], "the older one has more"
 
 
-angles = st.floats(-1.5, 1.5)
-
-
-@settings(max_examples=100, deadline=None)
-@given(angles, angles, st.floats(0.05, 0.95))
-def test_the_mean_of_two_rotations_is_on_the_arc_between_them(a, b, share):
-    """Against slerp, and whichever of the two quaternions of a rotation is given."""
-    one, two = (np.array([0.0, np.sin(x / 2), 0.0, np.cos(x / 2)]) for x in (a, b))
-    for sign in (1.0, -1.0):
-        mean = mean_rotation(np.stack((one, sign * two)), np.array([1 - share, share]))
-        assert np.linalg.norm(turn_between(slerp(one, two, share), mean)) < 1e-6
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=10), st.integers(0, 900))
 def test_an_aligned_plan_is_where_the_arm_will_be(x, late_ms):
@@ -159,6 +145,38 @@ def test_a_gripper_row_stays_in_its_time_when_a_plan_is_aligned():
 
 
 @pytest.mark.parametrize(
+    ("late_ns", "rows"),
+    [
+        (0, 6), (1, 6), (99, 6),  # a stamp that is off by nanoseconds costs no row
+        (50_000, 5), (100 * MS, 5), (100 * MS + 1, 5), (599 * MS, 0), (600 * MS, 0),
+        (500 * MS, 1), (500 * MS + 50_000, 0),
+    ],
+)  # fmt: skip
+def test_what_is_left_of_a_plan_are_its_whole_rows(late_ns, rows):
+    plan = chunk(np.arange(6.0), obs_ms=1000, sequence=0, gripper=[1, 0, 1, 0, 1, 0])
+    left = aligned(plan, 1000 * MS + late_ns, ARM)
+    assert (0 if left is None else len(left.actions)) == rows
+    if left is not None and late_ns < 1000:
+        assert left.actions[:, 7].tolist() == [1, 0, 1, 0, 1, 0]
+
+
+def test_one_row_is_continued_as_a_stand():
+    left = aligned(chunk([3.0], obs_ms=1000, sequence=0), 1000 * MS, ARM)
+    assert left.actions[:, 0].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "first"), [(0, 0), (40, 0), (60, 1), (200, 2), (240, 2), (260, 3), (500, 5)]
+)
+def test_what_the_model_said_is_that_of_the_nearest_row(late_ms, first):
+    said = np.arange(12.0).reshape(6, 2)
+    plan = replace(chunk(np.arange(6.0), obs_ms=1000, sequence=0), model_actions=said)
+    left = aligned(plan, (1000 + late_ms) * MS, ARM)
+    assert left.model_actions.tolist() == said[first : first + len(left.actions)].tolist()
+    assert len(left.model_actions) == len(left.actions)
+
+
+@pytest.mark.parametrize(
     ("delay_ms", "frozen", "guidance"),
     [(0, 0, 4), (100, 1, 4), (101, 2, 4), (350, 4, 4), (2000, 4, 4), (None, 0, 0)],
 )
@@ -168,6 +186,33 @@ def test_frozen_are_the_rows_that_are_begun_when_the_chunk_comes(delay_ms, froze
     asked = ask(running, 1400 * MS, delay_ns=delay_ns, rows=8, execute_rows=4, layout=ARM)
     assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
     assert (asked.previous is None) == (delay_ms is None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "execute_rows", "frozen", "guidance"),
+    [
+        (8, 4, 1, 4),  # what is left guides, but no row that is decided by the chunk after it
+        (8, 6, 1, 2),
+        (8, 8, 1, 1),  # and never less than is frozen
+        (8, 1, 1, 4),
+        (3, 1, 1, 2),  # a chunk that is shorter than what is left
+    ],
+)
+def test_the_rows_that_guide_end_before_those_of_the_next_chunk(
+    rows, execute_rows, frozen, guidance
+):
+    running = Executing(OLD, 1000 * MS, 1100 * MS)
+    asked = ask(
+        running, 1400 * MS, delay_ns=50 * MS, rows=rows, execute_rows=execute_rows, layout=ARM
+    )
+    assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
+
+
+def test_what_is_continued_begins_where_the_plan_began_not_at_its_stamp():
+    """The robot had rested: the rows are executed 150 ms after they were meant."""
+    running = Executing(OLD, 1150 * MS, 1150 * MS)
+    asked = ask(running, 1350 * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM)
+    assert asked.previous.actions[:, 0] == pytest.approx(np.arange(3, 9) * 10.0)
 
 
 def test_nothing_is_continued_without_a_plan():
@@ -184,7 +229,7 @@ def test_when_to_look_again():
         at_ns = next_look_ns(
             scheme, 1000 * MS, 100 * MS, 4, executing=executing, delay_ns=delay_ms * MS
         )
-        return at_ns // MS
+        return at_ns / MS
 
     assert look("rtc", 300) == look("receding", 0) == 1400
     assert look("open_loop", 50) == 1850  # the end of its 8 rows
@@ -192,3 +237,14 @@ def test_when_to_look_again():
     assert look("open_loop", 300, None) == 1400
     assert len(executed_part(OLD, "open_loop", 4).actions) == 4
     assert executed_part(OLD, "rtc", 4) is OLD
+    assert look("open_loop", 99) == 1850
+    assert look("open_loop", 100) == 2050  # a row late: the arm came to rest before
+    never = {"executing": running, "delay_ns": None}
+    assert next_look_ns("open_loop", 1000 * MS, 100 * MS, 4, **never) == 1850 * MS
+
+
+def test_what_the_model_said_is_sent_with_the_rows_that_are_executed():
+    said = np.arange(16.0).reshape(8, 2)
+    sent = executed_part(replace(OLD, model_actions=said), "open_loop", 3)
+    assert sent.model_actions.tolist() == said[:3].tolist()
+    assert sent.actions.tolist() == OLD.actions[:3].tolist()

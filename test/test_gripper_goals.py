@@ -1,6 +1,7 @@
 """A gripper that is commanded by goals: settled values become goals, chatter does not."""
 
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import pytest
@@ -63,3 +64,77 @@ def test_a_clock_that_goes_back_forgets_and_goes_on():
         if goal is not None:
             break
     assert goal == 0.0
+
+
+def plainly(samples):
+    """The goals, one or None for each (stamp in ms, value): looks at all that was ever said, each time anew."""
+    goals, goal, goal_ms, begun = [], None, 0, 0
+    for n, (now, last) in enumerate(samples):
+        if n and now < samples[n - 1][0]:
+            begun = n  # the clock went back: what was said before has no place in time
+        recent = [(ms, value) for ms, value in samples[begun : n + 1] if now - ms <= 500]
+        values = [value for _, value in recent]
+        settled = any(
+            now - ms >= 150 and all(abs(value - last) <= 0.03 for value in values[i:])
+            for i, (ms, _) in enumerate(recent)
+        )
+        found = last if settled else None
+        if not settled and now - recent[0][0] >= 450:
+            above = goal is not None and all(value > goal + 0.1 for value in values)
+            below = goal is not None and all(value < goal - 0.1 for value in values)
+            found = median(values) if goal is None or above or below else None
+        if found is not None and goal is not None:
+            soon = 0 <= now - goal_ms < 300
+            found = None if soon or abs(found - goal) <= 0.1 else found
+        if found is not None:
+            goal, goal_ms = found, now
+        goals.append(found)
+    return goals
+
+
+def told(samples):
+    state, goals = GripperGoals(), []
+    for ms, value in samples:
+        state, goal = want(state, value, ms * 1_000_000)
+        goals.append(goal)
+    return goals
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_signal_gives_the_goals_of_a_plain_reading(seed):
+    """Values and times from the edges of the rules, held and chattering, with a clock that sometimes goes back."""
+    rng = np.random.default_rng(seed)
+    edges = (0.0, 0.03, 0.0301, 0.1, 0.11, 0.5, 0.89, 0.9, 0.97, 1.0)
+    ticks = ((10,), (50,), (10, 20, 50, 90, 150), (0, 10, 60, 400, 500))[seed % 4]
+    samples, now = [], 10_000
+    choices = rng.choice(edges, 3)
+    for _ in range(400):
+        if rng.random() < 0.02:
+            choices = rng.choice(edges, rng.integers(1, 5))
+        if rng.random() < 0.005:
+            now -= int(rng.choice((10, 50, 150, 450, 5000)))
+        samples.append((now, float(rng.choice(choices))))
+        now += int(rng.choice(ticks))
+    assert told(samples) == plainly(samples)
+
+
+@pytest.mark.parametrize(
+    ("samples", "goals"),
+    [
+        # A value has settled at 150 ms, within 0.03 of where it is now.
+        ([(0, 0.5), (149, 0.5), (150, 0.5)], [None, None, 0.5]),
+        ([(0, 0.0), (100, 0.03), (150, 0.0)], [None, None, 0.0]),
+        ([(0, 0.0), (100, 0.031), (150, 0.0)], [None, None, None]),
+        # One that never settles: its median after 450 ms of the last 500.
+        ([(0, 0.0), (449, 1.0)], [None, None]),
+        ([(0, 0.0), (100, 0.4), (450, 1.0)], [None, None, 0.4]),
+        # The next goal comes 300 ms after the last one, and is more than 0.1 away from it.
+        ([(0, 0.0), (150, 0.0), (299, 1.0), (449, 1.0), (450, 1.0)], [None, 0.0, None, None, 1.0]),
+        ([(0, 0.0), (150, 0.0), (400, 0.1), (550, 0.1)], [None, 0.0, None, None]),
+        # A clock that goes back: what was said before counts no more, nor does what comes out to be later.
+        ([(1000, 0.0), (0, 1.0), (150, 1.0)], [None, None, 1.0]),
+        ([(1000, 0.0), (900, 0.0), (1049, 0.0), (1050, 0.0)], [None, None, None, 0.0]),
+    ],
+)
+def test_the_moments_and_sizes_at_which_a_value_becomes_a_goal(samples, goals):
+    assert told(samples) == goals == plainly(samples)

@@ -9,7 +9,7 @@ import pytest
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.history import KEEP_NS, History, at, remember
 from vla_policy.execution.resolve import References, resolve
-from vla_policy.layout import layout_of
+from vla_policy.layout import POSE, layout_of
 from vla_policy.rotations import from_r6d, from_rpy, quaternion_of, rotate
 from vla_policy.transforms import quaternion_to_rotvec, rotvec_to_quaternion
 from vla_policy.types import ActionChunk, Reason
@@ -77,6 +77,33 @@ def test_degrees_become_the_joints_unit():
     assert found.actions[0, 6] == 0.5
 
 
+def test_degrees_of_a_robot_whose_own_unit_they_are_stay():
+    joints = replace(JOINTS.joints, unit="deg")
+    robot = with_arm(replace(JOINTS, joints=joints), unit="deg")
+    found = resolve(chunk_of(robot, np.full((1, 7), 90.0)), robot, References())
+    assert found.actions[0, 0] == 90.0
+
+
+def test_each_arm_starts_from_where_itself_was():
+    robot = load_embodiment("vx300s_pair")
+    steps = tuple(
+        replace(g, space="ee_delta", reference="measured", frame=robot.base_frame)
+        if g.space == "ee_pose"
+        else g
+        for g in robot.actions
+    )
+    robot = replace(robot, actions=steps)
+    width = len(robot.action_names)
+    rows = np.zeros((2, width))
+    rows[:, [n.endswith(".qw") for n in robot.action_names]] = 1.0
+    measured = np.linspace(0.1, 0.9, width)
+    for part in layout_of(robot).of_kind(POSE):
+        measured[part.rotation] /= np.linalg.norm(measured[part.rotation])
+    found = resolve(chunk_of(robot, rows), robot, references(measured))
+    for part in layout_of(robot).of_kind(POSE):
+        assert found.actions[1, part.columns] == pytest.approx(measured[part.columns])
+
+
 def ee_robot(rotation, **changes):
     columns = {"rpy": ("roll", "pitch", "yaw"), "rotation_vector": ("rx", "ry", "rz")}[rotation]
     names = tuple(f"ee.{n}" for n in ("x", "y", "z", *columns))
@@ -138,6 +165,20 @@ def test_rows_that_mean_nothing_are_refused(change, code):
     assert resolve(chunk, VX, References()).code == code
 
 
+def test_of_several_values_that_are_no_numbers_the_first_is_named():
+    rows = np.tile([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5], (3, 1))
+    rows[1, 1], rows[2, 0] = np.nan, np.inf
+    assert "ee.y of row 1" in resolve(chunk_of(VX, rows), VX, References()).detail
+
+
+def test_a_measured_quaternion_that_is_not_quite_of_length_one_does_not_grow():
+    robot = ee_robot("rotation_vector", space="ee_delta", reference="measured", frame="base_link")
+    start = np.array([0.3, 0.1, 0.2, 0.0, 0.0, 0.6, 0.81, 0.5])
+    found = resolve(chunk_of(robot, np.full((40, 7), 0.1)), robot, references(start))
+    assert np.linalg.norm(found.actions[:, 3:7], axis=1) == pytest.approx(np.ones(40), abs=1e-12)
+    assert found.actions[:, 2] == pytest.approx(0.2 + 0.1 * np.arange(1, 41))
+
+
 def test_history_answers_with_what_stood_then():
     history = History()
     for stamp_ns in (0, 10, 20, 20, 5):
@@ -146,6 +187,8 @@ def test_history_answers_with_what_stood_then():
     assert [at(history, t)[0] for t in (-5, 0, 9, 10, 99)] == [0.0, 0.0, 0.0, 10.0, 20.0]
     late = remember(history, KEEP_NS + 15, np.zeros(1))
     assert [ns for ns, _ in late.samples] == [20, KEEP_NS + 15]
+    late = remember(history, KEEP_NS + 20, np.zeros(1))
+    assert [ns for ns, _ in late.samples] == [20, KEEP_NS + 20]
     assert at(History(), 5) is None
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
 from vla_policy.execution.curve import curve, evaluate
-from vla_policy.execution.interpolate import slerp, turn_between
+from vla_policy.execution.interpolate import turn_between
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import (
     Timeline,
@@ -198,17 +198,6 @@ def test_a_malformed_chunk_is_named(change, code, word):
     reason = malformed(replace(good, **change), ARM, 100 * MS)
     assert (reason.code if reason else None) == code
     assert word in (reason.detail if reason else "")
-
-
-def test_slerp_takes_the_short_way_and_keeps_the_pace():
-    quarter = np.array([0, 0, np.sin(np.pi / 4), np.cos(np.pi / 4)])
-    start = np.array([0, 0, 0, 1.0])
-    for end in (quarter, -quarter):
-        third = slerp(start, end, 1 / 3)
-        assert third == pytest.approx([0, 0, np.sin(np.pi / 12), np.cos(np.pi / 12)])
-    assert slerp(start, -start, 0.5) == pytest.approx(start)
-    assert slerp(2.0 * start, 3.0 * quarter, 1.0) == pytest.approx(quarter)
-    assert np.isfinite(slerp(start, np.array([1.0, 0, 0, 0]), 0.5)).all()
 
 
 def test_a_gripper_passes_through():

@@ -25,9 +25,6 @@ def aligned(chunk: ActionChunk, obs_ns: int, layout: Layout) -> ActionChunk | No
     if model_actions is not None:
         first = round((obs_ns - chunk.obs_ns) / chunk.step_ns)
         model_actions = model_actions[first : first + len(rows)]
-        rows = rows[: len(model_actions)]
-    if len(rows) == 0:
-        return None
     return replace(chunk, actions=rows, obs_ns=obs_ns, model_actions=model_actions)
 
 

@@ -44,11 +44,8 @@ class Curve:
     turns: Array
 
 
-def curve(start: Array, rows: Array, layout: Layout, rates: Rates | None = None) -> Curve:
-    """The curve from start float64[d] through rows float64[n, d].
-
-    rates: at the start, of one moment; None: from rest.
-    """
+def curve(start: Array, rows: Array, layout: Layout) -> Curve:
+    """The curve from start float64[d], from rest, through rows float64[n, d]."""
     knots = np.concatenate((start[None], rows))
     steps = np.zeros_like(rows)
     smooth = linear_columns(layout)
@@ -56,10 +53,7 @@ def curve(start: Array, rows: Array, layout: Layout, rates: Rates | None = None)
     turns = np.zeros((len(rows), len(layout.of_kind(POSE)), 3))
     for i, part in enumerate(layout.of_kind(POSE)):
         turns[:, i] = turn_between(knots[:-1, part.rotation], knots[1:, part.rotation])
-    slopes = Rates(_slopes(steps), _slopes(turns))
-    if rates is not None:
-        slopes.linear[0], slopes.turning[0] = rates.linear[0], rates.turning[0]
-    return Curve(knots, slopes, turns)
+    return Curve(knots, Rates(_slopes(steps), _slopes(turns)), turns)
 
 
 def linear_columns(layout: Layout) -> Array:
@@ -137,7 +131,7 @@ def offset(
 def displaced(
     values: Array, rates: Rates, gap: Offset, share: float, layout: Layout
 ) -> tuple[Array, Rates]:
-    """values float64[1, d] and rates of a curve with what is left of gap after share of a step."""
+    """values float64[1, d] and rates of a curve with what is left of gap after share 0 .. 1 of a step."""
     left, rate = _fade(share, gap.linear, gap.linear_rate)
     values, linear = values + left, rates.linear + rate
     turning = np.array(rates.turning)
@@ -190,15 +184,12 @@ def _hermite(s: Array, way: Array, slope_a: Array, slope_b: Array) -> tuple[Arra
 
 def _fade(share: float, gap: Array, gap_rate: Array) -> tuple[Array, Array]:
     """What is left of a gap that vanishes with its rate at share 1, and its rate."""
-    if share >= 1.0:
-        return np.zeros_like(gap), np.zeros_like(gap)
-    value, rate = _hermite(np.float64(max(share, 0.0)), -gap, gap_rate, np.zeros_like(gap))
+    value, rate = _hermite(np.float64(share), -gap, gap_rate, np.zeros_like(gap))
     return gap + value, rate
 
 
 def _rotate(turn: Array, vector: Array) -> Array:
     q = rotvec_to_quaternion(turn)
-    q = np.broadcast_to(q, (*vector.shape[:-1], 4))
     pure = np.concatenate((vector, np.zeros((*vector.shape[:-1], 1))), axis=-1)
     back = q * np.array([-1.0, -1.0, -1.0, 1.0])
     return quaternion_multiply(quaternion_multiply(q, pure), back)[..., :3]

@@ -76,7 +76,7 @@ def blend(
         begin_ns,
         now_ns,
         layout,
-        lambda k, first, count: min(1.0, max(0.0, (k - first + 1) / (count - first + 1))),
+        lambda k, first, count: max(0.0, (k - first + 1) / (count - first + 1)),
     )
 
 
@@ -103,7 +103,7 @@ SCHEMES: dict[str, Scheme] = {
 def _mixed(timeline, chunk, begin_ns, now_ns, layout, share) -> Array:
     """share(row, row pursued now, rows of both) -> weight of the new chunk."""
     rows = np.array(chunk.actions)
-    if timeline.chunk is None or queued_rows(timeline, now_ns) == 0:
+    if queued_rows(timeline, now_ns) == 0:
         return rows
     old = _rest_of(timeline, begin_ns, len(rows), layout)
     first = min(len(old), max(0, (now_ns - begin_ns) // chunk.step_ns))

@@ -36,7 +36,7 @@ KEPT = 8  # earlier chunks that a merge may still look at
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it.
+    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it. None: no plan.
 
     line: through the plan's rows. begin_ns: when row 0 was or is due; later than the chunk's stamp only if
     the robot rested. gap: between the arm and the line at start_ns, when the chunk was taken.
@@ -116,8 +116,7 @@ def untimely(
     if left == 0:
         age_s = s_from_ns(now_ns - chunk.obs_ns)
         return Reason("chunk_late", f"its last row was due before it came, {age_s:.3f} s old")
-    running = queued_rows(timeline, now_ns) > 0
-    if running and timeline.chunk is not None and chunk.sequence <= timeline.chunk.sequence:
+    if queued_rows(timeline, now_ns) > 0 and chunk.sequence <= timeline.chunk.sequence:
         # A restarted policy counts from 0 again: it is heard when this plan has run out.
         return Reason(
             "chunk_order", f"chunk {chunk.sequence} came after chunk {timeline.chunk.sequence}"
@@ -186,7 +185,7 @@ def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
 
 def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, Rates] | None:
     """The setpoint float64[d] and its Rates per step; None if there is no row for that time."""
-    if timeline.line is None or timeline.gap is None or queued_rows(timeline, now_ns) == 0:
+    if queued_rows(timeline, now_ns) == 0:
         return None
     values, rates = evaluate(timeline.line, _steps(timeline, now_ns), layout)
     # Before start_ns there was another plan; a clock that lags a little must not extrapolate.
@@ -200,7 +199,8 @@ def queued_rows(timeline: Timeline, now_ns: int) -> int:
     """Rows still to come, the one that is pursued included; 0 without a plan."""
     if timeline.chunk is None:
         return 0
-    return rows_left(timeline.begin_ns, timeline.chunk.step_ns, _rows(timeline), now_ns)
+    rows = len(timeline.line.turns)
+    return rows_left(timeline.begin_ns, timeline.chunk.step_ns, rows, now_ns)
 
 
 def gap_ns(timeline: Timeline, now_ns: int) -> int:
@@ -212,11 +212,7 @@ def end_ns(timeline: Timeline) -> int:
     """When the last row of the plan is reached. Raises ValueError without a plan."""
     if timeline.chunk is None:
         raise ValueError("end_ns: there is no plan")
-    return due_ns(timeline.begin_ns, timeline.chunk.step_ns, _rows(timeline))
-
-
-def _rows(timeline: Timeline) -> int:
-    return 0 if timeline.line is None else len(timeline.line.turns)
+    return due_ns(timeline.begin_ns, timeline.chunk.step_ns, len(timeline.line.turns))
 
 
 def _steps(timeline: Timeline, now_ns: int) -> Array:
