@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 TESTS = (
+    "test_curve", "test_schemes", "test_setpoints",
     "test_asking", "test_beyond", "test_bounds", "test_braking", "test_control", "test_control_plan", "test_driven",
     "test_execution", "test_execution_instruction", "test_gripper_goals", "test_guard", "test_guard_moments",
     "test_guard_bodies", "test_guard_kinematics", "test_guard_parts", "test_late_ticks", "test_limits", "test_memory",
