@@ -62,4 +62,3 @@ _.wait_for_control
 
 # What tests compare with.
 _.gap_ns
-_.slerp
