@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_policy import control as core
-from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
-from vla_policy.layout import layout_of
-from vla_policy.ros.session import free_domain
-from vla_policy.safety.bounds import Robot
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.ros.bringup.session import free_domain
+from vla_policy.runtime import control as core
+from vla_policy.runtime.control import Control
+from vla_policy.safety.robot import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Array, RobotState
 
@@ -124,7 +124,8 @@ def _play(seconds: float) -> Array:
     from std_srvs.srv import SetBool
     from vla_policy.msg import ActionChunk as ActionChunkMsg
 
-    from vla_policy.ros import convert, qos
+    from vla_policy.ros.messages import convert
+    from vla_policy.ros.process import qos
 
     robot = load_embodiment("vx300s")
     node = rclpy.create_node("bench")

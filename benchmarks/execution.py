@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_policy.evaluate.measure import wilson
+from vla_policy.evaluate.metrics import wilson
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.types import ActionChunk
@@ -106,7 +106,7 @@ def _start() -> None:
 def run_trial(job: tuple) -> tuple[str, int, bool, Record]:
     """One closed-loop trial and what went to the arm."""
     policy_name, head, scheme, delay_ms, execute_rows, index = job
-    from vla_policy.evaluate.pilot import Pace
+    from vla_policy.evaluate.closed_loop import Pace
     from vla_policy.evaluate.rollout import roll_out
     from vla_policy.evaluate.suites import SUITES, trial
 
@@ -128,7 +128,7 @@ def _prepare(policy_name: str, head: str) -> None:
 
     from vla_policy.embodiment import load_embodiment
     from vla_policy.policy import load_policy
-    from vla_policy.sim.world import World
+    from vla_policy.sim.world.world import World
 
     torch.set_num_threads(1)
 
@@ -255,7 +255,7 @@ def scheme_rows(name: str):
 
     def rows(chunks: list[tuple[int, ActionChunk]]) -> list[tuple[bool, np.ndarray]]:
         from vla_policy.embodiment import load_embodiment
-        from vla_policy.layout import layout_of
+        from vla_policy.embodiment.layout import layout_of
 
         layout, line, out = layout_of(load_embodiment("vx300s")), plan.Timeline(), []
         ends = [at_ns for at_ns, _ in chunks[1:]] + [chunks[-1][0] + 10**9]

@@ -20,13 +20,13 @@ import numpy as np
 from rich.progress import track
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.evaluate.measure import wilson
+from vla_policy.evaluate.metrics import wilson
 from vla_policy.evaluate.suites import SUITES, trial
-from vla_policy.ros import session
-from vla_policy.ros.graph import node_specs
-from vla_policy.ros.running import NodeLog, RunningGraph
-from vla_policy.ros.trial import run_trial
-from vla_policy.ros.watch import Watch
+from vla_policy.ros.bringup import session
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
+from vla_policy.ros.operator.trial import run_trial
+from vla_policy.ros.operator.watch import Watch
 
 ROBOT = "vx300s"
 

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.execution.braking import joint_way
-from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import robot_of
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY
+from vla_policy.execution.stopping_trajectory import joint_way
+from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import robot_of
 from vla_policy.types import Level, Reason, RobotState
 
 TICKS = 20
@@ -123,7 +123,7 @@ def run_share(job):
 
 def run_ticks(rng, name, robot, counts):
     """TICKS cases that remember each other."""
-    state, now_ns = memory.engage(GuardState()), int(rng.integers(1, 2**50))
+    state, now_ns = guard_state.engage(GuardState()), int(rng.integers(1, 2**50))
     rest = middle(robot)
     here = rest
     for _ in range(TICKS):
@@ -184,11 +184,11 @@ def event(rng, state):
     """What operators do."""
     what = rng.random()
     if what < 0.01:
-        return memory.stop(state, Reason("operator_stop", "for a test"))
+        return guard_state.stop(state, Reason("operator_stop", "for a test"))
     if what < 0.02:
-        return memory.disengage(state)
+        return guard_state.disengage(state)
     if what < 0.15 and not state.engaged:
-        return memory.engage(memory.reset(state))
+        return guard_state.engage(guard_state.reset(state))
     return state
 
 

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from vla_policy.models.engine.linear import Linear, Packed, Plain
-from vla_policy.roofline import DEVICES, Device
+from vla_policy.models.roofline import DEVICES, Device
 
 Clock = Callable[[], float]
 # The processor's own time is what a call would take alone, on a machine that others use at the same time.

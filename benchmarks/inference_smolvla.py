@@ -43,7 +43,7 @@ from inference_measure import (
 )
 from torch import Tensor
 
-from vla_policy.formats import smolvla_tensors
+from vla_policy.formats.tensors import smolvla_names
 from vla_policy.models import flow
 from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.models.llama import LlamaConfig
@@ -184,7 +184,7 @@ def lerobot_smolvla(model: SmolVla) -> Run:
                 self_attn_every_n_layers=config.flow.joint_every,
             )
         )  # fmt: skip
-    weights = {smolvla_tensors.theirs(k): v for k, v in model.state_dict().items()}
+    weights = {smolvla_names.theirs(k): v for k, v in model.state_dict().items()}
     if difference := set(weights) ^ (peer.state_dict().keys() - set(UNREAD)):
         raise ValueError(f"keys of lerobot's SmolVLA differ: {sorted(difference)[:8]}")
     peer.load_state_dict(weights, strict=False, assign=True)

@@ -32,8 +32,10 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from vla_policy.msg import ControlStatus
 
-from vla_policy.ros import convert, qos, real_time, session
-from vla_policy.ros.graph import node_specs
+from vla_policy.ros.bringup import session
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos, real_time
 
 LIMIT_MS = 2.0
 EARLY = 0.05
@@ -91,7 +93,7 @@ def main() -> int:
 
 def listen(processes, seconds: float) -> tuple[list, list, dict, dict]:
     """Stamps and arrivals of the commands, ns of the system's clock; ticks; how busy each node was."""
-    from vla_policy.ros.client import Client
+    from vla_policy.ros.operator.client import Client
 
     stamps, arrivals, place = [], [], [0.0]
 

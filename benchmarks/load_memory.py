@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models
 
-from vla_policy.formats.documents import write_json
-from vla_policy.formats.pi0_tensors import EMBEDDING, PREFIX, UNREAD, theirs
-from vla_policy.formats.tensor_file import CHUNK_BYTES, tensor_bytes, write
+from vla_policy.formats.tensors.pi0_names import EMBEDDING, PREFIX, UNREAD, theirs
+from vla_policy.formats.tensors.safetensors_file import CHUNK_BYTES, tensor_bytes, write
 from vla_policy.models import config
 from vla_policy.models.config import GemmaConfig, ModelConfig, SiglipConfig
 from vla_policy.models.vla import VLA
+from vla_policy.parsing.json_document import write_json
 
 SHARD_BYTES = 1 << 31
 NAMES = [f"joint.j{i}" for i in range(7)]

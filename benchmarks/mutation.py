@@ -34,7 +34,7 @@ import yaml
 from mutants import Mutant, mutants_of
 
 TOP = Path(__file__).parents[1]
-FILES = ("vla_policy/safety/*.py", "vla_policy/execution/*.py", "vla_policy/control.py")
+FILES = ("vla_policy/safety/*.py", "vla_policy/execution/*.py", "vla_policy/runtime/control.py")
 EXPLAINED = Path(__file__).with_name("mutation_explained.yaml")
 PACKAGES = ("numpy", "pytest", "hypothesis", "coverage", "mujoco")
 

@@ -43,9 +43,11 @@ from std_msgs.msg import Float64MultiArray, Int64MultiArray
 from vla_policy.msg import ActionChunk, ControlStatus
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros import convert, large_messages, qos, session
-from vla_policy.ros.graph import node_specs
-from vla_policy.ros.serialized import NS_PER_S, START
+from vla_policy.ros.bringup import session
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.messages import convert
+from vla_policy.ros.messages.cdr import NS_PER_S, START
+from vla_policy.ros.process import large_messages, qos
 
 EVERY_S = 0.11
 LIMIT_MS = 5.0
@@ -171,7 +173,7 @@ class Heard:
 
 def listen(robot, seconds: float) -> Heard:
     """What is heard of the running graph in some seconds of motion."""
-    from vla_policy.ros.client import Client
+    from vla_policy.ros.operator.client import Client
 
     with Client("operator") as client:
         played.wait_until_ready(client)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.paths import config_dir
-from vla_policy.ros.graph import NodeSpec, command_line
-from vla_policy.ros.processes import Processes
+from vla_policy.ros.bringup.graph import NodeSpec, command_line
+from vla_policy.ros.bringup.processes import Processes
 
 READY_S = 120.0
 INSTRUCTION = "pick up the red cube"

@@ -55,7 +55,7 @@ class SwingModel:
 
 
 def load(robot, name, head, device, threads) -> SwingModel:
-    """In place of vla_policy.ros.policy_load.load."""
+    """In place of vla_policy.ros.nodes.policy_startup.load."""
     policy = None
     if WORK == "tiny":
         import torch
@@ -78,10 +78,10 @@ def _keep_busy() -> None:
 
 def main() -> int:
     # Not imported: the real one brings torch with it.
-    module = types.ModuleType("vla_policy.ros.policy_load")
+    module = types.ModuleType("vla_policy.ros.nodes.policy_startup")
     module.REFUSALS, module.load = (ValueError,), load
     sys.modules[module.__name__] = module
-    from vla_policy.ros import policy_node
+    from vla_policy.ros.nodes import policy_node
 
     return policy_node.main()
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "test"))
 from road_folders import FOLDERS
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros import session
+from vla_policy.ros.bringup import session
 
 PAIRS = (
     "pi0:ur5e_2f85 smolvla:fr3 openvla:panda_cartesian paligemma:vx300s pi05_relative:vx300s_pair pi0:tiago "

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_policy.instruction import stop_of
+from vla_policy.runtime.instruction import stop_of
 
 MOVED_RAD = 0.01
 WATCH_S = 4.0  # at most, of a sentence that is followed; then it is taken back
@@ -44,7 +44,7 @@ class Arm:
     def __init__(self, node: Any) -> None:
         from sensor_msgs.msg import JointState
 
-        from vla_policy.ros import qos
+        from vla_policy.ros.process import qos
 
         self._lock, self._now, self._mark, self._most = threading.Lock(), None, None, 0.0
         node.create_subscription(JointState, "joint_states", self._hear, qos.STATES)
@@ -69,8 +69,8 @@ class Arm:
 
 def running(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Say each on the topic and through the action, in a twin that runs."""
-    from vla_policy.ros import session
-    from vla_policy.ros.client import Client
+    from vla_policy.ros.bringup import session
+    from vla_policy.ros.operator.client import Client
 
     session.join()
     rows = []

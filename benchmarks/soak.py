@@ -26,9 +26,9 @@ import played_graph as played
 from rich.progress import Progress
 from soak_plot import draw_soak
 
-from vla_policy.ros import session
-from vla_policy.ros.graph import node_specs
-from vla_policy.ros.processes import Processes
+from vla_policy.ros.bringup import session
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.bringup.processes import Processes
 
 ROBOT = "vx300s"
 PERIOD_S = 0.02
@@ -76,7 +76,7 @@ def main() -> int:
 
 def soak(processes: Processes, seconds: float, cycle_s: float) -> tuple[list, list, "Heard"]:
     """Samples, cycles and what was heard. samples: dicts of one time; cycles: one for each stop."""
-    from vla_policy.ros.client import Client
+    from vla_policy.ros.operator.client import Client
 
     samples, done = [], threading.Event()
     with Client("soak") as client, Progress() as progress:
@@ -112,7 +112,8 @@ class Heard:
         from vla_policy.msg import ActionChunk
 
         from vla_policy.embodiment import load_embodiment
-        from vla_policy.ros import convert, qos
+        from vla_policy.ros.messages import convert
+        from vla_policy.ros.process import qos
 
         robot = load_embodiment(ROBOT)
         self.stamps_ns, self.arrivals_s, self.chunks, self.y = [], [], 0, 0.0

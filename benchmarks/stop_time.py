@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vla_policy.ros import session
+from vla_policy.ros.bringup import session
 
 BOUND_S = 1.0
 
@@ -78,7 +78,7 @@ class Heard:
         from rclpy.node import Node
         from vla_policy.msg import ControlStatus
 
-        from vla_policy.ros import qos
+        from vla_policy.ros.process import qos
 
         self.changed, self.stopped, self.since_s = threading.Condition(), None, 0.0
         rclpy.init()

@@ -25,16 +25,16 @@ from builtin_interfaces.msg import Duration
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_policy import control as core
-from vla_policy.control import Control
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.layout import JOINTS, Part
-from vla_policy.ros import convert
-from vla_policy.ros.mock_controllers import trajectory_of
+from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.trajectory import JointTarget
-from vla_policy.safety.bounds import robot_of
+from vla_policy.ros.simulation.mock_controllers import trajectory_of
+from vla_policy.runtime import control as core
+from vla_policy.runtime.control import Control
+from vla_policy.safety.robot import robot_of
 from vla_policy.safety.watchdog import Inputs
-from vla_policy.sim.controllers import trajectory_refusal
+from vla_policy.sim.mock.controller_rules import trajectory_refusal
 from vla_policy.types import ActionChunk, Command, RobotState
 
 ROBOTS = ("fr3", "ur5e_2f85", "xarm7", "aloha", "tiago")

@@ -1,11 +1,11 @@
 """Let a shipped policy try two tasks on the simulated arm; physics says whether it succeeded."""
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.evaluate.pilot import Pace
+from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import SUITES, trial
 from vla_policy.policy import load_policy
-from vla_policy.sim.world import World
+from vla_policy.sim.world.world import World
 
 robot = load_embodiment("vx300s")
 policy = load_policy("tiny", embodiment=robot.name)

@@ -3,11 +3,11 @@
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.evaluate.pilot import Pace
+from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import SUITES, trial
 from vla_policy.policy import load_policy
-from vla_policy.sim.world import World
+from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk
 
 

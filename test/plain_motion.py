@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
 
 POSE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 

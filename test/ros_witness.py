@@ -16,9 +16,9 @@ from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus
 
 from vla_policy.paths import config_dir
-from vla_policy.ros import qos
-from vla_policy.ros.policy_inputs import PolicyInputs
-from vla_policy.ros.warn import OnChange
+from vla_policy.ros.inputs.policy_inputs import PolicyInputs
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.change_log import OnChange
 
 SCRIPTED_POLICY = Path(__file__).parent / "ros" / "scripted" / "scripted_policy.py"
 READY_S, GOAL_S = 120.0, 180.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy.families.ahead import AROUND_M, HELD_OPENING, Hand, ahead
+from vla_policy.families.tiny.rollforward import AROUND_M, HELD_OPENING, Hand, ahead
 from vla_policy.models import pointing
 
 WIDTH = 24

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_policy import asking
-from vla_policy.asking import HEARD_NS, SENT, Asked, InferenceConfig
 from vla_policy.embodiment import GroupLimits
-from vla_policy.execution.pace import NOTHING
-from vla_policy.layout import JOINTS, Layout, Part
-from vla_policy.timing import Delays
+from vla_policy.embodiment.layout import JOINTS, Layout, Part
+from vla_policy.execution.replanning import NOTHING, Delays
+from vla_policy.runtime import schedule
+from vla_policy.runtime.schedule import HEARD_NS, SENT, Asked, InferenceConfig
 from vla_policy.types import ActionChunk, Observation
 
 MS = 1_000_000
@@ -33,16 +32,16 @@ def chunk(sequence: int, at_ms: int, instruction: str = "go") -> ActionChunk:
 
 def followed(at_ms: int = 0, taken_ms: int = 150) -> Asked:
     """A chunk of an observation at at_ms that is executed since taken_ms, its rows due on time."""
-    asked = asking.attempted(Asked(delays=Delays(warm_up=0)), seen(at_ms))
-    asked = asking.sent(asked, chunk(0, at_ms), START_NS + (taken_ms - 10) * MS)
+    asked = schedule.attempted(Asked(delays=Delays(warm_up=0)), seen(at_ms))
+    asked = schedule.sent(asked, chunk(0, at_ms), START_NS + (taken_ms - 10) * MS)
     begin_ns = START_NS + at_ms * MS
-    asked, news = asking.taken(asked, 0, begin_ns, START_NS + taken_ms * MS)
+    asked, news = schedule.taken(asked, 0, begin_ns, START_NS + taken_ms * MS)
     assert news
     return asked
 
 
 def is_due(asked: Asked, at_ms: int, instruction: str = "go", config=CONFIG) -> bool:
-    return asking.due(asked, config, seen(at_ms, instruction), START_NS + at_ms * MS)
+    return schedule.due(asked, config, seen(at_ms, instruction), START_NS + at_ms * MS)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +59,16 @@ def test_the_first_observation_is_due():
 
 
 def test_a_chunk_on_its_way_is_waited_for_but_not_for_ever():
-    asked = asking.attempted(followed(), seen(400))
-    asked = asking.sent(asked, chunk(1, 400), START_NS + 850 * MS)
+    asked = schedule.attempted(followed(), seen(400))
+    asked = schedule.sent(asked, chunk(1, 400), START_NS + 850 * MS)
     late = seen(850)
-    assert not asking.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS - 1)
-    assert asking.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS)
+    assert not schedule.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS - 1)
+    assert schedule.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS)
 
 
 def test_the_rows_that_will_have_been_begun_are_frozen_and_the_rest_guides():
     # Taken 150 ms after its observation: the next one is expected to be as late, so two rows are frozen.
-    found = asking.continuation(followed(), CONFIG, seen(400), rows=8, continues=True)
+    found = schedule.continuation(followed(), CONFIG, seen(400), rows=8, continues=True)
     assert (found.frozen_rows, found.guidance_rows) == (2, 4)
     np.testing.assert_allclose(found.previous.actions[:, 0], [4.0, 5.0, 6.0, 7.0])
 
@@ -80,10 +79,10 @@ def test_the_rows_that_will_have_been_begun_are_frozen_and_the_rest_guides():
 def test_a_new_instruction_is_not_guided_by_the_plan_of_the_old_one(change, frozen, guided):
     config = replace(CONFIG, change=change)
     observation = seen(400, "stay")
-    found = asking.continuation(followed(), config, observation, rows=8, continues=True)
+    found = schedule.continuation(followed(), config, observation, rows=8, continues=True)
     assert (found.frozen_rows, found.guidance_rows) == (frozen, guided)
-    assert asking.change(followed(), config, observation) == change
-    assert asking.change(followed(), config, seen(400)) == ""
+    assert schedule.change(followed(), config, observation) == change
+    assert schedule.change(followed(), config, seen(400)) == ""
 
 
 def test_nothing_is_continued_that_cannot_be_or_is_not_executed():
@@ -93,22 +92,22 @@ def test_nothing_is_continued_that_cannot_be_or_is_not_executed():
         (asked, CONFIG, {"rows": 8, "continues": False}),
         (asked, replace(CONFIG, scheme="receding"), able),
         (asked, replace(CONFIG, layout=None), able),
-        (asking.not_executing(asked), CONFIG, able),
-        (asking.sent(asked, chunk(1, 100), START_NS), CONFIG, able),
+        (schedule.not_executing(asked), CONFIG, able),
+        (schedule.sent(asked, chunk(1, 100), START_NS), CONFIG, able),
     )
     for before, config, policy in cases:
-        assert asking.continuation(before, config, seen(400), **policy) == NOTHING
+        assert schedule.continuation(before, config, seen(400), **policy) == NOTHING
 
 
 def test_word_of_a_chunk_of_somebody_else_ends_what_is_executing():
-    asked, news = asking.taken(followed(), 77, START_NS, START_NS)
+    asked, news = schedule.taken(followed(), 77, START_NS, START_NS)
     assert asked.executing is None and not news
 
 
 def test_only_the_last_chunks_are_kept_and_the_delay_outlives_a_new_beginning():
     asked = followed()
     for number in range(1, SENT + 3):
-        asked = asking.sent(asked, chunk(number, 100 * number), START_NS)
+        asked = schedule.sent(asked, chunk(number, 100 * number), START_NS)
     assert [c.sequence for c in asked.sent] == list(range(3, SENT + 3))
-    assert asking.begun_anew(asked) == Asked(delays=asked.delays)
+    assert schedule.begun_anew(asked) == Asked(delays=asked.delays)
     assert asked.delays.expected_ns is not None

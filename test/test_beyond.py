@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.layout import layout_of
-from vla_policy.safety import memory
-from vla_policy.safety.beyond import blocked_beyond, ranges_ratio, rates_of, ways_of
-from vla_policy.safety.bodies import Bodies
-from vla_policy.safety.bounds import Robot
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.safety import guard_state
+from vla_policy.safety.collisions import Bodies
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import Robot
+from vla_policy.safety.stopping_path import blocked_beyond, ranges_ratio, rates_of, ways_of
 from vla_policy.types import Reason, RobotState
 
 SEEN = RobotState(np.zeros(6), 1)
@@ -94,7 +94,7 @@ def test_at_full_speed_towards_the_end_of_a_range_the_arm_brakes_in_time():
     robot = replace(arm(), bodies=None)
     part = robot.layout.parts[0]
     here = np.zeros(7)
-    state, now_ns, cut = memory.engage(GuardState()), 10**9, 0.0
+    state, now_ns, cut = guard_state.engage(GuardState()), 10**9, 0.0
     for _ in range(250):
         now_ns += robot.embodiment.period_ns
         target = np.array(here)

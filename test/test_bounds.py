@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits, Workspace, load_embodiment
-from vla_policy.layout import GRIPPER, JOINTS, POSE, Layout, Part
-from vla_policy.safety.bounds import (
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Layout, Part
+from vla_policy.safety.robot import robot_of
+from vla_policy.safety.setpoint_limits import (
     inside_limits,
     jump_between,
     kept_out,
     near_start,
-    robot_of,
     strayed,
     well_formed,
 )

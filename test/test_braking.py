@@ -5,8 +5,8 @@ import plain_motion as plain
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.execution.braking import REST_NS, at, braking, joint_way
-from vla_policy.layout import JOINTS, Part
+from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.execution.stopping_trajectory import REST_NS, at, braking, joint_way
 
 LEAD_NS = 40_000_000
 

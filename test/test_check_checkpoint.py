@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from vla_policy import contract as contracts
 from vla_policy.check.checkpoint import check_checkpoint, fit
-from vla_policy.check.described import describe
-from vla_policy.check.findings import ERROR, WARNING
-from vla_policy.check.sheet import read_sheet
+from vla_policy.check.checkpoint_summary import describe
+from vla_policy.checkpoint import contract as contracts
 from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.findings import ERROR, WARNING
 from vla_policy.paths import find_policy
 
 JOINT_ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from vla_policy.check.embodiment import check_embodiment
-from vla_policy.check.findings import ERROR, WARNING
 from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.embodiment.findings import ERROR, WARNING
 from vla_policy.paths import config_dir
 
 FRONT = "front: {topic: front/image_raw"

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from test_smolvla_folder import folder as smolvla_folder  # noqa: F401
 
 from vla_policy.check.checkpoint import check_checkpoint
-from vla_policy.check.described import describe
-from vla_policy.check.findings import errors
+from vla_policy.check.checkpoint_summary import describe
 from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment.findings import errors
 
 ROBOT_FILE = Path(__file__).parent / "golden" / "joint_robot.yaml"
 ROBOT = load_embodiment(ROBOT_FILE)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from vla_policy.check.findings import ERROR, WARNING
-from vla_policy.check.heard import Drain, Endpoint, Heard, Sample, Stream
-from vla_policy.check.sheet import read_sheet
-from vla_policy.check.tell import draw, tell
+from vla_policy.check.report import draw, tell
+from vla_policy.check.topic_samples import Drain, Endpoint, Heard, Sample, Stream
 from vla_policy.check.topics import check_topics
+from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.findings import ERROR, WARNING
 
 SHEET = read_sheet("vx300s")
 NOW_NS, STEP_NS = 1_000_000_000_000, 20_000_000

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from vla_policy.check.embodiment import check_embodiment
-from vla_policy.check.findings import ERROR
-from vla_policy.check.model import read_model
+from vla_policy.check.robot_model import read_model
+from vla_policy.embodiment.findings import ERROR
 
 ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"
 NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")

@@ -27,12 +27,12 @@ def test_unknown_argument_is_one_line(capsys):
 
 
 def test_expected_errors_are_sentences(capsys, monkeypatch):
-    from vla_policy import shipped
+    from vla_policy.commands import models
 
     def refuse(args):
         raise ValueError("got 3, expected 4")
 
-    monkeypatch.setattr(shipped, "run", refuse)
+    monkeypatch.setattr(models, "run", refuse)
     assert cli.main(["models"]) == 1
     assert capsys.readouterr().err == "vla models: got 3, expected 4\n"
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from vla_policy.sim import controllers as rules
-from vla_policy.sim.controllers import Point, TrajectoryMessage, trajectory_refusal
+from vla_policy.sim.mock import controller_rules as rules
+from vla_policy.sim.mock.controller_rules import Point, TrajectoryMessage, trajectory_refusal
 
 NOW_NS = 1_000_000_000_000
 JOINTS = ("a", "b")

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vla_policy import cli
-from vla_policy.formats.convert import convert
+from vla_policy.formats.conversion.convert import convert
+from vla_policy.formats.conversion.portable import read_lerobot
+from vla_policy.formats.conversion.write import write_vla
 from vla_policy.formats.policy_file import Heads
-from vla_policy.formats.portable import read_lerobot
-from vla_policy.formats.tensor_file import read, read_header, tensor_bytes, write
-from vla_policy.formats.write import write_vla
+from vla_policy.formats.tensors.safetensors_file import read, read_header, tensor_bytes, write
 from vla_policy.policy import load_policy
 
 HERE = Path(__file__).parent

@@ -10,35 +10,38 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import shipped
 from vla_policy.check.checkpoint import check_checkpoint
-from vla_policy.check.findings import ERROR
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.commands import models as shipped
+from vla_policy.commands import train as train_command
+from vla_policy.data.frames import Frames
 from vla_policy.embodiment import load_embodiment
-from vla_policy.families.bodies import COLUMNS, Body, body_for, body_of, widened_actions
-from vla_policy.formats import show
-from vla_policy.formats.vla import save
+from vla_policy.embodiment.findings import ERROR
+from vla_policy.families.tiny.columns import COLUMNS, Body, body_for, body_of, widened_actions
+from vla_policy.formats import describe
+from vla_policy.formats.native.folder import save
+from vla_policy.geometry.pose_steps import driven
 from vla_policy.models import config, pointing, tokenizer
 from vla_policy.models.engine import compile_engine
 from vla_policy.models.vla import VLA
-from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import load_policy
-from vla_policy.train import command, cross, cross_heads
-from vla_policy.train.frames import Frames
-from vla_policy.transforms import driven
+from vla_policy.train.tiny import multi_robot, multi_robot_heads
 from vla_policy.types import Observation
 
 ROBOTS = ("vx300s", "vx300s_pair", "vx300s_mobile")
 WORDS = "pick up the red green blue cube ball cylinder put in tray".split()
-TOKENS = tokenizer.build([*WORDS, *cross_heads.COLOURS, *cross_heads.SHAPES])
+TOKENS = tokenizer.build([*WORDS, *multi_robot_heads.COLOURS, *multi_robot_heads.SHAPES])
 SENTENCE = "pick up the red cube"
 POSE = (0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0)
 
 
-def robot(name: str) -> cross.Robot:
+def robot(name: str) -> multi_robot.Robot:
     embodiment = load_embodiment(name)
-    contract = cross.contract_of(embodiment)
+    contract = multi_robot.contract_of(embodiment)
     body = body_for(contract, len(COLUMNS))
-    return cross.Robot(name, body, contract, cross.statistics_of(embodiment, body), Path(name))
+    return multi_robot.Robot(
+        name, body, contract, multi_robot.statistics_of(embodiment, body), Path(name)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -344,12 +347,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(data: Path, out: Path, names: tuple[str, ...], *more: str) -> Path:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    train_command.add_arguments(parser)
     sizes = ["--batch", "6", "--images", "3", "--draws", "2", "--threads", "1", "--held-out", "12"]
     folders = [str(data / name) for name in names]
     steps = ["--pointing-steps", "2", "--heads-steps", "2"]
     assert (
-        command.run(
+        train_command.run(
             parser.parse_args(["--cross", *folders, "--out", str(out), *sizes, *steps, *more])
         )
         == 0
@@ -394,9 +397,9 @@ def test_one_robot_alone_and_from_the_shipped_weights(data: Path, tmp_path: Path
     torch.testing.assert_close(new["language.norm.weight"], old["language.norm.weight"])
     torch.testing.assert_close(new["state_proj.weight"][:, :8], old["state_proj.weight"])
     with pytest.raises(ValueError, match=r"this model has no .*extra"):
-        cross.begin(policy.checkpoint.model, old | {"extra": torch.zeros(1)})
+        multi_robot.begin(policy.checkpoint.model, old | {"extra": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"projector\.bias is \(1, 3\) there"):
-        cross.begin(policy.checkpoint.model, old | {"projector.bias": torch.zeros(3)[None]})
+        multi_robot.begin(policy.checkpoint.model, old | {"projector.bias": torch.zeros(3)[None]})
 
 
 @pytest.mark.parametrize("name", ROBOTS)
@@ -404,16 +407,18 @@ def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
     data: Path, tmp_path: Path, model: VLA, name: str
 ) -> None:
     own = robot(name)
-    frames = cross.load_frames(data / name / "episodes")
+    frames = multi_robot.load_frames(data / name / "episodes")
     checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
-    examples = cross_heads.prepare(checkpoint, own.body, frames, name, folder=tmp_path, held_out=5)
+    examples = multi_robot_heads.prepare(
+        checkpoint, own.body, frames, name, folder=tmp_path, held_out=5
+    )
     assert examples.there[0].nonzero()[:, 0].tolist() == own.body.columns
     index = np.arange(6)
 
-    def loss_of(of: cross_heads.Examples) -> torch.Tensor:
+    def loss_of(of: multi_robot_heads.Examples) -> torch.Tensor:
         torch.manual_seed(0)
         with torch.no_grad():
-            return cross_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), 2)
+            return multi_robot_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), 2)
 
     base, absent = loss_of(examples), ~examples.there[:, None]
     chunks = torch.where(absent, 5.0, examples.chunks)
@@ -426,9 +431,9 @@ def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
 
 
 def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
-    frames = cross.load_frames(data / "vx300s_pair" / "episodes")
-    arms = cross_heads.arms_of(frames)
-    chunks = cross_heads._chunks(frames, arms, 10)
+    frames = multi_robot.load_frames(data / "vx300s_pair" / "episodes")
+    arms = multi_robot_heads.arms_of(frames)
+    chunks = multi_robot_heads._chunks(frames, arms, 10)
     action = frames.arrays["action"]
     assert chunks.shape == (FRAMES, 10, 15)
     for arm, first in ((0, 1), (1, 8)):
@@ -436,8 +441,8 @@ def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
             chunks[:, 0, first : first + 7], action[:, 7 * arm : 7 * arm + 7], atol=1e-6
         )
     np.testing.assert_allclose(chunks[:, 0, 0], action[:, 14], atol=1e-6)
-    frames = cross.load_frames(data / "vx300s_mobile" / "episodes")
-    chunks = cross_heads._chunks(frames, cross_heads.arms_of(frames), 10)
+    frames = multi_robot.load_frames(data / "vx300s_mobile" / "episodes")
+    chunks = multi_robot_heads._chunks(frames, multi_robot_heads.arms_of(frames), 10)
     np.testing.assert_allclose(chunks[0, :7, 8:], frames.arrays["action"][:7, 8:], atol=1e-6)
     assert (chunks[0, 7:, 8:] == 0).all()
     wide = widened_actions(chunks, robot("vx300s_mobile").body, 17)
@@ -446,7 +451,7 @@ def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
 
 
 def test_an_arm_of_a_pair_is_like_a_robot_of_its_own(data: Path) -> None:
-    frames = cross.load_frames(data / "vx300s_pair" / "episodes")
+    frames = multi_robot.load_frames(data / "vx300s_pair" / "episodes")
     right = frames.arm(1)
     assert isinstance(right, Frames)
     np.testing.assert_array_equal(right.arrays["state"], frames.arrays["state"][:, 8:])
@@ -470,7 +475,7 @@ def test_it_is_checked_and_shown_for_each_robot(tmp_path: Path, folder: Path) ->
     (found,) = check_checkpoint(str(wrong))
     line = int(found.where.rpartition(":")[2])
     assert "20.0" in (wrong / "config.json").read_text().splitlines()[line - 1]
-    shown = "\n".join(show.describe(folder, folder, None, None))
+    shown = "\n".join(describe.describe(folder, folder, None, None))
     models = shipped.describe(folder)
     for name in ROBOTS:
         assert f"for {name} at 10 Hz" in shown and f"  {name}\n" in models

@@ -7,7 +7,7 @@ import plain_motion as plain
 import pytest
 from plain_motion import BODY, HANDS, LINEAR, ROTATIONS
 
-from vla_policy.execution.curve import (
+from vla_policy.execution.spline import (
     SMALL,
     Rates,
     curve,

@@ -5,9 +5,17 @@ import os
 import pytest
 
 from vla_policy import cli
-from vla_policy.check import doctor
-from vla_policy.check.environment import discovery, large_pictures, packages, python
-from vla_policy.check.machine import FACT, HINT, PROBLEM, Note, gpu, receive_buffer, shared_memory
+from vla_policy.check.doctor.environment import discovery, large_pictures, packages, python
+from vla_policy.check.doctor.machine import (
+    FACT,
+    HINT,
+    PROBLEM,
+    Note,
+    gpu,
+    receive_buffer,
+    shared_memory,
+)
+from vla_policy.commands import doctor
 
 
 def levels(notes) -> list[str]:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from vla_policy import cli
 from vla_policy.embodiment import load_embodiment
-from vla_policy.formats.draft import TODO, match_cameras, match_columns
 from vla_policy.formats.policy_file import read_policy_file
+from vla_policy.formats.policy_file_draft import TODO, match_cameras, match_columns
 
 ROBOT = load_embodiment("ur5e_2f85")
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import Workspace, load_embodiment
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import robot_of
-from vla_policy.safety.driven import leaves, reach, tools
+from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import robot_of
+from vla_policy.safety.twist_limits import leaves, reach, tools
 from vla_policy.types import Level, RobotState
 
 MS = 1_000_000
@@ -67,7 +67,7 @@ def test_a_tool_whose_pose_is_unknown_is_not_driven():
 
 
 def test_near_a_box_a_tool_is_slowed_before_it_is_held():
-    state, near = memory.engage(GuardState()), seen_at((0.32, 0.0, 0.15), 1000 * MS)
+    state, near = guard_state.engage(GuardState()), seen_at((0.32, 0.0, 0.15), 1000 * MS)
     slow = None
     for tick in range(60):
         now_ns = 1000 * MS + tick * PERIOD_NS
@@ -78,14 +78,14 @@ def test_near_a_box_a_tool_is_slowed_before_it_is_held():
     assert 0.0 < slow.command.values[0] < 0.2
     at = replace(seen_at((0.3495, 0.0, 0.15)), ee_ns=2000 * MS)
     _, held = check(
-        memory.engage(GuardState()), BOXED, action(0.2), here=action(), seen=at, faults=(), now_ns=2000 * MS
+        guard_state.engage(GuardState()), BOXED, action(0.2), here=action(), seen=at, faults=(), now_ns=2000 * MS
     )  # fmt: skip
     assert held.level is Level.HOLD and held.reasons[-1].code == "keep_out"
 
 
 def ride(robot, wanted, place, ticks=60):
     """Verdicts on a tool that is wanted to drive on where it is always measured at the same place."""
-    state, verdicts = memory.engage(GuardState()), []
+    state, verdicts = guard_state.engage(GuardState()), []
     for tick in range(ticks):
         now_ns = 1000 * MS + tick * PERIOD_NS
         state, verdict = check(
@@ -122,7 +122,7 @@ def test_near_the_edge_of_its_workspace_a_tool_is_slowed_within_its_acceleration
 
 def test_a_tool_that_is_not_measured_is_held_not_slowed():
     _, verdict = check(
-        memory.engage(GuardState()), BOXED, action(0.2), here=action(), seen=RobotState(),
+        guard_state.engage(GuardState()), BOXED, action(0.2), here=action(), seen=RobotState(),
         faults=(), now_ns=1000 * MS,
     )  # fmt: skip
     assert (verdict.level, [r.code for r in verdict.reasons][-1]) == (Level.HOLD, "no_position")
@@ -193,7 +193,7 @@ def test_no_ride_enters_the_box_or_leaves_the_workspace(ways, gaps, age_ms):
     space = part.limits.workspace
     position, now_ns = np.array([0.25, 0.0, 0.4]), 10_000 * MS
     position = np.minimum(np.maximum(position, space.lower + 0.02), space.upper - 0.02)
-    state, told, track = memory.engage(GuardState()), np.zeros(3), [(now_ns, position)]
+    state, told, track = guard_state.engage(GuardState()), np.zeros(3), [(now_ns, position)]
     for tick in range(200):
         gap_ns = gaps[tick % len(gaps)] * PERIOD_NS
         for _ in range(gap_ns // (5 * MS)):

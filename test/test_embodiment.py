@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.embodiment_file import parse_embodiment
-from vla_policy.fields import Place
+from vla_policy.embodiment.parse import parse_embodiment
+from vla_policy.parsing.fields import Place
 from vla_policy.paths import config_dir
 
 JOINT_ROBOT = Path(__file__).parent / "golden" / "joint_robot.yaml"

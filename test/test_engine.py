@@ -6,13 +6,13 @@ import pytest
 import torch
 from engine_models import BOTH, CAMERAS, ENGINES, EXACT, MODELS, observation, prefixes, whole
 
+from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.family import network
 from vla_policy.models import flow
 from vla_policy.models.engine import compile_engine, engine_for
 from vla_policy.models.engine.engine import Engine
-from vla_policy.models.weights import Checkpoint
+from vla_policy.models.sampling import Pull, Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Pull, Sampling
 
 pytestmark = pytest.mark.usefixtures("seeded_inference")
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from engine_models import BOTH, ENGINES, EXACT, network_of, observation, whole
 
+from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.family import network
 from vla_policy.models.config import GemmaConfig
 from vla_policy.models.engine import compile_engine
+from vla_policy.models.sampling import Pull, Sampling
 from vla_policy.models.vla import VLA
-from vla_policy.models.weights import Checkpoint
-from vla_policy.sampling import Pull, Sampling
 
 pytestmark = pytest.mark.usefixtures("seeded_inference")
 # Loads a policy in a process of its own and prints its peak memory over what was there before.

@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 
+from vla_policy.commands import evaluate
 from vla_policy.embodiment import load_embodiment
-from vla_policy.evaluate import command
+from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.expert_policy import ExpertPolicy
-from vla_policy.evaluate.measure import markdown, summarise, wilson
-from vla_policy.evaluate.pilot import Pace
+from vla_policy.evaluate.metrics import markdown, summarise, wilson
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import FIRST_SEED, SUITES, trial
-from vla_policy.sim.generate import SEEDS_PER_SET
-from vla_policy.sim.scene import HELD_OUT_PAIRS
-from vla_policy.sim.world import World
+from vla_policy.sim.demonstrations.generate import SEEDS_PER_SET
+from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS
+from vla_policy.sim.world.world import World
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_outcomes_of_a_right_a_wrong_and_an_idle_policy() -> None:
 
 def test_an_unknown_suite_is_refused() -> None:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    evaluate.add_arguments(parser)
     with pytest.raises(ValueError, match="pick_put"):
-        command.run(parser.parse_args(["--suite", "pickput"]))
+        evaluate.run(parser.parse_args(["--suite", "pickput"]))
 
 
 class Blind(Still):
@@ -152,6 +152,6 @@ def test_a_policy_that_cannot_point_is_tried_with_the_steps_that_were_asked_for(
 )
 def test_steps_that_nothing_would_take_are_refused(options: list[str], message: str) -> None:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    evaluate.add_arguments(parser)
     with pytest.raises(ValueError, match=message):
-        command.run(parser.parse_args(options))
+        evaluate.run(parser.parse_args(options))

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.continuation import aligned
-from vla_policy.execution.pace import NOTHING, Executing, ask, executed_part, next_look_ns
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.execution.replanning import NOTHING, Executing, ask, executed_part, next_look_ns
+from vla_policy.execution.resampling import aligned
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import Timeline, insert, setpoint
-from vla_policy.layout import layout_of
 from vla_policy.types import ActionChunk
 
 MS = 1_000_000

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_policy import control as core
-from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.timeline import queued_rows
-from vla_policy.layout import layout_of
-from vla_policy.safety.bounds import Robot
+from vla_policy.runtime import control as core
+from vla_policy.runtime.control import Control
+from vla_policy.safety.robot import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, RobotState
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from vla_policy.sim.find import find_scene
-from vla_policy.sim.scene import sample_scene
-from vla_policy.sim.tasks import parse_task
+from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.tasks.typed import find_scene, parse_task
 
 
 @pytest.mark.parametrize(

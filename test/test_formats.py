@@ -20,8 +20,9 @@ from pi0_folders import (
 from safetensors.torch import load_file, save_file
 
 from vla_policy.families import pi0
-from vla_policy.formats import lerobot, openpi, pi0_tensors
+from vla_policy.formats.foreign import lerobot, openpi
 from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.tensors import pi0_names
 from vla_policy.policy import load_policy
 
 
@@ -43,7 +44,7 @@ def test_older_names_load_too(tmp_path: Path) -> None:
     folder = copied(tmp_path, "pi0")
     before = load_policy(str(policy_file(tmp_path, folder))).infer(observation(), seed=0).actions
     weights = load_file(folder / "model.safetensors")
-    stem = "model." + pi0_tensors.WRAPPER
+    stem = "model." + pi0_names.WRAPPER
     older = {
         k.replace(stem + "paligemma.model.language_model.", stem + "paligemma.language_model.model.")
         .replace(stem + "paligemma.lm_head.", stem + "paligemma.language_model.lm_head.")

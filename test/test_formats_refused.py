@@ -12,7 +12,7 @@ from pi0_folders import GOLDEN, KINDS, NAMES, OPENPI_CAMERAS, as_openpi, copied,
 from safetensors.torch import load_file, save_file
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.formats import pi0_tensors
+from vla_policy.formats.tensors import pi0_names
 from vla_policy.policy import load_policy
 
 
@@ -238,10 +238,10 @@ def test_openpi_statistics_without_spread_and_columns_without_room(tmp_path: Pat
 def test_openpi_has_one_embedding(tmp_path: Path) -> None:
     folder = as_openpi(GOLDEN / "ckpt_pi0_tiny", tmp_path / "openpi")
     weights = load_file(folder / "model.safetensors")
-    embedding = weights[pi0_tensors.EMBEDDING]
+    embedding = weights[pi0_names.EMBEDDING]
     path = policy_file(tmp_path, folder, cameras=OPENPI_CAMERAS)
-    save_file(weights | {pi0_tensors.TIED: embedding.clone()}, folder / "model.safetensors")
+    save_file(weights | {pi0_names.TIED: embedding.clone()}, folder / "model.safetensors")
     load_policy(str(path))
-    save_file(weights | {pi0_tensors.TIED: embedding + 1.0}, folder / "model.safetensors")
+    save_file(weights | {pi0_names.TIED: embedding + 1.0}, folder / "model.safetensors")
     with pytest.raises(ValueError, match="differ, but are one tensor in openpi"):
         load_policy(str(path))

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.ros import graph
-from vla_policy.ros.bringup import ARGUMENTS, remappings, specs_of
-from vla_policy.ros.endpoints import (
+from vla_policy.ros.bringup import graph
+from vla_policy.ros.bringup.endpoints import (
     CALLS,
     HEARS,
     PUBLISHES,
@@ -19,11 +18,12 @@ from vla_policy.ros.endpoints import (
     endpoints,
     robot_endpoints,
 )
-from vla_policy.ros.graph import NodeSpec, command_line, node_specs, side
+from vla_policy.ros.bringup.graph import NodeSpec, command_line, node_specs, side
+from vla_policy.ros.bringup.launch import ARGUMENTS, remappings, specs_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
-ROS = Path(__file__).resolve().parent.parent / "vla_policy" / "ros"
+ROS = Path(__file__).resolve().parent.parent / "vla_policy" / "ros" / "nodes"
 # Of every rclpy node.
 COMMON = {"use_sim_time"}
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import GRIPPER, JOINTS, POSE
-from vla_policy.safety import memory, rest
-from vla_policy.safety.bounds import robot_of
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE
+from vla_policy.geometry.quaternions import turn_between
+from vla_policy.safety import guard_state, hold
 from vla_policy.safety.guard import check
+from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.limits import acceleration_ratio, joint_speed_ratio, speed_ratio
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.robot import robot_of
 from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
@@ -37,7 +37,7 @@ STALE = Reason("stale_camera", "front/image_raw is 0.50 s old, at most 0.35 s is
 
 
 def engaged():
-    return memory.engage(GuardState())
+    return guard_state.engage(GuardState())
 
 
 def moved(**columns):
@@ -98,14 +98,14 @@ def test_first_setpoint(proposed, level, expected):
 def test_disengaged_and_stopped_give_no_output():
     assert judge(HERE, GuardState())[1].command is None
     assert codes(judge(HERE, GuardState())[1]) == ["disengaged"]
-    stopped = memory.stop(engaged(), Reason("operator_stop", "an operator stopped the robot"))
+    stopped = guard_state.stop(engaged(), Reason("operator_stop", "an operator stopped the robot"))
     for _ in range(3):
         stopped, verdict = judge(HERE, stopped)
         assert (verdict.level, verdict.command) == (Level.STOP, None)
-    again = memory.stop(stopped, Reason("internal_error", "later"))
+    again = guard_state.stop(stopped, Reason("internal_error", "later"))
     assert again.stopped.code == "operator_stop"
-    assert judge(HERE, memory.reset(stopped))[1].level is Level.HOLD
-    assert judge(HERE, memory.engage(memory.reset(stopped)))[1].level is Level.PASS
+    assert judge(HERE, guard_state.reset(stopped))[1].level is Level.HOLD
+    assert judge(HERE, guard_state.engage(guard_state.reset(stopped)))[1].level is Level.PASS
     assert stopped.counts == {"operator_stop": 1}
 
 
@@ -158,7 +158,7 @@ def test_a_robot_moved_by_hand_during_a_hold_is_let_go_and_starts_from_where_it_
     assert "0.148 m away" in verdict.reasons[0].detail
     assert codes(judge(None, state, here=away, now_ns=9020 * MS)[1]) == ["disengaged"]
     assert state.counts["moved_away"] == 1
-    state = memory.engage(state)
+    state = guard_state.engage(state)
     _, verdict = judge(moved(ee_x=0.452), state, here=away, now_ns=9100 * MS)
     assert verdict.command.values[0] == pytest.approx(0.452)
     _, verdict = judge(moved(ee_x=0.302), state, here=away, now_ns=9100 * MS)
@@ -199,7 +199,7 @@ def test_speed_limits_grow_from_nothing_after_engaging():
     assert speed[:25] == pytest.approx(0.5 * np.arange(1, 26) / 25)
     assert speed[25:] == pytest.approx(0.5)
     assert state.counts["engage_fade"] == 24
-    state = memory.engage(state)
+    state = guard_state.engage(state)
     _, verdict = judge(moved(ee_x=out[-1] + 0.03), state, here=here, robot=arm)
     assert verdict.command.values[0] - out[-1] == pytest.approx(0.02 * 0.02)
 
@@ -301,7 +301,7 @@ def assert_part_within_limits(part, before, start, values, dt_s):
 
 def displaced(before, now_ns):
     """The guard may start anew from the measured position only after a rest."""
-    return now_ns - before.sent.moved_ns > rest.REPEAT_NS
+    return now_ns - before.sent.moved_ns > hold.REPEAT_NS
 
 
 ODD = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 5e-324, 1e-160, 1e160, 1.7e308, -1.7e308)
@@ -324,11 +324,11 @@ def odd_values(rng, base):
 @pytest.mark.parametrize("robot", [ARM, JOINT_ARM], ids=["ee_pose", "joint_position"])
 def test_any_input_gives_a_command_within_limits_or_none(robot):
     """10 000 seeded cases for each robot, in runs of 20 ticks that remember each other."""
-    rest = HERE if robot is ARM else np.array([0.1, -0.5, 0.5, 0.0, 0.3, 0.0, 0.5])
+    hold = HERE if robot is ARM else np.array([0.1, -0.5, 0.5, 0.0, 0.3, 0.0, 0.5])
     sent = 0
     for seed in range(500):
         rng = np.random.default_rng(seed)
-        state, now_ns, here = engaged(), int(rng.integers(1, 2**50)), rest
+        state, now_ns, here = engaged(), int(rng.integers(1, 2**50)), hold
         for _ in range(20):
             now_ns += int(rng.choice([PERIOD, PERIOD, PERIOD, 0, 7, 31 * MS, 10**9, -(10**9)]))
             proposed = None if rng.random() < 0.05 else odd_values(rng, here)

@@ -9,11 +9,11 @@ import pytest
 mujoco = pytest.importorskip("mujoco", reason="comes with requirements/simulation.txt")
 
 from vla_policy.embodiment import Joints, Model, Workspace, load_embodiment  # noqa: E402
-from vla_policy.execution.braking import joint_way  # noqa: E402
-from vla_policy.safety import memory  # noqa: E402
-from vla_policy.safety.bounds import robot_of  # noqa: E402
+from vla_policy.execution.stopping_trajectory import joint_way  # noqa: E402
+from vla_policy.safety import guard_state  # noqa: E402
 from vla_policy.safety.guard import check  # noqa: E402
-from vla_policy.safety.memory import GuardState  # noqa: E402
+from vla_policy.safety.guard_state import GuardState  # noqa: E402
+from vla_policy.safety.robot import robot_of  # noqa: E402
 from vla_policy.types import Level, RobotState  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,7 +52,7 @@ def tool_pose(joints):
 
 def walk(robot, start, end, ticks, *, seen):
     """Verdicts of a robot that follows at once on a straight way of joints or of the tool."""
-    state, here, verdicts = memory.engage(GuardState()), start, []
+    state, here, verdicts = guard_state.engage(GuardState()), start, []
     for tick in range(ticks):
         target = start + (end - start) * (tick + 1) / ticks
         state, verdict = check(

@@ -11,8 +11,8 @@ import pytest
 mujoco = pytest.importorskip("mujoco", reason="comes with requirements/simulation.txt")
 
 from vla_policy.embodiment import Model, Workspace, load_embodiment  # noqa: E402
-from vla_policy.safety import bodies  # noqa: E402
-from vla_policy.safety.bounds import robot_of  # noqa: E402
+from vla_policy.safety import collisions  # noqa: E402
+from vla_policy.safety.robot import robot_of  # noqa: E402
 from vla_policy.types import RobotState  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -191,7 +191,7 @@ def test_what_is_reached_is_reached_to_2_mm_and_a_hundredth_rad(tool_arm, by_m, 
     joints = tool_arm.embodiment.joints
     locked = replace(joints, lower=HOME, upper=HOME)
     fixed = replace(tool_arm.embodiment, joints=locked)
-    arm = replace(tool_arm, bodies=bodies.Bodies(fixed, tool_arm.layout))
+    arm = replace(tool_arm, bodies=collisions.Bodies(fixed, tool_arm.layout))
     rotation, place = links(HOME)[-1]
     wanted = np.concatenate(
         (place + by_m * np.array([0.6, 0.0, 0.8]), quaternion(turn(2, by_rad) @ rotation))
@@ -369,7 +369,7 @@ def test_a_model_that_does_not_fit_is_refused_by_name(tmp_path, text, words):
 def test_a_robot_without_a_model_has_no_bodies():
     arm = robot_of(replace(load_embodiment("vx300s"), model=None))
     with pytest.raises(ValueError, match="robot 'vx300s': got no model, expected one"):
-        bodies.Bodies(arm.embodiment, arm.layout)
+        collisions.Bodies(arm.embodiment, arm.layout)
 
 
 def clock(monkeypatch, took_s):
@@ -383,7 +383,7 @@ def clock(monkeypatch, took_s):
         starts[0] = not starts[0]
         return now[0]
 
-    monkeypatch.setattr(bodies.time, "thread_time", thread_time)
+    monkeypatch.setattr(collisions.time, "thread_time", thread_time)
 
 
 @pytest.mark.parametrize(

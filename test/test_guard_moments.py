@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import Workspace, load_embodiment
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import robot_of
+from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import robot_of
 from vla_policy.types import Level, RobotState
 
 MS = 1_000_000
@@ -39,7 +39,7 @@ def codes(verdict):
 
 def begun(robot=ARM):
     """Engaged, and told once to be where it is."""
-    state, verdict = tick(memory.engage(GuardState()), HERE, T_MS, robot=robot)
+    state, verdict = tick(guard_state.engage(GuardState()), HERE, T_MS, robot=robot)
     assert verdict.level is Level.PASS
     return state
 
@@ -53,14 +53,14 @@ def rested():
 
 
 def test_a_robot_that_was_never_measured_is_not_started():
-    state, verdict = tick(memory.engage(GuardState()), HERE, T_MS, here=None)
+    state, verdict = tick(guard_state.engage(GuardState()), HERE, T_MS, here=None)
     assert (verdict.level, codes(verdict), verdict.command) == (Level.HOLD, ["no_position"], None)
     assert state.counts == {"no_position": 1}
 
 
 @pytest.mark.parametrize("bad", [np.array([0.3]), np.full(8, np.nan), 0.0 * HERE])
 def test_a_measurement_that_is_not_well_formed_is_none(bad):
-    _, verdict = tick(memory.engage(GuardState()), HERE, T_MS, here=bad)
+    _, verdict = tick(guard_state.engage(GuardState()), HERE, T_MS, here=bad)
     assert codes(verdict) == ["no_position"]
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.layout import GRIPPER, JOINTS, VELOCITY, measured
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import robot_of
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, VELOCITY, measured
+from vla_policy.safety import guard_state
+from vla_policy.safety.controller_state import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
-from vla_policy.safety.rest import drives, give_up, let_go, parting
-from vla_policy.safety.standing import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
-from vla_policy.sim import controllers
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.hold import drives, give_up, let_go, parting
+from vla_policy.safety.robot import robot_of
+from vla_policy.sim.mock import controller_rules
 from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
@@ -80,19 +80,19 @@ def test_two_arms_are_described_by_the_names_of_their_columns():
 def test_one_ratio_scales_the_joints_of_both_arms():
     here = np.zeros(14)
     target = np.array([0.2, 0, 0, 0, 0, 0, 0.0, 0, 0.05, 0, 0, 0, 0, 0.0])
-    _, verdict = step(PAIR, memory.engage(GuardState()), target, here=here, now_ms=1000)
+    _, verdict = step(PAIR, guard_state.engage(GuardState()), target, here=here, now_ms=1000)
     out = verdict.command.values
     assert out[0] == pytest.approx(10.0 * 0.02**2)
     assert out[8] / out[0] == pytest.approx(0.25)  # the other arm waits for the slow one
     target[8] = 9.9
-    _, verdict = step(PAIR, memory.engage(GuardState()), target, here=here, now_ms=1000)
+    _, verdict = step(PAIR, guard_state.engage(GuardState()), target, here=here, now_ms=1000)
     assert (verdict.level, verdict.reasons[0].code) == (Level.HOLD, "position_far")
     assert "right_shoulder" in verdict.reasons[0].detail
 
 
 def driving(ticks=40):
     """State and action after some ticks at 0.3 m/s forward."""
-    state, here = memory.engage(GuardState()), np.zeros(len(DRIVEN.layout.names))
+    state, here = guard_state.engage(GuardState()), np.zeros(len(DRIVEN.layout.names))
     target = np.array(here)
     target[DRIVEN.layout.names.index("base.vx")] = 0.3
     for tick in range(ticks):
@@ -125,9 +125,9 @@ def test_a_velocity_is_brought_to_zero_whatever_happens(how):
     elif how == "malformed":
         proposed = np.full_like(target, np.nan)
     elif how == "disengage":
-        state = memory.disengage(state)
+        state = guard_state.disengage(state)
     else:
-        state = memory.stop(state, Reason("operator_stop", "for a test"))
+        state = guard_state.stop(state, Reason("operator_stop", "for a test"))
     speeds, level = [0.3], Level.HOLD if how != "stop" else Level.STOP
     for tick in range(1, 60):
         state, verdict = step(
@@ -154,14 +154,14 @@ def test_the_last_message_of_all_is_a_velocity_of_zero():
     driven = DRIVEN.layout.of_kind(VELOCITY)
     assert last.names == tuple(name for part in driven for name in part.names)
     assert not last.values.any()
-    assert parting(memory.engage(GuardState()), DRIVEN, now_ms * MS) is None
+    assert parting(guard_state.engage(GuardState()), DRIVEN, now_ms * MS) is None
 
 
 @pytest.mark.parametrize("then", ["nothing", "hold", "disengage", "stop", "let go"])
 def test_no_position_ever_goes_out_as_the_last_message(then):
     """Whatever was sent, and whatever has become of it since: the robot may have been moved by hand."""
     for name, robot in ROBOTS.items():
-        state = memory.engage(GuardState())
+        state = guard_state.engage(GuardState())
         here = cases.middle(robot)
         seen = cases.seen(np.random.default_rng(1), robot)
         state, sent = step(robot, state, here, here=here, now_ms=1000, seen=seen)
@@ -169,9 +169,9 @@ def test_no_position_ever_goes_out_as_the_last_message(then):
         if then == "hold":
             state, _ = step(robot, state, None, here=here, now_ms=1020)
         elif then == "disengage":
-            state = memory.disengage(state)
+            state = guard_state.disengage(state)
         elif then == "stop":
-            state = memory.stop(state, STALE)
+            state = guard_state.stop(state, STALE)
         elif then == "let go":
             state, _ = let_go(state, robot, STALE, 1020 * MS)
         assert parting(state, robot, 1040 * MS) is None, name
@@ -181,7 +181,7 @@ def test_no_position_ever_goes_out_as_the_last_message(then):
 
 def test_a_velocity_that_has_run_down_is_not_commanded_again_at_the_end():
     state, target, _, now_ms = driving()
-    state = memory.stop(state, STALE)
+    state = guard_state.stop(state, STALE)
     while drives(state):
         now_ms += 20
         state, _ = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
@@ -202,7 +202,7 @@ def test_a_base_that_somebody_else_has_taken_over_is_told_nothing_more():
         now_ms += 20
         state, verdict = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
     assert parting(state, DRIVEN, now_ms * MS) is None
-    assert not memory.engage(state).drive.taken
+    assert not guard_state.engage(state).drive.taken
 
 
 @pytest.mark.parametrize("late_ms", [300, 700])
@@ -210,7 +210,7 @@ def test_what_has_stopped_by_its_time_out_is_not_driven_on(late_ms):
     """MoveIt Servo stops after 0.1 s of silence, a base after 0.5 s: from there on it starts from rest."""
     robot = ROBOTS["ur5e_servo"]
     here = np.zeros(len(robot.layout.names))
-    target, state, now_ms = np.array(here), memory.engage(GuardState()), 1000
+    target, state, now_ms = np.array(here), guard_state.engage(GuardState()), 1000
     target[0] = 0.2
     seen = RobotState(poses={"ee": np.array([0.0, 0.0, 0.4, 0.0, 0.0, 0.0, 1.0])})
     for _ in range(60):
@@ -229,8 +229,8 @@ def test_what_has_stopped_by_its_time_out_is_not_driven_on(late_ms):
 
 def test_the_guard_and_the_rules_of_controllers_know_the_same_time_outs():
     assert (SERVO_TIMEOUT_NS, BASE_TIMEOUT_NS) == (
-        controllers.SERVO_TIMEOUT_NS,
-        controllers.CMD_VEL_TIMEOUT_NS,
+        controller_rules.SERVO_TIMEOUT_NS,
+        controller_rules.CMD_VEL_TIMEOUT_NS,
     )
 
 
@@ -239,7 +239,7 @@ def test_a_tool_that_would_leave_the_workspace_by_its_velocity_is_held():
     target = np.zeros(len(DRIVEN.layout.names))
     target[0] = 0.3
     edge = RobotState(poses={"ee": np.array([box.upper[0] - 0.001, 0, 0.2, 0, 0, 0, 1.0])})
-    state = memory.engage(GuardState())
+    state = guard_state.engage(GuardState())
     for tick in range(40):
         state, verdict = step(
             DRIVEN, state, target, here=0 * target, now_ms=1000 + 20 * tick, seen=edge
@@ -247,12 +247,17 @@ def test_a_tool_that_would_leave_the_workspace_by_its_velocity_is_held():
     assert (verdict.level, verdict.reasons[-1].code) == (Level.HOLD, "workspace_far")
     beyond = RobotState(poses={"ee": np.array([box.upper[0] + 0.1, 0, 0.2, 0, 0, 0, 1.0])})
     _, back = step(
-        DRIVEN, memory.engage(GuardState()), -target, here=0 * target, now_ms=5000, seen=beyond
+        DRIVEN,
+        guard_state.engage(GuardState()),
+        -target,
+        here=0 * target,
+        now_ms=5000,
+        seen=beyond,
     )
     assert back.level < Level.HOLD
     _, unknown = step(
         DRIVEN,
-        memory.engage(GuardState()),
+        guard_state.engage(GuardState()),
         target,
         here=0 * target,
         now_ms=5000,
@@ -288,7 +293,7 @@ def test_the_rules_would_notice_a_guard_that_lets_more_through():
         DRIVEN.embodiment, limits=replace(DRIVEN.embodiment.limits, groups=doubled)
     )
     fast, counts = robot_of(embodiment), Counter()
-    state, here = memory.engage(GuardState()), np.zeros(len(DRIVEN.layout.names))
+    state, here = guard_state.engage(GuardState()), np.zeros(len(DRIVEN.layout.names))
     target = np.array(here)
     target[DRIVEN.layout.names.index("base.vx")] = 0.9
     for tick in range(40):

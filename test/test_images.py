@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_policy.ros.images import ENCODINGS, compressed_size, decode_compressed, decode_raw
+from vla_policy.ros.messages.images import (
+    ENCODINGS,
+    compressed_size,
+    decode_compressed,
+    decode_raw,
+)
 
 HEIGHT, WIDTH, PADDING = 3, 4, 5
 

@@ -1,13 +1,15 @@
-"""The borders between the parts, read from the import statements alone."""
+"""The borders between the parts, read from the import statements alone (tools/import_map.py draws the map)."""
 
 import ast
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = "vla_policy"
 ROOT = Path(__file__).resolve().parent.parent
-ROS = (
+PACKAGE = "vla_policy"
+ROS = {
     "rclpy",
     "launch",
     "launch_ros",
@@ -15,103 +17,126 @@ ROS = (
     "ament_index_python",
     "tf2_ros",
     "cv_bridge",
+}
+# Rooms whose modules compute with arrays alone; yaml is what embodiment/ reads files with.
+NUMPY_ROOMS = (
+    "parsing",
+    "types",
+    "timing",
+    "paths",
+    "geometry",
+    "embodiment",
+    "execution",
+    "safety",
 )
-NUMPY_ONLY = ("types", "timing", "transforms", "stats", "embodiment", "layout", "spaces", "fields")
-# Imported only by a robot that names a model of its bodies, never when a module is loaded.
-LAZY = {f"{PACKAGE}.safety.bodies": {"mujoco"}}
+NO_TORCH = ("control_node", "task_node", "web_node", "sim_node", "mock_node")
+# Imported only by a robot that names a collision model, never when a module is loaded.
+LAZY = {
+    "vla_policy.safety.collisions": {"mujoco"},
+    "vla_policy.embodiment.forward_kinematics": {"mujoco"},
+}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def import_map():
+    spec = importlib.util.spec_from_file_location("import_map", ROOT / "tools" / "import_map.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-FILES = {module_name(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+MAP = import_map()
+FILES = MAP.modules(ROOT / PACKAGE)
+GRAPH = MAP.import_graph(ROOT / PACKAGE)
 
 
-def imports_of(name: str) -> set[str]:
-    """Full names of what a module imports anywhere in it, relative ones resolved."""
-    package = name if FILES[name].name == "__init__.py" else name.rpartition(".")[0]
-    found: set[str] = set()
+def foreign_imports(name: str) -> set[str]:
+    """Top-level names of other packages that a module imports anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, *([node.module] if node.module else [])])
-            found.add(base)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return found
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - {PACKAGE, *sys.stdlib_module_names}
 
 
-def is_ros(imported: str) -> bool:
-    top = imported.split(".")[0]
-    messages = top.endswith(("_msgs", "_srvs", "_interfaces"))
-    own = imported.startswith((f"{PACKAGE}.msg", f"{PACKAGE}.srv", f"{PACKAGE}.action"))
-    return top in ROS or messages or own
+def names_messages(name: str) -> bool:
+    """Whether a module imports the package's own generated messages."""
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(
+            tuple(f"{PACKAGE}.{k}" for k in ("msg", "srv", "action"))
+        )
+        for node in ast.walk(ast.parse(FILES[name].read_text()))
+    )
 
 
 def reachable_from(name: str) -> dict[str, str]:
-    """Modules of the package that importing name runs -> which module imports each."""
+    """Modules of the package that importing name can run -> which module imports each."""
     reached, todo = {name: name}, [name]
     while todo:
         current = todo.pop()
         parents = [".".join(current.split(".")[:k]) for k in range(1, current.count(".") + 1)]
-        for imported in [*imports_of(current), *parents]:
-            if imported in FILES and imported not in reached:
-                reached[imported] = current
-                todo.append(imported)
+        for other in [*GRAPH[current], *parents]:
+            if other not in reached:
+                reached[other] = current
+                todo.append(other)
     return reached
 
 
-def test_the_package_is_found():
-    assert {f"{PACKAGE}.types", f"{PACKAGE}.ros.control_node", f"{PACKAGE}.policy"} <= set(FILES)
+def test_names_that_these_tests_use_exist():
+    assert {*LAZY, *(f"{PACKAGE}.ros.nodes.{node}" for node in NO_TORCH)} <= set(FILES)
+    assert {*NUMPY_ROOMS, "ros"} <= {MAP.room_of(name) for name in FILES}
 
 
-def test_relative_imports_are_resolved():
-    assert f"{PACKAGE}.models.weights" in imports_of(f"{PACKAGE}.policy")
+def test_the_root_has_five_modules():
+    assert {p.stem for p in (ROOT / PACKAGE).glob("*.py")} == {
+        "__init__", "cli", "paths", "policy", "timing", "types"
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [n for n in FILES if not n.startswith(f"{PACKAGE}.ros")])
+def test_every_room_has_its_floor():
+    assert {MAP.room_of(name) for name in FILES} - {""} <= set(MAP.ORDER)
+
+
+def test_every_arrow_points_down():
+    assert MAP.arrows_up(GRAPH) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert MAP.circles(GRAPH) == []
+
+
+def test_the_map_finds_arrows_and_circles():
+    graph = {
+        f"{PACKAGE}.safety.guard": {f"{PACKAGE}.ros.nodes.task_node"},
+        f"{PACKAGE}.ros.nodes.task_node": {f"{PACKAGE}.safety.guard"},
+    }
+    assert len(MAP.arrows_up(graph)) == 1
+    assert MAP.circles(graph) == [sorted(graph)]
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if MAP.room_of(n) != "ros"])
 def test_only_the_ros_folder_knows_ros(name):
-    assert not {i for i in imports_of(name) if is_ros(i)}
+    foreign = foreign_imports(name)
+    messages = {top for top in foreign if top.endswith(("_msgs", "_srvs", "_interfaces"))}
+    assert not foreign & ROS | messages
+    assert not names_messages(name)
 
 
-def test_the_core_needs_no_ros_folder():
-    for name in FILES:
-        if name.startswith((f"{PACKAGE}.ros", f"{PACKAGE}.cli")):
-            continue
-        assert not {i for i in imports_of(name) if i.startswith(f"{PACKAGE}.ros")}, name
-
-
-@pytest.mark.parametrize("node", ["control_node", "task_node", "web_node", "sim_node"])
+@pytest.mark.parametrize("node", NO_TORCH)
 def test_torch_stays_in_the_policy_process(node):
-    for name, importer in reachable_from(f"{PACKAGE}.ros.{node}").items():
-        tops = {i.split(".")[0] for i in imports_of(name)}
-        assert "torch" not in tops, f"{name}, imported by {importer}"
+    for name, importer in reachable_from(f"{PACKAGE}.ros.nodes.{node}").items():
+        assert "torch" not in foreign_imports(name), f"{name}, imported by {importer}"
 
 
-@pytest.mark.parametrize(
-    "name", [f"{PACKAGE}.{n}" for n in NUMPY_ONLY if f"{PACKAGE}.{n}" in FILES]
-)
-def test_value_modules_need_numpy_alone(name):
-    import sys
-
-    allowed = {*sys.stdlib_module_names, "numpy", "yaml", PACKAGE}
+@pytest.mark.parametrize("name", [n for n in FILES if MAP.room_of(n) in NUMPY_ROOMS])
+def test_the_control_path_needs_numpy_alone(name):
     for reached, importer in reachable_from(name).items():
-        tops = {i.split(".")[0] for i in imports_of(reached) if i} - LAZY.get(reached, set())
-        assert tops <= allowed, f"{reached}, imported by {importer}: {tops - allowed}"
-
-
-@pytest.mark.parametrize(
-    "name", [n for n in FILES if f"{PACKAGE}.execution" in n or f"{PACKAGE}.safety" in n]
-)
-def test_execution_and_safety_need_numpy_alone(name):
-    test_value_modules_need_numpy_alone(name)
+        foreign = foreign_imports(reached) - LAZY.get(reached, set())
+        assert foreign <= {"numpy", "yaml"}, f"{reached}, imported by {importer}: {foreign}"
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -122,8 +147,10 @@ def test_nothing_runs_text_or_unpickles(name):
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
+    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert not calls & FORBIDDEN_CALLS
-    assert not {i.split(".")[0] for i in imports_of(name)} & FORBIDDEN_MODULES
+    assert not imported & FORBIDDEN_MODULES
 
 
 @pytest.mark.parametrize("name", list(FILES))
@@ -138,6 +165,7 @@ def test_no_exception_is_swallowed(name):
 @pytest.mark.parametrize(("name", "lazy"), LAZY.items())
 def test_lazy_imports_are_inside_functions(name, lazy):
     for node in ast.parse(FILES[name].read_text()).body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            assert node.module not in lazy if isinstance(node, ast.ImportFrom) else True
+        if isinstance(node, ast.ImportFrom):
+            assert node.module not in lazy
+        if isinstance(node, ast.Import):
             assert not {alias.name for alias in node.names} & lazy

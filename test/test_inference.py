@@ -9,13 +9,12 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 
-from vla_policy.asking import InferenceConfig
 from vla_policy.embodiment import GroupLimits
-from vla_policy.execution.pace import Ask
-from vla_policy.inference import MAX_FAILURES, Inference, Infers
-from vla_policy.layout import JOINTS, Layout, Part
-from vla_policy.observe import StateSource, Stream
-from vla_policy.timing import Delays, measured
+from vla_policy.embodiment.layout import JOINTS, Layout, Part
+from vla_policy.execution.replanning import Ask, Delays, measured
+from vla_policy.runtime.inference import MAX_FAILURES, Inference, Infers
+from vla_policy.runtime.observation import StateSource, Stream
+from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import ActionChunk, Reason
 
 MS = 1_000_000
@@ -123,7 +122,7 @@ def test_what_comes_last_of_an_instant_lets_it_be_looked_at(bench, last, monkeyp
     bench.inference.set_instruction("go")
     bench.show(0)
     assert wait_for(lambda: len(bench.chunks) == 1)
-    monkeypatch.setattr("vla_policy.inference.IDLE_S", 1000.0)  # nothing else wakes it
+    monkeypatch.setattr("vla_policy.runtime.inference.IDLE_S", 1000.0)  # nothing else wakes it
     time.sleep(0.25)  # more than the wait that has begun before
     at_ns = bench.now_ns = START_NS + 400 * MS
     samples = [(bench.camera, at_ns, IMAGE), (bench.state, at_ns, np.array([1.0]))]

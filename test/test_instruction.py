@@ -2,7 +2,7 @@
 
 import pytest
 
-from vla_policy.instruction import MAX_CHARACTERS, refuse_instruction
+from vla_policy.runtime.instruction import MAX_CHARACTERS, refuse_instruction
 
 
 @pytest.mark.parametrize(

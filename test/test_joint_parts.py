@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.joint_parts import JointParts
-from vla_policy.wire import calibrated, degrees, from_wire, rate_to_wire, to_wire
+from vla_policy.embodiment.joint_units import calibrated, degrees, from_wire, rate_to_wire, to_wire
+from vla_policy.runtime.joint_states import JointParts
 
 ROBOT = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
 JOINTS = ROBOT.joint_names

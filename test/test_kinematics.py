@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import Model, load_embodiment
-from vla_policy.kinematics import ForwardKinematics
-from vla_policy.rotations import rotate
+from vla_policy.embodiment.forward_kinematics import ForwardKinematics
+from vla_policy.geometry.rotation_formats import rotate
 
 pytest.importorskip("mujoco")
 

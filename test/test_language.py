@@ -8,10 +8,10 @@ import pytest
 
 from vla_policy.evaluate.suites import SUITES, trial
 from vla_policy.families.language import FILE, Understood, from_dict, to_dict
-from vla_policy.formats.said import NAMING, read_language
+from vla_policy.formats.native.language import NAMING, read_language
 from vla_policy.paths import weights_dir
 from vla_policy.policy import load_policy
-from vla_policy.train.language import language_of, unread
+from vla_policy.train.tiny.language import language_of, unread
 from vla_policy.types import Observation
 
 TINY = weights_dir() / "tiny"

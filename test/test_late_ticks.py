@@ -11,17 +11,17 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from vla_policy import control as core
-from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.braking import at, joint_way
-from vla_policy.execution.resolve import is_relative
-from vla_policy.layout import GRIPPER, JOINTS, POSE, layout_of
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import Robot
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, layout_of
+from vla_policy.execution.stopping_trajectory import at, joint_way
+from vla_policy.execution.to_absolute import is_relative
+from vla_policy.runtime import control as core
+from vla_policy.runtime.control import Control
+from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
-from vla_policy.safety.motion import arm_motions, motion
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.rate_limits import arm_motions, motion
+from vla_policy.safety.robot import Robot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, RobotState
 
@@ -238,7 +238,7 @@ def test_who_engages_again_at_once_waits_for_the_arm_to_come_to_rest(cell, how, 
 def test_no_setpoint_goes_to_an_arm_that_still_comes_to_rest():
     robot = TRAJECTORY_ROBOTS["fr3"]
     cell = Cell(robot)
-    state = replace(memory.engage(GuardState()), settled_ns=cell.now_ns + 1)
+    state = replace(guard_state.engage(GuardState()), settled_ns=cell.now_ns + 1)
     for now_ns, code in ((cell.now_ns, "settling"), (cell.now_ns + 1, None)):
         _, verdict = check(
             state,
@@ -303,7 +303,7 @@ def test_a_first_command_starts_from_where_each_arm_is_measured(name):
         here[part.position] = part.limits.workspace.upper + 0.03
         here[part.rotation] = [0.0, 0.0, 0.0, 1.0]
     period_s = robot.embodiment.period_ns / 1e9
-    state, stands = memory.engage(GuardState()), here
+    state, stands = guard_state.engage(GuardState()), here
     for tick in range(60):
         state, verdict = check(
             state, robot, here, here=stands, seen=RobotState(), faults=(),
@@ -326,7 +326,7 @@ def test_a_first_command_starts_from_where_each_arm_is_measured(name):
 def test_a_controller_of_positions_stands_after_a_gap_and_speeds_up_from_rest():
     robot = ARMS["so101"]
     part = robot.layout.of_kind(JOINTS)[0]
-    period_ns, state = robot.embodiment.period_ns, memory.engage(GuardState())
+    period_ns, state = robot.embodiment.period_ns, guard_state.engage(GuardState())
     here = (part.lower + part.upper) / 2
     here = np.concatenate((here, np.zeros(len(robot.layout.names) - len(here))))
     now_ns, target = 10**9, np.array(here)
@@ -356,7 +356,7 @@ def test_an_arm_at_rest_that_others_move_a_little_starts_from_where_it_is(led, s
     target[part.columns] = (part.lower + part.upper) / 2
     sags = np.array(target)
     sags[part.columns] -= 0.03
-    period_ns, now_ns, state = robot.embodiment.period_ns, 10**9, memory.engage(GuardState())
+    period_ns, now_ns, state = robot.embodiment.period_ns, 10**9, guard_state.engage(GuardState())
 
     def tick(state, proposed, here):
         return check(
@@ -389,7 +389,7 @@ def test_one_wild_measurement_at_rest_is_no_place_to_start_from():
     robot = ARMS["vx300s"]
     here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
     state, _ = check(
-        memory.engage(GuardState()), robot, here, here=here, seen=RobotState(), faults=(), now_ns=10**9
+        guard_state.engage(GuardState()), robot, here, here=here, seen=RobotState(), faults=(), now_ns=10**9
     )  # fmt: skip
     wild = here + np.array([0.2, 0, 0, 0, 0, 0, 0, 0])
     _, verdict = check(
@@ -406,7 +406,7 @@ def test_servo_that_has_stopped_short_of_a_pose_is_not_sent_there_by_a_hold():
     embodiment = replace(ARMS["vx300s"].embodiment, outputs=MappingProxyType(outputs))
     robot = Robot(embodiment, ARMS["vx300s"].layout)
     here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
-    state, target = memory.engage(GuardState()), np.array(here)
+    state, target = guard_state.engage(GuardState()), np.array(here)
     for tick in range(20):
         target[0] += 0.004
         lag = np.array(target)
@@ -440,7 +440,7 @@ def test_where_servo_stopped_is_not_known_from_before_it_stopped():
         seen = RobotState(ee_ns=seen_ms * MS)
         return check(state, robot, proposed, here=pose, seen=seen, faults=(), now_ns=now_ms * MS)
 
-    state, target = memory.engage(GuardState()), np.array(here)
+    state, target = guard_state.engage(GuardState()), np.array(here)
     for k in range(20):
         target[0] += 0.004
         state, _ = tick(state, target, target, 1000 + 20 * k, 1000 + 20 * k)

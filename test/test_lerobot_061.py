@@ -13,11 +13,11 @@ from pi0_folders import GOLDEN, NAMES, characters, observation, policy_file
 from safetensors.torch import load_file, save_file
 
 from vla_policy.families import pi0
-from vla_policy.formats.convert import convert
-from vla_policy.formats.lerobot_understood import CONFIG, STEPS, relative_mask
+from vla_policy.formats.conversion.convert import convert
+from vla_policy.formats.foreign.lerobot_config import CONFIG, STEPS, relative_mask
 from vla_policy.formats.load import load_checkpoint
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
 
 FOLDERS = ("ckpt061_pi0", "ckpt061_pi05_relative")
 LM_HEAD = "model.paligemma_with_expert.paligemma.lm_head.weight"

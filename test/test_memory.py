@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.execution.braking import Braking
-from vla_policy.layout import GRIPPER, VELOCITY, Layout, Part
-from vla_policy.safety import memory
-from vla_policy.safety.memory import Drive, GuardState, Sent
+from vla_policy.embodiment.layout import GRIPPER, VELOCITY, Layout, Part
+from vla_policy.execution.stopping_trajectory import Braking
+from vla_policy.safety import guard_state
+from vla_policy.safety.guard_state import Drive, GuardState, Sent
 from vla_policy.types import Reason
 
 MS = 1_000_000
@@ -48,39 +48,39 @@ SETTLED_NS = 1400 * MS
 
 
 def test_to_engage_forgets_what_was_sent_and_who_had_taken_over():
-    state = memory.engage(BUSY)
+    state = guard_state.engage(BUSY)
     assert state.engaged
     assert (state.sent, state.began_ns, state.astray_ns) == (None, None, None)
     assert state.settled_ns == SETTLED_NS
     assert state.drive.taken == frozenset()
     assert state.drive.values.tolist() == [0.0, 0.2, 0.0], "wheels go on turning meanwhile"
     assert state.counts == {"velocity": 2}
-    assert memory.engage(GuardState()) == GuardState(engaged=True)
+    assert guard_state.engage(GuardState()) == GuardState(engaged=True)
 
 
 def test_to_disengage_forgets_what_was_sent_and_knows_what_still_drives():
-    state = memory.disengage(BUSY)
+    state = guard_state.disengage(BUSY)
     assert not state.engaged
     assert (state.sent, state.settled_ns, state.drive) == (None, SETTLED_NS, BUSY.drive)
 
 
 def test_the_first_stop_counts_until_it_is_reset():
-    state = memory.stop(BUSY, REASON)
+    state = guard_state.stop(BUSY, REASON)
     assert (state.engaged, state.stopped, state.sent) == (False, REASON, None)
     assert (state.settled_ns, state.drive) == (SETTLED_NS, BUSY.drive)
     assert state.counts == {"velocity": 2, "operator_stop": 1}
-    assert memory.stop(state, OTHER) is state
-    after = memory.reset(state)
+    assert guard_state.stop(state, OTHER) is state
+    after = guard_state.reset(state)
     assert (after.engaged, after.stopped, after.counts) == (False, None, state.counts)
-    assert not memory.reset(replace(BUSY, stopped=REASON)).engaged
+    assert not guard_state.reset(replace(BUSY, stopped=REASON)).engaged
 
 
 def test_an_arm_on_its_way_to_rest_is_waited_for_however_often_it_is_forgotten():
     later = replace(BUSY, settled_ns=9_000 * MS)
-    assert memory.forgotten(later).settled_ns == 9_000 * MS
-    once = memory.forgotten(BUSY)
-    assert memory.forgotten(once) is once
-    no_way = memory.forgotten(replace(BUSY, sent=sent(1000)))
+    assert guard_state.forgotten(later).settled_ns == 9_000 * MS
+    once = guard_state.forgotten(BUSY)
+    assert guard_state.forgotten(once) is once
+    no_way = guard_state.forgotten(replace(BUSY, sent=sent(1000)))
     assert (no_way.sent, no_way.settled_ns) == (None, 0)
 
 
@@ -90,7 +90,7 @@ def test_an_arm_on_its_way_to_rest_is_waited_for_however_often_it_is_forgotten()
 )
 def test_after_a_jump_wheels_turn_on_unless_their_controllers_have_timed_out(now_ms, vx):
     """A controller of velocities stops after half a second of silence at the latest."""
-    state = memory.after_jump(BUSY, now_ms * MS)
+    state = guard_state.after_jump(BUSY, now_ms * MS)
     assert state.drive.values.tolist() == [0.0, vx, 0.0]
     assert (state.drive.stamp_ns, state.drive.moved_ns) == (now_ms * MS, now_ms * MS)
     assert state.drive.taken == frozenset({"base"})
@@ -99,18 +99,18 @@ def test_after_a_jump_wheels_turn_on_unless_their_controllers_have_timed_out(now
 
 
 def test_after_a_jump_an_arm_may_be_at_the_beginning_of_its_way_to_rest():
-    assert memory.after_jump(BUSY, 7_000 * MS).settled_ns == (7_000 + 300 + 100) * MS
+    assert guard_state.after_jump(BUSY, 7_000 * MS).settled_ns == (7_000 + 300 + 100) * MS
     # What has been forgotten already has left no way: as long as any could be.
     settling = GuardState(settled_ns=SETTLED_NS)
-    assert memory.after_jump(settling, 200 * MS).settled_ns == (200 + 1000) * MS
-    assert memory.after_jump(GuardState(), 200 * MS) == GuardState()
+    assert guard_state.after_jump(settling, 200 * MS).settled_ns == (200 + 1000) * MS
+    assert guard_state.after_jump(GuardState(), 200 * MS) == GuardState()
 
 
 def test_what_merely_waits_is_no_intervention():
     waits = tuple(Reason(code, "") for code in ("disengaged", "no_chunk", "settling"))
-    assert memory.counted(BUSY, waits) is BUSY
-    assert memory.counted(BUSY, ()) is BUSY
-    state = memory.counted(BUSY, (*waits, REASON, Reason("velocity", ""), REASON))
+    assert guard_state.counted(BUSY, waits) is BUSY
+    assert guard_state.counted(BUSY, ()) is BUSY
+    state = guard_state.counted(BUSY, (*waits, REASON, Reason("velocity", ""), REASON))
     assert state.counts == {"velocity": 3, "operator_stop": 2}
     assert BUSY.counts == {"velocity": 2}
 
@@ -118,13 +118,13 @@ def test_what_merely_waits_is_no_intervention():
 def test_a_command_is_kept_with_its_ways_and_the_first_one_began_it():
     ways = {"arm": way(300)}
     values, velocity = np.array([0.5, 0.1, 0.0]), np.array([0.3])
-    first = memory.sent(GuardState(engaged=True), WHEELS, values, velocity, ways, 40)
+    first = guard_state.sent(GuardState(engaged=True), WHEELS, values, velocity, ways, 40)
     assert (first.sent.stamp_ns, first.sent.moved_ns, first.began_ns) == (40, 40, 40)
     assert first.sent.values.tolist() == [0.5, 0.1, 0.0] and first.sent.velocity.tolist() == [0.3]
     assert first.sent.rested is None
     ways.clear()
     assert first.sent.ways["arm"].times_ns == way(300).times_ns, "a value of its own"
-    second = memory.sent(first, WHEELS, values, velocity, {}, 60)
+    second = guard_state.sent(first, WHEELS, values, velocity, {}, 60)
     assert (second.sent.stamp_ns, second.began_ns, second.sent.ways) == (60, 40, {})
     assert second.drive.values.tolist() == [0.0, 0.1, 0.0]
 
@@ -141,7 +141,7 @@ def test_a_command_is_kept_with_its_ways_and_the_first_one_began_it():
 )
 def test_when_a_base_last_moved(before, vx, wz, moved_ms):
     values = np.array([0.7, vx, wz])
-    found = memory.drive_of(values, before, WHEELS, 2000 * MS)
+    found = guard_state.drive_of(values, before, WHEELS, 2000 * MS)
     assert found.values.tolist() == [0.0, vx, wz], "the hand is not driven"
     assert (found.stamp_ns, found.moved_ns) == (2000 * MS, moved_ms * MS)
     assert found.taken == frozenset()
@@ -150,7 +150,7 @@ def test_when_a_base_last_moved(before, vx, wz, moved_ms):
 
 
 def test_who_has_taken_over_keeps_it_from_command_to_command():
-    found = memory.drive_of(np.zeros(3), drive(taken=("base",)), WHEELS, 2000 * MS)
+    found = guard_state.drive_of(np.zeros(3), drive(taken=("base",)), WHEELS, 2000 * MS)
     assert found.taken == frozenset({"base"})
     arm = Layout(("gripper",), WHEELS.parts[:1])
-    assert memory.drive_of(np.zeros(1), None, arm, 2000 * MS) is None
+    assert guard_state.drive_of(np.zeros(1), None, arm, 2000 * MS) is None

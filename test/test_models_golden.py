@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vla_policy.formats import pi0_tensors
-from vla_policy.formats.foreign import build
+from vla_policy.formats.foreign.common import build
 from vla_policy.formats.policy_file import Heads
-from vla_policy.formats.store import Store
-from vla_policy.formats.tensor_file import read, read_header
+from vla_policy.formats.tensors import pi0_names
+from vla_policy.formats.tensors.safetensors_file import read, read_header
+from vla_policy.formats.tensors.store import Store
 from vla_policy.models import flow
 from vla_policy.models.mask import block_mask
 from vla_policy.models.vla import VLA, Prefix
@@ -45,8 +45,8 @@ def case(request: pytest.FixtureRequest) -> Case:
     said = json.loads(metadata["config"])
     heads = Heads(said["vlm"]["num_heads"], said["vlm"]["num_kv_heads"],
                   said["vision"]["num_attention_heads"])  # fmt: skip
-    named = pi0_tensors.name_tensors(store)
-    config = pi0_tensors.sizes(
+    named = pi0_names.name_tensors(store)
+    config = pi0_names.sizes(
         store, named, rows=said["chunk"], steps=10, max_text=12, state_dim=32, heads=heads
     )
     assert (config.name, config.vocab) == (request.param, said["vocab"])
@@ -137,7 +137,7 @@ def test_loss(case: Case) -> None:
 def test_bfloat16_keeps_in_float32_what_the_reference_keeps(case: Case) -> None:
     store = Store(GOLDEN, {k.removeprefix("w."): e for k, e in read_header(
         GOLDEN / f"ref_{case.kind}_tiny.safetensors")[0].items() if k.startswith("w.")}, {})  # fmt: skip
-    named = pi0_tensors.name_tensors(store)
+    named = pi0_names.name_tensors(store)
     model = build(store, named, case.model.config, device="cpu", dtype=torch.bfloat16)
     kept = {k.split(".")[-2] for k, v in model.state_dict().items() if v.dtype == torch.float32}
     assert "action_in_proj" in kept and "patch_embedding" in kept

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
-from vla_policy.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
-from vla_policy.safety import guard, memory
-from vla_policy.safety.bounds import robot_of
-from vla_policy.safety.memory import GuardState
-from vla_policy.safety.motion import (
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.safety import guard, guard_state
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.rate_limits import (
     advance,
     arm_motions,
     axes_of,
@@ -21,6 +20,7 @@ from vla_policy.safety.motion import (
     rates_of_arms,
     step_problem,
 )
+from vla_policy.safety.robot import robot_of
 from vla_policy.types import Level, RobotState
 
 ARM_LIMITS = GroupLimits(
@@ -252,7 +252,7 @@ def test_a_limiter_that_is_broken_is_noticed_before_the_wire(monkeypatch, factor
     wrong = here * [factor, 1, 1, 1, 1, 1, 1, 1]
     monkeypatch.setattr(guard, "advance", create_autospec(advance, return_value=wrong))
     state, verdict = guard.check(
-        memory.engage(GuardState()),
+        guard_state.engage(GuardState()),
         arm,
         here,
         here=here,

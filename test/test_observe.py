@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vla_policy.observe import KEEP_NS, StateSource, Stream, assemble
+from vla_policy.runtime.observation import KEEP_NS, StateSource, Stream, assemble
 from vla_policy.types import Observation, Reason
 
 MS = 1_000_000

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy import cli
-from vla_policy.check.described import describe
+from vla_policy.check.checkpoint_summary import describe
 from vla_policy.families import openvla_inputs as inputs
-from vla_policy.formats import vla
+from vla_policy.formats.native import folder as vla
 from vla_policy.models.openvla import write_action
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import Policy, load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 GOLDEN = Path(__file__).parent / "golden" / "ref_openvla_tiny.safetensors"

@@ -14,7 +14,7 @@ import yaml
 
 import vla_policy
 from vla_policy import paths
-from vla_policy.shipped import describe, shipped
+from vla_policy.commands.models import describe, shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml")
@@ -115,7 +115,8 @@ def test_every_interface_is_generated():
 def test_every_node_has_an_executable():
     built = set(re.search(r"foreach\(node ([\w ]+)\)", CMAKE).group(1).split())
     written = {
-        path.stem.removesuffix("_node") for path in (ROOT / "vla_policy/ros").glob("*_node.py")
+        path.stem.removesuffix("_node")
+        for path in (ROOT / "vla_policy/ros/nodes").glob("*_node.py")
     }
     assert built == written
 
@@ -163,7 +164,7 @@ def imported() -> set[str]:
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
                 and node.func.id == "_module"
-            ):  # ros/optional_messages.py
+            ):  # ros/messages/optional_types.py
                 names.add(node.args[0].value)
     return names
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from vla_policy.families import pi0
 from vla_policy.formats.load import load_checkpoint
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 

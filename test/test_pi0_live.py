@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vla_policy.formats import pi0_tensors
+from vla_policy.formats.tensors import pi0_names
 from vla_policy.models import flow
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
 from vla_policy.models.gemma import Gemma
@@ -103,9 +103,9 @@ def test_siglip_is_transformers_siglip(transformers: ModuleType, rng: np.random.
     del options["model_type"]
     theirs = shaken(transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**options)))
     mine = Siglip(config).eval()
-    stem = pi0_tensors.WRAPPER + "paligemma.model.vision_tower."
+    stem = pi0_names.WRAPPER + "paligemma.model.vision_tower."
     weights = {
-        pi0_tensors.ours(pi0_tensors.canonical(stem + k)).removeprefix("vision."): v
+        pi0_names.ours(pi0_names.canonical(stem + k)).removeprefix("vision."): v
         for k, v in theirs.state_dict().items()
     }
     mine.load_state_dict(weights)
@@ -117,8 +117,8 @@ def test_siglip_is_transformers_siglip(transformers: ModuleType, rng: np.random.
 
 
 NATIVE = (  # transformers' names of the same tensors in its own class
-    ("model.vlm.", pi0_tensors.WRAPPER + "paligemma.model."),
-    ("model.dit.", pi0_tensors.WRAPPER + "gemma_expert.model."),
+    ("model.vlm.", pi0_names.WRAPPER + "paligemma.model."),
+    ("model.dit.", pi0_names.WRAPPER + "gemma_expert.model."),
     ("embed_action_time.", ""),
 )
 
@@ -126,8 +126,8 @@ NATIVE = (  # transformers' names of the same tensors in its own class
 def native_name(name: str) -> str:
     for theirs, stored in NATIVE:
         if name.startswith(theirs):
-            return pi0_tensors.ours(pi0_tensors.canonical(stored + name.removeprefix(theirs)))
-    return pi0_tensors.ours(name)
+            return pi0_names.ours(pi0_names.canonical(stored + name.removeprefix(theirs)))
+    return pi0_names.ours(name)
 
 
 def test_pi0_is_transformers_pi0(transformers: ModuleType, rng: np.random.Generator) -> None:

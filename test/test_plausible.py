@@ -2,7 +2,7 @@
 
 import pytest
 
-from vla_policy.plausible import exchanged
+from vla_policy.runtime.plausibility import exchanged
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vla_policy import stats
-from vla_policy.contract import Contract
+from vla_policy.checkpoint import statistics as stats
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.contract import Contract
 from vla_policy.embodiment import load_embodiment
-from vla_policy.families.images import fit_square
-from vla_policy.formats.vla import save
+from vla_policy.families.tiny.tiny import fit_square
+from vla_policy.formats.native.folder import save
 from vla_policy.models import config, tokenizer
+from vla_policy.models.sampling import Sampling
 from vla_policy.models.vla import VLA
-from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 ROBOT = load_embodiment("vx300s")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vla_policy import contract
+from vla_policy.checkpoint import contract
 from vla_policy.embodiment import load_embodiment
 from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.paths import config_dir

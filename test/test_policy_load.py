@@ -11,7 +11,7 @@ import pytest
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.paths import config_dir, weights_dir
-from vla_policy.ros import policy_load
+from vla_policy.ros.nodes import policy_startup
 
 POLICY = os.environ.get("VLA_TEST_POLICY", "tiny")
 
@@ -30,15 +30,15 @@ def folder(tmp_path) -> Path:
 
 
 def refusal(robot, name, head="flow", device="cpu") -> str:
-    with pytest.raises(policy_load.REFUSALS) as caught:
-        policy_load.load(robot, str(name), head, device, 1)
+    with pytest.raises(policy_startup.REFUSALS) as caught:
+        policy_startup.load(robot, str(name), head, device, 1)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("head", ["flow", "token"])
 def test_both_heads_load_and_have_run_once(robot, head):
-    policy = policy_load.load(robot, POLICY, head, "cpu", 1)
-    chunk = policy.infer(policy_load.blank_observation(policy), seed=1)
+    policy = policy_startup.load(robot, POLICY, head, "cpu", 1)
+    chunk = policy.infer(policy_startup.blank_observation(policy), seed=1)
     assert chunk.names == robot.action_names
 
 
@@ -46,8 +46,8 @@ def test_both_heads_load_and_have_run_once(robot, head):
 @pytest.mark.parametrize("name", ["vx300s", "vx300s_pair", "vx300s_mobile"])
 def test_one_checkpoint_runs_once_for_each_of_its_robots(name):
     one = load_embodiment(name)
-    policy = policy_load.load(one, "tiny_cross", "flow", "cpu", 1)
-    chunk = policy.infer(policy_load.blank_observation(policy), seed=1)
+    policy = policy_startup.load(one, "tiny_cross", "flow", "cpu", 1)
+    chunk = policy.infer(policy_startup.blank_observation(policy), seed=1)
     assert chunk.names == one.action_names
 
 

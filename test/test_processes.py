@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from vla_policy.ros import processes
-from vla_policy.ros.graph import NodeSpec
+from vla_policy.ros.bringup import processes
+from vla_policy.ros.bringup.graph import NodeSpec
 
 # What a node does on SIGINT: end in order, or not at all.
 POLITE = "import signal, sys, time\nsignal.signal(2, lambda *_: sys.exit(0))\nprint('up')\ntime.sleep(60)"
@@ -77,8 +77,8 @@ def test_a_node_that_ends_is_seen():
 def test_no_node_outlives_a_killed_operator():
     code = (
         "import sys, time\n"
-        "from vla_policy.ros import processes\n"
-        "from vla_policy.ros.graph import NodeSpec\n"
+        "from vla_policy.ros.bringup import processes\n"
+        "from vla_policy.ros.bringup.graph import NodeSpec\n"
         f"command = lambda spec: [sys.executable, '-c', {POLITE.replace('print(' + repr('up') + ')', 'import os; print(os.getpid())')!r}]\n"
         "running = processes.Processes(lambda name, line: print(line, flush=True), command=command)\n"
         "running.start([NodeSpec('one')])\n"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment.layout import POSE, layout_of
 from vla_policy.execution.history import KEEP_NS, History, at, remember
-from vla_policy.execution.resolve import References, resolve
-from vla_policy.layout import POSE, layout_of
-from vla_policy.rotations import from_r6d, from_rpy, quaternion_of, rotate
-from vla_policy.transforms import quaternion_to_rotvec, rotvec_to_quaternion
+from vla_policy.execution.to_absolute import References, resolve
+from vla_policy.geometry.quaternions import quaternion_to_rotvec, rotvec_to_quaternion
+from vla_policy.geometry.rotation_formats import from_r6d, from_rpy, quaternion_of, rotate
 from vla_policy.types import ActionChunk, Reason
 
 VX = load_embodiment("vx300s")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.braking import joint_way
-from vla_policy.layout import JOINTS, POSE, layout_of
-from vla_policy.safety.bounds import Robot
-from vla_policy.safety.memory import Drive, GuardState, Sent
-from vla_policy.safety.rest import coast, drives, give_up, hold, let_go, parting
+from vla_policy.embodiment.layout import JOINTS, POSE, layout_of
+from vla_policy.execution.stopping_trajectory import joint_way
+from vla_policy.safety.guard_state import Drive, GuardState, Sent
+from vla_policy.safety.hold import coast, drives, give_up, hold, let_go, parting
+from vla_policy.safety.robot import Robot
 from vla_policy.types import Level, Reason
 
 MS = 1_000_000

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from vla_policy import cli
 from vla_policy.embodiment import Embodiment, embodiment_names, load_embodiment
-from vla_policy.formats.convert import convert
+from vla_policy.formats.conversion.convert import convert
 from vla_policy.policy import load_policy
 from vla_policy.types import Observation
 

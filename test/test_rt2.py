@@ -12,18 +12,18 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from vla_policy import cli
+from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.embodiment import load_embodiment
 from vla_policy.families import rt2
-from vla_policy.formats import vla
-from vla_policy.formats.convert import convert
+from vla_policy.formats.conversion.convert import convert
+from vla_policy.formats.native import folder as vla
 from vla_policy.models import token_head
 from vla_policy.models.config import Gemma2Config, GemmaConfig, SiglipConfig
 from vla_policy.models.paligemma import choose_action_ids, of_parts
+from vla_policy.models.sampling import Sampling
 from vla_policy.models.text import load_text_tokenizer
 from vla_policy.models.vla import VLA
-from vla_policy.models.weights import Checkpoint
 from vla_policy.policy import Policy, load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.train import cotrain
 from vla_policy.train.loop import Settings, run
 from vla_policy.types import Observation

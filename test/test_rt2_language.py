@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from vla_policy.formats import paligemma
+from vla_policy.formats.foreign import paligemma
 from vla_policy.models import token_head
 from vla_policy.models.config import Gemma2Config, GemmaConfig
 from vla_policy.models.gemma import Gemma, window_mask

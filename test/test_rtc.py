@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.continuation import aligned
-from vla_policy.families import tiny
-from vla_policy.layout import layout_of
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.execution.resampling import aligned
+from vla_policy.families.tiny import tiny
+from vla_policy.geometry.quaternions import quaternion_multiply, rotvec_to_quaternion
 from vla_policy.models import flow, rtc
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
-from vla_policy.transforms import quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Observation
 
 FROZEN, END, BETA, STEPS = 2, 6, 5.0, 10

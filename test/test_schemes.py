@@ -5,9 +5,9 @@ import plain_motion as plain
 import pytest
 from plain_motion import BODY, HANDS, LINEAR, ROTATIONS
 
-from vla_policy.execution.interpolate import turn_between, turned
 from vla_policy.execution.schemes import SCHEMES, mean_rotation
 from vla_policy.execution.timeline import Timeline, insert, queued_rows, setpoint
+from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import ActionChunk
 
 STEP_NS = 100_000_000

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vla_policy.commands import generate as generate_command
+from vla_policy.data.frames import load_frames
 from vla_policy.data.shards import read_shard, shard_path, write_shard
-from vla_policy.sim import generate
-from vla_policy.train.frames import load_frames
+from vla_policy.sim.demonstrations import generate
 
 SCENES = 6
 
@@ -65,16 +66,19 @@ def test_a_shard_is_complete_or_absent_and_lengths_must_agree(tmp_path: Path) ->
 @pytest.mark.parametrize("change", [{"seed": 10}, {"count": 0}])
 def test_settings_out_of_range_are_refused(tmp_path: Path, change: dict) -> None:
     parser = argparse.ArgumentParser()
-    generate.add_arguments(parser)
+    generate_command.add_arguments(parser)
     args = parser.parse_args(["scenes", "--out", str(tmp_path)])
     with pytest.raises(ValueError, match="expected"):
-        generate.run(argparse.Namespace(**{**vars(args), **change}))
+        generate_command.run(argparse.Namespace(**{**vars(args), **change}))
 
 
 def test_existing_shards_are_not_made_again(tmp_path: Path) -> None:
     shard = shard_path(tmp_path, 0)
     write_shard(shard, {"a": np.zeros(1)}, [["kept"]], {})
     parser = argparse.ArgumentParser()
-    generate.add_arguments(parser)
-    assert generate.run(parser.parse_args(["scenes", "--out", str(tmp_path), "--count", "5"])) == 0
+    generate_command.add_arguments(parser)
+    assert (
+        generate_command.run(parser.parse_args(["scenes", "--out", str(tmp_path), "--count", "5"]))
+        == 0
+    )
     assert read_shard(shard)[1] == [["kept"]]

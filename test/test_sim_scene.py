@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vla_policy.sim.references import DISTANCE_GAP_M, all_references, resolve
-from vla_policy.sim.scene import (
+from vla_policy.sim.scenes.scene import (
     HELD_OUT_PAIRS,
     PAD_RADIUS_M,
     SIZE_RATIO,
     TRAY_HALF_M,
     sample_scene,
 )
+from vla_policy.sim.tasks.references import DISTANCE_GAP_M, all_references, resolve
 
 
 def test_the_same_seed_gives_the_same_scene() -> None:

@@ -5,20 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_policy.sim.judge import Judge
-from vla_policy.sim.references import KINDS, Reference
-from vla_policy.sim.scene import Scene, SceneObject, sample_scene
-from vla_policy.sim.tasks import (
+from vla_policy.sim.scenes.scene import Scene, SceneObject, sample_scene
+from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.references import KINDS, Reference
+from vla_policy.sim.tasks.tasks import (
     FAMILIES,
     TEMPLATES,
     UNSEEN_TEMPLATES,
     Task,
     free_way,
-    parse_task,
     phrase_task,
     sample_task,
 )
-from vla_policy.sim.truth import Tool, Truth
+from vla_policy.sim.tasks.typed import parse_task
+from vla_policy.sim.world.ground_truth import Tool, Truth
 
 
 def table() -> Scene:

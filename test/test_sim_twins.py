@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.sim.base import SPEED_M_S, SPEED_RAD_S, WATCHDOG_NS
-from vla_policy.sim.demonstrate import action_label
-from vla_policy.sim.drive import Driver
-from vla_policy.sim.expert import MAX_STEP_M, acting_arm, expert_action
-from vla_policy.sim.judge import Judge, inside
-from vla_policy.sim.labels import state_vector
-from vla_policy.sim.places import PAIR_LOWER, PAIR_UPPER, SHARED_LOWER, SHARED_UPPER
-from vla_policy.sim.scene import sample_scene, seen_from
-from vla_policy.sim.tasks import parse_task, sample_task
+from vla_policy.sim.demonstrations.expert import MAX_STEP_M, acting_arm, expert_action
+from vla_policy.sim.demonstrations.labels import state_vector
+from vla_policy.sim.demonstrations.record import action_label
+from vla_policy.sim.demonstrations.row_player import Driver
+from vla_policy.sim.scenes.placement import PAIR_LOWER, PAIR_UPPER, SHARED_LOWER, SHARED_UPPER
+from vla_policy.sim.scenes.scene import sample_scene, seen_from
+from vla_policy.sim.tasks.judge import Judge, inside
+from vla_policy.sim.tasks.tasks import sample_task
+from vla_policy.sim.tasks.typed import parse_task
 from vla_policy.sim.twin import TWINS, find_twin
-from vla_policy.sim.world import TOP_DOWN_XYZW, World
+from vla_policy.sim.world.base import SPEED_M_S, SPEED_RAD_S, WATCHDOG_NS
+from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
 
 PAIR, MOBILE = "vx300s_pair", "vx300s_mobile"
 NEW = (PAIR, MOBILE)

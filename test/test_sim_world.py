@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vla_policy.sim.drive import Driver
-from vla_policy.sim.expert import MAX_STEP_M, expert_action
-from vla_policy.sim.judge import Judge
-from vla_policy.sim.poses import opening_around
-from vla_policy.sim.render import choose_renderer
-from vla_policy.sim.scene import COLOURS, REGION_LOWER, REGION_UPPER, sample_scene
-from vla_policy.sim.tasks import FAMILIES, sample_task
-from vla_policy.sim.world import TOP_DOWN_XYZW, World
+from vla_policy.sim.demonstrations.expert import MAX_STEP_M, expert_action
+from vla_policy.sim.demonstrations.row_player import Driver
+from vla_policy.sim.demonstrations.start_poses import opening_around
+from vla_policy.sim.scenes.scene import COLOURS, REGION_LOWER, REGION_UPPER, sample_scene
+from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.tasks import FAMILIES, sample_task
+from vla_policy.sim.world.render import choose_renderer
+from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from vla_policy.formats.smolvla_tensors import ours
+from vla_policy.formats.tensors.smolvla_names import ours
 from vla_policy.models import flow
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig

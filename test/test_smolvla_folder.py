@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from vla_policy.families import pi0, smolvla
-from vla_policy.formats import smolvla as smolvla_format
-from vla_policy.formats.convert import convert
+from vla_policy.formats.conversion.convert import convert
+from vla_policy.formats.foreign import smolvla as smolvla_format
 from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.models.engine import choose
 from vla_policy.models.engine.smolvla import compile_smolvla
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 GOLDEN = Path(__file__).parent / "golden" / "ref_smolvla_tiny.safetensors"

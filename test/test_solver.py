@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from vla_policy import sampling
+from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import pi0
-from vla_policy.models import flow
+from vla_policy.models import flow, sampling
 from vla_policy.models.engine import compile_engine
-from vla_policy.models.weights import Checkpoint
+from vla_policy.models.sampling import Sampling
 from vla_policy.policy import load_policy
-from vla_policy.sampling import Sampling
 from vla_policy.types import Observation
 
 

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.braking import joint_way
-from vla_policy.execution.interpolate import turned
-from vla_policy.layout import JOINTS, POSE, VELOCITY, layout_of
-from vla_policy.safety.bounds import Robot
-from vla_policy.safety.memory import Drive, GuardState, Sent
-from vla_policy.safety.standing import (
+from vla_policy.embodiment.layout import JOINTS, POSE, VELOCITY, layout_of
+from vla_policy.execution.stopping_trajectory import joint_way
+from vla_policy.geometry.quaternions import turned
+from vla_policy.safety.controller_state import (
     drive_lapse_s,
     drive_now,
     elsewhere,
@@ -23,6 +21,8 @@ from vla_policy.safety.standing import (
     standing,
     told_now,
 )
+from vla_policy.safety.guard_state import Drive, GuardState, Sent
+from vla_policy.safety.robot import Robot
 from vla_policy.types import RobotState
 
 MS = 1_000_000

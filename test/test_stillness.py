@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.safety import memory
-from vla_policy.safety.bounds import robot_of
+from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
-from vla_policy.safety.memory import GuardState
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import robot_of
 from vla_policy.types import Level, RobotState
 
 MS = 1_000_000
@@ -55,7 +55,7 @@ class Cell:
         return verdict
 
     def engage(self):
-        self.state = memory.engage(self.state)
+        self.state = guard_state.engage(self.state)
 
 
 @pytest.fixture(params=ROBOTS, ids=("trajectory", "pose", "forward"))
@@ -112,5 +112,5 @@ def test_noise_of_a_measurement_is_no_motion(cell):
 
 def test_after_a_jump_of_the_clock_nothing_is_known_of_motion(cell):
     cell.ticks(10, step=0.004)
-    state = memory.after_jump(cell.state, cell.now_ns - 5000 * MS)
+    state = guard_state.after_jump(cell.state, cell.now_ns - 5000 * MS)
     assert state.watched is None

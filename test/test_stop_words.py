@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.evaluate.suites import SUITES, trial
-from vla_policy.instruction import Stop, stop_of
-from vla_policy.sim.tasks import TEMPLATES, UNSEEN_TEMPLATES
+from vla_policy.runtime.instruction import Stop, stop_of
+from vla_policy.sim.tasks.tasks import TEMPLATES, UNSEEN_TEMPLATES
 
 LATCH = """
 stop|STOP!!!|Stop.|stop it now!|please stop|stop the robot|stop stop stop|s t o p|S.T.O.P|ｓｔｏｐ

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_policy.task import (
+from vla_policy.runtime.task import (
     Bounds,
     Outcome,
     Run,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
-from vla_policy.execution.curve import curve, evaluate
-from vla_policy.execution.interpolate import turn_between
+from vla_policy.embodiment.layout import JOINTS, Layout, Part, layout_of
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.execution.spline import curve, evaluate
 from vla_policy.execution.timeline import (
     Timeline,
     emptied,
@@ -21,7 +21,7 @@ from vla_policy.execution.timeline import (
     setpoint,
     untimely,
 )
-from vla_policy.layout import JOINTS, Layout, Part, layout_of
+from vla_policy.geometry.quaternions import turn_between
 from vla_policy.types import ActionChunk
 
 MS = 1_000_000

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from vla_policy.commands import train
+from vla_policy.data import frames
 from vla_policy.models import tokenizer
 from vla_policy.policy import load_policy
-from vla_policy.train import command, frames
-from vla_policy.train.pointing import encode_texts, heat_loss
-from vla_policy.train.schedule import cosine
+from vla_policy.train.loop import cosine
+from vla_policy.train.tiny.pointing import encode_texts, heat_loss
 
 WORDS = "pick up the red green blue cube ball cylinder put in tray".split()
 Q = 4
@@ -57,19 +58,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(data: Path, out: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
+    train.add_arguments(parser)
     sizes = ["--batch", "8", "--images", "4", "--draws", "2", "--threads", "1", "--held-out", "12"]
     return parser.parse_args(["--data", str(data), "--out", str(out), *sizes, *more])
 
 
 def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
     steps = ["--pointing-steps", "2", "--heads-steps", "2"]
-    assert command.run(arguments(data, tmp_path / "run", *steps)) == 0
+    assert train.run(arguments(data, tmp_path / "run", *steps)) == 0
     first = (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes()
     assert (
-        command.run(
-            arguments(data, tmp_path / "run", "--pointing-steps", "2", "--heads-steps", "4")
-        )
+        train.run(arguments(data, tmp_path / "run", "--pointing-steps", "2", "--heads-steps", "4"))
         == 0
     )
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").read_bytes() != first
@@ -87,7 +86,7 @@ def test_the_same_seed_trains_the_same_weights(data: Path, tmp_path: Path) -> No
     weights = []
     for name in ("a", "b"):
         steps = ["--pointing-steps", "2", "--heads-steps", "2"]
-        command.run(arguments(data, tmp_path / name, *steps))
+        train.run(arguments(data, tmp_path / name, *steps))
         weights.append((tmp_path / name / "checkpoint" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 

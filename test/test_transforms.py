@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_policy import contract, stats, transforms
+from vla_policy.checkpoint import contract, statistics
 from vla_policy.embodiment import load_embodiment
+from vla_policy.geometry import pose_steps, quaternions
 
 RNG = np.random.default_rng(0)
 
@@ -23,16 +24,16 @@ def random_poses(count: int) -> np.ndarray:
 def test_steps_and_poses_are_inverse() -> None:
     for _ in range(50):
         start, steps = random_poses(1)[0], RNG.uniform(-0.5, 0.5, (7, 6))
-        poses = transforms.steps_to_poses(start, steps)
-        np.testing.assert_allclose(transforms.poses_to_steps(start, poses), steps, atol=1e-9)
+        poses = pose_steps.steps_to_poses(start, steps)
+        np.testing.assert_allclose(pose_steps.poses_to_steps(start, poses), steps, atol=1e-9)
 
 
 def test_turns_are_about_the_base_axes() -> None:
-    start = np.array([0, 0, 0, *transforms.rotvec_to_quaternion(np.array([np.pi, 0, 0]))])
-    pose = transforms.steps_to_poses(start, np.array([[0, 0, 0, 0, 0, np.pi / 2]]))[0]
+    start = np.array([0, 0, 0, *quaternions.rotvec_to_quaternion(np.array([np.pi, 0, 0]))])
+    pose = pose_steps.steps_to_poses(start, np.array([[0, 0, 0, 0, 0, np.pi / 2]]))[0]
     # a tool that looks down and is turned by 90 degrees about the base's z axis: x to y
-    expected = transforms.quaternion_multiply(
-        transforms.rotvec_to_quaternion(np.array([0, 0, np.pi / 2])), start[3:]
+    expected = quaternions.quaternion_multiply(
+        quaternions.rotvec_to_quaternion(np.array([0, 0, np.pi / 2])), start[3:]
     )
     np.testing.assert_allclose(pose[3:], expected, atol=1e-12)
 
@@ -42,25 +43,25 @@ def test_turns_are_about_the_base_axes() -> None:
 def test_rotation_vectors_round_trip(values: list[float]) -> None:
     rotvec = np.array(values)
     if np.linalg.norm(rotvec) < 3.1:
-        back = transforms.quaternion_to_rotvec(transforms.rotvec_to_quaternion(rotvec))
+        back = quaternions.quaternion_to_rotvec(quaternions.rotvec_to_quaternion(rotvec))
         np.testing.assert_allclose(back, rotvec, atol=1e-7)
 
 
 def test_a_zero_quaternion_is_refused() -> None:
     with pytest.raises(ValueError, match="length 0"):
-        transforms.quaternion_to_rotvec(np.zeros(4))
+        quaternions.quaternion_to_rotvec(np.zeros(4))
 
 
 def test_both_signs_of_a_quaternion_are_one_state() -> None:
     state = np.concatenate((random_poses(20), RNG.random((20, 1))), 1)
     flipped = state * np.array([1, 1, 1, -1, -1, -1, -1, 1])
     np.testing.assert_array_equal(
-        transforms.canonical_state(state), transforms.canonical_state(flipped)
+        pose_steps.canonical_state(state), pose_steps.canonical_state(flipped)
     )
 
 
 def test_normalise_round_trip_and_ends() -> None:
-    r = stats.Range(("a", "b"), [-2.0, 0.1], [4.0, 0.2])
+    r = statistics.Range(("a", "b"), [-2.0, 0.1], [4.0, 0.2])
     np.testing.assert_allclose(
         r.normalise(np.array([[-2.0, 0.1], [4.0, 0.2]])), [[-1, -1], [1, 1]]
     )
@@ -73,15 +74,17 @@ def test_normalise_round_trip_and_ends() -> None:
 )
 def test_a_degenerate_range_is_refused_by_name(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="statistics of 'elbow'"):
-        stats.Range(("waist", "elbow"), [0.0, low], [1.0, high])
+        statistics.Range(("waist", "elbow"), [0.0, low], [1.0, high])
 
 
 def test_statistics_round_trip_and_missing() -> None:
-    s = stats.Statistics(stats.Range(("a",), [0.0], [1.0]), stats.Range(("b",), [-1.0], [3.0]))
-    again = stats.from_dict(stats.to_dict(s))
+    s = statistics.Statistics(
+        statistics.Range(("a",), [0.0], [1.0]), statistics.Range(("b",), [-1.0], [3.0])
+    )
+    again = statistics.from_dict(statistics.to_dict(s))
     assert again.actions.names == ("b",) and again.actions.upper.tolist() == [3.0]
     with pytest.raises(ValueError, match=r"statistics\.actions"):
-        stats.from_dict({"state": stats.to_dict(s)["state"]})
+        statistics.from_dict({"state": statistics.to_dict(s)["state"]})
 
 
 def test_every_difference_from_the_robot_is_said() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from web_client import PATIENCE_S, Link
 
-from vla_policy.web import control_link, desk
+from vla_policy.web import control_link, request_queue
 from vla_policy.web.access import access, refuse_host, refuse_origin
 from vla_policy.web.control_link import BEATS_KEPT, FRESH_S, Beats
 from vla_policy.web.live_link import Viewer
@@ -319,7 +319,7 @@ def test_what_ends_motion_is_never_too_old(site, verb, monkeypatch):
 
 
 def test_an_action_without_an_answer_is_given_up_and_knows_it(site, monkeypatch):
-    monkeypatch.setattr(desk, "ANSWER_S", 0.1)
+    monkeypatch.setattr(request_queue, "ANSWER_S", 0.1)
     waiting: Future[Answer] = Future()
     site.robot.say.side_effect = lambda words: waiting
     assert asked(site, "say", "go") == {
@@ -332,7 +332,7 @@ def test_an_action_without_an_answer_is_given_up_and_knows_it(site, monkeypatch)
 
 
 def test_an_action_that_has_not_begun_when_it_is_given_up_never_begins(site, monkeypatch):
-    monkeypatch.setattr(desk, "ANSWER_S", 0.1)
+    monkeypatch.setattr(request_queue, "ANSWER_S", 0.1)
     blocked = threading.Event()
     site.robot.engage.side_effect = lambda engaged: (
         blocked.wait(PATIENCE_S) and answered(Answer(True, ""))
@@ -463,7 +463,7 @@ def test_a_stop_waits_for_no_other_request(site):
 
 
 def test_a_stop_that_is_not_answered_is_tried_anew(site, monkeypatch):
-    monkeypatch.setattr(desk, "STOP_S", 0.2)
+    monkeypatch.setattr(request_queue, "STOP_S", 0.2)
     answers = [Future(), Future(), answered(Answer(True, "stopped until reset"))]
     site.robot.stop.side_effect = lambda: answers.pop(0)
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from chromium import MISSING, PROGRAM, Chromium, Tab
 
-from vla_policy import stop_words
-from vla_policy.instruction import Stop, stop_of
+from vla_policy.runtime import stop_words
+from vla_policy.runtime.instruction import Stop, stop_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 STAND_IN = Path(__file__).with_name("web_stand_in.py")

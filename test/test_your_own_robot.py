@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.layout import layout_of
-from vla_policy.ros.graph import node_specs
-from vla_policy.sim.mock import MockRobot
-from vla_policy.spaces import SPACES
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.embodiment.spaces import SPACES
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.sim.mock.robot import MockRobot
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "your_own_robot.md").read_text()
 

@@ -10,6 +10,6 @@ else:
         """`__version__`, read when it is asked for from package.xml, which alone holds it."""
         if name != "__version__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .paths import package_version
+        from vla_policy.paths import package_version
 
         return package_version()

@@ -15,28 +15,34 @@ from collections.abc import Sequence
 from vla_policy import __version__
 
 VERBS = {
-    "demo": ("vla_policy.ros.demo", "show the simulated arm doing what is typed, and judge it"),
-    "up": ("vla_policy.ros.up", "run the node graph of a robot, real or simulated"),
-    "say": ("vla_policy.ros.say", "tell the running robot what to do, and wait for the outcome"),
-    "stop": ("vla_policy.ros.stop", "stop the running robot; it stays stopped until reset"),
-    "generate": ("vla_policy.sim.generate", "make training data with the scripted experts"),
-    "train": ("vla_policy.train.command", "train the policy, stage by stage; resumes by itself"),
-    "evaluate": ("vla_policy.evaluate.command", "measure a policy in closed loop, with a report"),
+    "demo": (
+        "vla_policy.commands.demo",
+        "show the simulated arm doing what is typed, and judge it",
+    ),
+    "up": ("vla_policy.commands.up", "run the node graph of a robot, real or simulated"),
+    "say": (
+        "vla_policy.commands.say",
+        "tell the running robot what to do, and wait for the outcome",
+    ),
+    "stop": ("vla_policy.commands.stop", "stop the running robot; it stays stopped until reset"),
+    "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
+    "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
+    "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),
     "inspect": (
-        "vla_policy.formats.show",
+        "vla_policy.commands.inspect",
         "say what a checkpoint folder holds, and what it lacks",
     ),
-    "convert": ("vla_policy.formats.convert", "write a checkpoint folder as another project's"),
+    "convert": ("vla_policy.commands.convert", "write a checkpoint folder as another project's"),
     "check": (
-        "vla_policy.ros.check_command",
+        "vla_policy.commands.check",
         "find mistakes in a robot file, checkpoint or running graph",
     ),
     "doctor": (
-        "vla_policy.check.doctor",
+        "vla_policy.commands.doctor",
         "tell machine, ROS, GPU, packages, and known problems with cures",
     ),
     "models": (
-        "vla_policy.shipped",
+        "vla_policy.commands.models",
         "list architectures with size and least time, and shipped policies",
     ),
 }

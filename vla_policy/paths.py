@@ -54,3 +54,21 @@ def find_policy(name_or_path: str) -> Path:
         f"policy {name_or_path!r}: no folder and no policy file of that path; "
         f"shipped are only: {', '.join(names) or 'none'}"
     )
+
+
+def embodiment_names() -> tuple[str, ...]:
+    """The robots that the package brings, by name."""
+    return tuple(sorted(p.stem for p in (config_dir() / "embodiments").glob("*.yaml")))
+
+
+def find_embodiment(name_or_path: str | Path) -> Path:
+    """The file of a shipped name ('vx300s'), or the YAML file itself. Raises ValueError for other names."""
+    as_text = str(name_or_path)
+    if as_text.endswith((".yaml", ".yml")) or "/" in as_text:
+        return Path(name_or_path)
+    if as_text not in embodiment_names():
+        raise ValueError(
+            f"embodiment: got {as_text!r}, expected one of {', '.join(embodiment_names())} "
+            "or the path of a .yaml file"
+        )
+    return config_dir() / "embodiments" / f"{as_text}.yaml"

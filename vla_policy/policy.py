@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .contract import Contract, check_middles
-from .contract import check as check_contract
-from .embodiment import Embodiment
-from .families import FAMILIES
-from .families.family import Expressed, Family
-from .formats.load import load_checkpoint
-from .instruction import refuse_instruction
-from .models.engine import engine_for
-from .models.weights import Checkpoint
-from .normalise import Normaliser
-from .paths import find_policy
-from .sampling import DEFAULT_PULL, Pull, Sampling
-from .types import ActionChunk, Array, Observation, Reason
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.contract import Contract, check_middles
+from vla_policy.checkpoint.contract import check as check_contract
+from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.embodiment import Embodiment
+from vla_policy.families import FAMILIES
+from vla_policy.families.family import Expressed, Family
+from vla_policy.formats.load import load_checkpoint
+from vla_policy.models.engine import engine_for
+from vla_policy.models.sampling import DEFAULT_PULL, Pull, Sampling
+from vla_policy.paths import find_policy
+from vla_policy.runtime.instruction import refuse_instruction
+from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 NS_PER_S = 1_000_000_000
 
 # Stamps may lead the clock by this much: two machines, or a clock topic that comes a little later.
@@ -33,37 +31,3 @@ def row_at(obs_ns: int, step_ns: int, now_ns: int) -> int:
 def rows_left(obs_ns: int, step_ns: int, rows: int, now_ns: int) -> int:
     """Rows whose end is still to come, the one that is pursued included."""
     return min(rows, max(0, rows - row_at(obs_ns, step_ns, now_ns)))
-
-
-def rows_between_looks(rows: int, asked: int = 0) -> int:
-    """Rows that pass between the observations of two chunks of rows; asked 0: half a chunk.
-
-    The other half is what the plan lives on while the next chunk is being computed.
-    """
-    return asked or max(1, rows // 2)
-
-
-MEASURED_DELAYS = 10  # as in real-time chunking (arXiv:2506.07339)
-
-
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """The last times from an observation to the moment its chunk was taken.
-
-    warm_up: measurements still to be left out; a network's first run is not like the others.
-    """
-
-    last_ns: tuple[int, ...] = ()
-    warm_up: int = 1
-
-    @property
-    def expected_ns(self) -> int | None:
-        """The longest of the last ones, so that too many rows are frozen rather than too few; None: none yet."""
-        return max(self.last_ns, default=None)
-
-
-def measured(delays: Delays, delay_ns: int) -> Delays:
-    """delays after one more."""
-    if delays.warm_up > 0:
-        return replace(delays, warm_up=delays.warm_up - 1)
-    return replace(delays, last_ns=(*delays.last_ns, delay_ns)[-MEASURED_DELAYS:])

@@ -18,18 +18,18 @@ from rclpy.lifecycle.managed_entity import SimpleManagedEntity
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from vla_policy.control import Control
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.ros import control_node as product
-from vla_policy.ros import convert
-from vla_policy.ros.chunk_sources import ChunkSources
-from vla_policy.ros.control_report import Measured
+from vla_policy.ros.inputs.chunk_sources import ChunkSources
+from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes import control_node as product
+from vla_policy.ros.nodes.control_status import Measured
 from vla_policy.ros.outputs import goals, servo
 from vla_policy.ros.outputs.outputs import Outputs
-from vla_policy.ros.warn import OnChange
-from vla_policy.safety.bounds import robot_of
-from vla_policy.safety.memory import GuardState
+from vla_policy.ros.process.change_log import OnChange
+from vla_policy.runtime.control import Control
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.robot import robot_of
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, RobotState
 

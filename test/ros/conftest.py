@@ -29,8 +29,9 @@ from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
 
 from vla_policy import msg as vla_msg  # noqa: E402
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.ros.endpoints import CALLS, HEARS, PUBLISHES, SERVES  # noqa: E402
+from vla_policy.ros.bringup.endpoints import CALLS, HEARS, PUBLISHES, SERVES  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0  # for a machine that does other things as well

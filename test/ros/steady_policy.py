@@ -12,8 +12,9 @@ from std_msgs.msg import String
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros import convert, qos
-from vla_policy.ros.lifecycle import run_node
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.run_node import run_node
 from vla_policy.types import ActionChunk
 
 SPEED_M_S = 0.04  # to the robot's left

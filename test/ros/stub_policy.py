@@ -47,11 +47,11 @@ class StubModel:
 
 
 # In place of the module that imports torch, which takes long on a busy machine.
-loads = types.ModuleType("vla_policy.ros.policy_load")
+loads = types.ModuleType("vla_policy.ros.nodes.policy_startup")
 loads.REFUSALS = (ValueError,)
 loads.load = lambda *_arguments, **_options: StubModel()
 sys.modules[loads.__name__] = loads
 
-from vla_policy.ros import policy_node  # noqa: E402
+from vla_policy.ros.nodes import policy_node  # noqa: E402
 
 sys.exit(policy_node.main())

@@ -10,7 +10,8 @@ import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from vla_policy.ros import convert, qos
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos
 
 
 @pytest.fixture

@@ -32,13 +32,14 @@ from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.check.checkpoint import check_checkpoint  # noqa: E402
 from vla_policy.check.embodiment import check_embodiment  # noqa: E402
-from vla_policy.check.findings import ERROR  # noqa: E402
-from vla_policy.check.sheet import read_sheet  # noqa: E402
 from vla_policy.check.topics import check_topics  # noqa: E402
 from vla_policy.embodiment import load_embodiment  # noqa: E402
+from vla_policy.embodiment.embodiment_file import read_sheet  # noqa: E402
+from vla_policy.embodiment.findings import ERROR  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.ros.check_topics import listen  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.operator.topic_probe import listen  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0

@@ -22,7 +22,7 @@ from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
-from vla_policy.ros import qos  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 JOINT_ROBOT = Path(__file__).parents[1] / "golden" / "joint_robot.yaml"
 HOLD_BOUND_S = 0.5  # from the last planned row, or from a stale input, to the last motion
@@ -331,7 +331,7 @@ def test_nothing_was_sent_so_nothing_is_sent_on_the_way_out(mock_robot, control)
 
 
 def test_the_control_process_goes_first_where_that_is_permitted(mock_robot, control):
-    asked = "from vla_policy.ros.real_time import go_first; print(go_first(1))"
+    asked = "from vla_policy.ros.process.real_time import go_first; print(go_first(1))"
     said = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True
     )

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 
-from vla_policy.ros import convert
+from vla_policy.ros.messages import convert
 from vla_policy.types import ActionChunk
 
 POSE = np.array([0.3, -0.1, 0.2, 0.0, 0.6, 0.0, 0.8])

@@ -14,10 +14,10 @@ from std_msgs.msg import Header
 from vla_policy.msg import ActionChunk
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.joint_parts import JointParts
-from vla_policy.ros import convert
-from vla_policy.ros.control_cameras import require_past
-from vla_policy.ros.serialized import pixels_of_serialized, stamp_of_serialized
+from vla_policy.ros.inputs.camera_liveness import require_past
+from vla_policy.ros.messages import convert
+from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
+from vla_policy.runtime.joint_states import JointParts
 
 ROBOT = load_embodiment("vx300s")
 TOPIC = ROBOT.joints.topic

@@ -7,11 +7,11 @@ import pytest
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros.client import Client
-from vla_policy.ros.endpoints import PUBLISHES, command_topics, endpoints
-from vla_policy.ros.graph import node_specs
-from vla_policy.ros.processes import Processes
-from vla_policy.ros.watch import Lifecycles
+from vla_policy.ros.bringup.endpoints import PUBLISHES, command_topics, endpoints
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.bringup.processes import Processes
+from vla_policy.ros.operator.client import Client
+from vla_policy.ros.operator.watch import Lifecycles
 
 READY_S = 90.0
 LIFECYCLE = ("policy", "control", "task")

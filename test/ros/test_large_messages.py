@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vla_policy.ros import large_messages
+from vla_policy.ros.process import large_messages
 
 SETS = 20
 SEND = """
@@ -85,7 +85,7 @@ def test_otherwise_there_is_room_for_pictures():
 
 def test_real_time_priority_is_taken_or_a_sentence_says_why_not():
     code = (
-        "import os, threading; from vla_policy.ros.real_time import go_first\n"
+        "import os, threading; from vla_policy.ros.process.real_time import go_first\n"
         "stop = threading.Event(); threading.Thread(target=stop.wait).start()\n"
         "said = go_first(3); tids = os.listdir('/proc/self/task')\n"
         "print(said, {os.sched_getscheduler(int(t)) for t in tids}, os.SCHED_FIFO, len(tids)); stop.set()"

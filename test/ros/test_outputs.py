@@ -14,17 +14,17 @@ rclpy = pytest.importorskip("rclpy")
 from rclpy.lifecycle import LifecycleNode  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.layout import layout_of  # noqa: E402
-from vla_policy.ros.endpoints import command_topics  # noqa: E402
-from vla_policy.ros.mock_controllers import trajectory_of  # noqa: E402
+from vla_policy.embodiment.joint_units import degrees  # noqa: E402
+from vla_policy.embodiment.layout import layout_of  # noqa: E402
+from vla_policy.ros.bringup.endpoints import command_topics  # noqa: E402
 from vla_policy.ros.outputs.direct import gripper_position  # noqa: E402
 from vla_policy.ros.outputs.goals import goal_of  # noqa: E402
 from vla_policy.ros.outputs.outputs import Outputs, shadow_topic  # noqa: E402
 from vla_policy.ros.outputs.trajectory import GripperTarget, JointTarget  # noqa: E402
-from vla_policy.ros.warn import OnChange  # noqa: E402
-from vla_policy.sim.controllers import trajectory_refusal  # noqa: E402
+from vla_policy.ros.process.change_log import OnChange  # noqa: E402
+from vla_policy.ros.simulation.mock_controllers import trajectory_of  # noqa: E402
+from vla_policy.sim.mock.controller_rules import trajectory_refusal  # noqa: E402
 from vla_policy.types import Command  # noqa: E402
-from vla_policy.wire import degrees  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
 JOINT_ROBOT = Path(__file__).resolve().parent.parent / "golden" / "joint_robot.yaml"
@@ -159,7 +159,7 @@ def test_a_shadow_topic_is_relative_to_the_namespace():
 
 def test_a_pose_from_tf_without_tf_is_refused_with_the_cure(node, monkeypatch):
     from vla_policy.embodiment import PoseSource
-    from vla_policy.ros.policy_inputs import PolicyInputs
+    from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     source = PoseSource("tf of tool0", 0.2, "tf", "tool0")

@@ -23,14 +23,15 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 from vla_policy.srv import GetActionChunk  # noqa: E402
 
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.ros.control_params import ControlParams  # noqa: E402
-from vla_policy.ros.mock_node import MockParams  # noqa: E402
-from vla_policy.ros.params import CONFIGURE, LIVE, START, specs_of  # noqa: E402
-from vla_policy.ros.policy_params import PolicyParams  # noqa: E402
-from vla_policy.ros.sim_node import SimParams  # noqa: E402
-from vla_policy.ros.task_params import TaskParams  # noqa: E402
-from vla_policy.ros.web_node import WebParams  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.nodes.control_params import ControlParams  # noqa: E402
+from vla_policy.ros.nodes.mock_node import MockParams  # noqa: E402
+from vla_policy.ros.nodes.policy_params import PolicyParams  # noqa: E402
+from vla_policy.ros.nodes.sim_node import SimParams  # noqa: E402
+from vla_policy.ros.nodes.task_params import TaskParams  # noqa: E402
+from vla_policy.ros.nodes.web_node import WebParams  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.ros.process.params import CONFIGURE, LIVE, START, specs_of  # noqa: E402
 
 Result = ExecuteInstruction.Result
 STUB = Path(__file__).with_name("options_policy.py")

@@ -19,10 +19,11 @@ from std_msgs.msg import String  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from vla_policy.srv import GetActionChunk  # noqa: E402
 
-from vla_policy.execution.continuation import aligned  # noqa: E402
-from vla_policy.layout import layout_of  # noqa: E402
+from vla_policy.embodiment.layout import layout_of  # noqa: E402
+from vla_policy.execution.resampling import aligned  # noqa: E402
 from vla_policy.paths import weights_dir  # noqa: E402
-from vla_policy.ros import convert, qos  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 START_S = 60.0  # importing torch on a busy machine
 INSTRUCTION = "pick up the red cube"

@@ -24,9 +24,9 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import embodiment_names, load_embodiment  # noqa: E402
-from vla_policy.ros import qos  # noqa: E402
-from vla_policy.ros.endpoints import endpoints  # noqa: E402
-from vla_policy.ros.graph import command_line, node_specs  # noqa: E402
+from vla_policy.ros.bringup.endpoints import endpoints  # noqa: E402
+from vla_policy.ros.bringup.graph import command_line, node_specs  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 
 class MockWitness(Witness):

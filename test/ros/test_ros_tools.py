@@ -20,9 +20,16 @@ from pathlib import Path
 import pytest
 
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.ros.bringup import ARGUMENTS
-from vla_policy.ros.endpoints import CALLS, HEARS, PUBLISHES, SERVES, command_topics, endpoints
-from vla_policy.ros.graph import node_specs
+from vla_policy.ros.bringup.endpoints import (
+    CALLS,
+    HEARS,
+    PUBLISHES,
+    SERVES,
+    command_topics,
+    endpoints,
+)
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.bringup.launch import ARGUMENTS
 
 LACKING = [n for n in ("launch", "launch_ros", "ros2cli") if importlib.util.find_spec(n) is None]
 pytestmark = pytest.mark.skipif(

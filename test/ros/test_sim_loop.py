@@ -3,7 +3,7 @@
 import threading
 import time
 
-from vla_policy.ros.sim_loop import STEP_NS, SimConfig, SimLoop, Snapshot
+from vla_policy.sim.realtime import STEP_NS, SimConfig, SimLoop, Snapshot
 
 STALL_AT, STALL_S, AFTER = 10, 0.3, 15
 

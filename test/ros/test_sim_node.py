@@ -18,7 +18,8 @@ from std_msgs.msg import Float64MultiArray  # noqa: E402
 from vla_policy.msg import SimEvent  # noqa: E402
 from vla_policy.srv import SetScene  # noqa: E402
 
-from vla_policy.ros import convert, qos  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 TIMEOUT_S = 40.0
 NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")

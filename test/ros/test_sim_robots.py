@@ -26,9 +26,10 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.ros.endpoints import endpoints  # noqa: E402
-from vla_policy.ros.graph import command_line, node_specs  # noqa: E402
+from vla_policy.ros.bringup.endpoints import endpoints  # noqa: E402
+from vla_policy.ros.bringup.graph import command_line, node_specs  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.sim.twin import TWINS  # noqa: E402
 
 

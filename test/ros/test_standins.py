@@ -48,8 +48,8 @@ def test_goals_fit_the_real_actions(name):
     """A goal with the wrong type in a field is refused by the class itself."""
     actions = pytest.importorskip("control_msgs.action", reason=REASON.format("control_msgs"))
     from vla_policy.embodiment import load_embodiment
-    from vla_policy.layout import layout_of
-    from vla_policy.ros.optional_messages import gripper_action
+    from vla_policy.embodiment.layout import layout_of
+    from vla_policy.ros.messages.optional_types import gripper_action
     from vla_policy.ros.outputs.goals import goal_of
 
     robot, output = {

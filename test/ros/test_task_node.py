@@ -17,7 +17,7 @@ from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 
-from vla_policy.ros import qos  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 Result = ExecuteInstruction.Result
 TIMEOUT_S = 60.0

@@ -18,7 +18,7 @@ from std_msgs.msg import String
 from vla_policy.msg import ActionChunk, ControlStatus
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros import qos
+from vla_policy.ros.process import qos
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -136,7 +136,7 @@ def test_the_policy_node_refuses_what_the_check_calls_an_error(
     assert answer.returncode == 1
     says = {"rate": "rows come at 30 Hz", "gripper": "expected a fraction"}[change]
     assert says in " ".join(answer.stdout.split())
-    from vla_policy.ros import policy_load
+    from vla_policy.ros.nodes import policy_startup
 
-    with pytest.raises(policy_load.REFUSALS, match=says):
-        policy_load.load(ROBOT, str(tmp_path / "my_policy.yaml"), "flow", "cpu", 1)
+    with pytest.raises(policy_startup.REFUSALS, match=says):
+        policy_startup.load(ROBOT, str(tmp_path / "my_policy.yaml"), "flow", "cpu", 1)

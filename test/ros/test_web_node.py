@@ -16,8 +16,8 @@ aiohttp = pytest.importorskip("aiohttp")
 
 from vla_policy.msg import ControlStatus, SimEvent  # noqa: E402
 
-from vla_policy.ros import qos  # noqa: E402
-from vla_policy.web import said  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.web import instructions  # noqa: E402
 
 TIMEOUT_S = 60.0
 
@@ -63,7 +63,7 @@ class Page:
         def has_ended(state):
             found.update({goal["id"]: goal for goal in state.get("goals", ())})
             goal = found.get(about, {"outcome": ""})
-            return goal["outcome"] and goal["message"] != said.NO_REASON
+            return goal["outcome"] and goal["message"] != instructions.NO_REASON
 
         await self.until(has_ended)
         return found[about]

@@ -20,8 +20,9 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 from web_client import linked  # noqa: E402
 
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.web import desk  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.web import request_queue  # noqa: E402
 
 Result = ExecuteInstruction.Result
 TIMEOUT_S = 60.0
@@ -182,12 +183,12 @@ def test_what_is_taken_or_engaged_too_late_is_taken_back(url, peers):
     async def test(control, live):
         await until(control, "engage", lambda a: a["ok"])
         peers.asked.clear()
-        peers.slow_s = desk.ANSWER_S + 0.5
+        peers.slow_s = request_queue.ANSWER_S + 0.5
         answer = await control.ask("engage", number=1)
         assert not answer["ok"] and "no answer in 3 s" in answer["message"]
         peers.slow_s = 0.0
         peers.robot.wait(lambda: peers.asked == ["engage True", "engage False"], "disengaged")
-        peers.slow_s = desk.ANSWER_S + 0.5
+        peers.slow_s = request_queue.ANSWER_S + 0.5
         answer = await control.ask("say", "go slowly", 2)
         assert not answer["ok"]
         peers.robot.wait(lambda: "cancel" in peers.asked, "the goal is cancelled")

@@ -19,11 +19,12 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.ros import convert, qos  # noqa: E402
-from vla_policy.ros.client import Client  # noqa: E402
-from vla_policy.ros.graph import NodeSpec, node_specs  # noqa: E402
-from vla_policy.ros.processes import Processes  # noqa: E402
-from vla_policy.ros.watch import Lifecycles  # noqa: E402
+from vla_policy.ros.bringup.graph import NodeSpec, node_specs  # noqa: E402
+from vla_policy.ros.bringup.processes import Processes  # noqa: E402
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.operator.client import Client  # noqa: E402
+from vla_policy.ros.operator.watch import Lifecycles  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
 
 HERE = Path(__file__).parent
 RATE = float(os.environ.get("VLA_TEST_RATE", "1.0"))

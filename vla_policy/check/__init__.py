@@ -1,1 +1,1 @@
-"""What can be said about a configuration before a robot moves: robot files, checkpoints, running topics, machines."""
+"""Findings about configurations, running topics and this machine."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..contract import check as check_contract
-from ..fields import Place, Refused
-from ..paths import find_policy
-from .described import Described, describe, trained_for
-from .findings import ERROR, Finding, error, errors
-from .model import nearest
-from .ranges import check_actions, check_state
-from .sheet import Sheet, read_sheet
+from vla_policy.check.checkpoint_summary import Described, describe, trained_for
+from vla_policy.check.ranges import check_actions, check_state
+from vla_policy.check.robot_model import nearest
+from vla_policy.checkpoint.contract import check as check_contract
+from vla_policy.embodiment.embodiment_file import Sheet, read_sheet
+from vla_policy.embodiment.findings import ERROR, Finding, error, errors
+from vla_policy.parsing.fields import Place, Refused
+from vla_policy.paths import find_policy
 
 FIRST = "The rest is looked at when this is right"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..fields import Refused
-from .findings import ERROR, Finding
-from .model import check_model
-from .sheet import read_sheet
-from .sound import check_sheet
+from vla_policy.check.robot_model import check_model
+from vla_policy.embodiment.consistency import check_sheet
+from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.findings import ERROR, Finding
+from vla_policy.parsing.fields import Refused
 
 
 def check_embodiment(

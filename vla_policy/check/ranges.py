@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..embodiment import ActionGroup
-from ..fields import Place
-from ..spaces import JOINT_PREFIX
-from .described import Columns, Described
-from .findings import Finding, error, warning
-from .sheet import Sheet
+from vla_policy.check.checkpoint_summary import Columns, Described
+from vla_policy.embodiment import ActionGroup
+from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.findings import Finding, error, warning
+from vla_policy.embodiment.spaces import JOINT_PREFIX
+from vla_policy.parsing.fields import Place
 
 SLACK = 0.1  # of a joint's range: data may go a little beyond limits that were drawn tighter
 STEPS = 4.0  # a step may ask for this many times the speed limit

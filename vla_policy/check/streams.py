@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from ..fields import Place
-from ..timing import FUTURE_TOLERANCE_NS
-from .findings import Finding, error, warning
-from .heard import Endpoint, Heard, Stream
+from vla_policy.check.topic_samples import Endpoint, Heard, Stream
+from vla_policy.embodiment.findings import Finding, error, warning
+from vla_policy.parsing.fields import Place
+from vla_policy.timing import FUTURE_TOLERANCE_NS
 
 LONG_S = 3600.0  # clocks that differ by more are not the same kind of clock
 SLOW = 0.9  # of the wanted rate

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..plausible import OUTSIDE, exchanged, sounds_like
-from .findings import ERROR, Finding, error, warning
-from .heard import Drain, Heard
-from .model import nearest
-from .sheet import Sheet
-from .streams import check_clash, check_stream, check_type, others
+from vla_policy.check.robot_model import nearest
+from vla_policy.check.streams import check_clash, check_stream, check_type, others
+from vla_policy.check.topic_samples import Drain, Heard
+from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.findings import ERROR, Finding, error, warning
+from vla_policy.runtime.plausibility import OUTSIDE, exchanged, sounds_like
 
 WAY = 0.25  # of a gripper's way beyond its ends
 FAR_M = 10.0

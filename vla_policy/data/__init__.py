@@ -1,1 +1,1 @@
-"""Data sets on disk."""
+"""Demonstrations on disk."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..parsing.files import MIB, one_line, read_bytes, require_file
-from ..parsing.json_text import parse_json
+from vla_policy.parsing.files import MIB, one_line, read_bytes, require_file
+from vla_policy.parsing.strict_json import parse_json
 
 MAX_ARRAYS = 64  # of a shard
 TEXTS = 256 * MIB

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.sim.drive import Driver
-from vla_policy.sim.expert import ExpertAction, expert_action
-from vla_policy.sim.judge import Judge
-from vla_policy.sim.tasks import Task
-from vla_policy.sim.world import World
+from vla_policy.sim.demonstrations.expert import ExpertAction, expert_action
+from vla_policy.sim.demonstrations.row_player import Driver
+from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.tasks import Task
+from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk, Observation
 
 ROWS = 8

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.evaluate.pilot import Pace, Pilot
-from vla_policy.execution.pace import ask, executed_part, next_look_ns
+from vla_policy.evaluate.closed_loop import Pace, Pilot
+from vla_policy.execution.replanning import Delays, ask, executed_part, measured, next_look_ns
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.sim.judge import Judge
-from vla_policy.sim.scene import Scene
-from vla_policy.sim.tasks import Task
-from vla_policy.sim.world import World
-from vla_policy.task import TERMINATES
-from vla_policy.timing import Delays, measured
+from vla_policy.runtime.task import TERMINATES
+from vla_policy.sim.scenes.scene import Scene
+from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.tasks import Task
+from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk, Observation
 
 SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes to rest

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.sim.references import KINDS, all_references
-from vla_policy.sim.scene import HELD_OUT_PAIRS, Scene, sample_scene
-from vla_policy.sim.tasks import Task, phrase_task, sample_task
+from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS, Scene, sample_scene
+from vla_policy.sim.tasks.references import KINDS, all_references
+from vla_policy.sim.tasks.tasks import Task, phrase_task, sample_task
 from vla_policy.sim.twin import find_twin
 
 FIRST_SEED = 1_000_000  # training scenes have smaller seeds

@@ -1,1 +1,1 @@
-"""From action chunks to one setpoint at a time. Pure: every time is an argument."""
+"""From chunks to one setpoint at a time; pure, time is an argument."""

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.execution.continuation import resampled
-from vla_policy.execution.interpolate import turn_between, turned
+from vla_policy.embodiment.layout import GRIPPER, POSE, Layout
+from vla_policy.execution.resampling import resampled
 from vla_policy.execution.timeline import Merge, Timeline, newest, queued_rows, state_at
-from vla_policy.layout import GRIPPER, POSE, Layout
+from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import ActionChunk, Array
 
 DECAY = 0.01  # of the weight of a younger chunk in an ensemble

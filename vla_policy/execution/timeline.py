@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_policy.execution.curve import (
+from vla_policy.embodiment.layout import POSE, Layout
+from vla_policy.execution.spline import (
     Curve,
     Offset,
     Rates,
@@ -26,7 +27,6 @@ from vla_policy.execution.curve import (
     moved,
     offset,
 )
-from vla_policy.layout import POSE, Layout
 from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
 

@@ -15,8 +15,9 @@ a frozen dataclass of the family's own (prompt, camera slots, compatibility swit
 calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
 """
 
-from . import openvla, pi0, rt2, smolvla, tiny
-from .family import Family
+from vla_policy.families import openvla, pi0, rt2, smolvla
+from vla_policy.families.family import Family
+from vla_policy.families.tiny import tiny
 
 FAMILIES: dict[str, Family] = {
     "tiny": tiny.FAMILY,

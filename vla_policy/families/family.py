@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.weights import Checkpoint
-from ..sampling import Sampling
-from ..types import ActionChunk, Array, Observation, Reason
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.models.sampling import Sampling
+from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 
 @dataclass(frozen=True, slots=True)

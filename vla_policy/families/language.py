@@ -16,7 +16,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from ..types import Reason
+from vla_policy.types import Reason
 
 FILE = "language.json"
 FORMAT = 1

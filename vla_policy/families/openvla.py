@@ -12,15 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .. import transforms
-from ..models.openvla import write_action
-from ..models.weights import Checkpoint
-from ..rotations import from_rpy
-from ..sampling import Sampling
-from ..stats import Range
-from ..types import Array, Observation
-from . import openvla_inputs as inputs
-from .family import Family, Rows, Sampled, require_image, require_plain, require_state
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.statistics import Range
+from vla_policy.families import openvla_inputs as inputs
+from vla_policy.families.family import (
+    Family,
+    Rows,
+    Sampled,
+    require_image,
+    require_plain,
+    require_state,
+)
+from vla_policy.geometry import pose_steps, quaternions
+from vla_policy.geometry.rotation_formats import from_rpy
+from vla_policy.models.openvla import write_action
+from vla_policy.models.sampling import Sampling
+from vla_policy.types import Array, Observation
 
 NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 POSE = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
@@ -96,8 +103,8 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
         return Rows(steps)
     names = observation.state_names
     start = observation.state[[names.index(name) for name in POSE]]
-    turns = transforms.quaternion_to_rotvec(from_rpy(steps[:, 3:6]))
-    poses = transforms.steps_to_poses(start, np.concatenate((steps[:, :3], turns), 1))
+    turns = quaternions.quaternion_to_rotvec(from_rpy(steps[:, 3:6]))
+    poses = pose_steps.steps_to_poses(start, np.concatenate((steps[:, :3], turns), 1))
     return Rows(np.concatenate((poses, steps[:, 6:]), 1))
 
 

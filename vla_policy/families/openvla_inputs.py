@@ -14,10 +14,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..models.codec import EdgeBins
-from ..models.text import TextTokenizer
-from ..stats import Range
-from ..types import Array
+from vla_policy.checkpoint.statistics import Range
+from vla_policy.models.codec import EdgeBins
+from vla_policy.models.text import TextTokenizer
+from vla_policy.types import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

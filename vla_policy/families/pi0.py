@@ -15,16 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..models import flow, rtc
-from ..models.config import FlowHeadConfig
-from ..models.engine import Engine, EnginePrefix
-from ..models.text import TextTokenizer
-from ..models.vla import Prefix
-from ..models.weights import Checkpoint
-from ..normalise import Normaliser
-from ..sampling import Sampling
-from ..types import ActionChunk, Array, Observation
-from .family import (
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.families.family import (
     CONTINUES,
     Expressed,
     Family,
@@ -35,6 +28,13 @@ from .family import (
     require_plain,
     require_state,
 )
+from vla_policy.models import flow, rtc
+from vla_policy.models.config import FlowHeadConfig
+from vla_policy.models.engine import Engine, EnginePrefix
+from vla_policy.models.sampling import Sampling
+from vla_policy.models.text import TextTokenizer
+from vla_policy.models.vla import Prefix
+from vla_policy.types import ActionChunk, Array, Observation
 
 STATE_BINS = 256
 

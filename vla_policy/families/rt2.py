@@ -15,15 +15,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..models import token_head
-from ..models.paligemma import BINS
-from ..models.vla import Prefix
-from ..models.weights import Checkpoint
-from ..sampling import Sampling
-from ..types import Array, Observation
-from .bodies import GRIPPER
-from .family import Family, Rows, Sampled, require_image, require_plain, require_state
-from .tool_steps import poses_of
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.family import (
+    Family,
+    Rows,
+    Sampled,
+    require_image,
+    require_plain,
+    require_state,
+)
+from vla_policy.families.tiny.columns import GRIPPER
+from vla_policy.families.tool_steps import poses_of
+from vla_policy.models import token_head
+from vla_policy.models.paligemma import BINS
+from vla_policy.models.sampling import Sampling
+from vla_policy.models.vla import Prefix
+from vla_policy.types import Array, Observation
 
 PLAN, ACTION = "Plan:", "Action:"
 MAX_ANSWER = 64  # tokens of an answer in words

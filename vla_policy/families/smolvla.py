@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.weights import Checkpoint
-from ..types import Array, Observation
-from . import pi0
-from .family import Family
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import pi0
+from vla_policy.families.family import Family
+from vla_policy.types import Array, Observation
 
 
 @dataclass(frozen=True, slots=True)

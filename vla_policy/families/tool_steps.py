@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import transforms
-from ..types import Array, Observation
-from .bodies import POSE, STEP
+from vla_policy.families.tiny.columns import POSE, STEP
+from vla_policy.geometry import pose_steps
+from vla_policy.types import Array, Observation
 
 
 def tool_pose(observation: Observation, arm: str) -> Array:
@@ -19,4 +19,4 @@ def tool_pose(observation: Observation, arm: str) -> Array:
 def poses_of(said: Mapping[str, Array], observation: Observation, *, arm: str, slot: str) -> Array:
     """float64[rows, 7]: the poses that the columns slot + dx .. drz of said lead to from the measured one."""
     steps = np.stack([said[slot + name] for name in STEP], axis=1)
-    return transforms.steps_to_poses(tool_pose(observation, arm), steps)
+    return pose_steps.steps_to_poses(tool_pose(observation, arm), steps)

@@ -1,1 +1,1 @@
-"""Checkpoint folders of this and other projects: what is in them, read strictly, written back bit for bit."""
+"""Checkpoint folders: native/ ours, foreign/ others', tensors/ files of weights, conversion/ between them."""

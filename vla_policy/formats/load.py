@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from ..models.weights import Checkpoint
-from ..parsing.files import within
-from . import lerobot, openpi, openvla, rt2, smolvla, vla
-from .documents import read_json
-from .elsewhere import require_checkpoint
-from .policy_file import read_policy_file
-from .store import WEIGHTS, open_store
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.formats.foreign import lerobot, openpi, openvla, rt2, smolvla
+from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
+from vla_policy.formats.native import folder as vla
+from vla_policy.formats.policy_file import read_policy_file
+from vla_policy.formats.tensors.store import WEIGHTS, open_store
+from vla_policy.parsing.files import within
+from vla_policy.parsing.json_document import read_json
 
 # Kind of folder -> reader of it and its policy file.
 READERS = {

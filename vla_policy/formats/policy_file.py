@@ -35,9 +35,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .. import fields
-from ..contract import Contract
-from ..spaces import SPACES
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.embodiment.spaces import SPACES
+from vla_policy.parsing import fields
 
 FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla", "paligemma")
 COMPATIBILITY = {

@@ -6,8 +6,8 @@ executed as something else, so the names and spaces are compared and not only co
 
 from __future__ import annotations
 
-from ..families.openvla import POSE
-from ..spaces import POSITION, ROTATIONS
+from vla_policy.embodiment.spaces import POSITION, ROTATIONS
+from vla_policy.families.openvla import POSE
 
 STEP = (*POSITION, *ROTATIONS["rpy"])
 # Kind of folder -> arm's space -> the arm's columns. The gripper comes after them.

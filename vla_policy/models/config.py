@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .. import records
-from ..records import require_sizes
+from vla_policy.parsing import dataclass_json
+from vla_policy.parsing.dataclass_json import require_sizes
 
 # What a size may be: several times the largest model there is. A file that says more would take all memory before
 # its weights could show that they are others.
@@ -219,7 +219,7 @@ def tiny(vocab: int) -> ModelConfig:
 def tiny_cross(vocab: int) -> ModelConfig:
     """`tiny` for robots of one or two arms, with or without a base: flow head only, 17 action columns.
 
-    The state is that of both arms and, for each action column, 1 if the robot has it (families/bodies.py).
+    The state is that of both arms and, for each action column, 1 if the robot has it (families/tiny/columns.py).
     """
     return replace(
         tiny(vocab), name="tiny_cross", cameras=3, state_dim=33, action_dim=17, token=None, arms=2
@@ -264,4 +264,4 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 def from_dict(data: dict[str, Any]) -> ModelConfig:
     """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-typed key."""
-    return records.from_dict(ModelConfig, data, "config")
+    return dataclass_json.from_dict(ModelConfig, data, "config")

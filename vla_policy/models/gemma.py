@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .config import Gemma2Config, GemmaConfig
+from vla_policy.models.config import Gemma2Config, GemmaConfig
 
 EPS = 1e-6
 ROPE_THETA = 10_000.0

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..records import require_sizes
-from .config import require_stack
-from .gemma import LayerCache, rotate
+from vla_policy.models.config import require_stack
+from vla_policy.models.gemma import LayerCache, rotate
+from vla_policy.parsing.dataclass_json import require_sizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .pointing import COLOURS, SHAPES
+from vla_policy.models.pointing import COLOURS, SHAPES
 
 STRIDE = 4  # pixels of a place, as of the tower's features
 

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..records import require_sizes
-from .config import WHOLE
-from .gemma import LayerCache
-from .llama import Llama, LlamaConfig
-from .vit import Vit, VitConfig
+from vla_policy.models.config import WHOLE
+from vla_policy.models.gemma import LayerCache
+from vla_policy.models.llama import Llama, LlamaConfig
+from vla_policy.models.vit import Vit, VitConfig
+from vla_policy.parsing.dataclass_json import require_sizes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,14 @@ everything by it afterwards, which is the same).
 
 from collections.abc import Iterable
 
-from .config import Gemma2Config, GemmaConfig, ModelConfig, SiglipConfig, TokenHeadConfig
-from .text import TextTokenizer
+from vla_policy.models.config import (
+    Gemma2Config,
+    GemmaConfig,
+    ModelConfig,
+    SiglipConfig,
+    TokenHeadConfig,
+)
+from vla_policy.models.text import TextTokenizer
 
 # 257,152 tokens and a reserve; 1024 <loc....> and 128 <seg...> are the last of them.
 VOCAB = 257_216

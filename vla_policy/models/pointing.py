@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .config import GemmaConfig, PointingConfig
-from .gemma import Gemma
-from .mask import block_mask, positions_of
+from vla_policy.models.config import GemmaConfig, PointingConfig
+from vla_policy.models.gemma import Gemma
+from vla_policy.models.mask import block_mask, positions_of
 
 POINTERS = ("target", "reference", "destination")
 COLOURS, SHAPES = 6, 3

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from torch import nn
 
-from . import config, openvla, paligemma, smolvla
-from .config import ModelConfig
-from .openvla import OpenVla, OpenVlaConfig
-from .smolvla import SmolVla, SmolVlaConfig
-from .vla import VLA
+from vla_policy.models import config, openvla, paligemma, smolvla
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.openvla import OpenVla, OpenVlaConfig
+from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
+from vla_policy.models.vla import VLA
 
 Config = ModelConfig | OpenVlaConfig | SmolVlaConfig
 

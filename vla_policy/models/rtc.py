@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..sampling import Sampling
-from . import flow
+from vla_policy.models import flow
+from vla_policy.models.sampling import Sampling
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .config import SiglipConfig
+from vla_policy.models.config import SiglipConfig
 
 EPS = 1e-6
 

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..records import require_sizes
-from .config import CHUNK, STACK, WHOLE, SiglipConfig, TokenHeadConfig
-from .flow import time_embedding
-from .gemma import LayerCache, rotate
-from .llama import Llama, LlamaBlock, LlamaConfig, LlamaNorm, llama_angles
-from .mask import block_mask, positions_of, suffix_mask
-from .siglip import Siglip
+from vla_policy.models.config import CHUNK, STACK, WHOLE, SiglipConfig, TokenHeadConfig
+from vla_policy.models.flow import time_embedding
+from vla_policy.models.gemma import LayerCache, rotate
+from vla_policy.models.llama import Llama, LlamaBlock, LlamaConfig, LlamaNorm, llama_angles
+from vla_policy.models.mask import block_mask, positions_of, suffix_mask
+from vla_policy.models.siglip import Siglip
+from vla_policy.parsing.dataclass_json import require_sizes
 
 
 @dataclass(frozen=True, slots=True)

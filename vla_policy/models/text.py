@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ..parsing.files import MIB, decode, one_line, read_bytes
+from vla_policy.parsing.files import MIB, decode, one_line, read_bytes
 
 NAMES = ("tokenizer.model", "tokenizer.json")
 SUBFOLDER = "tokenizer"  # where newer lerobot folders have theirs

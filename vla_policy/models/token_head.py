@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..types import Array
-from .codec import UniformBins
-from .vla import VLA, Prefix
+from vla_policy.models.codec import UniformBins
+from vla_policy.models.vla import VLA, Prefix
+from vla_policy.types import Array
 
 ROW = 8
 TERMINATE = 0  # its column

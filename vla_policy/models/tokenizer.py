@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from .text import read_tokenizer
+from vla_policy.models.text import read_tokenizer
 
 PAD, UNK, END = "<pad>", "<unk>", "<eos>"
 ACTION = "<act{:03d}>"

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..records import require_sizes
-from .config import require_eyes
+from vla_policy.models.config import require_eyes
+from vla_policy.parsing.dataclass_json import require_sizes
 
 EPS = 1e-6
 

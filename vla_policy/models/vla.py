@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from .config import ModelConfig, PointingConfig
-from .flow import time_embedding
-from .gemma import Gemma, LayerCache
-from .mask import block_mask, positions_of, suffix_mask
-from .pointing import FEATURES, TOKENS, PointingTower
-from .siglip import Siglip
+from vla_policy.models.config import ModelConfig, PointingConfig
+from vla_policy.models.flow import time_embedding
+from vla_policy.models.gemma import Gemma, LayerCache
+from vla_policy.models.mask import block_mask, positions_of, suffix_mask
+from vla_policy.models.pointing import FEATURES, TOKENS, PointingTower
+from vla_policy.models.siglip import Siglip
 
 
 @dataclass(frozen=True, slots=True)

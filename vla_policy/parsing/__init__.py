@@ -1,1 +1,1 @@
-"""Files that somebody else wrote, read strictly and with bounded time and memory; every refusal is one sentence."""
+"""Plain YAML and JSON read strictly: every refusal states file, line, got and expected."""

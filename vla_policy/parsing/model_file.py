@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .files import MIB, decode, one_line, read_bytes, require_file
+from vla_policy.parsing.files import MIB, decode, one_line, read_bytes, require_file
 
 LIMIT = 16 * MIB
 MAX_DEPTH = 200

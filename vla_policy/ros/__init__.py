@@ -1,1 +1,1 @@
-"""The only part of the package that imports rclpy or messages."""
+"""All that imports rclpy or messages."""

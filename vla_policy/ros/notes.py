@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vla_policy.parsing.files import one_line, read_bytes
-from vla_policy.parsing.json_text import parse_json
+from vla_policy.parsing.strict_json import parse_json
 
 LIMIT = 4096  # bytes of a note
 NAMES = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)

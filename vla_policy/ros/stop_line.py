@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from vla_policy.parsing.json_text import parse_json
+from vla_policy.parsing.strict_json import parse_json
 from vla_policy.ros.notes import Session, announce, line_of, withdraw
 
 WORDS = ("stop", "reset")

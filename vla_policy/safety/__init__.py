@@ -1,1 +1,1 @@
-"""The last checks before the wire. Pure: values, bounds and times are arguments."""
+"""Whether a setpoint may be published; the most restrictive check wins."""

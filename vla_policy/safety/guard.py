@@ -26,28 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.safety.beyond import BRAKES, blocked_beyond, ranges_ratio, rates_of, ways_of
-from vla_policy.safety.bounds import (
-    Robot,
-    inside_limits,
-    kept_out,
-    near_start,
-    strayed,
-    well_formed,
-)
-from vla_policy.safety.driven import SHARES, leaves, linear, tools
-from vla_policy.safety.memory import GuardState, counted, sent
-from vla_policy.safety.motion import (
-    advance,
-    arm_motions,
-    motion,
-    motion_ratio,
-    move_grippers,
-    move_velocities,
-    step_problem,
-)
-from vla_policy.safety.rest import REPEAT_NS, coast, hold, let_go
-from vla_policy.safety.standing import (
+from vla_policy.safety.controller_state import (
     Standing,
     drive_lapse_s,
     measured_ns,
@@ -56,7 +35,28 @@ from vla_policy.safety.standing import (
     standing,
     told_now,
 )
+from vla_policy.safety.guard_state import GuardState, counted, sent
+from vla_policy.safety.hold import REPEAT_NS, coast, hold, let_go
+from vla_policy.safety.rate_limits import (
+    advance,
+    arm_motions,
+    motion,
+    motion_ratio,
+    move_grippers,
+    move_velocities,
+    step_problem,
+)
+from vla_policy.safety.robot import Robot
+from vla_policy.safety.setpoint_limits import (
+    inside_limits,
+    kept_out,
+    near_start,
+    strayed,
+    well_formed,
+)
 from vla_policy.safety.stillness import led, watch
+from vla_policy.safety.stopping_path import BRAKES, blocked_beyond, ranges_ratio, rates_of, ways_of
+from vla_policy.safety.twist_limits import SHARES, leaves, linear, tools
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, Command, Level, Reason, RobotState, Verdict
 

@@ -103,7 +103,7 @@ def stopping_ratio(
     """Share of step (float64[j], within dt_s) behind which all joints still come to rest within their room.
 
     room: float64[j], how far each may go its way. They brake together, as long as the slowest of them takes
-    at max_acceleration, shortest_s at least; execution/braking.py then has no velocity to cut.
+    at max_acceleration, shortest_s at least; execution/stopping_trajectory.py then has no velocity to cut.
     """
     speed = np.abs(step) / dt_s if dt_s > 0.0 else np.zeros_like(step)
     longest_s = float(np.max(speed / max_acceleration, initial=0.0))

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.execution.interpolate import turn_between
-from vla_policy.layout import JOINTS, POSE, Layout, Part
-from vla_policy.safety.memory import GuardState, Watched
+from vla_policy.embodiment.layout import JOINTS, POSE, Layout, Part
+from vla_policy.geometry.quaternions import turn_between
+from vla_policy.safety.guard_state import GuardState, Watched
 from vla_policy.types import Array, readonly
 
 STILL_NS = 200_000_000  # an arm that stands for this long is not led any more

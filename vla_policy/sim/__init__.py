@@ -1,1 +1,1 @@
-"""A simulated ViperX 300 on a table: scenes, physics, cameras, tasks, judges and a scripted expert."""
+"""Robots that are not there: scenes, physics, tasks, demonstrations, mocks."""

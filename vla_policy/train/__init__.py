@@ -1,1 +1,1 @@
-"""Training of the shipped models, in stages; each can be stopped and resumed."""
+"""Losses and loops over data/."""

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..families import rt2
-from ..models import token_head
-from ..models.weights import Checkpoint
-from ..types import Array
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import rt2
+from vla_policy.models import token_head
+from vla_policy.types import Array
 
 IGNORED = -100
 

@@ -1,6 +1,7 @@
 """The training loop: schedule, progress, and a run folder that a stopped run resumes from."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,6 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from .schedule import cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +125,11 @@ def _resume(stem: Path, parameters: dict[str, Tensor], optimiser: torch.optim.Op
                 if f"{slot}.{key}" in tensors
             }
     return json.loads(stem.with_suffix(".json").read_text())["step"]
+
+
+def cosine(step: int, steps: int, warmup: int) -> float:
+    """Factor in (0, 1]: linear warm-up, then half a cosine down to 1 % at the last step."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

@@ -18,8 +18,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from vla_policy.web.desk import VERBS, Desk, may_move
 from vla_policy.web.panel import Answer
+from vla_policy.web.request_queue import VERBS, Desk, may_move
 
 BEAT_S = 0.25
 FRESH_S = 2.0

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from vla_policy import stop_words
-from vla_policy.instruction import SHORT, folded
+from vla_policy.runtime import stop_words
+from vla_policy.runtime.instruction import SHORT, folded
 from vla_policy.web import access, control_link, live_link
 from vla_policy.web.control_link import carried_out, parsed
-from vla_policy.web.desk import Desk
 from vla_policy.web.panel import Actions, Panel
+from vla_policy.web.request_queue import Desk
 
 FOLDER = Path(__file__).parent
 FILES = {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from std_srvs.srv import SetBool, Trigger
 
-from vla_policy.ros import convert
+from vla_policy.ros.messages import convert
 
 PERIOD_S = 0.02
 RETRY_S = 3.0

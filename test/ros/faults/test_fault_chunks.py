@@ -7,7 +7,8 @@ import pytest
 from geometry_msgs.msg import PoseStamped
 from vla_policy.msg import ActionChunk
 
-from vla_policy.ros import convert, qos
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos
 
 PERIOD_S = 0.02
 CHUNK_AGE_S = 1.2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_policy.ros import convert
+from vla_policy.ros.messages import convert
 
 MAX_AGE_S = {"front": 0.35, "wrist": 0.35, "joints": 0.25, "ee_pose": 0.25}
 CODE = {"joints": "stale_joint_states", "ee_pose": "stale_ee_pose"}

@@ -15,7 +15,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vla_policy.action import ExecuteInstruction
 
-from vla_policy.ros import convert, qos
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos
 
 STUB = Path(__file__).parents[1] / "stub_policy.py"
 PERIOD_S = 0.02

@@ -12,10 +12,11 @@ from std_msgs.msg import String
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.ros import convert, qos
-from vla_policy.ros.lifecycle import run_node
-from vla_policy.ros.policy_inputs import PolicyInputs
-from vla_policy.ros.warn import OnChange
+from vla_policy.ros.inputs.policy_inputs import PolicyInputs
+from vla_policy.ros.messages import convert
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.run_node import run_node
 from vla_policy.types import ActionChunk
 
 EVERY_NS = 300_000_000

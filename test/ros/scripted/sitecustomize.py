@@ -43,7 +43,7 @@ class ScriptedModel:
         )  # fmt: skip
 
 
-loads = types.ModuleType("vla_policy.ros.policy_load")
+loads = types.ModuleType("vla_policy.ros.nodes.policy_startup")
 loads.REFUSALS = (ValueError,)
 loads.load = lambda robot, *_arguments, **_options: ScriptedModel(robot)
 sys.modules[loads.__name__] = loads

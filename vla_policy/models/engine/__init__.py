@@ -13,7 +13,7 @@
 docs/performance.md says what is exact and what each step gives.
 """
 
-from .build import compile_engine, engine_for
-from .engine import Engine, EnginePrefix
+from vla_policy.models.engine.build import compile_engine, engine_for
+from vla_policy.models.engine.engine import Engine, EnginePrefix
 
 __all__ = ["Engine", "EnginePrefix", "compile_engine", "engine_for"]

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import torch
 
-from ..config import SiglipConfig
-from ..smolvla import SmolVla
-from ..vla import VLA
-from . import choose
-from .engine import Engine
-from .fold import fold_head, fold_stack
-from .graph import Graphs
-from .linear import Prepare, can_pack, packed, plain, scaled8
-from .smolvla import compile_smolvla
-from .vision import fold_vision
+from vla_policy.models.config import SiglipConfig
+from vla_policy.models.engine import choose
+from vla_policy.models.engine.engine import Engine
+from vla_policy.models.engine.fold import fold_head, fold_stack
+from vla_policy.models.engine.graph import Graphs
+from vla_policy.models.engine.linear import Prepare, can_pack, packed, plain, scaled8
+from vla_policy.models.engine.smolvla import compile_smolvla
+from vla_policy.models.engine.vision import fold_vision
+from vla_policy.models.smolvla import SmolVla
+from vla_policy.models.vla import VLA
 
 # Numbers in a weight below which a packed product is slower than a plain one: it costs 10 microseconds more to call.
 SMALL = 100_000

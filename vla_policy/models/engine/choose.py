@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from .linear import can_pack, packed
+from vla_policy.models.engine.linear import can_pack, packed
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Below this many parameters a chunk is fast in float32 as well, and stays exact.

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import flow
-from ..config import ModelConfig
-from .fold import Condition, Head, Stack
-from .linear import Linear
-from .stack import Cache, new_cache, normed, run, turns
+from vla_policy.models import flow
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.engine.fold import Condition, Head, Stack
+from vla_policy.models.engine.linear import Linear
+from vla_policy.models.engine.stack import Cache, new_cache, normed, run, turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@
 Source: arXiv:2510.26742 section 4 for the idea of the first, third and fourth.
 """
 
+import ctypes
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..flow import time_embedding
-from ..gemma import AdaRMSNorm, Attention, Block, Gemma
-from ..vla import FlowHead
-from .linear import Gated, Joined, Linear, Prepare, gated
-from .memory import give_back
+from vla_policy.models.engine.linear import Gated, Joined, Linear, Prepare, gated
+from vla_policy.models.flow import time_embedding
+from vla_policy.models.gemma import AdaRMSNorm, Attention, Block, Gemma
+from vla_policy.models.vla import FlowHead
 
 Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1, e]
 
@@ -196,3 +197,12 @@ def _modulation(norm: AdaRMSNorm, condition: Tensor, work: torch.dtype) -> Modul
     modulation = norm.dense(condition.to(norm.dense.weight.dtype)).float()[:, None]
     scale, shift, gate = modulation.chunk(3, dim=-1)
     return 1.0 + scale, shift.contiguous(), gate.to(work).contiguous()
+
+
+def give_back() -> None:
+    """Return what was freed between blocks that are still in use, which glibc keeps for later otherwise.
+
+    A folded matrix seldom fits into the room of the one that it replaces. Does nothing where there is no glibc.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..gemma import EPS
+from vla_policy.models.gemma import EPS
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 FUSED = importlib.util.find_spec("triton") is not None and (
     INTERPRETED or torch.cuda.is_available()
 )
 if FUSED:
-    from . import triton_kernels
+    from vla_policy.models.engine import triton_kernels
 
 
 def rotate_and_store(

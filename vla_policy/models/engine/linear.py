@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import kernels
+from vla_policy.models.engine import kernels
 
 FLOAT8_MAX = 448.0  # largest float8 e4m3 number
 # Rows of x that oneDNN lays a weight out for: 1 to 816 run as fast with this as with their own number.

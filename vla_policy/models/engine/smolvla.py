@@ -10,10 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..smolvla import SmolVla
-from . import choose
-from .linear import Linear, Prepare, can_pack, packed, plain
-from .vision import fold_vision
+from vla_policy.models.engine import choose
+from vla_policy.models.engine.linear import Linear, Prepare, can_pack, packed, plain
+from vla_policy.models.engine.vision import fold_vision
+from vla_policy.models.smolvla import SmolVla
 
 
 class Product(nn.Module):

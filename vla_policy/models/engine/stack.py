@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..gemma import ROPE_THETA
-from . import kernels
-from .fold import Modulation, Stack
+from vla_policy.models.engine import kernels
+from vla_policy.models.engine.fold import Modulation, Stack
+from vla_policy.models.gemma import ROPE_THETA
 
 
 @dataclass(frozen=True, slots=True)

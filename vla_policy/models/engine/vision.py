@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..siglip import EPS, Siglip
-from .linear import Linear, Prepare
-from .memory import give_back
+from vla_policy.models.engine.fold import give_back
+from vla_policy.models.engine.linear import Linear, Prepare
+from vla_policy.models.siglip import EPS, Siglip
 
 Norm = tuple[Tensor, Tensor]  # weight, bias
 

@@ -11,11 +11,11 @@ from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Float64MultiArray
 
 from vla_policy.embodiment import ActionGroup, Embodiment, Output
-from vla_policy.layout import GRIPPER, JOINTS, POSE, Part, opening_of
-from vla_policy.ros import convert
+from vla_policy.embodiment.joint_units import to_wire
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Part, opening_of
+from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.sender import Topic
 from vla_policy.types import Array
-from vla_policy.wire import to_wire
 
 Encode = Callable[[Array, int], Any]
 

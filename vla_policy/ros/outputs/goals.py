@@ -9,11 +9,11 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import JointState
 
 from vla_policy.embodiment import Output
+from vla_policy.embodiment.layout import Part, opening_of
 from vla_policy.execution.gripper_goals import GripperGoals, want
-from vla_policy.layout import Part, opening_of
-from vla_policy.ros.optional_messages import gripper_action
+from vla_policy.ros.messages.optional_types import gripper_action
 from vla_policy.ros.outputs.direct import gripper_position
-from vla_policy.ros.warn import OnChange
+from vla_policy.ros.process.change_log import OnChange
 from vla_policy.types import Array
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rclpy.lifecycle import LifecycleNode
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.layout import Part, executed_groups, layout_of
+from vla_policy.embodiment.layout import Part, executed_groups, layout_of
 from vla_policy.ros.outputs.direct import Direct, encoder
 from vla_policy.ros.outputs.goals import Goals
 from vla_policy.ros.outputs.sender import Sender
 from vla_policy.ros.outputs.servo import Servo
 from vla_policy.ros.outputs.trajectory import Trajectory
-from vla_policy.ros.warn import OnChange
+from vla_policy.ros.process.change_log import OnChange
 from vla_policy.types import Command
 
 GOALS = ("gripper_command", "parallel_gripper_command")

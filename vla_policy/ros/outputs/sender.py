@@ -8,7 +8,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 
-from vla_policy.ros import qos
+from vla_policy.ros.process import qos
 from vla_policy.types import Array
 
 ACK_S = 0.2  # how long the last command of all is waited for

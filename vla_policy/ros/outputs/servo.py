@@ -12,9 +12,9 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import SetBool
 
-from vla_policy.ros.optional_messages import servo_command_type
+from vla_policy.ros.messages.optional_types import servo_command_type
 from vla_policy.ros.outputs.direct import Direct, Encode
-from vla_policy.ros.warn import OnChange
+from vla_policy.ros.process.change_log import OnChange
 from vla_policy.types import Array
 
 RETRY_S = 1.0

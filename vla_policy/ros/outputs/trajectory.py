@@ -8,13 +8,13 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_policy.embodiment import Embodiment, Output
-from vla_policy.execution.braking import LEAD_PERIODS, Braking, braking, joint_way
-from vla_policy.layout import JOINTS, Part
-from vla_policy.ros import convert
+from vla_policy.embodiment.joint_units import rate_to_wire, to_wire
+from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.execution.stopping_trajectory import LEAD_PERIODS, Braking, braking, joint_way
+from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.direct import gripper_position
 from vla_policy.ros.outputs.sender import Topic
 from vla_policy.types import Array
-from vla_policy.wire import rate_to_wire, to_wire
 
 
 class JointTarget:

@@ -1,0 +1,208 @@
+"""What a checkpoint says of itself, without its weights: contract, and the range of each column in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.checkpoint.normalization import NEEDS, Normaliser
+from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
+from vla_policy.formats.native.robots import choose, contracts_of
+from vla_policy.formats.policy_file import PolicyFile, read_policy_file
+from vla_policy.parsing.fields import Place, read_yaml
+from vla_policy.parsing.files import one_line
+from vla_policy.parsing.json_document import read_json
+from vla_policy.parsing.strict_json import number_list, text_list
+from vla_policy.types import Array
+
+if TYPE_CHECKING:
+    from vla_policy.families.pi0 import Statistics
+
+# Which statistics are the ends of nearly all training data, the best first.
+ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
+DEVIATIONS = 2.0  # from the mean, where there are no ends
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
+
+    where: the file that says so. relative: names of columns that are steps and not positions.
+    """
+
+    names: tuple[str, ...]
+    low: Array
+    high: Array
+    where: str
+    relative: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """place: the top of the policy file, or of the contract in config.json; what can be changed in it.
+
+    own: a folder of this project, where the contract is fixed. state, actions: None where it has none.
+    slots: the robot's name of a camera -> the checkpoint's, where they differ.
+    """
+
+    path: Path
+    contract: Contract
+    place: Place
+    own: bool
+    state: Columns | None
+    actions: Columns | None
+    slots: Mapping[str, str] = field(default_factory=dict)
+
+
+def describe(path: Path, robot: str | None = None) -> Described:
+    """robot: its name, for a folder that is for several; None: the first.
+
+    Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together.
+    """
+    if path.is_dir():
+        require_checkpoint(path)
+        return _own(path, robot)
+    file = read_policy_file(path)
+    _, place = read_yaml(path)
+    state, actions = _foreign(file)
+    contract = file.contract(image_px=0)
+    slots = {robot: slot for slot, robot in file.cameras}
+    return Described(path, contract, place, False, state, actions, slots)
+
+
+def trained_for(path: Path) -> tuple[str | None, ...]:
+    """The robots for which a checkpoint has a contract of their own; (None,) where there is only one."""
+    config = read_json(path / "config.json") if path.is_dir() else {}
+    named = config.get("contracts")
+    return tuple(named) if isinstance(named, dict) and named else (None,)
+
+
+def _own(folder: Path, robot: str | None) -> Described:
+    content, place = read_yaml(folder / "config.json")  # JSON is YAML, and so has lines
+    if not isinstance(content, dict) or not {"contract", "contracts"} & set(content):
+        raise ValueError(
+            f"{folder}: no contract in config.json: a checkpoint of another project needs a policy file "
+            f"(`vla inspect {folder} --policy-file --robot ROBOT` prints it)"
+        )
+    known = contracts_of(folder, content)
+    at = place.at("contract")
+    if "contracts" in content:
+        robot, at = robot or next(iter(known)), place.at("contracts")
+        if robot not in known:
+            raise at.refuse(robot, f"one of the robots it was trained for: {', '.join(known)}")
+        at = at.at(robot)
+    contract, statistics = choose(folder, known, robot)
+    found = folder / "statistics.json"
+    actions = _plain(statistics.get("actions"), found, frozenset())
+    if actions is not None and content.get("family") == "openvla":
+        actions = _normalised_only(actions)
+    return Described(
+        path=folder,
+        contract=contract,
+        place=at,
+        own=True,
+        state=_plain(statistics.get("state"), found, frozenset()),
+        actions=actions,
+    )
+
+
+def _normalised_only(found: Columns) -> Columns:
+    """OpenVLA gives -1 .. 1 to a column that was not normalised, mostly the gripper: it says nothing of the data."""
+    kept = [i for i in range(len(found.names)) if (found.low[i], found.high[i]) != (-1.0, 1.0)]
+    names = tuple(found.names[i] for i in kept)
+    return replace(found, names=names, low=found.low[kept], high=found.high[kept])
+
+
+def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
+    """Ends (names, lower, upper) or a normaliser (names, statistics) as plain data."""
+    if not isinstance(part, Mapping) or "names" not in part:
+        return None
+    values = part.get("statistics", part)
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{where}: statistics: got {one_line(repr(values), 80)}, expected a mapping"
+        )
+    names = text_list(part["names"], f"{where}: names")
+    arrays = {}
+    for key, numbers in values.items():
+        if isinstance(numbers, list) and key not in ("names", "constant"):
+            arrays[key] = np.array(number_list(numbers, f"{where}: {key}"))
+            if len(numbers) != len(names):
+                raise ValueError(
+                    f"{where}: {key}: got {len(numbers)} numbers, expected {len(names)}"
+                )
+    return columns(names, arrays, str(where), relative)
+
+
+def columns(
+    names: tuple[str, ...], values: Mapping[str, Array], where: str, relative: frozenset[str]
+) -> Columns | None:
+    """From statistics by their usual names, each float64[d], d >= len(names); None if none is known."""
+    for low, high in ENDS:
+        if low in values and high in values:
+            ends = values[low], values[high]
+            break
+    else:
+        if not {"mean", "std"} <= set(values):
+            return None
+        spread = DEVIATIONS * values["std"]
+        ends = values["mean"] - spread, values["mean"] + spread
+    return Columns(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
+
+
+def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+    """Statistics of another project's folder for the columns of the policy file."""
+    # They need torch, this project's folders do not.
+    from vla_policy.formats.foreign import common, lerobot, openpi, openvla, rt2, smolvla
+    from vla_policy.formats.load import kind_of
+
+    kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
+    if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
+        kind = "smolvla"
+    require_checkpoint(file.checkpoint)
+    relative = frozenset(file.relative)
+    if kind == "lerobot":
+        folder = lerobot.read_folder(file.checkpoint, heads=file.heads, statistics=file.statistics)
+        said = common.describe(folder, file)  # refuses what is missing or does not fit
+        return _normalised(said.statistics, frozenset(said.settings.relative))
+    if kind == "smolvla":
+        header = smolvla.read_folder(file.checkpoint, file).header
+        return _normalised(header.statistics, frozenset(header.settings.relative))
+    if kind == "openpi":
+        found, stats = openpi.norm_stats(file.checkpoint, file.statistics)
+        parts = ((stats.get("state", {}), file.state_names, frozenset()),
+                 (stats.get("actions", {}), file.action_names, relative))  # fmt: skip
+        return tuple(
+            columns(names, {k: np.array(v, np.float64) for k, v in part.items() if v}, str(found), steps)
+            for part, names, steps in parts
+        )  # fmt: skip
+    if kind == "openvla":
+        from vla_policy.families.openvla import NAMES
+        from vla_policy.families.openvla_inputs import trained_range
+
+        openvla.require_columns(file)
+        header = read_json(file.checkpoint / "config.json")
+        ends = trained_range(openvla.norm_stats(file.checkpoint, header), file.statistics, NAMES)
+        where = str(file.checkpoint / "config.json")
+        return None, Columns(ends.names, ends.lower, ends.upper, where, frozenset(ends.names[:6]))
+    if kind == "paligemma":
+        rt2.require_columns(file)
+    return None, None
+
+
+def _normalised(
+    statistics: Statistics, relative: frozenset[str]
+) -> tuple[Columns | None, Columns | None]:
+    """State and actions as the network is fed; relative: those actions are steps and not positions."""
+
+    def of(found: Normaliser, steps: frozenset[str]) -> Columns | None:
+        # What the network is scaled with counts, not what else is in the file.
+        used = {key: found.statistics[key] for key in NEEDS[found.mode]}
+        return columns(found.names, used or found.statistics, found.what, steps)
+
+    return of(statistics.state, frozenset()), of(statistics.actions, relative)

@@ -1,0 +1,1 @@
+"""Facts and known problems of this machine and its ROS environment."""

@@ -1,0 +1,1 @@
+"""A trained policy in memory: network, contract with a robot, normalisation, tokenizer."""

@@ -1,0 +1,35 @@
+"""A checkpoint in memory. Folders of it and of other projects: formats/."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vla_policy.checkpoint.contract import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything a policy needs, in memory.
+
+    family: key of families.FAMILIES, which says what model, statistics and tokenizer are.
+    settings: a frozen dataclass of the family's own; None if it has none.
+    engine: the same calls as model, faster (models/engine); None: there is none for it, or it is switched off.
+    language: which sentences it was trained on (families/language.py); None: nothing is known of that.
+    naming: tells what stands at each place of an image (models/naming.py); None: it cannot tell what it does not see.
+    """
+
+    model: Any
+    contract: Contract
+    statistics: Any
+    tokenizer: Any
+    family: str = "tiny"
+    settings: Any = None
+    engine: Any = None
+    language: Any = None
+    naming: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device

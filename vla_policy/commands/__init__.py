@@ -1,0 +1,1 @@
+"""`vla <verb>`, one verb a file: arguments, one call, one exit code."""

@@ -1,0 +1,47 @@
+"""`vla generate scenes|episodes`: data sets from the simulation, deterministic by seed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vla_policy.data.shards import shard_path
+from vla_policy.sim.demonstrations.generate import DEFAULT_COUNT, SHARD_ROWS, make_shards
+from vla_policy.sim.twin import TWINS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line of `vla generate`."""
+    parser.add_argument("what", choices=sorted(SHARD_ROWS), help="what to make")
+    parser.add_argument("--robot", default="vx300s", choices=sorted(TWINS), help="whose twin")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser.add_argument("--count", type=int, help="scenes or kept episodes")
+    parser.add_argument("--seed", type=int, default=0, help="0..9, one range of scenes each")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--split", default="train", help="train, or a held-out split")
+    parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
+    parser.add_argument(
+        "--raycast-share", type=float, default=0.12, help="part drawn by the CPU ray caster"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the shards that are missing; returns the exit status."""
+    count = DEFAULT_COUNT[args.what] if args.count is None else args.count
+    if count < 1:
+        raise ValueError(f"--count: got {count}, expected >= 1")
+    if not 0 <= args.seed <= 9:
+        raise ValueError(f"--seed: got {args.seed}, expected 0 to 9")
+    args.out.mkdir(parents=True, exist_ok=True)
+    per_shard = SHARD_ROWS[args.what]
+    jobs = [
+        (args.what, str(args.out), i, i * per_shard, min(per_shard, count - i * per_shard),
+         args.seed, args.split, args.renderer, args.raycast_share, args.robot)
+        for i in range(-(-count // per_shard))
+        if not shard_path(args.out, i).exists()
+    ]  # fmt: skip
+    make_shards(jobs, args.workers, args.what)
+    (args.out / "DONE").write_text(
+        f"{args.what} count={count} seed={args.seed} split={args.split} robot={args.robot}\n"
+    )
+    return 0

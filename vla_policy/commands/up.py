@@ -1,0 +1,133 @@
+"""`vla up`: run the node graph of a robot, real or simulated, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.ros import notes
+from vla_policy.ros.bringup.graph import namespace_of, node_specs, side
+from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
+
+POLL_S = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla up`."""
+    parser.add_argument(
+        "embodiment", nargs="?", default="vx300s", help="robot, by name or YAML file"
+    )
+    parser.add_argument("--sim", action="store_true", help="simulate the robot, or mock it")
+    parser.add_argument(
+        "--mock", action="store_true", help="a mock instead of the robot, no physics"
+    )
+    parser.add_argument("--shadow", action="store_true", help="commands below shadow/ only")
+    parser.add_argument("--scheme", default="receding", choices=tuple(SCHEMES), help="of chunks")
+    add_policy_arguments(parser)
+    parser.add_argument(
+        "--head",
+        default="auto",
+        choices=("auto", "flow", "token"),
+        help="action head; auto: the first that there is",
+    )
+
+
+def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that `vla up` and `vla demo` share."""
+    parser.add_argument("--policy", default="tiny", help="checkpoint, by shipped name or folder")
+    parser.add_argument("--device", default="cpu", help="torch device of the policy")
+    parser.add_argument("--seed", type=int, default=0, help="of scenes and of the policy's noise")
+    parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
+    parser.add_argument(
+        "--web-port", type=int, default=8765, help="operator's page; 0 leaves it out"
+    )
+    parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after Ctrl-C, 1 if a node ended by itself."""
+    require_ros()
+    robot = load_embodiment(args.embodiment)
+    check_port(args.web_port)
+    specs = node_specs(
+        args.embodiment,
+        policy=args.policy,
+        head=args.head,
+        device=args.device,
+        scheme=args.scheme,
+        shadow=args.shadow,
+        **side(args.embodiment, "mock" if args.mock else str(args.sim).lower()),
+        seed=args.seed,
+        renderer=args.renderer,
+        web_port=args.web_port or None,
+        namespace=args.namespace,
+    )
+    width = max(len(spec.name) for spec in specs)
+    processes = Processes(lambda name, line: print(f"{name:>{width}} | {line}", flush=True))
+    announce(robot.name, args.web_port, namespace_of(args.namespace))
+    stop_on_sigterm()
+    try:
+        processes.start(specs)
+        return _watch(processes)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stop_all(processes)
+        notes.withdraw()
+
+
+def announce(robot: str, web_port: int, space: str) -> None:
+    """Leave a note of the graph for `vla say` and `vla stop`; say so where that is not possible."""
+    domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
+    discovery = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    graph = notes.Session(os.getpid(), domain, web_port or None, robot, space, discovery=discovery)
+    try:
+        notes.announce(graph)
+    except (OSError, ValueError) as error:
+        print(f"no note for `vla say` and `vla stop`, which will look longer: {error}",
+              file=sys.stderr)  # fmt: skip
+
+
+def _watch(processes: Processes) -> int:
+    while True:
+        ended = processes.ended()
+        if ended:
+            names = ", ".join(f"{name} (exit code {code})" for name, code in ended.items())
+            print(f"vla up: {names} ended; stopping the others", file=sys.stderr)
+            return 1
+        time.sleep(POLL_S)
+
+
+def end_as_ctrl_c() -> None:
+    """The same for SIGTERM and a terminal that is closed."""
+    stop_on_sigterm()
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+
+
+def require_ros() -> None:
+    """Raises ModuleNotFoundError here rather than in each of the nodes."""
+    for name in ("rclpy", "vla_policy.msg"):
+        importlib.import_module(name)
+
+
+def check_port(port: int) -> None:
+    """Raises ValueError if the operator's page could not listen there."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"web port: got {port}, expected 0 to 65535")
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(
+                f"port {port} is in use ({error.strerror}); choose another: --web-port {port + 1}, or none: --web-port 0"
+            ) from error

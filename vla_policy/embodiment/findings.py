@@ -1,0 +1,47 @@
+"""One thing that is wrong with a configuration: how bad, where, what, and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vla_policy.parsing.fields import Place
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """level: ERROR cannot work or is dangerous; WARNING may be meant. where: 'file:line' or a topic.
+
+    key: path of the key in the file, '' for the file. says: what is wrong. change: what to do about it.
+    """
+
+    level: str
+    where: str
+    key: str
+    says: str
+    change: str
+
+    @property
+    def told(self) -> str:
+        """Where and what."""
+        return ": ".join(part for part in (self.where, self.key, self.says) if part)
+
+    def __str__(self) -> str:
+        return f"{self.told}. {self.change}"
+
+
+def error(place: Place, says: str, change: str) -> Finding:
+    """A finding that must be put right."""
+    return Finding(ERROR, place.where, place.path, says, change)
+
+
+def warning(place: Place, says: str, change: str) -> Finding:
+    """A finding that may be meant."""
+    return Finding(WARNING, place.where, place.path, says, change)
+
+
+def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that must be put right."""
+    return tuple(f for f in findings if f.level == ERROR)

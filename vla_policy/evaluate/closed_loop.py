@@ -1,0 +1,133 @@
+"""The control path of the graph without ROS: chunks in, guarded setpoints to the world out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Layout, layout_of, opening_of
+from vla_policy.embodiment.spaces import POSITION, ROTATIONS
+from vla_policy.execution.replanning import Executing
+from vla_policy.runtime import control as core
+from vla_policy.safety.robot import Robot
+from vla_policy.safety.watchdog import Inputs
+from vla_policy.sim.world.world import World
+from vla_policy.types import ActionChunk, Command, Level, Observation, RobotState
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a policy looks and when its answer is there.
+
+    latency_ns: from the observation to the arrival of its chunk.
+    execute_rows: rows between the observations of two chunks.
+    scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
+    """
+
+    latency_ns: int = 100_000_000
+    execute_rows: int = 4
+    scheme: str = "receding"
+
+
+class Pilot:
+    """Steps a world under one stream of chunks. Time is the world's.
+
+    executing: the chunk that was taken last, None before the first.
+    """
+
+    def __init__(self, world: World, embodiment: Embodiment, *, scheme: str = "receding") -> None:
+        self._world = world
+        self._robot = Robot(embodiment, layout_of(embodiment))
+        self._control = core.Control(scheme=scheme)
+        self._camera_ns = world.time_ns
+        self._control, refusal = core.engage(
+            self._control, self._robot, self._inputs(), world.time_ns
+        )
+        if refusal is not None:
+            raise ValueError(f"the simulated robot cannot be engaged: {refusal}")
+        self._waiting: list[tuple[int, ActionChunk]] = []
+        self._count = 0
+        self.executing: Executing | None = None
+        self.interventions: dict[str, int] = {}
+
+    def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
+        """What the cameras and the robot show now."""
+        world = self._world
+        self._camera_ns = world.time_ns
+        values = _measured(world.robot_state())
+        return Observation(
+            images={name: world.render(name) for name in world.twin.cameras},
+            state=np.array([values[name] for name in state_names]),
+            state_names=state_names,
+            instruction=instruction,
+            obs_ns=world.time_ns,
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Columns of an action."""
+        return self._robot.layout
+
+    @property
+    def waits(self) -> bool:
+        """Whether a chunk is under way."""
+        return bool(self._waiting)
+
+    def send(self, chunk: ActionChunk, latency_ns: int) -> None:
+        """Let a chunk arrive latency_ns after its observation."""
+        numbered = replace(chunk, sequence=self._count)
+        self._count += 1
+        self._waiting.append((chunk.obs_ns + latency_ns, numbered))
+
+    def step(self) -> None:
+        """One control period: take what has arrived, command, advance the physics."""
+        world, now_ns = self._world, self._world.time_ns
+        # Cameras publish at 10 Hz also while nobody infers.
+        self._camera_ns = max(self._camera_ns, now_ns - now_ns % 100_000_000)
+        state = world.robot_state()
+        arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
+        self._waiting = [(at_ns, c) for at_ns, c in self._waiting if at_ns > now_ns]
+        for chunk in arrived:
+            self._control, refusal = core.accept(self._control, self._robot, state, chunk, now_ns)
+            if refusal is None:
+                self.executing = Executing(chunk, self._control.timeline.begin_ns, now_ns)
+        self._control, verdict = core.tick(
+            self._control, self._robot, state, self._inputs(), now_ns
+        )
+        if verdict.level is not Level.PASS:
+            for reason in verdict.reasons:
+                self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
+        if verdict.command is not None:
+            command(world, self._robot.layout, verdict.command)
+        world.step()
+
+    def _inputs(self) -> Inputs:
+        now_ns = self._world.time_ns
+        return Inputs(now_ns, now_ns, dict.fromkeys(self._world.twin.cameras, self._camera_ns))
+
+
+def command(world: World, layout: Layout, sent: Command) -> None:
+    """Send a command to the world's controllers; those of groups that it is not for keep what they have."""
+    values = dict(zip(sent.names, sent.values, strict=True))
+    parts = [part for part in layout.parts if part.names[0] in values]
+    poses = {p.source: np.array([values[n] for n in p.names]) for p in parts if p.kind == POSE}
+    openings = {
+        p.source: opening_of(float(values[p.names[0]]), p.opens_up)
+        for p in parts
+        if p.kind == GRIPPER
+    }
+    for index, arm in enumerate(world.twin.arms):
+        world.command(poses.get(arm.tool), openings.get(arm.gripper), index)
+    if any(part.kind == VELOCITY for part in parts):
+        world.drive(values["base.vx"], values["base.wz"])
+
+
+def _measured(state: RobotState) -> dict[str, float]:
+    """Values by their names in an embodiment's state."""
+    values = dict(state.grippers)
+    for tool, pose in state.poses.items():
+        names = (*POSITION, *ROTATIONS["quaternion_xyzw"])
+        values |= {f"{tool}.{n.rpartition('.')[2]}": v for n, v in zip(names, pose, strict=True)}
+    return values

@@ -1,0 +1,129 @@
+"""When a policy looks again, and what of the running plan its next chunk continues.
+
+Shared by the policy process, where time passes, and by the simulation, where it is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vla_policy.embodiment.layout import Layout
+from vla_policy.execution.resampling import aligned
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.timing import due_ns
+from vla_policy.types import ActionChunk
+
+SETTLE_NS = 200_000_000  # after the end of a plan an arm is at rest, and seen at rest
+
+
+@dataclass(frozen=True, slots=True)
+class Executing:
+    """A chunk that the control path has taken. begin_ns: when its row 0 is due. taken_ns: when it came."""
+
+    chunk: ActionChunk
+    begin_ns: int
+    taken_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a policy is asked to continue: a chunk of the new observation, and how many of its rows."""
+
+    previous: ActionChunk | None = None
+    frozen_rows: int = 0
+    guidance_rows: int = 0
+
+
+NOTHING = Ask()
+
+
+def ask(
+    executing: Executing | None,
+    obs_ns: int,
+    *,
+    delay_ns: int | None,
+    rows: int,
+    execute_rows: int,
+    layout: Layout,
+) -> Ask:
+    """What the chunk of an observation at obs_ns continues, if it comes after delay_ns.
+
+    Frozen are the rows that will have been begun when it comes; the rest of the plan guides it up to
+    rows - execute_rows. rows: of a new chunk. delay_ns None: not known yet, so nothing is continued.
+    """
+    if executing is None or delay_ns is None:
+        return NOTHING
+    plan = replace(executing.chunk, obs_ns=executing.begin_ns)
+    previous = aligned(plan, obs_ns, layout)
+    if previous is None:
+        return NOTHING
+    left = min(len(previous.actions), rows)
+    frozen = min(
+        left, -(-delay_ns // plan.step_ns)
+    )  # rounded up: a row that was begun is executed
+    return Ask(previous, frozen, max(frozen, min(left, rows - execute_rows)))
+
+
+def executed_part(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionChunk:
+    """What of chunk is sent: all of it, or in a scheme without overlap the rows that are executed."""
+    if not SCHEMES[scheme].whole:
+        return chunk
+    model_actions = chunk.model_actions
+    if model_actions is not None:
+        model_actions = model_actions[:execute_rows]
+    return replace(chunk, actions=chunk.actions[:execute_rows], model_actions=model_actions)
+
+
+def next_look_ns(
+    scheme: str,
+    obs_ns: int,
+    step_ns: int,
+    execute_rows: int,
+    *,
+    executing: Executing | None,
+    delay_ns: int | None,
+) -> int:
+    """The earliest observation for the next chunk, after one of an observation at obs_ns.
+
+    In a scheme without overlap that is the end of the plan; and if the policy is so slow that the arm
+    comes to rest meanwhile, when it has come to rest.
+    """
+    if not SCHEMES[scheme].whole or executing is None:
+        return obs_ns + execute_rows * step_ns
+    end_ns = due_ns(executing.begin_ns, step_ns, len(executing.chunk.actions))
+    slow = delay_ns is not None and delay_ns >= step_ns
+    return end_ns + (SETTLE_NS if slow else 0)
+
+
+def rows_between_looks(rows: int, asked: int = 0) -> int:
+    """Rows that pass between the observations of two chunks of rows; asked 0: half a chunk.
+
+    The other half is what the plan lives on while the next chunk is being computed.
+    """
+    return asked or max(1, rows // 2)
+
+
+MEASURED_DELAYS = 10  # as in real-time chunking (arXiv:2506.07339)
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """The last times from an observation to the moment its chunk was taken.
+
+    warm_up: measurements still to be left out; a network's first run is not like the others.
+    """
+
+    last_ns: tuple[int, ...] = ()
+    warm_up: int = 1
+
+    @property
+    def expected_ns(self) -> int | None:
+        """The longest of the last ones, so that too many rows are frozen rather than too few; None: none yet."""
+        return max(self.last_ns, default=None)
+
+
+def measured(delays: Delays, delay_ns: int) -> Delays:
+    """delays after one more."""
+    if delays.warm_up > 0:
+        return replace(delays, warm_up=delays.warm_up - 1)
+    return replace(delays, last_ns=(*delays.last_ns, delay_ns)[-MEASURED_DELAYS:])

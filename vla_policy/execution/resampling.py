@@ -1,0 +1,48 @@
+"""A plan seen from a later observation: what real-time chunking continues."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vla_policy.embodiment.layout import GRIPPER, Layout
+from vla_policy.execution.spline import curve, evaluate
+from vla_policy.types import ActionChunk, Array
+
+
+def aligned(chunk: ActionChunk, obs_ns: int, layout: Layout) -> ActionChunk | None:
+    """What is left of chunk as a chunk of an observation at obs_ns; None if nothing is left.
+
+    Its row k is where the plan is one step after obs_ns + k * step_ns, when a chunk of that observation
+    reaches its own row k. chunk.obs_ns: when its row 0 was due. model_actions are those of the nearest
+    row; what in them is relative to an observation must be expressed anew (Family.express).
+    """
+    rows = resampled(chunk, chunk.obs_ns, obs_ns, layout)
+    if rows is None:
+        return None
+    model_actions = chunk.model_actions
+    if model_actions is not None:
+        first = round((obs_ns - chunk.obs_ns) / chunk.step_ns)
+        model_actions = model_actions[first : first + len(rows)]
+    return replace(chunk, actions=rows, obs_ns=obs_ns, model_actions=model_actions)
+
+
+def resampled(chunk: ActionChunk, begin_ns: int, other_ns: int, layout: Layout) -> Array | None:
+    """Rows float64[n, d] of chunk, whose row 0 is due at begin_ns, on the grid of other_ns.
+
+    None if chunk has no row there, or begins later.
+    """
+    late = (other_ns - begin_ns) / chunk.step_ns
+    count = int(np.floor(len(chunk.actions) - late + 1e-6))
+    if late < 0.0 or count < 1:
+        return None
+    # Where the arm was before row 0 does not matter: the grid begins at or after it.
+    line = curve(chunk.actions[0], chunk.actions, layout)
+    ends = late + 1.0 + np.arange(count)
+    rows = evaluate(line, ends, layout)[0]
+    # At the end of a row its gripper still counts, not that of the next.
+    pursued = np.ceil(ends - 1e-6).astype(int) - 1
+    for part in layout.of_kind(GRIPPER):
+        rows[:, part.columns] = chunk.actions[pursued, part.columns]
+    return rows

@@ -1,0 +1,94 @@
+"""A setpoint for a trajectory controller: reach it, come to rest behind it, and stay.
+
+A JointTrajectoryController takes only trajectories that end at rest, and a newer one replaces the
+older at once. So each setpoint goes out with its way to rest: while setpoints keep coming the
+rest is never reached, and when they stop the robot brakes by itself within its acceleration limit.
+
+The message is made from this way, and the guard asks it where the controller is when a command is late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.embodiment.layout import Part
+from vla_policy.types import Array
+
+NS_PER_S = 1_000_000_000
+LEAD_PERIODS = 2  # of commands, until a setpoint is reached: the next one comes before that
+# The rest lasts until this long after the stamp: a controller refuses what ends in its past, and
+# its clock may be a little ahead.
+REST_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Braking:
+    """times_ns: int[3] after the stamp, strictly increasing. positions, velocities: float64[3, j]."""
+
+    times_ns: tuple[int, int, int]
+    positions: Array
+    velocities: Array
+
+
+def joint_way(part: Part, values: Array, rates: Array, period_ns: int) -> Braking:
+    """What a trajectory output sends for one setpoint of a part's joints, and the guard checks.
+
+    values, rates: float64[j] in the joints' unit, and per s. period_ns: of the commands.
+    """
+    fastest = part.limits.joint_speed_per_s
+    return braking(
+        values,
+        np.clip(rates, -fastest, fastest),
+        acceleration=part.limits.joint_acceleration_per_s2,
+        lower=np.minimum(part.lower, values),
+        upper=np.maximum(part.upper, values),
+        lead_ns=LEAD_PERIODS * period_ns,
+    )
+
+
+def at(way: Braking, elapsed_ns: int) -> tuple[Array, Array]:
+    """Position and velocity float64[j] on the way, elapsed_ns after its stamp; before its first point, that one.
+
+    Between the points as a controller goes: cubics through positions and velocities.
+    """
+    first_ns, stop_ns, _ = way.times_ns
+    if elapsed_ns <= first_ns:
+        return way.positions[0], way.velocities[0]
+    if elapsed_ns >= stop_ns:
+        return way.positions[1], way.velocities[1]
+    span_s = (stop_ns - first_ns) / NS_PER_S
+    u = (elapsed_ns - first_ns) / (stop_ns - first_ns)
+    step, start = way.positions[1] - way.positions[0], way.velocities[0]
+    position = way.positions[0] + (3 - 2 * u) * u * u * step + (1 - u) ** 2 * u * span_s * start
+    velocity = 6 * u * (1 - u) / span_s * step + (1 - u) * (1 - 3 * u) * start
+    return position, velocity
+
+
+def braking(
+    target: Array,
+    velocity: Array,
+    *,
+    acceleration: Array,
+    lower: Array,
+    upper: Array,
+    lead_ns: int,
+) -> Braking:
+    """Through target with velocity after lead_ns, then to rest inside lower and upper.
+
+    All float64[j], in the joints' unit per s and s^2. acceleration > 0. target is inside the range.
+    Joints stop together, each as the slowest of them allows, so the direction is kept.
+    """
+    stop_s = max(float(np.max(np.abs(velocity) / acceleration)), lead_ns / NS_PER_S)
+    # A cubic from rest distance d overshoots if it starts faster than 3 d / t.
+    fastest = 3.0 / stop_s
+    velocity = np.clip(velocity, fastest * (lower - target), fastest * (upper - target))
+    end = np.clip(target + 0.5 * stop_s * velocity, lower, upper)
+    stop_ns = lead_ns + round(stop_s * NS_PER_S)
+    still = np.zeros_like(target)
+    return Braking(
+        times_ns=(lead_ns, stop_ns, max(REST_NS, stop_ns + lead_ns)),
+        positions=np.stack((target, end, end)),
+        velocities=np.stack((velocity, still, still)),
+    )

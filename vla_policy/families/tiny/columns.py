@@ -1,0 +1,117 @@
+"""Which columns of a `tiny` model are a robot's, by name: one model for one arm, two arms, or an arm on a base.
+
+    model actions    terminate | first arm: dx dy dz drx dry drz gripper | second arm | base.vx base.wz
+    model state      first arm: pose, gripper | second arm | for each action column, 1 if the robot has it
+
+A model of one arm has the first eight of each. Columns that a robot does not have are 0 on the way in and dropped
+on the way out. The arms of a robot are taken in the order of its state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.embodiment.spaces import POSITION, ROTATIONS
+from vla_policy.types import Array
+
+STEP = ("dx", "dy", "dz", "drx", "dry", "drz")
+POSE = (*POSITION, *ROTATIONS["quaternion_xyzw"])
+GRIPPER = "gripper"
+ARM = (*POSE, GRIPPER)  # of the state, and of what is commanded
+SLOTS = ("", "second.")
+BASE = ("base.vx", "base.wz")
+TERMINATE = 0
+COLUMNS = ("terminate", *(slot + name for slot in SLOTS for name in (*STEP, GRIPPER)), *BASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a robot has of a model.
+
+    arms: what stands before the names of each arm, ("",) or ("left.", "right."). base: columns of its base.
+    """
+
+    arms: tuple[str, ...]
+    base: tuple[str, ...]
+
+    @property
+    def model_action_names(self) -> tuple[str, ...]:
+        """Its columns of COLUMNS, in that order."""
+        slots = SLOTS[: len(self.arms)]
+        return (
+            COLUMNS[TERMINATE],
+            *(slot + name for slot in slots for name in (*STEP, GRIPPER)),
+            *self.base,
+        )
+
+    @property
+    def columns(self) -> list[int]:
+        """Where they are."""
+        return [COLUMNS.index(name) for name in self.model_action_names]
+
+    def there(self, width: int) -> Array:
+        """bool[width]: which of the first width of COLUMNS it has."""
+        return np.isin(np.arange(width), self.columns)
+
+
+def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> Body:
+    """The body that these columns are of. Raises ValueError if they are not whole arms and bases."""
+    arms = tuple(n.removesuffix(POSE[0]) for n in state_names if n.endswith(POSE[0]))
+    base = tuple(n for n in BASE if n in action_names)
+    whole = tuple(arm + name for arm in arms for name in ARM)
+    if state_names != whole or not 1 <= len(arms) <= len(SLOTS):
+        raise ValueError(
+            f"state: got {', '.join(state_names)}; expected {', '.join(ARM)} of one arm or of two, "
+            "with a word before each name"
+        )
+    if set(action_names) != {*whole, *base} or len(action_names) != len(whole) + len(base):
+        raise ValueError(
+            f"actions: got {', '.join(action_names)}; expected {', '.join((*whole, *base))} in any order"
+        )
+    return Body(arms, base)
+
+
+def body_for(contract: Contract, width: int) -> Body:
+    """The body of the robot that contract is with.
+
+    width: action columns of the model. Raises ValueError if it has none for something of the robot.
+    """
+    body = body_of(contract.state_names, contract.action_names)
+    if contract.model_action_names != body.model_action_names:
+        raise ValueError(
+            f"model actions: got {', '.join(contract.model_action_names)}; "
+            f"expected {', '.join(body.model_action_names)} for {', '.join(contract.action_names)}"
+        )
+    if max(body.columns) >= width:
+        raise ValueError(
+            f"the model has {width} action columns, {', '.join(COLUMNS[:width])}: "
+            f"none for {COLUMNS[max(body.columns)]}"
+        )
+    if len(contract.camera_names) != 1 + len(body.arms):
+        raise ValueError(
+            f"cameras: got {', '.join(contract.camera_names)}; "
+            f"expected one in front and one at each of {len(body.arms)} wrists"
+        )
+    return body
+
+
+def widened_state(normalised: Array, body: Body, width: int) -> Array:
+    """float[..., width]: the model's state from the robot's, float[..., 8 arms] normalised."""
+    lead, known = normalised.shape[:-1], len(body.arms) * len(ARM)
+    if width == known:
+        return normalised
+    columns = width - len(SLOTS) * len(ARM)
+    state = np.zeros((*lead, width), normalised.dtype)
+    state[..., :known] = normalised
+    state[..., -columns:] = body.there(columns)
+    return state
+
+
+def widened_actions(own: Array, body: Body, width: int) -> Array:
+    """float[..., width]: a robot's columns, float[..., n], where the model has them; 0 elsewhere."""
+    actions = np.zeros((*own.shape[:-1], width), own.dtype)
+    actions[..., body.columns] = own
+    return actions

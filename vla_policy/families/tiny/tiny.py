@@ -1,0 +1,324 @@
+"""The shipped `tiny` policies: a tower that points, steps of each tool from one row to the next, speeds of a base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.family import (
+    CONTINUES,
+    Expressed,
+    Family,
+    Rows,
+    Sampled,
+    network,
+    require_image,
+    require_plain,
+    require_state,
+)
+from vla_policy.families.tiny.columns import (
+    BASE,
+    COLUMNS,
+    GRIPPER,
+    POSE,
+    SLOTS,
+    STEP,
+    TERMINATE,
+    Body,
+    body_for,
+    widened_actions,
+    widened_state,
+)
+from vla_policy.families.tiny.rollforward import Hand, ahead, tool_of
+from vla_policy.families.tool_steps import poses_of, tool_pose
+from vla_policy.geometry import pose_steps
+from vla_policy.models import flow, pointing, token_head, tokenizer
+from vla_policy.models.engine import Engine, EnginePrefix
+from vla_policy.models.sampling import DEFAULT_PULL, Sampling
+from vla_policy.models.vla import VLA, Prefix
+from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One observation as the language model reads it. text: int64[1, s]. hands: of each arm."""
+
+    text: torch.Tensor
+    hands: tuple[Hand, ...]
+
+
+def rows(checkpoint: Checkpoint, head: str) -> int:
+    """Rows of a chunk of head."""
+    return getattr(checkpoint.model.config, head).rows
+
+
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+    """Tokens of pictures and words, and the state; the same for both heads."""
+    return _prepare(checkpoint, observation, "action")
+
+
+def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+    """Flow: noise integrated to actions. Token: eight tokens a row."""
+    if head == "flow":
+        return Sampled(_flow(checkpoint, inputs, sampling))
+    require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
+    return Sampled(_tokens(checkpoint, inputs, sampling))
+
+
+def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
+    """Steps of each tool, added up from its measured pose, grippers, and speeds of the base."""
+    contract, body = checkpoint.contract, _body(checkpoint)
+    actions = checkpoint.statistics.actions.restore(model_actions[:, body.columns])
+    said = dict(zip(contract.model_action_names, actions.T, strict=True))
+    rows = {name: said[name] for name in body.base}
+    for arm, slot in _slots(body):
+        poses = poses_of(said, observation, arm=arm, slot=slot)
+        rows |= {arm + name: column for name, column in zip(POSE, poses.T, strict=True)}
+        rows[arm + GRIPPER] = said[slot + GRIPPER].clip(0.0, 1.0)
+    return Rows(
+        np.stack([rows[name] for name in contract.action_names], axis=1),
+        terminate=bool(np.mean(actions[:3, TERMINATE]) > 0.5),
+    )
+
+
+def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
+    """Poses as steps from the measured pose on. Whether it is done is for each observation to say."""
+    contract, body = checkpoint.contract, _body(checkpoint)
+    width = checkpoint.model.config.action_dim
+    rows = dict(zip(contract.action_names, chunk.actions.T, strict=True))
+    said = {COLUMNS[TERMINATE]: np.zeros(len(chunk.actions))}
+    said |= {name: rows[name] for name in body.base}
+    for arm, slot in _slots(body):
+        poses = np.stack([rows[arm + name] for name in POSE], axis=1)
+        steps = pose_steps.poses_to_steps(tool_pose(observation, arm), poses)
+        said |= {slot + name: column for name, column in zip(STEP, steps.T, strict=True)}
+        said[slot + GRIPPER] = rows[arm + GRIPPER]
+    own = np.stack([said[name] for name in contract.model_action_names], axis=1)
+    known = body.there(width) & (np.arange(width) != TERMINATE)
+    return Expressed(
+        widened_actions(checkpoint.statistics.actions.normalise(own), body, width), known
+    )
+
+
+def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
+    """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame."""
+    xyz = _look(checkpoint, observation)[0].found.xyz.double().cpu().numpy()
+    return {"target_xyz": xyz[0, 0], "destination_xyz": xyz[0, 2]}
+
+
+def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
+    """Why the words cannot be followed; None if they can, or if it is not known what was trained."""
+    if checkpoint.language is None:
+        return None
+    read = checkpoint.language.read(instruction)
+    return read if isinstance(read, Reason) else None
+
+
+def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
+    """What the instruction names and the front image does not show; None if all is there, or it cannot be told."""
+    language, naming = checkpoint.language, checkpoint.naming
+    if language is None or language.least is None or naming is None:
+        return None
+    read = language.read(observation.instruction)
+    if isinstance(read, Reason):
+        return read
+    asked = [(thing, thing, "thing") for thing in read.things]
+    asked += [(t, {"colour": t["colour"]}, "colour") for t in read.things if "colour" in t]
+    if not asked:
+        return None
+    numbers = tuple(
+        tuple(language.looks[kind].get(part.get(kind, "")) for kind in ("colour", "shape"))
+        for _, part, _ in asked
+    )
+    image = _image(checkpoint, observation, checkpoint.contract.camera_names[0])
+    scores = naming.scores(image, checkpoint.model.vision.front.stem(image), numbers)[0]
+    for (thing, _, least), score in zip(asked, scores.tolist(), strict=True):
+        if not score >= language.least[least]:
+            words = (thing[kind] for kind in ("colour", "shape") if kind in thing)
+            return Reason(
+                "not_seen", f"no {' '.join(words) or 'object'} is to be seen on the table"
+            )
+    return None
+
+
+def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
+    """Answer in words. question: "name" or "point" (image location tokens)."""
+    if checkpoint.model.config.token is None:
+        raise ValueError("this checkpoint has no token head and does not answer in words")
+    tokens = checkpoint.tokenizer
+    end = tokens.token_to_id(tokenizer.END)
+    answer: list[int] = []
+    prefix, _ = _prefix(checkpoint, checkpoint.model, _prepare(checkpoint, observation, question))
+    token = torch.tensor([[end]], device=checkpoint.device)
+    for _ in range(6):
+        logits, prefix = checkpoint.model.continue_with(prefix, token)
+        token = logits[:, -1:].argmax(-1)
+        if token.item() == end:
+            break
+        answer.append(int(token.item()))
+    return " ".join(tokens.id_to_token(i) for i in answer)
+
+
+FAMILY = Family(
+    heads=("flow", "token"),
+    rows=rows,
+    prepare=prepare,
+    sample=sample,
+    restore=restore,
+    express=express,
+    understand=understand,
+    see=see,
+    point=point,
+    ask=ask,
+)
+
+
+def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
+    text = _text(checkpoint, tokenizer.prompt(question, _said(checkpoint, observation)))
+    return Inputs(text, _look(checkpoint, observation))
+
+
+def _prefix(
+    checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
+) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
+    """The prefix, and the state, float32[1, n], in it."""
+    arms = np.stack([hand.measured for hand in inputs.hands])
+    values = checkpoint.statistics.state.normalise(pose_steps.canonical_state(arms).flatten())
+    values = widened_state(values, _body(checkpoint), checkpoint.model.config.state_dim)
+    state = torch.from_numpy(values).float().to(checkpoint.device)[None]
+    seen = [pointing.tokens(hand.found, hand.tool) for hand in inputs.hands]
+    return model.prefix(torch.cat(seen, 1), inputs.text, state), state
+
+
+def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
+    """What was found, as each arm sees it."""
+    contract, tower = checkpoint.contract, checkpoint.model.vision
+    require_state(observation, contract.state_names)
+    front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
+    text = _text(checkpoint, tokenizer.clean(_said(checkpoint, observation)))
+    seen = tower.look(front, text[None])
+    hands = []
+    for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
+        opening = observation.state[observation.state_names.index(arm + GRIPPER)]
+        measured = np.array([*tool_pose(observation, arm), opening])
+        tool = tool_of(measured, checkpoint.device)
+        hands.append(Hand(tower.look_closer(seen, wrist, tool).found, measured))
+    return tuple(hands)
+
+
+def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:
+    image = fit_square(require_image(observation.images, name), checkpoint.contract.image_px)
+    scaled = torch.tensor(image, device=checkpoint.device).float() / 127.5 - 1.0
+    return scaled.permute(2, 0, 1)[None]
+
+
+def _said(checkpoint: Checkpoint, observation: Observation) -> str:
+    """The trained sentence that the instruction means; as it is where that is not known."""
+    if checkpoint.language is None:
+        return observation.instruction
+    read = checkpoint.language.read(observation.instruction)
+    return observation.instruction if isinstance(read, Reason) else read.said
+
+
+def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
+    ids = tokenizer.encode(checkpoint.tokenizer, text, checkpoint.model.config.max_text)
+    return torch.tensor([ids], device=checkpoint.device)
+
+
+def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+    """Noise integrated to actions; behind rows that are known, from where those lead."""
+    require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
+    known = sampling.frozen_rows if sampling.continues else 0
+    if known:
+        inputs = _ahead(checkpoint, inputs, sampling.previous[:known])
+    # Nothing is pulled here, so no gradient is needed and the engine serves.
+    model, n = network(checkpoint, replace(sampling, pull=DEFAULT_PULL)), sampling.candidates
+    config = model.config
+    prefix, state = _prefix(checkpoint, model, inputs)
+    prefix, state = prefix.repeat(n), state.expand(n, -1)
+    noise = flow.candidate_noise(
+        sampling.seed, n, (config.flow.rows, config.action_dim), device=checkpoint.device
+    )
+    there = torch.from_numpy(_body(checkpoint).there(config.action_dim)).to(noise.device)
+    actions = flow.integrate(
+        lambda x, t: model.flow(prefix, state, x, t) * there,
+        noise * there,  # columns that the robot does not have stay 0
+        sampling.num_steps or config.flow.steps,
+        solver=sampling.solver,
+    )
+    return _behind(sampling, actions.double().cpu().numpy(), known)
+
+
+def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
+    """inputs at the end of the known rows, float64[k, m] model actions."""
+    contract, body = checkpoint.contract, _body(checkpoint)
+    rows = checkpoint.statistics.actions.restore(known[:, body.columns])
+    said = dict(zip(contract.model_action_names, rows.T, strict=True))
+    columns = (*STEP, GRIPPER)
+    hands = tuple({name: said[slot + name] for name in columns} for _, slot in _slots(body))
+    way = None
+    if body.base:
+        speeds = np.stack([said.get(name, np.zeros(len(rows))) for name in BASE], axis=1)
+        way = pose_steps.driven(speeds, contract.step_ns / 1e9)
+    return replace(inputs, hands=ahead(inputs.hands, hands, way))
+
+
+def _behind(sampling: Sampling, actions: Array, known: int) -> Array:
+    """The known rows, then as many of actions as there is room for. What they do not say is as in the first of those."""
+    if not known:
+        return actions
+    given = np.broadcast_to(
+        sampling.previous[:known], (len(actions), *sampling.previous[:known].shape)
+    )
+    unsaid = np.zeros(given.shape[2], bool) if sampling.known is None else ~sampling.known
+    given = np.where(unsaid, actions[:, :1], given)
+    return np.concatenate((given, actions[:, : actions.shape[1] - known]), axis=1)
+
+
+def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+    generator = torch.Generator(device=checkpoint.device)
+    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
+    model, tokens = checkpoint.model, checkpoint.tokenizer
+    config, n = model.config.token, sampling.candidates
+    first = tokens.token_to_id(tokenizer.ACTION.format(0))
+    start = torch.full((n, 1), tokens.token_to_id(tokenizer.END), device=checkpoint.device)
+    prefix, _ = _prefix(checkpoint, model, inputs)
+    logits, prefix = model.continue_with(prefix.repeat(n), start)
+    bins = token_head.decode(
+        model,
+        prefix,
+        logits[:, -1],
+        action_ids=torch.arange(first, first + config.bins, device=checkpoint.device),
+        rows=config.rows,
+        temperature=config.temperature,
+        generator=generator,
+    )
+    return token_head.actions_of(bins.cpu().numpy(), config.bins)
+
+
+def _body(checkpoint: Checkpoint) -> Body:
+    return body_for(checkpoint.contract, checkpoint.model.config.action_dim)
+
+
+def _slots(body: Body) -> tuple[tuple[str, str], ...]:
+    """What stands before the names of each arm: the robot's, and the model's."""
+    return tuple(zip(body.arms, SLOTS, strict=False))
+
+
+def fit_square(image: Array, side_px: int) -> Array:
+    """uint8[h, w, 3] scaled to fit uint8[side, side, 3], with black bars where it is not square."""
+    if image.shape[:2] == (side_px, side_px):
+        return np.ascontiguousarray(image)
+    scale = side_px / max(image.shape[:2])
+    h, w = (max(1, round(n * scale)) for n in image.shape[:2])
+    scaled = cv2.resize(
+        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    out = np.zeros((side_px, side_px, 3), np.uint8)
+    top, left = (side_px - h) // 2, (side_px - w) // 2
+    out[top : top + h, left : left + w] = scaled
+    return out

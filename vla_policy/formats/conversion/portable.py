@@ -1,0 +1,162 @@
+"""A pi0 or pi0.5 folder of any of the three kinds, ready to be written as any other. Weights stay on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.formats.foreign import lerobot, openpi
+from vla_policy.formats.foreign.common import Feature, Foreign, describe
+from vla_policy.formats.native import folder as vla
+from vla_policy.formats.policy_file import Heads, PolicyFile
+from vla_policy.formats.tensors.naming import Named
+from vla_policy.formats.tensors.pi0_names import EMBEDDING, TIED, UNREAD, canonical, theirs
+from vla_policy.formats.tensors.safetensors_file import Entry, read_header
+from vla_policy.formats.tensors.store import Store, open_store, require_same
+from vla_policy.models.text import SUBFOLDER
+
+UNREAD_FILE = "unread.safetensors"
+SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Portable:
+    """header: None where no policy file says how the folder fits a robot.
+
+    origin: kind whose small files documents are, name in the folder -> file. tokenizer: None if there is none.
+    """
+
+    foreign: Foreign
+    header: vla.Header | None
+    origin: str | None
+    documents: Mapping[str, Path]
+    tokenizer: Path | None
+
+
+def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = None) -> Portable:
+    """heads: where there is no file to say them. Raises ValueError or FileNotFoundError for whatever does not hang together."""
+    foreign = lerobot.read_folder(
+        folder,
+        heads=heads if file is None else file.heads,
+        statistics=None if file is None else file.statistics,
+    )
+    names = [
+        p.name for p in sorted(folder.glob("*.json")) if p.name != "model.safetensors.index.json"
+    ]
+    names += [p.name for p in sorted(folder.glob("policy_*.safetensors"))]
+    names += [f"{SUBFOLDER}/{p.name}" for p in sorted((folder / SUBFOLDER).glob("*"))]
+    # Older folders have their statistics among the weights: small files are made anew for them.
+    origin = "lerobot" if lerobot.PREPROCESSOR in names else None
+    documents = {name: folder / name for name in names} if origin else {}
+    return _portable(foreign, file, origin, documents)
+
+
+def read_openpi(folder: Path, file: PolicyFile | None, heads: Heads | None = None) -> Portable:
+    """heads: where there is no file to say them. Raises ValueError or FileNotFoundError for whatever does not hang together."""
+    foreign = openpi.read_folder(
+        folder,
+        heads=heads if file is None else file.heads,
+        asset=None if file is None else file.statistics,
+        rows=None if file is None else file.rows,
+    )
+    paths = [*folder.glob("*.json"), *openpi.assets(folder).values()]
+    documents = {
+        str(p.relative_to(folder)): p for p in paths if p.name != "model.safetensors.index.json"
+    }
+    return _portable(foreign, file, "openpi", documents)
+
+
+def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None = None) -> Portable:
+    """A folder of this project. Raises ValueError if it is of another family than pi0."""
+    header = vla.read_header(folder)
+    if header.family != "pi0":
+        raise ValueError(
+            f"{folder}: a {header.family} model; only pi0 and pi0.5 are written for other projects"
+        )
+    store = open_store(folder)
+    unread = {}
+    if (folder / UNREAD_FILE).is_file():
+        unread, _ = read_header(folder / UNREAD_FILE)
+    named = Named({key: key for key in store.entries}, frozenset(unread))
+    foreign = Foreign(
+        store=Store(folder, {**store.entries, **unread}, store.metadata),
+        named=named,
+        config=header.sizes,
+        state=_feature(header.statistics.state, folder),
+        actions=_feature(header.statistics.actions, folder),
+        slots=header.settings.slots,
+        state_width=len(header.contract.state_names),
+        action_width=len(header.contract.action_names),
+        prompt_as_given=header.settings.prompt_as_given,
+        antialias=header.settings.antialias,
+        corner=header.settings.corner,
+    )
+    origins = sorted(p.name for p in (folder / SOURCE).glob("*") if p.is_dir())
+    origin = origins[0] if origins else None
+    root = folder / SOURCE / (origin or "")
+    documents = (
+        {str(p.relative_to(root)): p for p in root.rglob("*") if p.is_file()} if origin else {}
+    )
+    return Portable(foreign, header, origin, documents, vla.find_tokenizer(folder))
+
+
+READERS = {"lerobot": read_lerobot, "openpi": read_openpi, "vla": read_vla}
+
+
+def require_complete(foreign: Foreign) -> None:
+    """Raises ValueError with a report unless the tensors are exactly those of the model."""
+    with torch.device("meta"):
+        model = vla.VLA(foreign.config)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    names = {key: foreign.named.names.get(key) or theirs(key) for key in shapes}
+    require_same(foreign.store, names, shapes, set(foreign.named.unread))
+
+
+def stored(foreign: Foreign) -> dict[str, Entry]:
+    """Canonical name -> tensor, in another project's terms, with what no model reads but they expect."""
+    found = {theirs(key): foreign.store.entries[name] for key, name in foreign.named.names.items()}
+    unread = {canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
+    if EMBEDDING in unread:  # an output embedding of its own beside the one that is read
+        found[TIED] = found.pop(EMBEDDING)
+    return found | {name: unread[name] for name in (EMBEDDING, UNREAD) if name in unread}
+
+
+def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
+    """Dtype and shape of the expert's unread output, which their loaders want to find."""
+    embedding = foreign.store.entries[foreign.named.names["embed_tokens.weight"]]
+    return embedding.dtype, (embedding.shape[0], foreign.config.flow.expert.width)
+
+
+def _portable(
+    foreign: Foreign, file: PolicyFile | None, origin: str | None, documents: Mapping[str, Path]
+) -> Portable:
+    tokenizer = vla.find_tokenizer(foreign.store.folder)
+    documents = {
+        name: path
+        for name, path in documents.items()
+        if path != tokenizer or tokenizer.parent.name == SUBFOLDER
+    }
+    if file is None:
+        return Portable(foreign, None, origin, documents, tokenizer)
+    said = describe(foreign, file)
+    header = vla.Header("pi0", foreign.config, said.contract, said.settings, said.statistics)
+    foreign = replace(
+        foreign,
+        state_width=len(said.contract.state_names),
+        action_width=len(said.contract.action_names),
+    )
+    return Portable(foreign, header, origin, documents, file.tokenizer or tokenizer)
+
+
+def _feature(normaliser: Normaliser, folder: Path) -> Feature:
+    return Feature(
+        normaliser.mode,
+        normaliser.statistics,
+        normaliser.eps,
+        normaliser.eps_inverse,
+        f"{folder}/statistics.json: {normaliser.what}",
+    )

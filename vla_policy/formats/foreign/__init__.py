@@ -1,0 +1,1 @@
+"""Checkpoint folders of other projects, each read as it is."""

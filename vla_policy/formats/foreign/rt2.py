@@ -1,0 +1,74 @@
+"""A PaliGemma folder becomes an RT-2 policy: action ids are chosen, and the contract with a robot is written down.
+
+What comes out has still to be trained (train/cotrain.py): its action tokens mean nothing yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.statistics import Range
+from vla_policy.families.openvla import Statistics
+from vla_policy.families.rt2 import Settings
+from vla_policy.formats import tool_columns
+from vla_policy.formats.foreign import paligemma
+from vla_policy.formats.policy_file import PolicyFile
+from vla_policy.models.paligemma import choose_action_ids
+
+SKELETON = """\
+# What turns {folder} into an RT-2 policy; see docs/rt2.md.
+checkpoint: {folder}
+cameras: {{first: my_camera}}
+state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+actions:
+  names: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+  spaces: {{arm: ee_pose, hand: gripper}}
+policy_hz: 10
+embodiments: [my_robot]
+rt2: {{step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}}
+"""
+NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
+
+
+def load(
+    folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
+) -> Checkpoint:
+    """The policy that file makes of the PaliGemma in folder.
+
+    Raises FileNotFoundError or ValueError for whatever does not fit.
+    """
+    require_columns(file)
+    model, words = paligemma.load(
+        folder,
+        cameras=len(file.cameras),
+        rows=file.rows or 1,
+        device=device,
+        dtype=dtype,
+        tokenizer=file.tokenizer,
+    )
+    settings = Settings(choose_action_ids(words, file.rt2.action_tokens), file.rt2.plan)
+    if (highest := max(settings.action_ids)) >= model.config.vocab:
+        raise ValueError(
+            f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
+        )
+    reach = [file.rt2.step_m] * 3 + [file.rt2.step_rad] * 3
+    actions = Range(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
+    contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
+    return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
+
+
+def skeleton(folder: Path) -> str:
+    """The start of a policy file for folder."""
+    return SKELETON.format(folder=folder)
+
+
+def require_columns(file: PolicyFile) -> None:
+    """What makes an RT-2 of it is said, and pose and gripper of one tool are commanded: ValueError otherwise."""
+    if file.rt2 is None:
+        raise ValueError(
+            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
+        )
+    tool_columns.require("paligemma", file.path, file.action_names, file.spaces, file.state_names)

@@ -1,0 +1,299 @@
+"""This project's folder, the same for every family:
+
+config.json         format, family, model (sizes), contract (see contract.py), settings (of the family);
+                    of a network for several robots contracts, by the robot's name
+model.safetensors   keys of the model, strict
+statistics.json     how state and actions are normalised; of several robots by their names
+tokenizer.json or tokenizer.model
+language.json       which sentences it was trained on, by robot (families/language.py); may be missing
+naming.safetensors  tells what stands at each place of an image (models/naming.py); may be missing
+unread.safetensors  tensors of a converted folder that no model reads; only `vla convert` opens it
+source/<format>/    the small files of a converted folder, so that it can be written back as it was
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vla_policy.checkpoint import contract as contracts
+from vla_policy.checkpoint import normalization
+from vla_policy.checkpoint import statistics as stats
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import openvla, pi0, rt2, smolvla
+from vla_policy.formats.native.language import read_language, read_naming, write_said
+from vla_policy.formats.native.robots import choose, contracts_of
+from vla_policy.formats.tensors.precision import dtype_of
+from vla_policy.formats.tensors.safetensors_file import tensor_bytes, write
+from vla_policy.formats.tensors.store import WEIGHTS, Store, fill, open_store, require_same
+from vla_policy.models import tokenizer as tokenizers
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.openvla import OpenVla, OpenVlaConfig
+from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
+from vla_policy.models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
+from vla_policy.models.vla import VLA
+from vla_policy.parsing import dataclass_json
+from vla_policy.parsing.files import one_line
+from vla_policy.parsing.json_document import read_json, require, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How one family is written down. statistics: to and from plain data. settings: None if it has none."""
+
+    sizes: type
+    network: Callable[[Any], nn.Module]
+    settings: type | None
+    statistics: tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], Any]]
+    tokenizer: Callable[[Path, int], Any]
+
+
+def _normalisers_to_dict(statistics: pi0.Statistics) -> dict[str, Any]:
+    return {key: normalization.to_dict(getattr(statistics, key)) for key in ("state", "actions")}
+
+
+def _normalisers_from_dict(data: Mapping[str, Any]) -> pi0.Statistics:
+    return pi0.Statistics(**{key: normalization.from_dict(_part(data, key)) for key in ("state", "actions")})  # fmt: skip
+
+
+def _ends_to_dict(statistics: openvla.Statistics) -> dict[str, Any]:
+    ends = statistics.actions
+    return {
+        "actions": {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
+    }  # fmt: skip
+
+
+def _ends_from_dict(data: Mapping[str, Any]) -> openvla.Statistics:
+    ends = _part(data, "actions")
+    if set(ends) != {"names", "lower", "upper"}:
+        raise ValueError(
+            f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
+        )
+    return openvla.Statistics(stats.range_from_dict(ends, "statistics.actions"))
+
+
+def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    if not isinstance(data.get(key), Mapping):
+        got = one_line(repr(data.get(key)), 80)
+        raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
+    return data[key]
+
+
+def _text_tokenizer(folder: Path, vocab: int) -> TextTokenizer:
+    path = find_tokenizer(folder)
+    if path is None:
+        raise FileNotFoundError(f"no tokenizer in {folder}: neither {' nor '.join(NAMES)}")
+    tokenizer = load_text_tokenizer(path)
+    if tokenizer.size > vocab:
+        raise ValueError(
+            f"{path}: got a tokenizer of {tokenizer.size} tokens, the model has {vocab}"
+        )
+    return tokenizer
+
+
+def _own_tokenizer(folder: Path, vocab: int) -> Any:
+    return tokenizers.load(folder / "tokenizer.json", vocab)
+
+
+RANGES = (stats.to_dict, stats.from_dict)
+NORMALISERS = (_normalisers_to_dict, _normalisers_from_dict)
+FORMS = {
+    "tiny": Form(ModelConfig, VLA, None, RANGES, _own_tokenizer),
+    "rt2": Form(ModelConfig, VLA, rt2.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer),
+    "pi0": Form(ModelConfig, VLA, pi0.Settings, NORMALISERS, _text_tokenizer),
+    "smolvla": Form(SmolVlaConfig, SmolVla, smolvla.Settings, NORMALISERS, _text_tokenizer),
+    "openvla": Form(
+        OpenVlaConfig, OpenVla, openvla.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A folder read but for weights and tokenizer."""
+
+    family: str
+    sizes: Any
+    contract: contracts.Contract
+    settings: Any
+    statistics: Any
+
+
+def save(folder: Path, checkpoint: Checkpoint, *others: Checkpoint) -> None:
+    """Write checkpoint into folder, which is made if need be; weights in the precision that they have.
+
+    others: the same network for other robots.
+    """
+    headers = [
+        Header(c.family, c.model.config, c.contract, c.settings, c.statistics)
+        for c in (checkpoint, *others)
+    ]
+    tensors = checkpoint.model.state_dict()
+    write_folder(
+        folder,
+        headers[0],
+        {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()},
+        (tensor_bytes(value) for value in tensors.values()),
+        others=headers[1:],
+    )
+    if isinstance(checkpoint.tokenizer, TextTokenizer):
+        copy_tokenizer(checkpoint.tokenizer.source, folder)
+    else:
+        checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
+    write_said(folder, (checkpoint, *others))
+
+
+def write_folder(
+    folder: Path,
+    header: Header,
+    tensors: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    data: Iterable[Iterable[bytes]],
+    *,
+    others: Sequence[Header] = (),
+) -> None:
+    """Everything but the tokenizer; see tensor_file.write for tensors and data.
+
+    others: what else the same network is for. Raises ValueError if a robot is named twice.
+    """
+    robots = [name for h in (header, *others) for name in h.contract.embodiments]
+    if len(set(robots)) < len(robots):
+        raise ValueError(
+            f"{folder}: each robot has one contract, got them for {', '.join(robots)}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    form = FORMS[header.family]
+    config = {
+        "format": FORMAT,
+        "family": header.family,
+        "model": dataclass_json.to_dict(header.sizes),
+    }
+    statistics = form.statistics[0](header.statistics)
+    if others:
+        named = {h.contract.embodiments[0]: h for h in (header, *others)}
+        config["contracts"] = {n: contracts.to_dict(h.contract) for n, h in named.items()}
+        statistics = {n: form.statistics[0](h.statistics) for n, h in named.items()}
+    else:
+        config["contract"] = contracts.to_dict(header.contract)
+    if header.settings is not None:
+        config["settings"] = dataclass_json.to_dict(header.settings)
+    write(folder / WEIGHTS, tensors, data)
+    write_json(folder / "statistics.json", statistics)
+    write_json(folder / "config.json", config)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Put a tokenizer file beside the weights."""
+    shutil.copyfile(source, folder / f"tokenizer{source.suffix}")
+
+
+def read_header(folder: Path, embodiment: str | None = None) -> Header:
+    """config.json and statistics.json, for one robot. Raises as read_headers and choose."""
+    return choose(folder, read_headers(folder), embodiment)
+
+
+def read_headers(folder: Path) -> dict[str, Header]:
+    """config.json and statistics.json, by robot; a network for one robot is there under its first name.
+
+    Raises FileNotFoundError or ValueError that says what does not fit.
+    """
+    path = folder / "config.json"
+    data = read_json(path)
+    if data.get("format") != FORMAT:
+        raise ValueError(f"{path}: format is {data.get('format')!r}, expected {FORMAT}")
+    family = data.get("family", "tiny")  # written before there were others
+    if not isinstance(family, str) or family not in FORMS:
+        raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FORMS)}")
+    form = FORMS[family]
+    settings = None
+    if form.settings is not None:
+        settings = dataclass_json.from_dict(
+            form.settings, data.get("settings"), f"{path}: settings"
+        )
+    sizes = dataclass_json.from_dict(
+        form.sizes, require(data, "model", dict, path), f"{path}: model"
+    )
+    return {
+        name: Header(family, sizes, contract, settings, _statistics(folder, form, contract, plain))
+        for name, (contract, plain) in contracts_of(folder, data).items()
+    }
+
+
+def _statistics(
+    folder: Path, form: Form, contract: contracts.Contract, data: Mapping[str, Any]
+) -> Any:
+    """Raises ValueError if they are not of the columns of contract."""
+    try:
+        statistics = form.statistics[1](data)
+    except ValueError as error:
+        raise ValueError(f"{folder}/statistics.json: {error}") from error
+    for what, names, ends in (
+        ("state", contract.state_names, getattr(statistics, "state", None)),
+        ("actions", contract.model_action_names, statistics.actions),
+    ):
+        if ends is not None and ends.names != names:
+            raise ValueError(
+                f"{folder}/statistics.json: {what} are of {ends.names}, the contract has {names}"
+            )
+    return statistics
+
+
+def load(
+    folder: Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    embodiment: str | None = None,
+) -> Checkpoint:
+    """Read a folder onto device, each weight once and straight into place. dtype: None keeps the file's.
+
+    embodiment: for which robot, where it is for several.
+    Raises FileNotFoundError for a missing file, ValueError with a difference report for anything that does not
+    fit: keys, shapes, format, statistics, robot.
+    """
+    header = read_header(folder, embodiment)
+    form = FORMS[header.family]
+    tokenizer = form.tokenizer(folder, header.sizes.vocab)
+    model = fill_network(
+        open_store(folder), header.sizes, form.network, device=device, dtype=dtype
+    )
+    understood = {}
+    if header.family == "tiny":
+        robots = header.contract.embodiments
+        understood = {
+            "language": read_language(folder, robots),
+            "naming": read_naming(folder, header.sizes, device),
+        }
+    return Checkpoint(
+        model, header.contract, header.statistics, tokenizer, header.family, header.settings, **understood
+    )  # fmt: skip
+
+
+def fill_network(
+    store: Store,
+    sizes: Any,
+    network: Callable[[Any], nn.Module],
+    *,
+    device: str,
+    dtype: torch.dtype | None,
+) -> nn.Module:
+    """The network with the tensors of a store that has the model's own names."""
+    with torch.device("meta"):
+        model = network(sizes)
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    names = {key: key for key in shapes}
+    require_same(store, names, shapes, set())
+    fill(model, store, names, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype))
+    # Buffers that are not saved are constants of the sizes; they are still on the meta device.
+    if any(b.is_meta for b in model.buffers()):
+        for name, buffer in network(sizes).named_buffers():
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, buffer.to(device))
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Files of weights: names, precision, strict reading."""

@@ -1,0 +1,85 @@
+"""Names of tensors in other projects' folders and here, and sizes read off their shapes.
+
+What pi0's and SmolVLA's folders have in common; the names themselves are in pi0_tensors and smolvla_tensors.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.tensors.store import Store
+
+# Pairs (theirs, ours) of starts of names, used in both directions; the first that fits.
+Stems = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which tensor of a store is which of the model's.
+
+    names: key of the model -> name in the store. unread: names that no model needs.
+    """
+
+    names: Mapping[str, str]
+    unread: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """Shapes of a store's tensors by key of the model. called: what a key is called in such files, for messages."""
+
+    store: Store
+    shapes: Mapping[str, tuple[int, ...]]
+    called: Callable[[str], str]
+
+    def __getitem__(self, key: str) -> tuple[int, ...]:
+        """Raises ValueError if there is no such tensor."""
+        if key not in self.shapes:
+            raise ValueError(f"{self.store.folder}: the weights have no {self.called(key)}")
+        return self.shapes[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.shapes
+
+    def depth(self, stem: str) -> int:
+        """How many layers there are under stem. Raises ValueError unless they are 0, 1, 2, ..."""
+        found = {int(k[len(stem) :].split(".")[0]) for k in self.shapes if k.startswith(stem)}
+        if found != set(range(len(found))) or not found:
+            raise ValueError(
+                f"{self.store.folder}: {self.called(stem)}: got layers {sorted(found)}, expected 0, 1, 2, ..."
+            )
+        return len(found)
+
+
+def ours(name: str, stems: Stems) -> str:
+    """Key of this project's model for a name of theirs; unknown names stay as they are."""
+    for theirs_, mine in stems:
+        if name.startswith(theirs_):
+            name = mine + name[len(theirs_) :]
+            break
+    return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+
+
+def theirs(key: str, stems: Stems) -> str:
+    """Inverse of ours."""
+    key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
+    for name, mine in stems:
+        if key.startswith(mine):
+            return name + key[len(mine) :]
+    return key
+
+
+def shapes_of(store: Store, named: Named, called: Callable[[str], str]) -> Shapes:
+    """The shapes of what named names."""
+    found = {key: store.entries[name].shape for key, name in named.names.items()}
+    return Shapes(store, found, called)
+
+
+def require_heads(store: Store, heads: Heads, q: int, k: int) -> None:
+    """Raises ValueError unless heads divide q_proj's q and k_proj's k rows into heads of one width."""
+    if q % heads.language or k % heads.kv or q // heads.language != k // heads.kv:
+        raise ValueError(
+            f"{store.folder}: {heads.language} query and {heads.kv} key heads do not fit q_proj with {q} "
+            f"and k_proj with {k} rows; say the real numbers as `heads` in the policy file"
+        )

@@ -1,0 +1,1 @@
+"""Rotations and poses as pure array functions."""

@@ -1,0 +1,97 @@
+"""How actions are drawn from a model: one value that travels from `infer` to the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.types import Array, readonly
+
+SOLVERS = ("euler", "midpoint", "heun")
+PULLS = ("linear", "exp", "ones", "zeros")
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """How strongly a flow head is led to the previous chunk; see models/rtc.py.
+
+    schedule: of the rows after the frozen ones, one of PULLS. max_weight: the paper's beta; below
+    the number of integration steps the frozen rows are not reached (the paper: 5 and 5; lerobot: 10 and 10).
+    jacobian: through the network, as in the paper, at more than twice the cost; else its output is taken as
+    independent of its input.
+    """
+
+    schedule: str = "exp"
+    max_weight: float = 10.0
+    jacobian: bool = False
+
+    def __post_init__(self) -> None:
+        if self.schedule not in PULLS:
+            raise ValueError(
+                f"schedule: got {self.schedule!r}, expected one of {', '.join(PULLS)}"
+            )
+        if not 0.0 < self.max_weight < np.inf:
+            raise ValueError(
+                f"max_weight: got {self.max_weight}, expected a finite number above 0"
+            )
+
+
+DEFAULT_PULL = Pull()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Options of one inference.
+
+    seed: makes noise and tokens repeatable; None: a new one each time.
+    num_steps: integration steps of a flow head; None: the checkpoint's own.
+    solver: of the flow, one of SOLVERS.
+    guidance: classifier-free weight on the instruction; 1 is the model as it is, 0 ignores the instruction.
+    candidates: chunks drawn in one batch over the same prefix.
+    previous: float64[t, m] model actions of the chunk in execution, row 0 where the new chunk has its row 0;
+        None: nothing is continued. Its first frozen_rows rows are what will be executed meanwhile and are kept;
+        rows up to guidance_rows pull the new chunk towards it (real-time chunking, arXiv:2506.07339).
+    known: bool[m], columns that previous says something about; None: all.
+    Raises ValueError naming the option.
+    """
+
+    seed: int | None = None
+    num_steps: int | None = None
+    solver: str = "euler"
+    guidance: float = 1.0
+    candidates: int = 1
+    previous: Array | None = None
+    known: Array | None = None
+    frozen_rows: int = 0
+    guidance_rows: int = 0
+    pull: Pull = DEFAULT_PULL
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "candidates"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: got {value}, expected at least 1")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
+        if not np.isfinite(self.guidance):
+            raise ValueError(f"guidance: got {self.guidance}, expected a finite number")
+        if self.previous is not None:
+            object.__setattr__(self, "previous", readonly(self.previous))
+        if self.known is not None:
+            object.__setattr__(self, "known", readonly(self.known, bool))
+        rows = 0 if self.previous is None else len(self.previous)
+        if not 0 <= self.frozen_rows <= rows:
+            raise ValueError(
+                f"frozen_rows: got {self.frozen_rows}, expected 0 .. {rows}, the rows left of the previous chunk"
+            )
+        if self.guidance_rows and not self.frozen_rows <= self.guidance_rows <= rows:
+            raise ValueError(
+                f"guidance_rows: got {self.guidance_rows}, expected {self.frozen_rows} .. {rows}, "
+                "from the frozen rows to the rows left of the previous chunk"
+            )
+
+    @property
+    def continues(self) -> bool:
+        """Whether the previous chunk has a say."""
+        return self.previous is not None and max(self.frozen_rows, self.guidance_rows) > 0

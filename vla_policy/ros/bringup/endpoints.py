@@ -1,0 +1,166 @@
+"""Who publishes and who hears what in a robot's graph, as data; nothing here imports ROS.
+
+The tests hold it against the running nodes, and `vla check` against a real robot's topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.ros.bringup.graph import NodeSpec
+
+PUBLISHES, HEARS, SERVES, CALLS = "publishes", "hears", "serves", "calls"
+JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
+CAMERA_TYPES = {
+    "image": "sensor_msgs/msg/Image",
+    "compressed": "sensor_msgs/msg/CompressedImage",
+}
+OUTPUT_TYPES = {
+    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
+    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "pose": POSE,
+    "servo_pose": POSE,
+    "twist": "geometry_msgs/msg/TwistStamped",
+    "servo_twist": "geometry_msgs/msg/TwistStamped",
+    "gripper_command": "control_msgs/action/GripperCommand",
+    "parallel_gripper_command": "control_msgs/action/ParallelGripperCommand",
+}
+CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
+OUTCOME = "vla_policy/msg/InstructionOutcome"
+STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a topic, service or action. does: publishes, hears, serves or calls."""
+
+    node: str
+    does: str
+    name: str
+    type: str
+
+
+def endpoints(specs: tuple[NodeSpec, ...], robot: Embodiment) -> tuple[Endpoint, ...]:
+    """Every endpoint of a robot's nodes that belongs to its work; not parameters and logs."""
+    return tuple(end for spec in specs for end in _OF_NODE[spec.name](spec, robot))
+
+
+def robot_endpoints(robot: Embodiment, node: str = "robot") -> tuple[Endpoint, ...]:
+    """What a robot, or what plays it, has to offer: its state, its cameras and its controllers."""
+    ends = [Endpoint(node, PUBLISHES, name, kind) for name, kind in state_topics(robot)]
+    for output in robot.outputs.values():
+        kind = OUTPUT_TYPES[output.type]
+        does = SERVES if "/action/" in kind else HEARS
+        ends.append(Endpoint(node, does, output.topic, kind))
+        if output.servo is not None:
+            ends += _servo(node, SERVES, output.servo)
+    return tuple(ends)
+
+
+def state_topics(robot: Embodiment) -> tuple[tuple[str, str], ...]:
+    """(topic, type) of the robot's cameras, joint states and tool poses."""
+    cameras = [(camera.topic, CAMERA_TYPES[camera.type]) for camera in robot.cameras.values()]
+    joints = [(topic, JOINT_STATE) for topic in robot.joints.topics]
+    poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
+    return (*cameras, *joints, *poses)
+
+
+def command_topics(robot: Embodiment, *, shadow: bool = False) -> tuple[tuple[str, str], ...]:
+    """(topic or action, type) of the commands that the control node sends."""
+    if not shadow:
+        return tuple((o.topic, OUTPUT_TYPES[o.type]) for o in robot.outputs.values())
+    found = []
+    for part in layout_of(robot).parts:
+        output = robot.outputs[part.group]
+        kind = OUTPUT_TYPES[output.type]
+        # A goal has no topic: in shadow its position is told as it is to a forward controller.
+        kind = OUTPUT_TYPES["float64_multi_array"] if "/action/" in kind else kind
+        found.append((f"shadow/{output.topic.lstrip('/~')}", kind))
+    return tuple(found)
+
+
+def _hears(node: str, topics: tuple[tuple[str, str], ...]) -> list[Endpoint]:
+    return [Endpoint(node, HEARS, name, kind) for name, kind in topics]
+
+
+def _servo(node: str, does: str, servo: str) -> list[Endpoint]:
+    return [
+        Endpoint(node, does, f"{servo}/switch_command_type", "moveit_msgs/srv/ServoCommandType"),
+        Endpoint(node, does, f"{servo}/pause_servo", SET_BOOL),
+    ]
+
+
+def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    return [
+        *_hears("policy", state_topics(robot)),
+        Endpoint("policy", HEARS, "active_instruction", STRING),
+        Endpoint("policy", HEARS, "control_status", STATUS),
+        Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
+        Endpoint("policy", PUBLISHES, "instruction_refused", OUTCOME),
+        Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
+    ]
+
+
+def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    shadow = bool(spec.parameters.get("shadow", False))
+    ends = [
+        *_hears("control", state_topics(robot)),
+        Endpoint("control", HEARS, "action_chunk", CHUNK),
+        Endpoint("control", HEARS, "active_instruction", STRING),
+        Endpoint("control", HEARS, "instruction", STRING),
+    ]
+    ends.append(Endpoint("control", PUBLISHES, "control_status", STATUS))
+    for name, kind in command_topics(robot, shadow=shadow):
+        ends.append(Endpoint("control", CALLS if "/action/" in kind else PUBLISHES, name, kind))
+    for output in robot.outputs.values():
+        if output.servo is not None and not shadow:
+            ends += _servo("control", CALLS, output.servo)
+    kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER}
+    ends += [Endpoint("control", SERVES, f"control/{n}", kind) for n, kind in kinds.items()]
+    return ends
+
+
+def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    action = "vla_policy/action/ExecuteInstruction"
+    return [
+        Endpoint("task", HEARS, "instruction", STRING),
+        Endpoint("task", PUBLISHES, "instruction", STRING),
+        Endpoint("task", HEARS, "instruction_refused", OUTCOME),
+        Endpoint("task", HEARS, "action_chunk", CHUNK),
+        Endpoint("task", HEARS, "control_status", STATUS),
+        Endpoint("task", PUBLISHES, "active_instruction", STRING),
+        Endpoint("task", PUBLISHES, "instruction_outcome", OUTCOME),
+        Endpoint("task", SERVES, "execute_instruction", action),
+    ]
+
+
+def _sim(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    return [
+        *robot_endpoints(robot, "sim"),
+        Endpoint("sim", PUBLISHES, "/clock", "rosgraph_msgs/msg/Clock"),
+        Endpoint("sim", PUBLISHES, "overview/image_raw", CAMERA_TYPES["image"]),
+        Endpoint("sim", PUBLISHES, "sim_event", "vla_policy/msg/SimEvent"),
+        Endpoint("sim", SERVES, "set_scene", "vla_policy/srv/SetScene"),
+    ]
+
+
+def _mock(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    return list(robot_endpoints(robot, "mock"))
+
+
+def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    """What matters of the page here: it commands no controller."""
+    return []
+
+
+_OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
+    "policy": _policy,
+    "control": _control,
+    "task": _task,
+    "sim": _sim,
+    "mock": _mock,
+    "web": _web,
+}

@@ -1,0 +1,153 @@
+"""The node graph of a robot as data; launch files and `vla up` both run what this returns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from vla_policy.ros.notes import namespace_of
+from vla_policy.sim.twin import TWINS
+
+PACKAGE = "vla_policy"
+SIDES = ("false", "true", "mock")
+ParamValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One process of the graph.
+
+    name:        node name; executable is `<name>_node` of the package.
+    parameters:  ROS parameter -> value.
+    remappings:  (name in the node, name in the graph).
+    namespace:   "" or a ROS namespace such as "/left".
+    """
+
+    name: str
+    parameters: Mapping[str, ParamValue] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    @property
+    def executable(self) -> str:
+        return f"{self.name}_node"
+
+    @property
+    def module(self) -> str:
+        """Where the executable's main() is."""
+        return f"{PACKAGE}.ros.nodes.{self.executable}"
+
+
+def node_specs(
+    embodiment: str,
+    *,
+    policy: str = "tiny",
+    head: str = "auto",
+    device: str = "cpu",
+    scheme: str = "receding",
+    shadow: bool = False,
+    sim: bool = False,
+    mock: bool = False,
+    seed: int = 0,
+    renderer: str = "auto",
+    instruction: str = "",
+    split: str = "train",
+    web_port: int | None = 8765,
+    remappings: tuple[tuple[str, str], ...] = (),
+    namespace: str = "",
+) -> tuple[NodeSpec, ...]:
+    """The nodes that let a policy drive an embodiment, the robot's side first.
+
+    embodiment: name in config/embodiments or path of a YAML file.
+    scheme:     how chunks follow each other, one of execution.schemes.SCHEMES.
+    shadow:     commands go to topics below shadow/, none to a controller.
+    sim:        the simulated robot stands in for the real one, and its clock is used.
+    mock:       a robot without physics stands in for the real one.
+    instruction: task that the simulation judges first; empty: one drawn from the seed.
+    split:      kind of scenes of the simulation, see vla_policy.sim.scenes.scene.SPLITS.
+    web_port:   of the operator's page on loopback; None leaves it out.
+    namespace:  of all nodes, with or without a leading slash.
+    """
+    space = namespace_of(namespace)
+    robot = {"embodiment": embodiment, "use_sim_time": sim}
+    specs = [
+        NodeSpec(
+            "policy",
+            {
+                **robot,
+                "policy": policy,
+                "head": head,
+                "device": device,
+                "seed": seed,
+                "scheme": scheme,
+                "look_first": sim,  # what is measured: the pictures of the twins
+            },
+        ),
+        # Engaging a real robot is its operator's decision.
+        NodeSpec(
+            "control",
+            {**robot, "scheme": scheme, "shadow": shadow, "stand_in": _player(sim, mock)},
+        ),
+        NodeSpec("task", robot),
+    ]
+    if sim:
+        own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
+        task = {"instruction": instruction, "split": split}
+        specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
+    if mock:
+        specs.insert(0, NodeSpec("mock", {"embodiment": embodiment}))
+    if web_port is not None:
+        specs.append(NodeSpec("web", {**robot, "port": web_port}))
+    return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)
+
+
+def _player(sim: bool, mock: bool) -> str:
+    """The node that plays the robot; empty for a real one."""
+    return "sim" if sim else "mock" if mock else ""
+
+
+def side(embodiment: str, sim: str) -> dict[str, bool]:
+    """What stands in for the robot, as arguments of node_specs.
+
+    sim: 'false' the robot itself; 'mock'; 'true' the simulated twin, or the mock where there is none.
+    Raises ValueError for another word.
+    """
+    if sim not in SIDES:
+        raise ValueError(f"sim: got {sim!r}, expected one of {', '.join(SIDES)}")
+    twin = sim == "true" and embodiment in TWINS
+    return {"sim": twin, "mock": sim != "false" and not twin}
+
+
+def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
+    """The program and arguments that run one node as a process of this Python.
+
+    Raises FileNotFoundError if the package is not built.
+    """
+    arguments = ["--log-level", log_level]
+    if spec.namespace:
+        arguments += ["-r", f"__ns:={spec.namespace}"]
+    for old, new in spec.remappings:
+        arguments += ["-r", f"{old}:={new}"]
+    for name, value in spec.parameters.items():
+        # JSON is YAML with quotes around every string: "1.0", "yes" and "" stay strings.
+        arguments += ["-p", f"{name}:={json.dumps(value)}"]
+    # Not `python -m`: that puts the working directory, perhaps the sources, before the built package.
+    return [sys.executable, str(executable_path(spec.executable)), "--ros-args", *arguments]
+
+
+def executable_path(name: str) -> Path:
+    """The installed executable beside this Python package. Raises FileNotFoundError."""
+    for parent in Path(__file__).absolute().parents:
+        path = parent / "lib" / PACKAGE / name
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"no executable {name} beside {Path(__file__).parent}; run `make setup`"
+    )

@@ -1,0 +1,142 @@
+"""The node graph as a launch description. The only place that imports `launch` and `launch_ros`."""
+
+from __future__ import annotations
+
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.ros.bringup.graph import (
+    PACKAGE,
+    NodeSpec,
+    executable_path,
+    namespace_of,
+    node_specs,
+    side,
+)
+from vla_policy.sim.tasks.typed import find_scene
+
+HOLD_S = (
+    120  # the first instruction waits for a policy that loads slowly, and is then dropped aloud
+)
+# Launch argument -> (default, description). Those without a default take the caller's.
+ARGUMENTS = {
+    "embodiment": ("", "robot, by name in config/embodiments or path of its YAML file"),
+    "policy": ("tiny", "checkpoint, by shipped name or path of its folder"),
+    "head": ("auto", "action head of the checkpoint: flow or token; auto: the first that it has"),
+    "device": ("cpu", "torch device of the policy: cpu, cuda, cuda:1"),
+    "scheme": ("receding", f"how chunks follow each other: {', '.join(SCHEMES)}"),
+    "shadow": ("false", "true: commands go to topics below shadow/, none to a controller"),
+    "sim": (
+        "",
+        "true: the simulated twin instead of the robot, or a mock where there is none; "
+        "mock: the mock; false: the robot itself",
+    ),
+    "instruction": (
+        "",
+        "told to a simulated or mocked robot once it can follow it, within 120 s; "
+        "a real robot is engaged by its operator, then told",
+    ),
+    "seed": ("0", "of the first scene and of the policy's noise"),
+    "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
+    "web_port": ("8765", "of the operator's page on loopback; 0 leaves it out"),
+    "namespace": ("", "namespace of all nodes, for several robots"),
+    "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
+}
+
+
+def bringup(embodiment: str, *, sim: str = "false"):
+    """A LaunchDescription of the graph for an embodiment, with the arguments above.
+
+    sim: default of that argument. Raises ModuleNotFoundError without ROS's launch.
+    """
+    from launch import LaunchDescription
+    from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+    from launch.substitutions import LaunchConfiguration
+
+    def nodes(context) -> list:
+        values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+        actions = [_launch_node(spec) for spec in specs_of(values)]
+        if values["instruction"]:
+            vla = [str(executable_path("vla")), *first_words(values)]
+            actions.append(ExecuteProcess(cmd=vla, name="say", output="screen"))
+        return actions
+
+    own = {"embodiment": embodiment, "sim": sim}
+    declared = [
+        DeclareLaunchArgument(name, default_value=own.get(name, default), description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=nodes)])
+
+
+def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
+    """Launch arguments, which are all text, to the graph. Raises ValueError naming the argument."""
+    numbers = {}
+    for name in ("seed", "web_port"):
+        if not values[name].isdecimal():
+            raise ValueError(
+                f"launch argument {name}: got {values[name]!r}, expected a whole number"
+            )
+        numbers[name] = int(values[name])
+    if values["shadow"] not in ("true", "false"):
+        raise ValueError(
+            f"launch argument shadow: got {values['shadow']!r}, expected true or false"
+        )
+    stands_in = side(values["embodiment"], values["sim"])
+    if values["instruction"] and not any(stands_in.values()):
+        raise ValueError(
+            f"launch argument instruction: got {values['instruction']!r} for a real robot, which must"
+            " not start by itself; engage it, then `vla say` it"
+        )
+    instruction = values["instruction"] if stands_in["sim"] else ""
+    split = "train"
+    if instruction:
+        numbers["seed"], split = find_scene(
+            instruction, numbers["seed"], robot=values["embodiment"]
+        )
+    return node_specs(
+        values["embodiment"],
+        policy=values["policy"],
+        head=values["head"],
+        device=values["device"],
+        scheme=values["scheme"],
+        shadow=values["shadow"] == "true",
+        **stands_in,
+        seed=numbers["seed"],
+        renderer=values["renderer"],
+        instruction=instruction,
+        split=split,
+        web_port=numbers["web_port"] or None,
+        namespace=values["namespace"],
+        remappings=remappings(values["remap"]),
+    )
+
+
+def first_words(values: dict[str, str]) -> list[str]:
+    """The `vla` arguments that hold the first instruction until the graph can follow it."""
+    space = namespace_of(values["namespace"]) or "/"
+    return ["say", "--wait", str(HOLD_S), "--namespace", space, "--", values["instruction"]]
+
+
+def remappings(text: str) -> tuple[tuple[str, str], ...]:
+    """'a:=b,c:=d' as pairs. Raises ValueError naming what is no pair."""
+    pairs = []
+    for rule in filter(None, (part.strip() for part in text.split(","))):
+        old, sign, new = rule.partition(":=")
+        if not (old and sign and new):
+            raise ValueError(f"launch argument remap: got {rule!r}, expected old:=new")
+        pairs.append((old, new))
+    return tuple(pairs)
+
+
+def _launch_node(spec: NodeSpec):
+    from launch_ros.actions import Node
+
+    return Node(
+        package=PACKAGE,
+        executable=spec.executable,
+        name=spec.name,
+        namespace=spec.namespace,
+        parameters=[dict(spec.parameters)],
+        remappings=list(spec.remappings),
+        output="screen",
+        emulate_tty=True,
+    )

@@ -1,0 +1,1 @@
+"""What a node receives, as values with ages."""

@@ -1,0 +1,1 @@
+"""One module per node: parameters, subscriptions, timers, one call into the core, publish."""

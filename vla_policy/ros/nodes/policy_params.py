@@ -1,0 +1,93 @@
+"""The parameters of the policy node, and what they mean for inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.layout import Layout, layout_of
+from vla_policy.execution.replanning import rows_between_looks
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.execution.to_absolute import is_relative
+from vla_policy.models.sampling import PULLS, Pull
+from vla_policy.ros.process.params import CONFIGURE, LIVE, param
+from vla_policy.runtime.schedule import InferenceConfig
+from vla_policy.types import CHANGES
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyParams:
+    """Parameters of the node; those of a configuration are read again on each configure."""
+
+    embodiment: str = param("vx300s", "robot, by name or path of its YAML file", changes=CONFIGURE)
+    policy: str = param(
+        "tiny", "checkpoint, by shipped name or path of its folder", changes=CONFIGURE
+    )
+    head: str = param(
+        "auto",
+        "action head of the checkpoint; auto: its first",
+        choices=("auto", "flow", "token"),
+        changes=CONFIGURE,
+    )
+    device: str = param("cpu", "torch device: cpu, cuda, cuda:1", changes=CONFIGURE)
+    seed: int = param(0, "of the sampled noise and tokens", low=0, high=2**31 - 1, changes=LIVE)
+    execute_rows: int = param(
+        0, "rows between two looks; 0: half a chunk", low=0, high=1000, changes=LIVE
+    )
+    scheme: str = param(
+        "receding",
+        "how chunks follow each other, as of the control node",
+        choices=tuple(SCHEMES),
+        changes=CONFIGURE,
+    )
+    instruction_change: str = param(
+        "flush",
+        "the plan of the instruction before: ends at once, or goes on",
+        choices=CHANGES,
+        changes=CONFIGURE,
+    )
+    look_first: bool = param(
+        False, "refuse what the policy does not see; measured on simulated pictures", changes=LIVE
+    )
+    guidance_schedule: str = param(
+        "exp", "rtc: how the plan's hold on later rows falls", choices=PULLS, changes=LIVE
+    )
+    guidance_weight: float = param(
+        10.0, "rtc: largest weight of the guidance", low=0.1, high=100.0, changes=LIVE
+    )
+    guidance_jacobian: bool = param(False, "rtc: guide through the network, slower", changes=LIVE)
+    num_steps: int = param(
+        0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100, changes=LIVE
+    )
+    threads: int = param(1, "CPU threads of the networks", low=1, high=64, changes=CONFIGURE)
+    autostart: bool = param(True, "configure and activate by itself")
+
+
+def refuse(params: PolicyParams) -> str | None:
+    """Why these values do not belong together, one sentence; None if they do."""
+    if params.head == "token" and params.num_steps > 0:
+        return f"num_steps: got {params.num_steps}, but the token head takes no Euler steps; expected 0"
+    return None
+
+
+def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> InferenceConfig:
+    """rows: of a chunk of the policy."""
+    return InferenceConfig(
+        state_names=robot.state_names,
+        max_skew_ns=round(robot.camera_max_skew_s * 1e9),
+        execute_rows=rows_between_looks(rows, params.execute_rows),
+        step_ns=robot.step_ns,
+        seed=params.seed,
+        num_steps=params.num_steps or None,
+        scheme=params.scheme,
+        pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
+        layout=_executed_layout(robot),
+        change=params.instruction_change,
+        look_first=params.look_first,
+    )
+
+
+def _executed_layout(robot: Embodiment) -> Layout | None:
+    """The layout of the rows that a policy writes, if they are executed as they are."""
+    layout = layout_of(robot)
+    return None if is_relative(robot) or layout.names != robot.action_names else layout

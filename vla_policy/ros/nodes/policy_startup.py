@@ -1,0 +1,62 @@
+"""From parameters to a policy that fits the robot and has run once, or one sentence why not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.check.checkpoint import check_fit
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.findings import errors
+from vla_policy.parsing.fields import Place
+from vla_policy.paths import find_policy
+from vla_policy.policy import Policy, load_policy
+from vla_policy.types import Observation
+
+# What a person can put right: told as a sentence, without a traceback.
+REFUSALS = (ValueError, FileNotFoundError)
+
+
+def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> Policy:
+    """Load, check against robot, and infer once so that the first real chunk is not the slow one.
+
+    head: auto for the first that the checkpoint has. Raises one of REFUSALS with every mismatch.
+    """
+    import torch  # only to set what the device string and the threads mean
+
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {device!r}, expected cpu, cuda or cuda:<n>") from error
+    if found.type == "cuda" and not (found.index or 0) < torch.cuda.device_count():
+        raise ValueError(
+            f"device: got {device!r}, but torch finds {torch.cuda.device_count()} CUDA devices"
+        )
+    torch.set_num_threads(threads)
+    # What `vla check` calls an error, before weights are read.
+    if wrong := errors(check_fit(find_policy(name), Sheet(robot, Place(robot.name)))):
+        raise ValueError(
+            f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
+        )
+    chosen = None if head == "auto" else head
+    policy = load_policy(name, embodiment=robot.name, head=chosen, device=device)
+    if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
+        raise ValueError(
+            f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
+        )
+    policy.infer(blank_observation(policy), seed=0)
+    return policy
+
+
+def blank_observation(policy: Policy) -> Observation:
+    """Grey images and tools in the middle of the table: valid, and never used to move."""
+    contract = policy.contract
+    side = contract.image_px
+    neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}
+    return Observation(
+        images={name: np.full((side, side, 3), 127, np.uint8) for name in contract.camera_names},
+        state=np.array([neutral.get(n.rpartition(".")[2], 0.0) for n in contract.state_names]),
+        state_names=contract.state_names,
+        instruction="pick up the red cube",
+        obs_ns=1,
+    )

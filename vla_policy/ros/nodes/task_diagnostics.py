@@ -1,0 +1,63 @@
+"""What the task node reports: feedback of the action and its entry on /diagnostics."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+from vla_policy.action import ExecuteInstruction
+from vla_policy.msg import InstructionOutcome
+from vla_policy.ros.messages.convert import stamp_from_ns
+from vla_policy.runtime.task import Ending, Outcome, Run
+from vla_policy.timing import s_from_ns
+
+GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
+
+
+def feedback(run: Run) -> ExecuteInstruction.Feedback:
+    """What a client of the action is told of the present run."""
+    status = run.status
+    waiting = run.chunks == 0
+    return ExecuteInstruction.Feedback(
+        subtask="waiting for the policy" if waiting else run.plan or run.instruction,
+        plan=run.plan,
+        latency=run.latency_s,
+        queued_rows=status.queued_rows,
+        level=int(status.level),
+        reason=status.reason,
+    )
+
+
+def outcome(instruction: str, how: Ending, now_ns: int) -> InstructionOutcome:
+    """What everybody is told of an instruction that has ended or was refused. now_ns: node clock."""
+    return InstructionOutcome(
+        header=Header(stamp=stamp_from_ns(now_ns)),
+        instruction=instruction,
+        outcome=int(how.outcome),
+        message=how.message,
+    )
+
+
+def diagnosis(run: Run | None, last: tuple[str, Ending] | None, now_ns: int) -> DiagnosticArray:
+    """run: the present one. last: instruction and ending of the one before. now_ns: node clock."""
+    entry = DiagnosticStatus(name="task: instruction", hardware_id="task")
+    entry.level = DiagnosticStatus.OK
+    entry.message = "idle" if run is None else f"following: {run.instruction}"
+    values = {"instruction": "" if run is None else run.instruction}
+    if last is not None:
+        text, how = last
+        if run is None and how.outcome not in GOOD_ENDINGS:
+            entry.level = DiagnosticStatus.WARN
+            entry.message = f"{how.outcome.name}: {how.message}"
+        values |= {
+            "last instruction": text,
+            "last outcome": how.outcome.name,
+            "last message": how.message,
+        }
+    if run is not None:
+        values |= {
+            "elapsed (s)": f"{s_from_ns(now_ns - run.started_ns):.1f}",
+            "chunks": str(run.chunks),
+        }
+    entry.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticArray(header=Header(stamp=stamp_from_ns(now_ns)), status=[entry])

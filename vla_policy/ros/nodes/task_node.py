@@ -1,0 +1,297 @@
+"""Instructions as an action and as a plain topic; one is followed at a time.
+
+All callbacks run in one thread. A goal is handed to the action server's machinery only when its
+outcome is known, because a callback that waits, or a coroutine, would occupy the executor.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from action_msgs.msg import GoalStatus
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import String
+
+from vla_policy.action import ExecuteInstruction
+from vla_policy.msg import ActionChunk as ActionChunkMsg
+from vla_policy.msg import ControlStatus, InstructionOutcome
+from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.task_diagnostics import GOOD_ENDINGS, diagnosis, feedback, outcome
+from vla_policy.ros.nodes.task_params import TaskParams, bounds_of
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.diagnostic_names import identified
+from vla_policy.ros.process.params import follow_params, read_params
+from vla_policy.ros.process.run_node import run_node
+from vla_policy.runtime.instruction import Stop, stop_of
+from vla_policy.runtime.task import (
+    Ending,
+    Outcome,
+    Run,
+    Status,
+    ending,
+    refuse_start,
+    stopped_by,
+    with_chunk,
+    with_status,
+)
+from vla_policy.timing import ns_from_s
+from vla_policy.types import Level
+
+WATCH_S = 0.05
+FEEDBACK_EVERY = 4  # watch periods
+DIAGNOSTICS_EVERY = 20
+
+
+class TaskNode(LifecycleNode):
+    """Publishes active_instruction for the policy and says how each run ended."""
+
+    def __init__(self) -> None:
+        super().__init__("task")
+        self._use(follow_params(self, TaskParams, on_change=self._use))
+        self._active = False
+        self._run: Run | None = None
+        self._goal: ServerGoalHandle | None = None
+        self._status: Status | None = None
+        self._last: tuple[str, Ending] | None = None
+        self._endpoints: list[tuple[Any, Any]] = []
+        self._watched = 0
+        self._outcomes = self.create_publisher(
+            InstructionOutcome, "instruction_outcome", qos.OUTCOMES
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
+
+    def _use(self, params: TaskParams) -> None:
+        """The present run is judged by the new bounds; its own time limit stays."""
+        self._params, self._bounds = params, bounds_of(params)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._use(read_params(self, TaskParams))
+        except ValueError as error:
+            self.get_logger().error(f"not configured: {error}")
+            return TransitionCallbackReturn.FAILURE
+        self._instructions = self.create_publisher(String, "active_instruction", qos.ACTIVE)
+        self._said = self.create_publisher(String, "instruction", qos.WORDS)
+        # Steady: if the clock of a simulation stops, a run must still end.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        listen = self.create_subscription
+        subscriptions = (
+            listen(String, "instruction", self._on_instruction, qos.WORDS),
+            listen(ActionChunkMsg, "action_chunk", self._on_chunk, qos.COMMAND),
+            listen(ControlStatus, "control_status", self._on_status, qos.LATCHED),
+            listen(InstructionOutcome, "instruction_refused", self._on_refusal, qos.WORDS),
+        )
+        self._server = ActionServer(
+            self,
+            ExecuteInstruction,
+            "execute_instruction",
+            execute_callback=_never,
+            goal_callback=self._on_request,
+            handle_accepted_callback=self._on_goal,
+            cancel_callback=self._on_cancel,
+        )
+        watch = self.create_timer(WATCH_S, self._on_watch, clock=steady)
+        self._endpoints = [
+            (self.destroy_publisher, self._instructions),
+            (self.destroy_publisher, self._said),
+            *((self.destroy_subscription, subscription) for subscription in subscriptions),
+            (self.destroy_timer, watch),
+        ]
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._active = True
+        self._instructions.publish(String())
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._end(Ending(Outcome.CANCELED, "the task node was deactivated"))
+        self._active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._end(Ending(Outcome.CANCELED, "the task node was shut down"))
+        self._active = False
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self) -> None:
+        if not self._endpoints:
+            return
+        self._server.destroy()
+        for destroy, endpoint in self._endpoints:
+            destroy(endpoint)
+        self._endpoints = []
+
+    def _on_instruction(self, msg: String) -> None:
+        """The plain topic: a goal without a client; an empty text stops."""
+        text, stop = msg.data.strip(), stop_of(msg.data)
+        if stop is not None:
+            self._heed(text, stop, None)
+        elif not msg.data:
+            self._end(Ending(Outcome.CANCELED, "an empty instruction was sent"))
+        elif self._run is not None and self._run.instruction == text:
+            pass  # a publisher that repeats itself does not start the same thing again
+        else:
+            self._start(text or msg.data, ns_from_s(self._params.timeout_s), None)
+
+    def _on_request(self, request: ExecuteInstruction.Goal) -> GoalResponse:
+        """Reject at once what cannot be followed; the reason goes to instruction_outcome."""
+        text = request.instruction.strip() or request.instruction
+        if stop_of(text) is not None:
+            return GoalResponse.ACCEPT  # heeded in whatever state
+        problem = self._problem(text)
+        if problem is None:
+            return GoalResponse.ACCEPT
+        self._report(text, Ending(Outcome.REFUSED, problem))
+        return GoalResponse.REJECT
+
+    def _on_goal(self, goal: ServerGoalHandle) -> None:
+        timeout_ns = convert.ns_from_stamp(goal.request.timeout)
+        if timeout_ns <= 0:
+            timeout_ns = ns_from_s(self._params.timeout_s)
+        text, stop = goal.request.instruction, stop_of(goal.request.instruction)
+        if stop is not None:
+            self._heed(text.strip(), stop, goal)
+        else:
+            self._start(text.strip() or text, timeout_ns, goal)
+
+    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+        return CancelResponse.ACCEPT
+
+    def _heed(self, text: str, stop: Stop, goal: ServerGoalHandle | None) -> None:
+        """A word to stop, whatever the state: the run ends; the control node hears it as well."""
+        how = stopped_by(text, stop)
+        if goal is not None and stop is Stop.LATCH:
+            self._said.publish(String(data=text))
+        if self._run is not None:
+            self._end(how)
+        elif self._active:
+            self._instructions.publish(String())
+        if goal is not None:
+            self._report(text, how)
+            self._finish(goal, how, None, self._now_ns())
+
+    def _start(self, text: str, timeout_ns: int, goal: ServerGoalHandle | None) -> None:
+        steady_ns, now_ns = time.monotonic_ns(), self._now_ns()
+        problem = self._problem(text)
+        if problem is not None:
+            self._report(text, Ending(Outcome.REFUSED, problem))
+            if goal is not None:
+                self._finish(goal, Ending(Outcome.REFUSED, problem), None, now_ns)
+            return
+        self._end(Ending(Outcome.PREEMPTED, f"another instruction took over: {text}"), then=text)
+        self._run = Run(text, now_ns, timeout_ns, steady_ns, self._status)
+        self._goal = goal
+        self.get_logger().info(f"start: {text}")
+
+    def _problem(self, text: str) -> str | None:
+        """Why text cannot be started now, one sentence; None if it can."""
+        if not self._active:
+            return "the task node is not active"
+        return refuse_start(text, self._status, self._bounds, time.monotonic_ns())
+
+    def _end(self, how: Ending, then: str = "") -> None:
+        """End the present run, if there is one, and tell the policy what it does then."""
+        run, goal = self._run, self._goal
+        self._run = self._goal = None
+        if self._active and (run is not None or then):
+            self._instructions.publish(String(data=then))
+        if run is None:
+            return
+        self._report(run.instruction, how)
+        if goal is not None:
+            self._finish(goal, how, run, self._now_ns())
+
+    def _report(self, text: str, how: Ending) -> None:
+        self._last = (text, how)
+        self._outcomes.publish(outcome(text, how, self._now_ns()))
+        sentence = f"{how.outcome.name}: {how.message} ({text[:60]!r})"
+        if how.outcome in GOOD_ENDINGS:  # two lines, as rclpy binds a severity to a line
+            self.get_logger().info(sentence)
+        else:
+            self.get_logger().warning(sentence)
+
+    def _finish(self, goal: ServerGoalHandle, how: Ending, run: Run | None, now_ns: int) -> None:
+        """Give the goal its result."""
+        result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
+        if run is not None:
+            result.chunks = run.chunks
+            result.elapsed = convert.duration_from_ns(max(0, now_ns - run.started_ns))
+
+        def execute(handle: ServerGoalHandle) -> ExecuteInstruction.Result:
+            if handle.is_cancel_requested:
+                handle.canceled()
+            elif how.outcome is Outcome.DONE:
+                handle.succeed()
+            else:
+                handle.abort()
+            return result
+
+        if goal.status in (GoalStatus.STATUS_ACCEPTED, GoalStatus.STATUS_CANCELING):
+            goal.execute(execute)
+
+    def _on_chunk(self, msg: ActionChunkMsg) -> None:
+        if self._run is None:
+            return
+        try:
+            chunk = convert.chunk_from_msg(msg, "action_chunk")
+        except ValueError:
+            return  # the control node tells of it; here it counts as silence
+        self._run = with_chunk(self._run, chunk, self._now_ns(), time.monotonic_ns())
+
+    def _on_refusal(self, msg: InstructionOutcome) -> None:
+        """The policy does not follow the instruction: nothing has moved for it."""
+        if self._run is not None and self._run.instruction == msg.instruction:
+            self._end(Ending(Outcome.REFUSED, msg.message))
+
+    def _on_status(self, msg: ControlStatus) -> None:
+        self._status = Status(
+            engaged=msg.engaged,
+            level=Level(msg.level) if msg.level <= Level.STOP else Level.STOP,
+            reason=msg.reason,
+            detail=msg.detail,
+            queued_rows=msg.queued_rows,
+            heard_ns=time.monotonic_ns(),
+        )
+        if self._run is not None:
+            self._run = with_status(self._run, self._status)
+
+    def _on_watch(self) -> None:
+        self._watched += 1
+        if self._watched % DIAGNOSTICS_EVERY == 0:
+            now = self.get_clock().now()
+            report = diagnosis(self._run, self._last, now.nanoseconds)
+            self._diagnostics.publish(identified(self, report, self._params.embodiment))
+        run, goal = self._run, self._goal
+        if run is None:
+            return
+        if goal is not None and goal.is_cancel_requested:
+            self._end(Ending(Outcome.CANCELED, "the client canceled"))
+            return
+        how = ending(run, self._bounds, self._now_ns(), time.monotonic_ns())
+        if how is not None:
+            self._end(how)
+        elif goal is not None and self._watched % FEEDBACK_EVERY == 0:
+            goal.publish_feedback(feedback(run))
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+
+def _never(goal: ServerGoalHandle) -> ExecuteInstruction.Result:
+    raise RuntimeError("a goal is executed with the callback that knows its outcome")
+
+
+def main() -> int:
+    """Entry point of the executable `task_node`."""
+    return run_node(TaskNode)

@@ -1,0 +1,160 @@
+"""The operator's page as a node: topics to the panel, requests of the page to services and the action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
+from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.web_requests import Requests
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.diagnostic_names import diagnostic_name
+from vla_policy.ros.process.params import param, read_params
+from vla_policy.ros.process.run_node import run_node
+from vla_policy.types import Array, Level
+from vla_policy.web.panel import Panel
+
+OVERVIEW = "overview"
+SILENCE_S = 2.0  # of the control node, after which the page says so
+
+
+@dataclass(frozen=True, slots=True)
+class WebParams:
+    """Parameters of the node."""
+
+    embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
+    host: str = param(
+        "127.0.0.1", "address to listen on; beyond loopback the page needs the key that is logged"
+    )
+    port: int = param(8765, "port of the page", low=1, high=65535)
+    names: str = param(
+        "", "further host names under which browsers may reach the page, with commas"
+    )
+
+
+class WebNode(Node):
+    """Without its port, or without aiohttp, it says so and stays without a page; nothing else fails."""
+
+    def __init__(self) -> None:
+        super().__init__("web")
+        params = read_params(self, WebParams)
+        robot = load_embodiment(params.embodiment)
+        self._log = OnChange(self.get_logger())
+        cameras = tuple(robot.cameras)
+        self._panel = Panel((OVERVIEW, *cameras), extra=(OVERVIEW,))
+        self._requests = Requests(self, self._panel)
+        self._server = self._serve(params)
+        if self._server is None:
+            return
+        for name, camera in robot.cameras.items():
+            kind = CompressedImage if camera.type == "compressed" else Image
+            self._watch(kind, name, camera.topic)
+        self._watch(Image, OVERVIEW, f"{OVERVIEW}/image_raw")
+        self.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
+        self.create_subscription(SimEvent, "sim_event", self._on_event, qos.LATCHED)
+        self.create_subscription(
+            InstructionOutcome, "instruction_outcome", self._on_outcome, qos.OUTCOMES
+        )
+        self.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
+        )
+        self._silent_ticks = 0
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(SILENCE_S / 2, self._on_tick, clock=steady)
+
+    def close(self) -> None:
+        """Free the port."""
+        if self._server is not None:
+            self._server.close()
+
+    def _serve(self, params: WebParams) -> Any:
+        try:
+            from vla_policy.web.server import Server  # aiohttp is needed for the page alone
+        except ModuleNotFoundError as error:
+            self.get_logger().error(
+                f"no page: {error.name} is not installed (pip install aiohttp)"
+            )
+            return None
+        server = Server(
+            self._panel,
+            self._requests.actions(),
+            host=params.host,
+            port=params.port,
+            names=params.names.split(","),
+        )
+        try:
+            server.start()
+        except ValueError as error:
+            self.get_logger().error(f"no page: {error}")
+            return None
+        self.get_logger().info(f"page: {server.url}")
+        if not server.local:
+            self.get_logger().warning(
+                "the page is reached from other machines, unencrypted: who reads along has its key; "
+                "better is `ssh -L` to a page on loopback"
+            )
+        return server
+
+    def _watch(self, kind: type, name: str, topic: str) -> None:
+        self.create_subscription(kind, topic, partial(self._on_image, name, topic), qos.SENSOR)
+
+    def _on_image(self, name: str, topic: str, msg: Image | CompressedImage) -> None:
+        self._panel.show(name, partial(self._image, topic, msg))
+
+    def _image(self, topic: str, msg: Image | CompressedImage) -> Array | None:
+        """Runs in the thread that encodes, when somebody looks."""
+        try:
+            image = convert.image_from_msg(msg, topic)
+        except ValueError as error:
+            self._log.problem(topic, "refused", f"not shown: {error}")
+            return None
+        self._log.fine(topic, f"{topic}: shown again")
+        return image
+
+    def _on_status(self, msg: ControlStatus) -> None:
+        self._silent_ticks = 0
+        latency_s = float(msg.chunk_latency[0])
+        self._panel.tell(
+            engaged=msg.engaged,
+            shadow=msg.shadow,
+            level=Level(msg.level).name if msg.level <= Level.STOP else f"level {msg.level}",
+            why=msg.detail,
+            queue=msg.queued_rows,
+            instruction=msg.instruction,
+            commands=msg.commands_sent,
+            latency_s=latency_s if latency_s > 0 else None,
+        )
+
+    def _on_event(self, msg: SimEvent) -> None:
+        self._panel.tell(task=msg.instruction, success=msg.ever_success, detail=msg.detail)
+        self._requests.judge(msg.instruction, msg.success, convert.ns_from_stamp(msg.header.stamp))
+
+    def _on_outcome(self, msg: InstructionOutcome) -> None:
+        self._requests.explain(msg)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name == diagnostic_name(self, "policy: inference"):
+                fine = status.level == DiagnosticStatus.OK
+                self._panel.tell(policy=status.message, policy_fine=fine)
+
+    def _on_tick(self) -> None:
+        self._silent_ticks += 1
+        if self._silent_ticks > 2:
+            self._panel.tell(
+                engaged=None, level=None, why="nothing is heard of the control node any more"
+            )
+
+
+def main() -> int:
+    """Entry point of the executable `web_node`."""
+    return run_node(WebNode)

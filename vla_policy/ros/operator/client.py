@@ -1,0 +1,233 @@
+"""An operator's side of the graph: instructions, engage, stop, scenes. Used by `vla say` and the demo."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from action_msgs.msg import GoalStatus
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from vla_policy.action import ExecuteInstruction
+from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
+from vla_policy.ros.bringup.graph import namespace_of
+from vla_policy.ros.process import qos
+from vla_policy.srv import SetScene
+
+OUTCOMES = {
+    getattr(ExecuteInstruction.Result, name): name.lower()
+    for name in ("DONE", "TIMEOUT", "CANCELED", "REFUSED", "PREEMPTED", "STALE", "STOPPED")
+}
+REASON_S = 2.0  # from the rejection of a goal to its reason
+OnFeedback = Callable[[ExecuteInstruction.Feedback], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an instruction ended: one of the values of OUTCOMES, and a sentence."""
+
+    code: str
+    message: str
+    elapsed_s: float = 0.0
+    chunks: int = 0
+
+
+class Client:
+    """Talks to a running graph from one thread; a second one inside turns the callbacks.
+
+    Every call has a time limit and raises TimeoutError with a sentence when it passes. status and
+    event are the last messages of control_status and sim_event, None before the first; outcomes
+    are those of instruction_outcome that came.
+    """
+
+    def __init__(self, name: str = "operator", *, namespace: str = "") -> None:
+        self._context = Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self.node = Node(
+            f"{name}_{os.getpid()}",
+            namespace=namespace_of(namespace) or None,
+            context=self._context,
+        )
+        self.status: ControlStatus | None = None
+        self.event: SimEvent | None = None
+        self.outcomes: list[InstructionOutcome] = []
+        node = self.node
+        node.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
+        node.create_subscription(SimEvent, "sim_event", self._on_event, qos.LATCHED)
+        self._say = node.create_publisher(String, "instruction", qos.WORDS)
+        node.create_subscription(
+            InstructionOutcome, "instruction_outcome", self._on_outcome, qos.OUTCOMES
+        )
+        self._engage = node.create_client(SetBool, "control/engage")
+        self._stop = node.create_client(Trigger, "control/stop")
+        self._reset = node.create_client(Trigger, "control/reset")
+        self._scene = node.create_client(SetScene, "set_scene")
+        self._action = ActionClient(node, ExecuteInstruction, "execute_instruction")
+        self._sent: Any = None  # future of the last goal
+        self._result: Any = None  # future of its result
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._thread.join(timeout=2.0)
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait_for_control(self, timeout_s: float) -> bool:
+        """Whether a control node answers."""
+        return self._engage.wait_for_service(timeout_sec=timeout_s)
+
+    def wait_for_task(self, timeout_s: float) -> bool:
+        """Whether a task node takes instructions."""
+        return self._action.wait_for_server(timeout_sec=timeout_s)
+
+    def wait_for_simulation(self, timeout_s: float) -> bool:
+        """Whether a simulated robot answers."""
+        return self._scene.wait_for_service(timeout_sec=timeout_s)
+
+    def engage(self, engaged: bool = True) -> str:
+        """Let commands through, or no longer. Raises ValueError with the reason of a refusal."""
+        return self._accepted(self._engage, SetBool.Request(data=engaged), "control/engage")
+
+    def stop(self, timeout_s: float = 5.0) -> str:
+        """Stop at once; stays stopped until reset()."""
+        return self._accepted(self._stop, Trigger.Request(), "control/stop", timeout_s)
+
+    def reset(self) -> str:
+        """Lift a stop."""
+        return self._accepted(self._reset, Trigger.Request(), "control/reset")
+
+    def say(self, text: str, timeout_s: float = 5.0) -> None:
+        """Put text on the topic instruction. Raises TimeoutError if nobody listens in time."""
+        end = time.monotonic() + timeout_s
+        while self._say.get_subscription_count() == 0:
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody listens to instructions within {timeout_s:g} s")
+            time.sleep(0.02)
+        self._say.publish(String(data=text))
+
+    def set_scene(self, seed: int, instruction: str, timeout_s: float = 30.0) -> SetScene.Response:
+        """Put the simulation into a seeded scene. Raises ValueError if it does not fit."""
+        request = SetScene.Request(seed=seed, instruction=instruction)
+        response = self._call(self._scene, request, "set_scene", timeout_s)
+        if not response.success:
+            raise ValueError(response.message)
+        return response
+
+    def start(
+        self, instruction: str, timeout_s: float, on_feedback: OnFeedback | None = None
+    ) -> Any:
+        """Send an instruction; what outcome() takes, or the Outcome itself if it was refused."""
+        goal = ExecuteInstruction.Goal(instruction=instruction)
+        goal.timeout.sec = int(timeout_s)
+        goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
+        callback = None if on_feedback is None else lambda message: on_feedback(message.feedback)
+        told = len(self.outcomes)
+        self._result = None
+        self._sent = self._action.send_goal_async(goal, feedback_callback=callback)
+        handle = _wait(self._sent, 10.0, "execute_instruction")
+        if not handle.accepted:
+            return Outcome("refused", self._why_refused(instruction, told))
+        self._result = handle.get_result_async()
+        return self._result
+
+    def outcome(self, result: Any, timeout_s: float) -> Outcome | None:
+        """The Outcome of what start() returned, or None if it is not there in time."""
+        if isinstance(result, Outcome):
+            return result
+        try:
+            answer = _wait(result, timeout_s, "execute_instruction")
+        except TimeoutError:
+            return None
+        if answer.status == GoalStatus.STATUS_UNKNOWN:
+            return Outcome("stale", "the task node is gone")
+        got = answer.result
+        elapsed_s = got.elapsed.sec + got.elapsed.nanosec * 1e-9
+        return Outcome(OUTCOMES.get(got.outcome, "unknown"), got.message, elapsed_s, got.chunks)
+
+    def cancel(self, timeout_s: float = 3.0) -> Outcome:
+        """Take the last instruction back; how it ended, once that is confirmed.
+
+        Raises TimeoutError without a confirmation in time.
+        """
+        if self._sent is None:
+            return Outcome("canceled", "nothing had been sent")
+        handle = _wait(self._sent, timeout_s, "execute_instruction")
+        if not handle.accepted:
+            return Outcome("refused", "it was not accepted")
+        if self._result is None:
+            self._result = handle.get_result_async()
+        if not self._result.done():
+            _wait(handle.cancel_goal_async(), timeout_s, "the cancellation")
+        outcome = self.outcome(self._result, timeout_s)
+        if outcome is None:
+            raise TimeoutError(f"no confirmation of the cancellation in {timeout_s:g} s")
+        return outcome
+
+    def _accepted(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> str:
+        response = self._call(client, request, name, timeout_s)
+        if not response.success:
+            raise ValueError(f"{name} refused: {response.message}")
+        return response.message
+
+    def _call(self, client: Any, request: Any, name: str, timeout_s: float) -> Any:
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            raise TimeoutError(
+                f"nobody serves {name} in ROS domain {os.environ.get('ROS_DOMAIN_ID', 0)}"
+            )
+        return _wait(client.call_async(request), timeout_s, name)
+
+    def _why_refused(self, instruction: str, told: int) -> str:
+        """The reason, which an action has no field for. told: outcomes that came before."""
+        end = time.monotonic() + REASON_S
+        while time.monotonic() < end:
+            for outcome in self.outcomes[told:]:
+                same = outcome.instruction.strip() == instruction.strip()
+                if same and outcome.outcome == ExecuteInstruction.Result.REFUSED:
+                    return outcome.message
+            time.sleep(0.02)
+        return "the task node did not take the instruction and gave no reason; see its log"
+
+    def _on_outcome(self, message: InstructionOutcome) -> None:
+        self.outcomes.append(message)
+
+    def _on_status(self, message: ControlStatus) -> None:
+        self.status = message
+
+    def _on_event(self, message: SimEvent) -> None:
+        self.event = message
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+
+def _wait(future: Any, timeout_s: float, name: str) -> Any:
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(timeout_s):
+        raise TimeoutError(f"no answer of {name} in {timeout_s:g} s")
+    return future.result()

@@ -1,0 +1,1 @@
+"""One process: start, parameters, QoS, log, way out."""

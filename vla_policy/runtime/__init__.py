@@ -1,0 +1,1 @@
+"""What the policy, control and task processes do between messages; no ROS."""

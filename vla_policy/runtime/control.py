@@ -1,0 +1,278 @@
+"""The whole control path as one pure state: chunks in, one verdict per tick out.
+
+A node owns one Control value, replaces it with what these functions return, and publishes the
+verdict's command. Stale inputs, a stale chunk, a disengage or a stop empty the plan, so that old
+actions never resume; only chunks of later observations are taken again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from vla_policy.embodiment.layout import measured
+from vla_policy.execution import timeline as plan
+from vla_policy.execution.history import History, remember
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.execution.spline import Rates
+from vla_policy.execution.timeline import Timeline
+from vla_policy.execution.to_absolute import References, is_relative, resolve
+from vla_policy.safety import guard, hold
+from vla_policy.safety import guard_state as memory
+from vla_policy.safety.controller_state import (
+    MAX_PERIODS,
+    Standing,
+    measured_ns,
+    rested_since,
+    standing,
+    told_now,
+)
+from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.rate_limits import rates_of_arms
+from vla_policy.safety.robot import Robot
+from vla_policy.safety.watchdog import STALE_CHUNK, Inputs, clock_jumped, stale_inputs, too_old
+from vla_policy.timing import ns_from_s
+from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the control path remembers from tick to tick. now_ns: of the last tick.
+
+    references: kept for robots whose policies speak in steps.
+    scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
+    instruction: the only one whose chunks are taken; None: of any.
+    ended: the one that ended last, none of whose chunks are taken any more.
+    hushed: a word ended what was being done; no chunk is taken until another instruction begins.
+    """
+
+    timeline: Timeline = field(default_factory=Timeline)
+    references: References = field(default_factory=References)
+    guard: GuardState = field(default_factory=GuardState)
+    now_ns: int | None = None
+    scheme: str = "receding"
+    instruction: str | None = None
+    ended: str | None = None
+    hushed: bool = False
+
+
+def accept(
+    control: Control, robot: Robot, state: RobotState, chunk: ActionChunk, now_ns: int
+) -> tuple[Control, Reason | None]:
+    """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
+    if not control.guard.engaged:
+        return control, None
+    if control.hushed or (chunk.instruction and chunk.instruction == control.ended):
+        reason = Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+    if control.instruction is not None and chunk.instruction != control.instruction:
+        reason = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+    resolved = resolve(chunk, robot.embodiment, control.references)
+    if isinstance(resolved, ActionChunk):
+        chunk = resolved
+        reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
+    else:
+        reason = resolved
+    if reason is not None:
+        # A broken policy: its next rows are not to be trusted either.
+        control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
+        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+    here = measured(robot.layout, state)
+    start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
+    if start is None:
+        return control, Reason("no_position", "where the robot is has not been measured")
+    rested = plan.queued_rows(control.timeline, now_ns) == 0 and rested_since(
+        control.guard, chunk.obs_ns
+    )
+    scheme = SCHEMES[control.scheme]
+    timeline, reason = plan.insert(
+        control.timeline,
+        chunk,
+        now_ns,
+        start.values,
+        robot.layout,
+        lead_ns=0 if control.guard.sent is None else ns_from_s(start.dt_s),
+        moving=_moving(control, start, robot, now_ns),
+        merge=scheme.merge,
+        whole=scheme.whole,
+        rested=rested,
+    )
+    control = replace(control, timeline=timeline)
+    if reason is not None:
+        control = replace(control, guard=memory.counted(control.guard, (reason,)))
+    return control, reason
+
+
+def _moving(control: Control, start: Standing, robot: Robot, now_ns: int) -> Rates | None:
+    """How fast the arms go, if commands are so late that they do not follow the plan any more."""
+    sent = control.guard.sent
+    if sent is None or now_ns - sent.stamp_ns <= MAX_PERIODS * robot.embodiment.period_ns:
+        return None
+    return rates_of_arms(start.velocity, robot.layout, robot.embodiment.step_ns)
+
+
+def instruct(control: Control, instruction: str, *, flush: bool = True) -> Control:
+    """Another instruction is followed from now on: with flush the plan of the one before ends at once.
+
+    Not as when the plan is emptied: what the policy has seen of the robot is still true. An empty one ends the
+    one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
+    """
+    timeline = control.timeline
+    planned = None if timeline.chunk is None else timeline.chunk.instruction
+    if not instruction:
+        ended = control.instruction or planned or control.ended
+        timeline = Timeline(floor_ns=timeline.floor_ns)
+        return replace(control, timeline=timeline, instruction=None, ended=ended)
+    if control.hushed or control.ended is not None:
+        control = replace(control, ended=None, hushed=False)
+    if not flush or instruction == control.instruction:
+        return control
+    if planned is not None and planned != instruction:
+        timeline = Timeline(floor_ns=timeline.floor_ns)
+    return replace(control, timeline=timeline, instruction=instruction)
+
+
+def hush(control: Control, now_ns: int) -> Control:
+    """A word ends what is being done: the plan is dropped and no chunk taken until an instruction begins."""
+    return replace(control, timeline=plan.emptied(control.timeline, now_ns), hushed=True)
+
+
+def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
+    """A chunk message that could not even be read: counted, and the plan is emptied."""
+    return replace(
+        control,
+        guard=memory.counted(control.guard, (reason,)),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def tick(
+    control: Control, robot: Robot, state: RobotState, inputs: Inputs, now_ns: int
+) -> tuple[Control, Verdict]:
+    """What to command at now_ns."""
+    jump = clock_jumped(control.now_ns, now_ns)
+    control = replace(control, now_ns=now_ns)
+    if jump is not None:
+        # Nothing that was stamped before the jump can be compared with now.
+        state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
+        state_after, command = hold.coast(state_after, robot, now_ns)
+        control = replace(
+            control,
+            timeline=Timeline(floor_ns=max(now_ns, state_after.settled_ns)),
+            references=References(),
+            guard=state_after,
+        )
+        level = Level.STOP if state_after.stopped is not None else Level.HOLD
+        return control, Verdict(level, command, (jump,))
+    faults = _faults(control, robot, inputs, now_ns)
+    proposed: Array | None = None
+    if faults:
+        control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
+    else:
+        proposed = plan.setpoint(control.timeline, now_ns, robot.layout)
+    state_after, verdict = guard.check(
+        control.guard,
+        robot,
+        proposed,
+        here=measured(robot.layout, state),
+        seen=state,
+        faults=faults,
+        now_ns=now_ns,
+    )
+    let_go = control.guard.engaged and not state_after.engaged
+    timeline = plan.emptied(control.timeline, now_ns) if let_go else control.timeline
+    control = replace(control, guard=state_after, timeline=timeline)
+    return _remembered(control, robot, state, now_ns), verdict
+
+
+def give_up(control: Control, robot: Robot, groups: frozenset[str]) -> Control:
+    """Another controller commands these groups: they are told nothing more until engaging again."""
+    return replace(control, guard=hold.give_up(control.guard, robot, groups))
+
+
+def let_go(control: Control, robot: Robot, reason: Reason, now_ns: int) -> tuple[Control, Verdict]:
+    """HOLD and disengage: another controller has taken over."""
+    state, verdict = hold.let_go(control.guard, robot, reason, now_ns)
+    timeline = plan.emptied(control.timeline, now_ns)
+    return replace(control, guard=state, timeline=timeline), verdict
+
+
+def engage(
+    control: Control, robot: Robot, inputs: Inputs, now_ns: int
+) -> tuple[Control, str | None]:
+    """Let commands through from now on; or unchanged, and a sentence that says why not."""
+    if control.guard.stopped is not None:
+        return control, f"stopped ({control.guard.stopped.detail}); reset first"
+    stale = stale_inputs(inputs, robot.embodiment, now_ns)
+    if stale:
+        return control, "; ".join(r.detail for r in stale)
+    if control.guard.engaged:
+        return replace(control, hushed=False), None
+    guard_state = memory.engage(control.guard)
+    # What a policy sees of an arm that is still coming to rest is no place to start from.
+    seen_ns = max(now_ns, guard_state.settled_ns)
+    return (
+        replace(
+            control,
+            guard=guard_state,
+            timeline=plan.emptied(control.timeline, seen_ns),
+            references=replace(control.references, commanded=History()),
+            hushed=False,
+        ),
+        None,
+    )
+
+
+def disengage(control: Control, now_ns: int) -> Control:
+    """Let nothing through, and forget the plan."""
+    return replace(
+        control,
+        guard=memory.disengage(control.guard),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def stop(control: Control, reason: Reason, now_ns: int) -> Control:
+    """Let nothing through until reset, and forget the plan."""
+    return replace(
+        control,
+        guard=memory.stop(control.guard, reason),
+        timeline=plan.emptied(control.timeline, now_ns),
+    )
+
+
+def reset(control: Control) -> tuple[Control, str | None]:
+    """End a stop; or unchanged, and a sentence that says why not."""
+    if control.guard.engaged:
+        return control, "the robot is engaged; disengage it first"
+    return replace(control, guard=memory.reset(control.guard)), None
+
+
+def _remembered(control: Control, robot: Robot, state: RobotState, now_ns: int) -> Control:
+    """control that can tell later where the robot is now and where it is told to be."""
+    if not is_relative(robot.embodiment):
+        return control
+    references = control.references
+    here = measured(robot.layout, state)
+    stamps = [ns for ns in (state.joint_ns, state.ee_ns) if ns is not None]
+    if here is not None:
+        stamp_ns = min(stamps, default=now_ns)
+        references = replace(references, measured=remember(references.measured, stamp_ns, here))
+    sent = control.guard.sent
+    if sent is not None and sent.ways and sent.moved_ns < now_ns:  # on the way to rest
+        commanded = remember(references.commanded, now_ns, told_now(sent, now_ns, robot.layout)[0])
+        references = replace(references, commanded=commanded)
+    elif sent is not None:
+        commanded = remember(references.commanded, sent.stamp_ns, sent.values)
+        references = replace(references, commanded=commanded)
+    return replace(control, references=references)
+
+
+def _faults(control: Control, robot: Robot, inputs: Inputs, now_ns: int) -> tuple[Reason, ...]:
+    faults = stale_inputs(inputs, robot.embodiment, now_ns)
+    chunk = control.timeline.chunk
+    if chunk is None or plan.queued_rows(control.timeline, now_ns) == 0:
+        return faults
+    max_age_s = robot.embodiment.limits.max_chunk_age_s
+    detail = too_old("the observation of the plan", chunk.obs_ns, max_age_s, now_ns)
+    return faults if detail is None else (*faults, Reason(STALE_CHUNK, detail))

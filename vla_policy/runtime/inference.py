@@ -1,0 +1,367 @@
+"""The thread that keeps a policy busy with the newest observation; what it is asked, asking.py decides.
+
+No ROS in here; the node's clock and what to do with a chunk are passed in. There is no queue:
+inputs replace each other, and the thread takes the newest when it is free.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from vla_policy.execution.replanning import NOTHING, Ask, executed_part
+from vla_policy.execution.resampling import aligned
+from vla_policy.models.sampling import DEFAULT_PULL, Pull
+from vla_policy.runtime import schedule
+from vla_policy.runtime.observation import StateSource, Stream, assemble
+from vla_policy.runtime.schedule import Asked, InferenceConfig
+from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+MAX_FAILURES = 3  # exceptions of the model in a row
+IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
+LATENCIES = 100
+
+
+LOOKS = (
+    3  # observations in a row on which a thing is not to be seen before it is said not to be there
+)
+
+
+class Infers(Protocol):
+    """What is asked of a policy. rows: of a chunk. continues: whether it can continue one.
+
+    understands, sees: see Policy.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def continues(self) -> bool: ...
+
+    def understands(self, instruction: str) -> Reason | None: ...
+
+    def sees(self, observation: Observation) -> Reason | None: ...
+
+    def infer(
+        self,
+        observation: Observation,
+        previous: ActionChunk | None = None,
+        *,
+        seed: int | None = None,
+        num_steps: int | None = None,
+        frozen_rows: int = 0,
+        guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
+    ) -> ActionChunk: ...
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceStatus:
+    """reason: why no chunk is made now; None while they are made.
+
+    latency_s: float64[3], p50, p99 and max of the last chunks; None before the first.
+    delay_s: expected from an observation to the moment its chunk is taken; None before it was measured.
+    continued: chunks that continue the plan in execution.
+    age_s: topic -> age of its newest sample; None if there was none.
+    """
+
+    reason: Reason | None
+    chunks: int
+    failures: int
+    stopped: bool
+    latency_s: Array | None
+    delay_s: float | None
+    continued: int
+    age_s: Mapping[str, float | None]
+
+
+class Inference:
+    """Streams and instruction in, chunks out, in a thread of its own.
+
+    now_ns: the node's clock. on_chunk: called with each chunk in the thread. on_error: called with
+    the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
+    An instruction whose words are not understood, or that names what is not seen in LOOKS observations, is refused
+    before any chunk is made of it: on_refusal is called, and refusal tells it for as long as it is the active one.
+    """
+
+    def __init__(
+        self,
+        policy: Infers,
+        cameras: Mapping[str, Stream[Array]],
+        states: tuple[StateSource, ...],
+        config: InferenceConfig,
+        *,
+        now_ns: Callable[[], int],
+        on_chunk: Callable[[ActionChunk], None],
+        on_error: Callable[[str], None],
+        on_refusal: Callable[[str, Reason], None] = lambda instruction, why: None,
+    ) -> None:
+        self._policy, self._config = policy, config
+        self._cameras, self._states = dict(cameras), states
+        self._streams = (*cameras.values(), *(source.stream for source in states))
+        self._now_ns, self._on_chunk, self._on_error = now_ns, on_chunk, on_error
+        self._on_refusal = on_refusal
+        self._lock = threading.Condition()  # of all that follows
+        self._model = threading.Lock()  # one inference at a time
+        self._instruction = ""
+        self._refusal: Reason | None = None
+        self._looks, self._looked_ns = (
+            0,
+            0,
+        )  # that are still to be had before the instruction is followed
+        self._news = self._active = self._closed = False
+        self._asked = Asked()
+        self._reason: Reason | None = Reason("inactive", "the policy node is not active")
+        self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
+        self._chunks = self._failures = self._in_a_row = self._continued = 0
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def add(self, stream: Stream[Array], stamp_ns: int, value: Array) -> None:
+        """A new sample of one of the streams given at the start."""
+        with self._lock:
+            before_ns = self._complete_ns()
+            # What comes last of one instant lets it be looked at, be it an image or a state.
+            if stream.add(stamp_ns, value) and self._complete_ns() != before_ns:
+                self._news = True
+                self._lock.notify_all()
+
+    def set_instruction(self, instruction: str) -> None:
+        """What to do from now on; empty: stop inferring."""
+        refusal = self._policy.understands(instruction) if instruction else None
+        refusal = None if refusal is None else _refused(refusal)
+        with self._lock:
+            self._instruction, self._news = instruction, True
+            self._refusal, self._looks = refusal, LOOKS if self._config.look_first else 0
+            self._lock.notify_all()
+        if refusal is not None:
+            self._on_refusal(instruction, refusal)
+
+    def refusal(self) -> tuple[str, Reason] | None:
+        """The active instruction and why it is not followed; None if it is, or that is not known yet."""
+        with self._lock:
+            return None if self._refusal is None else (self._instruction, self._refusal)
+
+    def set_config(self, config: InferenceConfig) -> None:
+        """Other options from the next inference on."""
+        with self._lock:
+            self._config = config
+
+    def set_active(self, active: bool) -> None:
+        """Infer or not; becoming active forgets failures and the previous chunk."""
+        with self._lock:
+            self._active, self._in_a_row, self._news = active, 0, True
+            self._asked = schedule.begun_anew(self._asked)
+            self._lock.notify_all()
+
+    def taken(self, sequence: int, begin_ns: int, taken_ns: int) -> None:
+        """The control path executes a chunk of this sequence, its row 0 due at begin_ns, since taken_ns."""
+        with self._lock:
+            self._asked, news = schedule.taken(self._asked, sequence, begin_ns, taken_ns)
+            if news:
+                self._news = True
+                self._lock.notify_all()
+
+    def not_executing(self) -> None:
+        """The control path has no plan."""
+        with self._lock:
+            self._asked = schedule.not_executing(self._asked)
+
+    def close(self) -> None:
+        """End the thread after the inference in progress."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        self._thread.join(timeout=10.0)
+
+    def status(self) -> InferenceStatus:
+        """What is going on, for diagnostics."""
+        now_ns = self._now_ns()
+        with self._lock:
+            newest = {stream.topic: stream.newest_ns for stream in self._streams}
+            latencies = np.array(self._latencies_s)
+            return InferenceStatus(
+                reason=self._reason,
+                chunks=self._chunks,
+                failures=self._failures,
+                stopped=self._in_a_row >= MAX_FAILURES,
+                latency_s=np.percentile(latencies, (50, 99, 100)) if len(latencies) else None,
+                delay_s=None if (ns := self._asked.delays.expected_ns) is None else ns / 1e9,
+                continued=self._continued,
+                age_s={t: None if ns is None else (now_ns - ns) / 1e9 for t, ns in newest.items()},
+            )
+
+    def request(self, instruction: str, asked: Ask = NOTHING) -> ActionChunk | Reason:
+        """One chunk from the newest observation, now; instruction empty: the active one.
+
+        asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance rows are
+        counted from the new observation on.
+        Reason codes: those of observe.assemble, no_instruction, refused, failed.
+        """
+        with self._lock:
+            observation = self._observe(instruction or self._instruction)
+        if isinstance(observation, Reason):
+            return observation
+        problem = self._policy.understands(observation.instruction)
+        if problem is None and self._config.look_first:
+            problem = self._policy.sees(observation)
+        if problem is not None:
+            return Reason("refused", f"the policy refuses: {problem.detail}")
+        if not (asked.frozen_rows or asked.guidance_rows):
+            return self._infer(observation, NOTHING)
+        if asked.previous is None:
+            return Reason("refused", "frozen_rows and guidance_rows need a previous chunk")
+        if self._config.layout is None or not self._policy.continues:
+            return Reason(
+                "refused",
+                "this policy cannot continue a chunk: frozen_rows and guidance_rows must be 0",
+            )
+        left = aligned(asked.previous, observation.obs_ns, self._config.layout)
+        if left is None:
+            return Reason("refused", "previous: nothing of it is left at the new observation")
+        return self._infer(observation, replace(asked, previous=left))
+
+    def _complete_ns(self) -> int | None:
+        """The newest instant that all streams have reached; None before that."""
+        newest = [stream.newest_ns for stream in self._streams]
+        return None if None in newest else min(newest)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._news or self._closed, timeout=IDLE_S)
+                if self._closed:
+                    return
+                self._news = False
+                observation = self._next()
+                if isinstance(observation, Reason):
+                    self._reason = observation
+                    continue
+                if observation is None:
+                    continue
+                looks = self._looks
+                change = schedule.change(self._asked, self._config, observation)
+                ask = self._continuation(observation)
+                if not looks:
+                    self._asked = schedule.attempted(self._asked, observation)
+            if looks and not self._look(observation):
+                continue
+            if looks:
+                with self._lock:
+                    self._asked = schedule.attempted(self._asked, observation)
+            self._deliver(self._infer(observation, ask), change)
+
+    def _next(self) -> Observation | Reason | None:
+        """What to infer with now, why not, or None as the last chunk still serves."""
+        if self._in_a_row >= MAX_FAILURES:
+            return Reason("failed", f"the model raised {MAX_FAILURES} times in a row")
+        if not self._active:
+            return Reason("inactive", "the policy node is not active")
+        if self._refusal is not None:
+            return self._refusal
+        observation = self._observe(self._instruction)
+        if isinstance(observation, Reason):
+            return observation
+        if 0 < self._looks < LOOKS and observation.obs_ns <= self._looked_ns:
+            return None  # another look needs another picture
+        due = schedule.due(self._asked, self._config, observation, self._now_ns())
+        return observation if due else None
+
+    def _look(self, observation: Observation) -> bool:
+        """Whether what the instruction names is to be seen; if it is not in LOOKS looks, it is refused."""
+        try:
+            missing = self._policy.sees(observation)
+        except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+            self._on_error(traceback.format_exc())
+            missing = Reason("failed", "the model raised, see the log")
+        with self._lock:
+            if observation.instruction != self._instruction:
+                return False
+            self._looked_ns = observation.obs_ns
+            self._looks = 0 if missing is None else self._looks - 1
+            if missing is None:
+                return True
+            self._reason = missing
+            if self._looks > 0:
+                return False
+            self._refusal = refusal = _refused(missing)
+        self._on_refusal(observation.instruction, refusal)
+        return False
+
+    def _continuation(self, observation: Observation) -> Ask:
+        return schedule.continuation(
+            self._asked,
+            self._config,
+            observation,
+            rows=self._policy.rows,
+            continues=self._policy.continues,
+        )
+
+    def _observe(self, instruction: str) -> Observation | Reason:
+        if not instruction:
+            return Reason("no_instruction", "no instruction is active")
+        return assemble(
+            self._now_ns(),
+            self._cameras,
+            self._states,
+            state_names=self._config.state_names,
+            instruction=instruction,
+            max_skew_ns=self._config.max_skew_ns,
+        )
+
+    def _infer(self, observation: Observation, asked: Ask) -> ActionChunk | Reason:
+        with self._model:
+            started_s = time.perf_counter()
+            sequence, config = self._chunks, self._config
+            try:
+                chunk = self._policy.infer(
+                    observation,
+                    asked.previous,
+                    seed=config.seed + sequence,
+                    num_steps=config.num_steps,
+                    frozen_rows=asked.frozen_rows,
+                    guidance_rows=asked.guidance_rows,
+                    pull=config.pull,
+                )
+            except ValueError as error:  # the policy's own sentence: the instruction does not fit
+                return Reason("refused", f"the policy refuses: {error}")
+            except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+                self._failures += 1
+                self._in_a_row += 1
+                self._on_error(traceback.format_exc())
+                return Reason("failed", "the model raised, see the log")
+            took_s = time.perf_counter() - started_s
+            with self._lock:
+                self._latencies_s.append(took_s)
+                self._chunks, self._in_a_row = sequence + 1, 0
+            return replace(chunk, sequence=sequence, infer_ns=round(took_s * 1e9))
+
+    def _deliver(self, outcome: ActionChunk | Reason, change: str) -> None:
+        config = self._config
+        with self._lock:
+            if isinstance(outcome, Reason):
+                self._reason = outcome
+                return
+            if not self._active or outcome.instruction != self._instruction:
+                return  # overtaken by a new instruction while the model was busy
+            chunk = executed_part(outcome, config.scheme, config.execute_rows)
+            chunk = replace(chunk, instruction_change=change)
+            self._reason = None
+            self._asked = schedule.sent(self._asked, chunk, self._now_ns())
+            self._continued += chunk.continues is not None
+        try:
+            self._on_chunk(chunk)
+        except Exception:  # noqa: BLE001 - outermost of the thread; the thread must live on
+            self._on_error(traceback.format_exc())
+
+
+def _refused(why: Reason) -> Reason:
+    return Reason(why.code, f"the policy refuses: {why.detail}")

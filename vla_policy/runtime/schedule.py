@@ -1,0 +1,161 @@
+"""Whether a policy is to be asked now, and for what: decisions over values, without a clock or a thread.
+
+Asked is what is known of the chunks so far. Each function takes it and returns another, or an answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from vla_policy.embodiment.layout import Layout
+from vla_policy.execution.replanning import (
+    NOTHING,
+    Ask,
+    Delays,
+    Executing,
+    ask,
+    measured,
+    next_look_ns,
+)
+from vla_policy.execution.schemes import SCHEMES
+from vla_policy.models.sampling import DEFAULT_PULL, Pull
+from vla_policy.types import ActionChunk, Observation
+
+SENT = 4  # chunks that the control path may still tell about
+HEARD_NS = 100_000_000  # from a chunk to the control path's word that it was taken
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceConfig:
+    """execute_rows: rows, step_ns apart, between the observations of two chunks.
+
+    seed: of the first chunk; each later one adds one.
+    num_steps: Euler steps; None: the policy's own.
+    scheme: one of execution.schemes.SCHEMES. pull: how strongly the plan guides a chunk that continues it.
+    layout: of the rows; None where they are not what is executed, so that they cannot be continued.
+    change: what becomes of the plan when the instruction changes, one of types.CHANGES.
+    look_first: an instruction that names what the policy does not see is refused.
+    """
+
+    state_names: tuple[str, ...]
+    max_skew_ns: int
+    execute_rows: int
+    step_ns: int
+    seed: int
+    num_steps: int | None = None
+    scheme: str = "receding"
+    pull: Pull = DEFAULT_PULL
+    layout: Layout | None = None
+    change: str = "flush"
+    look_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """attempt: instruction and obs_ns that were inferred with last, whatever came of it.
+
+    sent: the chunks that went out, newest last; sent_ns: when the newest did.
+    executing: what the control path says it follows; None: nothing, or not a chunk of ours.
+    delays: from observations to the moment their chunks were taken.
+    """
+
+    attempt: tuple[str, int] | None = None
+    sent: tuple[ActionChunk, ...] = ()
+    sent_ns: int = 0
+    executing: Executing | None = None
+    delays: Delays = field(default_factory=Delays)
+
+    @property
+    def last(self) -> ActionChunk | None:
+        """The newest chunk that went out."""
+        return self.sent[-1] if self.sent else None
+
+
+def begun_anew(asked: Asked) -> Asked:
+    """Nothing was asked yet; how long chunks take is still known."""
+    return Asked(delays=asked.delays)
+
+
+def attempted(asked: Asked, observation: Observation) -> Asked:
+    """The policy is asked with observation now."""
+    return replace(asked, attempt=(observation.instruction, observation.obs_ns))
+
+
+def sent(asked: Asked, chunk: ActionChunk, now_ns: int) -> Asked:
+    """A chunk has gone out."""
+    return replace(asked, sent=(*asked.sent, chunk)[-SENT:], sent_ns=now_ns)
+
+
+def taken(asked: Asked, sequence: int, begin_ns: int, taken_ns: int) -> tuple[Asked, bool]:
+    """The control path follows the chunk of this sequence; whether that is news.
+
+    begin_ns: when its row 0 is due. taken_ns: since when it is followed.
+    """
+    chunk = next((c for c in asked.sent if c.sequence == sequence), None)
+    if chunk is None:  # of another policy, or of this one before a restart
+        return not_executing(asked), False
+    news = asked.executing is None or chunk is not asked.executing.chunk
+    delays = measured(asked.delays, taken_ns - chunk.obs_ns) if news else asked.delays
+    return replace(asked, executing=Executing(chunk, begin_ns, taken_ns), delays=delays), news
+
+
+def not_executing(asked: Asked) -> Asked:
+    """The control path has no plan of ours."""
+    return replace(asked, executing=None)
+
+
+def due(asked: Asked, config: InferenceConfig, observation: Observation, now_ns: int) -> bool:
+    """Whether the policy is to be asked with observation, or what it said last still serves."""
+    if asked.attempt is None:
+        return True
+    instruction, obs_ns = asked.attempt
+    if instruction != observation.instruction or observation.obs_ns < obs_ns:
+        return True  # told something else, or the clock went back
+    executing = asked.executing
+    if executing is not None and asked.last is not executing.chunk:
+        # What was sent last is on its way; if it is not heard to be taken, it was not.
+        if SCHEMES[config.scheme].continues and now_ns - asked.sent_ns < HEARD_NS:
+            return False
+        executing = None
+    look_ns = next_look_ns(
+        config.scheme,
+        obs_ns,
+        config.step_ns,
+        config.execute_rows,
+        executing=executing,
+        delay_ns=asked.delays.expected_ns,
+    )
+    return observation.obs_ns >= look_ns
+
+
+def continuation(
+    asked: Asked, config: InferenceConfig, observation: Observation, *, rows: int, continues: bool
+) -> Ask:
+    """What of the plan in execution the next chunk continues.
+
+    rows: of a chunk of the policy. continues: whether the policy can continue one.
+    """
+    executing = asked.executing
+    able = SCHEMES[config.scheme].continues and continues and config.layout is not None
+    if not able or executing is None or executing.chunk is not asked.last:
+        return NOTHING
+    found = ask(
+        executing,
+        observation.obs_ns,
+        delay_ns=asked.delays.expected_ns,
+        rows=rows,
+        execute_rows=config.execute_rows,
+        layout=config.layout,
+    )
+    if executing.chunk.instruction == observation.instruction:
+        return found
+    if config.change == "flush":
+        return NOTHING
+    return replace(found, guidance_rows=found.frozen_rows)
+
+
+def change(asked: Asked, config: InferenceConfig, observation: Observation) -> str:
+    """What becomes of the plan of another instruction; empty if there is none."""
+    last = asked.last
+    changed = last is not None and last.instruction != observation.instruction
+    return config.change if changed else ""

@@ -1,0 +1,166 @@
+"""One instruction being followed: what has been heard of it, and when and how it ends.
+
+Pure. Two times are used: now_ns of the node's clock, for the time limit and the stamps of chunks,
+and steady_ns of a clock that never stops, for what must not stay silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from vla_policy.runtime.instruction import Stop, refuse_instruction
+from vla_policy.timing import ns_from_s, s_from_ns
+from vla_policy.types import ActionChunk, Level
+
+TERMINATES = 2  # chunks in a row; a single one may be a slip of the policy
+
+# Codes of a hold that means that something stopped coming, not that a limit acted.
+SILENCE = ("stale_", "clock_", "no_chunk", "no_position", "inactive")
+WAITING = "no_chunk"
+
+
+class Outcome(IntEnum):
+    """How a run ended; the numbers of ExecuteInstruction.Result."""
+
+    DONE = 0
+    TIMEOUT = 1
+    CANCELED = 2
+    REFUSED = 3
+    PREEMPTED = 4
+    STALE = 5
+    STOPPED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long silence is borne, in s. first_chunk: the policy may have to warm up."""
+
+    first_chunk_s: float = 10.0
+    chunk_gap_s: float = 3.0
+    hold_s: float = 3.0
+    status_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What was last heard of the control path."""
+
+    engaged: bool
+    level: Level
+    reason: str
+    detail: str
+    queued_rows: int
+    heard_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """started_ns: node clock. *_steady_ns: steady clock. held: since when, without a pause."""
+
+    instruction: str
+    started_ns: int
+    timeout_ns: int
+    heard_steady_ns: int
+    status: Status
+    held_steady_ns: int | None = None
+    chunks: int = 0
+    terminates: int = 0
+    plan: str = ""
+    latency_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """outcome, and one sentence for a person."""
+
+    outcome: Outcome
+    message: str
+
+
+def stopped_by(text: str, stop: Stop) -> Ending:
+    """How a run, or a goal that is itself a word to stop, ends by text."""
+    said = f"somebody said {text[:60]!r}"
+    if stop is Stop.LATCH:
+        return Ending(Outcome.STOPPED, f"{said}: stopped until reset")
+    return Ending(Outcome.STOPPED, f"{said}: what was being done has ended, the robot holds")
+
+
+def refuse_start(
+    instruction: str, status: Status | None, bounds: Bounds, steady_ns: int
+) -> str | None:
+    """Why an instruction cannot be started now, one sentence; None if it can."""
+    problem = refuse_instruction(instruction)
+    if problem is not None:
+        return problem
+    if status is None:
+        return "the control node has not been heard; is it running?"
+    if _older(status.heard_ns, bounds.status_s, steady_ns):
+        return "the control node is not heard any more"
+    if status.level is Level.STOP:
+        return f"the robot is stopped: {status.detail}; reset it first"
+    if status.reason.startswith(SILENCE) and status.reason != WAITING:
+        return f"the robot is not ready: {status.detail}"
+    if not status.engaged:
+        return "no operator has engaged the robot; engage it first"
+    return None
+
+
+def with_chunk(run: Run, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Run:
+    """The run after a chunk came; chunks of another instruction or an older image do not count."""
+    if chunk.instruction != run.instruction or chunk.obs_ns < run.started_ns:
+        return run
+    return replace(
+        run,
+        heard_steady_ns=steady_ns,
+        chunks=run.chunks + 1,
+        terminates=run.terminates + 1 if chunk.terminate else 0,
+        plan=chunk.plan,
+        latency_s=s_from_ns(now_ns - chunk.obs_ns),
+    )
+
+
+def with_status(run: Run, status: Status) -> Run:
+    """The run after the control path told its status."""
+    held = status.level >= Level.HOLD and not (status.reason == WAITING and run.chunks == 0)
+    since = run.held_steady_ns if run.held_steady_ns is not None else status.heard_ns
+    return replace(run, status=status, held_steady_ns=since if held else None)
+
+
+def ending(run: Run, bounds: Bounds, now_ns: int, steady_ns: int) -> Ending | None:
+    """How the run ends at this moment, or None if it goes on."""
+    status = run.status
+    if status.level is Level.STOP:
+        return Ending(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
+    if not status.engaged and status.reason not in ("inactive",):
+        why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
+        return Ending(Outcome.STOPPED, f"the robot was disengaged{why}")
+    if run.terminates >= TERMINATES:
+        return Ending(
+            Outcome.DONE, "the policy reports the instruction complete; nothing has verified it"
+        )
+    if now_ns < run.started_ns:
+        return Ending(Outcome.STALE, "the clock went back")
+    if now_ns - run.started_ns >= run.timeout_ns:
+        seconds = s_from_ns(run.timeout_ns)
+        return Ending(Outcome.TIMEOUT, f"not done within {seconds:g} s")
+    return _silence(run, bounds, steady_ns)
+
+
+def _silence(run: Run, bounds: Bounds, steady_ns: int) -> Ending | None:
+    status = run.status
+    if _older(status.heard_ns, bounds.status_s, steady_ns):
+        return Ending(Outcome.STALE, "the control node is not heard any more")
+    if run.held_steady_ns is not None and _older(run.held_steady_ns, bounds.hold_s, steady_ns):
+        silent = status.reason.startswith(SILENCE)
+        outcome = Outcome.STALE if silent else Outcome.STOPPED
+        return Ending(outcome, f"the robot holds for {bounds.hold_s:g} s: {status.detail}")
+    bound_s = bounds.chunk_gap_s if run.chunks else bounds.first_chunk_s
+    if _older(run.heard_steady_ns, bound_s, steady_ns):
+        why = f": {status.detail}" if status.reason.startswith("stale_") else ""
+        return Ending(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s{why}")
+    return None
+
+
+def _older(since_ns: int, bound_s: float, steady_ns: int) -> bool:
+    return steady_ns - since_ns > ns_from_s(bound_s)

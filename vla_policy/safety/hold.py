@@ -1,0 +1,132 @@
+"""What goes out when nothing moves on: the last positions again, and velocities on their way to zero.
+
+Never a position while nothing may move. A trajectory controller is told nothing either: it has its way to
+rest, and any other message would pull the arm off it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Part
+from vla_policy.safety.controller_state import drive_lapse_s, drive_now, elsewhere, timed_out
+from vla_policy.safety.guard_state import GuardState, Sent, counted, disengage, drive_of
+from vla_policy.safety.rate_limits import move_velocities
+from vla_policy.safety.robot import Robot
+from vla_policy.types import Array, Command, Level, Reason, Verdict
+
+REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
+
+
+def hold(
+    state: GuardState,
+    robot: Robot,
+    reasons: tuple[Reason, ...],
+    now_ns: int,
+    *,
+    here: Array | None = None,
+) -> tuple[GuardState, Verdict]:
+    """The last positions again, at rest; nothing if there are none or they were repeated enough.
+
+    here: float64[d], the measured action. An arm that is not seen at its last setpoint is told nothing: others
+    may have moved it, and its controller has the setpoint anyway.
+    """
+    state, slower = _slower(counted(state, reasons), robot, now_ns)
+    last = state.sent
+    still = None if last is None or now_ns - last.moved_ns > REPEAT_NS else last
+    command = _command(robot, state, still, slower, now_ns, here=here)
+    if still is not None and not _stopped_short(robot, last, now_ns):
+        state = replace(state, sent=replace(last, stamp_ns=now_ns))
+    return state, Verdict(Level.HOLD, command, reasons)
+
+
+def let_go(
+    state: GuardState, robot: Robot, reason: Reason, now_ns: int
+) -> tuple[GuardState, Verdict]:
+    """HOLD and disengage, because somebody else moves the robot. What was sent is forgotten."""
+    state, command = coast(counted(disengage(state), (reason,)), robot, now_ns)
+    return state, Verdict(Level.HOLD, command, (reason,))
+
+
+def give_up(state: GuardState, robot: Robot, taken: frozenset[str]) -> GuardState:
+    """Groups that somebody else commands now are told nothing more, not even to stop."""
+    drive = state.drive
+    if drive is None or taken <= drive.taken:
+        return state
+    values = np.array(drive.values)
+    for part in robot.layout.of_kind(VELOCITY):
+        if part.group in taken:
+            values[part.columns] = 0.0
+    return replace(state, drive=replace(drive, values=values, taken=drive.taken | taken))
+
+
+def coast(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Command | None]:
+    """Velocities on their way to zero, and zero for a moment; None where nothing is to be said."""
+    state, slower = _slower(state, robot, now_ns)
+    return state, _command(robot, state, None, slower, now_ns)
+
+
+def drives(state: GuardState) -> bool:
+    """Whether a velocity that was commanded here still drives the robot."""
+    return state.drive is not None and bool(state.drive.values.any())
+
+
+def parting(state: GuardState, robot: Robot, now_ns: int) -> Command | None:
+    """The last thing on the wire: zero for what is still driven from here, and nothing else.
+
+    No position, ever: a controller keeps its last one or goes its way to rest, and the robot may have been
+    moved since.
+    """
+    zero = np.zeros(len(robot.layout.names)) if drives(state) else None
+    return _command(robot, state, None, zero, now_ns)
+
+
+def _slower(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Array | None]:
+    """float64[d] with velocities nearer to zero; None if they have been zero for long enough."""
+    drive = drive_now(state, robot, now_ns)
+    if drive is None or (now_ns - drive.moved_ns > REPEAT_NS and not drive.values.any()):
+        return state, None
+    values = np.zeros_like(drive.values)
+    dt_s = drive_lapse_s(drive, robot, now_ns)
+    move_velocities(values, drive.values, robot.layout, dt_s, [])
+    return replace(state, drive=drive_of(values, drive, robot.layout, now_ns)), values
+
+
+def _command(
+    robot: Robot,
+    state: GuardState,
+    still: Sent | None,
+    velocities: Array | None,
+    now_ns: int,
+    *,
+    here: Array | None = None,
+) -> Command | None:
+    """One command of the parts for which there is something to say, or None."""
+    taken = frozenset() if state.drive is None else state.drive.taken
+    names: list[str] = []
+    values: list[float] = []
+    for part in robot.layout.parts:
+        source = None
+        if part.kind == VELOCITY:
+            source = None if part.group in taken else velocities
+        elif still is not None and _stands(part, robot, still, here, now_ns):
+            source = still.values
+        if source is not None:
+            names += part.names
+            values += source[part.columns].tolist()
+    return Command(np.array(values), tuple(names), now_ns) if names else None
+
+
+def _stopped_short(robot: Robot, last: Sent, now_ns: int) -> bool:
+    """Whether a tool's controller stopped by itself: where is only measured, so the setpoint is not told again."""
+    silent_ns = now_ns - last.stamp_ns
+    return any(timed_out(part, robot, silent_ns) for part in robot.layout.of_kind(POSE))
+
+
+def _stands(part: Part, robot: Robot, last: Sent, here: Array | None, now_ns: int) -> bool:
+    """Whether the controller of a part is at its last setpoint, so that to repeat it moves nothing."""
+    if part.group in last.ways or timed_out(part, robot, now_ns - last.stamp_ns):
+        return False
+    return part.kind == GRIPPER or (here is not None and not elsewhere(part, last.values, here))

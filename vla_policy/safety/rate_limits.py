@@ -1,0 +1,215 @@
+"""The way from one command to the next: how long it is and how much of it may be made now.
+
+Arms (joints and tool poses) share one ratio, so that several arms keep their directions and stay
+together. Grippers and velocities have limits of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.execution.spline import Rates
+from vla_policy.geometry.quaternions import turn_between, turned
+from vla_policy.safety.limits import (
+    acceleration_ratio,
+    joint_acceleration_ratio,
+    joint_speed_ratio,
+    limit_scalar,
+    limit_vector,
+    not_finite,
+    speed_ratio,
+)
+from vla_policy.timing import s_from_ns
+from vla_policy.types import Array, Reason
+
+SLACK = 1e-9  # rounding of the last step check
+
+
+def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[Part, Array]]:
+    """Each arm's share of a motion vector: float64[n] of joints, or float64[6] m and rad."""
+    start = 0
+    for part in layout.of_kind(JOINTS, POSE):
+        width = len(part.names) if part.kind == JOINTS else 6
+        yield part, vector[start : start + width]
+        start += width
+
+
+def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> Rates:
+    """The Rates, per step of step_ns, of arms that move with velocity (per s, as in arm_motions)."""
+    step_s = s_from_ns(step_ns)
+    linear, turning = np.zeros((1, len(layout.names))), []
+    for part, rate in arm_motions(velocity, layout):
+        if part.kind == JOINTS:
+            linear[0, part.columns] = step_s * rate
+        else:
+            linear[0, part.position] = step_s * rate[:3]
+            turning.append(step_s * rate[3:])
+    return Rates(linear, np.array(turning).reshape(1, -1, 3))
+
+
+def motion(start: Array, end: Array, layout: Layout) -> Array:
+    """The way of all arms from start to end as one vector; see arm_motions."""
+    ways = [np.zeros(0)]
+    for part in layout.of_kind(JOINTS, POSE):
+        if part.kind == JOINTS:
+            ways.append(end[part.columns] - start[part.columns])
+        else:
+            ways.append(end[part.position] - start[part.position])
+            ways.append(turn_between(start[part.rotation], end[part.rotation]))
+    return np.concatenate(ways)
+
+
+def advance(start: Array, target: Array, step: Array, ratio: float, layout: Layout) -> Array:
+    """start with its arms moved by step; exactly target where nothing was limited."""
+    values = np.array(target)
+    if ratio == 1.0:
+        return values
+    for part, way in arm_motions(step, layout):
+        if part.kind == JOINTS:
+            values[part.columns] = start[part.columns] + way
+        else:
+            values[part.position] = start[part.position] + way[:3]
+            values[part.rotation] = turned(start[part.rotation], way[3:])
+    return values
+
+
+def motion_ratio(
+    step: Array,
+    velocity: Array,
+    layout: Layout,
+    dt_s: float,
+    reasons: list[Reason],
+    *,
+    share: float = 1.0,
+) -> float:
+    """The one ratio that keeps every speed and acceleration limit of every arm.
+
+    share: of the speed limits that is allowed now.
+    """
+    speed, acceleration = 1.0, 1.0
+    pairs = zip(arm_motions(step, layout), arm_motions(velocity, layout), strict=True)
+    for (part, way), (_, rate) in pairs:
+        if part.kind == JOINTS:
+            a, b = _joint_ratios(part, way, rate, dt_s, share)
+        else:
+            a, b = _pose_ratios(part, way, rate, dt_s, share)
+        speed, acceleration = min(speed, a), min(acceleration, b)
+    if speed < 1.0:
+        fading = f", of which {share:.0%} is allowed so soon after engaging" * (share < 1.0)
+        code = "engage_fade" if share < 1.0 else "velocity"
+        reasons.append(Reason(code, f"motion scaled to {speed:.0%} by the speed limits{fading}"))
+    if acceleration < min(speed, 1.0):
+        reasons.append(
+            Reason(
+                "acceleration", f"motion scaled to {acceleration:.0%} by the acceleration limits"
+            )
+        )
+    return min(speed, acceleration)
+
+
+def _joint_ratios(
+    part: Part, way: Array, rate: Array, dt_s: float, share: float
+) -> tuple[float, float]:
+    limits = part.limits
+    return (
+        joint_speed_ratio(way, share * limits.joint_speed_per_s, dt_s),
+        joint_acceleration_ratio(way, rate, limits.joint_acceleration_per_s2, dt_s),
+    )
+
+
+def _pose_ratios(
+    part: Part, way: Array, rate: Array, dt_s: float, share: float
+) -> tuple[float, float]:
+    limits = part.limits
+    linear, angular = slice(0, 3), slice(3, 6)
+    return (
+        min(
+            speed_ratio(way[linear], share * limits.linear_speed_m_s, dt_s),
+            speed_ratio(way[angular], share * limits.angular_speed_rad_s, dt_s),
+        ),
+        min(
+            acceleration_ratio(way[linear], rate[linear], limits.linear_acceleration_m_s2, dt_s),
+            acceleration_ratio(
+                way[angular], rate[angular], limits.angular_acceleration_rad_s2, dt_s
+            ),
+        ),
+    )
+
+
+def move_grippers(
+    values: Array, start: Array, layout: Layout, dt_s: float, reasons: list[Reason]
+) -> None:
+    """Limit the speed of each gripper in values, in place; never beyond its ends."""
+    for part in layout.of_kind(GRIPPER):
+        wanted, before = float(values[part.columns][0]), float(start[part.columns][0])
+        before = min(max(before, float(part.lower[0])), float(part.upper[0]))
+        value = limit_scalar(wanted, before, part.limits.gripper_speed_per_s * dt_s)
+        values[part.columns] = value
+        if value != wanted:
+            detail = f"{part.names[0]} goes to {value:.3f} before {wanted:.3f}"
+            reasons.append(Reason("gripper_speed", detail))
+
+
+def move_velocities(
+    values: Array,
+    before: Array,
+    layout: Layout,
+    dt_s: float,
+    reasons: list[Reason],
+    *,
+    share: float = 1.0,
+) -> None:
+    """Limit each velocity in values and its change from before, in place; share: as above."""
+    for part in layout.of_kind(VELOCITY):
+        for columns, speed, acceleration in axes_of(part):
+            wanted = values[columns]
+            allowed = wanted * speed_ratio(wanted, share * speed, 1.0)
+            reached = limit_vector(allowed, before[columns], acceleration * dt_s)
+            if (allowed != wanted).any():
+                reasons.append(Reason("velocity", f"{part.group} kept at its speed limit"))
+            if (reached != allowed).any():
+                reasons.append(
+                    Reason("acceleration", f"{part.group} kept at its acceleration limit")
+                )
+            values[columns] = reached
+
+
+def axes_of(part: Part) -> tuple[tuple[slice, float, float], tuple[slice, float, float]]:
+    """Columns, speed and acceleration limit of the linear and of the angular axes of a VELOCITY.
+
+    The linear axes are those before the first that is named w.
+    """
+    limits = part.limits
+    linear = sum(not name.rpartition(".")[2].startswith("w") for name in part.names)
+    middle = part.columns.start + linear
+    return (
+        (slice(part.columns.start, middle), limits.linear_speed_m_s, limits.linear_acceleration_m_s2),
+        (slice(middle, part.columns.stop), limits.angular_speed_rad_s, limits.angular_acceleration_rad_s2),
+    )  # fmt: skip
+
+
+def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Reason | None:
+    """The step itself, measured again on the values that would go out; and finite again."""
+    bad = not_finite(values, layout.names)
+    if bad:
+        return Reason("not_finite", f"{', '.join(bad)} of the command is not finite")
+    for part, way in arm_motions(motion(start, values, layout), layout):
+        limits = part.limits
+        if part.kind == JOINTS:
+            inside = bool(np.all(np.abs(way) <= limits.joint_speed_per_s * dt_s + SLACK))
+        else:
+            inside = bool(
+                np.linalg.norm(way[:3]) <= limits.linear_speed_m_s * dt_s + SLACK
+                and np.linalg.norm(way[3:]) <= limits.angular_speed_rad_s * dt_s + SLACK
+            )
+        if not inside:
+            detail = f"the step of {part.group} is larger than its speed limits allow"
+            return Reason("step", detail)
+    for part in layout.of_kind(VELOCITY):
+        for columns, speed, _ in axes_of(part):
+            if not np.linalg.norm(values[columns]) <= speed + SLACK:
+                return Reason("step", f"{part.group} would be faster than its limit")
+    return None

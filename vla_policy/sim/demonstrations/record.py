@@ -1,0 +1,136 @@
+"""Recording one demonstration: frames at 10 Hz with the expert's clean action as the label.
+
+What is executed is the action plus noise, so that the data also shows how to come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vla_policy.sim.demonstrations.expert import MAX_STEP_M, ArmGoal, ExpertAction, expert_action
+from vla_policy.sim.demonstrations.labels import label_frame, sample_queries
+from vla_policy.sim.demonstrations.row_player import Driver
+from vla_policy.sim.demonstrations.start_poses import LOWEST_TOOL_M
+from vla_policy.sim.scenes.scene import Scene, sample_scene
+from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.references import Reference
+from vla_policy.sim.tasks.tasks import FAMILIES, Task, phrase_task, sample_task
+from vla_policy.sim.world.ground_truth import Truth
+from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
+
+NOISE_SIGMAS = (0.0, 0.15, 0.3)  # of the largest step
+DRIVE_SIGMA = np.array([0.10, 0.30])  # m/s, rad/s at a sigma of 1
+FRAMES_PER_S = 7.5  # of the time that a task may take
+TERMINATE_FRAMES = 5
+_RETRIES, _RETRY_STRIDE = 4, 20_000
+_ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.26])
+
+
+def demonstrate(world: World, scene_seed: int, split: str, rng, frames: list, texts: list) -> int:
+    """Append the frames and texts of one successful demonstration; returns how many were tried."""
+    for attempt in range(_RETRIES):
+        seed = scene_seed + attempt * _RETRY_STRIDE
+        scene = sample_scene(seed, split=split, robot=world.twin.name)
+        recorded = _record(world, scene, rng)
+        if recorded is None:
+            continue
+        for index, (frame, sentences) in enumerate(recorded):
+            frames.append(frame | {"episode": np.int32(scene_seed), "t": np.int32(index)})
+            texts.append(sentences)
+        return attempt + 1
+    raise RuntimeError(f"scene {scene_seed}: the expert failed {_RETRIES} times in a row")
+
+
+def action_label(action: ExpertAction, poses: list[np.ndarray], *, drives: bool) -> np.ndarray:
+    """float32: of each arm its step and gripper, then terminate, then the base's velocity if it drives.
+
+    A step: dx dy dz m and rotation vector rad from the measured pose. poses: float64[7] each.
+    """
+    values: list[float] = []
+    for goal, pose in zip(action.arms, poses, strict=True):
+        x, y, z, w = _multiply(goal.pose[3:], pose[3:] * [-1, -1, -1, 1])
+        sign = 1.0 if w >= 0 else -1.0
+        turn = 2.0 * sign * np.array([x, y, z])  # turns between rows are small
+        values += [*(goal.pose[:3] - pose[:3]), *turn, goal.gripper]
+    values += [float(action.terminate), *(action.drive if drives else ())]
+    return np.array(values, np.float32)
+
+
+def _record(world: World, scene: Scene, rng) -> list[tuple[dict, list[str]]] | None:
+    world.reset(scene)
+    twin = world.twin
+    if rng.random() < 0.3:  # an odd start, as after an earlier task
+        _start_oddly(world, rng)
+    task = sample_task(scene, rng)
+    sigma = float(rng.choice(NOISE_SIGMAS))
+    judge = Judge(task, world.truth())
+    driver = Driver(world, judge)
+    recorded, ended = [], 0
+    for _ in range(round(twin.seconds * FRAMES_PER_S)):
+        truth = world.truth()
+        action = expert_action(task, truth)
+        tasks = [task, *_paraphrases(task, scene, rng)]
+        tasks += sample_queries(scene, truth.object_xyz, rng, 3)
+        frame = label_frame(world, tasks)
+        poses = [np.array(pose) for pose in world.robot_state().poses.values()]
+        frame["action"] = action_label(action, poses, drives=twin.drives)
+        frame["family"] = np.int8(FAMILIES.index(task.family))
+        recorded.append((frame, [t.instruction for t in tasks]))
+        driver.pursue(_disturbed(action, truth, sigma, rng))
+        ended += action.terminate
+        if ended >= TERMINATE_FRAMES:
+            return recorded if driver.result.ever_success else None
+    return None
+
+
+def _start_oddly(world: World, rng) -> None:
+    """One of the arms somewhere in front of it."""
+    arms = world.twin.arms
+    index = int(rng.integers(len(arms))) if len(arms) > 1 else 0
+    start = rng.uniform(_ODD_LOWER, _ODD_UPPER) + arms[index].base_xyz
+    gripper = float(rng.uniform(0.3, 1.0))
+    world.place_arm(np.concatenate([start, TOP_DOWN_XYZW]), gripper, index)
+
+
+def _paraphrases(task: Task, scene: Scene, rng) -> list[Task]:
+    """Two other ways to say the task, with what it meant when it began."""
+    item = scene.objects[task.target]
+    same = _phrase_of(task)
+    named = Reference("colour", f"{item.colour} {item.shape}", task.target)
+    chosen = [same, named if rng.random() < 0.5 else same]
+    return [phrase_task(task.family, c, task.destination, rng) for c in chosen]
+
+
+def _phrase_of(task: Task) -> Reference:
+    return Reference(task.kind, task.phrase, task.target, task.reference)
+
+
+def _disturbed(action: ExpertAction, truth: Truth, sigma: float, rng) -> ExpertAction:
+    """action with noise: smaller near the table, where it would knock things over."""
+    arms = []
+    for goal, tool in zip(action.arms, truth.tools, strict=True):
+        noisy = goal.pose.copy()
+        share = np.clip((tool.xyz[2] - 0.02) / 0.06, 0.25, 1.0)
+        noisy[:3] += rng.normal(0, sigma * MAX_STEP_M, 3) * share
+        noisy[2] = max(noisy[2], LOWEST_TOOL_M - 0.002)
+        arms.append(ArmGoal(noisy, goal.gripper))
+    drive = action.drive
+    if any(drive):
+        drive = tuple(float(v) for v in drive + rng.normal(0, sigma * DRIVE_SIGMA))
+    return replace(action, arms=tuple(arms), drive=drive)
+
+
+def _multiply(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Quaternion product a * b, both xyzw."""
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    return np.array(
+        [
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ]
+    )

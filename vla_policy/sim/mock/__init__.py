@@ -1,0 +1,1 @@
+"""A robot without physics that keeps the published rules of its controllers."""

@@ -1,0 +1,142 @@
+"""A robot without physics: it moves as it is commanded, at most as fast as twice its limits.
+
+It stands in for any embodiment, to try a configuration and a policy's wiring, not a policy. There is
+no inverse kinematics: where tools are commanded, tools move, and the joints only show that they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part, layout_of
+from vla_policy.geometry.quaternions import turn_between, turned
+from vla_policy.types import Array
+
+NS_PER_S = 1_000_000_000
+FASTER = 2.0  # than the embodiment's limits: a controller has some reserve
+HOME_MARGIN = 0.2  # of a joint's range
+VELOCITY_TIMEOUT_NS = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A trajectory being followed. times_ns: int64[n] of the clock. positions: float64[n, j]."""
+
+    times_ns: Array
+    positions: Array
+
+
+class MockRobot:
+    """State of the robot and what its controllers pursue. Only advance() moves it."""
+
+    def __init__(self, robot: Embodiment) -> None:
+        self.robot, self.layout = robot, layout_of(robot)
+        lower, upper = robot.joints.lower, robot.joints.upper
+        margin = HOME_MARGIN * (upper - lower)
+        self._home = np.clip(0.0, lower + margin, upper - margin)
+        self.joints = self._home.copy()
+        self.openings = {p.names[0]: 0.5 for p in self.layout.of_kind(GRIPPER)}
+        self.poses = {tool: _home_pose(self.layout, tool) for tool in robot.poses}
+        self._start = {tool: pose.copy() for tool, pose in self.poses.items()}
+        self.base = np.zeros(3)  # x y yaw of a mobile base
+        self._goals: dict[str, Array | Path] = {}
+        self._velocities: dict[str, tuple[int, Array]] = {}
+
+    def pursue(self, part: Part, target: Array | Path) -> None:
+        """Go to a target of the part's columns, or follow a path of its joints."""
+        self._goals[part.group] = target
+
+    def drive(self, part: Part, velocity: Array, now_ns: int) -> None:
+        """Keep a velocity of the part's axes until it is not renewed."""
+        self._velocities[part.group] = (now_ns, velocity)
+
+    def advance(self, now_ns: int, dt_s: float) -> None:
+        """Everything that follows from the commands by now_ns, dt_s after the last call."""
+        for part in self.layout.parts:
+            if part.kind == VELOCITY:
+                self._roll(part, now_ns, dt_s)
+                continue
+            goal = self._goals.get(part.group)
+            if goal is None:
+                continue
+            target = _on_path(goal, now_ns) if isinstance(goal, Path) else goal
+            if part.kind == JOINTS:
+                self._turn(part, target, dt_s)
+            elif part.kind == GRIPPER:
+                name, step = part.names[0], FASTER * part.limits.gripper_speed_per_s * dt_s
+                way = float(target[0]) - self.openings[name]
+                self.openings[name] += float(np.clip(way, -step, step))
+            else:
+                self._move(part, target, dt_s)
+        self._show()
+
+    def _turn(self, part: Part, target: Array, dt_s: float) -> None:
+        joints = list(part.joints)
+        step = FASTER * part.limits.joint_speed_per_s * dt_s
+        moved = self.joints[joints] + np.clip(target - self.joints[joints], -step, step)
+        self.joints[joints] = np.clip(moved, part.lower, part.upper)
+
+    def _move(self, part: Part, target: Array, dt_s: float) -> None:
+        pose, limits = self.poses[part.source], part.limits
+        way, turn = target[:3] - pose[:3], turn_between(pose[3:], target[3:])
+        shares = (
+            _share(way, FASTER * limits.linear_speed_m_s * dt_s),
+            _share(turn, FASTER * limits.angular_speed_rad_s * dt_s),
+        )
+        pose[:3] += shares[0] * way
+        pose[3:] = turned(pose[3:], shares[1] * turn)
+
+    def _roll(self, part: Part, now_ns: int, dt_s: float) -> None:
+        stamp_ns, velocity = self._velocities.get(part.group, (0, np.zeros(len(part.names))))
+        if now_ns - stamp_ns > VELOCITY_TIMEOUT_NS:
+            return
+        by_axis = {n.rpartition(".")[2]: v for n, v in zip(part.names, velocity, strict=True)}
+        linear = np.array([by_axis.get(f"v{axis}", 0.0) for axis in "xyz"])
+        angular = np.array([by_axis.get(f"w{axis}", 0.0) for axis in "xyz"])
+        if part.source:
+            pose = self.poses[part.source]
+            pose[:3] += linear * dt_s
+            pose[3:] = turned(pose[3:], angular * dt_s)
+            return
+        cosine, sine = np.cos(self.base[2]), np.sin(self.base[2])
+        x, y = linear[0], linear[1]
+        self.base += np.array([cosine * x - sine * y, sine * x + cosine * y, angular[2]]) * dt_s
+
+    def _show(self) -> None:
+        """Joints that nobody commands follow their tool a little, so that they are seen to move."""
+        if self.layout.of_kind(JOINTS) or not self.poses:
+            return
+        moved = sum(float(np.sum(p[:3] - self._start[t][:3])) for t, p in self.poses.items())
+        self.joints = np.clip(self._home + moved, self.robot.joints.lower, self.robot.joints.upper)
+
+
+def picture(name: str, mock: MockRobot, time_ns: int, px: int) -> Array:
+    """uint8[px, px, 3]: a colour of the camera's own, a bar for each joint, and noise that is new."""
+    shade = sum(name.encode()) % 97 + 60
+    image = np.full((px, px, 3), (shade, 150 - shade // 2, 220 - shade), dtype=np.uint8)
+    values = np.append(mock.joints, [*mock.openings.values(), *mock.base])
+    width = max(1, px // len(values))
+    for i, value in enumerate(values):
+        height = int(np.clip(0.5 + value / 7.0, 0.02, 0.98) * px)
+        image[px - height :, i * width : (i + 1) * width - 1] = (30, 30 + 20 * (i % 10), 200)
+    rng = np.random.default_rng(time_ns)
+    noise = rng.integers(-4, 5, image.shape, dtype=np.int16)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _home_pose(layout: Layout, tool: str) -> Array:
+    boxes = [p.limits.workspace for p in layout.of_kind(POSE, VELOCITY) if p.source == tool]
+    middle = np.array([0.4, 0.0, 0.3]) if not boxes else 0.5 * (boxes[0].lower + boxes[0].upper)
+    return np.array([*middle, 0.0, 1.0, 0.0, 0.0])  # the tool points down
+
+
+def _on_path(path: Path, now_ns: int) -> Array:
+    return np.array([np.interp(now_ns, path.times_ns, column) for column in path.positions.T])
+
+
+def _share(way: Array, step: float) -> float:
+    length = float(np.linalg.norm(way))
+    return 1.0 if length <= step else step / length

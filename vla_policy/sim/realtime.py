@@ -1,0 +1,242 @@
+"""The thread in which the simulated robot lives: physics, cameras, judge, paced by the wall clock.
+
+No ROS in here. Everything that touches the World is done by the one thread, as a GL context
+belongs to the thread that made it; other threads leave setpoints and scene requests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from vla_policy.sim.scenes.scene import Scene, sample_scene
+from vla_policy.sim.tasks.judge import Judge, JudgeResult
+from vla_policy.sim.tasks.tasks import Task, sample_task
+from vla_policy.sim.tasks.typed import parse_task
+from vla_policy.sim.world.world import OVERVIEW, World
+from vla_policy.types import Array, RobotState
+
+CONTROL_HZ = 50
+STEP_NS = 1_000_000_000 // CONTROL_HZ
+CAMERA_STEPS = 5  # 10 Hz
+OVERVIEW_STEPS = 10  # 5 Hz
+YIELD_S = 0.001  # also when late: commands come in by another thread of this process
+PACE_STEPS = 100  # over how many steps the pace is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the robot shows after one step, all of the instant time_ns.
+
+    images: of the cameras whose turn it is. judged: what the truth says of the task in words.
+    pace: simulated time per wall time of the last moments, as a share of what was asked for.
+    """
+
+    time_ns: int
+    state: RobotState
+    images: Mapping[str, Array]
+    instruction: str
+    judged: JudgeResult
+    pace: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetTask:
+    """The scene that now stands, in words, and the task that is judged in it."""
+
+    description: str
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig:
+    """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h.
+
+    robot: whose twin it is.
+    """
+
+    epoch_ns: int
+    robot: str = "vx300s"
+    rate: float = 1.0
+    renderer: str = "auto"
+    image_px: int = 96
+    # 331 kB: a message beyond the 512 kB of Fast DDS's shared memory goes by UDP and is mostly lost.
+    overview_px: tuple[int, int] = (384, 288)
+    split: str = "train"
+
+
+class SimLoop:
+    """Runs a World in its own thread until closed.
+
+    on_step: called with each Snapshot, in that thread.
+    on_failure: called once with a traceback or sentence if the thread has to end.
+    """
+
+    def __init__(
+        self,
+        config: SimConfig,
+        on_step: Callable[[Snapshot], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._on_step = on_step
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._poses: dict[int, Array] = {}
+        self._grippers: dict[int, float] = {}
+        self._drive: tuple[float, float] | None = None
+        self._requests: list[tuple[Future[SetTask], int, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
+
+    def start(self, seed: int, instruction: str) -> Future[SetTask]:
+        """Begin with a scene, see set_scene."""
+        first = self.set_scene(seed, instruction)
+        self._thread.start()
+        return first
+
+    def set_scene(self, seed: int, instruction: str) -> Future[SetTask]:
+        """Ask for the scene of seed and the task in words; empty: a task drawn from the seed.
+
+        The future gives what stands from then on, or the ValueError that says why the
+        instruction does not fit the scene; then the scene stays as it was.
+        """
+        done: Future[SetTask] = Future()
+        with self._lock:
+            self._requests.append((done, seed, instruction))
+        return done
+
+    def command_pose(self, pose: Array, arm: int = 0) -> None:
+        """Setpoint of an arm's tool, float64[7] xyz + xyzw in the base frame; finite."""
+        with self._lock:
+            self._poses[arm] = pose
+
+    def command_gripper(self, opening: float, arm: int = 0) -> None:
+        """Setpoint of an arm's gripper, 0 closed to 1 open; finite."""
+        with self._lock:
+            self._grippers[arm] = opening
+
+    def command_drive(self, vx: float, wz: float) -> None:
+        """Velocity of the base, m/s ahead and rad/s; finite. It holds until its watchdog ends it."""
+        with self._lock:
+            self._drive = vx, wz
+
+    def close(self) -> None:
+        """End the thread and free the World."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        try:
+            config = self._config
+            world = World(renderer=config.renderer, control_hz=CONTROL_HZ, robot=config.robot)
+        except (ValueError, RuntimeError, ImportError, OSError) as error:
+            self._fail(f"the simulation cannot start: {error}")
+            return
+        try:
+            self._simulate(world)
+        except Exception:  # noqa: BLE001 - outermost of the thread: reported, and the node ends
+            self._fail(traceback.format_exc())
+        finally:
+            world.close()
+
+    def _fail(self, why: str) -> None:
+        with self._lock:
+            requests, self._requests = self._requests, []
+        for done, _, _ in requests:
+            done.set_exception(ValueError(why))
+        self._on_failure(why)
+
+    def _simulate(self, world: World) -> None:
+        wall_step_s = STEP_NS / 1e9 / self._config.rate
+        task, judge = None, None
+        steps = 0
+        ends_s: deque[float] = deque(maxlen=PACE_STEPS)
+        deadline_s = time.monotonic()
+        while not self._stop.is_set():
+            scene_change = self._take_scene(world)
+            if scene_change is not None:
+                task, judge = scene_change
+                ends_s.clear()
+            if task is None or judge is None:
+                return  # the first scene was refused; whoever asked has been told
+            self._send(world)
+            world.step()
+            steps += 1
+            pace = len(ends_s) * wall_step_s / (time.monotonic() - ends_s[0]) if ends_s else 1.0
+            self._on_step(self._snapshot(world, steps, task, judge, pace))
+            # Lost time is given up, not made up for: a burst of steps would leave controller and
+            # policy no time between them, while a slower clock is the same for all.
+            deadline_s = max(deadline_s + wall_step_s, time.monotonic())
+            self._stop.wait(max(YIELD_S, deadline_s - time.monotonic()))
+            ends_s.append(time.monotonic())
+
+    def _send(self, world: World) -> None:
+        with self._lock:
+            poses, grippers = dict(self._poses), dict(self._grippers)
+            drive, self._drive = self._drive, None  # told once: the base has a watchdog
+        for arm, pose in poses.items():
+            world.command(pose, grippers[arm], arm)
+        if drive is not None:
+            world.drive(*drive)
+
+    def _snapshot(
+        self, world: World, steps: int, task: Task, judge: Judge, pace: float
+    ) -> Snapshot:
+        time_ns = self._config.epoch_ns + steps * STEP_NS
+        images = {}
+        if steps % CAMERA_STEPS == 0:
+            side = self._config.image_px
+            images = {name: world.render(name, side, side) for name in world.twin.cameras}
+        if steps % OVERVIEW_STEPS == 0:
+            images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
+        state = world.robot_state()
+        return Snapshot(
+            time_ns=time_ns,
+            state=state,
+            images=MappingProxyType(images),
+            instruction=task.instruction,
+            judged=judge.update(world.truth()),
+            pace=pace,
+        )
+
+    def _take_scene(self, world: World) -> tuple[Task, Judge] | None:
+        """Serve the oldest waiting request; None if there is none or it was refused."""
+        with self._lock:
+            if not self._requests:
+                return None
+            done, seed, instruction = self._requests.pop(0)
+        try:
+            scene: Scene = sample_scene(seed, split=self._config.split, robot=self._config.robot)
+            if instruction:
+                task = parse_task(instruction, scene)
+            else:
+                task = sample_task(scene, np.random.default_rng(seed))
+        except ValueError as error:
+            done.set_exception(error)
+            return None
+        world.reset(scene)
+        state = world.robot_state()
+        with self._lock:  # old setpoints belong to the old scene
+            self._poses = dict(enumerate(state.poses.values()))
+            self._grippers = dict(enumerate(state.grippers.values()))
+            self._drive = None
+        judge = Judge(task, world.truth())
+        done.set_result(SetTask(describe(scene), task))
+        return task, judge
+
+
+def describe(scene: Scene) -> str:
+    """What lies where, in words, from the robot's left (larger y) to its right."""
+    things = sorted(scene.objects, key=lambda thing: -thing.xy[1])
+    words = [f"{thing.name} of {2000 * thing.half_m:.0f} mm" for thing in things]
+    return f"from left to right: {', '.join(words)}; a tray and a pad"

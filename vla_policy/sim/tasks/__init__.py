@@ -1,0 +1,1 @@
+"""What is asked of the arm, as text, and the verdict of physics."""

@@ -1,0 +1,1 @@
+"""The simulated robot in MuJoCo: physics, cameras, true positions."""

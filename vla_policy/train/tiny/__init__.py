@@ -1,0 +1,1 @@
+"""The shipped model's recipe, for one robot or several."""
