@@ -27,7 +27,7 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.session import free_domain
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Array, RobotState
 
@@ -69,7 +69,7 @@ def plan(obs_ns: int, sequence: int, y: float) -> ActionChunk:
 def measure_step(ticks: int = 5000) -> dict[str, float]:
     """Microseconds per tick, a new chunk every 0.4 s."""
     embodiment = load_embodiment("vx300s")
-    robot = Robot(embodiment, layout_of(embodiment))
+    robot = GuardedRobot(embodiment, layout_of(embodiment))
     control, now_ns, sequence, y = Control(), 1_000_000_000, 0, 0.0
     times = []
     for tick in range(ticks + 100):

@@ -105,7 +105,7 @@ def listen(processes, seconds: float) -> tuple[list, list, dict, dict]:
     status: list[ControlStatus] = []
     with Client("operator") as client:
         played.wait_until_ready(client)
-        real_time.go_first(5)  # what it measures with must not be late itself
+        real_time.set_fifo_priority(5)  # what it measures with must not be late itself
         rclpy.init()
         node = rclpy.create_node("listener")
         node.create_subscription(PoseStamped, TOPIC, on_target, 100)

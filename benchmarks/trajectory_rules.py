@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.embodiment.layout import JOINTS, ActionPart
 from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.trajectory import JointTarget
 from vla_policy.ros.simulation.mock_controllers import trajectory_of
@@ -162,7 +162,7 @@ def random_state(rng: np.random.Generator, robot: Embodiment, now_ns: int) -> Ro
     return RobotState(joints, now_ns, {}, None, grippers)
 
 
-def follow(state: RobotState, command: Command, parts: tuple[Part, ...]) -> RobotState:
+def follow(state: RobotState, command: Command, parts: tuple[ActionPart, ...]) -> RobotState:
     """The state of a robot that does at once as it is told."""
     joints, grippers = np.array(state.joint_positions), dict(state.grippers)
     for part in parts:
@@ -177,7 +177,7 @@ def follow(state: RobotState, command: Command, parts: tuple[Part, ...]) -> Robo
     return replace(state, joint_positions=joints, grippers=grippers)
 
 
-def columns_of(command: Command, part: Part) -> slice | None:
+def columns_of(command: Command, part: ActionPart) -> slice | None:
     if part.names[0] not in command.names:
         return None
     start = command.names.index(part.names[0])

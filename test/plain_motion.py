@@ -5,14 +5,16 @@ from itertools import pairwise
 import numpy as np
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, ActionPart, Layout
 
 POSE_NAMES = ("x", "y", "z", "qx", "qy", "qz", "qw")
 
 
 def _part(group, kind, start, names, **more):
     columns = slice(start, start + len(names))
-    return Part(group, kind, columns, tuple(f"{group}.{n}" for n in names), GroupLimits(), **more)
+    return ActionPart(
+        group, kind, columns, tuple(f"{group}.{n}" for n in names), GroupLimits(), **more
+    )
 
 
 PARTS = (

@@ -18,7 +18,7 @@ from vla_policy.msg import ControlStatus
 from vla_policy.paths import config_dir
 from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 
 SCRIPTED_POLICY = Path(__file__).parent / "ros" / "scripted" / "scripted_policy.py"
 READY_S, GOAL_S = 120.0, 180.0
@@ -30,7 +30,7 @@ class Witness(Node):
     def __init__(self, robot):
         super().__init__("witness")
         self.state, self.status, self.levels, self.openings = {}, None, set(), []
-        self.inputs = PolicyInputs(self, robot, OnChange(self.get_logger()), self.on_input)
+        self.inputs = PolicyInputs(self, robot, ChangeLogger(self.get_logger()), self.on_input)
         self.create_subscription(ControlStatus, "control_status", self.on_status, qos.LATCHED)
         self.goals = ActionClient(self, ExecuteInstruction, "execute_instruction")
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.embodiment.layout import JOINTS, Layout, Part
+from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout
 from vla_policy.execution.replanning import NOTHING, Delays
 from vla_policy.runtime import schedule
-from vla_policy.runtime.schedule import HEARD_NS, SENT, Asked, InferenceConfig
+from vla_policy.runtime.schedule import HEARD_NS, SENT, InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Observation
 
 MS = 1_000_000
 START_NS = 1_000_000 * MS
 ONE = Layout(
-    ("joint.a",), (Part("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),)
+    ("joint.a",),
+    (ActionPart("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),),
 )
 CONFIG = InferenceConfig(("x",), 150 * MS, 4, 100 * MS, 0, scheme="rtc", layout=ONE)
 
@@ -30,18 +31,18 @@ def chunk(sequence: int, at_ms: int, instruction: str = "go") -> ActionChunk:
     return ActionChunk(rows, ONE.names, START_NS + at_ms * MS, 100 * MS, sequence, instruction)
 
 
-def followed(at_ms: int = 0, taken_ms: int = 150) -> Asked:
+def followed(at_ms: int = 0, taken_ms: int = 150) -> InferenceState:
     """A chunk of an observation at at_ms that is executed since taken_ms, its rows due on time."""
-    asked = schedule.attempted(Asked(delays=Delays(warm_up=0)), seen(at_ms))
-    asked = schedule.sent(asked, chunk(0, at_ms), START_NS + (taken_ms - 10) * MS)
+    asked = schedule.on_requested(InferenceState(delays=Delays(warm_up=0)), seen(at_ms))
+    asked = schedule.on_published(asked, chunk(0, at_ms), START_NS + (taken_ms - 10) * MS)
     begin_ns = START_NS + at_ms * MS
-    asked, news = schedule.taken(asked, 0, begin_ns, START_NS + taken_ms * MS)
+    asked, news = schedule.on_accepted(asked, 0, begin_ns, START_NS + taken_ms * MS)
     assert news
     return asked
 
 
-def is_due(asked: Asked, at_ms: int, instruction: str = "go", config=CONFIG) -> bool:
-    return schedule.due(asked, config, seen(at_ms, instruction), START_NS + at_ms * MS)
+def is_due(asked: InferenceState, at_ms: int, instruction: str = "go", config=CONFIG) -> bool:
+    return schedule.should_infer(asked, config, seen(at_ms, instruction), START_NS + at_ms * MS)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +56,15 @@ def test_due_after_the_rows_between_two_looks_or_at_once_if_something_changed(
 
 
 def test_the_first_observation_is_due():
-    assert is_due(Asked(), 0)
+    assert is_due(InferenceState(), 0)
 
 
 def test_a_chunk_on_its_way_is_waited_for_but_not_for_ever():
-    asked = schedule.attempted(followed(), seen(400))
-    asked = schedule.sent(asked, chunk(1, 400), START_NS + 850 * MS)
+    asked = schedule.on_requested(followed(), seen(400))
+    asked = schedule.on_published(asked, chunk(1, 400), START_NS + 850 * MS)
     late = seen(850)
-    assert not schedule.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS - 1)
-    assert schedule.due(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS)
+    assert not schedule.should_infer(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS - 1)
+    assert schedule.should_infer(asked, CONFIG, late, START_NS + 850 * MS + HEARD_NS)
 
 
 def test_the_rows_that_will_have_been_begun_are_frozen_and_the_rest_guides():
@@ -93,21 +94,21 @@ def test_nothing_is_continued_that_cannot_be_or_is_not_executed():
         (asked, replace(CONFIG, scheme="receding"), able),
         (asked, replace(CONFIG, layout=None), able),
         (schedule.not_executing(asked), CONFIG, able),
-        (schedule.sent(asked, chunk(1, 100), START_NS), CONFIG, able),
+        (schedule.on_published(asked, chunk(1, 100), START_NS), CONFIG, able),
     )
     for before, config, policy in cases:
         assert schedule.continuation(before, config, seen(400), **policy) == NOTHING
 
 
 def test_word_of_a_chunk_of_somebody_else_ends_what_is_executing():
-    asked, news = schedule.taken(followed(), 77, START_NS, START_NS)
+    asked, news = schedule.on_accepted(followed(), 77, START_NS, START_NS)
     assert asked.executing is None and not news
 
 
 def test_only_the_last_chunks_are_kept_and_the_delay_outlives_a_new_beginning():
     asked = followed()
     for number in range(1, SENT + 3):
-        asked = schedule.sent(asked, chunk(number, 100 * number), START_NS)
+        asked = schedule.on_published(asked, chunk(number, 100 * number), START_NS)
     assert [c.sequence for c in asked.sent] == list(range(3, SENT + 3))
-    assert schedule.begun_anew(asked) == Asked(delays=asked.delays)
+    assert schedule.reset(asked) == InferenceState(delays=asked.delays)
     assert asked.delays.expected_ns is not None

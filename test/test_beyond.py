@@ -13,7 +13,7 @@ from vla_policy.safety import guard_state
 from vla_policy.safety.collisions import Bodies
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.stopping_path import blocked_beyond, ranges_ratio, rates_of, ways_of
 from vla_policy.types import Reason, RobotState
 
@@ -28,7 +28,7 @@ def arm(output="joint_trajectory", problems=lambda values: None):
     bodies = create_autospec(Bodies, instance=True)
     bodies.problem.side_effect = lambda seen, values: problems(values)
     robot = replace(one, outputs=outputs)
-    return Robot(robot, layout_of(robot), bodies)
+    return GuardedRobot(robot, layout_of(robot), bodies)
 
 
 def rates(*joints):

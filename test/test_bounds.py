@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits, Workspace, load_embodiment
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, ActionPart, Layout
 from vla_policy.safety.robot import robot_of
 from vla_policy.safety.setpoint_limits import (
+    enters_keep_out,
     inside_limits,
     jump_between,
-    kept_out,
     near_start,
-    strayed,
+    tracking_error,
     well_formed,
 )
 
@@ -25,12 +25,12 @@ POSE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
 ALL = Layout(
     ("joint.a", "joint.b", *POSE_NAMES, "gripper"),
     (
-        Part(
+        ActionPart(
             "arm", JOINTS, slice(0, 2), ("joint.a", "joint.b"), ARM_LIMITS,
             joints=(0, 1), lower=np.array([-1.0, 0.0]), upper=np.array([1.0, 2.0]),
         ),
-        Part("tool", POSE, slice(2, 9), POSE_NAMES, TOOL_LIMITS, source="ee"),
-        Part(
+        ActionPart("tool", POSE, slice(2, 9), POSE_NAMES, TOOL_LIMITS, source="ee"),
+        ActionPart(
             "hand", GRIPPER, slice(9, 10), ("gripper",), GroupLimits(),
             source="gripper", lower=np.zeros(1), upper=np.ones(1),
         ),
@@ -125,7 +125,7 @@ def test_a_tool_neither_ends_in_a_keep_out_box_nor_goes_through(start, end, word
         Workspace(np.array([0.4, -0.1, 0.9]), np.array([0.6, 0.1, 1.1])),
         Workspace(np.array([-0.1, 0.8, 0.9]), np.array([0.1, 1.0, 1.1])),
     )
-    found = kept_out(action(place=start), action(place=end), boxes, ALL)
+    found = enters_keep_out(action(place=start), action(place=end), boxes, ALL)
     assert (None if found is None else (found.code, found.detail)) == (
         None if words is None else ("keep_out", words)
     )
@@ -178,7 +178,7 @@ def test_a_first_command_starts_inside_and_near(here, target, code, words):
 )
 def test_an_arm_is_astray_beyond_its_start_jump_and_its_lag(here, velocity, words):
     velocity = None if velocity is None else np.array(velocity, float)
-    found = strayed(action(), here, velocity, ALL)
+    found = tracking_error(action(), here, velocity, ALL)
     if words is None:
         assert found is None
     else:
@@ -225,7 +225,7 @@ EXACT = Layout(
     ],
 )
 def test_exactly_as_far_as_is_allowed_is_allowed_and_what_is_no_number_is_not(here, away):
-    found = strayed(action(), here, None, EXACT)
+    found = tracking_error(action(), here, None, EXACT)
     assert (found is not None) == away
     assert found == jump_between(action(), here, EXACT)
 
@@ -233,7 +233,7 @@ def test_exactly_as_far_as_is_allowed_is_allowed_and_what_is_no_number_is_not(he
 def test_the_joint_that_is_furthest_beyond_what_it_may_is_named():
     """Not the one that is furthest away: a fast joint may lag more."""
     velocity = np.array([2.0, 0, 0, 0, 0, 0, 0, 0])
-    found = strayed(action((0.0, 1.0)), action((0.8, 1.3)), velocity, ALL)
+    found = tracking_error(action((0.0, 1.0)), action((0.8, 1.3)), velocity, ALL)
     assert found == "0.300 away at joint.b, at most 0.25 is allowed"
 
 

@@ -5,7 +5,7 @@ import plain_motion as plain
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.embodiment.layout import JOINTS, ActionPart
 from vla_policy.execution.stopping_trajectory import REST_NS, at, braking, joint_way
 
 LEAD_NS = 40_000_000
@@ -80,7 +80,7 @@ def test_the_way_of_joints_keeps_their_speed_their_range_and_two_periods():
     limits = GroupLimits(
         joint_speed_per_s=np.array([1.0, 1.0]), joint_acceleration_per_s2=np.array([5.0, 10.0])
     )
-    part = Part(
+    part = ActionPart(
         "arm", JOINTS, slice(0, 2), ("a", "b"), limits,
         joints=(0, 1), lower=np.array([-1.0, -1.0]), upper=np.array([0.05, 1.0]),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from vla_policy.check.checkpoint import check_checkpoint, fit
 from vla_policy.check.checkpoint_summary import describe
 from vla_policy.checkpoint import contract as contracts
 from vla_policy.embodiment import embodiment_names, load_embodiment
-from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, WARNING
 from vla_policy.paths import find_policy
 
@@ -63,7 +63,7 @@ def test_a_policy_file_that_fits(tmp_path):
 
 @pytest.mark.parametrize("name", embodiment_names())
 def test_there_is_an_error_exactly_where_the_policy_node_would_refuse(name):
-    sheet = read_sheet(name)
+    sheet = read_embodiment_file(name)
     described = describe(find_policy("tiny"))
     refused = bool(contracts.check(described.contract, sheet.robot))
     assert any(f.level == ERROR for f in fit(described, sheet)) == refused
@@ -144,7 +144,7 @@ def _steps(folder: Path, spaces: dict) -> Path:
 
 def test_a_rate_that_is_nearly_right_is_an_error(tmp_path):
     described = describe(policy(tmp_path))
-    sheet = read_sheet(JOINT_ROBOT)
+    sheet = read_embodiment_file(JOINT_ROBOT)
     assert list(fit(described, sheet)) == []
     slower = replace(described, contract=replace(described.contract, policy_hz=10.5))
     assert [f.level for f in fit(slower, sheet)] == [ERROR]

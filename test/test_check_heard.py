@@ -5,32 +5,32 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from vla_policy.check.report import draw, tell
-from vla_policy.check.topic_samples import Drain, Endpoint, Heard, Sample, Stream
+from vla_policy.check.report import format_findings, print_topics
+from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
 from vla_policy.check.topics import check_topics
-from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, WARNING
 
-SHEET = read_sheet("vx300s")
+SHEET = read_embodiment_file("vx300s")
 NOW_NS, STEP_NS = 1_000_000_000_000, 20_000_000
 POSITIONS = dict.fromkeys(SHEET.robot.joint_names, 0.3) | {"left_finger": 0.03}
 JOINTS, POSE, IMAGE = (f"{t}" for t in ("sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped", "sensor_msgs/msg/Image"))  # fmt: skip
 DRIVER = Endpoint("/driver", "")
 
 
-def stream(topic: str, kind: str, **sample: object) -> Stream:
+def stream(topic: str, kind: str, **sample: object) -> TopicStats:
     """50 messages of one second, 10 ms old."""
     stamps = [NOW_NS + k * STEP_NS for k in range(50)]
     samples = tuple(Sample(ns + 10_000_000, ns, **sample) for ns in stamps)
-    return Stream(topic, kind, (replace(DRIVER, type=kind),), samples)
+    return TopicStats(topic, kind, (replace(DRIVER, type=kind),), samples)
 
 
-def drain(group: str, topic: str, kind: str) -> Drain:
-    return Drain(group, topic, kind, (), (replace(DRIVER, type=kind),))
+def drain(group: str, topic: str, kind: str) -> CommandSink:
+    return CommandSink(group, topic, kind, (), (replace(DRIVER, type=kind),))
 
 
-def good() -> Heard:
-    return Heard(
+def good() -> GraphSnapshot:
+    return GraphSnapshot(
         seconds=1.0,
         published={"/joint_states": (JOINTS,), "/camera/color": (IMAGE,)},
         read={"/target_pose": (POSE,)},
@@ -48,25 +48,25 @@ def good() -> Heard:
     )  # fmt: skip
 
 
-def with_joints(**changes: float) -> Heard:
+def with_joints(**changes: float) -> GraphSnapshot:
     heard = good()
     values = {k: v for k, v in (POSITIONS | changes).items() if v is not None}
     return replace(heard, joints={"joint_states": stream("/joint_states", JOINTS, values=values)})
 
 
-def with_camera(**changes: object) -> Heard:
+def with_camera(**changes: object) -> GraphSnapshot:
     heard = good()
     wrist = replace(heard.cameras["wrist"], **changes)
     return replace(heard, cameras={**heard.cameras, "wrist": wrist})
 
 
-def with_samples(keep: slice = slice(None), **changes: object) -> Heard:
+def with_samples(keep: slice = slice(None), **changes: object) -> GraphSnapshot:
     return with_camera(
         samples=tuple(replace(s, **changes) for s in good().cameras["wrist"].samples[keep])
     )
 
 
-def with_arm(**changes: object) -> Heard:
+def with_arm(**changes: object) -> GraphSnapshot:
     heard = good()
     return replace(heard, drains=(replace(heard.drains[0], **changes), heard.drains[1]))
 
@@ -132,7 +132,7 @@ def test_the_table_has_a_verdict_for_every_topic():
     heard, _, _, _ = MISTAKES["no controller"]
     console = Console(width=120)
     with console.capture() as captured:
-        draw(heard, check_topics(heard, SHEET), console)
+        print_topics(heard, check_topics(heard, SHEET), console)
     lines = captured.get().splitlines()
     row = {topic: next(t for t in lines if topic in t) for topic in ("/target_pose", "/joint_states", "/front/image_raw")}  # fmt: skip
     assert "error" in row["/target_pose"] and "nobody" in row["/target_pose"]
@@ -142,6 +142,6 @@ def test_the_table_has_a_verdict_for_every_topic():
 
 def test_findings_are_counted():
     heard, _, _, _ = MISTAKES["zero"]
-    told = tell(check_topics(heard, SHEET), "vx300s")
+    told = format_findings(check_topics(heard, SHEET), "vx300s")
     assert told.endswith("vx300s: 1 error, 0 warnings")
-    assert tell((), "vx300s") == "vx300s: nothing wrong found"
+    assert format_findings((), "vx300s") == "vx300s: nothing wrong found"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.embodiment.layout import layout_of, measured
+from vla_policy.embodiment.layout import layout_of, measured_action
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import GAP_NS, Inputs, clock_jumped, stale_inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
@@ -18,9 +18,9 @@ MS = 1_000_000
 START = 5_000 * MS
 TICK = 20 * MS
 EMBODIMENT = load_embodiment("vx300s")
-ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
+ARM = GuardedRobot(EMBODIMENT, layout_of(EMBODIMENT))
 _JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
-JOINTS = Robot(_JOINTS, layout_of(_JOINTS))
+JOINTS = GuardedRobot(_JOINTS, layout_of(_JOINTS))
 POSE = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 
 
@@ -233,9 +233,9 @@ def test_an_inverted_gripper_is_measured_in_its_own_sense():
     hand = replace(EMBODIMENT.actions[1], open=0.0, closed=1.0)
     layout = layout_of(replace(EMBODIMENT, actions=(EMBODIMENT.actions[0], hand)))
     state = RobotState(np.zeros(6), 1, {"ee": POSE}, 1, {"gripper": 0.8})
-    assert measured(layout, state)[7] == pytest.approx(0.2)
-    assert measured(ARM.layout, state)[7] == pytest.approx(0.8)
-    assert measured(ARM.layout, RobotState()) is None
+    assert measured_action(layout, state)[7] == pytest.approx(0.2)
+    assert measured_action(ARM.layout, state)[7] == pytest.approx(0.8)
+    assert measured_action(ARM.layout, RobotState()) is None
 
 
 def test_engaging_again_starts_from_where_the_arm_is_now():

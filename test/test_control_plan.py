@@ -10,13 +10,13 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.timeline import queued_rows, setpoint
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
 MS = 1_000_000
 EMBODIMENT = load_embodiment("vx300s")
-ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
+ARM = GuardedRobot(EMBODIMENT, layout_of(EMBODIMENT))
 ACTION = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
 REASON = Reason("for_a_test", "for a test")
 SEEN_MS = 5_100
@@ -62,7 +62,7 @@ def moving():
 EVENTS = {
     "disengage": lambda c, ms: core.disengage(c, ms * MS),
     "stop": lambda c, ms: core.stop(c, REASON, ms * MS),
-    "another controller": lambda c, ms: core.let_go(c, ARM, REASON, ms * MS)[0],
+    "another controller": lambda c, ms: core.disengage_for(c, ARM, REASON, ms * MS)[0],
     "an unreadable chunk": lambda c, ms: core.refuse(c, REASON, ms * MS),
     "a chunk that is not finite": lambda c, ms: accept(
         c, chunk(ms - 10, 1, actions=np.full((3, 8), np.nan)), ms
@@ -138,7 +138,7 @@ def test_who_lets_go_forgets_what_was_sent_and_what_it_began_with(how):
             if not control.guard.engaged:
                 break
     else:
-        control, verdict = core.let_go(control, ARM, REASON, 5_220 * MS)
+        control, verdict = core.disengage_for(control, ARM, REASON, 5_220 * MS)
     assert control.guard.sent is None
     assert not control.guard.engaged
     assert (verdict.level, verdict.command) == (Level.HOLD, None)
@@ -321,7 +321,7 @@ def stepping(reference):
         names=("ee.x", "ee.y", "ee.z", "ee.rx", "ee.ry", "ee.rz"),
     )
     embodiment = replace(EMBODIMENT, actions=(arm, EMBODIMENT.actions[1]))
-    return Robot(embodiment, layout_of(embodiment))
+    return GuardedRobot(embodiment, layout_of(embodiment))
 
 
 def step_chunk(robot, obs_ms, sequence):

@@ -17,7 +17,13 @@ from vla_policy.commands import train as train_command
 from vla_policy.data.frames import Frames
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.findings import ERROR
-from vla_policy.families.tiny.columns import COLUMNS, Body, body_for, body_of, widened_actions
+from vla_policy.families.tiny.columns import (
+    COLUMNS,
+    RobotColumns,
+    body_of,
+    robot_columns,
+    widened_actions,
+)
 from vla_policy.formats import describe
 from vla_policy.formats.native.folder import save
 from vla_policy.geometry.pose_steps import driven
@@ -38,7 +44,7 @@ POSE = (0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0)
 def robot(name: str) -> multi_robot.Robot:
     embodiment = load_embodiment(name)
     contract = multi_robot.contract_of(embodiment)
-    body = body_for(contract, len(COLUMNS))
+    body = robot_columns(contract, len(COLUMNS))
     return multi_robot.Robot(
         name, body, contract, multi_robot.statistics_of(embodiment, body), Path(name)
     )
@@ -286,18 +292,18 @@ def test_a_file_that_does_not_hang_together_is_refused(tmp_path: Path, model: VL
 def test_a_body_is_whole_arms() -> None:
     embodiment = load_embodiment("vx300s_pair")
     states, actions = embodiment.state_names, embodiment.action_names
-    assert body_of(states, actions) == Body(("left.", "right."), ())
+    assert body_of(states, actions) == RobotColumns(("left.", "right."), ())
     with pytest.raises(ValueError, match=r"state: got left\.ee\.x"):
         body_of(states[:-1], actions)
     with pytest.raises(ValueError, match="actions: got"):
         body_of(states, actions[:-1])
     contract = robot("vx300s_pair").contract
     with pytest.raises(ValueError, match=r"8 action columns.*none for second\.gripper"):
-        body_for(contract, 8)
+        robot_columns(contract, 8)
     with pytest.raises(ValueError, match="one in front and one at each of 2 wrists"):
-        body_for(replace(contract, camera_names=("front", "left_wrist")), 17)
+        robot_columns(replace(contract, camera_names=("front", "left_wrist")), 17)
     with pytest.raises(ValueError, match="model actions"):
-        body_for(replace(contract, model_action_names=contract.model_action_names[:-1]), 17)
+        robot_columns(replace(contract, model_action_names=contract.model_action_names[:-1]), 17)
 
 
 Q, FRAMES = 4, 30

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
-from vla_policy.execution.replanning import NOTHING, Executing, ask, executed_part, next_look_ns
+from vla_policy.execution.replanning import (
+    NOTHING,
+    Executing,
+    next_observation_ns,
+    plan_continuation,
+    truncated,
+)
 from vla_policy.execution.resampling import aligned
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.timeline import Timeline, insert, setpoint
@@ -183,7 +189,9 @@ def test_what_the_model_said_is_that_of_the_nearest_row(late_ms, first):
 def test_frozen_are_the_rows_that_are_begun_when_the_chunk_comes(delay_ms, frozen, guidance):
     running = Executing(OLD, 1000 * MS, 1100 * MS)
     delay_ns = None if delay_ms is None else delay_ms * MS
-    asked = ask(running, 1400 * MS, delay_ns=delay_ns, rows=8, execute_rows=4, layout=ARM)
+    asked = plan_continuation(
+        running, 1400 * MS, delay_ns=delay_ns, rows=8, execute_rows=4, layout=ARM
+    )
     assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
     assert (asked.previous is None) == (delay_ms is None)
 
@@ -202,7 +210,7 @@ def test_the_rows_that_guide_end_before_those_of_the_next_chunk(
     rows, execute_rows, frozen, guidance
 ):
     running = Executing(OLD, 1000 * MS, 1100 * MS)
-    asked = ask(
+    asked = plan_continuation(
         running, 1400 * MS, delay_ns=50 * MS, rows=rows, execute_rows=execute_rows, layout=ARM
     )
     assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
@@ -211,14 +219,16 @@ def test_the_rows_that_guide_end_before_those_of_the_next_chunk(
 def test_what_is_continued_begins_where_the_plan_began_not_at_its_stamp():
     """The robot had rested: the rows are executed 150 ms after they were meant."""
     running = Executing(OLD, 1150 * MS, 1150 * MS)
-    asked = ask(running, 1350 * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM)
+    asked = plan_continuation(running, 1350 * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM)
     assert asked.previous.actions[:, 0] == pytest.approx(np.arange(3, 9) * 10.0)
 
 
 def test_nothing_is_continued_without_a_plan():
     over = Executing(OLD, 1000 * MS, 1100 * MS)
     for running, obs_ms in ((None, 1400), (over, 1800)):
-        asked = ask(running, obs_ms * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM)
+        asked = plan_continuation(
+            running, obs_ms * MS, delay_ns=0, rows=8, execute_rows=4, layout=ARM
+        )
         assert asked is NOTHING
 
 
@@ -226,7 +236,7 @@ def test_when_to_look_again():
     running = Executing(OLD, 1050 * MS, 1050 * MS)
 
     def look(scheme, delay_ms, executing=running):
-        at_ns = next_look_ns(
+        at_ns = next_observation_ns(
             scheme, 1000 * MS, 100 * MS, 4, executing=executing, delay_ns=delay_ms * MS
         )
         return at_ns / MS
@@ -235,16 +245,16 @@ def test_when_to_look_again():
     assert look("open_loop", 50) == 1850  # the end of its 8 rows
     assert look("open_loop", 300) == 2050  # ... and seen at rest
     assert look("open_loop", 300, None) == 1400
-    assert len(executed_part(OLD, "open_loop", 4).actions) == 4
-    assert executed_part(OLD, "rtc", 4) is OLD
+    assert len(truncated(OLD, "open_loop", 4).actions) == 4
+    assert truncated(OLD, "rtc", 4) is OLD
     assert look("open_loop", 99) == 1850
     assert look("open_loop", 100) == 2050  # a row late: the arm came to rest before
     never = {"executing": running, "delay_ns": None}
-    assert next_look_ns("open_loop", 1000 * MS, 100 * MS, 4, **never) == 1850 * MS
+    assert next_observation_ns("open_loop", 1000 * MS, 100 * MS, 4, **never) == 1850 * MS
 
 
 def test_what_the_model_said_is_sent_with_the_rows_that_are_executed():
     said = np.arange(16.0).reshape(8, 2)
-    sent = executed_part(replace(OLD, model_actions=said), "open_loop", 3)
+    sent = truncated(replace(OLD, model_actions=said), "open_loop", 3)
     assert sent.model_actions.tolist() == said[:3].tolist()
     assert sent.actions.tolist() == OLD.actions[:3].tolist()

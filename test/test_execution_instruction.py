@@ -10,13 +10,13 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.timeline import queued_rows
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, RobotState
 
 MS = 1_000_000
 EMBODIMENT = load_embodiment("vx300s")
-ARM = Robot(EMBODIMENT, layout_of(EMBODIMENT))
+ARM = GuardedRobot(EMBODIMENT, layout_of(EMBODIMENT))
 ACTION = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
 
 

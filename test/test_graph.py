@@ -18,7 +18,7 @@ from vla_policy.ros.bringup.endpoints import (
     endpoints,
     robot_endpoints,
 )
-from vla_policy.ros.bringup.graph import NodeSpec, command_line, node_specs, side
+from vla_policy.ros.bringup.graph import NodeSpec, command_line, node_specs, sim_mode
 from vla_policy.ros.bringup.launch import ARGUMENTS, remappings, specs_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,8 +199,8 @@ def test_remappings_of_the_launch_argument():
 
 
 def test_what_stands_in_for_the_robot():
-    assert side("vx300s", "true") == {"sim": True, "mock": False}
-    assert side("fr3", "true") == side("fr3", "mock") == {"sim": False, "mock": True}
-    assert side("fr3", "false") == {"sim": False, "mock": False}
+    assert sim_mode("vx300s", "true") == {"sim": True, "mock": False}
+    assert sim_mode("fr3", "true") == sim_mode("fr3", "mock") == {"sim": False, "mock": True}
+    assert sim_mode("fr3", "false") == {"sim": False, "mock": False}
     with pytest.raises(ValueError, match="got 'yes', expected one of false, true, mock"):
-        side("fr3", "yes")
+        sim_mode("fr3", "yes")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, VELOCITY, measured
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, VELOCITY, measured_action
 from vla_policy.safety import guard_state
 from vla_policy.safety.controller_state import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
-from vla_policy.safety.hold import drives, give_up, let_go, parting
+from vla_policy.safety.hold import disengage_for, drives, final_command, give_up
 from vla_policy.safety.robot import robot_of
 from vla_policy.sim.mock import controller_rules
 from vla_policy.types import Level, Reason, RobotState
@@ -71,10 +71,10 @@ def test_two_arms_are_described_by_the_names_of_their_columns():
     assert [arm.joints for arm in arms] == [tuple(range(6)), tuple(range(6, 12))]
     assert [hand.source for hand in hands] == ["left.gripper", "right.gripper"]
     state = RobotState(np.arange(12.0), 1, grippers={"left.gripper": 0.2, "right.gripper": 0.7})
-    action = measured(PAIR.layout, state)
+    action = measured_action(PAIR.layout, state)
     assert action.tolist() == [0, 1, 2, 3, 4, 5, 0.2, 6, 7, 8, 9, 10, 11, 0.7]
     one_hand = RobotState(np.arange(12.0), 1, grippers={"left.gripper": 0.2})
-    assert measured(PAIR.layout, one_hand) is None
+    assert measured_action(PAIR.layout, one_hand) is None
 
 
 def test_one_ratio_scales_the_joints_of_both_arms():
@@ -150,11 +150,11 @@ def test_a_velocity_is_brought_to_zero_whatever_happens(how):
 
 def test_the_last_message_of_all_is_a_velocity_of_zero():
     state, _, _, now_ms = driving()
-    last = parting(state, DRIVEN, now_ms * MS)
+    last = final_command(state, DRIVEN, now_ms * MS)
     driven = DRIVEN.layout.of_kind(VELOCITY)
     assert last.names == tuple(name for part in driven for name in part.names)
     assert not last.values.any()
-    assert parting(guard_state.engage(GuardState()), DRIVEN, now_ms * MS) is None
+    assert final_command(guard_state.engage(GuardState()), DRIVEN, now_ms * MS) is None
 
 
 @pytest.mark.parametrize("then", ["nothing", "hold", "disengage", "stop", "let go"])
@@ -173,8 +173,8 @@ def test_no_position_ever_goes_out_as_the_last_message(then):
         elif then == "stop":
             state = guard_state.stop(state, STALE)
         elif then == "let go":
-            state, _ = let_go(state, robot, STALE, 1020 * MS)
-        assert parting(state, robot, 1040 * MS) is None, name
+            state, _ = disengage_for(state, robot, STALE, 1020 * MS)
+        assert final_command(state, robot, 1040 * MS) is None, name
         if then in ("disengage", "stop", "let go"):
             assert state.sent is None, "what was sent must never go out again"
 
@@ -185,7 +185,7 @@ def test_a_velocity_that_has_run_down_is_not_commanded_again_at_the_end():
     while drives(state):
         now_ms += 20
         state, _ = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
-    assert parting(state, DRIVEN, now_ms * MS) is None
+    assert final_command(state, DRIVEN, now_ms * MS) is None
 
 
 def test_a_base_that_somebody_else_has_taken_over_is_told_nothing_more():
@@ -195,13 +195,13 @@ def test_a_base_that_somebody_else_has_taken_over_is_told_nothing_more():
         now_ms += 20
         state, _ = step(DRIVEN, state, target, here=0 * target, now_ms=now_ms)
     state = give_up(state, DRIVEN, frozenset({"base"}))
-    state, verdict = let_go(state, DRIVEN, STALE, now_ms * MS)
+    state, verdict = disengage_for(state, DRIVEN, STALE, now_ms * MS)
     while verdict.command is not None:
         assert set(verdict.command.names) == set(DRIVEN.layout.names[:6]), "the tool is braked"
         assert not any(n.startswith("base.") for n in verdict.command.names)
         now_ms += 20
         state, verdict = step(DRIVEN, state, None, here=0 * target, now_ms=now_ms)
-    assert parting(state, DRIVEN, now_ms * MS) is None
+    assert final_command(state, DRIVEN, now_ms * MS) is None
     assert not guard_state.engage(state).drive.taken
 
 

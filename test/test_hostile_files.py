@@ -22,6 +22,7 @@ from vla_policy.check.robot_model import read_model
 from vla_policy.data.shards import read_shard, write_shard
 from vla_policy.embodiment import load_embodiment
 from vla_policy.formats import describe
+from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.parsing.fields import NAME, Place, number, read_yaml, text
 from vla_policy.parsing.model_file import read_model_xml
 from vla_policy.paths import config_dir, weights_dir
@@ -406,7 +407,7 @@ def corrupted(data: bytes, rng: random.Random, *, fields: bool) -> bytes:
 
 def readers(path: Path) -> tuple[Callable[[], object], ...]:
     def inspect() -> object:
-        file = None if path.is_dir() else describe.read_policy_file(path)
+        file = None if path.is_dir() else read_policy_file(path)
         return describe.describe(path, path if file is None else file.checkpoint, file, None)
 
     return (

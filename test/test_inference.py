@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.embodiment.layout import JOINTS, Layout, Part
-from vla_policy.execution.replanning import Ask, Delays, measured
+from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout
+from vla_policy.execution.replanning import Continuation, Delays, measured
 from vla_policy.runtime.inference import MAX_FAILURES, Inference, Infers
-from vla_policy.runtime.observation import StateSource, Stream
+from vla_policy.runtime.observation import SensorBuffer, StateSource
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import ActionChunk, Reason
 
 MS = 1_000_000
 ONE = Layout(
-    ("joint.a",), (Part("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),)
+    ("joint.a",),
+    (ActionPart("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),),
 )
 START_NS = 1_000_000 * MS
 IMAGE = np.zeros((2, 2, 3), np.uint8)
@@ -43,8 +44,8 @@ class Bench:
         self.chunks, self.errors = [], []
         self.policy = create_autospec(Infers, instance=True)
         self.policy.infer.side_effect = infer or self.answer
-        self.camera = Stream("front/image_raw", 350 * MS)
-        self.state = Stream("ee_pose", 250 * MS)
+        self.camera = SensorBuffer("front/image_raw", 350 * MS)
+        self.state = SensorBuffer("ee_pose", 250 * MS)
         self.policy.rows, self.policy.continues = 8, True
         self.policy.understands.return_value = self.policy.sees.return_value = None
         self.refusals = []
@@ -337,15 +338,18 @@ def test_a_request_may_bring_the_chunk_that_it_continues(bench):
     bench.show(0)
     running = bench.inference.request("go")
     bench.show(250)
-    chunk = bench.inference.request("go", Ask(running, 2, 4))
+    chunk = bench.inference.request("go", Continuation(running, 2, 4))
     assert (chunk.continues, chunk.frozen_rows) == (0, 2)
     previous = bench.policy.infer.call_args.args[1]
     assert previous.actions[:, 0] == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.625])
-    assert bench.inference.request("go", Ask(None, 2, 4)).code == "refused"
+    assert bench.inference.request("go", Continuation(None, 2, 4)).code == "refused"
     bench.show(900)
-    assert "nothing of it is left" in bench.inference.request("go", Ask(running, 1, 1)).detail
+    assert (
+        "nothing of it is left"
+        in bench.inference.request("go", Continuation(running, 1, 1)).detail
+    )
     bench.policy.continues = False
-    assert "cannot continue" in bench.inference.request("go", Ask(running, 1, 1)).detail
+    assert "cannot continue" in bench.inference.request("go", Continuation(running, 1, 1)).detail
 
 
 def test_the_delay_is_the_longest_of_the_last_ten_without_the_warm_up():

@@ -9,7 +9,7 @@ import pytest
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.joint_units import calibrated, degrees, from_wire, rate_to_wire, to_wire
-from vla_policy.runtime.joint_states import JointParts
+from vla_policy.runtime.joint_states import JointStateMerger
 
 ROBOT = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
 JOINTS = ROBOT.joint_names
@@ -25,7 +25,7 @@ def everything(value=0.1, finger=0.039):
 
 
 def test_joints_are_found_by_name_and_the_finger_is_an_opening():
-    parts = JointParts(ROBOT)
+    parts = JointStateMerger(ROBOT)
     assert parts.names == (*(f"joint.{n}" for n in JOINTS), "gripper")
     names = ["left_finger", *reversed(JOINTS)]
     stamp_ns, values = parts.add("joint_states", names, [0.039, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0], 7)
@@ -47,11 +47,11 @@ def test_joints_are_found_by_name_and_the_finger_is_an_opening():
 )
 def test_messages_that_do_not_fit_are_refused(names, positions, words):
     with pytest.raises(ValueError, match=f"joint_states: .*{words}"):
-        JointParts(ROBOT).add("joint_states", names, positions, 1)
+        JointStateMerger(ROBOT).add("joint_states", names, positions, 1)
 
 
 def test_several_publishers_of_one_topic_are_put_together():
-    parts = JointParts(ROBOT)
+    parts = JointStateMerger(ROBOT)
     with pytest.raises(ValueError, match="no joint left_finger"):
         parts.add("joint_states", JOINTS, [0.2] * 6, 10 * MS)
     stamp_ns, values = parts.add("joint_states", ["left_finger"], [0.057], 30 * MS)
@@ -61,7 +61,7 @@ def test_several_publishers_of_one_topic_are_put_together():
 
 
 def test_a_publisher_that_falls_silent_is_missed_by_name():
-    parts = JointParts(ROBOT)
+    parts = JointStateMerger(ROBOT)
     parts.add("joint_states", *everything(), 10 * MS)
     late_ns = 10 * MS + round(ROBOT.joints.max_age_s * 1e9) + 1
     with pytest.raises(ValueError, match=r"no joint left_finger; it has wrist_rotate, .*waist"):
@@ -76,14 +76,14 @@ def test_two_arms_whose_joints_have_the_same_names():
     two = [f"{side}/{name}" for side in ("left", "right") for name in JOINTS[:2]]
     robot = robot_with(topics=topics, names=tuple(two), lower=np.full(4, -1), upper=np.ones(4))
     robot = replace(robot, actions=())
-    parts = JointParts(robot)
+    parts = JointStateMerger(robot)
     assert parts.add("left/joint_states", JOINTS[:2], [1.0, 2.0], 5) is None
     _, values = parts.add("right/joint_states", JOINTS[:2], [3.0, 4.0], 6)
     assert values.tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_degrees_and_calibrated_ranges_on_the_wire():
-    parts = JointParts(robot_with(wire=degrees(6)))
+    parts = JointStateMerger(robot_with(wire=degrees(6)))
     _, values = parts.add("joint_states", *everything(value=90.0), 1)
     assert values[:6] == pytest.approx(np.full(6, np.pi / 2))
     at_low, at_high = np.array([-1.0, 2.0]), np.array([1.0, -2.0])  # the second one runs backwards

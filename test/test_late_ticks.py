@@ -21,7 +21,7 @@ from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import arm_motions, motion
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, RobotState
 
@@ -45,7 +45,7 @@ def robot_of(name):
     embodiment = replace(
         embodiment, model=None, limits=replace(embodiment.limits, engage_fade_s=0.0)
     )
-    return Robot(embodiment, layout_of(embodiment))
+    return GuardedRobot(embodiment, layout_of(embodiment))
 
 
 TRAJECTORY_ROBOTS = {
@@ -92,7 +92,7 @@ class Cell:
         return RobotState(joints, self.now_ns, grippers=hands)
 
     def here(self):
-        return core.measured(self.robot.layout, self.state())
+        return core.measured_action(self.robot.layout, self.state())
 
     def send_way(self, seconds=2.0, *, moving=False):
         """A straight way from where the robot is, to SPEED of the limits or at it from the first row on."""
@@ -404,7 +404,7 @@ def test_servo_that_has_stopped_short_of_a_pose_is_not_sent_there_by_a_hold():
     outputs = dict(ARMS["vx300s"].embodiment.outputs)
     outputs["arm"] = replace(outputs["arm"], type="servo_pose", servo="servo_node")
     embodiment = replace(ARMS["vx300s"].embodiment, outputs=MappingProxyType(outputs))
-    robot = Robot(embodiment, ARMS["vx300s"].layout)
+    robot = GuardedRobot(embodiment, ARMS["vx300s"].layout)
     here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
     state, target = guard_state.engage(GuardState()), np.array(here)
     for tick in range(20):
@@ -433,7 +433,7 @@ def test_where_servo_stopped_is_not_known_from_before_it_stopped():
     outputs = dict(ARMS["vx300s"].embodiment.outputs)
     outputs["arm"] = replace(outputs["arm"], type="servo_pose", servo="servo_node")
     embodiment = replace(ARMS["vx300s"].embodiment, outputs=MappingProxyType(outputs))
-    robot = Robot(embodiment, ARMS["vx300s"].layout)
+    robot = GuardedRobot(embodiment, ARMS["vx300s"].layout)
     here = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5])
 
     def tick(state, proposed, pose, now_ms, seen_ms):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits
-from vla_policy.embodiment.layout import GRIPPER, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, VELOCITY, ActionPart, Layout
 from vla_policy.execution.stopping_trajectory import Braking
 from vla_policy.safety import guard_state
 from vla_policy.safety.guard_state import Drive, GuardState, Sent
@@ -18,8 +18,8 @@ NAMES = ("gripper", "base.vx", "base.wz")
 WHEELS = Layout(
     NAMES,
     (
-        Part("hand", GRIPPER, slice(0, 1), NAMES[:1], GroupLimits()),
-        Part("base", VELOCITY, slice(1, 3), NAMES[1:], GroupLimits()),
+        ActionPart("hand", GRIPPER, slice(0, 1), NAMES[:1], GroupLimits()),
+        ActionPart("base", VELOCITY, slice(1, 3), NAMES[1:], GroupLimits()),
     ),
 )
 

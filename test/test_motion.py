@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, ActionPart, Layout
 from vla_policy.safety import guard, guard_state
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import (
@@ -43,9 +43,9 @@ POSE_NAMES = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
 ALL = Layout(
     ("joint.a", "joint.b", *POSE_NAMES, "gripper", "base.vx", "base.vy", "base.wz"),
     (
-        Part("arm", JOINTS, slice(0, 2), ("joint.a", "joint.b"), ARM_LIMITS, joints=(0, 1)),
-        Part("tool", POSE, slice(2, 9), POSE_NAMES, TOOL_LIMITS, source="ee"),
-        Part(
+        ActionPart("arm", JOINTS, slice(0, 2), ("joint.a", "joint.b"), ARM_LIMITS, joints=(0, 1)),
+        ActionPart("tool", POSE, slice(2, 9), POSE_NAMES, TOOL_LIMITS, source="ee"),
+        ActionPart(
             "hand",
             GRIPPER,
             slice(9, 10),
@@ -55,7 +55,9 @@ ALL = Layout(
             lower=np.zeros(1),
             upper=np.ones(1),
         ),
-        Part("base", VELOCITY, slice(10, 13), ("base.vx", "base.vy", "base.wz"), BASE_LIMITS),
+        ActionPart(
+            "base", VELOCITY, slice(10, 13), ("base.vx", "base.vy", "base.wz"), BASE_LIMITS
+        ),
     ),
 )
 STILL = np.zeros(8)  # of the arms: two joints, and m and rad of a tool
@@ -199,7 +201,7 @@ def test_a_velocity_grows_from_nothing_after_engaging():
     ],
 )
 def test_linear_axes_are_those_before_the_first_turn(names, linear):
-    part = Part("base", VELOCITY, slice(4, 4 + len(names)), names, BASE_LIMITS)
+    part = ActionPart("base", VELOCITY, slice(4, 4 + len(names)), names, BASE_LIMITS)
     assert axes_of(part) == (
         (slice(4, 4 + linear), 0.5, 1.0),
         (slice(4 + linear, 4 + len(names)), 1.0, 2.0),
@@ -302,8 +304,8 @@ def test_each_of_two_tools_has_its_own_six():
     both = Layout(
         names,
         (
-            Part("left", POSE, slice(0, 7), names[:7], TOOL_LIMITS, source="left.ee"),
-            Part("right", POSE, slice(7, 14), names[7:], TOOL_LIMITS, source="right.ee"),
+            ActionPart("left", POSE, slice(0, 7), names[:7], TOOL_LIMITS, source="left.ee"),
+            ActionPart("right", POSE, slice(7, 14), names[7:], TOOL_LIMITS, source="right.ee"),
         ),
     )
     shares = {part.group: way.tolist() for part, way in arm_motions(np.arange(12.0), both)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vla_policy.runtime.observation import KEEP_NS, StateSource, Stream, assemble
+from vla_policy.runtime.observation import KEEP_NS, SensorBuffer, StateSource, synchronize
 from vla_policy.types import Observation, Reason
 
 MS = 1_000_000
@@ -19,10 +19,10 @@ def image(value: int) -> np.ndarray:
 
 def inputs():
     """Two cameras and two state streams that are all fresh at NOW."""
-    cameras = {name: Stream(f"{name}/image_raw", 350 * MS) for name in ("front", "wrist")}
+    cameras = {name: SensorBuffer(f"{name}/image_raw", 350 * MS) for name in ("front", "wrist")}
     states = (
-        StateSource(("x",), Stream("ee_pose", 250 * MS)),
-        StateSource(("gripper",), Stream("joint_states", 250 * MS)),
+        StateSource(("x",), SensorBuffer("ee_pose", 250 * MS)),
+        StateSource(("gripper",), SensorBuffer("joint_states", 250 * MS)),
     )
     for camera in cameras.values():
         for back in (200, 100):
@@ -34,7 +34,7 @@ def inputs():
 
 
 def build(cameras, states, now_ns=NOW, max_skew_ns=50 * MS, state_names=STATE_NAMES):
-    return assemble(
+    return synchronize(
         now_ns, cameras, states, state_names=state_names, instruction="go", max_skew_ns=max_skew_ns
     )
 
@@ -58,7 +58,7 @@ def test_a_camera_that_is_ahead_waits_for_the_other():
 
 def test_state_that_lags_the_images_sets_the_instant():
     cameras, states = inputs()
-    late = StateSource(("x",), Stream("ee_pose", 250 * MS))
+    late = StateSource(("x",), SensorBuffer("ee_pose", 250 * MS))
     late.stream.add(NOW - 120 * MS, np.array([7.0]))
     observation = build(cameras, (late, states[1]))
     assert observation.obs_ns == NOW - 120 * MS
@@ -70,7 +70,7 @@ def test_state_that_lags_the_images_sets_the_instant():
 )
 def test_a_stream_that_never_came_is_named(topic):
     cameras, states = inputs()
-    empty = Stream(topic, 250 * MS)
+    empty = SensorBuffer(topic, 250 * MS)
     cameras = {n: empty if s.topic == topic else s for n, s in cameras.items()}
     states = tuple(StateSource(s.names, empty) if s.stream.topic == topic else s for s in states)
     reason = build(cameras, states)
@@ -100,7 +100,7 @@ def test_a_frozen_camera_that_repeats_its_stamp_grows_stale():
 
 def test_inputs_too_far_apart_are_refused():
     cameras, states = inputs()
-    slow = Stream("slow/image_raw", 350 * MS)
+    slow = SensorBuffer("slow/image_raw", 350 * MS)
     slow.add(NOW - 300 * MS, image(3))
     reason = build({**cameras, "slow": slow}, states, max_skew_ns=99 * MS)
     assert reason.code == "skew" and reason.detail.startswith("front/image_raw is 0.100 s")
@@ -120,7 +120,7 @@ def test_a_state_that_nothing_gives_is_named():
 
 
 def test_late_and_repeated_samples_are_dropped_and_a_restarted_clock_starts_over():
-    stream = Stream("t", MS)
+    stream = SensorBuffer("t", MS)
     assert stream.add(NOW, "a")
     assert not stream.add(NOW, "b") and not stream.add(NOW - 5 * MS, "c")
     assert stream.nearest(0) == (NOW, "a")
@@ -129,7 +129,7 @@ def test_late_and_repeated_samples_are_dropped_and_a_restarted_clock_starts_over
 
 
 def test_a_stream_keeps_only_its_last_moments():
-    stream = Stream("t", MS)
+    stream = SensorBuffer("t", MS)
     for k in range(1000):
         stream.add(k * MS, k)
     oldest = 999 - KEEP_NS // MS
@@ -137,7 +137,7 @@ def test_a_stream_keeps_only_its_last_moments():
 
 
 def test_a_copy_does_not_change_with_the_original():
-    stream = Stream("t", MS)
+    stream = SensorBuffer("t", MS)
     stream.add(1, "a")
     twin = stream.copy()
     stream.add(2, "b")

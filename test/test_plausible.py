@@ -2,7 +2,7 @@
 
 import pytest
 
-from vla_policy.runtime.plausibility import exchanged
+from vla_policy.runtime.plausibility import swapped_cameras
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from vla_policy.runtime.plausibility import exchanged
     ],
 )
 def test_two_cameras_are_exchanged_if_each_bears_the_name_of_the_other(frames, found):
-    assert exchanged(frames) == found
+    assert swapped_cameras(frames) == found

@@ -35,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         spaces=tuple((g.name, g.space) for g in ROBOT.actions), policy_hz=10.0, embodiments=("vx300s",),
     )  # fmt: skip
     statistics = stats.Statistics(
-        stats.Range(ROBOT.state_names, [-1.0] * 8, [1.0] * 8),
-        stats.Range(NAMES, [0.0] + [-0.04] * 6 + [0.0], [1.0] + [0.04] * 6 + [1.0]),
+        stats.RangeNormalizer(ROBOT.state_names, [-1.0] * 8, [1.0] * 8),
+        stats.RangeNormalizer(NAMES, [0.0] + [-0.04] * 6 + [0.0], [1.0] + [0.04] * 6 + [1.0]),
     )
     path = tmp_path_factory.mktemp("checkpoint")
     save(path, Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens))

@@ -9,8 +9,8 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import JOINTS, POSE, layout_of
 from vla_policy.execution.stopping_trajectory import joint_way
 from vla_policy.safety.guard_state import Drive, GuardState, Sent
-from vla_policy.safety.hold import coast, drives, give_up, hold, let_go, parting
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.hold import disengage_for, drives, final_command, give_up, hold, ramp_down
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import Level, Reason
 
 MS = 1_000_000
@@ -23,7 +23,7 @@ def robot_of(name, **outputs):
     embodiment = replace(load_embodiment(name), model=None)
     changed = {g: replace(embodiment.outputs[g], **changes) for g, changes in outputs.items()}
     embodiment = replace(embodiment, outputs={**embodiment.outputs, **changed})
-    return Robot(embodiment, layout_of(embodiment))
+    return GuardedRobot(embodiment, layout_of(embodiment))
 
 
 MOBILE = robot_of("vx300s_mobile")  # a tool's pose, a hand, a base of vx and wz; 20 ms
@@ -110,7 +110,7 @@ def test_a_base_is_slowed_by_its_acceleration(how):
             state, verdict = held(MOBILE, state, now_ms - T_MS)
             command = verdict.command
         else:
-            state, command = coast(state, MOBILE, now_ms * MS)
+            state, command = ramp_down(state, MOBILE, now_ms * MS)
             assert set(command.names) <= set(BASE), "no position"
         found.append(dict(zip(command.names, command.values, strict=True)))
         if not drives(state):
@@ -125,7 +125,7 @@ def test_a_base_is_slowed_by_its_acceleration(how):
 @pytest.mark.parametrize(("after_ms", "told"), [(20, True), (500, True), (501, False)])
 def test_zero_is_repeated_for_half_a_second(after_ms, told):
     still = state_of(MOBILE, drive=driven(0.0, 0.0, stamp_ms=T_MS + after_ms - 20))
-    state, command = coast(still, MOBILE, (T_MS + after_ms) * MS)
+    state, command = ramp_down(still, MOBILE, (T_MS + after_ms) * MS)
     assert (command is not None) == told
     if told:
         assert command.names == BASE and command.values.tolist() == [0.0, 0.0]
@@ -137,9 +137,9 @@ def test_zero_is_repeated_for_half_a_second(after_ms, told):
 def test_a_base_that_drives_is_slowed_however_long_ago_it_was_told_so():
     """Its controller goes on for half a second."""
     state = state_of(MOBILE, drive=driven(stamp_ms=T_MS + 400, moved_ms=T_MS - 200))
-    _, command = coast(state, MOBILE, (T_MS + 420) * MS)
+    _, command = ramp_down(state, MOBILE, (T_MS + 420) * MS)
     assert command.values[0] == pytest.approx(0.2 - LIMITS.linear_acceleration_m_s2 * 0.02)
-    _, command = coast(state, MOBILE, (T_MS + 901) * MS)
+    _, command = ramp_down(state, MOBILE, (T_MS + 901) * MS)
     assert command.values.tolist() == [0.0, 0.0], "it has stopped, and does not start again"
 
 
@@ -149,8 +149,8 @@ def test_what_somebody_else_has_taken_over_is_told_nothing():
     assert state.drive.taken == {"base", "hand"}
     assert not drives(state) and drives(before)
     assert (state.drive.stamp_ns, state.drive.moved_ns) == (T_MS * MS, T_MS * MS)
-    assert coast(state, MOBILE, (T_MS + 20) * MS)[1] is None
-    assert parting(state, MOBILE, (T_MS + 20) * MS) is None
+    assert ramp_down(state, MOBILE, (T_MS + 20) * MS)[1] is None
+    assert final_command(state, MOBILE, (T_MS + 20) * MS) is None
     _, verdict = held(MOBILE, state, 20)
     assert verdict.command.names == (*ARM, *HAND)
     assert give_up(state, MOBILE, frozenset({"base"})) is state
@@ -161,7 +161,9 @@ def test_what_somebody_else_has_taken_over_is_told_nothing():
 
 
 def test_who_lets_go_brakes_what_it_drives_and_forgets_what_it_sent():
-    state, verdict = let_go(state_of(MOBILE, drive=driven()), MOBILE, REASON, (T_MS + 20) * MS)
+    state, verdict = disengage_for(
+        state_of(MOBILE, drive=driven()), MOBILE, REASON, (T_MS + 20) * MS
+    )
     assert (state.engaged, state.sent, state.counts) == (False, None, {"stale_camera": 1})
     assert (verdict.level, verdict.reasons) == (Level.HOLD, (REASON,))
     assert verdict.command.names == BASE
@@ -169,9 +171,9 @@ def test_who_lets_go_brakes_what_it_drives_and_forgets_what_it_sent():
 
 
 def test_the_last_message_is_zero_for_what_drives_and_nothing_else():
-    last = parting(state_of(MOBILE, drive=driven(0.0, 0.1)), MOBILE, (T_MS + 20) * MS)
+    last = final_command(state_of(MOBILE, drive=driven(0.0, 0.1)), MOBILE, (T_MS + 20) * MS)
     assert (last.names, last.values.tolist()) == (BASE, [0.0, 0.0])
     assert last.stamp_ns == (T_MS + 20) * MS
-    assert parting(state_of(MOBILE), MOBILE, T_MS * MS) is None
-    assert parting(state_of(MOBILE, drive=driven(0.0, 0.0)), MOBILE, T_MS * MS) is None
+    assert final_command(state_of(MOBILE), MOBILE, T_MS * MS) is None
+    assert final_command(state_of(MOBILE, drive=driven(0.0, 0.0)), MOBILE, T_MS * MS) is None
     assert not MOBILE.layout.of_kind(POSE)[0].group.startswith("base")

@@ -22,7 +22,7 @@ from vla_policy.safety.controller_state import (
     told_now,
 )
 from vla_policy.safety.guard_state import Drive, GuardState, Sent
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import RobotState
 
 MS = 1_000_000
@@ -33,7 +33,7 @@ def robot_of(name, **outputs):
     embodiment = replace(load_embodiment(name), model=None)
     changed = {g: replace(embodiment.outputs[g], **changes) for g, changes in outputs.items()}
     embodiment = replace(embodiment, outputs={**embodiment.outputs, **changed})
-    return Robot(embodiment, layout_of(embodiment))
+    return GuardedRobot(embodiment, layout_of(embodiment))
 
 
 TOOL = robot_of("vx300s")  # poses, 20 ms

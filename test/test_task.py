@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vla_policy.runtime.task import (
-    Bounds,
     Outcome,
     Run,
     Status,
+    Timeouts,
     ending,
     refuse_start,
     with_chunk,
@@ -17,7 +17,7 @@ from vla_policy.runtime.task import (
 )
 from vla_policy.types import ActionChunk, Level
 
-BOUNDS = Bounds(first_chunk_s=10.0, chunk_gap_s=3.0, hold_s=3.0, status_s=2.0)
+BOUNDS = Timeouts(first_chunk_s=10.0, chunk_gap_s=3.0, hold_s=3.0, status_s=2.0)
 T0 = 1000.0
 
 

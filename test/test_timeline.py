@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import GroupLimits, load_embodiment
-from vla_policy.embodiment.layout import JOINTS, Layout, Part, layout_of
+from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout, layout_of
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.spline import curve, evaluate
 from vla_policy.execution.timeline import (
@@ -26,7 +26,8 @@ from vla_policy.types import ActionChunk
 
 MS = 1_000_000
 ONE = Layout(
-    ("joint.a",), (Part("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),)
+    ("joint.a",),
+    (ActionPart("arm", JOINTS, slice(0, 1), ("joint.a",), GroupLimits(), joints=(0,)),),
 )
 ARM = layout_of(load_embodiment("vx300s"))
 

@@ -61,7 +61,7 @@ def test_both_signs_of_a_quaternion_are_one_state() -> None:
 
 
 def test_normalise_round_trip_and_ends() -> None:
-    r = statistics.Range(("a", "b"), [-2.0, 0.1], [4.0, 0.2])
+    r = statistics.RangeNormalizer(("a", "b"), [-2.0, 0.1], [4.0, 0.2])
     np.testing.assert_allclose(
         r.normalise(np.array([[-2.0, 0.1], [4.0, 0.2]])), [[-1, -1], [1, 1]]
     )
@@ -74,12 +74,13 @@ def test_normalise_round_trip_and_ends() -> None:
 )
 def test_a_degenerate_range_is_refused_by_name(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="statistics of 'elbow'"):
-        statistics.Range(("waist", "elbow"), [0.0, low], [1.0, high])
+        statistics.RangeNormalizer(("waist", "elbow"), [0.0, low], [1.0, high])
 
 
 def test_statistics_round_trip_and_missing() -> None:
     s = statistics.Statistics(
-        statistics.Range(("a",), [0.0], [1.0]), statistics.Range(("b",), [-1.0], [3.0])
+        statistics.RangeNormalizer(("a",), [0.0], [1.0]),
+        statistics.RangeNormalizer(("b",), [-1.0], [3.0]),
     )
     again = statistics.from_dict(statistics.to_dict(s))
     assert again.actions.names == ("b",) and again.actions.upper.tolist() == [3.0]

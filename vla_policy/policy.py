@@ -12,7 +12,7 @@ import torch
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract, check_middles
 from vla_policy.checkpoint.contract import check as check_contract
-from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
@@ -69,7 +69,7 @@ class Policy:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
         problems = check_contract(self.contract, embodiment)
         state = getattr(self.checkpoint.statistics, "state", None)
-        if isinstance(state, Normaliser):  # of data that was recorded elsewhere
+        if isinstance(state, Normalizer):  # of data that was recorded elsewhere
             problems += check_middles("statistics", state.middles, embodiment)
         return problems
 

@@ -26,7 +26,7 @@ from vla_policy.ros.nodes import control_node as product
 from vla_policy.ros.nodes.control_status import Measured
 from vla_policy.ros.outputs import goals, servo
 from vla_policy.ros.outputs.outputs import Outputs
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.runtime.control import Control
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import robot_of
@@ -65,7 +65,7 @@ class Node(product.ControlNode):
         self._params = SimpleNamespace(
             shadow=False, stand_in=False, scheme=scheme, instruction_change=change
         )
-        self._log = OnChange(_Quiet(self.raised))
+        self._log = ChangeLogger(_Quiet(self.raised))
         self._robot, self._control = robot(file), Control(scheme=scheme)
         self._inactive: str | None = product.NOT_ACTIVE
         self._engage_soon = self._by_itself = False

@@ -34,11 +34,11 @@ from vla_policy.check.checkpoint import check_checkpoint  # noqa: E402
 from vla_policy.check.embodiment import check_embodiment  # noqa: E402
 from vla_policy.check.topics import check_topics  # noqa: E402
 from vla_policy.embodiment import load_embodiment  # noqa: E402
-from vla_policy.embodiment.embodiment_file import read_sheet  # noqa: E402
+from vla_policy.embodiment.embodiment_file import read_embodiment_file  # noqa: E402
 from vla_policy.embodiment.findings import ERROR  # noqa: E402
 from vla_policy.paths import config_dir  # noqa: E402
 from vla_policy.ros.messages import convert  # noqa: E402
-from vla_policy.ros.operator.topic_probe import listen  # noqa: E402
+from vla_policy.ros.operator.topic_probe import probe  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
@@ -350,8 +350,8 @@ def test_a_mistake_of_the_running_robot(mistake, tmp_path, running, operator):
     if mistake == "two policies":
         running(Policy("old_policy"))
     assert operator.configure(file) and operator.change(Transition.TRANSITION_ACTIVATE)
-    sheet = read_sheet(file)
-    found = check_topics(listen(sheet.robot, seconds=SECONDS), sheet)
+    sheet = read_embodiment_file(file)
+    found = check_topics(probe(sheet.robot, seconds=SECONDS), sheet)
     wrong = [f for f in found if f.level == ERROR]
     if mistake == "none":
         assert wrong == []

@@ -17,7 +17,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.inputs.camera_liveness import require_past
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
-from vla_policy.runtime.joint_states import JointParts
+from vla_policy.runtime.joint_states import JointStateMerger
 
 ROBOT = load_embodiment("vx300s")
 TOPIC = ROBOT.joints.topic
@@ -44,7 +44,7 @@ def header(stamp, frame="base_link"):
 )
 def test_joint_states(stamp, names, positions, velocities):
     msg = JointState(header=header(stamp), name=names, position=positions, velocity=velocities)
-    parts = JointParts(ROBOT)
+    parts = JointStateMerger(ROBOT)
     try:
         stamp_ns = convert.header_ns(msg.header, TOPIC)
         found = parts.add(TOPIC, msg.name, msg.position, stamp_ns)

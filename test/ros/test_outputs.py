@@ -21,7 +21,7 @@ from vla_policy.ros.outputs.direct import gripper_position  # noqa: E402
 from vla_policy.ros.outputs.goals import goal_of  # noqa: E402
 from vla_policy.ros.outputs.outputs import Outputs, shadow_topic  # noqa: E402
 from vla_policy.ros.outputs.trajectory import GripperTarget, JointTarget  # noqa: E402
-from vla_policy.ros.process.change_log import OnChange  # noqa: E402
+from vla_policy.ros.process.change_log import ChangeLogger  # noqa: E402
 from vla_policy.ros.simulation.mock_controllers import trajectory_of  # noqa: E402
 from vla_policy.sim.mock.controller_rules import trajectory_refusal  # noqa: E402
 from vla_policy.types import Command  # noqa: E402
@@ -125,7 +125,7 @@ def node(ros):
 def test_in_shadow_a_robot_needs_no_messages_of_its_controllers(node, name):
     """Everything is published below shadow/, with the types that the data of the graph says."""
     robot = load_embodiment(name)
-    outputs = Outputs(node, robot, create_autospec(OnChange, instance=True), shadow=True)
+    outputs = Outputs(node, robot, create_autospec(ChangeLogger, instance=True), shadow=True)
     try:
         found = {
             topic: kinds[0]
@@ -145,7 +145,7 @@ def test_in_shadow_a_robot_needs_no_messages_of_its_controllers(node, name):
 def test_without_control_msgs_a_gripper_action_is_refused_with_the_cure(node, monkeypatch):
     for name in ["control_msgs", *(n for n in sys.modules if n.startswith("control_msgs."))]:
         monkeypatch.setitem(sys.modules, name, None)  # those imported before are found without it
-    log = create_autospec(OnChange, instance=True)
+    log = create_autospec(ChangeLogger, instance=True)
     with pytest.raises(ValueError, match=r"'hand'.*needs the messages of control_msgs.*install"):
         Outputs(node, load_embodiment("fr3"), log)
     topics = node.get_publisher_names_and_types_by_node(node.get_name(), "/")
@@ -164,6 +164,6 @@ def test_a_pose_from_tf_without_tf_is_refused_with_the_cure(node, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     source = PoseSource("tf of tool0", 0.2, "tf", "tool0")
     robot = replace(load_embodiment(JOINT_ROBOT), poses=MappingProxyType({"ee": source}))
-    log = create_autospec(OnChange, instance=True)
+    log = create_autospec(ChangeLogger, instance=True)
     with pytest.raises(ValueError, match=r"lacks tf2_ros; install .* topic or model_body"):
         PolicyInputs(node, robot, log, lambda *_: None)

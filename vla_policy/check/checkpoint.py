@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vla_policy.check.checkpoint_summary import Described, describe, trained_for
+from vla_policy.check.checkpoint_summary import CheckpointSummary, describe, trained_for
 from vla_policy.check.ranges import check_actions, check_state
 from vla_policy.check.robot_model import nearest
 from vla_policy.checkpoint.contract import check as check_contract
-from vla_policy.embodiment.embodiment_file import Sheet, read_sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile, read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, Finding, error, errors
 from vla_policy.parsing.fields import Place, Refused
 from vla_policy.paths import find_policy
@@ -25,12 +25,12 @@ def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Findi
     """
     path = find_policy(name_or_path)
     robots = trained_for(path) if robot is None else (robot,)
-    sheets = [None if name is None else read_sheet(name) for name in robots]
+    sheets = [None if name is None else read_embodiment_file(name) for name in robots]
     found = [finding for sheet in sheets for finding in check_fit(path, sheet)]
     return tuple(sorted(found, key=lambda f: f.level != ERROR))
 
 
-def check_fit(path: Path, sheet: Sheet | None) -> tuple[Finding, ...]:
+def check_fit(path: Path, sheet: EmbodimentFile | None) -> tuple[Finding, ...]:
     """The same for a folder or policy file and a robot that has been read; None: the one it was trained for.
 
     The policy node refuses to activate on an error among them.
@@ -38,7 +38,7 @@ def check_fit(path: Path, sheet: Sheet | None) -> tuple[Finding, ...]:
     return tuple(sorted(_check(path, sheet), key=lambda f: f.level != ERROR))
 
 
-def _check(path: Path, sheet: Sheet | None) -> Iterator[Finding]:
+def _check(path: Path, sheet: EmbodimentFile | None) -> Iterator[Finding]:
     try:
         described = describe(path, None if sheet is None else sheet.robot.name)
     except Refused as refused:
@@ -50,13 +50,13 @@ def _check(path: Path, sheet: Sheet | None) -> Iterator[Finding]:
         # Of a policy file: the folder that it names, or the two of them together.
         yield Finding(ERROR, "", "", str(unfit), FIRST)
         return
-    sheet = sheet or read_sheet(described.contract.embodiments[0])
+    sheet = sheet or read_embodiment_file(described.contract.embodiments[0])
     yield from fit(described, sheet)
     yield from check_state(described, sheet)
     yield from check_actions(described, sheet)
 
 
-def fit(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def fit(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     """Differences of contract and robot; none if the policy node would accept the robot."""
     problems = check_contract(described.contract, sheet.robot)
     if not problems:
@@ -75,21 +75,21 @@ def fit(described: Described, sheet: Sheet) -> Iterator[Finding]:
             yield error(described.place, problem, "Change the one or the other")
 
 
-def _at(described: Described, own: tuple[str, ...], foreign: tuple[str, ...]) -> Place:
+def _at(described: CheckpointSummary, own: tuple[str, ...], foreign: tuple[str, ...]) -> Place:
     place = described.place
     for key in own if described.own else foreign:
         place = place.at(key)
     return place
 
 
-def _change(described: Described, theirs: Place, ours: Place, what: str) -> str:
+def _change(described: CheckpointSummary, theirs: Place, ours: Place, what: str) -> str:
     """Where to change what, in a sentence."""
     if described.own:
         return f"Give the robot {what} at {ours.where} ({ours.path}), or take another checkpoint"
     return f"Change {theirs.path} here, or {ours.path} at {ours.where}"
 
 
-def _cameras(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def _cameras(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     wanted, there = described.contract.camera_names, sheet.robot.camera_names
     ours = sheet.at("cameras")
     for name in wanted:
@@ -100,7 +100,7 @@ def _cameras(described: Described, sheet: Sheet) -> Iterator[Finding]:
             yield error(place, says, f"{nearest(name, there)}. {change}")
 
 
-def _columns(described: Described, sheet: Sheet, what: str) -> Iterator[Finding]:
+def _columns(described: CheckpointSummary, sheet: EmbodimentFile, what: str) -> Iterator[Finding]:
     contract, robot = described.contract, sheet.robot
     if what == "state":
         wanted, there = contract.state_names, robot.state_names
@@ -130,7 +130,7 @@ def _columns(described: Described, sheet: Sheet, what: str) -> Iterator[Finding]
     )
 
 
-def _spaces(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def _spaces(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     theirs = dict(described.contract.spaces)
     groups = {g.name: g.space for g in sheet.robot.actions}
     place = _at(described, ("spaces",), ("actions", "spaces"))
@@ -146,7 +146,7 @@ def _spaces(described: Described, sheet: Sheet) -> Iterator[Finding]:
         yield error(place, says, _change(described, place, ours, "these groups"))
 
 
-def _rate(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def _rate(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     wanted, there = described.contract.policy_hz, sheet.robot.policy_hz
     if wanted != there:
         place, ours = described.place.at("policy_hz"), sheet.at("rates", "policy_hz")
@@ -154,7 +154,7 @@ def _rate(described: Described, sheet: Sheet) -> Iterator[Finding]:
         yield error(place, says, _change(described, place, ours, f"{wanted:g} Hz"))
 
 
-def _name(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def _name(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     known, name = described.contract.embodiments, sheet.robot.name
     if name not in known:
         place, ours = described.place.at("embodiments"), sheet.at("name")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.normalization import NEEDS, Normaliser
+from vla_policy.checkpoint.normalization import NEEDS, Normalizer
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
 from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.policy_file import PolicyFile, read_policy_file
@@ -43,7 +43,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class CheckpointSummary:
     """place: the top of the policy file, or of the contract in config.json; what can be changed in it.
 
     own: a folder of this project, where the contract is fixed. state, actions: None where it has none.
@@ -59,7 +59,7 @@ class Described:
     slots: Mapping[str, str] = field(default_factory=dict)
 
 
-def describe(path: Path, robot: str | None = None) -> Described:
+def describe(path: Path, robot: str | None = None) -> CheckpointSummary:
     """robot: its name, for a folder that is for several; None: the first.
 
     Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together.
@@ -72,7 +72,7 @@ def describe(path: Path, robot: str | None = None) -> Described:
     state, actions = _foreign(file)
     contract = file.contract(image_px=0)
     slots = {robot: slot for slot, robot in file.cameras}
-    return Described(path, contract, place, False, state, actions, slots)
+    return CheckpointSummary(path, contract, place, False, state, actions, slots)
 
 
 def trained_for(path: Path) -> tuple[str | None, ...]:
@@ -82,7 +82,7 @@ def trained_for(path: Path) -> tuple[str | None, ...]:
     return tuple(named) if isinstance(named, dict) and named else (None,)
 
 
-def _own(folder: Path, robot: str | None) -> Described:
+def _own(folder: Path, robot: str | None) -> CheckpointSummary:
     content, place = read_yaml(folder / "config.json")  # JSON is YAML, and so has lines
     if not isinstance(content, dict) or not {"contract", "contracts"} & set(content):
         raise ValueError(
@@ -101,7 +101,7 @@ def _own(folder: Path, robot: str | None) -> Described:
     actions = _plain(statistics.get("actions"), found, frozenset())
     if actions is not None and content.get("family") == "openvla":
         actions = _normalised_only(actions)
-    return Described(
+    return CheckpointSummary(
         path=folder,
         contract=contract,
         place=at,
@@ -200,7 +200,7 @@ def _normalised(
 ) -> tuple[Columns | None, Columns | None]:
     """State and actions as the network is fed; relative: those actions are steps and not positions."""
 
-    def of(found: Normaliser, steps: frozenset[str]) -> Columns | None:
+    def of(found: Normalizer, steps: frozenset[str]) -> Columns | None:
         # What the network is scaled with counts, not what else is in the file.
         used = {key: found.statistics[key] for key in NEEDS[found.mode]}
         return columns(found.names, used or found.statistics, found.what, steps)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vla_policy.check.robot_model import check_model
-from vla_policy.embodiment.consistency import check_sheet
-from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.embodiment.consistency import check_consistency
+from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, Finding
 from vla_policy.parsing.fields import Refused
 
@@ -21,9 +21,9 @@ def check_embodiment(
     Raises ValueError for a name or file that is not there.
     """
     try:
-        sheet = read_sheet(name_or_path)
+        sheet = read_embodiment_file(name_or_path)
     except Refused as refused:
         change = "The rest of the file is looked at when this is right"
         return (Finding(ERROR, refused.where, "", refused.says, change),)
-    found = [*check_sheet(sheet), *check_model(sheet, model)]
+    found = [*check_consistency(sheet), *check_model(sheet, model)]
     return tuple(sorted(found, key=lambda finding: finding.level != ERROR))

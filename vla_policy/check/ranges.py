@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vla_policy.check.checkpoint_summary import Columns, Described
+from vla_policy.check.checkpoint_summary import CheckpointSummary, Columns
 from vla_policy.embodiment import ActionGroup
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import JOINT_PREFIX
 from vla_policy.parsing.fields import Place
@@ -17,7 +17,7 @@ STEPS = 4.0  # a step may ask for this many times the speed limit
 ANOTHER = "These are statistics of another robot, or in another unit; take those of this robot"
 
 
-def check_state(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def check_state(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     """Ranges of the state's columns."""
     if described.state is not None:
         place = _place(described, described.state, "state")
@@ -25,7 +25,7 @@ def check_state(described: Described, sheet: Sheet) -> Iterator[Finding]:
             yield from _column(sheet, place, described.state, i, name, None)
 
 
-def check_actions(described: Described, sheet: Sheet) -> Iterator[Finding]:
+def check_actions(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
     """Ranges of the actions' columns. Columns that the robot has not are the contract's matter."""
     found = described.actions
     if found is None:
@@ -42,12 +42,17 @@ def check_actions(described: Described, sheet: Sheet) -> Iterator[Finding]:
             yield from _column(sheet, place, found, i, name, group)
 
 
-def _place(described: Described, found: Columns, key: str) -> Place:
+def _place(described: CheckpointSummary, found: Columns, key: str) -> Place:
     return Place(found.where) if described.own else described.place.at(key)
 
 
 def _column(
-    sheet: Sheet, place: Place, found: Columns, i: int, name: str, group: ActionGroup | None
+    sheet: EmbodimentFile,
+    place: Place,
+    found: Columns,
+    i: int,
+    name: str,
+    group: ActionGroup | None,
 ) -> Iterator[Finding]:
     low, high = float(found.low[i]), float(found.high[i])
     span = f"{name}: {low:.4g} to {high:.4g} in training ({found.where})"
@@ -63,7 +68,7 @@ def _column(
 
 
 def _joint(
-    sheet: Sheet,
+    sheet: EmbodimentFile,
     place: Place,
     span: str,
     ends: tuple[float, float],
@@ -118,7 +123,7 @@ def _gripper(place: Place, span: str, low: float, high: float) -> Iterator[Findi
 
 
 def _position(
-    sheet: Sheet, place: Place, span: str, ends: tuple[float, float], name: str
+    sheet: EmbodimentFile, place: Place, span: str, ends: tuple[float, float], name: str
 ) -> Iterator[Finding]:
     tool, _, axis = name.rpartition(".")
     if max(map(abs, ends)) > 10.0:
@@ -141,7 +146,7 @@ def _position(
 
 
 def _step(
-    sheet: Sheet, place: Place, found: Columns, i: int, name: str, group: ActionGroup
+    sheet: EmbodimentFile, place: Place, found: Columns, i: int, name: str, group: ActionGroup
 ) -> Iterator[Finding]:
     """A step from row to row against the speed limit. Steps from the state at the start may be longer."""
     limits = sheet.robot.limits.groups[group.name]

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vla_policy.check.topic_samples import Endpoint, Heard, Stream
+from vla_policy.check.topic_samples import Endpoint, GraphSnapshot, TopicStats
 from vla_policy.embodiment.findings import ERROR, Finding, errors
 
 STYLE = {ERROR: "bold red", "warning": "yellow"}
 
 
-def tell(findings: Iterable[Finding], what: str) -> str:
+def format_findings(findings: Iterable[Finding], what: str) -> str:
     """One paragraph per finding, then how many."""
     found = tuple(findings)
     lines = []
@@ -30,7 +30,7 @@ def tell(findings: Iterable[Finding], what: str) -> str:
     return "\n".join(lines)
 
 
-def draw(heard: Heard, findings: Iterable[Finding], console: Console) -> None:
+def print_topics(heard: GraphSnapshot, findings: Iterable[Finding], console: Console) -> None:
     """One table of the robot's topics."""
     table = Table(title=f"Heard in {heard.seconds:g} s")
     for column in ("", "topic", "by", "Hz", "age s", "verdict"):
@@ -57,7 +57,7 @@ def _verdict(findings: tuple[Finding, ...], key: str) -> Text:
     return Text("ok", style="green")
 
 
-def _numbers(stream: Stream) -> tuple[str, str]:
+def _numbers(stream: TopicStats) -> tuple[str, str]:
     rate, age_s = stream.rate_hz, stream.age_s
     return ("" if rate is None else f"{rate:.1f}", "" if age_s is None else f"{age_s:.3f}")
 

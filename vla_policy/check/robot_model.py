@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.model_file import read_model_xml
@@ -36,7 +36,7 @@ class Described:
     bodies: tuple[str, ...]
 
 
-def check_model(sheet: Sheet, file: Path | None = None) -> Iterator[Finding]:
+def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Finding]:
     """Against file, else the file that the key model names; nothing if there is neither."""
     place = sheet.at("model", "file")
     if file is None and sheet.robot.model is None:
@@ -111,7 +111,7 @@ def _mjcf(file: Path) -> Described:
     return Described(joints, tuple(n for n in names if n))
 
 
-def _names(sheet: Sheet, model: Described, file: Path) -> Iterator[Finding]:
+def _names(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[Finding]:
     robot = sheet.robot
     for i, name in enumerate(robot.joint_names):
         if name not in model.joints:
@@ -124,7 +124,7 @@ def _names(sheet: Sheet, model: Described, file: Path) -> Iterator[Finding]:
             yield error(sheet.at(key), says, nearest(frame, model.bodies))
 
 
-def _ranges(sheet: Sheet, model: Described) -> Iterator[Finding]:
+def _ranges(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
     joints = sheet.robot.joints
     for i, name in enumerate(joints.names):
         found = model.joints.get(name)
@@ -154,7 +154,7 @@ def _ranges(sheet: Sheet, model: Described) -> Iterator[Finding]:
                 )
 
 
-def _speeds(sheet: Sheet, model: Described) -> Iterator[Finding]:
+def _speeds(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
     robot = sheet.robot
     for group in robot.actions:
         speeds = robot.limits.groups[group.name].joint_speed_per_s
@@ -168,7 +168,7 @@ def _speeds(sheet: Sheet, model: Described) -> Iterator[Finding]:
                 )
 
 
-def _grippers(sheet: Sheet, model: Described, file: Path) -> Iterator[Finding]:
+def _grippers(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[Finding]:
     for group, output in sheet.robot.outputs.items():
         if output.joint is None:
             continue

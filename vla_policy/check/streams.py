@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from vla_policy.check.topic_samples import Endpoint, Heard, Stream
+from vla_policy.check.topic_samples import Endpoint, GraphSnapshot, TopicStats
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.parsing.fields import Place
 from vla_policy.timing import FUTURE_TOLERANCE_NS
@@ -16,7 +16,7 @@ FROZEN = 3  # messages with one stamp
 
 
 def check_stream(
-    heard: Heard, stream: Stream, place: Place, *, max_age_s: float, policy_hz: float
+    heard: GraphSnapshot, stream: TopicStats, place: Place, *, max_age_s: float, policy_hz: float
 ) -> Iterator[Finding]:
     """Findings at place, the key that names the topic."""
     if not stream.publishers and not stream.samples:
@@ -80,7 +80,7 @@ def check_clash(
             )
 
 
-def _stamps(stream: Stream, place: Place, max_age_s: float) -> Iterator[Finding]:
+def _stamps(stream: TopicStats, place: Place, max_age_s: float) -> Iterator[Finding]:
     stamps, age_s = [s.stamp_ns for s in stream.samples], stream.age_s
     if not all(stamp > 0 for stamp in stamps):
         yield error(
@@ -108,7 +108,7 @@ def _stamps(stream: Stream, place: Place, max_age_s: float) -> Iterator[Finding]
 
 
 def _rate(
-    stream: Stream, place: Place, max_age_s: float, policy_hz: float, seconds: float
+    stream: TopicStats, place: Place, max_age_s: float, policy_hz: float, seconds: float
 ) -> Iterator[Finding]:
     rate = stream.rate_hz
     if rate is None:

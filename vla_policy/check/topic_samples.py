@@ -37,7 +37,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class TopicStats:
     """A topic that the robot is heard on. type: the one that is expected."""
 
     topic: str
@@ -61,7 +61,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class CommandSink:
     """Where the commands of a group go. type: the one that is sent. publishers: not our control node's.
 
     readers: who takes them, not our control node. service: of an action or of MoveIt Servo, the service that must
@@ -78,7 +78,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class GraphSnapshot:
     """seconds: how long. published, read: topics that anybody but us publishes or reads -> types.
 
     poses: by tool; of tf2, problems in tf. policies: nodes that publish action chunks.
@@ -87,9 +87,9 @@ class Heard:
     seconds: float
     published: Mapping[str, tuple[str, ...]]
     read: Mapping[str, tuple[str, ...]]
-    joints: Mapping[str, Stream]
-    poses: Mapping[str, Stream]
+    joints: Mapping[str, TopicStats]
+    poses: Mapping[str, TopicStats]
     tf: Mapping[str, str]
-    cameras: Mapping[str, Stream]
-    drains: tuple[Drain, ...]
+    cameras: Mapping[str, TopicStats]
+    drains: tuple[CommandSink, ...]
     policies: tuple[str, ...]

@@ -9,16 +9,16 @@ import numpy as np
 
 from vla_policy.check.robot_model import nearest
 from vla_policy.check.streams import check_clash, check_stream, check_type, others
-from vla_policy.check.topic_samples import Drain, Heard
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.check.topic_samples import CommandSink, GraphSnapshot
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import ERROR, Finding, error, warning
-from vla_policy.runtime.plausibility import OUTSIDE, exchanged, sounds_like
+from vla_policy.runtime.plausibility import OUTSIDE, camera_name_mismatch, swapped_cameras
 
 WAY = 0.25  # of a gripper's way beyond its ends
 FAR_M = 10.0
 
 
-def check_topics(heard: Heard, sheet: Sheet) -> tuple[Finding, ...]:
+def check_topics(heard: GraphSnapshot, sheet: EmbodimentFile) -> tuple[Finding, ...]:
     """All of it, the gravest first."""
     found = [
         *_joints(heard, sheet),
@@ -30,7 +30,7 @@ def check_topics(heard: Heard, sheet: Sheet) -> tuple[Finding, ...]:
     return tuple(sorted(dict.fromkeys(found), key=lambda f: f.level != ERROR))
 
 
-def _joints(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
+def _joints(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
     robot, topics = sheet.robot, sheet.robot.joints.topics
     told: dict[str, float] = {}
     for topic, stream in heard.joints.items():
@@ -51,7 +51,7 @@ def _joints(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
     yield from _grippers(told, sheet)
 
 
-def _positions(told: dict[str, float], sheet: Sheet) -> Iterator[Finding]:
+def _positions(told: dict[str, float], sheet: EmbodimentFile) -> Iterator[Finding]:
     joints = sheet.robot.joints
     for i, name in enumerate(joints.names):
         if name not in told:
@@ -83,7 +83,7 @@ def _positions(told: dict[str, float], sheet: Sheet) -> Iterator[Finding]:
         )
 
 
-def _grippers(told: dict[str, float], sheet: Sheet) -> Iterator[Finding]:
+def _grippers(told: dict[str, float], sheet: EmbodimentFile) -> Iterator[Finding]:
     for group, output in sheet.robot.outputs.items():
         if output.joint is None or output.open is None or output.closed is None:
             continue
@@ -101,7 +101,7 @@ def _grippers(told: dict[str, float], sheet: Sheet) -> Iterator[Finding]:
             )
 
 
-def _poses(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
+def _poses(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
     robot = sheet.robot
     for tool, stream in heard.poses.items():
         place, source = sheet.pose_at(tool, "topic"), robot.poses[tool]
@@ -127,7 +127,7 @@ def _poses(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
         yield error(sheet.pose_at(tool, "tf_frame"), problem, change)
 
 
-def _cameras(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
+def _cameras(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
     robot = sheet.robot
     frames: dict[str, str] = {}
     for name, stream in heard.cameras.items():
@@ -139,9 +139,9 @@ def _cameras(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
         if any(s.plain for s in stream.samples):
             says = f"{stream.topic}: every pixel has the same colour"
             yield warning(place, says, "Is the lens covered, or the exposure wrong?")
-    swapped = exchanged(frames) or ()
+    swapped = swapped_cameras(frames) or ()
     for name, frame in frames.items():
-        other = sounds_like(name, frame, robot.camera_names)
+        other = camera_name_mismatch(name, frame, robot.camera_names)
         if other is None:
             continue
         place = sheet.at("cameras", name, "topic")
@@ -151,7 +151,7 @@ def _cameras(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
     yield from _twins(heard, sheet)
 
 
-def _twins(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
+def _twins(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
     """Two cameras with the very same picture."""
     seen: dict[bytes, str] = {}
     for name, stream in heard.cameras.items():
@@ -164,7 +164,7 @@ def _twins(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
                 )
 
 
-def _drain(heard: Heard, drain: Drain, sheet: Sheet) -> Iterator[Finding]:
+def _drain(heard: GraphSnapshot, drain: CommandSink, sheet: EmbodimentFile) -> Iterator[Finding]:
     place = sheet.at("outputs", drain.group, "topic")
     if drain.publishers:
         nodes = ", ".join(sorted({p.node for p in drain.publishers}))
@@ -192,7 +192,7 @@ def _drain(heard: Heard, drain: Drain, sheet: Sheet) -> Iterator[Finding]:
     yield from check_clash(place, drain.topic, drain.readers, "reads")
 
 
-def _policies(heard: Heard, sheet: Sheet) -> Iterator[Finding]:
+def _policies(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
     if len(heard.policies) > 1:
         yield error(
             sheet.place,

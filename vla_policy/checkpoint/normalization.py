@@ -34,7 +34,7 @@ MIN_SPREAD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Normaliser:
+class Normalizer:
     """How the columns names of a feature are normalised.
 
     statistics: mean, std, q01, ... float64[len(names)]; at least those that mode needs, others are kept.
@@ -132,7 +132,7 @@ class Normaliser:
                 )
 
 
-def to_dict(normaliser: Normaliser) -> dict[str, Any]:
+def to_dict(normaliser: Normalizer) -> dict[str, Any]:
     """Plain JSON data."""
     return {
         "what": normaliser.what,
@@ -145,7 +145,7 @@ def to_dict(normaliser: Normaliser) -> dict[str, Any]:
     }
 
 
-def from_dict(data: Mapping[str, Any]) -> Normaliser:
+def from_dict(data: Mapping[str, Any]) -> Normalizer:
     """Inverse of to_dict. Raises ValueError naming what is missing or wrong."""
     keys = {"what", "names", "mode", "eps", "eps_inverse", "constant", "statistics"}
     if set(data) != keys:
@@ -167,4 +167,4 @@ def from_dict(data: Mapping[str, Any]) -> Normaliser:
     if not isinstance(values, Mapping):
         raise ValueError(f"statistics: got {one_line(repr(values), 80)}, expected a mapping")
     plain["statistics"] = {key: number_list(v, f"statistics.{key}") for key, v in values.items()}
-    return Normaliser(**plain)
+    return Normalizer(**plain)

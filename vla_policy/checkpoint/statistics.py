@@ -16,7 +16,7 @@ MIN_RANGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class RangeNormalizer:
     """Per-dimension lower and upper ends that map to -1 and 1, float64[d], in robot units.
 
     Raises ValueError, naming the dimension, for ends that are missing, not finite or closer than 1e-6: a
@@ -56,8 +56,8 @@ class Range:
 class Statistics:
     """Ranges of the state and of the model's actions."""
 
-    state: Range
-    actions: Range
+    state: RangeNormalizer
+    actions: RangeNormalizer
 
 
 def to_dict(statistics: Statistics) -> dict[str, Any]:
@@ -80,9 +80,9 @@ def from_dict(data: Mapping[str, Any]) -> Statistics:
     return Statistics(**ranges)
 
 
-def range_from_dict(entry: Mapping[str, Any], where: str) -> Range:
+def range_from_dict(entry: Mapping[str, Any], where: str) -> RangeNormalizer:
     """entry: names, lower and upper as JSON has them. Raises ValueError that begins with where."""
-    return Range(
+    return RangeNormalizer(
         text_list(entry["names"], f"{where}.names"),
         number_list(entry["lower"], f"{where}.lower"),
         number_list(entry["upper"], f"{where}.upper"),

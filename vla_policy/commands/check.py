@@ -12,8 +12,8 @@ from pathlib import Path
 
 from vla_policy.check.checkpoint import check_checkpoint
 from vla_policy.check.embodiment import check_embodiment
-from vla_policy.check.report import draw, tell
-from vla_policy.embodiment.embodiment_file import read_sheet
+from vla_policy.check.report import format_findings, print_topics
+from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import Finding, errors
 
 WIDTH = 120  # of the table in a file or pipe
@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 if one must be put right."""
     if args.kind == "embodiment":
         found = check_embodiment(args.robot, model=args.model)
-        print(tell(found, str(args.robot)))
+        print(format_findings(found, str(args.robot)))
     elif args.kind == "checkpoint":
         found = check_checkpoint(args.policy, args.robot)
-        print(tell(found, f"{args.policy} on {args.robot or 'its robot'}"))
+        print(format_findings(found, f"{args.policy} on {args.robot or 'its robot'}"))
     else:
         found = _topics(args)
     return 1 if (found if args.strict else errors(found)) else 0
@@ -55,17 +55,17 @@ def _topics(args: argparse.Namespace) -> Sequence[Finding]:
 
     from vla_policy.check.topics import check_topics
     from vla_policy.ros.bringup import session
-    from vla_policy.ros.operator.topic_probe import listen  # needs ROS; the other checks do not
+    from vla_policy.ros.operator.topic_probe import probe  # needs ROS; the other checks do not
 
     if not 0.5 <= args.seconds <= 600:
         raise ValueError(f"--seconds: got {args.seconds:g}, expected 0.5 to 600")
-    sheet = read_sheet(args.robot)
+    sheet = read_embodiment_file(args.robot)
     domain = session.join()
-    heard = listen(sheet.robot, seconds=args.seconds, namespace=args.namespace)
+    heard = probe(sheet.robot, seconds=args.seconds, namespace=args.namespace)
     found = check_topics(heard, sheet)
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=WIDTH)
-    draw(heard, found, console)
-    print(tell(found, f"{args.robot} in ROS domain {domain}"))
+    print_topics(heard, found, console)
+    print(format_findings(found, f"{args.robot} in ROS domain {domain}"))
     return found

@@ -13,7 +13,7 @@ import time
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros import notes
-from vla_policy.ros.bringup.graph import namespace_of, node_specs, side
+from vla_policy.ros.bringup.graph import namespace_of, node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 
 POLL_S = 0.2
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         scheme=args.scheme,
         shadow=args.shadow,
-        **side(args.embodiment, "mock" if args.mock else str(args.sim).lower()),
+        **sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower()),
         seed=args.seed,
         renderer=args.renderer,
         web_port=args.web_port or None,

@@ -18,11 +18,11 @@ from vla_policy.embodiment.consistency_outputs import (
     check_topics,
 )
 from vla_policy.embodiment.consistency_shipped import check_conventions
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import ERROR, Finding
 
 # In the order of the keys in a file.
-CHECKS: tuple[Callable[[Sheet], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[EmbodimentFile], Iterator[Finding]], ...] = (
     check_frames,
     check_rates,
     check_cameras,
@@ -37,7 +37,7 @@ CHECKS: tuple[Callable[[Sheet], Iterator[Finding]], ...] = (
 )
 
 
-def check_sheet(sheet: Sheet) -> tuple[Finding, ...]:
+def check_consistency(sheet: EmbodimentFile) -> tuple[Finding, ...]:
     """What is wrong with a robot that has been read, the gravest first."""
     found = [finding for check in CHECKS for finding in check(sheet)]
     return tuple(sorted(found, key=lambda finding: finding.level != ERROR))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 
 QUATERNION = ("qx", "qy", "qz", "qw")
 TICKS = 2  # an input or chunk must outlive this many of the periods that wait for it
 
 
-def check_cameras(sheet: Sheet) -> Iterator[Finding]:
+def check_cameras(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Topics against types and against each other's names."""
     cameras = sheet.robot.cameras
     for name, camera in cameras.items():
@@ -42,7 +42,7 @@ def check_cameras(sheet: Sheet) -> Iterator[Finding]:
     yield from _swapped(sheet)
 
 
-def _swapped(sheet: Sheet) -> Iterator[Finding]:
+def _swapped(sheet: EmbodimentFile) -> Iterator[Finding]:
     """A camera whose topic has another camera's name and not its own."""
     topics = {name: camera.topic.lower() for name, camera in sheet.robot.cameras.items()}
     taken = {
@@ -61,7 +61,7 @@ def _swapped(sheet: Sheet) -> Iterator[Finding]:
             yield warning(place, says, "See with a viewer which camera it is")
 
 
-def check_frames(sheet: Sheet) -> Iterator[Finding]:
+def check_frames(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Frames of the base, the tool and its measured pose."""
     robot = sheet.robot
     if robot.base_frame == robot.tool_frame:
@@ -82,7 +82,7 @@ def check_frames(sheet: Sheet) -> Iterator[Finding]:
             )
 
 
-def check_rates(sheet: Sheet) -> Iterator[Finding]:
+def check_rates(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Ages that are shorter than the periods in which something new can come."""
     robot = sheet.robot
     policy_s, command_s = 1 / robot.policy_hz, 1 / robot.command_hz
@@ -113,7 +113,7 @@ def check_rates(sheet: Sheet) -> Iterator[Finding]:
             )
 
 
-def check_state(sheet: Sheet) -> Iterator[Finding]:
+def check_state(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Quaternions in the state that are not x y z w."""
     state = sheet.robot.state
     for tool in {name.rpartition(".")[0] for name in state if name.endswith(".qw")}:

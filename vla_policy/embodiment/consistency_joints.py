@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 
 TURN = 2 * math.pi + 0.01  # makers round 360 degrees up: 6.2832
@@ -14,7 +14,7 @@ NARROW = 0.005  # rad or m
 FAST_PER_S = 2 * math.pi
 
 
-def check_ranges(sheet: Sheet) -> Iterator[Finding]:
+def check_ranges(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Ends of the joints' ranges."""
     joints = sheet.robot.joints
     for i, name in enumerate(joints.names):
@@ -46,7 +46,7 @@ def check_ranges(sheet: Sheet) -> Iterator[Finding]:
             )
 
 
-def check_speeds(sheet: Sheet) -> Iterator[Finding]:
+def check_speeds(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Speeds of the joint groups."""
     robot = sheet.robot
     for group in robot.actions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vla_policy.embodiment.description import Output
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import JOINT_PREFIX
 from vla_policy.parsing.fields import Place
@@ -35,7 +35,7 @@ FINGER_M = 0.2  # a finger's way is shorter; longer ones are angles
 ANGLE = 3.2  # and what is more than half a turn is percent or mm
 
 
-def check_topics(sheet: Sheet) -> Iterator[Finding]:
+def check_topics(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Types against what the topics' names say, and commands on topics that are heard."""
     robot = sheet.robot
     heard = {camera.topic: f"camera {name!r}" for name, camera in robot.cameras.items()}
@@ -62,7 +62,7 @@ def check_topics(sheet: Sheet) -> Iterator[Finding]:
         seen[name] = group
 
 
-def check_own(sheet: Sheet) -> Iterator[Finding]:
+def check_own(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Inputs under a name that this package's nodes or ROS itself have."""
     robot = sheet.robot
     for name, camera in robot.cameras.items():
@@ -84,7 +84,7 @@ def _own(place: Place, topic: str) -> Iterator[Finding]:
         )
 
 
-def _type(sheet: Sheet, group: str, output: Output) -> Iterator[Finding]:
+def _type(sheet: EmbodimentFile, group: str, output: Output) -> Iterator[Finding]:
     last = output.topic.rpartition("/")[2]
     kind = SAME.get(output.type, output.type)
     others = [k for k, ends in ENDINGS.items() if last in ends and k != kind]
@@ -96,7 +96,7 @@ def _type(sheet: Sheet, group: str, output: Output) -> Iterator[Finding]:
         )
 
 
-def check_joints(sheet: Sheet) -> Iterator[Finding]:
+def check_joints(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Joints that two outputs would command."""
     robot = sheet.robot
     owner = {
@@ -116,7 +116,7 @@ def check_joints(sheet: Sheet) -> Iterator[Finding]:
                 )
 
 
-def check_grippers(sheet: Sheet) -> Iterator[Finding]:
+def check_grippers(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Fingers open to the larger position, knuckles to the smaller one."""
     for group, output in sheet.robot.outputs.items():
         if output.joint is None or output.open is None or output.closed is None:

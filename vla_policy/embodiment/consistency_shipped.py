@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vla_policy.embodiment.embodiment_file import Sheet, read_sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile, read_embodiment_file
 from vla_policy.embodiment.findings import Finding, error
 from vla_policy.paths import embodiment_names
 
@@ -16,12 +16,12 @@ CONVENTIONS = ("space", "unit", "reference", "rotation", "open", "closed")
 OTHER = "or give the robot a name of its own, which no checkpoint knows yet"
 
 
-def check_conventions(sheet: Sheet) -> Iterator[Finding]:
+def check_conventions(sheet: EmbodimentFile) -> Iterator[Finding]:
     """Differences to the shipped robot of the same name; nothing if there is none."""
     robot = sheet.robot
     if robot.name not in embodiment_names():
         return
-    known = read_sheet(robot.name).robot
+    known = read_embodiment_file(robot.name).robot
     theirs = {group.name: group for group in known.actions}
     for group in robot.actions:
         model = theirs.get(group.name)
@@ -49,7 +49,7 @@ def check_conventions(sheet: Sheet) -> Iterator[Finding]:
     yield from _cameras(sheet, {n: c.topic for n, c in known.cameras.items()})
 
 
-def _cameras(sheet: Sheet, shipped: dict[str, str]) -> Iterator[Finding]:
+def _cameras(sheet: EmbodimentFile, shipped: dict[str, str]) -> Iterator[Finding]:
     """Cameras that have each other's topics."""
     owner = {topic: name for name, topic in shipped.items()}
     for name, camera in sheet.robot.cameras.items():

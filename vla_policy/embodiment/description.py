@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_policy.embodiment.joint_units import Wire
+from vla_policy.embodiment.joint_units import JointEncoding
 
 Array = np.ndarray
 NS_PER_S = 1_000_000_000
@@ -54,7 +54,7 @@ class Joints:
     lower: Array
     upper: Array
     max_age_s: float
-    wire: Wire | None = None
+    wire: JointEncoding | None = None
 
     @property
     def topic(self) -> str:

@@ -12,7 +12,7 @@ from vla_policy.paths import find_embodiment
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class EmbodimentFile:
     """robot: what the file says. place: the top of the file."""
 
     robot: Embodiment
@@ -36,7 +36,7 @@ class Sheet:
         return (named if named.path in self.place.lines else self.at("ee_pose")).at(key)
 
 
-def read_sheet(name_or_path: str | Path) -> Sheet:
+def read_embodiment_file(name_or_path: str | Path) -> EmbodimentFile:
     """The robot of a shipped name or file. Raises ValueError as load_embodiment does."""
     content, place = read_yaml(find_embodiment(name_or_path))
-    return Sheet(parse_embodiment(content, place), place)
+    return EmbodimentFile(parse_embodiment(content, place), place)

@@ -10,34 +10,40 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class JointEncoding:
     """position = scale * raw + offset, joint by joint. scale, offset: float64[j], scale not 0."""
 
     scale: Array
     offset: Array
 
 
-def from_wire(wire: Wire | None, raw: Array, joints: Array | slice = slice(None)) -> Array:
+def from_wire(
+    wire: JointEncoding | None, raw: Array, joints: Array | slice = slice(None)
+) -> Array:
     """Positions float64[j] in the joints' unit of what the topics said of joints."""
     return raw if wire is None else wire.scale[joints] * raw + wire.offset[joints]
 
 
-def to_wire(wire: Wire | None, positions: Array, joints: Array | slice = slice(None)) -> Array:
+def to_wire(
+    wire: JointEncoding | None, positions: Array, joints: Array | slice = slice(None)
+) -> Array:
     """Inverse of from_wire. joints: which of all joints positions are of."""
     return positions if wire is None else (positions - wire.offset[joints]) / wire.scale[joints]
 
 
-def rate_to_wire(wire: Wire | None, rates: Array, joints: Array | slice = slice(None)) -> Array:
+def rate_to_wire(
+    wire: JointEncoding | None, rates: Array, joints: Array | slice = slice(None)
+) -> Array:
     """Velocities float64[j] as the topics write them."""
     return rates if wire is None else rates / wire.scale[joints]
 
 
-def degrees(count: int) -> Wire:
+def degrees(count: int) -> JointEncoding:
     """Topics in degrees, joints in rad."""
-    return Wire(np.full(count, np.pi / 180.0), np.zeros(count))
+    return JointEncoding(np.full(count, np.pi / 180.0), np.zeros(count))
 
 
-def calibrated(low: float, high: float, at_low: Array, at_high: Array) -> Wire:
+def calibrated(low: float, high: float, at_low: Array, at_high: Array) -> JointEncoding:
     """Topics from low to high, for the positions at_low to at_high float64[j]; either way round."""
     scale = (at_high - at_low) / (high - low)
-    return Wire(scale, at_low - scale * low)
+    return JointEncoding(scale, at_low - scale * low)

@@ -30,7 +30,7 @@ EXECUTED_AS = {"joint_delta": "joint_position", "ee_delta": "ee_pose"}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ActionPart:
     """One action group: which columns, of what kind, and how far and fast they may go.
 
     group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
@@ -67,9 +67,9 @@ class Layout:
     """Columns of an action by parts, in the order of the action groups."""
 
     names: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[ActionPart, ...]
 
-    def of_kind(self, *kinds: str) -> tuple[Part, ...]:
+    def of_kind(self, *kinds: str) -> tuple[ActionPart, ...]:
         """The parts of these kinds, in order."""
         return tuple(p for p in self.parts if p.kind in kinds)
 
@@ -98,7 +98,7 @@ def opening_of(value: float, opens_up: bool) -> float:
     return value if opens_up else 1.0 - value
 
 
-def measured(layout: Layout, robot: RobotState) -> Array | None:
+def measured_action(layout: Layout, robot: RobotState) -> Array | None:
     """The action that would leave the robot where it is, float64[d]; None if that is not known.
 
     For a velocity that is zero: to stand still.
@@ -114,7 +114,7 @@ def measured(layout: Layout, robot: RobotState) -> Array | None:
     return values
 
 
-def _measured(part: Part, robot: RobotState) -> Array | float | None:
+def _measured(part: ActionPart, robot: RobotState) -> Array | float | None:
     if part.kind == JOINTS:
         positions = robot.joint_positions
         return None if positions is None else positions[list(part.joints)]
@@ -141,7 +141,7 @@ def _executed(embodiment: Embodiment, group: ActionGroup) -> ActionGroup:
     )
 
 
-def _part(embodiment: Embodiment, group: ActionGroup, columns: slice) -> Part:
+def _part(embodiment: Embodiment, group: ActionGroup, columns: slice) -> ActionPart:
     kind = KINDS[group.space]
     part = {
         "group": group.name,
@@ -156,15 +156,15 @@ def _part(embodiment: Embodiment, group: ActionGroup, columns: slice) -> Part:
         lower, upper = (
             b[list(joints)] for b in (embodiment.joints.lower, embodiment.joints.upper)
         )
-        return Part(**part, joints=joints, lower=lower, upper=upper)
+        return ActionPart(**part, joints=joints, lower=lower, upper=upper)
     if kind == POSE or group.space == "ee_twist":
-        return Part(**part, source=group.names[0].rpartition(".")[0])
+        return ActionPart(**part, source=group.names[0].rpartition(".")[0])
     if kind == GRIPPER:
-        return Part(
+        return ActionPart(
             **part,
             source=group.names[0],
             lower=np.zeros(1),
             upper=np.ones(1),
             opens_up=group.open == 1.0,
         )
-    return Part(**part)
+    return ActionPart(**part)

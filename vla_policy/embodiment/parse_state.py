@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vla_policy.embodiment.description import Joints, PoseSource
-from vla_policy.embodiment.joint_units import Wire, calibrated, degrees
+from vla_policy.embodiment.joint_units import JointEncoding, calibrated, degrees
 from vla_policy.embodiment.spaces import JOINT_UNITS
 from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
@@ -72,7 +72,7 @@ def _topics(value: Any, place: Place) -> MappingProxyType[str, str]:
     return MappingProxyType(dict(value))
 
 
-def _wire(value: Any, place: Place, joints: int, unit: str) -> Wire:
+def _wire(value: Any, place: Place, joints: int, unit: str) -> JointEncoding:
     kind = value.get("unit") if isinstance(value, dict) else None
     if kind == "range":
         keys = ("unit", "low", "high", "at_low", "at_high")

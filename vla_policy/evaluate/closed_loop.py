@@ -11,7 +11,7 @@ from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Layout, layout
 from vla_policy.embodiment.spaces import POSITION, ROTATIONS
 from vla_policy.execution.replanning import Executing
 from vla_policy.runtime import control as core
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk, Command, Level, Observation, RobotState
@@ -31,7 +31,7 @@ class Pace:
     scheme: str = "receding"
 
 
-class Pilot:
+class ControlLoop:
     """Steps a world under one stream of chunks. Time is the world's.
 
     executing: the chunk that was taken last, None before the first.
@@ -39,7 +39,7 @@ class Pilot:
 
     def __init__(self, world: World, embodiment: Embodiment, *, scheme: str = "receding") -> None:
         self._world = world
-        self._robot = Robot(embodiment, layout_of(embodiment))
+        self._robot = GuardedRobot(embodiment, layout_of(embodiment))
         self._control = core.Control(scheme=scheme)
         self._camera_ns = world.time_ns
         self._control, refusal = core.engage(

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.suites import SUITES
-from vla_policy.execution.replanning import rows_between_looks
+from vla_policy.execution.replanning import replan_interval_rows
 
 
 def run_trials(
@@ -89,7 +89,7 @@ def _trial(job: tuple[dict, str, int]) -> tuple[str, dict, str | None]:
     if not _worker:
         _prepare(settings)
     scene, task = trial(SUITES[name], settings["seed"], index, robot=settings["robot"])
-    rows = rows_between_looks(_worker["policy"].rows, settings["execute_rows"])
+    rows = replan_interval_rows(_worker["policy"].rows, settings["execute_rows"])
     pace = Pace(round(settings["latency"] * 1e9), rows, settings["scheme"])
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,

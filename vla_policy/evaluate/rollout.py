@@ -7,10 +7,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.evaluate.closed_loop import Pace, Pilot
-from vla_policy.execution.replanning import Delays, ask, executed_part, measured, next_look_ns
+from vla_policy.evaluate.closed_loop import ControlLoop, Pace
+from vla_policy.execution.replanning import (
+    Delays,
+    measured,
+    next_observation_ns,
+    plan_continuation,
+    truncated,
+)
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.runtime.task import TERMINATES
+from vla_policy.runtime.task import TERMINATE_CHUNKS
 from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.tasks import Task
@@ -24,7 +30,7 @@ _FALLEN_M = 0.03
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialResult:
     """What happened in one trial.
 
     failure: "" or one of wrong_object, nothing_moved, dropped, not_finished, ended_early.
@@ -61,7 +67,7 @@ def roll_out(
     pace: Pace,
     moves: bool,
     num_steps: int | None = None,
-) -> Outcome:
+) -> TrialResult:
     """Let policy try task in scene until success, its own end or the twin's time.
 
     moves=False: only the first look. num_steps: integration steps of a flow head; None: the checkpoint's own.
@@ -74,7 +80,7 @@ def roll_out(
     world.reset(scene)
     if hasattr(policy, "prepare"):
         policy.prepare(world, task)
-    pilot = Pilot(world, embodiment, scheme=pace.scheme)
+    pilot = ControlLoop(world, embodiment, scheme=pace.scheme)
     for _ in range(STEPS_PER_S // 10):  # engaged and standing: only later observations count
         pilot.step()
     judge = Judge(task, world.truth())
@@ -85,7 +91,7 @@ def roll_out(
     last = world.twin.seconds * STEPS_PER_S
     chunk, delays = None, Delays(warm_up=0)
     while moves and not result.ever_success and steps < last:
-        if terminates < TERMINATES and _looks(pilot, world, pace, chunk, delays):
+        if terminates < TERMINATE_CHUNKS and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names)
             chunk = _infer(
                 policy,
@@ -98,7 +104,7 @@ def roll_out(
             )
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
-            if terminates == TERMINATES:
+            if terminates == TERMINATE_CHUNKS:
                 last = min(last, steps + SETTLE_S * STEPS_PER_S)
         taken = pilot.executing
         pilot.step()
@@ -106,22 +112,22 @@ def roll_out(
             delays = measured(delays, pilot.executing.taken_ns - pilot.executing.chunk.obs_ns)
         result = judge.update(world.truth())
         steps += 1
-    terminated = terminates == TERMINATES
+    terminated = terminates == TERMINATE_CHUNKS
     success = result.ever_success if moves else bool(right)
     failure = "" if success or not moves else _failure(judge, world, task, terminated)
-    return Outcome(
+    return TrialResult(
         scene.seed, task.instruction, task.family, task.kind, success, failure,
         steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions,
     )  # fmt: skip
 
 
 def _looks(
-    pilot: Pilot, world: World, pace: Pace, chunk: ActionChunk | None, delays: Delays
+    pilot: ControlLoop, world: World, pace: Pace, chunk: ActionChunk | None, delays: Delays
 ) -> bool:
     """Whether it is time for the next chunk; a policy works on one at a time."""
     if chunk is None or pilot.waits:
         return chunk is None
-    look_ns = next_look_ns(
+    look_ns = next_observation_ns(
         pace.scheme, chunk.obs_ns, chunk.step_ns, pace.execute_rows,
         executing=pilot.executing, delay_ns=delays.expected_ns,
     )  # fmt: skip
@@ -129,13 +135,13 @@ def _looks(
 
 
 def _infer(
-    policy, observation: Observation, pilot: Pilot, pace: Pace, delays: Delays,
+    policy, observation: Observation, pilot: ControlLoop, pace: Pace, delays: Delays,
     *, seed: int, num_steps: int | None,
 ) -> ActionChunk:  # fmt: skip
     if not (SCHEMES[pace.scheme].continues and policy.continues):
         chunk = policy.infer(observation, seed=seed, num_steps=num_steps)
-        return executed_part(chunk, pace.scheme, pace.execute_rows)
-    asked = ask(
+        return truncated(chunk, pace.scheme, pace.execute_rows)
+    asked = plan_continuation(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip

@@ -26,7 +26,7 @@ class Executing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Continuation:
     """What a policy is asked to continue: a chunk of the new observation, and how many of its rows."""
 
     previous: ActionChunk | None = None
@@ -34,10 +34,10 @@ class Ask:
     guidance_rows: int = 0
 
 
-NOTHING = Ask()
+NOTHING = Continuation()
 
 
-def ask(
+def plan_continuation(
     executing: Executing | None,
     obs_ns: int,
     *,
@@ -45,7 +45,7 @@ def ask(
     rows: int,
     execute_rows: int,
     layout: Layout,
-) -> Ask:
+) -> Continuation:
     """What the chunk of an observation at obs_ns continues, if it comes after delay_ns.
 
     Frozen are the rows that will have been begun when it comes; the rest of the plan guides it up to
@@ -61,10 +61,10 @@ def ask(
     frozen = min(
         left, -(-delay_ns // plan.step_ns)
     )  # rounded up: a row that was begun is executed
-    return Ask(previous, frozen, max(frozen, min(left, rows - execute_rows)))
+    return Continuation(previous, frozen, max(frozen, min(left, rows - execute_rows)))
 
 
-def executed_part(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionChunk:
+def truncated(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionChunk:
     """What of chunk is sent: all of it, or in a scheme without overlap the rows that are executed."""
     if not SCHEMES[scheme].whole:
         return chunk
@@ -74,7 +74,7 @@ def executed_part(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionC
     return replace(chunk, actions=chunk.actions[:execute_rows], model_actions=model_actions)
 
 
-def next_look_ns(
+def next_observation_ns(
     scheme: str,
     obs_ns: int,
     step_ns: int,
@@ -95,7 +95,7 @@ def next_look_ns(
     return end_ns + (SETTLE_NS if slow else 0)
 
 
-def rows_between_looks(rows: int, asked: int = 0) -> int:
+def replan_interval_rows(rows: int, asked: int = 0) -> int:
     """Rows that pass between the observations of two chunks of rows; asked 0: half a chunk.
 
     The other half is what the plan lives on while the next chunk is being computed.

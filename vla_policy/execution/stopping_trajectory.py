@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.embodiment.layout import Part
+from vla_policy.embodiment.layout import ActionPart
 from vla_policy.types import Array
 
 NS_PER_S = 1_000_000_000
@@ -32,7 +32,7 @@ class Braking:
     velocities: Array
 
 
-def joint_way(part: Part, values: Array, rates: Array, period_ns: int) -> Braking:
+def joint_way(part: ActionPart, values: Array, rates: Array, period_ns: int) -> Braking:
     """What a trajectory output sends for one setpoint of a part's joints, and the guard checks.
 
     values, rates: float64[j] in the joints' unit, and per s. period_ns: of the commands.

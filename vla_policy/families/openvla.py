@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import Range
+from vla_policy.checkpoint.statistics import RangeNormalizer
 from vla_policy.families import openvla_inputs as inputs
 from vla_policy.families.family import (
     Family,
@@ -37,7 +37,7 @@ POSE = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
 class Statistics:
     """Ends of the actions of one data set; the state is not read."""
 
-    actions: Range
+    actions: RangeNormalizer
 
 
 @dataclass(frozen=True, slots=True)

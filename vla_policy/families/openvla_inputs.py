@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vla_policy.checkpoint.statistics import Range
+from vla_policy.checkpoint.statistics import RangeNormalizer
 from vla_policy.models.codec import EdgeBins
 from vla_policy.models.text import TextTokenizer
 from vla_policy.types import Array
@@ -82,7 +82,9 @@ def actions_of(ids: Array, action_vocab: int) -> Array:
     return EdgeBins().decode(np.clip(action_vocab - 1 - np.asarray(ids), 0, 255))
 
 
-def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
+def action_range(
+    norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]
+) -> RangeNormalizer:
     """Ends that what is decoded, -1 .. 1, is spread between, for columns names of the data set key.
 
     A dimension whose mask is false was not normalised: its range is -1 .. 1.
@@ -108,13 +110,15 @@ def action_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence
         raise ValueError(
             f"norm_stats of {key!r}: got widths {widths}, expected {len(names)} ({', '.join(names)})"
         )
-    return Range(
+    return RangeNormalizer(
         tuple(names), np.where(mask, action["q01"], -1.0), np.where(mask, action["q99"], 1.0)
     )
 
 
-def trained_range(norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]) -> Range:
+def trained_range(
+    norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]
+) -> RangeNormalizer:
     """Where the data set's own actions were, normalised or not; arguments and errors as action_range."""
     action_range(norm_stats, key, names)
     action = norm_stats[next(iter(norm_stats)) if key is None else key]["action"]
-    return Range(tuple(names), np.array(action["q01"]), np.array(action["q99"]))
+    return RangeNormalizer(tuple(names), np.array(action["q01"]), np.array(action["q99"]))

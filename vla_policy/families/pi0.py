@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.families.family import (
     CONTINUES,
     Expressed,
@@ -43,8 +43,8 @@ STATE_BINS = 256
 class Statistics:
     """Normalisers of the contract's state and action columns."""
 
-    state: Normaliser
-    actions: Normaliser
+    state: Normalizer
+    actions: Normalizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.normalization import NEEDS, Normaliser
-from vla_policy.checkpoint.statistics import Range
+from vla_policy.checkpoint.normalization import NEEDS, Normalizer
+from vla_policy.checkpoint.statistics import RangeNormalizer
 from vla_policy.formats.conversion.portable import READERS, Portable
 from vla_policy.formats.foreign import lerobot, openpi, openvla, rt2, smolvla
 from vla_policy.formats.foreign.common import Feature, Foreign
@@ -102,7 +102,7 @@ def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
     if portable.header is None:
         for what, feature in (("state", foreign.state), ("actions", foreign.actions)):
             names = tuple(f"column {i}" for i in range(_width(feature)))
-            lines += _statistics(what, Normaliser(
+            lines += _statistics(what, Normalizer(
                 feature.found, names, feature.mode, feature.statistics, constant=names
             ))  # fmt: skip
         lines.append(
@@ -173,8 +173,8 @@ def _contract(contract: Contract) -> list[str]:
     ]
 
 
-def _statistics(what: str, found: Normaliser | Range) -> list[str]:
-    if isinstance(found, Range):
+def _statistics(what: str, found: Normalizer | RangeNormalizer) -> list[str]:
+    if isinstance(found, RangeNormalizer):
         columns: Mapping[str, Any] = {"low": found.lower, "high": found.upper}
         title = f"  {what} between its ends"
     else:

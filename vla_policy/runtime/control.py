@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from vla_policy.embodiment.layout import measured
+from vla_policy.embodiment.layout import measured_action
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.history import History, remember
 from vla_policy.execution.schemes import SCHEMES
@@ -28,7 +28,7 @@ from vla_policy.safety.controller_state import (
 )
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import rates_of_arms
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import STALE_CHUNK, Inputs, clock_jumped, stale_inputs, too_old
 from vla_policy.timing import ns_from_s
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
@@ -56,7 +56,7 @@ class Control:
 
 
 def accept(
-    control: Control, robot: Robot, state: RobotState, chunk: ActionChunk, now_ns: int
+    control: Control, robot: GuardedRobot, state: RobotState, chunk: ActionChunk, now_ns: int
 ) -> tuple[Control, Reason | None]:
     """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
     if not control.guard.engaged:
@@ -77,7 +77,7 @@ def accept(
         # A broken policy: its next rows are not to be trusted either.
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
-    here = measured(robot.layout, state)
+    here = measured_action(robot.layout, state)
     start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
@@ -103,7 +103,7 @@ def accept(
     return control, reason
 
 
-def _moving(control: Control, start: Standing, robot: Robot, now_ns: int) -> Rates | None:
+def _moving(control: Control, start: Standing, robot: GuardedRobot, now_ns: int) -> Rates | None:
     """How fast the arms go, if commands are so late that they do not follow the plan any more."""
     sent = control.guard.sent
     if sent is None or now_ns - sent.stamp_ns <= MAX_PERIODS * robot.embodiment.period_ns:
@@ -147,7 +147,7 @@ def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
 
 
 def tick(
-    control: Control, robot: Robot, state: RobotState, inputs: Inputs, now_ns: int
+    control: Control, robot: GuardedRobot, state: RobotState, inputs: Inputs, now_ns: int
 ) -> tuple[Control, Verdict]:
     """What to command at now_ns."""
     jump = clock_jumped(control.now_ns, now_ns)
@@ -155,7 +155,7 @@ def tick(
     if jump is not None:
         # Nothing that was stamped before the jump can be compared with now.
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
-        state_after, command = hold.coast(state_after, robot, now_ns)
+        state_after, command = hold.ramp_down(state_after, robot, now_ns)
         control = replace(
             control,
             timeline=Timeline(floor_ns=max(now_ns, state_after.settled_ns)),
@@ -174,7 +174,7 @@ def tick(
         control.guard,
         robot,
         proposed,
-        here=measured(robot.layout, state),
+        here=measured_action(robot.layout, state),
         seen=state,
         faults=faults,
         now_ns=now_ns,
@@ -185,20 +185,22 @@ def tick(
     return _remembered(control, robot, state, now_ns), verdict
 
 
-def give_up(control: Control, robot: Robot, groups: frozenset[str]) -> Control:
+def give_up(control: Control, robot: GuardedRobot, groups: frozenset[str]) -> Control:
     """Another controller commands these groups: they are told nothing more until engaging again."""
     return replace(control, guard=hold.give_up(control.guard, robot, groups))
 
 
-def let_go(control: Control, robot: Robot, reason: Reason, now_ns: int) -> tuple[Control, Verdict]:
+def disengage_for(
+    control: Control, robot: GuardedRobot, reason: Reason, now_ns: int
+) -> tuple[Control, Verdict]:
     """HOLD and disengage: another controller has taken over."""
-    state, verdict = hold.let_go(control.guard, robot, reason, now_ns)
+    state, verdict = hold.disengage_for(control.guard, robot, reason, now_ns)
     timeline = plan.emptied(control.timeline, now_ns)
     return replace(control, guard=state, timeline=timeline), verdict
 
 
 def engage(
-    control: Control, robot: Robot, inputs: Inputs, now_ns: int
+    control: Control, robot: GuardedRobot, inputs: Inputs, now_ns: int
 ) -> tuple[Control, str | None]:
     """Let commands through from now on; or unchanged, and a sentence that says why not."""
     if control.guard.stopped is not None:
@@ -248,12 +250,12 @@ def reset(control: Control) -> tuple[Control, str | None]:
     return replace(control, guard=memory.reset(control.guard)), None
 
 
-def _remembered(control: Control, robot: Robot, state: RobotState, now_ns: int) -> Control:
+def _remembered(control: Control, robot: GuardedRobot, state: RobotState, now_ns: int) -> Control:
     """control that can tell later where the robot is now and where it is told to be."""
     if not is_relative(robot.embodiment):
         return control
     references = control.references
-    here = measured(robot.layout, state)
+    here = measured_action(robot.layout, state)
     stamps = [ns for ns in (state.joint_ns, state.ee_ns) if ns is not None]
     if here is not None:
         stamp_ns = min(stamps, default=now_ns)
@@ -268,7 +270,9 @@ def _remembered(control: Control, robot: Robot, state: RobotState, now_ns: int) 
     return replace(control, references=references)
 
 
-def _faults(control: Control, robot: Robot, inputs: Inputs, now_ns: int) -> tuple[Reason, ...]:
+def _faults(
+    control: Control, robot: GuardedRobot, inputs: Inputs, now_ns: int
+) -> tuple[Reason, ...]:
     faults = stale_inputs(inputs, robot.embodiment, now_ns)
     chunk = control.timeline.chunk
     if chunk is None or plan.queued_rows(control.timeline, now_ns) == 0:

@@ -16,12 +16,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vla_policy.execution.replanning import NOTHING, Ask, executed_part
+from vla_policy.execution.replanning import NOTHING, Continuation, truncated
 from vla_policy.execution.resampling import aligned
 from vla_policy.models.sampling import DEFAULT_PULL, Pull
 from vla_policy.runtime import schedule
-from vla_policy.runtime.observation import StateSource, Stream, assemble
-from vla_policy.runtime.schedule import Asked, InferenceConfig
+from vla_policy.runtime.observation import SensorBuffer, StateSource, synchronize
+from vla_policy.runtime.schedule import InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 MAX_FAILURES = 3  # exceptions of the model in a row
@@ -95,7 +95,7 @@ class Inference:
     def __init__(
         self,
         policy: Infers,
-        cameras: Mapping[str, Stream[Array]],
+        cameras: Mapping[str, SensorBuffer[Array]],
         states: tuple[StateSource, ...],
         config: InferenceConfig,
         *,
@@ -118,14 +118,14 @@ class Inference:
             0,
         )  # that are still to be had before the instruction is followed
         self._news = self._active = self._closed = False
-        self._asked = Asked()
+        self._asked = InferenceState()
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self._chunks = self._failures = self._in_a_row = self._continued = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def add(self, stream: Stream[Array], stamp_ns: int, value: Array) -> None:
+    def add(self, stream: SensorBuffer[Array], stamp_ns: int, value: Array) -> None:
         """A new sample of one of the streams given at the start."""
         with self._lock:
             before_ns = self._complete_ns()
@@ -159,13 +159,13 @@ class Inference:
         """Infer or not; becoming active forgets failures and the previous chunk."""
         with self._lock:
             self._active, self._in_a_row, self._news = active, 0, True
-            self._asked = schedule.begun_anew(self._asked)
+            self._asked = schedule.reset(self._asked)
             self._lock.notify_all()
 
     def taken(self, sequence: int, begin_ns: int, taken_ns: int) -> None:
         """The control path executes a chunk of this sequence, its row 0 due at begin_ns, since taken_ns."""
         with self._lock:
-            self._asked, news = schedule.taken(self._asked, sequence, begin_ns, taken_ns)
+            self._asked, news = schedule.on_accepted(self._asked, sequence, begin_ns, taken_ns)
             if news:
                 self._news = True
                 self._lock.notify_all()
@@ -199,7 +199,7 @@ class Inference:
                 age_s={t: None if ns is None else (now_ns - ns) / 1e9 for t, ns in newest.items()},
             )
 
-    def request(self, instruction: str, asked: Ask = NOTHING) -> ActionChunk | Reason:
+    def request(self, instruction: str, asked: Continuation = NOTHING) -> ActionChunk | Reason:
         """One chunk from the newest observation, now; instruction empty: the active one.
 
         asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance rows are
@@ -251,12 +251,12 @@ class Inference:
                 change = schedule.change(self._asked, self._config, observation)
                 ask = self._continuation(observation)
                 if not looks:
-                    self._asked = schedule.attempted(self._asked, observation)
+                    self._asked = schedule.on_requested(self._asked, observation)
             if looks and not self._look(observation):
                 continue
             if looks:
                 with self._lock:
-                    self._asked = schedule.attempted(self._asked, observation)
+                    self._asked = schedule.on_requested(self._asked, observation)
             self._deliver(self._infer(observation, ask), change)
 
     def _next(self) -> Observation | Reason | None:
@@ -272,7 +272,7 @@ class Inference:
             return observation
         if 0 < self._looks < LOOKS and observation.obs_ns <= self._looked_ns:
             return None  # another look needs another picture
-        due = schedule.due(self._asked, self._config, observation, self._now_ns())
+        due = schedule.should_infer(self._asked, self._config, observation, self._now_ns())
         return observation if due else None
 
     def _look(self, observation: Observation) -> bool:
@@ -296,7 +296,7 @@ class Inference:
         self._on_refusal(observation.instruction, refusal)
         return False
 
-    def _continuation(self, observation: Observation) -> Ask:
+    def _continuation(self, observation: Observation) -> Continuation:
         return schedule.continuation(
             self._asked,
             self._config,
@@ -308,7 +308,7 @@ class Inference:
     def _observe(self, instruction: str) -> Observation | Reason:
         if not instruction:
             return Reason("no_instruction", "no instruction is active")
-        return assemble(
+        return synchronize(
             self._now_ns(),
             self._cameras,
             self._states,
@@ -317,7 +317,7 @@ class Inference:
             max_skew_ns=self._config.max_skew_ns,
         )
 
-    def _infer(self, observation: Observation, asked: Ask) -> ActionChunk | Reason:
+    def _infer(self, observation: Observation, asked: Continuation) -> ActionChunk | Reason:
         with self._model:
             started_s = time.perf_counter()
             sequence, config = self._chunks, self._config
@@ -352,10 +352,10 @@ class Inference:
                 return
             if not self._active or outcome.instruction != self._instruction:
                 return  # overtaken by a new instruction while the model was busy
-            chunk = executed_part(outcome, config.scheme, config.execute_rows)
+            chunk = truncated(outcome, config.scheme, config.execute_rows)
             chunk = replace(chunk, instruction_change=change)
             self._reason = None
-            self._asked = schedule.sent(self._asked, chunk, self._now_ns())
+            self._asked = schedule.on_published(self._asked, chunk, self._now_ns())
             self._continued += chunk.continues is not None
         try:
             self._on_chunk(chunk)

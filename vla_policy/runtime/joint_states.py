@@ -11,7 +11,7 @@ from vla_policy.embodiment.joint_units import from_wire
 from vla_policy.types import Array
 
 
-class JointParts:
+class JointStateMerger:
     """The newest position of each joint that anybody told.
 
     names: of the columns that add() returns: 'joint.<name>' in the order of the description, then

@@ -23,7 +23,7 @@ RESTART_NS = (
 )
 
 
-class Stream(Generic[T]):
+class SensorBuffer(Generic[T]):
     """The last samples of one topic, in the order of their stamps.
 
     A stamp that does not advance is not a new sample, so a frozen sender grows stale.
@@ -57,9 +57,9 @@ class Stream(Generic[T]):
             raise IndexError(f"{self.topic}: no sample yet")
         return min(self._samples, key=lambda sample: abs(sample[0] - time_ns))
 
-    def copy(self) -> Stream[T]:
+    def copy(self) -> SensorBuffer[T]:
         """The same samples, safe to read while the original goes on."""
-        twin: Stream[T] = Stream(self.topic, self.max_age_ns)
+        twin: SensorBuffer[T] = SensorBuffer(self.topic, self.max_age_ns)
         twin._samples.extend(self._samples)
         return twin
 
@@ -89,12 +89,12 @@ class StateSource:
     """A stream of float64[len(names)] that gives the state entries in names."""
 
     names: tuple[str, ...]
-    stream: Stream[Array]
+    stream: SensorBuffer[Array]
 
 
-def assemble(
+def synchronize(
     now_ns: int,
-    cameras: Mapping[str, Stream[Array]],
+    cameras: Mapping[str, SensorBuffer[Array]],
     states: tuple[StateSource, ...],
     *,
     state_names: tuple[str, ...],

@@ -11,7 +11,7 @@ from vla_policy.types import Array
 OUTSIDE = 0.1  # rad or m beyond the limits: more than calibration
 
 
-def joint_beyond(robot: Embodiment, positions: Array) -> str | None:
+def joint_out_of_range(robot: Embodiment, positions: Array) -> str | None:
     """A sentence on the first joint that is measured far outside its limits; None if there is none.
 
     positions: float64[j] in the joints' unit.
@@ -28,7 +28,7 @@ def joint_beyond(robot: Embodiment, positions: Array) -> str | None:
     return None
 
 
-def sounds_like(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
+def camera_name_mismatch(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
     """The other camera whose name the frame of camera's pictures bears; None if it bears its own, or none.
 
     Of names that are part of each other (left, left_wrist) the longest counts.
@@ -40,10 +40,10 @@ def sounds_like(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None
     return max(named, key=len, default=None)
 
 
-def exchanged(frames: Mapping[str, str]) -> tuple[str, str] | None:
+def swapped_cameras(frames: Mapping[str, str]) -> tuple[str, str] | None:
     """Two cameras whose pictures bear each other's names. frames: camera -> frame of its pictures."""
     names = tuple(frames)
-    claims = {name: sounds_like(name, frame, names) for name, frame in frames.items()}
+    claims = {name: camera_name_mismatch(name, frame, names) for name, frame in frames.items()}
     for name, other in claims.items():
         if other is not None and claims[other] == name:
             return name, other

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from vla_policy.embodiment.layout import Layout
 from vla_policy.execution.replanning import (
     NOTHING,
-    Ask,
+    Continuation,
     Delays,
     Executing,
-    ask,
     measured,
-    next_look_ns,
+    next_observation_ns,
+    plan_continuation,
 )
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.models.sampling import DEFAULT_PULL, Pull
@@ -51,7 +51,7 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class InferenceState:
     """attempt: instruction and obs_ns that were inferred with last, whatever came of it.
 
     sent: the chunks that went out, newest last; sent_ns: when the newest did.
@@ -71,22 +71,24 @@ class Asked:
         return self.sent[-1] if self.sent else None
 
 
-def begun_anew(asked: Asked) -> Asked:
+def reset(asked: InferenceState) -> InferenceState:
     """Nothing was asked yet; how long chunks take is still known."""
-    return Asked(delays=asked.delays)
+    return InferenceState(delays=asked.delays)
 
 
-def attempted(asked: Asked, observation: Observation) -> Asked:
+def on_requested(asked: InferenceState, observation: Observation) -> InferenceState:
     """The policy is asked with observation now."""
     return replace(asked, attempt=(observation.instruction, observation.obs_ns))
 
 
-def sent(asked: Asked, chunk: ActionChunk, now_ns: int) -> Asked:
+def on_published(asked: InferenceState, chunk: ActionChunk, now_ns: int) -> InferenceState:
     """A chunk has gone out."""
     return replace(asked, sent=(*asked.sent, chunk)[-SENT:], sent_ns=now_ns)
 
 
-def taken(asked: Asked, sequence: int, begin_ns: int, taken_ns: int) -> tuple[Asked, bool]:
+def on_accepted(
+    asked: InferenceState, sequence: int, begin_ns: int, taken_ns: int
+) -> tuple[InferenceState, bool]:
     """The control path follows the chunk of this sequence; whether that is news.
 
     begin_ns: when its row 0 is due. taken_ns: since when it is followed.
@@ -99,12 +101,14 @@ def taken(asked: Asked, sequence: int, begin_ns: int, taken_ns: int) -> tuple[As
     return replace(asked, executing=Executing(chunk, begin_ns, taken_ns), delays=delays), news
 
 
-def not_executing(asked: Asked) -> Asked:
+def not_executing(asked: InferenceState) -> InferenceState:
     """The control path has no plan of ours."""
     return replace(asked, executing=None)
 
 
-def due(asked: Asked, config: InferenceConfig, observation: Observation, now_ns: int) -> bool:
+def should_infer(
+    asked: InferenceState, config: InferenceConfig, observation: Observation, now_ns: int
+) -> bool:
     """Whether the policy is to be asked with observation, or what it said last still serves."""
     if asked.attempt is None:
         return True
@@ -117,7 +121,7 @@ def due(asked: Asked, config: InferenceConfig, observation: Observation, now_ns:
         if SCHEMES[config.scheme].continues and now_ns - asked.sent_ns < HEARD_NS:
             return False
         executing = None
-    look_ns = next_look_ns(
+    look_ns = next_observation_ns(
         config.scheme,
         obs_ns,
         config.step_ns,
@@ -129,8 +133,13 @@ def due(asked: Asked, config: InferenceConfig, observation: Observation, now_ns:
 
 
 def continuation(
-    asked: Asked, config: InferenceConfig, observation: Observation, *, rows: int, continues: bool
-) -> Ask:
+    asked: InferenceState,
+    config: InferenceConfig,
+    observation: Observation,
+    *,
+    rows: int,
+    continues: bool,
+) -> Continuation:
     """What of the plan in execution the next chunk continues.
 
     rows: of a chunk of the policy. continues: whether the policy can continue one.
@@ -139,7 +148,7 @@ def continuation(
     able = SCHEMES[config.scheme].continues and continues and config.layout is not None
     if not able or executing is None or executing.chunk is not asked.last:
         return NOTHING
-    found = ask(
+    found = plan_continuation(
         executing,
         observation.obs_ns,
         delay_ns=asked.delays.expected_ns,
@@ -154,7 +163,7 @@ def continuation(
     return replace(found, guidance_rows=found.frozen_rows)
 
 
-def change(asked: Asked, config: InferenceConfig, observation: Observation) -> str:
+def change(asked: InferenceState, config: InferenceConfig, observation: Observation) -> str:
     """What becomes of the plan of another instruction; empty if there is none."""
     last = asked.last
     changed = last is not None and last.instruction != observation.instruction

@@ -13,7 +13,7 @@ from vla_policy.runtime.instruction import Stop, refuse_instruction
 from vla_policy.timing import ns_from_s, s_from_ns
 from vla_policy.types import ActionChunk, Level
 
-TERMINATES = 2  # chunks in a row; a single one may be a slip of the policy
+TERMINATE_CHUNKS = 2  # chunks in a row; a single one may be a slip of the policy
 
 # Codes of a hold that means that something stopped coming, not that a limit acted.
 SILENCE = ("stale_", "clock_", "no_chunk", "no_position", "inactive")
@@ -33,7 +33,7 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Timeouts:
     """How long silence is borne, in s. first_chunk: the policy may have to warm up."""
 
     first_chunk_s: float = 10.0
@@ -71,23 +71,23 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Ended:
     """outcome, and one sentence for a person."""
 
     outcome: Outcome
     message: str
 
 
-def stopped_by(text: str, stop: Stop) -> Ending:
+def stopped_by(text: str, stop: Stop) -> Ended:
     """How a run, or a goal that is itself a word to stop, ends by text."""
     said = f"somebody said {text[:60]!r}"
     if stop is Stop.LATCH:
-        return Ending(Outcome.STOPPED, f"{said}: stopped until reset")
-    return Ending(Outcome.STOPPED, f"{said}: what was being done has ended, the robot holds")
+        return Ended(Outcome.STOPPED, f"{said}: stopped until reset")
+    return Ended(Outcome.STOPPED, f"{said}: what was being done has ended, the robot holds")
 
 
 def refuse_start(
-    instruction: str, status: Status | None, bounds: Bounds, steady_ns: int
+    instruction: str, status: Status | None, bounds: Timeouts, steady_ns: int
 ) -> str | None:
     """Why an instruction cannot be started now, one sentence; None if it can."""
     problem = refuse_instruction(instruction)
@@ -127,38 +127,38 @@ def with_status(run: Run, status: Status) -> Run:
     return replace(run, status=status, held_steady_ns=since if held else None)
 
 
-def ending(run: Run, bounds: Bounds, now_ns: int, steady_ns: int) -> Ending | None:
+def ending(run: Run, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | None:
     """How the run ends at this moment, or None if it goes on."""
     status = run.status
     if status.level is Level.STOP:
-        return Ending(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
+        return Ended(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
     if not status.engaged and status.reason not in ("inactive",):
         why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
-        return Ending(Outcome.STOPPED, f"the robot was disengaged{why}")
-    if run.terminates >= TERMINATES:
-        return Ending(
+        return Ended(Outcome.STOPPED, f"the robot was disengaged{why}")
+    if run.terminates >= TERMINATE_CHUNKS:
+        return Ended(
             Outcome.DONE, "the policy reports the instruction complete; nothing has verified it"
         )
     if now_ns < run.started_ns:
-        return Ending(Outcome.STALE, "the clock went back")
+        return Ended(Outcome.STALE, "the clock went back")
     if now_ns - run.started_ns >= run.timeout_ns:
         seconds = s_from_ns(run.timeout_ns)
-        return Ending(Outcome.TIMEOUT, f"not done within {seconds:g} s")
+        return Ended(Outcome.TIMEOUT, f"not done within {seconds:g} s")
     return _silence(run, bounds, steady_ns)
 
 
-def _silence(run: Run, bounds: Bounds, steady_ns: int) -> Ending | None:
+def _silence(run: Run, bounds: Timeouts, steady_ns: int) -> Ended | None:
     status = run.status
     if _older(status.heard_ns, bounds.status_s, steady_ns):
-        return Ending(Outcome.STALE, "the control node is not heard any more")
+        return Ended(Outcome.STALE, "the control node is not heard any more")
     if run.held_steady_ns is not None and _older(run.held_steady_ns, bounds.hold_s, steady_ns):
         silent = status.reason.startswith(SILENCE)
         outcome = Outcome.STALE if silent else Outcome.STOPPED
-        return Ending(outcome, f"the robot holds for {bounds.hold_s:g} s: {status.detail}")
+        return Ended(outcome, f"the robot holds for {bounds.hold_s:g} s: {status.detail}")
     bound_s = bounds.chunk_gap_s if run.chunks else bounds.first_chunk_s
     if _older(run.heard_steady_ns, bound_s, steady_ns):
         why = f": {status.detail}" if status.reason.startswith("stale_") else ""
-        return Ending(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s{why}")
+        return Ended(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s{why}")
     return None
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.embodiment.layout import JOINTS, POSE, Layout, Part
+from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart, Layout
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.model_file import read_model_xml
 from vla_policy.timing import s_from_ns
@@ -94,7 +94,7 @@ class Bodies:
                 return joints, Reason("unreachable", f"{part.group}: {short}")
         return joints, None
 
-    def _solve(self, part: Part, joints: Array, pose: Array) -> tuple[Array, str | None]:
+    def _solve(self, part: ActionPart, joints: Array, pose: Array) -> tuple[Array, str | None]:
         """Damped least squares within the joint ranges; words for how far it falls short."""
         lower, upper = self._robot.joints.lower, self._robot.joints.upper
         tool = self._tools[part.source]
@@ -171,7 +171,7 @@ class Bodies:
                 found.append(Found("collision", names, detail, short_m))
         return found
 
-    def _near_limits(self, part: Part, joints: Array) -> list[Found]:
+    def _near_limits(self, part: ActionPart, joints: Array) -> list[Found]:
         """Each joint of a tool that is too near an end of its range."""
         gaps = np.minimum(joints - self._robot.joints.lower, self._robot.joints.upper - joints)
         moved = np.abs(self._tool_jacobian(self._tools[part.source])).max(axis=0) > 1e-9
@@ -183,7 +183,7 @@ class Bodies:
                 found.append(Found("joint_limit", str(name), detail, short))
         return found
 
-    def _near_singular(self, part: Part) -> list[Found]:
+    def _near_singular(self, part: ActionPart) -> list[Found]:
         jacobian = self._tool_jacobian(self._tools[part.source])
         least = float(np.linalg.svd(jacobian, compute_uv=False)[-1])
         short = self._bounds.singular_value - least
@@ -272,7 +272,7 @@ def _tool_frame(robot: Embodiment, source: str) -> str:
     return f"{side}_{robot.tool_frame}" if side else robot.tool_frame
 
 
-def _tool(model: mujoco.MjModel, robot: Embodiment, part: Part) -> int:
+def _tool(model: mujoco.MjModel, robot: Embodiment, part: ActionPart) -> int:
     return _id(model, "site", _tool_frame(robot, part.source))
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vla_policy.embodiment.layout import JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import JOINTS, POSE, VELOCITY, ActionPart, Layout
 from vla_policy.execution.stopping_trajectory import LEAD_PERIODS, at
 from vla_policy.geometry.quaternions import turn_between
 from vla_policy.safety.guard_state import SEEN_NS, Drive, GuardState, Sent
 from vla_policy.safety.rate_limits import arm_motions
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.stillness import displaced
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, RobotState, readonly
@@ -54,7 +54,7 @@ class Standing:
 def standing(
     state: GuardState,
     here: Array | None,
-    robot: Robot,
+    robot: GuardedRobot,
     now_ns: int,
     *,
     here_ns: int | None = None,
@@ -101,7 +101,7 @@ def settled(state: GuardState, here: Array | None, here_ns: int) -> GuardState:
     return replace(state, sent=replace(last, rested=readonly(here)))
 
 
-def led_away(part: Part, last: Sent, here: Array | None, here_ns: int) -> bool:
+def led_away(part: ActionPart, last: Sent, here: Array | None, here_ns: int) -> bool:
     """Whether an arm that had come to rest has been moved since, or nobody has seen where it did.
 
     What was measured before it came to rest, at here_ns, says nothing of that.
@@ -142,7 +142,7 @@ def rested_since(state: GuardState, time_ns: int) -> bool:
     return state.drive is None or time_ns - state.drive.moved_ns >= SETTLE_NS
 
 
-def drive_now(state: GuardState, robot: Robot, now_ns: int) -> Drive | None:
+def drive_now(state: GuardState, robot: GuardedRobot, now_ns: int) -> Drive | None:
     """The velocities that drive the robot now: none any more where a controller's time is out."""
     drive = state.drive
     if drive is None or not drive.values.any():
@@ -156,14 +156,14 @@ def drive_now(state: GuardState, robot: Robot, now_ns: int) -> Drive | None:
     return replace(drive, values=readonly(values), moved_ns=now_ns)
 
 
-def drive_lapse_s(drive: Drive | None, robot: Robot, now_ns: int) -> float:
+def drive_lapse_s(drive: Drive | None, robot: GuardedRobot, now_ns: int) -> float:
     """Time in which velocities may change: since the last ones, at most a period, as they change all at once."""
     period_ns = robot.embodiment.period_ns
     lapse_ns = period_ns if drive is None else now_ns - drive.stamp_ns
     return s_from_ns(min(max(lapse_ns, 0), period_ns))
 
 
-def elsewhere(part: Part, told: Array, here: Array) -> bool:
+def elsewhere(part: ActionPart, told: Array, here: Array) -> bool:
     """Whether an arm is elsewhere than its setpoint by more than its controller leaves at rest."""
     if part.kind == JOINTS:
         return not (np.abs(here[part.columns] - told[part.columns]) <= SAG_RAD).all()
@@ -172,7 +172,7 @@ def elsewhere(part: Part, told: Array, here: Array) -> bool:
     return not (np.linalg.norm(away) <= SAG_M and np.linalg.norm(turn) <= SAG_RAD)
 
 
-def timed_out(part: Part, robot: Robot, silent_ns: int) -> bool:
+def timed_out(part: ActionPart, robot: GuardedRobot, silent_ns: int) -> bool:
     """Whether the controller of a part has stopped because it has heard nothing for silent_ns."""
     servo = robot.embodiment.outputs[part.group].servo is not None
     if part.kind == VELOCITY or (part.kind == POSE and servo):
@@ -180,13 +180,13 @@ def timed_out(part: Part, robot: Robot, silent_ns: int) -> bool:
     return False
 
 
-def timeout_ns(part: Part, robot: Robot) -> int:
+def timeout_ns(part: ActionPart, robot: GuardedRobot) -> int:
     """How long the controller of a velocity, or MoveIt Servo, goes on without another command."""
     servo = robot.embodiment.outputs[part.group].servo is not None
     return SERVO_TIMEOUT_NS if servo else BASE_TIMEOUT_NS
 
 
-def _driven(values: Array, state: GuardState, robot: Robot, now_ns: int) -> Array:
+def _driven(values: Array, state: GuardState, robot: GuardedRobot, now_ns: int) -> Array:
     """values with the velocities that are driven now."""
     values, drive = np.array(values), drive_now(state, robot, now_ns)
     for part in robot.layout.of_kind(VELOCITY):

@@ -36,7 +36,7 @@ from vla_policy.safety.controller_state import (
     told_now,
 )
 from vla_policy.safety.guard_state import GuardState, counted, sent
-from vla_policy.safety.hold import REPEAT_NS, coast, hold, let_go
+from vla_policy.safety.hold import REPEAT_NS, disengage_for, hold, ramp_down
 from vla_policy.safety.rate_limits import (
     advance,
     arm_motions,
@@ -46,12 +46,12 @@ from vla_policy.safety.rate_limits import (
     move_velocities,
     step_problem,
 )
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.setpoint_limits import (
+    enters_keep_out,
     inside_limits,
-    kept_out,
     near_start,
-    strayed,
+    tracking_error,
     well_formed,
 )
 from vla_policy.safety.stillness import led, watch
@@ -65,7 +65,7 @@ ASTRAY_NS = 500_000_000  # a moving arm may be off its way for this long
 
 def check(
     state: GuardState,
-    robot: Robot,
+    robot: GuardedRobot,
     proposed: Array | None,
     *,
     here: Array | None,
@@ -85,16 +85,16 @@ def check(
     if state.sent is None or here_ns >= rest_ns(state.sent):
         state = watch(state, here, here_ns, robot.layout)
     if state.stopped is not None:
-        state, command = coast(state, robot, now_ns)
+        state, command = ramp_down(state, robot, now_ns)
         return state, Verdict(Level.STOP, command, (state.stopped,))
     if not state.engaged:
-        state, command = coast(state, robot, now_ns)
+        state, command = ramp_down(state, robot, now_ns)
         return state, Verdict(Level.HOLD, command, (_DISENGAGED,))
     if faults:
         return hold(state, robot, faults, now_ns, here=here)
     state, astray = _astray(state, robot, here, now_ns)
     if astray is not None:
-        return let_go(state, robot, astray, now_ns)
+        return disengage_for(state, robot, astray, now_ns)
     if proposed is None:
         return hold(settled(state, here, here_ns), robot, (_NO_CHUNK,), now_ns, here=here)
     start = standing(state, here, robot, now_ns, here_ns=here_ns)
@@ -140,7 +140,7 @@ def check(
 
 
 def _astray(
-    state: GuardState, robot: Robot, here: Array | None, now_ns: int
+    state: GuardState, robot: GuardedRobot, here: Array | None, now_ns: int
 ) -> tuple[GuardState, Reason | None]:
     """The reason if the robot has been away from where it was told to be for long enough.
 
@@ -150,7 +150,7 @@ def _astray(
     words = None
     if last is not None and here is not None:
         told, velocity = told_now(last, now_ns, robot.layout)
-        words = strayed(told, here, velocity, robot.layout)
+        words = tracking_error(told, here, velocity, robot.layout)
     if words is None:
         return state if state.astray_ns is None else replace(state, astray_ns=None), None
     since_ns = now_ns if state.astray_ns is None else state.astray_ns
@@ -166,7 +166,7 @@ def _astray(
 
 def _limited(
     state: GuardState,
-    robot: Robot,
+    robot: GuardedRobot,
     start: Standing,
     target: Array,
     reasons: list[Reason],
@@ -202,7 +202,7 @@ def _limited(
 def _drive(
     values: Array,
     state: GuardState,
-    robot: Robot,
+    robot: GuardedRobot,
     start: Standing,
     reasons: list[Reason],
     now_ns: int,
@@ -214,7 +214,7 @@ def _drive(
 
 def _driven(
     state: GuardState,
-    robot: Robot,
+    robot: GuardedRobot,
     start: Standing,
     target: Array,
     values: Array,
@@ -241,17 +241,19 @@ def _driven(
     return blocked
 
 
-def _problem(robot: Robot, start: Standing, values: Array, seen: RobotState) -> Reason | None:
+def _problem(
+    robot: GuardedRobot, start: Standing, values: Array, seen: RobotState
+) -> Reason | None:
     """The step again on what would go out, finite again, keep-out boxes and bodies."""
     layout, limits = robot.layout, robot.embodiment.limits
     problem = step_problem(start.values, values, layout, start.dt_s)
-    problem = problem or kept_out(start.values, values, limits.keep_out, layout)
+    problem = problem or enters_keep_out(start.values, values, limits.keep_out, layout)
     if problem is None and robot.bodies is not None:
         problem = robot.bodies.problem(seen, values)
     return problem
 
 
-def _speed_share(state: GuardState, robot: Robot, now_ns: int) -> float:
+def _speed_share(state: GuardState, robot: GuardedRobot, now_ns: int) -> float:
     """How much of the speed limits is allowed, from 0 to 1, so soon after engaging."""
     fade_ns = ns_from_s(robot.embodiment.limits.engage_fade_s)
     period_ns = robot.embodiment.period_ns

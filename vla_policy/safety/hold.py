@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Part
+from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, ActionPart
 from vla_policy.safety.controller_state import drive_lapse_s, drive_now, elsewhere, timed_out
 from vla_policy.safety.guard_state import GuardState, Sent, counted, disengage, drive_of
 from vla_policy.safety.rate_limits import move_velocities
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import Array, Command, Level, Reason, Verdict
 
 REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
@@ -22,7 +22,7 @@ REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last comma
 
 def hold(
     state: GuardState,
-    robot: Robot,
+    robot: GuardedRobot,
     reasons: tuple[Reason, ...],
     now_ns: int,
     *,
@@ -42,15 +42,15 @@ def hold(
     return state, Verdict(Level.HOLD, command, reasons)
 
 
-def let_go(
-    state: GuardState, robot: Robot, reason: Reason, now_ns: int
+def disengage_for(
+    state: GuardState, robot: GuardedRobot, reason: Reason, now_ns: int
 ) -> tuple[GuardState, Verdict]:
     """HOLD and disengage, because somebody else moves the robot. What was sent is forgotten."""
-    state, command = coast(counted(disengage(state), (reason,)), robot, now_ns)
+    state, command = ramp_down(counted(disengage(state), (reason,)), robot, now_ns)
     return state, Verdict(Level.HOLD, command, (reason,))
 
 
-def give_up(state: GuardState, robot: Robot, taken: frozenset[str]) -> GuardState:
+def give_up(state: GuardState, robot: GuardedRobot, taken: frozenset[str]) -> GuardState:
     """Groups that somebody else commands now are told nothing more, not even to stop."""
     drive = state.drive
     if drive is None or taken <= drive.taken:
@@ -62,7 +62,9 @@ def give_up(state: GuardState, robot: Robot, taken: frozenset[str]) -> GuardStat
     return replace(state, drive=replace(drive, values=values, taken=drive.taken | taken))
 
 
-def coast(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Command | None]:
+def ramp_down(
+    state: GuardState, robot: GuardedRobot, now_ns: int
+) -> tuple[GuardState, Command | None]:
     """Velocities on their way to zero, and zero for a moment; None where nothing is to be said."""
     state, slower = _slower(state, robot, now_ns)
     return state, _command(robot, state, None, slower, now_ns)
@@ -73,7 +75,7 @@ def drives(state: GuardState) -> bool:
     return state.drive is not None and bool(state.drive.values.any())
 
 
-def parting(state: GuardState, robot: Robot, now_ns: int) -> Command | None:
+def final_command(state: GuardState, robot: GuardedRobot, now_ns: int) -> Command | None:
     """The last thing on the wire: zero for what is still driven from here, and nothing else.
 
     No position, ever: a controller keeps its last one or goes its way to rest, and the robot may have been
@@ -83,7 +85,9 @@ def parting(state: GuardState, robot: Robot, now_ns: int) -> Command | None:
     return _command(robot, state, None, zero, now_ns)
 
 
-def _slower(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, Array | None]:
+def _slower(
+    state: GuardState, robot: GuardedRobot, now_ns: int
+) -> tuple[GuardState, Array | None]:
     """float64[d] with velocities nearer to zero; None if they have been zero for long enough."""
     drive = drive_now(state, robot, now_ns)
     if drive is None or (now_ns - drive.moved_ns > REPEAT_NS and not drive.values.any()):
@@ -95,7 +99,7 @@ def _slower(state: GuardState, robot: Robot, now_ns: int) -> tuple[GuardState, A
 
 
 def _command(
-    robot: Robot,
+    robot: GuardedRobot,
     state: GuardState,
     still: Sent | None,
     velocities: Array | None,
@@ -119,13 +123,15 @@ def _command(
     return Command(np.array(values), tuple(names), now_ns) if names else None
 
 
-def _stopped_short(robot: Robot, last: Sent, now_ns: int) -> bool:
+def _stopped_short(robot: GuardedRobot, last: Sent, now_ns: int) -> bool:
     """Whether a tool's controller stopped by itself: where is only measured, so the setpoint is not told again."""
     silent_ns = now_ns - last.stamp_ns
     return any(timed_out(part, robot, silent_ns) for part in robot.layout.of_kind(POSE))
 
 
-def _stands(part: Part, robot: Robot, last: Sent, here: Array | None, now_ns: int) -> bool:
+def _stands(
+    part: ActionPart, robot: GuardedRobot, last: Sent, here: Array | None, now_ns: int
+) -> bool:
     """Whether the controller of a part is at its last setpoint, so that to repeat it moves nothing."""
     if part.group in last.ways or timed_out(part, robot, now_ns - last.stamp_ns):
         return False

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, ActionPart, Layout
 from vla_policy.execution.spline import Rates
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.safety.limits import (
@@ -28,7 +28,7 @@ from vla_policy.types import Array, Reason
 SLACK = 1e-9  # rounding of the last step check
 
 
-def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[Part, Array]]:
+def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[ActionPart, Array]]:
     """Each arm's share of a motion vector: float64[n] of joints, or float64[6] m and rad."""
     start = 0
     for part in layout.of_kind(JOINTS, POSE):
@@ -111,7 +111,7 @@ def motion_ratio(
 
 
 def _joint_ratios(
-    part: Part, way: Array, rate: Array, dt_s: float, share: float
+    part: ActionPart, way: Array, rate: Array, dt_s: float, share: float
 ) -> tuple[float, float]:
     limits = part.limits
     return (
@@ -121,7 +121,7 @@ def _joint_ratios(
 
 
 def _pose_ratios(
-    part: Part, way: Array, rate: Array, dt_s: float, share: float
+    part: ActionPart, way: Array, rate: Array, dt_s: float, share: float
 ) -> tuple[float, float]:
     limits = part.limits
     linear, angular = slice(0, 3), slice(3, 6)
@@ -177,7 +177,7 @@ def move_velocities(
             values[columns] = reached
 
 
-def axes_of(part: Part) -> tuple[tuple[slice, float, float], tuple[slice, float, float]]:
+def axes_of(part: ActionPart) -> tuple[tuple[slice, float, float], tuple[slice, float, float]]:
     """Columns, speed and acceleration limit of the linear and of the angular axes of a VELOCITY.
 
     The linear axes are those before the first that is named w.

@@ -10,7 +10,7 @@ from vla_policy.safety.collisions import Bodies
 
 
 @dataclass(frozen=True, slots=True)
-class Robot:
+class GuardedRobot:
     """A robot description, the parts of its actions and the model of its bodies, read once."""
 
     embodiment: Embodiment
@@ -18,7 +18,7 @@ class Robot:
     bodies: Bodies | None = None
 
 
-def robot_of(embodiment: Embodiment) -> Robot:
+def robot_of(embodiment: Embodiment) -> GuardedRobot:
     """The robot of a description. Raises ValueError with every reason why it cannot be executed."""
     layout = layout_of(embodiment)
     tools = [part for part in layout.parts if part.kind in (JOINTS, POSE) or part.source]
@@ -30,4 +30,4 @@ def robot_of(embodiment: Embodiment) -> Robot:
             "commanded by the pose or velocity of their tools"
         )
     bodies = None if embodiment.model is None else Bodies(embodiment, layout)
-    return Robot(embodiment, layout, bodies)
+    return GuardedRobot(embodiment, layout, bodies)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vla_policy.embodiment import Workspace
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Layout, Part
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, ActionPart, Layout
 from vla_policy.geometry.quaternions import turn_between
 from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
 from vla_policy.safety.rate_limits import arm_motions
@@ -68,7 +68,7 @@ def inside_limits(target: Array, layout: Layout, reasons: list[Reason]) -> Array
     return target
 
 
-def kept_out(
+def enters_keep_out(
     start: Array, values: Array, boxes: tuple[Workspace, ...], layout: Layout
 ) -> Reason | None:
     """Why the way of a tool from start to values must not be gone: it enters a keep-out box."""
@@ -115,10 +115,10 @@ def near_start(here: Array, target: Array, layout: Layout, reasons: list[Reason]
 
 def jump_between(start: Array, end: Array, layout: Layout) -> str | None:
     """Words for a distance beyond the start jump limits of an arm, or None."""
-    return strayed(start, end, None, layout)
+    return tracking_error(start, end, None, layout)
 
 
-def strayed(told: Array, here: Array, velocity: Array | None, layout: Layout) -> str | None:
+def tracking_error(told: Array, here: Array, velocity: Array | None, layout: Layout) -> str | None:
     """Words for an arm further from where it was told to be than its start jump and its lag.
 
     velocity: of all arms, as in motion.arm_motions; None: at rest.
@@ -134,7 +134,7 @@ def strayed(told: Array, here: Array, velocity: Array | None, layout: Layout) ->
     return None
 
 
-def _pose_apart(part: Part, start: Array, end: Array, lag: Array) -> str | None:
+def _pose_apart(part: ActionPart, start: Array, end: Array, lag: Array) -> str | None:
     limits = part.limits
     distance_m = float(np.linalg.norm(end[part.position] - start[part.position]))
     angle_rad = float(np.linalg.norm(turn_between(start[part.rotation], end[part.rotation])))
@@ -147,7 +147,7 @@ def _pose_apart(part: Part, start: Array, end: Array, lag: Array) -> str | None:
     return None
 
 
-def _joints_apart(part: Part, start: Array, end: Array, lag: Array) -> str | None:
+def _joints_apart(part: ActionPart, start: Array, end: Array, lag: Array) -> str | None:
     apart = np.abs(end[part.columns] - start[part.columns])
     allowed = part.limits.start_jump_rad + lag
     worst = int(np.argmax(apart - allowed))

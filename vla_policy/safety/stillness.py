@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vla_policy.embodiment.layout import JOINTS, POSE, Layout, Part
+from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart, Layout
 from vla_policy.geometry.quaternions import turn_between
 from vla_policy.safety.guard_state import GuardState, Watched
 from vla_policy.types import Array, readonly
@@ -40,7 +40,7 @@ def led(state: GuardState) -> bool:
     )  # fmt: skip
 
 
-def displaced(part: Part, before: Array, here: Array) -> bool:
+def displaced(part: ActionPart, before: Array, here: Array) -> bool:
     """Whether an arm is measured elsewhere than before by more than measurements at rest vary."""
     if part.kind == JOINTS:
         return not (np.abs(here[part.columns] - before[part.columns]) <= STILL_RAD).all()

@@ -14,7 +14,7 @@ from vla_policy.embodiment.layout import JOINTS, Layout
 from vla_policy.execution.stopping_trajectory import LEAD_PERIODS, Braking, joint_way
 from vla_policy.safety.limits import stopping_ratio
 from vla_policy.safety.rate_limits import arm_motions
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
@@ -34,7 +34,7 @@ def rates_of(velocity: Array, layout: Layout) -> Array:
     return rates
 
 
-def ways_of(robot: Robot, values: Array, rates: Array) -> dict[str, Braking]:
+def ways_of(robot: GuardedRobot, values: Array, rates: Array) -> dict[str, Braking]:
     """What trajectory outputs are sent with a command, by the groups of the joints that they move."""
     outputs, period_ns = robot.embodiment.outputs, robot.embodiment.period_ns
     return {
@@ -44,7 +44,7 @@ def ways_of(robot: Robot, values: Array, rates: Array) -> dict[str, Braking]:
     }
 
 
-def ranges_ratio(robot: Robot, start: Array, step: Array, dt_s: float) -> float:
+def ranges_ratio(robot: GuardedRobot, start: Array, step: Array, dt_s: float) -> float:
     """Share of a step of the arms after which trajectory outputs come to rest inside the joint ranges.
 
     start: float64[d]. step: of all arms, as in motion.arm_motions, within dt_s.
@@ -62,7 +62,7 @@ def ranges_ratio(robot: Robot, start: Array, step: Array, dt_s: float) -> float:
 
 
 def blocked_beyond(
-    robot: Robot, values: Array, ways: Mapping[str, Braking], seen: RobotState
+    robot: GuardedRobot, values: Array, ways: Mapping[str, Braking], seen: RobotState
 ) -> Reason | None:
     """Why the robot must not come to rest behind values, where its outputs would bring it; or None."""
     if robot.bodies is None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from vla_policy.embodiment import Workspace
-from vla_policy.embodiment.layout import VELOCITY, Part
+from vla_policy.embodiment.layout import VELOCITY, ActionPart
 from vla_policy.safety.controller_state import timeout_ns
 from vla_policy.safety.limits import clamp_box, crosses_box
-from vla_policy.safety.robot import Robot
+from vla_policy.safety.robot import GuardedRobot
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
@@ -21,18 +21,18 @@ SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.08)  # of a velocity that are tried
 AXES = ("x", "y", "z")
 
 
-def tools(robot: Robot) -> tuple[Part, ...]:
+def tools(robot: GuardedRobot) -> tuple[ActionPart, ...]:
     """The parts that drive a tool; what else is driven is a base."""
     return tuple(part for part in robot.layout.of_kind(VELOCITY) if part.source)
 
 
-def linear(part: Part) -> slice:
+def linear(part: ActionPart) -> slice:
     """Columns of the three linear axes of a tool's velocity."""
     return slice(part.columns.start, part.columns.start + 3)
 
 
 def leaves(
-    robot: Robot, before: Array, values: Array, seen: RobotState, now_ns: int
+    robot: GuardedRobot, before: Array, values: Array, seen: RobotState, now_ns: int
 ) -> Reason | None:
     """Why the tools must not be driven so: one would leave its workspace, enter a box, or is not measured.
 
@@ -57,7 +57,12 @@ def leaves(
 
 
 def reach(
-    robot: Robot, part: Part, position: Array, before: Array, values: Array, age_s: float
+    robot: GuardedRobot,
+    part: ActionPart,
+    position: Array,
+    before: Array,
+    values: Array,
+    age_s: float,
 ) -> tuple[Array, Array]:
     """Where a tool measured age_s ago is now, and where it may come to rest; float64[3] base frame."""
     brake = part.limits.linear_acceleration_m_s2
@@ -67,7 +72,7 @@ def reach(
     return now, now + new * (lasts_s + float(np.linalg.norm(new)) / (2.0 * brake))
 
 
-def _left(part: Part, now: Array, then: Array, unsure_m: float) -> Reason | None:
+def _left(part: ActionPart, now: Array, then: Array, unsure_m: float) -> Reason | None:
     box = part.limits.workspace
     if box is None:
         return None
@@ -85,7 +90,7 @@ def _left(part: Part, now: Array, then: Array, unsure_m: float) -> Reason | None
 
 
 def _entered(
-    part: Part, now: Array, then: Array, boxes: tuple[Workspace, ...], unsure_m: float
+    part: ActionPart, now: Array, then: Array, boxes: tuple[Workspace, ...], unsure_m: float
 ) -> Reason | None:
     for index, box in enumerate(boxes):
         lower, upper = box.lower - unsure_m, box.upper + unsure_m
@@ -100,7 +105,7 @@ def _depth(position: Array, lower: Array, upper: Array) -> float:
     return max(0.0, float(np.minimum(position - lower, upper - position).min()))
 
 
-def _age_s(robot: Robot, part: Part, seen: RobotState, now_ns: int) -> float:
+def _age_s(robot: GuardedRobot, part: ActionPart, seen: RobotState, now_ns: int) -> float:
     """How old the pose of a tool is; as old as it may be where it has no stamp."""
     longest_s = robot.embodiment.poses[part.source].max_age_s
     if seen.ee_ns is None:

@@ -15,7 +15,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.types import ActionChunk
 
@@ -32,7 +32,9 @@ class ScriptedPolicy(Node):
         self.streams = {}
         self.chunks = self.create_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
         self.create_subscription(String, "active_instruction", self.on_instruction, qos.ACTIVE)
-        self.inputs = PolicyInputs(self, self.robot, OnChange(self.get_logger()), self.on_input)
+        self.inputs = PolicyInputs(
+            self, self.robot, ChangeLogger(self.get_logger()), self.on_input
+        )
         self.create_timer(0.05, self.on_timer)
 
     def on_instruction(self, msg):

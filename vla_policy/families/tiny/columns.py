@@ -28,7 +28,7 @@ COLUMNS = ("terminate", *(slot + name for slot in SLOTS for name in (*STEP, GRIP
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RobotColumns:
     """What a robot has of a model.
 
     arms: what stands before the names of each arm, ("",) or ("left.", "right."). base: columns of its base.
@@ -57,7 +57,7 @@ class Body:
         return np.isin(np.arange(width), self.columns)
 
 
-def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> Body:
+def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> RobotColumns:
     """The body that these columns are of. Raises ValueError if they are not whole arms and bases."""
     arms = tuple(n.removesuffix(POSE[0]) for n in state_names if n.endswith(POSE[0]))
     base = tuple(n for n in BASE if n in action_names)
@@ -71,10 +71,10 @@ def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> Body
         raise ValueError(
             f"actions: got {', '.join(action_names)}; expected {', '.join((*whole, *base))} in any order"
         )
-    return Body(arms, base)
+    return RobotColumns(arms, base)
 
 
-def body_for(contract: Contract, width: int) -> Body:
+def robot_columns(contract: Contract, width: int) -> RobotColumns:
     """The body of the robot that contract is with.
 
     width: action columns of the model. Raises ValueError if it has none for something of the robot.
@@ -98,7 +98,7 @@ def body_for(contract: Contract, width: int) -> Body:
     return body
 
 
-def widened_state(normalised: Array, body: Body, width: int) -> Array:
+def widened_state(normalised: Array, body: RobotColumns, width: int) -> Array:
     """float[..., width]: the model's state from the robot's, float[..., 8 arms] normalised."""
     lead, known = normalised.shape[:-1], len(body.arms) * len(ARM)
     if width == known:
@@ -110,7 +110,7 @@ def widened_state(normalised: Array, body: Body, width: int) -> Array:
     return state
 
 
-def widened_actions(own: Array, body: Body, width: int) -> Array:
+def widened_actions(own: Array, body: RobotColumns, width: int) -> Array:
     """float[..., width]: a robot's columns, float[..., n], where the model has them; 0 elsewhere."""
     actions = np.zeros((*own.shape[:-1], width), own.dtype)
     actions[..., body.columns] = own

@@ -28,8 +28,8 @@ from vla_policy.families.tiny.columns import (
     SLOTS,
     STEP,
     TERMINATE,
-    Body,
-    body_for,
+    RobotColumns,
+    robot_columns,
     widened_actions,
     widened_state,
 )
@@ -300,11 +300,11 @@ def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array
     return token_head.actions_of(bins.cpu().numpy(), config.bins)
 
 
-def _body(checkpoint: Checkpoint) -> Body:
-    return body_for(checkpoint.contract, checkpoint.model.config.action_dim)
+def _body(checkpoint: Checkpoint) -> RobotColumns:
+    return robot_columns(checkpoint.contract, checkpoint.model.config.action_dim)
 
 
-def _slots(body: Body) -> tuple[tuple[str, str], ...]:
+def _slots(body: RobotColumns) -> tuple[tuple[str, str], ...]:
     """What stands before the names of each arm: the robot's, and the model's."""
     return tuple(zip(body.arms, SLOTS, strict=False))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.formats.foreign import lerobot, openpi
 from vla_policy.formats.foreign.common import Feature, Foreign, describe
 from vla_policy.formats.native import folder as vla
@@ -152,7 +152,7 @@ def _portable(
     return Portable(foreign, header, origin, documents, file.tokenizer or tokenizer)
 
 
-def _feature(normaliser: Normaliser, folder: Path) -> Feature:
+def _feature(normaliser: Normalizer, folder: Path) -> Feature:
     return Feature(
         normaliser.mode,
         normaliser.statistics,

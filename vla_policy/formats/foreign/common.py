@@ -13,7 +13,7 @@ from torch import nn
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.normalization import Normaliser
+from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.families.pi0 import Settings, Statistics
 from vla_policy.formats.foreign.lerobot_config import Relative
 from vla_policy.formats.policy_file import PolicyFile
@@ -172,7 +172,7 @@ def find_text_tokenizer(
     return tokenizer
 
 
-def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> Normaliser:
+def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> Normalizer:
     """The feature's statistics for columns names, in the robot's units. Raises ValueError, also for those of another robot."""
     scale = np.array([file.units.get(name, 1.0) for name in names])
     trimmed = {}
@@ -188,7 +188,7 @@ def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> No
                 f"({', '.join(names)}), and those beyond are not padding: statistics of another robot?"
             )
         trimmed[key] = values[: len(names)] * scale
-    return Normaliser(
+    return Normalizer(
         what=feature.found,
         names=names,
         mode=feature.mode,

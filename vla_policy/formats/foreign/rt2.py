@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import Range
+from vla_policy.checkpoint.statistics import RangeNormalizer
 from vla_policy.families.openvla import Statistics
 from vla_policy.families.rt2 import Settings
 from vla_policy.formats import tool_columns
@@ -55,7 +55,7 @@ def load(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
         )
     reach = [file.rt2.step_m] * 3 + [file.rt2.step_rad] * 3
-    actions = Range(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
+    actions = RangeNormalizer(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
     contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
     return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
 

@@ -13,7 +13,7 @@ from vla_policy.ros.notes import namespace_of
 from vla_policy.sim.twin import TWINS
 
 PACKAGE = "vla_policy"
-SIDES = ("false", "true", "mock")
+SIM_MODES = ("false", "true", "mock")
 ParamValue = bool | int | float | str
 
 
@@ -113,14 +113,14 @@ def _player(sim: bool, mock: bool) -> str:
     return "sim" if sim else "mock" if mock else ""
 
 
-def side(embodiment: str, sim: str) -> dict[str, bool]:
+def sim_mode(embodiment: str, sim: str) -> dict[str, bool]:
     """What stands in for the robot, as arguments of node_specs.
 
     sim: 'false' the robot itself; 'mock'; 'true' the simulated twin, or the mock where there is none.
     Raises ValueError for another word.
     """
-    if sim not in SIDES:
-        raise ValueError(f"sim: got {sim!r}, expected one of {', '.join(SIDES)}")
+    if sim not in SIM_MODES:
+        raise ValueError(f"sim: got {sim!r}, expected one of {', '.join(SIM_MODES)}")
     twin = sim == "true" and embodiment in TWINS
     return {"sim": twin, "mock": sim != "false" and not twin}
 

@@ -9,7 +9,7 @@ from vla_policy.ros.bringup.graph import (
     executable_path,
     namespace_of,
     node_specs,
-    side,
+    sim_mode,
 )
 from vla_policy.sim.tasks.typed import find_scene
 
@@ -80,7 +80,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         raise ValueError(
             f"launch argument shadow: got {values['shadow']!r}, expected true or false"
         )
-    stands_in = side(values["embodiment"], values["sim"])
+    stands_in = sim_mode(values["embodiment"], values["sim"])
     if values["instruction"] and not any(stands_in.values()):
         raise ValueError(
             f"launch argument instruction: got {values['instruction']!r} for a real robot, which must"

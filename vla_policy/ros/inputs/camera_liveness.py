@@ -20,8 +20,8 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.ros.messages.cdr import head_of_serialized, stamp_of_serialized
 from vla_policy.ros.messages.images import require_encoding
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
-from vla_policy.runtime.plausibility import exchanged
+from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.runtime.plausibility import swapped_cameras
 from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s, s_from_ns
 from vla_policy.types import Array, Reason
 
@@ -54,7 +54,7 @@ class ControlCameras:
         self,
         node: Node,
         robot: Embodiment,
-        log: OnChange,
+        log: ChangeLogger,
         *,
         joints: Callable[[], Array | None],
         now_ns: Callable[[], int],
@@ -87,7 +87,7 @@ class ControlCameras:
 
     def swapped(self) -> Reason | None:
         """Why two cameras are taken for each other, by the frames of their pictures."""
-        found = exchanged({name: seen.frame for name, seen in self._seen.items()})
+        found = swapped_cameras({name: seen.frame for name, seen in self._seen.items()})
         if found is None:
             return None
         first, second = found

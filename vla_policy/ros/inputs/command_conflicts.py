@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 RECENT_NS = 1_000_000_000  # somebody who commanded within this time commands still
 
 
-class Takeover:
+class CommandConflicts:
     """Listens to a command topic only while it has more publishers than ours.
 
     A teleoperation that is merely there does not count; its first message does. publishers: ours.

@@ -10,8 +10,8 @@ from rclpy.node import Node
 from vla_policy.embodiment import Embodiment
 from vla_policy.ros.inputs.camera_liveness import ControlCameras, require_past
 from vla_policy.ros.inputs.robot_topics import RobotTopics
-from vla_policy.ros.process.change_log import OnChange
-from vla_policy.runtime.plausibility import joint_beyond
+from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.runtime.plausibility import joint_out_of_range
 from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, Inputs
 from vla_policy.types import Array, Reason, RobotState
 
@@ -23,7 +23,7 @@ class ControlInputs:
     input grows stale. A stamp that does not advance does not make an input younger.
     """
 
-    def __init__(self, node: Node, robot: Embodiment, log: OnChange) -> None:
+    def __init__(self, node: Node, robot: Embodiment, log: ChangeLogger) -> None:
         self._node, self._robot, self._log = node, robot, log
         self._cameras = ControlCameras(
             node, robot, log, joints=lambda: self.state.joint_positions, now_ns=self._now_ns
@@ -58,7 +58,7 @@ class ControlInputs:
     def _beyond(self) -> Reason | None:
         """Why the joints cannot be where they say; a robot in degrees, mostly."""
         positions = self.state.joint_positions
-        detail = None if positions is None else joint_beyond(self._robot, positions)
+        detail = None if positions is None else joint_out_of_range(self._robot, positions)
         return None if detail is None else Reason("joint_beyond", detail)
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:

@@ -20,7 +20,9 @@ WATCHERS = ("_ros2cli", "rosbag2", "rviz", "rqt", "foxglove", "plotjuggler")
 ADVICE = "a mock or simulation must not share a ROS domain with a real robot: set ROS_DOMAIN_ID"
 
 
-def teller(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | None:
+def foreign_state_publisher(
+    node: Node, robot: Embodiment, own: Collection[str] = ()
+) -> str | None:
     """A sentence on a node other than own that tells this robot's state, or None.
 
     own: full names. One of them that tells the same twice is two nodes of one name.
@@ -34,7 +36,9 @@ def teller(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | No
     return None
 
 
-def hearer(node: Node, robot: Embodiment, own: Collection[str] = ()) -> str | None:
+def foreign_command_subscriber(
+    node: Node, robot: Embodiment, own: Collection[str] = ()
+) -> str | None:
     """A sentence on a node other than own that takes this robot's commands, or None."""
     for topic, kind in command_topics(robot):
         if "/action/" in kind:  # who takes the goals tells what becomes of them
@@ -54,7 +58,7 @@ def require_alone(node: Node, robot: Embodiment) -> None:
     start, found = time.monotonic(), None
     # A topic is heard of before the name of its node, which is worth some more time.
     while time.monotonic() < start + (DISCOVERY_S if found is None else NAME_S):
-        found = teller(node, robot) or hearer(node, robot)
+        found = foreign_state_publisher(node, robot) or foreign_command_subscriber(node, robot)
         if found is not None and UNKNOWN not in found:
             break
         time.sleep(POLL_S)
@@ -62,7 +66,7 @@ def require_alone(node: Node, robot: Embodiment) -> None:
         raise ValueError(f"{robot.name} is there already: {found}")
 
 
-class StandIn:
+class SimulatedRobotGuard:
     """The node that plays the robot, and whether it still is the only one."""
 
     def __init__(self, node: Node, robot: Embodiment, name: str) -> None:
@@ -82,9 +86,9 @@ class StandIn:
         """
         if self._next_ns is None or not self._next_ns - AGAIN_NS <= now_ns < self._next_ns:
             self._next_ns = now_ns + AGAIN_NS
-            self._found = teller(self._node, self._robot, (self._player,))
+            self._found = foreign_state_publisher(self._node, self._robot, (self._player,))
             if self._found is None and not engaged:
-                self._found = hearer(self._node, self._robot, self._own)
+                self._found = foreign_command_subscriber(self._node, self._robot, self._own)
             if self._found is not None or not self._is_there():
                 self._alone_s = None
             elif self._alone_s is None:

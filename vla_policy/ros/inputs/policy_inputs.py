@@ -12,12 +12,12 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.ros.inputs.robot_topics import RobotTopics
 from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
-from vla_policy.runtime.observation import StateSource, Stream
+from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.runtime.observation import SensorBuffer, StateSource
 from vla_policy.types import Array
 
 POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
-Sink = Callable[[Stream[Array], int, Array], None]
+Sink = Callable[[SensorBuffer[Array], int, Array], None]
 
 
 class PolicyInputs:
@@ -26,18 +26,20 @@ class PolicyInputs:
     A message that cannot be used is told once and counts as not received.
     """
 
-    def __init__(self, node: Node, robot: Embodiment, log: OnChange, add: Sink) -> None:
+    def __init__(self, node: Node, robot: Embodiment, log: ChangeLogger, add: Sink) -> None:
         self._node, self._log, self._add = node, log, add
         self._subscriptions: list[Any] = []
-        self.cameras: dict[str, Stream[Array]] = {}
+        self.cameras: dict[str, SensorBuffer[Array]] = {}
         for name, camera in robot.cameras.items():
-            stream: Stream[Array] = Stream(camera.topic, round(camera.max_age_s * 1e9))
+            stream: SensorBuffer[Array] = SensorBuffer(camera.topic, round(camera.max_age_s * 1e9))
             self._listen(stream, compressed=camera.type == "compressed")
             self.cameras[name] = stream
-        joints: Stream[Array] = Stream(robot.joints.topic, round(robot.joints.max_age_s * 1e9))
+        joints: SensorBuffer[Array] = SensorBuffer(
+            robot.joints.topic, round(robot.joints.max_age_s * 1e9)
+        )
         self._joints = joints
-        self._poses: dict[str, Stream[Array]] = {
-            tool: Stream(source.topic, round(source.max_age_s * 1e9))
+        self._poses: dict[str, SensorBuffer[Array]] = {
+            tool: SensorBuffer(source.topic, round(source.max_age_s * 1e9))
             for tool, source in robot.poses.items()
         }
         self._topics = RobotTopics(node, robot, self)
@@ -65,11 +67,11 @@ class PolicyInputs:
     def check_stamp(self, stamp_ns: int, topic: str) -> None:
         """Every stamp is taken: whether it can be used is judged when an observation is made."""
 
-    def _take(self, stream: Stream[Array], stamp_ns: int, value: Array) -> None:
+    def _take(self, stream: SensorBuffer[Array], stamp_ns: int, value: Array) -> None:
         self._log.fine(stream.topic, f"{stream.topic}: accepted again")
         self._add(stream, stamp_ns, value)
 
-    def _listen(self, stream: Stream[Array], *, compressed: bool) -> None:
+    def _listen(self, stream: SensorBuffer[Array], *, compressed: bool) -> None:
         topic = stream.topic
 
         def receive(data: bytes) -> None:

@@ -14,13 +14,13 @@ from vla_policy.embodiment import Embodiment, PoseSource
 from vla_policy.embodiment.forward_kinematics import ForwardKinematics
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
-from vla_policy.runtime.joint_states import JointParts
+from vla_policy.runtime.joint_states import JointStateMerger
 from vla_policy.types import Array
 
 TF_HZ = 50.0
 
 
-class Hears(Protocol):
+class RobotListener(Protocol):
     """Who is told. An input that cannot be used counts as not received."""
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:
@@ -42,9 +42,9 @@ class RobotTopics:
     Raises ValueError if a pose is to come from tf2 or a model, and that cannot be had here.
     """
 
-    def __init__(self, node: Node, robot: Embodiment, listener: Hears) -> None:
+    def __init__(self, node: Node, robot: Embodiment, listener: RobotListener) -> None:
         self._node, self._robot, self._listener = node, robot, listener
-        self._parts = JointParts(robot)
+        self._parts = JointStateMerger(robot)
         self.joint_columns = self._parts.names
         self._endpoints: list[tuple[Callable[[Any], Any], Any]] = []
         kinds = {tool: source for tool, source in robot.poses.items() if source.kind == "model"}

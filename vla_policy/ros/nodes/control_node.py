@@ -18,15 +18,15 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.ros.inputs.chunk_sources import ChunkSources
-from vla_policy.ros.inputs.command_conflicts import Takeover, gid_of
+from vla_policy.ros.inputs.command_conflicts import CommandConflicts, gid_of
 from vla_policy.ros.inputs.control_inputs import ControlInputs
-from vla_policy.ros.inputs.other_robots import StandIn
+from vla_policy.ros.inputs.other_robots import SimulatedRobotGuard
 from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes.control_params import ControlParams
-from vla_policy.ros.nodes.control_status import Teller, View
+from vla_policy.ros.nodes.control_status import StatusPublisher, View
 from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.ros.stop_line import Present
@@ -35,7 +35,7 @@ from vla_policy.runtime.control import Control
 from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.safety import hold
 from vla_policy.safety.guard_state import GuardState
-from vla_policy.safety.robot import Robot, robot_of
+from vla_policy.safety.robot import GuardedRobot, robot_of
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Reason, Verdict
@@ -49,16 +49,16 @@ class ControlNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("control")
-        self._robot: Robot | None = None
+        self._robot: GuardedRobot | None = None
         self._params = follow_params(
             self, ControlParams, configured=lambda: self._robot is not None
         )
-        self._log = OnChange(self.get_logger())
+        self._log = ChangeLogger(self.get_logger())
         self._control = Control()
         self._inactive: str | None = NOT_ACTIVE
         self._engage_soon = self._by_itself = False
         self._endpoints: list[tuple[Any, Any]] = []
-        self._teller = Teller(self, self._log, self._view)
+        self._teller = StatusPublisher(self, self._log, self._view)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
@@ -79,7 +79,7 @@ class ControlNode(LifecycleNode):
         self._sources = ChunkSources()
         self._robot, self._commands = robot, outputs
         self._takeover = self._watch_commands(embodiment)
-        self._stand_in = StandIn(self, embodiment, self._params.stand_in)
+        self._stand_in = SimulatedRobotGuard(self, embodiment, self._params.stand_in)
         self._create_endpoints(embodiment)
         where = "topics below shadow/, no controller" if self._params.shadow else ", ".join(
             output.topic for output in embodiment.outputs.values()
@@ -150,12 +150,12 @@ class ControlNode(LifecycleNode):
             outputs.close()
             raise
 
-    def _watch_commands(self, embodiment: Embodiment) -> Takeover:
+    def _watch_commands(self, embodiment: Embodiment) -> CommandConflicts:
         """In shadow others are meant to command the robot, so nothing is watched."""
         outputs = () if self._params.shadow else embodiment.outputs.values()
         topics = {self.resolve_topic_name(output.topic) for output in outputs}
         own = {p.topic_name: p for p in self.publishers if p.topic_name in topics}
-        return Takeover(self, own, qos.SENSOR)
+        return CommandConflicts(self, own, qos.SENSOR)
 
     def _rest(self) -> None:
         """The last thing on the wire ends what this node still drives; nothing if it drives nothing."""
@@ -179,12 +179,12 @@ class ControlNode(LifecycleNode):
             if now_ns == before_ns:
                 break
             before_ns = now_ns
-            guard, command = hold.coast(self._control.guard, self._robot, now_ns)
+            guard, command = hold.ramp_down(self._control.guard, self._robot, now_ns)
             self._control = replace(self._control, guard=guard)
             if command is not None:
                 self._commands.send(command)
             time.sleep(period_s)  # nothing else may run here: the node is on its way out
-        last = hold.parting(self._control.guard, self._robot, self._now_ns())
+        last = hold.final_command(self._control.guard, self._robot, self._now_ns())
         if last is not None:
             self._commands.send(last)
 
@@ -210,7 +210,7 @@ class ControlNode(LifecycleNode):
         reason = self._against(topic, now_ns)
         if reason is not None and self._control.guard.engaged:
             # Nothing of the plan any more: not even one step of it, which a velocity would begin with.
-            self._control, verdict = core.let_go(self._control, self._robot, reason, now_ns)
+            self._control, verdict = core.disengage_for(self._control, self._robot, reason, now_ns)
         else:
             self._control, verdict = core.tick(
                 self._control, self._robot, self._inputs.state, self._heard(now_ns), now_ns

@@ -18,7 +18,7 @@ from vla_policy.msg import ControlStatus
 from vla_policy.ros.messages.convert import stamp_from_ns
 from vla_policy.ros.outputs.sender import ACK_S
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.runtime.control import Control
 from vla_policy.safety.watchdog import Inputs
@@ -45,10 +45,10 @@ class View:
     problems: tuple[str, ...] = ()
 
 
-class Teller:
+class StatusPublisher:
     """look: gives the view of this moment."""
 
-    def __init__(self, node: Node, log: OnChange, look: Callable[[], View]) -> None:
+    def __init__(self, node: Node, log: ChangeLogger, look: Callable[[], View]) -> None:
         self._node, self._log, self._look = node, log, look
         self.measured = Measured()
         self._last = self._worst = _STARTING

@@ -16,11 +16,11 @@ from std_msgs.msg import Header
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.joint_units import to_wire
-from vla_policy.ros.inputs.other_robots import require_alone, teller
+from vla_policy.ros.inputs.other_robots import foreign_state_publisher, require_alone
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.images import encode_jpeg
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
@@ -53,7 +53,7 @@ class MockNode(Node):
         self._robot = robot = load_embodiment(params.embodiment)
         require_alone(self, robot)
         self._mock = MockRobot(robot)
-        self._log = OnChange(self.get_logger())
+        self._log = ChangeLogger(self.get_logger())
         self._controllers = Controllers(self, self._mock, self._log)
         self._joints = {
             topic: self.create_publisher(JointState, topic, qos.SENSOR)
@@ -105,7 +105,7 @@ class MockNode(Node):
             publisher.publish(CompressedImage(header=header, format="jpeg", data=data))
 
     def _on_report(self) -> None:
-        found = teller(self, self._robot, (self.get_fully_qualified_name(),))
+        found = foreign_state_publisher(self, self._robot, (self.get_fully_qualified_name(),))
         if found is not None:
             raise NodeEnds(f"{self._robot.name}: another robot has come: {found}")
         counts = self._controllers

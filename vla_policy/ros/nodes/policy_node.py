@@ -15,7 +15,7 @@ from rclpy.task import Future
 from std_msgs.msg import String
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.execution.replanning import Ask, rows_between_looks
+from vla_policy.execution.replanning import Continuation, replan_interval_rows
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus, InstructionOutcome
 from vla_policy.ros.inputs.policy_inputs import PolicyInputs
@@ -25,12 +25,12 @@ from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
 from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse
 from vla_policy.ros.nodes.task_diagnostics import outcome
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.runtime.inference import Inference
-from vla_policy.runtime.task import Ending, Outcome
+from vla_policy.runtime.task import Ended, Outcome
 from vla_policy.srv import GetActionChunk
 from vla_policy.types import ActionChunk, Array, Reason
 
@@ -51,7 +51,7 @@ class PolicyNode(LifecycleNode):
             refuse=refuse,
             on_change=self._on_params,
         )
-        self._log = OnChange(self.get_logger())
+        self._log = ChangeLogger(self.get_logger())
         self._inputs: PolicyInputs | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
@@ -74,7 +74,7 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._refusal = ""
         self._rows = policy.rows
-        execute_rows = rows_between_looks(policy.rows, params.execute_rows)
+        execute_rows = replan_interval_rows(policy.rows, params.execute_rows)
         self._inference = Inference(
             policy,
             self._inputs.cameras,
@@ -188,7 +188,7 @@ class PolicyNode(LifecycleNode):
         """Tell the task node, which ends the run. May run in the inference thread."""
         if not rclpy.ok():
             return
-        how = Ending(Outcome.REFUSED, why.detail)
+        how = Ended(Outcome.REFUSED, why.detail)
         self._refused.publish(outcome(instruction, how, self.get_clock().now().nanoseconds))
 
     def _publish(self, chunk: ActionChunk) -> None:
@@ -224,7 +224,7 @@ class PolicyNode(LifecycleNode):
         except ValueError as error:
             response.message = str(error)
             return response
-        asked = Ask(previous, request.frozen_rows, request.guidance_rows)
+        asked = Continuation(previous, request.frozen_rows, request.guidance_rows)
         outcome = self._inference.request(request.instruction.strip(), asked)
         if isinstance(outcome, Reason):
             failed = response.FAILED if outcome.code == "failed" else response.REFUSED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import Layout, layout_of
-from vla_policy.execution.replanning import rows_between_looks
+from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.to_absolute import is_relative
 from vla_policy.models.sampling import PULLS, Pull
@@ -75,7 +75,7 @@ def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> Infe
     return InferenceConfig(
         state_names=robot.state_names,
         max_skew_ns=round(robot.camera_max_skew_s * 1e9),
-        execute_rows=rows_between_looks(rows, params.execute_rows),
+        execute_rows=replan_interval_rows(rows, params.execute_rows),
         step_ns=robot.step_ns,
         seed=params.seed,
         num_steps=params.num_steps or None,

@@ -6,7 +6,7 @@ import numpy as np
 
 from vla_policy.check.checkpoint import check_fit
 from vla_policy.embodiment import Embodiment
-from vla_policy.embodiment.embodiment_file import Sheet
+from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import find_policy
@@ -34,7 +34,7 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
         )
     torch.set_num_threads(threads)
     # What `vla check` calls an error, before weights are read.
-    if wrong := errors(check_fit(find_policy(name), Sheet(robot, Place(robot.name)))):
+    if wrong := errors(check_fit(find_policy(name), EmbodimentFile(robot, Place(robot.name)))):
         raise ValueError(
             f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )

@@ -18,7 +18,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import SimEvent
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
 from vla_policy.ros.simulation.sim_topics import Controllers, Sensors
@@ -52,7 +52,7 @@ class SimNode(Node):
         super().__init__("sim")
         self._params = follow_params(self, SimParams)
         self._robot = load_embodiment(self._params.embodiment)
-        self._log = OnChange(self.get_logger())
+        self._log = ChangeLogger(self.get_logger())
         self._event: tuple[str, bool, bool, str] | None = None
         self._now_ns = time.time_ns()
         self._failure: str | None = None

@@ -8,7 +8,7 @@ from std_msgs.msg import Header
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import InstructionOutcome
 from vla_policy.ros.messages.convert import stamp_from_ns
-from vla_policy.runtime.task import Ending, Outcome, Run
+from vla_policy.runtime.task import Ended, Outcome, Run
 from vla_policy.timing import s_from_ns
 
 GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
@@ -28,7 +28,7 @@ def feedback(run: Run) -> ExecuteInstruction.Feedback:
     )
 
 
-def outcome(instruction: str, how: Ending, now_ns: int) -> InstructionOutcome:
+def outcome(instruction: str, how: Ended, now_ns: int) -> InstructionOutcome:
     """What everybody is told of an instruction that has ended or was refused. now_ns: node clock."""
     return InstructionOutcome(
         header=Header(stamp=stamp_from_ns(now_ns)),
@@ -38,7 +38,7 @@ def outcome(instruction: str, how: Ending, now_ns: int) -> InstructionOutcome:
     )
 
 
-def diagnosis(run: Run | None, last: tuple[str, Ending] | None, now_ns: int) -> DiagnosticArray:
+def diagnosis(run: Run | None, last: tuple[str, Ended] | None, now_ns: int) -> DiagnosticArray:
     """run: the present one. last: instruction and ending of the one before. now_ns: node clock."""
     entry = DiagnosticStatus(name="task: instruction", hardware_id="task")
     entry.level = DiagnosticStatus.OK

@@ -29,7 +29,7 @@ from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.runtime.task import (
-    Ending,
+    Ended,
     Outcome,
     Run,
     Status,
@@ -57,7 +57,7 @@ class TaskNode(LifecycleNode):
         self._run: Run | None = None
         self._goal: ServerGoalHandle | None = None
         self._status: Status | None = None
-        self._last: tuple[str, Ending] | None = None
+        self._last: tuple[str, Ended] | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._watched = 0
         self._outcomes = self.create_publisher(
@@ -110,7 +110,7 @@ class TaskNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._end(Ending(Outcome.CANCELED, "the task node was deactivated"))
+        self._end(Ended(Outcome.CANCELED, "the task node was deactivated"))
         self._active = False
         return super().on_deactivate(state)
 
@@ -119,7 +119,7 @@ class TaskNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._end(Ending(Outcome.CANCELED, "the task node was shut down"))
+        self._end(Ended(Outcome.CANCELED, "the task node was shut down"))
         self._active = False
         self._release()
         return TransitionCallbackReturn.SUCCESS
@@ -138,7 +138,7 @@ class TaskNode(LifecycleNode):
         if stop is not None:
             self._heed(text, stop, None)
         elif not msg.data:
-            self._end(Ending(Outcome.CANCELED, "an empty instruction was sent"))
+            self._end(Ended(Outcome.CANCELED, "an empty instruction was sent"))
         elif self._run is not None and self._run.instruction == text:
             pass  # a publisher that repeats itself does not start the same thing again
         else:
@@ -152,7 +152,7 @@ class TaskNode(LifecycleNode):
         problem = self._problem(text)
         if problem is None:
             return GoalResponse.ACCEPT
-        self._report(text, Ending(Outcome.REFUSED, problem))
+        self._report(text, Ended(Outcome.REFUSED, problem))
         return GoalResponse.REJECT
 
     def _on_goal(self, goal: ServerGoalHandle) -> None:
@@ -185,11 +185,11 @@ class TaskNode(LifecycleNode):
         steady_ns, now_ns = time.monotonic_ns(), self._now_ns()
         problem = self._problem(text)
         if problem is not None:
-            self._report(text, Ending(Outcome.REFUSED, problem))
+            self._report(text, Ended(Outcome.REFUSED, problem))
             if goal is not None:
-                self._finish(goal, Ending(Outcome.REFUSED, problem), None, now_ns)
+                self._finish(goal, Ended(Outcome.REFUSED, problem), None, now_ns)
             return
-        self._end(Ending(Outcome.PREEMPTED, f"another instruction took over: {text}"), then=text)
+        self._end(Ended(Outcome.PREEMPTED, f"another instruction took over: {text}"), then=text)
         self._run = Run(text, now_ns, timeout_ns, steady_ns, self._status)
         self._goal = goal
         self.get_logger().info(f"start: {text}")
@@ -200,7 +200,7 @@ class TaskNode(LifecycleNode):
             return "the task node is not active"
         return refuse_start(text, self._status, self._bounds, time.monotonic_ns())
 
-    def _end(self, how: Ending, then: str = "") -> None:
+    def _end(self, how: Ended, then: str = "") -> None:
         """End the present run, if there is one, and tell the policy what it does then."""
         run, goal = self._run, self._goal
         self._run = self._goal = None
@@ -212,7 +212,7 @@ class TaskNode(LifecycleNode):
         if goal is not None:
             self._finish(goal, how, run, self._now_ns())
 
-    def _report(self, text: str, how: Ending) -> None:
+    def _report(self, text: str, how: Ended) -> None:
         self._last = (text, how)
         self._outcomes.publish(outcome(text, how, self._now_ns()))
         sentence = f"{how.outcome.name}: {how.message} ({text[:60]!r})"
@@ -221,7 +221,7 @@ class TaskNode(LifecycleNode):
         else:
             self.get_logger().warning(sentence)
 
-    def _finish(self, goal: ServerGoalHandle, how: Ending, run: Run | None, now_ns: int) -> None:
+    def _finish(self, goal: ServerGoalHandle, how: Ended, run: Run | None, now_ns: int) -> None:
         """Give the goal its result."""
         result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
         if run is not None:
@@ -252,7 +252,7 @@ class TaskNode(LifecycleNode):
     def _on_refusal(self, msg: InstructionOutcome) -> None:
         """The policy does not follow the instruction: nothing has moved for it."""
         if self._run is not None and self._run.instruction == msg.instruction:
-            self._end(Ending(Outcome.REFUSED, msg.message))
+            self._end(Ended(Outcome.REFUSED, msg.message))
 
     def _on_status(self, msg: ControlStatus) -> None:
         self._status = Status(
@@ -276,7 +276,7 @@ class TaskNode(LifecycleNode):
         if run is None:
             return
         if goal is not None and goal.is_cancel_requested:
-            self._end(Ending(Outcome.CANCELED, "the client canceled"))
+            self._end(Ended(Outcome.CANCELED, "the client canceled"))
             return
         how = ending(run, self._bounds, self._now_ns(), time.monotonic_ns())
         if how is not None:

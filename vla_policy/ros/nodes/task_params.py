@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vla_policy.ros.process.params import LIVE, param
-from vla_policy.runtime.task import Bounds
+from vla_policy.runtime.task import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,6 @@ class TaskParams:
     autostart: bool = param(True, "configure and activate by itself")
 
 
-def bounds_of(params: TaskParams) -> Bounds:
+def bounds_of(params: TaskParams) -> Timeouts:
     """The bounds of silence among the parameters."""
-    return Bounds(params.first_chunk_s, params.chunk_gap_s, params.hold_s, params.status_s)
+    return Timeouts(params.first_chunk_s, params.chunk_gap_s, params.hold_s, params.status_s)

@@ -16,7 +16,7 @@ from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
 from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes.web_requests import Requests
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import diagnostic_name
 from vla_policy.ros.process.params import param, read_params
 from vla_policy.ros.process.run_node import run_node
@@ -48,7 +48,7 @@ class WebNode(Node):
         super().__init__("web")
         params = read_params(self, WebParams)
         robot = load_embodiment(params.embodiment)
-        self._log = OnChange(self.get_logger())
+        self._log = ChangeLogger(self.get_logger())
         cameras = tuple(robot.cameras)
         self._panel = Panel((OVERVIEW, *cameras), extra=(OVERVIEW,))
         self._requests = Requests(self, self._panel)

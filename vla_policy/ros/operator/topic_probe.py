@@ -21,7 +21,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from vla_policy.check.topic_samples import Drain, Endpoint, Heard, Sample, Stream
+from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
 from vla_policy.embodiment import Embodiment, Output
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
@@ -44,19 +44,19 @@ TYPES = {
 AXES = ("x", "y", "z")
 
 
-def listen(robot: Embodiment, *, seconds: float, namespace: str = "") -> Heard:
+def probe(robot: Embodiment, *, seconds: float, namespace: str = "") -> GraphSnapshot:
     """What is heard on the topics of robot in seconds, after the graph was discovered.
 
     namespace: of the robot's nodes; relative topics are resolved in it. Raises ValueError if /clock stands still.
     """
-    ears = Ears(robot, namespace)
+    ears = TopicProbe(robot, namespace)
     try:
         return ears.hear(seconds)
     finally:
         ears.close()
 
 
-class Ears:
+class TopicProbe:
     """A node of its own context; one thread turns its callbacks. Nothing is published."""
 
     def __init__(self, robot: Embodiment, namespace: str) -> None:
@@ -82,7 +82,7 @@ class Ears:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
-    def hear(self, seconds: float) -> Heard:
+    def hear(self, seconds: float) -> GraphSnapshot:
         """See the module's listen()."""
         robot = self._robot
         self._discover()
@@ -100,7 +100,7 @@ class Ears:
         problems = self._listen_to_tf()
         time.sleep(seconds)
         problems |= self._look_up()
-        return Heard(
+        return GraphSnapshot(
             seconds=seconds,
             published=self._graph(self._node.get_publishers_info_by_topic),
             read=self._graph(self._node.get_subscriptions_info_by_topic),
@@ -246,10 +246,10 @@ class Ears:
                 problems[tool] = f"no transform: {error}; frames: {known}"
         return problems
 
-    def _stream(self, topic: str, kind: str, profile: QoSProfile) -> Stream:
+    def _stream(self, topic: str, kind: str, profile: QoSProfile) -> TopicStats:
         with self._lock:
             samples = tuple(self._samples.get(topic, ()))
-        return Stream(
+        return TopicStats(
             self._node.resolve_topic_name(topic), kind, self._publishers(topic, profile), samples
         )
 
@@ -272,7 +272,7 @@ class Ears:
             Endpoint(_name(i), i.topic_type, _clash(qos.COMMAND, i.qos_profile)) for i in found
         )
 
-    def _drain(self, group: str, output: Output) -> Drain:
+    def _drain(self, group: str, output: Output) -> CommandSink:
         resolve = self._node.resolve_topic_name
         topic = resolve(output.topic)
         kind = TYPES.get(output.type, "")
@@ -283,7 +283,7 @@ class Ears:
             service = resolve(f"{output.servo}/switch_command_type")
         served = dict(self._node.get_service_names_and_types()) if service else {}
         own = (self._control, self._own)
-        return Drain(
+        return CommandSink(
             group=group,
             topic=topic,
             type=kind,

@@ -12,7 +12,7 @@ from std_msgs.msg import Float64MultiArray
 
 from vla_policy.embodiment import ActionGroup, Embodiment, Output
 from vla_policy.embodiment.joint_units import to_wire
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Part, opening_of
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, ActionPart, opening_of
 from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.sender import Topic
 from vla_policy.types import Array
@@ -40,7 +40,7 @@ class Direct:
 
 
 def encoder(
-    robot: Embodiment, group: ActionGroup, part: Part, output: Output
+    robot: Embodiment, group: ActionGroup, part: ActionPart, output: Output
 ) -> tuple[type, Encode]:
     """Message type and function for the part: joints, a gripper's joint, a pose or a twist."""
     if part.kind == POSE:
@@ -62,7 +62,7 @@ def encoder(
     )
 
 
-def gripper_position(value: float, part: Part, output: Output) -> float:
+def gripper_position(value: float, part: ActionPart, output: Output) -> float:
     """Position of the gripper's joint for the value of its column."""
     opening = opening_of(value, part.opens_up)
     return output.closed + opening * (output.open - output.closed)

@@ -9,11 +9,11 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import JointState
 
 from vla_policy.embodiment import Output
-from vla_policy.embodiment.layout import Part, opening_of
+from vla_policy.embodiment.layout import ActionPart, opening_of
 from vla_policy.execution.gripper_goals import GripperGoals, want
 from vla_policy.ros.messages.optional_types import gripper_action
 from vla_policy.ros.outputs.direct import gripper_position
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.types import Array
 
 
@@ -21,7 +21,7 @@ class Goals:
     """A goal whenever the wanted opening has settled somewhere else; see execution/gripper_goals."""
 
     def __init__(
-        self, node: LifecycleNode, action: str, part: Part, output: Output, log: OnChange
+        self, node: LifecycleNode, action: str, part: ActionPart, output: Output, log: ChangeLogger
     ) -> None:
         kind = gripper_action(output.type, f"action group {part.group!r}: {output.type}")
         self._action, self._part, self._output, self._log = action, part, output, log
@@ -61,7 +61,7 @@ class Goals:
             self._log.fine(self._action, f"{self._action}: goals are accepted again")
 
 
-def goal_of(kind: type, value: float, part: Part, output: Output) -> Any:
+def goal_of(kind: type, value: float, part: ActionPart, output: Output) -> Any:
     """A goal of the action type kind for the value of the gripper's column."""
     position = gripper_position(value, part, output)
     goal = kind.Goal()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from rclpy.lifecycle import LifecycleNode
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.embodiment.layout import Part, executed_groups, layout_of
+from vla_policy.embodiment.layout import ActionPart, executed_groups, layout_of
 from vla_policy.ros.outputs.direct import Direct, encoder
 from vla_policy.ros.outputs.goals import Goals
 from vla_policy.ros.outputs.sender import Sender
 from vla_policy.ros.outputs.servo import Servo
 from vla_policy.ros.outputs.trajectory import Trajectory
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.types import Command
 
 GOALS = ("gripper_command", "parallel_gripper_command")
@@ -25,10 +25,10 @@ class Outputs:
     """
 
     def __init__(
-        self, node: LifecycleNode, robot: Embodiment, log: OnChange, *, shadow: bool = False
+        self, node: LifecycleNode, robot: Embodiment, log: ChangeLogger, *, shadow: bool = False
     ) -> None:
         layout = layout_of(robot)
-        self._senders: list[tuple[Part, Sender]] = []
+        self._senders: list[tuple[ActionPart, Sender]] = []
         try:
             for part in layout.parts:
                 self._senders.append((part, _sender(node, robot, part, log, shadow)))
@@ -66,7 +66,7 @@ def shadow_topic(topic: str) -> str:
 
 
 def _sender(
-    node: LifecycleNode, robot: Embodiment, part: Part, log: OnChange, shadow: bool
+    node: LifecycleNode, robot: Embodiment, part: ActionPart, log: ChangeLogger, shadow: bool
 ) -> Sender:
     output = robot.outputs[part.group]
     topic = shadow_topic(output.topic) if shadow else output.topic

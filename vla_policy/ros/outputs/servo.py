@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool
 
 from vla_policy.ros.messages.optional_types import servo_command_type
 from vla_policy.ros.outputs.direct import Direct, Encode
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.types import Array
 
 RETRY_S = 1.0
@@ -32,7 +32,7 @@ class Servo:
         kind: type,
         encode: Encode,
         poses: bool,
-        log: OnChange,
+        log: ChangeLogger,
     ) -> None:
         service = servo_command_type(f"MoveIt Servo, node {servo!r},")
         self._node, self._servo, self._log = node, servo, log

@@ -9,7 +9,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_policy.embodiment import Embodiment, Output
 from vla_policy.embodiment.joint_units import rate_to_wire, to_wire
-from vla_policy.embodiment.layout import JOINTS, Part
+from vla_policy.embodiment.layout import JOINTS, ActionPart
 from vla_policy.execution.stopping_trajectory import LEAD_PERIODS, Braking, braking, joint_way
 from vla_policy.ros.messages import convert
 from vla_policy.ros.outputs.direct import gripper_position
@@ -20,7 +20,7 @@ from vla_policy.types import Array
 class JointTarget:
     """Setpoints of joints into trajectories."""
 
-    def __init__(self, robot: Embodiment, part: Part, output: Output) -> None:
+    def __init__(self, robot: Embodiment, part: ActionPart, output: Output) -> None:
         joints = list(part.joints)
         self.names = [robot.joint_names[i].removeprefix(output.prefix) for i in joints]
         self._wire, self._joints = robot.joints.wire, np.array(joints)
@@ -37,7 +37,7 @@ class JointTarget:
 class GripperTarget:
     """Setpoints of a gripper into trajectories of its joint and those that move alike."""
 
-    def __init__(self, robot: Embodiment, part: Part, output: Output) -> None:
+    def __init__(self, robot: Embodiment, part: ActionPart, output: Output) -> None:
         joints = (output.joint, *output.also)
         self.names = [name.removeprefix(output.prefix) for name in joints]
         self._part, self._output = part, output
@@ -63,7 +63,7 @@ class Trajectory:
     """One trajectory for each setpoint."""
 
     def __init__(
-        self, node: LifecycleNode, topic: str, robot: Embodiment, part: Part, output: Output
+        self, node: LifecycleNode, topic: str, robot: Embodiment, part: ActionPart, output: Output
     ) -> None:
         self._topic = Topic(node, JointTrajectory, topic)
         kind = JointTarget if part.kind == JOINTS else GripperTarget

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class OnChange:
+class ChangeLogger:
     """Remembers the state of each named condition; logger: an rclpy logger."""
 
     def __init__(self, logger: Any) -> None:

@@ -7,7 +7,7 @@ import os
 HOW = "`ulimit -r` says what is allowed, rtprio in /etc/security/limits.conf allows more"
 
 
-def go_first(priority: int) -> str | None:
+def set_fifo_priority(priority: int) -> str | None:
     """Schedule all threads of this process, and those they make, by SCHED_FIFO.
 
     All: where only the one that commands goes first, it waits for those that unpack messages for it.

@@ -29,7 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from vla_policy.parsing.files import one_line, read_text
 from vla_policy.parsing.strict_yaml import LIMIT as YAML_LIMIT
 from vla_policy.ros.process import large_messages
-from vla_policy.ros.process.real_time import go_first
+from vla_policy.ros.process.real_time import set_fifo_priority
 
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
@@ -200,7 +200,7 @@ def _is_finalized(node: Node) -> bool:
 
 def _go_first(node: Node) -> None:
     if node.has_parameter(PRIORITY) and (priority := node.get_parameter(PRIORITY).value) > 0:
-        node.get_logger().info(go_first(priority) or f"real-time priority {priority}")
+        node.get_logger().info(set_fifo_priority(priority) or f"real-time priority {priority}")
 
 
 def _close(node: Node, *, transition: bool) -> None:

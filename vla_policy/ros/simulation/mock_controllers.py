@@ -16,11 +16,11 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_policy.embodiment import Output
 from vla_policy.embodiment.joint_units import from_wire
-from vla_policy.embodiment.layout import JOINTS, POSE, Part
+from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.optional_types import gripper_action, servo_command_type
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.sim.mock import controller_rules as rules
 from vla_policy.sim.mock.controller_rules import Point, TrajectoryMessage
 from vla_policy.sim.mock.robot import MockRobot, Path
@@ -34,7 +34,7 @@ class Controllers:
     Raises ValueError if an output needs messages that this ROS lacks.
     """
 
-    def __init__(self, node: Node, mock: MockRobot, log: OnChange) -> None:
+    def __init__(self, node: Node, mock: MockRobot, log: ChangeLogger) -> None:
         self.accepted = self.refused = self.late = 0
         self.last_refusal = ""
         self._node, self._mock, self._robot, self._log = node, mock, mock.robot, log
@@ -51,7 +51,7 @@ class Controllers:
         """How many nodes of MoveIt Servo are not paused."""
         return sum("running" in asked for asked in self._confirmed.values())
 
-    def _add(self, part: Part, output: Output) -> None:
+    def _add(self, part: ActionPart, output: Output) -> None:
         if output.type in GOALS:
             self._serve(part, output)
         elif output.type == "joint_trajectory":
@@ -83,7 +83,9 @@ class Controllers:
         self.last_refusal = f"{topic} refused: {refusal}"
         self._log.problem(topic, "refused", self.last_refusal)
 
-    def _trajectory(self, part: Part, output: Output) -> Callable[[JointTrajectory], str | None]:
+    def _trajectory(
+        self, part: ActionPart, output: Output
+    ) -> Callable[[JointTrajectory], str | None]:
         names, wire, joints = (
             self._joints_of(part, output),
             self._robot.joints.wire,
@@ -109,7 +111,9 @@ class Controllers:
 
         return take
 
-    def _forward(self, part: Part, output: Output) -> Callable[[Float64MultiArray], str | None]:
+    def _forward(
+        self, part: ActionPart, output: Output
+    ) -> Callable[[Float64MultiArray], str | None]:
         names, wire, joints = (
             self._joints_of(part, output),
             self._robot.joints.wire,
@@ -133,7 +137,7 @@ class Controllers:
 
         return take
 
-    def _pose(self, part: Part, output: Output) -> Callable[[PoseStamped], str | None]:
+    def _pose(self, part: ActionPart, output: Output) -> Callable[[PoseStamped], str | None]:
         def take(msg: PoseStamped) -> str | None:
             p, q = msg.pose.position, msg.pose.orientation
             values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
@@ -146,7 +150,7 @@ class Controllers:
 
         return take
 
-    def _twist(self, part: Part, output: Output) -> Callable[[TwistStamped], str | None]:
+    def _twist(self, part: ActionPart, output: Output) -> Callable[[TwistStamped], str | None]:
         def take(msg: TwistStamped) -> str | None:
             linear, angular = msg.twist.linear, msg.twist.angular
             by_axis = {f"v{a}": getattr(linear, a) for a in "xyz"}
@@ -189,7 +193,7 @@ class Controllers:
         self._node.create_service(kind, f"{output.servo}/switch_command_type", switch)
         self._node.create_service(SetBool, f"{output.servo}/pause_servo", pause)
 
-    def _serve(self, part: Part, output: Output) -> None:
+    def _serve(self, part: ActionPart, output: Output) -> None:
         kind = gripper_action(output.type, f"the mock of {output.topic}")
         lower, upper = sorted((output.closed, output.open))
 
@@ -220,7 +224,7 @@ class Controllers:
             callback_group=ReentrantCallbackGroup(),
         )
 
-    def _joints_of(self, part: Part, output: Output) -> list[str]:
+    def _joints_of(self, part: ActionPart, output: Output) -> list[str]:
         if part.kind == JOINTS:
             names = [self._robot.joint_names[i] for i in part.joints]
         else:

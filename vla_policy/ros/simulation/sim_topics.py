@@ -10,10 +10,10 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 
 from vla_policy.embodiment import Embodiment, Output
-from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Part, layout_of
+from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, ActionPart, layout_of
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
-from vla_policy.ros.process.change_log import OnChange
+from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.sim.mock.controller_rules import base_refusal
 from vla_policy.sim.realtime import SimLoop, Snapshot
 from vla_policy.sim.twin import find_twin
@@ -87,7 +87,7 @@ class Controllers:
         self, node: Node, robot: Embodiment, loop: SimLoop, now_ns: Callable[[], int]
     ) -> None:
         self._robot, self._loop, self._now_ns = robot, loop, now_ns
-        self._log = OnChange(node.get_logger())
+        self._log = ChangeLogger(node.get_logger())
         arms = find_twin(robot.name).arms
         tools = {name: i for i, arm in enumerate(arms) for name in (arm.tool, arm.gripper)}
         for part in layout_of(robot).parts:
@@ -116,14 +116,14 @@ class Controllers:
 
         return hear
 
-    def _pose(self, part: Part, output: Output, arm: int) -> Callable[[PoseStamped], None]:
+    def _pose(self, part: ActionPart, output: Output, arm: int) -> Callable[[PoseStamped], None]:
         def take(msg: PoseStamped) -> None:
             pose = convert.pose_from_msg(msg, self._robot.base_frame, output.topic)
             self._loop.command_pose(pose, arm)
 
         return take
 
-    def _gripper(self, part: Part, output: Output, arm: int) -> Callable[..., None]:
+    def _gripper(self, part: ActionPart, output: Output, arm: int) -> Callable[..., None]:
         lower, upper = sorted((output.closed, output.open))
 
         def take(msg: Float64MultiArray) -> None:
@@ -137,7 +137,7 @@ class Controllers:
 
         return take
 
-    def _twist(self, part: Part, output: Output, arm: int) -> Callable[[TwistStamped], None]:
+    def _twist(self, part: ActionPart, output: Output, arm: int) -> Callable[[TwistStamped], None]:
         def take(msg: TwistStamped) -> None:
             vx, wz = msg.twist.linear.x, msg.twist.angular.z
             stamp_ns = convert.ns_from_stamp(msg.header.stamp)

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, Layout, Part, layout_of
+from vla_policy.embodiment.layout import (
+    GRIPPER,
+    JOINTS,
+    POSE,
+    VELOCITY,
+    ActionPart,
+    Layout,
+    layout_of,
+)
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import Array
 
@@ -45,11 +53,11 @@ class MockRobot:
         self._goals: dict[str, Array | Path] = {}
         self._velocities: dict[str, tuple[int, Array]] = {}
 
-    def pursue(self, part: Part, target: Array | Path) -> None:
+    def pursue(self, part: ActionPart, target: Array | Path) -> None:
         """Go to a target of the part's columns, or follow a path of its joints."""
         self._goals[part.group] = target
 
-    def drive(self, part: Part, velocity: Array, now_ns: int) -> None:
+    def drive(self, part: ActionPart, velocity: Array, now_ns: int) -> None:
         """Keep a velocity of the part's axes until it is not renewed."""
         self._velocities[part.group] = (now_ns, velocity)
 
@@ -73,13 +81,13 @@ class MockRobot:
                 self._move(part, target, dt_s)
         self._show()
 
-    def _turn(self, part: Part, target: Array, dt_s: float) -> None:
+    def _turn(self, part: ActionPart, target: Array, dt_s: float) -> None:
         joints = list(part.joints)
         step = FASTER * part.limits.joint_speed_per_s * dt_s
         moved = self.joints[joints] + np.clip(target - self.joints[joints], -step, step)
         self.joints[joints] = np.clip(moved, part.lower, part.upper)
 
-    def _move(self, part: Part, target: Array, dt_s: float) -> None:
+    def _move(self, part: ActionPart, target: Array, dt_s: float) -> None:
         pose, limits = self.poses[part.source], part.limits
         way, turn = target[:3] - pose[:3], turn_between(pose[3:], target[3:])
         shares = (
@@ -89,7 +97,7 @@ class MockRobot:
         pose[:3] += shares[0] * way
         pose[3:] = turned(pose[3:], shares[1] * turn)
 
-    def _roll(self, part: Part, now_ns: int, dt_s: float) -> None:
+    def _roll(self, part: ActionPart, now_ns: int, dt_s: float) -> None:
         stamp_ns, velocity = self._velocities.get(part.group, (0, np.zeros(len(part.names))))
         if now_ns - stamp_ns > VELOCITY_TIMEOUT_NS:
             return

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.statistics import Range, Statistics
+from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.data.frames import Frames, load_frames, robot_of
 from vla_policy.embodiment import Embodiment, load_embodiment
-from vla_policy.families.tiny.columns import ARM, GRIPPER, POSE, SLOTS, STEP, Body, body_of
+from vla_policy.families.tiny.columns import ARM, GRIPPER, POSE, SLOTS, STEP, RobotColumns, body_of
 from vla_policy.formats.native.folder import load, read_headers, save
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
@@ -36,7 +36,7 @@ class Robot:
     """One robot to train for. data: its folder, with scenes, scenes_val and episodes."""
 
     name: str
-    body: Body
+    body: RobotColumns
     contract: Contract
     statistics: Statistics
     data: Path
@@ -105,7 +105,7 @@ def contract_of(embodiment: Embodiment) -> Contract:
     )
 
 
-def statistics_of(embodiment: Embodiment, body: Body) -> Statistics:
+def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
     """Ends of a robot's units: workspaces of its arms, steps of its tools, limits of its base."""
     limits = {
         name: embodiment.limits.groups[g.name] for g in embodiment.actions for name in g.names
@@ -126,8 +126,8 @@ def statistics_of(embodiment: Embodiment, body: Body) -> Statistics:
     names = tuple(arm + name for arm in body.arms for name in ARM)
     order = body.model_action_names
     return Statistics(
-        Range(names, low, high),
-        Range(order, [ends[n][0] for n in order], [ends[n][1] for n in order]),
+        RangeNormalizer(names, low, high),
+        RangeNormalizer(order, [ends[n][0] for n in order], [ends[n][1] for n in order]),
     )
 
 

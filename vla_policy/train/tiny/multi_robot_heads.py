@@ -16,7 +16,13 @@ from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.data.frames import Frames, action_chunks, base_chunks
-from vla_policy.families.tiny.columns import ARM, SLOTS, Body, widened_actions, widened_state
+from vla_policy.families.tiny.columns import (
+    ARM,
+    SLOTS,
+    RobotColumns,
+    widened_actions,
+    widened_state,
+)
 from vla_policy.geometry import pose_steps
 from vla_policy.models import flow, pointing, tokenizer
 from vla_policy.models.vla import VLA, Prefix
@@ -45,7 +51,13 @@ class Examples:
 
 
 def prepare(
-    checkpoint: Checkpoint, body: Body, frames: Frames, name: str, *, folder: Path, held_out: int
+    checkpoint: Checkpoint,
+    body: RobotColumns,
+    frames: Frames,
+    name: str,
+    *,
+    folder: Path,
+    held_out: int,
 ) -> Examples:
     """Run the tower over all frames once; the answers stay in folder for a resumed run."""
     frames = frames.sentences(OWN_SENTENCES)
@@ -76,7 +88,7 @@ def prepare(
     )
 
 
-def _states(checkpoint: Checkpoint, body: Body, frames: Frames) -> np.ndarray:
+def _states(checkpoint: Checkpoint, body: RobotColumns, frames: Frames) -> np.ndarray:
     state = frames.arrays["state"].astype(np.float64).reshape(len(frames), -1, len(ARM))
     state = pose_steps.canonical_state(state).reshape(len(frames), -1)
     normalised = checkpoint.statistics.state.normalise(state)

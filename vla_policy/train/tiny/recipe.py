@@ -5,7 +5,7 @@ import re
 
 from vla_policy.checkpoint import contract as contracts
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import Range, Statistics
+from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.data.frames import load_frames
 from vla_policy.embodiment import load_embodiment
 from vla_policy.models import config, tokenizer
@@ -48,7 +48,8 @@ def fresh(args: argparse.Namespace) -> Checkpoint:
         embodiments=(embodiment.name,),
     )
     statistics = Statistics(
-        Range(contract.state_names, *STATE_RANGE), Range(ACTION_NAMES, *ACTION_RANGE)
+        RangeNormalizer(contract.state_names, *STATE_RANGE),
+        RangeNormalizer(ACTION_NAMES, *ACTION_RANGE),
     )
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
