@@ -19,6 +19,7 @@ from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 from vla_policy.ros import notes  # noqa: E402
 from vla_policy.ros.bringup.graph import namespace_of  # noqa: E402
 from vla_policy.ros.bringup.launch import ARGUMENTS, first_words, specs_of  # noqa: E402
+from vla_policy.ros.operator.client import Client  # noqa: E402
 from vla_policy.ros.operator.follow import Progress, acted  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 
@@ -73,6 +74,8 @@ def test_the_one_robot_is_stopped_wherever_it_is_and_named(tmp_path, controls):
     assert f"stopped: vx300s in domain {B}, namespace / (process {process.pid})" in said
     code, said = vla(tmp_path, "stop", "--reset", "--domain", str(B))
     assert code == 0 and "reset: vx300s" in said
+    code, said = vla(tmp_path, "say", "--domain", str(B), "halt!")
+    assert code == 0 and f"stopped: vx300s in domain {B}" in said, said
 
 
 def test_without_a_domain_the_robot_of_another_domain_is_found(tmp_path, controls):
@@ -257,6 +260,31 @@ def test_a_task_node_that_is_lost_ends_in_a_stop_or_a_warning(robot, say):
         robot.task.kill()  # awake again it would first answer a client that is gone
         robot.task.wait()
     assert code == 1 and "silent for 5 s" in said and "NOT STOPPED" in said, said
+
+
+def test_a_task_node_that_ends_says_how_the_run_ended(robot, say):
+    process = say("pick up the red cube")
+    robot.node.wait(lambda: robot.active[-1] == "pick up the red cube", "the instruction")
+    time.sleep(0.5)  # until it waits for the result
+    robot.task.send_signal(signal.SIGTERM)
+    code, said = ended(process)
+    assert code == 1 and "canceled after" in said and "the task node was shut down" in said, said
+    assert robot.task.wait(10) == 0
+
+
+def test_an_answer_that_comes_at_once_is_not_lost(robot):
+    """rclpy notes a request twice, and the second time after it was sent: an answer between is lost."""
+    with Client("say") as client:
+        assert client.wait_for_task(10.0)
+
+        class Slow(dict):
+            def __setitem__(self, key, value):
+                time.sleep(0.3)  # rclpy is here between the two notes
+                super().__setitem__(key, value)
+
+        client._action._feedback_callbacks = Slow()
+        client.start("pick up the red cube", 30.0, lambda feedback: None)
+        assert client.cancel().code == "canceled"
 
 
 def test_the_reason_of_a_refusal_is_said(robot, say):

@@ -9,8 +9,10 @@ from vla_policy.commands.up import end_as_ctrl_c
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import namespace_of
 from vla_policy.ros.nodes.held_instruction import hold
+from vla_policy.ros.notes import running
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.follow import acted, follow, interventions
+from vla_policy.ros.stop_known import call_lines, known_robots
 from vla_policy.runtime.instruction import Stop, stop_of
 
 EXIT = {"done": 0}
@@ -43,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
     space = None if args.namespace is None else namespace_of(args.namespace)
     domain, space = session.join(args.domain, space)
     end_as_ctrl_c()
+    stop = stop_of(instruction)
+    if stop is Stop.LATCH and _stopped_by_line(domain, space):
+        return 0  # nothing moves, and the task node ends what it was doing
     with Client("say", namespace=space) as client:
-        if (stop := stop_of(instruction)) is not None:
+        if stop is not None:
             return _stop(client, instruction, stop)
         if args.wait is not None:
             hold(client, instruction, args.wait)
@@ -55,6 +60,17 @@ def run(args: argparse.Namespace) -> int:
         if args.engage:
             client.engage()
         return _follow(client, instruction, args.timeout)
+
+
+def _stopped_by_line(domain: int, space: str) -> bool:
+    """Whether a control node of this machine has confirmed the stop, before any discovery."""
+    meant = [r for r in known_robots(running()) if r.key == (domain, f"{space}/control")]
+    answered = call_lines(
+        meant,
+        "stop",
+        lambda robot, no: print(f"{'NOT STOPPED' if no else 'stopped'}: {robot} {no or ''}"),
+    )
+    return bool(answered) and all(answered.values())
 
 
 def _stop(client: Client, text: str, stop: Stop) -> int:

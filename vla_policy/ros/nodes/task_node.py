@@ -124,6 +124,10 @@ class TaskNode(LifecycleNode):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
+    def part(self) -> None:
+        """On a signal, before the callbacks end: who waits for the run is told that it has ended."""
+        self._end(Ended(Outcome.CANCELED, "the task node was shut down"))
+
     def _release(self) -> None:
         if not self._endpoints:
             return

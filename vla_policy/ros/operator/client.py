@@ -145,11 +145,13 @@ class Client:
         callback = None if on_feedback is None else lambda message: on_feedback(message.feedback)
         told = len(self.outcomes)
         self._result = None
-        self._sent = self._action.send_goal_async(goal, feedback_callback=callback)
+        self._sent = self._in_executor(
+            lambda: self._action.send_goal_async(goal, feedback_callback=callback)
+        )
         handle = _wait(self._sent, 10.0, "execute_instruction")
         if not handle.accepted:
             return Outcome("refused", self._why_refused(instruction, told))
-        self._result = handle.get_result_async()
+        self._result = self._in_executor(handle.get_result_async)
         return self._result
 
     def outcome(self, result: Any, timeout_s: float) -> Outcome | None:
@@ -177,13 +179,21 @@ class Client:
         if not handle.accepted:
             return Outcome("refused", "it was not accepted")
         if self._result is None:
-            self._result = handle.get_result_async()
+            self._result = self._in_executor(handle.get_result_async)
         if not self._result.done():
-            _wait(handle.cancel_goal_async(), timeout_s, "the cancellation")
+            _wait(self._in_executor(handle.cancel_goal_async), timeout_s, "the cancellation")
         outcome = self.outcome(self._result, timeout_s)
         if outcome is None:
             raise TimeoutError(f"no confirmation of the cancellation in {timeout_s:g} s")
         return outcome
+
+    def _in_executor(self, ask: Callable[[], Any]) -> Any:
+        """The future that ask() returns, made in the thread of the callbacks.
+
+        rclpy's action client notes a request after it has sent it: an answer that the other thread reads
+        between the two would be lost.
+        """
+        return _wait(self._executor.create_task(ask), 5.0, "this program's own callbacks")
 
     def _accepted(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> str:
         response = self._call(client, request, name, timeout_s)

@@ -36,6 +36,7 @@ SWITCH_S = (
 )
 SIGNAL_S = 0.2  # a signal is heard within it
 JOIN_S = 2.0  # a callback that takes longer is not waited for
+PART_TASKS = 3  # turns of the executor from the end of a goal to its result on the wire
 AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
 PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
 
@@ -58,9 +59,10 @@ def run_node(
     """Run one node until SIGINT, SIGTERM, its shutdown transition or an exception in a callback; the exit code.
 
     A lifecycle node whose parameter `autostart` is true is configured and activated. On the way
-    out its shutdown transition runs, unless it was that which ended it, then node.close() if it
-    has one; both can still publish, as the context is only closed after them. A signal more than
-    AGAIN_S after the first ends the process at once.
+    out node.part(), if it has one, runs among its callbacks; then, without them, its shutdown
+    transition, unless it was that which ended it, and node.close() if it has one. All can still
+    publish, as the context is only closed after them. A signal more than AGAIN_S after the first
+    ends the process at once.
     ValueError from make_node, and arguments that ROS cannot read, are told in a sentence without
     a traceback; exit code 2.
     """
@@ -129,6 +131,7 @@ def _run(
         started.set()
         spinner.start()
         _wait(ended)
+        _part(executor, spinner, node)
     finally:
         _end_spinning(executor, spinner, stop, awake)
         _close(node, transition=started.is_set())
@@ -173,6 +176,21 @@ def _wait(ended: SimpleQueue[None]) -> None:
             return ended.get(timeout=SIGNAL_S)
         except Empty:
             continue
+
+
+def _part(
+    executor: SingleThreadedExecutor | MultiThreadedExecutor, spinner: threading.Thread, node: Node
+) -> None:
+    """What node.part() says to others, while the callbacks that send it still run."""
+    part = getattr(node, "part", None)
+    if part is None or not spinner.is_alive():
+        return
+    # What it says is sent by tasks that it leads to: a result, then the answers to who waits for it.
+    for task in (part, *[lambda: None] * PART_TASKS):
+        done = threading.Event()
+        executor.create_task(task).add_done_callback(lambda _, done=done: done.set())
+        if not done.wait(JOIN_S):
+            return
 
 
 def _end_spinning(
