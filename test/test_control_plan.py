@@ -87,7 +87,7 @@ def test_it_ends_the_plan_at_once_and_only_later_observations_count(event):
     engaged = replace(control, guard=replace(control.guard, engaged=True, stopped=None))
     _, reason = accept(engaged, chunk(5_219, 2), 5_240)
     assert reason.code == "chunk_old"
-    after, reason = accept(engaged, chunk(5_221, 2), 5_240)
+    after, reason = accept(engaged, chunk(5_222, 2), 5_240)
     assert (reason, after.timeline.chunk.sequence) == (None, 2)
 
 
@@ -397,3 +397,13 @@ def test_a_chunk_of_no_instruction_is_taken_whatever_ended():
     control = core.instruct(core.instruct(engaged_at(5_080), "go left"), "")
     assert accept(control, chunk(5_100, instruction="go left"), 5_100)[1].code == "chunk_ended"
     assert accept(control, chunk(5_100, instruction=""), 5_100)[1] is None
+
+
+def test_what_was_observed_before_the_clock_went_back_is_not_taken():
+    """It is on its way with a stamp that seems new, of a robot that has been moved since."""
+    control, _ = tick(core.disengage(moving(), 5_220 * MS), 5_240)
+    control, verdict = tick(control, 4_840)
+    assert verdict.reasons[0].code == "clock_jump"
+    control, _ = core.engage(control, ARM, inputs(4_860), 4_860 * MS)
+    assert accept(control, chunk(4_920, 5), 4_880)[1].code == "chunk_old"
+    assert accept(control, chunk(5_260, 5), 5_280)[1] is None

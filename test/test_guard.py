@@ -178,9 +178,9 @@ def test_a_moving_robot_may_lag_but_not_be_elsewhere_for_half_a_second():
     assert ends == [11 + 25]
     assert not state.engaged
     lagging, state = moved(ee_x=0.23), engaged()  # 0.07 m behind at 0.05 m/s and at rest
-    for tick in range(40):
+    for tick in range(100):
         target = moved(ee_x=0.3 + 0.001 * tick)
-        here = target - (HERE - lagging) if tick > 10 else HERE
+        here = target - (HERE - lagging) if tick > 70 else HERE
         state, verdict = judge(target, state, here=here, now_ns=1000 * MS + tick * PERIOD)
         assert verdict.command is not None
 

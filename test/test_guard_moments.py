@@ -38,10 +38,10 @@ def codes(verdict):
 
 
 def begun(robot=ARM):
-    """Engaged, and told once to be where it is."""
+    """Engaged, and told once to be where it is; what is looked at only while an arm begins is left out."""
     state, verdict = tick(guard_state.engage(GuardState()), HERE, T_MS, robot=robot)
     assert verdict.level is Level.PASS
-    return state
+    return replace(state, gone=None)
 
 
 def rested():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.safety import guard_state
+from vla_policy.safety import guard_state, hold
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import robot_of
@@ -114,3 +114,46 @@ def test_after_a_jump_of_the_clock_nothing_is_known_of_motion(cell):
     cell.ticks(10, step=0.004)
     state = guard_state.after_jump(cell.state, cell.now_ns - 5000 * MS)
     assert state.watched is None
+
+
+def test_an_arm_that_goes_elsewhere_than_it_is_told_is_told_nothing_until_it_stands(cell):
+    """Somebody begins to lead it in the moment in which we begin: it was seen at rest until then."""
+    cell.engage()
+    cell.ticks(15)
+    told, said = np.array(cell.here), []
+    for k in range(16):
+        cell.here[0] -= 0.004 if k else 0.0025
+        told[0] += 0.001
+        said.append(codes(cell.tick(told)))
+        if said.count(["led_away"]) == 2:
+            break
+    begins = next(k for k, one in enumerate(said) if one == ["led_away"])
+    waits = {"led_away", "settling", "start_jump"}
+    assert 2 < begins <= 13 and all(one and set(one) <= waits for one in said[begins:])
+    verdict = cell.ticks(8, proposed=0.0)
+    assert codes(verdict) and set(codes(verdict)) <= waits
+    verdict = cell.ticks(20, proposed=0.0)
+    assert verdict.command is not None and abs(verdict.command.values[0] - cell.here[0]) < 1e-3
+
+
+def test_an_arm_that_lags_behind_what_it_is_told_goes_on(cell):
+    cell.engage()
+    cell.ticks(15)
+    told = np.array(cell.here)
+    for k in range(60):
+        told[0] += 0.002
+        cell.here[0] += 0.002 * (k >= 10)  # 200 ms later
+        verdict = cell.tick(told)
+        assert verdict.command is not None and "led_away" not in codes(verdict)
+
+
+def test_zeros_that_are_over_are_not_begun_anew_by_a_jump_of_the_clock():
+    """Somebody else may drive meanwhile; what had been repeated for half a second is said."""
+    driven = robot("vx300s_mobile")
+    width = len(driven.layout.names)
+    zeros = guard_state.Drive(np.zeros(width), 1480 * MS, 1000 * MS)
+    state = guard_state.after_jump(GuardState(drive=zeros), 500_000 * MS)
+    assert hold.ramp_down(state, driven, 500_000 * MS)[1] is None
+    turning = guard_state.Drive(np.full(width, 0.1), 1480 * MS, 1480 * MS)
+    state = guard_state.after_jump(GuardState(drive=turning), 500_000 * MS)
+    assert hold.ramp_down(state, driven, 500_000 * MS)[1] is not None

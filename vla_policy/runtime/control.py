@@ -30,7 +30,7 @@ from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import rates_of_arms
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import STALE_CHUNK, Inputs, clock_jumped, stale_inputs, too_old
-from vla_policy.timing import ns_from_s
+from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
 
 
@@ -150,15 +150,16 @@ def tick(
     control: Control, robot: GuardedRobot, state: RobotState, inputs: Inputs, now_ns: int
 ) -> tuple[Control, Verdict]:
     """What to command at now_ns."""
-    jump = clock_jumped(control.now_ns, now_ns)
+    before_ns, jump = control.now_ns, clock_jumped(control.now_ns, now_ns)
     control = replace(control, now_ns=now_ns)
     if jump is not None:
         # Nothing that was stamped before the jump can be compared with now.
+        floor_ns = _seen_before_jump_ns(robot, before_ns, now_ns)
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
         state_after, command = hold.ramp_down(state_after, robot, now_ns)
         control = replace(
             control,
-            timeline=Timeline(floor_ns=max(now_ns, state_after.settled_ns)),
+            timeline=Timeline(floor_ns=max(floor_ns, state_after.settled_ns)),
             references=References(),
             guard=state_after,
         )
@@ -248,6 +249,17 @@ def reset(control: Control) -> tuple[Control, str | None]:
     if control.guard.engaged:
         return control, "the robot is engaged; disengage it first"
     return replace(control, guard=memory.reset(control.guard)), None
+
+
+def _seen_before_jump_ns(robot: GuardedRobot, before_ns: int, now_ns: int) -> int:
+    """The latest stamp of what was seen before the clock jumped from before_ns to now_ns, as far as it could be taken.
+
+    Where the clock went back by less than a chunk may be on its way, such a chunk has a stamp that seems new; it
+    is of a robot that may have been moved since. After larger jumps it is ahead of the clock, and refused for that.
+    """
+    back_ns = before_ns - now_ns
+    longest_ns = ns_from_s(robot.embodiment.limits.max_chunk_age_s) + FUTURE_TOLERANCE_NS
+    return before_ns if 0 < back_ns <= longest_ns else now_ns
 
 
 def _remembered(control: Control, robot: GuardedRobot, state: RobotState, now_ns: int) -> Control:

@@ -54,7 +54,7 @@ from vla_policy.safety.setpoint_limits import (
     tracking_error,
     well_formed,
 )
-from vla_policy.safety.stillness import led, watch
+from vla_policy.safety.stillness import begun, goes_elsewhere, gone_on, led, lost, watch
 from vla_policy.safety.stopping_path import BRAKES, blocked_beyond, ranges_ratio, rates_of, ways_of
 from vla_policy.safety.twist_limits import SHARES, leaves, linear, tools
 from vla_policy.timing import ns_from_s
@@ -111,7 +111,13 @@ def check(
     elif target is not None and start.seen and state.astray_ns is not None:
         reasons.append(_ASTRAY)
         target = None
-    if target is not None and (state.sent is None or start.seen) and led(state):
+    moves = state.sent is not None and here_ns < rest_ns(state.sent)
+    if target is not None and moves and goes_elsewhere(state, here, now_ns, robot.layout):
+        state = lost(state, here, here_ns)
+        reasons.append(_LED)
+        target = None
+    begins = state.sent is None or start.seen
+    if target is not None and begins and led(state):
         reasons.append(_SETTLING)
         target = None
     if target is None:
@@ -132,6 +138,9 @@ def check(
         blocked = (beyond,)
     else:
         return hold(state, robot, (*reasons, *blocked), now_ns, here=here)
+    if begins or now_ns >= rest_ns(state.sent):
+        state = begun(state, here, start.values, values, now_ns)
+    state = gone_on(state, robot.layout, values, ways)
     state = sent(state, robot.layout, values, velocity, ways, now_ns)
     acted = (*reasons, *found, *blocked)
     level = Level.SLOW if acted else Level.PASS
@@ -266,5 +275,6 @@ _NO_CHUNK = Reason(
     "no_chunk", "there is no plan to follow: the policy is idle or its plan ran out"
 )
 _SETTLING = Reason("settling", "an arm is still moving: it comes to rest, or others move it")
+_LED = Reason("led_away", "an arm that began to move goes elsewhere: others move it")
 _ASTRAY = Reason("start_jump", "the robot is measured too far from where it was told to be")
 _NO_POSITION = Reason("no_position", "where the robot is has not been measured")

@@ -16,6 +16,9 @@ SEEN_NS = 100_000_000  # behind the end of a way to rest the arm is seen at rest
 SLEPT_NS = (
     500_000_000  # a jump ahead by more: every controller of velocities has stopped meanwhile
 )
+SAID_NS = (
+    100_000_000  # zeros that were to be repeated for less than this were repeated for long enough
+)
 LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
 
 # What merely waits is not an intervention and is not counted.
@@ -68,12 +71,25 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The places between which arms were told to be since they began to move, at since_ns.
+
+    low, high: float64[d], of each column.
+    """
+
+    low: Array
+    high: Array
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class GuardState:
     """What the guard remembers. counts: reason code -> how often it acted.
 
     began_ns: the first command since engaging. astray_ns: since when the robot is off its way.
     settled_ns: until then arms may still be coming to rest from a command that is forgotten.
-    watched: what is seen of the arms while nothing moves them; see safety/stillness.py.
+    watched: what is seen of the arms while nothing moves them. gone: where they were told to be since they
+    began to move. For both see safety/stillness.py.
     """
 
     engaged: bool = False
@@ -84,6 +100,7 @@ class GuardState:
     astray_ns: int | None = None
     settled_ns: int = 0
     watched: Watched | None = None
+    gone: Gone | None = None
     counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -118,7 +135,9 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
     if drive is not None:
         slept = now_ns - drive.stamp_ns > SLEPT_NS
         values = readonly(np.zeros_like(drive.values)) if slept else drive.values
-        drive = replace(drive, values=values, stamp_ns=now_ns, moved_ns=now_ns)
+        # Zeros that were repeated for long enough are not begun anew: others may drive meanwhile.
+        age_ns = 0 if drive.values.any() else drive.stamp_ns - drive.moved_ns + SAID_NS
+        drive = replace(drive, values=values, stamp_ns=now_ns, moved_ns=now_ns - age_ns)
     if state.sent is not None:
         sent = replace(state.sent, stamp_ns=now_ns, moved_ns=now_ns)
         state = forgotten(replace(state, sent=sent))
@@ -133,7 +152,7 @@ def forgotten(state: GuardState) -> GuardState:
         return state
     moved_ns = state.sent.moved_ns
     stops_ns = [moved_ns + way.times_ns[1] + SEEN_NS for way in state.sent.ways.values()]
-    return replace(state, sent=None, settled_ns=max((state.settled_ns, *stops_ns)))
+    return replace(state, sent=None, gone=None, settled_ns=max((state.settled_ns, *stops_ns)))
 
 
 def counted(state: GuardState, reasons: tuple[Reason, ...]) -> GuardState:

@@ -3,20 +3,32 @@
 While a hand or another program leads an arm, nobody can say where it will be when its controller obeys again:
 setpoints that began where it was measured would then be far from where it is. So what is measured of arms that no
 command of ours moves is watched, engaged or not. Nothing is known after one measurement, and one does not wait for that.
+
+Who begins to lead an arm in the moment in which we begin is not seen in time. But then it does not go where it is told:
+it is measured beside all places between which it was told to be, and is told nothing more until it stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart, Layout
+from vla_policy.execution.stopping_trajectory import Braking
 from vla_policy.geometry.quaternions import turn_between
-from vla_policy.safety.guard_state import GuardState, Watched
+from vla_policy.safety.guard_state import Gone, GuardState, Watched
 from vla_policy.types import Array, readonly
 
 STILL_NS = 200_000_000  # an arm that stands for this long is not led any more
+BEGINS_NS = (
+    1_000_000_000  # so long after an arm began to move it is looked at whether it goes elsewhere
+)
+ASIDE_M, ASIDE_RAD = (
+    0.02,
+    0.04,
+)  # an arm that follows may be this far beside where it was told to be
 STILL_M, STILL_RAD = 3e-3, 5e-3  # what is measured at rest varies by less
 
 
@@ -38,6 +50,48 @@ def led(state: GuardState) -> bool:
     return seen is not None and seen.moved_ns is not None and (
         seen.stamp_ns - seen.moved_ns < STILL_NS
     )  # fmt: skip
+
+
+def begun(
+    state: GuardState, here: Array | None, start: Array, values: Array, now_ns: int
+) -> GuardState:
+    """state before the first command since its arms were at rest: from start to values, measured here; float64[d]."""
+    places = np.stack((start, values, start if here is None else here))
+    return replace(state, gone=Gone(places.min(axis=0), places.max(axis=0), now_ns))
+
+
+def gone_on(
+    state: GuardState, layout: Layout, values: Array, ways: Mapping[str, Braking]
+) -> GuardState:
+    """state after a command of values, float64[d], that lets its arms go to the ends of ways."""
+    gone = state.gone
+    if gone is None:
+        return state
+    ends = np.array(values)
+    for part in layout.of_kind(JOINTS):
+        if part.group in ways:
+            ends[part.columns] = ways[part.group].positions[-1]
+    places = np.stack((gone.low, gone.high, values, ends))
+    return replace(state, gone=Gone(places.min(axis=0), places.max(axis=0), gone.since_ns))
+
+
+def goes_elsewhere(state: GuardState, here: Array | None, now_ns: int, layout: Layout) -> bool:
+    """Whether an arm that began to move a moment ago is measured where it was never told to be."""
+    gone = state.gone
+    if gone is None or here is None or now_ns - gone.since_ns > BEGINS_NS:
+        return False
+    beside = np.maximum(gone.low - here, here - gone.high)
+    for part in layout.of_kind(JOINTS, POSE):
+        joints = part.kind == JOINTS
+        columns, allowed = (part.columns, ASIDE_RAD) if joints else (part.position, ASIDE_M)
+        if not float(beside[columns].max()) <= allowed:
+            return True
+    return False
+
+
+def lost(state: GuardState, here: Array, here_ns: int) -> GuardState:
+    """state that knows that an arm is led, which was measured here."""
+    return replace(state, watched=Watched(readonly(here), here_ns, moved_ns=here_ns))
 
 
 def displaced(part: ActionPart, before: Array, here: Array) -> bool:
