@@ -1,7 +1,8 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
-# make check   lint, and the quick tests that need no ROS                 TESTS="test/test_guard.py"
+# make check   lint, types, the quick tests that need no ROS             TESTS="test/test_guard.py"
 # make lint    style, and code that nothing uses
+# make types   mypy, strict; what is known and not mended is in tools/types_baseline.txt
 # make docs    links, file names and commands in the documents
 # make mutants do the tests notice faults in the guard? half an hour
 # make fuzz    property tests with random examples                        ROUNDS=20
@@ -16,7 +17,7 @@ ROUNDS ?= 20
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
 PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
 
-.PHONY: demo test check lint docs fuzz mutants setup clean
+.PHONY: demo test check lint types docs fuzz mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -26,11 +27,14 @@ demo: setup
 test: setup
 	@. tools/env.sh && exec pytest $(TESTS)
 
-check: lint
+check: lint types
 	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture
+
+types:
+	@$(PLAIN); python tools/check_types.py
 
 docs:
 	@$(PYTHON) tools/check_docs.py

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and types of the networks are held in every test. Before anything of the package is imported.
+install_import_hook(["vla_policy.models", "vla_policy.families.openvla_inputs"], "shapes.checked")
 
 # Property tests take the same examples in every run; `make fuzz` takes others, and prints how to repeat them.
 hypothesis.settings.register_profile("same", derandomize=True)

@@ -5,12 +5,17 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from vla_policy.checkpoint.contract import Contract
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
 from vla_policy.models.engine import build, compile_engine
 from vla_policy.models.vla import VLA
 
 EXACT = {"atol": 1e-5, "rtol": 0.0}
 BOTH = pytest.mark.parametrize("kind", ["pi0", "pi05"])
+# A robot that nobody has: what is tested here looks at the network alone.
+CONTRACT = Contract(
+    ("front",), 28, ("s",), ("a",), ("a",), (("arm", "joint_position"),), 10.0, ("none",)
+)
 CAMERAS = ([[1, 1, 1], [1, 1, 1]], [[1, 0, 1], [1, 0, 1]], [[1, 1, 1], [0, 0, 1]])
 
 

@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engine_models import BOTH, CAMERAS, ENGINES, EXACT, MODELS, observation, prefixes, whole
+from engine_models import (
+    BOTH,
+    CAMERAS,
+    CONTRACT,
+    ENGINES,
+    EXACT,
+    MODELS,
+    observation,
+    prefixes,
+    whole,
+)
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.family import network
@@ -110,7 +120,7 @@ def test_bfloat16_is_as_close_as_the_plain_model_in_bfloat16(kind: str) -> None:
 
 
 def test_gradients_go_through_the_plain_model() -> None:
-    checkpoint = Checkpoint(MODELS["pi0"], None, None, None, engine=ENGINES["pi0"])
+    checkpoint = Checkpoint(MODELS["pi0"], CONTRACT, None, None, engine=ENGINES["pi0"])
     through = Sampling(previous=torch.zeros(9, 8).numpy(), frozen_rows=1, pull=Pull(jacobian=True))
     assert network(checkpoint, through) is MODELS["pi0"]
     assert network(checkpoint, Sampling()) is ENGINES["pi0"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_models import BOTH, ENGINES, EXACT, network_of, observation, whole
+from engine_models import BOTH, CONTRACT, ENGINES, EXACT, network_of, observation, whole
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.family import network
@@ -58,7 +58,7 @@ def test_release_leaves_one_copy_and_the_same_actions(kind: str) -> None:
     )
     through = Sampling(previous=torch.zeros(9, 8).numpy(), frozen_rows=1, pull=Pull(jacobian=True))
     with pytest.raises(ValueError, match="engine='off'"):
-        network(Checkpoint(model, None, None, None, engine=engine), through)
+        network(Checkpoint(model, CONTRACT, None, None, engine=engine), through)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from engine_models import CONTRACT
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import pi0
@@ -112,7 +113,7 @@ def test_candidates_of_a_policy_are_single_runs() -> None:
 @pytest.fixture(params=["plain", "engine"])
 def pi0_checkpoint(request: pytest.FixtureRequest, pi0_model: torch.nn.Module) -> Checkpoint:
     engine = compile_engine(pi0_model) if request.param == "engine" else None
-    return Checkpoint(pi0_model, None, None, None, engine=engine)
+    return Checkpoint(pi0_model, CONTRACT, None, None, engine=engine)
 
 
 @pytest.fixture

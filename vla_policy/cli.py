@@ -11,6 +11,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from vla_policy import __version__
 
@@ -98,7 +99,7 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of a screen of usage."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")
 
 

@@ -134,7 +134,7 @@ class Policy:
             pull=pull,
         )
         chunk = self.infer_candidates(observation, sampling)[0]
-        return chunk if expressed is None else _continuing(chunk, previous)
+        return chunk if expressed is None or previous is None else _continuing(chunk, previous)
 
     def infer_candidates(
         self, observation: Observation, sampling: Sampling

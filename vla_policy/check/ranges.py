@@ -150,6 +150,7 @@ def _step(
 ) -> Iterator[Finding]:
     """A step from row to row against the speed limit. Steps from the state at the start may be longer."""
     limits = sheet.robot.limits.groups[group.name]
+    speed: float | None
     if name in found.relative and group.reference == "absolute":
         return
     step = max(abs(float(found.low[i])), abs(float(found.high[i])))

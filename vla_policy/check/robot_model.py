@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,9 +39,10 @@ class Described:
 def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Finding]:
     """Against file, else the file that the key model names; nothing if there is neither."""
     place = sheet.at("model", "file")
-    if file is None and sheet.robot.model is None:
-        return
-    file = file or sheet.robot.model.file
+    if file is None:
+        if sheet.robot.model is None:
+            return
+        file = sheet.robot.model.file
     try:
         model = read_model(file)
     except (ValueError, OSError) as problem:
@@ -81,11 +82,12 @@ def _urdf(root: ElementTree.Element, file: Path) -> Described:
         if kind not in ("revolute", "continuous", "prismatic"):
             continue
         given = {} if limit is None else limit.attrib
-        ends = (None, None)
+        low = high = None
         if kind != "continuous":
-            ends = tuple(number(given.get(key, "0"), key, joint) for key in ("lower", "upper"))
+            low = number(given.get("lower", "0"), "lower", joint)
+            high = number(given.get("upper", "0"), "upper", joint)
         speed = number(given["velocity"], "velocity", joint) if "velocity" in given else None
-        joints[joint.get("name", "")] = ModelJoint(kind != "prismatic", *ends, speed or None)
+        joints[joint.get("name", "")] = ModelJoint(kind != "prismatic", low, high, speed or None)
     return Described(joints, tuple(link.get("name", "") for link in root.findall("link")))
 
 
@@ -104,8 +106,8 @@ def _mjcf(file: Path) -> Described:
     joints = {}
     for i, kind in enumerate(model.jnt_type):
         if int(kind) in (hinge, slide):
-            ends = tuple(map(float, model.jnt_range[i])) if model.jnt_limited[i] else (None, None)
-            joints[model.joint(i).name] = ModelJoint(int(kind) == hinge, *ends, None)
+            low, high = map(float, model.jnt_range[i]) if model.jnt_limited[i] else (None, None)
+            joints[model.joint(i).name] = ModelJoint(int(kind) == hinge, low, high, None)
     names = [model.body(i).name for i in range(model.nbody)]
     names += [model.site(i).name for i in range(model.nsite)]
     return Described(joints, tuple(n for n in names if n))
@@ -160,7 +162,7 @@ def _speeds(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
         speeds = robot.limits.groups[group.name].joint_speed_per_s
         for i, name in enumerate(group.names if speeds is not None else ()):
             found = model.joints.get(name.removeprefix("joint."))
-            if found and found.speed and speeds[i] > PERCENT * found.speed:
+            if speeds is not None and found and found.speed and speeds[i] > PERCENT * found.speed:
                 yield warning(
                     sheet.at("limits", group.name, "joint_speed_per_s", i),
                     f"{name!r}: {speeds[i]:g} per s is more than the model's {found.speed:g}",
@@ -191,7 +193,7 @@ def _grippers(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[F
                     )
 
 
-def nearest(name: str, known: object) -> str:
+def nearest(name: str, known: Iterable[object]) -> str:
     """What to write in place of name: the nearest of those that are there, and all of them."""
     names = [str(n) for n in known]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

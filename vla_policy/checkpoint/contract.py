@@ -50,7 +50,7 @@ def from_dict(data: Mapping[str, Any], where: str = "contract") -> Contract:
         raise ValueError(
             f"{where}: missing {sorted(names - set(data)) or 'nothing'}, unknown {sorted(set(data) - names) or 'nothing'}"
         )
-    plain = {key: _names(data[key], f"{where}.{key}") for key in NAMES}
+    plain: dict[str, Any] = {key: _names(data[key], f"{where}.{key}") for key in NAMES}
     spaces = data["spaces"]
     pairs = isinstance(spaces, list | tuple) and len(spaces) <= MANY
     if not pairs or not all(isinstance(s, list | tuple) and len(s) == 2 for s in spaces):

@@ -84,6 +84,6 @@ def range_from_dict(entry: Mapping[str, Any], where: str) -> RangeNormalizer:
     """entry: names, lower and upper as JSON has them. Raises ValueError that begins with where."""
     return RangeNormalizer(
         text_list(entry["names"], f"{where}.names"),
-        number_list(entry["lower"], f"{where}.lower"),
-        number_list(entry["upper"], f"{where}.upper"),
+        np.array(number_list(entry["lower"], f"{where}.lower")),
+        np.array(number_list(entry["upper"], f"{where}.upper")),
     )

@@ -33,15 +33,17 @@ def check_conventions(sheet: EmbodimentFile) -> Iterator[Finding]:
                     f"got {ours}, the shipped {robot.name} has {shipped}: its policies would be misread",
                     f"Write {shipped}, {OTHER}",
                 )
-    for group, output in robot.outputs.items():
-        model_output = known.outputs.get(group)
-        if None in (output.open, output.closed) or model_output is None:
+    for name, output in robot.outputs.items():
+        model_output = known.outputs.get(name)
+        if output.open is None or output.closed is None or model_output is None:
             continue
-        if None in (model_output.open, model_output.closed) or model_output.joint != output.joint:
+        if model_output.open is None or model_output.closed is None:
+            continue
+        if model_output.joint != output.joint:
             continue
         if (output.open > output.closed) != (model_output.open > model_output.closed):
             yield error(
-                sheet.at("outputs", group, "open"),
+                sheet.at("outputs", name, "open"),
                 f"open is {output.open:g}, closed {output.closed:g}; the shipped {robot.name} has "
                 f"{model_output.open:g} and {model_output.closed:g}: it would close to open",
                 f"Exchange the two, {OTHER}",

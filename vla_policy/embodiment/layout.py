@@ -143,28 +143,23 @@ def _executed(embodiment: Embodiment, group: ActionGroup) -> ActionGroup:
 
 def _part(embodiment: Embodiment, group: ActionGroup, columns: slice) -> ActionPart:
     kind = KINDS[group.space]
-    part = {
-        "group": group.name,
-        "kind": kind,
-        "columns": columns,
-        "names": group.names,
-        "limits": embodiment.limits.groups[group.name],
-    }
+    limits = embodiment.limits.groups[group.name]
+    part = ActionPart(group.name, kind, columns, group.names, limits)
     if kind == JOINTS:
         names = [name.removeprefix(JOINT_PREFIX) for name in group.names]
         joints = tuple(embodiment.joint_names.index(name) for name in names)
         lower, upper = (
             b[list(joints)] for b in (embodiment.joints.lower, embodiment.joints.upper)
         )
-        return ActionPart(**part, joints=joints, lower=lower, upper=upper)
+        return replace(part, joints=joints, lower=lower, upper=upper)
     if kind == POSE or group.space == "ee_twist":
-        return ActionPart(**part, source=group.names[0].rpartition(".")[0])
+        return replace(part, source=group.names[0].rpartition(".")[0])
     if kind == GRIPPER:
-        return ActionPart(
-            **part,
+        return replace(
+            part,
             source=group.names[0],
             lower=np.zeros(1),
             upper=np.ones(1),
             opens_up=group.open == 1.0,
         )
-    return ActionPart(**part)
+    return part

@@ -225,8 +225,13 @@ def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
 def _limits(value: Any, place: Place, actions: tuple[ActionGroup, ...]) -> Limits:
     times = ("max_chunk_age_s", "engage_fade_s")
     fields = f.mapping(value, place, (*times, *(a.name for a in actions)), ("keep_out",))
+
+    def number(key: str) -> float:
+        return f.number(fields[key], place.at(key), *LIMIT_RANGES[key])
+
     return Limits(
-        *(f.number(fields[key], place.at(key), *LIMIT_RANGES[key]) for key in times),
+        number(times[0]),
+        number(times[1]),
         _boxes(fields["keep_out"], place.at("keep_out")) if "keep_out" in fields else (),
         MappingProxyType(
             {a.name: _group_limits(fields[a.name], place.at(a.name), a) for a in actions}

@@ -70,7 +70,7 @@ def _output(value: Any, place: Place, group: ActionGroup) -> Output:
 
 def _keys(kind: Any, group: ActionGroup) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Required and optional keys beside type and topic."""
-    required = ("joint", "closed", "open") if group.space == "gripper" else ()
+    required: tuple[str, ...] = ("joint", "closed", "open") if group.space == "gripper" else ()
     if kind in GOALS:
         required += ("max_effort",)
     if str(kind).startswith("servo_"):

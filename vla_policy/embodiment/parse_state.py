@@ -74,6 +74,7 @@ def _topics(value: Any, place: Place) -> MappingProxyType[str, str]:
 
 def _wire(value: Any, place: Place, joints: int, unit: str) -> JointEncoding:
     kind = value.get("unit") if isinstance(value, dict) else None
+    keys: tuple[str, ...]
     if kind == "range":
         keys = ("unit", "low", "high", "at_low", "at_high")
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -273,6 +273,8 @@ def _bare(text: str) -> str:
     return " ".join(word for word in text.split() if word not in ARTICLES)
 
 
-def _nameless(patterns):
+def _nameless(
+    patterns: Sequence[tuple[re.Pattern[str], str]],
+) -> list[tuple[re.Pattern[str], str]]:
     """The patterns without names of groups, to stand in another."""
     return [(re.compile(re.sub(r"\(\?P<\w+>", "(?:", p.pattern)), form) for p, form in patterns]

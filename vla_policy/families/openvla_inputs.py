@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def centre_crop(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     return (y.clamp(0.0, 1.0) * 255.5).floor() / 255.0
 
 
-def actions_of(ids: Array, action_vocab: int) -> Array:
+def actions_of(ids: ArrayLike, action_vocab: int) -> Array:
     """int[..., d] vocabulary ids to float64[..., d] normalised actions.
 
     The highest id is bin 0. An id that is no action token becomes the nearest outermost bin.

@@ -11,9 +11,9 @@ from vla_policy.formats.foreign import lerobot, openpi, openvla, rt2, smolvla
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.policy_file import read_policy_file
-from vla_policy.formats.tensors.store import WEIGHTS, open_store
+from vla_policy.formats.tensors.store import open_store
 from vla_policy.parsing.files import within
-from vla_policy.parsing.json_document import read_json
+from vla_policy.parsing.json_document import WEIGHTS, read_json
 
 # Kind of folder -> reader of it and its policy file.
 READERS = {

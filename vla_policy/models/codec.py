@@ -7,6 +7,7 @@ Source: RT-2 (arXiv:2307.15818) section 3.2; OpenVLA (arXiv:2406.09246) section 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Array = np.ndarray
 
@@ -17,20 +18,19 @@ class UniformBins:
 
     count: int = 256
 
-    def encode(self, values: Array) -> Array:
+    def encode(self, values: ArrayLike) -> Array:
         """float[...] in normalised units to int64[...] bins; values outside [-1, 1] get the outermost bin.
 
         Raises ValueError if a value is not finite.
         """
-        values = _finite(values, "UniformBins.encode")
-        return np.clip(np.floor((values + 1.0) * (self.count / 2)), 0, self.count - 1).astype(
-            np.int64
-        )
+        units = _finite(values, "UniformBins.encode")
+        whole = np.clip(np.floor((units + 1.0) * (self.count / 2)), 0, self.count - 1)
+        return np.asarray(whole, np.int64)
 
-    def decode(self, bins: Array) -> Array:
+    def decode(self, bins: ArrayLike) -> Array:
         """int[...] bins to float64[...] bin centres. Raises ValueError for a bin outside 0 .. count - 1."""
-        bins = _within(bins, self.count, "UniformBins.decode")
-        return -1.0 + (2.0 * bins + 1.0) / self.count
+        whole = _within(bins, self.count, "UniformBins.decode")
+        return np.asarray(-1.0 + (2.0 * whole + 1.0) / self.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +42,33 @@ class EdgeBins:
 
     count: int = 256
 
-    def encode(self, values: Array) -> Array:
+    def encode(self, values: ArrayLike) -> Array:
         """float[...] in normalised units to int64[...] bins; values outside [-1, 1] get the outermost bin.
 
         Raises ValueError if a value is not finite.
         """
-        values = _finite(values, "EdgeBins.encode")
-        return np.digitize(np.clip(values, -1.0, 1.0), np.linspace(-1.0, 1.0, self.count)) - 1
-
-    def decode(self, bins: Array) -> Array:
-        """int[...] bins to float64[...] centres. Raises ValueError for a bin outside 0 .. count - 1."""
-        bins = _within(bins, self.count, "EdgeBins.decode")
+        units = _finite(values, "EdgeBins.encode")
         edges = np.linspace(-1.0, 1.0, self.count)
-        return ((edges[:-1] + edges[1:]) / 2)[np.minimum(bins, self.count - 2)]
+        return np.asarray(np.digitize(np.clip(units, -1.0, 1.0), edges) - 1)
+
+    def decode(self, bins: ArrayLike) -> Array:
+        """int[...] bins to float64[...] centres. Raises ValueError for a bin outside 0 .. count - 1."""
+        whole = _within(bins, self.count, "EdgeBins.decode")
+        edges = np.linspace(-1.0, 1.0, self.count)
+        return np.asarray(((edges[:-1] + edges[1:]) / 2)[np.minimum(whole, self.count - 2)])
 
 
-def _finite(values: Array, where: str) -> Array:
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
+def _finite(values: ArrayLike, where: str) -> Array:
+    units = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(units).all():
         raise ValueError(f"{where}: got a value that is not finite")
-    return values
+    return units
 
 
-def _within(bins: Array, count: int, where: str) -> Array:
-    bins = np.asarray(bins)
-    if bins.size and not (0 <= bins.min() and bins.max() < count):
-        raise ValueError(f"{where}: got bins {bins.min()}..{bins.max()}, expected 0..{count - 1}")
-    return bins
+def _within(bins: ArrayLike, count: int, where: str) -> Array:
+    whole = np.asarray(bins)
+    if whole.size and not (0 <= whole.min() and whole.max() < count):
+        raise ValueError(
+            f"{where}: got bins {whole.min()}..{whole.max()}, expected 0..{count - 1}"
+        )
+    return whole

@@ -123,7 +123,7 @@ def guidance_weight(time: Float[Tensor, "..."], max_weight: float) -> Float[Tens
 def guided(
     velocity: Velocity,
     previous: Float[Tensor, "b t d"],
-    weights: Float[Tensor, "t d"],
+    weights: Float[Tensor, "t #d"],  # noqa: F821 - a size that may be 1, no comment
     *,
     max_weight: float,
     jacobian: bool = False,

@@ -24,9 +24,12 @@ from vla_policy.models.siglip import Siglip
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The language model's view of one observation, ready for suffixes."""
+    """The language model's view of one observation, ready for suffixes.
 
-    out: Float[Tensor, "b p e"]
+    out: of the o tokens that came last, all of them at first. valid: of every token in the cache.
+    """
+
+    out: Float[Tensor, "b o e"]
     cache: list[LayerCache]
     valid: Bool[Tensor, "b p"]
 

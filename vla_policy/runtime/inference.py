@@ -231,8 +231,8 @@ class Inference:
 
     def _complete_ns(self) -> int | None:
         """The newest instant that all streams have reached; None before that."""
-        newest = [stream.newest_ns for stream in self._streams]
-        return None if None in newest else min(newest)
+        newest = [s.newest_ns for s in self._streams if s.newest_ns is not None]
+        return min(newest) if len(newest) == len(self._streams) else None
 
     def _run(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import zip_longest
@@ -86,9 +87,20 @@ class _Table:
     phrases: tuple[tuple[str, ...], ...]
 
 
-def _table(stop: Stop, anywhere, first, alone, phrases) -> _Table:
-    sets = (frozenset(folded(word) for word in table) for table in (anywhere, first, alone))
-    return _Table(stop, *sets, tuple(tuple(folded(phrase).split()) for phrase in phrases))
+def _table(
+    stop: Stop,
+    anywhere: Iterable[str],
+    first: Iterable[str],
+    alone: Iterable[str],
+    phrases: Iterable[str],
+) -> _Table:
+    return _Table(
+        stop,
+        frozenset(map(folded, anywhere)),
+        frozenset(map(folded, first)),
+        frozenset(map(folded, alone)),
+        tuple(tuple(folded(phrase).split()) for phrase in phrases),
+    )
 
 
 _TABLES = (

@@ -145,8 +145,8 @@ def continuation(
     rows: of a chunk of the policy. continues: whether the policy can continue one.
     """
     executing = asked.executing
-    able = SCHEMES[config.scheme].continues and continues and config.layout is not None
-    if not able or executing is None or executing.chunk is not asked.last:
+    able = SCHEMES[config.scheme].continues and continues
+    if not able or config.layout is None or executing is None or executing.chunk is not asked.last:
         return NOTHING
     found = plan_continuation(
         executing,

@@ -90,8 +90,10 @@ async def _carry_out(
         answer = Answer(False, f"got {str(verb)[:40]!r}, expected one of {', '.join(VERBS)}")
     else:
         late = beats.refuse(request.get("beat"), time.monotonic())
-        held = late is not None and may_move(verb, words)
-        answer = Answer(False, late) if held else await carried_out(desk, verb, words)
+        if late is not None and may_move(verb, words):
+            answer = Answer(False, late)
+        else:
+            answer = await carried_out(desk, verb, words)
     await _reply(socket, request, answer)
 
 

@@ -103,7 +103,8 @@ class Panel:
             known = (number, _encode(make()))
             with self._lock:
                 self._encoded[camera] = known
-        return None if known[1] is None else known
+        number, encoded = known
+        return None if encoded is None else (number, encoded)
 
 
 def _encode(image: Array | None) -> bytes | None:

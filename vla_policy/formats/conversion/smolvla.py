@@ -13,8 +13,9 @@ from vla_policy.formats.native import folder as vla
 from vla_policy.formats.policy_file import PolicyFile
 from vla_policy.formats.tensors import smolvla_names
 from vla_policy.formats.tensors.safetensors_file import Entry, chunks, read_header, write
-from vla_policy.formats.tensors.store import INDEX, WEIGHTS, Store, open_store, require_same
+from vla_policy.formats.tensors.store import Store, open_store, require_same
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
+from vla_policy.parsing.json_document import INDEX, WEIGHTS
 
 PREFIX = "model."
 SOURCE, UNREAD_FILE = Path("source") / "lerobot", "unread.safetensors"

@@ -28,8 +28,7 @@ from vla_policy.formats.tensors.safetensors_file import (
     tensor_bytes,
     write,
 )
-from vla_policy.formats.tensors.store import WEIGHTS
-from vla_policy.parsing.json_document import write_json
+from vla_policy.parsing.json_document import WEIGHTS, write_json
 
 LEROBOT_MODES = {mine: theirs for theirs, mine in lerobot.MODES.items()}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
@@ -55,7 +56,9 @@ def load(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
         )
     reach = [file.rt2.step_m] * 3 + [file.rt2.step_rad] * 3
-    actions = RangeNormalizer(NAMES, [0.0, *(-r for r in reach), 0.0], [1.0, *reach, 1.0])
+    actions = RangeNormalizer(
+        NAMES, np.array([0.0, *(-r for r in reach), 0.0]), np.array([1.0, *reach, 1.0])
+    )
     contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
     return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
 

@@ -31,7 +31,7 @@ from vla_policy.formats.native.language import read_language, read_naming, write
 from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.safetensors_file import tensor_bytes, write
-from vla_policy.formats.tensors.store import WEIGHTS, Store, fill, open_store, require_same
+from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
 from vla_policy.models import tokenizer as tokenizers
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.openvla import OpenVla, OpenVlaConfig
@@ -40,7 +40,7 @@ from vla_policy.models.text import NAMES, TextTokenizer, find_tokenizer, load_te
 from vla_policy.models.vla import VLA
 from vla_policy.parsing import dataclass_json
 from vla_policy.parsing.files import one_line
-from vla_policy.parsing.json_document import read_json, require, write_json
+from vla_policy.parsing.json_document import WEIGHTS, read_json, require, write_json
 
 FORMAT = 1
 

@@ -12,18 +12,25 @@ import os
 import time
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vla_policy.data.shards import shard_path, write_shard
 
+if TYPE_CHECKING:  # the simulation is loaded where it is used
+    from vla_policy.sim.demonstrations.labels import Frame
+    from vla_policy.sim.world.world import World
+
 SEEDS_PER_SET = 100_000
 SHARD_ROWS = {"scenes": 200, "episodes": 20}
+# what, folder, index of the shard, its first scene, their count, seed, split, renderer, share of the ray caster, robot
+Job: TypeAlias = tuple[str, str, int, int, int, int, str, str, float, str]
 DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800}
 
 
-def make_shards(jobs: list[tuple], workers: int, what: str) -> None:
+def make_shards(jobs: list[Job], workers: int, what: str) -> None:
     if not jobs:
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -35,19 +42,19 @@ def make_shards(jobs: list[tuple], workers: int, what: str) -> None:
 
 
 @cache
-def _world(renderer: str, robot: str):
+def _world(renderer: str, robot: str) -> World:
     """One of each kind for every worker process; a model takes a while."""
     from vla_policy.sim.world.world import World
 
     return World(renderer=renderer, robot=robot)
 
 
-def _make_shard(job: tuple) -> int:
+def _make_shard(job: Job) -> int:
     """Make one shard in a worker process; returns its number of scenes or episodes."""
     os.environ["LP_NUM_THREADS"] = "1"
     what, out, index, first, count, seed, split, renderer, ray_share, robot = job
     make = {"scenes": _make_scene, "episodes": _make_episode}[what]
-    frames: list[dict[str, np.ndarray]] = []
+    frames: list[Frame] = []
     texts: list[list[str]] = []
     started = time.monotonic()
     tried = 0
@@ -63,7 +70,10 @@ def _make_shard(job: tuple) -> int:
     return count
 
 
-def _make_scene(world, scene_seed, split, rng, frames, texts) -> int:
+def _make_scene(
+    world: World, scene_seed: int, split: str, rng: np.random.Generator,
+    frames: list[Frame], texts: list[list[str]],
+) -> int:  # fmt: skip
     from vla_policy.sim.demonstrations.labels import QUERIES, label_frame, sample_queries
     from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
     from vla_policy.sim.scenes.scene import sample_scene
@@ -76,7 +86,10 @@ def _make_scene(world, scene_seed, split, rng, frames, texts) -> int:
     return 1
 
 
-def _make_episode(world, scene_seed, split, rng, frames, texts) -> int:
+def _make_episode(
+    world: World, scene_seed: int, split: str, rng: np.random.Generator,
+    frames: list[Frame], texts: list[list[str]],
+) -> int:  # fmt: skip
     from vla_policy.sim.demonstrations.record import demonstrate
 
     return demonstrate(world, scene_seed, split, rng, frames, texts)

@@ -5,12 +5,16 @@ Every frame answers QUERIES instructions at once, so that the words decide and n
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES, Scene
 from vla_policy.sim.tasks.references import KINDS, all_references
 from vla_policy.sim.tasks.tasks import Task, sample_task
 from vla_policy.sim.world.world import World
+
+Frame: TypeAlias = "dict[str, np.ndarray | np.generic]"  # one value a column; shards stack them
 
 QUERIES = 6
 IMAGE_PX = 96
@@ -39,13 +43,13 @@ def sample_queries(
             target = int(order[index])
             tasks.append(sample_task(scene, rng, xyz=xyz, target=target, feasible=False))
             continue
-        kind = KINDS[rng.choice(len(KINDS), p=[0.25, 0.10, 0.30, 0.35])]
-        kind = kind if kind in kinds else None
+        drawn = KINDS[rng.choice(len(KINDS), p=[0.25, 0.10, 0.30, 0.35])]
+        kind = drawn if drawn in kinds else None
         tasks.append(sample_task(scene, rng, None, kind, xyz=xyz, feasible=False))
     return tasks
 
 
-def label_frame(world: World, tasks: list[Task]) -> dict[str, np.ndarray]:
+def label_frame(world: World, tasks: list[Task]) -> Frame:
     """Images, state and the truth of each task (q = len(tasks)), positions in the base frame, metres.
 
     NaN marks a reference or destination that the task does not have. Image coordinates are in
@@ -79,7 +83,7 @@ def label_frame(world: World, tasks: list[Task]) -> dict[str, np.ndarray]:
         "target_size": np.array([o.half_m for o in items], np.float32),
         "front_uv": front_uv.astype(np.float32),
         "wrist_uv": wrist_uv.astype(np.float32),
-        "wrist_visible": visible,
+        "wrist_visible": np.asarray(visible),
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from vla_policy.sim.demonstrations.expert import MAX_STEP_M, ArmGoal, ExpertAction, expert_action
-from vla_policy.sim.demonstrations.labels import label_frame, sample_queries
+from vla_policy.sim.demonstrations.labels import Frame, label_frame, sample_queries
 from vla_policy.sim.demonstrations.row_player import Driver
 from vla_policy.sim.demonstrations.start_poses import LOWEST_TOOL_M
 from vla_policy.sim.scenes.scene import Scene, sample_scene
@@ -28,7 +28,10 @@ _RETRIES, _RETRY_STRIDE = 4, 20_000
 _ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.26])
 
 
-def demonstrate(world: World, scene_seed: int, split: str, rng, frames: list, texts: list) -> int:
+def demonstrate(
+    world: World, scene_seed: int, split: str, rng: np.random.Generator,
+    frames: list[Frame], texts: list[list[str]],
+) -> int:  # fmt: skip
     """Append the frames and texts of one successful demonstration; returns how many were tried."""
     for attempt in range(_RETRIES):
         seed = scene_seed + attempt * _RETRY_STRIDE
@@ -58,7 +61,9 @@ def action_label(action: ExpertAction, poses: list[np.ndarray], *, drives: bool)
     return np.array(values, np.float32)
 
 
-def _record(world: World, scene: Scene, rng) -> list[tuple[dict, list[str]]] | None:
+def _record(
+    world: World, scene: Scene, rng: np.random.Generator
+) -> list[tuple[Frame, list[str]]] | None:
     world.reset(scene)
     twin = world.twin
     if rng.random() < 0.3:  # an odd start, as after an earlier task
@@ -85,7 +90,7 @@ def _record(world: World, scene: Scene, rng) -> list[tuple[dict, list[str]]] | N
     return None
 
 
-def _start_oddly(world: World, rng) -> None:
+def _start_oddly(world: World, rng: np.random.Generator) -> None:
     """One of the arms somewhere in front of it."""
     arms = world.twin.arms
     index = int(rng.integers(len(arms))) if len(arms) > 1 else 0
@@ -94,7 +99,7 @@ def _start_oddly(world: World, rng) -> None:
     world.place_arm(np.concatenate([start, TOP_DOWN_XYZW]), gripper, index)
 
 
-def _paraphrases(task: Task, scene: Scene, rng) -> list[Task]:
+def _paraphrases(task: Task, scene: Scene, rng: np.random.Generator) -> list[Task]:
     """Two other ways to say the task, with what it meant when it began."""
     item = scene.objects[task.target]
     same = _phrase_of(task)
@@ -107,7 +112,9 @@ def _phrase_of(task: Task) -> Reference:
     return Reference(task.kind, task.phrase, task.target, task.reference)
 
 
-def _disturbed(action: ExpertAction, truth: Truth, sigma: float, rng) -> ExpertAction:
+def _disturbed(
+    action: ExpertAction, truth: Truth, sigma: float, rng: np.random.Generator
+) -> ExpertAction:
     """action with noise: smaller near the table, where it would knock things over."""
     arms = []
     for goal, tool in zip(action.arms, truth.tools, strict=True):

@@ -5,7 +5,10 @@ The pose never depends on what is asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vla_policy.sim.scenes.base_reach import in_zone, stand_at
 from vla_policy.sim.scenes.scene import DESTINATIONS, Scene, turn_matrix
@@ -87,7 +90,7 @@ def _anywhere(world: World, rng: np.random.Generator) -> None:
     world.place_arm(_pose(xyz), float(rng.choice([1, 1, 0])), index)
 
 
-def _in_reach(scene: Scene, places) -> list[int]:
+def _in_reach(scene: Scene, places: Sequence[ArrayLike]) -> list[int]:
     """Which places float64[2] of the base frame an arm can work at from where the base is."""
     every = range(len(places))
     return [
@@ -152,7 +155,9 @@ def _holding(world: World, rng: np.random.Generator) -> None:
     world.place_arm(_pose(tool), max(opening_around(item.half_m) - 0.01, 0.0), arm)
 
 
-def _on_the_way(scene: Scene, start, goal, rng) -> tuple[np.ndarray, np.ndarray]:
+def _on_the_way(
+    scene: Scene, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """start and goal, or where the arm rests in place of one that it cannot reach."""
     rest = np.array(scene.twin.arms[0].rest_xyz[:2]) + rng.normal(0, 0.02, 2)
     near = _in_reach(scene, [start, goal])

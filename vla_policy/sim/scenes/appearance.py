@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from vla_policy.sim.twin import View
 
@@ -53,13 +55,11 @@ def sample_looks(rng: np.random.Generator, split: str, front: View) -> Looks:
         tray_rgb=_rgb(tray),
         pad_rgb=_rgb(pad),
         robot_rgb=_rgb(rng.uniform(0.08, 0.3) + rng.uniform(-0.02, 0.02, 3)),
-        light_direction=tuple(float(v) for v in direction),
+        light_direction=_triple(direction),
         light=float(rng.uniform(0.35, 0.75)),
         ambient=float(rng.uniform(0.35, 0.6)),
-        front_position=tuple(float(v) for v in np.array(front.position) + shift),
-        front_target=tuple(
-            float(v) for v in np.array(front.target) + rng.uniform(-0.012, 0.012, 3)
-        ),
+        front_position=_triple(np.array(front.position) + shift),
+        front_target=_triple(np.array(front.target) + rng.uniform(-0.012, 0.012, 3)),
         front_roll_rad=float(rng.uniform(-0.03, 0.03)),
         front_fovy_deg=float(front.fovy_deg + rng.uniform(-1.5, 1.5)),
     )
@@ -76,9 +76,14 @@ def _table_rgb(rng: np.random.Generator, *, other: bool) -> np.ndarray:
     return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.15, 0.45), rng.uniform(0.4, 0.85)))
 
 
-def _distance(a, b) -> float:
+def _distance(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.linalg.norm(np.asarray(a) - np.asarray(b)))
 
 
-def _rgb(values) -> Rgb:
-    return tuple(float(v) for v in np.clip(values, 0.0, 1.0))
+def _rgb(values: ArrayLike) -> Rgb:
+    return _triple(np.clip(values, 0.0, 1.0))
+
+
+def _triple(values: Iterable[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return float(x), float(y), float(z)

@@ -128,7 +128,9 @@ def _by_size(scene: Scene) -> list[Reference]:
     return found
 
 
-def _by_relation(scene, xyz, noun, anchor, anchor_name) -> list[Reference]:
+def _by_relation(
+    scene: Scene, xyz: np.ndarray, noun: str, anchor: int | str, anchor_name: str
+) -> list[Reference]:
     options = [i for i in _matching(noun, scene, required=False) if i != anchor]
     found = []
     if not isinstance(anchor, str):
@@ -180,7 +182,7 @@ def _extreme(scene: Scene, options: list[int], *, largest: bool) -> int | None:
     return order[0] if max(first, second) >= SIZE_RATIO * min(first, second) else None
 
 
-def _on_side(xyz, options, anchor, side) -> int | None:
+def _on_side(xyz: np.ndarray, options: list[int], anchor: int, side: str) -> int | None:
     """The one option clearly on that side of the anchor, if no other is there or nearly there."""
     offset = xyz[options, 1] - xyz[anchor, 1] if options else np.empty(0)
     if side == "left":
@@ -190,16 +192,20 @@ def _on_side(xyz, options, anchor, side) -> int | None:
     return inside[0] if len(inside) == 1 and not unclear else None
 
 
-def _at_distance(scene, xyz, options, anchor, farthest) -> int | None:
+def _at_distance(
+    scene: Scene, xyz: np.ndarray, options: list[int], anchor: int | str, farthest: bool
+) -> int | None:
     here = scene.destination_xyz(anchor) if isinstance(anchor, str) else xyz[anchor]
     distance = np.linalg.norm(xyz[options, :2] - here[:2], axis=1) * (-1 if farthest else 1)
     order = np.argsort(distance)
     if len(order) > 1 and distance[order[1]] - distance[order[0]] < DISTANCE_GAP_M:
         return None
-    return options[order[0]]
+    return options[int(order[0])]
 
 
-def _resolve_side(scene, xyz, phrase, noun, side, anchor) -> Reference:
+def _resolve_side(
+    scene: Scene, xyz: np.ndarray, phrase: str, noun: str, side: str, anchor: int | str
+) -> Reference:
     if isinstance(anchor, str):
         xyz = np.vstack([xyz, scene.destination_xyz(anchor)])
     options = [i for i in _matching(noun, scene) if i != anchor]
@@ -210,7 +216,9 @@ def _resolve_side(scene, xyz, phrase, noun, side, anchor) -> Reference:
     return Reference("relation", phrase, target, anchor)
 
 
-def _resolve_distance(scene, xyz, phrase, noun, word, anchor) -> Reference:
+def _resolve_distance(
+    scene: Scene, xyz: np.ndarray, phrase: str, noun: str, word: str, anchor: int | str
+) -> Reference:
     options = [i for i in _matching(noun, scene) if i != anchor]
     target = _at_distance(scene, xyz, options, anchor, word in FARTHEST) if options else None
     if target is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from vla_policy.sim.scenes.scene import Scene
+from vla_policy.sim.scenes.scene import Scene, SceneObject
 from vla_policy.sim.world.mujoco_import import mujoco
 from vla_policy.sim.world.room_model import DENSITY
 
@@ -47,7 +48,7 @@ def apply_scene(model: mujoco.MjModel, data: mujoco.MjData, scene: Scene) -> Non
     mujoco.mj_setConst(model, data)
 
 
-def _write_object(model: mujoco.MjModel, index: int, item) -> None:
+def _write_object(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
     geom, body = model.geom(f"object{index}").id, model.body(f"object{index}").id
     half = item.half_m
     model.geom_type[geom] = _GEOM_TYPES[item.shape]
@@ -66,14 +67,16 @@ def _write_object(model: mujoco.MjModel, index: int, item) -> None:
     model.body_inertia[body] = mass * half**2 * np.array(factor)
 
 
-def look_at(position, target, roll_rad: float = 0.0, up=(0.0, 0.0, 1.0)) -> np.ndarray:
+def look_at(
+    position: ArrayLike, target: ArrayLike, roll_rad: float = 0.0, up: ArrayLike = (0.0, 0.0, 1.0)
+) -> np.ndarray:
     """float64[4] wxyz of a camera (looks along its -z, y up in the image) at position.
 
     up: what points up in the image.
     """
     forward = np.asarray(target, float) - np.asarray(position, float)
     forward /= np.linalg.norm(forward)
-    right = np.cross(forward, up)
+    right = np.cross(forward, np.asarray(up, float))
     right /= np.linalg.norm(right)
     above = np.cross(right, forward)
     right, above = (

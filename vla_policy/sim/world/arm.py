@@ -43,7 +43,8 @@ class ArmControl:
         self._data.qpos[self._right_finger] = -finger
         self._sent = self._data.qpos[self._qpos].copy()
         self._goal = self._sent.copy()
-        self._target, self._gripper = None, gripper
+        self._target: np.ndarray | None = None
+        self._gripper = gripper
         self._data.ctrl[self._actuators] = self._sent
 
     def copy_from(self, other: ArmControl) -> None:

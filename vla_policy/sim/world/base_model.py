@@ -32,7 +32,7 @@ def add_base(spec: mujoco.MjSpec) -> None:
     _add_mast(base)
 
 
-def _add_hull(base) -> None:
+def _add_hull(base: mujoco.MjsBody) -> None:
     cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
     base.add_geom(
         name="base/hull",
@@ -57,7 +57,7 @@ def _add_hull(base) -> None:
         )
 
 
-def _add_mast(base) -> None:
+def _add_mast(base: mujoco.MjsBody) -> None:
     """Behind the arm and up, then a boom forward, with the camera's housing at its end."""
     x, z = MAST_XZ_M
     box = mujoco.mjtGeom.mjGEOM_BOX

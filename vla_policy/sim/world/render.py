@@ -75,7 +75,7 @@ def _works(name: str) -> bool:
     return done.returncode == 0
 
 
-def make_renderer(model: mujoco.MjModel, name: str):
+def make_renderer(model: mujoco.MjModel, name: str) -> RayRenderer | GlRenderer:
     """A renderer with .render(data, camera, width, height) -> uint8[h, w, 3] and .close()."""
     return RayRenderer(model) if name == "raycast" else GlRenderer(model, name)
 

@@ -123,7 +123,7 @@ def _prepare_arm(spec: mujoco.MjSpec, arm: Arm, collide: dict[str, int]) -> None
     _add_fingers(spec, arm, collide)
 
 
-def _add_wrist_camera(gripper, name: str) -> None:
+def _add_wrist_camera(gripper: mujoco.MjsBody, name: str) -> None:
     """In front of the palm, looking at the point just below the finger tips."""
     position, target = np.array([0.02, 0.0, 0.085]), np.array([0.145, 0.0, 0.004])
     forward = (target - position) / np.linalg.norm(target - position)

@@ -5,6 +5,8 @@ Time is integer nanoseconds of the simulation and moves only in step().
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vla_policy.sim.scenes.scene import Scene, seen_from
@@ -15,7 +17,13 @@ from vla_policy.sim.world.base import BaseControl
 from vla_policy.sim.world.ground_truth import Tool, Truth
 from vla_policy.sim.world.model import build_model
 from vla_policy.sim.world.mujoco_import import mujoco
-from vla_policy.sim.world.render import choose_renderer, make_renderer, project
+from vla_policy.sim.world.render import (
+    GlRenderer,
+    RayRenderer,
+    choose_renderer,
+    make_renderer,
+    project,
+)
 from vla_policy.sim.world.room_model import OBJECT_COUNT, PHYSICS_DT_S
 from vla_policy.types import RobotState, readonly
 
@@ -41,7 +49,7 @@ class World:
         self.data = mujoco.MjData(self.model)
         self._substeps = round(steps)
         self._step_ns = round(1e9 / control_hz)
-        self._renderer = None
+        self._renderer: RayRenderer | GlRenderer | None = None
         self._scene: Scene | None = None
         self._arms = tuple(ArmControl(self.model, self.data, arm) for arm in self.twin.arms)
         self._base = BaseControl(self.model, self.data) if self.twin.drives else None
@@ -75,7 +83,9 @@ class World:
         for index, home in enumerate(scene.homes):
             self.place_arm(np.array([*home, *TOP_DOWN_XYZW]), 1.0, index)
 
-    def place_object(self, index: int, xyz: np.ndarray, wxyz=(1.0, 0.0, 0.0, 0.0)) -> None:
+    def place_object(
+        self, index: int, xyz: np.ndarray, wxyz: Sequence[float] = (1.0, 0.0, 0.0, 0.0)
+    ) -> None:
         """Put an object somewhere in the room at rest, without physics."""
         start = self._object_qpos[index]
         self.data.qpos[start : start + 7] = [*xyz, *wxyz]
