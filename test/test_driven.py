@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_policy.embodiment import Workspace, load_embodiment
+from vla_policy.embodiment.layout import Layout
 from vla_policy.safety import guard_state
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
-from vla_policy.safety.robot import robot_of
+from vla_policy.safety.robot import GuardedRobot, robot_of
 from vla_policy.safety.twist_limits import leaves, reach, tools
 from vla_policy.types import Level, RobotState
 
@@ -120,6 +121,27 @@ def test_near_the_edge_of_its_workspace_a_tool_is_slowed_within_its_acceleration
     assert reach_m(speeds[-1]) <= 0.02 < reach_m(larger * 0.2)
 
 
+def test_a_tool_that_turns_off_before_the_edge_does_not_jump_to_another_direction():
+    """Along it would be free at once, but it still goes towards it: its change is that of any speed."""
+    limits = tools(BOXED)[0].limits
+    state, before, now_ns = guard_state.engage(GuardState()), np.zeros(3), 1000 * MS
+    for tick in range(70):
+        far = tick < 60
+        place = (0.0, SPACE.upper[1] - (0.3 if far else 0.012), 0.4)
+        now_ns += PERIOD_NS
+        wanted = action(0.0, 0.1) if far else action(0.2, 0.0)
+        state, verdict = check(
+            state, BOXED, wanted, here=action(), seen=seen_at(place, now_ns), faults=(), now_ns=now_ns
+        )  # fmt: skip
+        told = verdict.command.values[:3]
+        change = np.linalg.norm(told - before)
+        assert change <= limits.linear_acceleration_m_s2 * PERIOD_NS / 1e9 + 1e-9
+        if tick == 60:
+            assert before == pytest.approx([0.0, 0.1, 0.0])
+            assert verdict.level > Level.PASS and 0.0 < told[1] < 0.1
+        before = told
+
+
 def test_a_tool_that_is_not_measured_is_held_not_slowed():
     _, verdict = check(
         guard_state.engage(GuardState()), BOXED, action(0.2), here=action(), seen=RobotState(),
@@ -175,6 +197,124 @@ def test_no_side_of_the_workspace_is_left_and_outside_it_comes_back(axis, name, 
     assert judge(0.1, 0.01).code == "workspace_far", "outside it does not go further out"
     assert judge(0.1, -0.2) is None
     assert judge(0.1, 0.0) is None
+
+
+def depth(places, lower, upper):
+    """How far inside a box, by its nearest face; negative outside. places: (..., 3)."""
+    return np.minimum(places - lower, upper - places).min(axis=-1)
+
+
+def plain(place, before, velocity, age_s):
+    """What leaves() is to say, by a walk along the way; None where a millimetre decides."""
+    now = place + before * age_s
+    then = now + velocity * (PERIOD_NS / 1e9 + 0.1 + np.linalg.norm(velocity) / (2 * 1.5))
+    grown_m = 0.5 * 1.5 * age_s**2
+    for axis in range(3):
+        low, high = SPACE.lower[axis] + grown_m, SPACE.upper[axis] - grown_m
+        out_now, out_then = (max(low - p[axis], p[axis] - high, 0.0) for p in (now, then))
+        if out_then > out_now:
+            return "workspace_far" if out_then > out_now + 1e-3 else None
+    lower, upper = BOX.lower - grown_m, BOX.upper + grown_m
+    depths = depth(np.linspace(now, then, 400), lower, upper)
+    close = abs(depths[0]) < 1e-3 or abs(max(depths)) < 1e-3 or abs(depths[-1] - depths[0]) < 1e-3
+    if close:
+        return None
+    if depths[0] > 0.0:  # inside: only outwards
+        return "free" if depths[-1] < depths[0] else "keep_out"
+    return "keep_out" if max(depths) > 0.0 else "free"
+
+
+def test_boxes_and_workspace_against_a_walk_along_the_way():
+    rng, seen = np.random.default_rng(8), []
+    middle, size = (BOX.lower + BOX.upper) / 2, BOX.upper - BOX.lower
+    for k in range(1500):
+        place = middle + rng.uniform(-0.7, 0.7, 3) * size
+        if k % 3 == 0:
+            place = rng.uniform(SPACE.lower - 0.02, SPACE.upper + 0.02)
+        before, velocity = rng.uniform(-0.2, 0.2, 3), rng.uniform(-0.2, 0.2, 3)
+        age_s = rng.choice([0.0, 0.05, 0.15])
+        expected = plain(place, before, velocity, age_s)
+        if expected is None:
+            continue
+        stamp_ns = 1000 * MS - round(age_s * 1e9)
+        found = leaves(
+            BOXED, action(*before), action(*velocity), seen_at(place, stamp_ns), 1000 * MS
+        )
+        assert (expected == "free") if found is None else (expected == found.code), (
+            place,
+            velocity,
+        )
+        seen.append((expected, depth(place, BOX.lower, BOX.upper) > 0.0))
+    for case in (
+        ("free", False),
+        ("free", True),
+        ("keep_out", False),
+        ("keep_out", True),
+        ("workspace_far", False),
+    ):
+        assert seen.count(case) > 30, case
+
+
+@pytest.mark.parametrize(
+    ("y", "vy", "leaves_it"),
+    [
+        (0.012, 0.01, True),
+        (0.012, -0.001, False),
+        (0.008, -0.01, True),
+        (0.008, 0.001, False),
+        (0.01, 0.0, False),
+    ],
+)
+def test_a_workspace_that_is_smaller_than_what_is_unsure_is_its_middle(y, vy, leaves_it):
+    """A pose 0.15 s old: the tool may be 1.7 cm from where it is reckoned to be."""
+    narrow = Workspace(np.array([-0.6, 0.0, 0.05]), np.array([0.6, 0.02, 0.8]))
+    limits = replace(SERVO.limits.groups["arm"], workspace=narrow)
+    groups = {**SERVO.limits.groups, "arm": limits}
+    robot = robot_of(replace(SERVO, limits=replace(SERVO.limits, groups=groups)))
+    found = leaves(robot, action(), action(0, vy), seen_at((0.0, y, 0.4), 850 * MS), 1000 * MS)
+    assert (found is not None) == leaves_it
+
+
+def test_only_what_has_a_box_needs_to_be_measured():
+    def robot(workspace, boxes):
+        limits = replace(SERVO.limits.groups["arm"], workspace=workspace)
+        groups = {**SERVO.limits.groups, "arm": limits}
+        return robot_of(
+            replace(SERVO, limits=replace(SERVO.limits, groups=groups, keep_out=boxes))
+        )
+
+    unseen, near = RobotState(), seen_at((0.34, 0.0, 0.15), 1000 * MS)
+    judge = lambda r, seen: leaves(r, action(), action(0.2), seen, 1000 * MS)  # noqa: E731
+    assert judge(robot(None, ()), unseen) is None
+    assert judge(robot(SPACE, ()), unseen).code == "no_position"
+    assert judge(robot(SPACE, ()), near) is None
+    assert judge(robot(None, (BOX,)), unseen).code == "no_position"
+    assert judge(robot(None, (BOX,)), near).code == "keep_out"
+    assert judge(robot(None, (BOX,)), seen_at((5.0, 5.0, 5.0), 1000 * MS)) is None
+
+
+def test_a_base_is_no_tool():
+    mobile = load_embodiment("vx300s_mobile")
+    robot = robot_of(replace(mobile, limits=replace(mobile.limits, keep_out=(BOX,))))
+    assert tools(robot) == ()
+    drives = np.array([*[0.0] * 8, 0.2, 0.1])
+    assert leaves(robot, 0 * drives, drives, RobotState(), 1000 * MS) is None
+
+
+def test_the_second_tool_is_judged_like_the_first():
+    arm = tools(BOXED)[0]
+    other = replace(arm, group="other", columns=slice(6, 12))
+    layout = Layout((*arm.names, *(f"other.{n}" for n in arm.names)), (arm, other))
+    outputs = {**SERVO.outputs, "other": SERVO.outputs["arm"]}
+    two = GuardedRobot(replace(BOXED.embodiment, outputs=outputs), layout)
+    near = seen_at((0.34, 0.0, 0.15), 1000 * MS)
+    still, drives = np.zeros(12), np.array([*[0.0] * 6, 0.2, *[0.0] * 5])
+    assert leaves(two, still, still, near, 1000 * MS) is None
+    assert leaves(two, still, drives, near, 1000 * MS).detail == "other would enter keep-out box 0"
+    assert (
+        leaves(two, still, np.roll(drives, 6), near, 1000 * MS).detail
+        == "arm would enter keep-out box 0"
+    )
 
 
 directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda d: np.linalg.norm(d) > 0.1)

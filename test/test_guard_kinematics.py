@@ -184,18 +184,21 @@ def test_a_pose_is_within_reach_if_joints_nearby_have_it(tool_arm):
         (2.1e-3, 0.0, False),
         (0.0, 0.9e-2, True),
         (0.0, 1.1e-2, False),
+        (0.05, 0.05, False),
     ],
 )
-def test_what_is_reached_is_reached_to_2_mm_and_a_hundredth_rad(tool_arm, by_m, by_rad, reached):
+@pytest.mark.parametrize("axis", range(3))
+def test_what_is_reached_is_reached_to_2_mm_and_a_hundredth_rad(
+    tool_arm, axis, by_m, by_rad, reached
+):
     """An arm whose joints cannot move at all: what is short of the pose is what is asked for."""
     joints = tool_arm.embodiment.joints
     locked = replace(joints, lower=HOME, upper=HOME)
     fixed = replace(tool_arm.embodiment, joints=locked)
     arm = replace(tool_arm, bodies=collisions.Bodies(fixed, tool_arm.layout))
     rotation, place = links(HOME)[-1]
-    wanted = np.concatenate(
-        (place + by_m * np.array([0.6, 0.0, 0.8]), quaternion(turn(2, by_rad) @ rotation))
-    )
+    way = np.roll([0.6, 0.0, 0.8], axis)
+    wanted = np.concatenate((place + by_m * way, quaternion(turn(axis, by_rad) @ rotation)))
     found = asked(arm, HOME, wanted)
     assert code(found) == (None if reached else "unreachable")
     if not reached:
@@ -215,7 +218,9 @@ def test_near_the_end_of_a_joint_only_the_way_back_is_free(tmp_path, joint, end)
     inward = 1.0 if end == "lower" else -1.0
 
     def at(gap):
-        joints = np.add(HOME, [0, 0, 0, 0.3, 0.3, 0])
+        joints = np.add(
+            HOME, [-3.0, 0, 0, 0.1, 0.3, 0]
+        )  # all that turns the tool turns it backwards
         joints[joint] = bound + inward * gap
         return joints
 
@@ -307,7 +312,10 @@ def test_a_pair_that_is_always_near_hides_no_other(tmp_path):
     assert found is not None and found.code == "collision"
     assert found.detail.startswith("gripper_link and world would be ")
     assert asked(arm, low, HOME) is None, "back up"
-    assert asked(arm, low, low) is None, "and no further down"
+    assert asked(arm, low, low) is None
+    lower = np.add(low, [0, 0.001, 0, 0, 0, 0])
+    assert gaps(low)["gripper_link", "world"] - gaps(lower)["gripper_link", "world"] < 0.001
+    assert asked(arm, low, lower).code == "collision", "and no further down, not by a millimetre"
 
 
 @pytest.mark.parametrize(("gap_m", "held"), [(0.006, True), (0.010, False)])
@@ -419,3 +427,109 @@ def test_a_model_may_take_a_quarter_of_a_period(
     else:
         with pytest.raises(ValueError, match=re.escape(refused)):
             joint_robot(tmp_path, outputs=outputs)
+
+
+@pytest.mark.parametrize(("tool", "worst_ms"), [(True, 2.0), (False, 0.2)])
+def test_what_is_measured_is_one_look_and_the_longest_way_to_a_pose(
+    tmp_path, monkeypatch, tool, worst_ms
+):
+    """By a clock that goes on by 0.1 ms with each configuration: one of a look, nine of eight steps to a pose."""
+    count, place = [0], collisions.Bodies._place
+
+    def counted(self, joints):
+        count[0] += 1
+        place(self, joints)
+
+    monkeypatch.setattr(collisions.Bodies, "_place", counted)
+    monkeypatch.setattr(collisions.time, "thread_time", lambda: 1e-4 * count[0])
+    arm = robot(tmp_path) if tool else joint_robot(tmp_path)
+    assert 1e3 * arm.bodies.worst_s == pytest.approx(worst_ms)
+
+
+def two_arms(tmp_path, *, right_by_joints=False, **changes):
+    """Left and right of a base that stands elsewhere; the left tool is a link, the right one a site in a link."""
+    start, end = TEXT.index('<body name="base_link">'), TEXT.index("</worldbody>")
+    sides = []
+    for side, y in (("left", 0.24), ("right", -0.24)):
+        one = re.sub(r"<site [^>]*/>", "", TEXT[start:end])
+        one = one.replace("<geom ", '<geom contype="0" conaffinity="0" ')
+        one = re.sub(r'joint name="', f'joint name="{side}/', one)
+        one = re.sub(r'body name="', f'body name="{side}_', one)
+        one = one.replace(f'name="{side}_base_link"', f'name="{side}_base_link" pos="0 {y} 0"')
+        site = f'<site name="{side}_ee_gripper_link"/>' if side == "right" else ""
+        tool = f'<body name="{side}_ee_gripper_link" pos="0.139 0 0">{site}</body>'
+        joint = f'<joint name="{side}/wrist_rotate" axis="1 0 0"/>'
+        sides.append(one.replace(joint, joint + tool))
+    text = f"<mujoco><compiler angle='radian'/><worldbody>{BASE}{''.join(sides)}</body></worldbody></mujoco>"
+    embodiment = load_embodiment("vx300s_pair")
+    if right_by_joints:
+        left, left_hand, right, right_hand = embodiment.actions
+        names = tuple(f"joint.{n}" for n in embodiment.joint_names if n.startswith("right/"))
+        right = replace(
+            right, space="joint_position", unit="rad", rotation=None, frame=None, names=names
+        )
+        limits = replace(
+            embodiment.limits.groups["right_arm"], joint_speed_per_s=np.ones(6),
+            joint_acceleration_per_s2=np.ones(6),
+        )  # fmt: skip
+        groups = {**embodiment.limits.groups, "right_arm": limits}
+        changes |= {
+            "actions": (left, left_hand, right, right_hand),
+            "limits": replace(embodiment.limits, groups=groups),
+        }
+    file = tmp_path / "pair.xml"
+    file.write_text(text)
+    model = Model(file, 0.0, (), joint_margin=0.1, singular_value=0.0)
+    return robot_of(replace(embodiment, model=model, **changes))
+
+
+def pose_of(side, joints):
+    return np.add(pose(joints), [0, {"left": 0.24, "right": -0.24}[side], 0, 0, 0, 0, 0])
+
+
+NEAR = np.add(HOME, [0.1, 0.1, -0.1, 0.1, 0.1, 0.1])
+BENT = np.add(
+    NEAR, [0, 0, 0.9, 0, 0, 0]
+)  # 0.05 rad before the end that the test gives both elbows
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "code_", "words"),
+    [
+        (NEAR, NEAR, None, ""),
+        (HOME, NEAR, None, ""),
+        (NEAR, BENT, "joint_limit", "right_arm: right/elbow would be 0.0"),
+        (BENT, NEAR, "joint_limit", "left_arm: left/elbow would be 0.0"),
+    ],
+)
+def test_each_of_two_arms_has_its_own_tool_and_joints(tmp_path, left, right, code_, words):
+    bounds = load_embodiment("vx300s_pair").joints
+    upper = np.array(bounds.upper)
+    upper[[2, 8]] = BENT[2] + 0.05
+    arms = two_arms(tmp_path, joints=replace(bounds, upper=upper))
+    wanted = np.array([*pose_of("left", left), 0.5, *pose_of("right", right), 0.5])
+    here = np.concatenate((left - 0.08, right - 0.08))
+    found = arms.bodies.problem(RobotState(here, 1), wanted)
+    assert code(found) == code_
+    assert words in (found.detail if found else "")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_arm_that_cannot_reach_is_named(tmp_path, side):
+    arms, wanted = two_arms(tmp_path), np.array([])
+    for one in ("left", "right"):
+        far = [3.0, 0, 0, 0, 0, 0, 0] if one == side else np.zeros(7)
+        wanted = np.concatenate((wanted, pose_of(one, NEAR) + far, [0.5]))
+    found = arms.bodies.problem(RobotState(np.tile(HOME, 2), 1), wanted)
+    assert found.code == "unreachable" and found.detail.startswith(
+        f"{side}_arm: the joints reach it"
+    )
+
+
+def test_joints_that_move_no_tool_need_no_margin_for_one(tmp_path):
+    arms = two_arms(tmp_path, right_by_joints=True)
+    end = np.array(HOME)
+    end[2] = arms.embodiment.joints.upper[8] - 0.01
+    here = RobotState(np.concatenate((NEAR, HOME)), 1)
+    wanted = np.array([*pose_of("left", HOME), 0.5, *end, 0.5])
+    assert arms.bodies.problem(here, wanted) is None

@@ -1,12 +1,14 @@
 """The guard from tick to tick: what was measured when, what is off its way for how long, what a hold leaves out. In ms."""
 
 from dataclasses import replace
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 
 from vla_policy.embodiment import Workspace, load_embodiment
 from vla_policy.safety import guard_state
+from vla_policy.safety.collisions import Bodies
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import robot_of
@@ -158,6 +160,18 @@ def test_an_arm_before_a_box_is_held_at_its_setpoint():
     assert verdict.command.values.tolist() == here.tolist()
     assert 0.3 < here[0] <= 0.31
     assert state.counts["keep_out"] == 1
+
+
+def test_bodies_that_have_nothing_against_it_allow_no_box():
+    bodies = create_autospec(Bodies, instance=True)
+    bodies.problem.return_value = None
+    boxed, state = replace(BOXED, bodies=bodies), begun(BOXED)
+    for tick_ in range(30):
+        state, verdict = tick(
+            state, at(0.35), T_MS + 20 * (tick_ + 1), here=state.sent.values, robot=boxed
+        )
+    assert codes(verdict)[-1] == "keep_out"
+    assert bodies.problem.called, "they were asked where the way was free"
 
 
 @pytest.mark.parametrize(("late_ms", "speed"), [(20, 0.1), (40, 0.05)])

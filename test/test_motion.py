@@ -98,6 +98,7 @@ def test_advance_moves_each_arm_by_its_step():
         ([0, 0, 0, 0, 0, 0, 0.12, 0.16], 1.0),
         ([0, 0, 0, 0, 0, 0.8, 0, 0], 0.25),
         ([0.2, 0, 0, 0.2, 0, 0, 0, 0.4], 0.25),  # the slowest of all
+        ([0, 0, 0, 0, 0.05, 0.2, 0, 0], 1.0),  # a way and a turn have limits of their own
     ],
 )
 def test_one_ratio_for_the_speed_of_all_arms(step, speed):
@@ -106,6 +107,7 @@ def test_one_ratio_for_the_speed_of_all_arms(step, speed):
     reasons = []
     assert motion_ratio(step, step / DT_S, ALL, DT_S, reasons) == pytest.approx(speed)
     assert [r.code for r in reasons] == (["velocity"] if speed < 1.0 else [])
+    assert not any("after engaging" in r.detail for r in reasons)
     # Half of the speed is allowed so soon after engaging.
     reasons = []
     half = motion_ratio(step / 2, step / 2 / DT_S, ALL, DT_S, reasons, share=0.5)
@@ -297,6 +299,21 @@ def test_a_step_at_its_limit_is_not_refused_for_its_rounding():
     assert step_problem(action((1.0, 1.0)), action((1.1, 1.2)), ALL, DT_S) is None
     assert step_problem(action(place=place), action(place=far), ALL, DT_S) is None
     assert step_problem(action((1.0, 1.0)), action((1.1 + 2e-9, 1.2)), ALL, DT_S).code == "step"
+    assert step_problem(action(), action(yaw=0.2), ALL, DT_S) is None
+    assert step_problem(action(), action(base=(0.3, 0.4, 0.0)), ALL, DT_S) is None
+
+
+def rolled(angle, z=0.0):
+    """As action(), turned about x, and up."""
+    values = action(place=(0.0, 0.0, z))
+    values[5:9] = np.sin(angle / 2), 0.0, 0.0, np.cos(angle / 2)
+    return values
+
+
+def test_a_way_and_a_turn_are_measured_apart():
+    assert step_problem(action(), rolled(0.2 * LITTLE, 0.05 * LITTLE), ALL, DT_S) is None
+    assert step_problem(action(), rolled(0.2 * MUCH), ALL, DT_S).code == "step"
+    assert step_problem(action(), rolled(0.0, 0.05 * MUCH), ALL, DT_S).code == "step"
 
 
 def test_each_of_two_tools_has_its_own_six():

@@ -154,6 +154,7 @@ def test_what_somebody_else_has_taken_over_is_told_nothing():
     _, verdict = held(MOBILE, state, 20)
     assert verdict.command.names == (*ARM, *HAND)
     assert give_up(state, MOBILE, frozenset({"base"})) is state
+    assert give_up(state, MOBILE, frozenset({"base", "hand"})) is state
     nothing = GuardState()
     assert give_up(nothing, MOBILE, frozenset({"base"})) is nothing
     other = give_up(before, MOBILE, frozenset({"arm"}))

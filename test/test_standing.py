@@ -19,6 +19,7 @@ from vla_policy.safety.controller_state import (
     rested_since,
     settled,
     standing,
+    timed_out,
     told_now,
 )
 from vla_policy.safety.guard_state import Drive, GuardState, Sent
@@ -179,6 +180,15 @@ def test_a_velocity_goes_on_until_its_controller_s_time_is_out(robot, column, la
     assert drive_now(GuardState(drive=still), robot, now_ns) is still
 
 
+@pytest.mark.parametrize(
+    ("robot", "groups"),
+    [(TOOL, []), (PATHS, []), (WHEELS, ["base"]), (TWIST, ["arm"]), (SERVO, ["arm"])],
+)
+def test_only_what_needs_commands_to_go_on_runs_out_of_time(robot, groups):
+    silent = [part.group for part in robot.layout.parts if timed_out(part, robot, 10 * 1000 * MS)]
+    assert silent == groups
+
+
 @pytest.mark.parametrize(("after_ms", "lapse_ms"), [(-5, 0), (0, 0), (13, 13), (20, 20), (21, 20)])
 def test_a_velocity_changes_for_one_period_at_most(after_ms, lapse_ms):
     drive = Drive(np.zeros(10), T_MS * MS, 0)
@@ -297,6 +307,8 @@ def test_an_action_is_as_old_as_the_oldest_of_what_it_is_made_of(joint_ns, ee_ns
 def test_where_arms_are_told_to_be_and_how_fast():
     values, velocity = told_now(sent(TOOL), (T_MS + 30) * MS, TOOL.layout)
     assert values.tolist() == somewhere(TOOL).tolist() and velocity.tolist() == [0.1] * 6
+    late = told_now(sent(TOOL), (T_MS + 300) * MS, TOOL.layout)
+    assert late[1].tolist() == [0.1] * 6, "no tick has told it to stand meanwhile"
     held = sent(TOOL, repeated_ms=T_MS + 20)
     assert told_now(held, (T_MS + 30) * MS, TOOL.layout)[1] is None, "it was told to stand"
 

@@ -151,7 +151,6 @@ class Bodies:
         found = []
         for part in self._layout.of_kind(POSE):
             found += self._near_limits(part, joints) + self._near_singular(part)
-        mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_collision(self._model, self._data)
         return found + self._near_bodies()
 

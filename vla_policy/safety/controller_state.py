@@ -89,7 +89,7 @@ def standing(
             if here is None or (silent and seen_ns < last.stamp_ns + timeout_ns(part, robot)):
                 return None
             values[part.columns], rate[:], seen = here[part.columns], 0.0, True
-    lapse_ns = max(dt_ns, now_ns - last.moved_ns if at_rest else late_ns)
+    lapse_ns = max(dt_ns, now_ns - last.moved_ns)
     return Standing(values, velocity, s_from_ns(dt_ns), s_from_ns(lapse_ns), seen)
 
 

@@ -139,8 +139,7 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
         age_ns = 0 if drive.values.any() else drive.stamp_ns - drive.moved_ns + SAID_NS
         drive = replace(drive, values=values, stamp_ns=now_ns, moved_ns=now_ns - age_ns)
     if state.sent is not None:
-        sent = replace(state.sent, stamp_ns=now_ns, moved_ns=now_ns)
-        state = forgotten(replace(state, sent=sent))
+        state = forgotten(replace(state, sent=replace(state.sent, moved_ns=now_ns)))
     elif state.settled_ns:
         state = replace(state, settled_ns=now_ns + LONGEST_NS)
     return replace(state, drive=drive, began_ns=None, astray_ns=None, watched=None)
