@@ -8,6 +8,7 @@ import pytest
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.timeline import queued_rows, setpoint
+from vla_policy.execution.timeline import state_at as plan_at
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.safety.robot import GuardedRobot
@@ -407,3 +408,37 @@ def test_what_was_observed_before_the_clock_went_back_is_not_taken():
     control, _ = core.engage(control, ARM, inputs(4_860), 4_860 * MS)
     assert accept(control, chunk(4_920, 5), 4_880)[1].code == "chunk_old"
     assert accept(control, chunk(5_260, 5), 5_280)[1] is None
+
+
+def test_a_chunk_between_two_ticks_goes_on_from_where_the_arm_is_by_then():
+    """Not from the last setpoint, which is 10 ms old."""
+    before = moving()
+    was, now_is = (setpoint(before.timeline, ms * MS, ARM.layout)[0] for ms in (5_200, 5_210))
+    assert now_is - was > 0.00015
+    control, reason = accept(before, chunk(5_205, 1), 5_210)
+    assert reason is None
+    begins = setpoint(control.timeline, 5_210 * MS, ARM.layout)[0]
+    assert begins == pytest.approx(now_is, abs=0.00003)
+
+
+def test_a_second_chunk_before_the_first_command_starts_from_where_the_arm_is():
+    control, _ = accept(engaged_at(5_080), chunk(5_100), 5_100)
+    control, reason = accept(control, chunk(5_140, 1), 5_150)
+    assert reason is None
+    assert setpoint(control.timeline, 5_150 * MS, ARM.layout)[0] == pytest.approx(0.3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("late_ms", "moves"), [(40, True), (41, False), (90, False)])
+def test_a_plan_after_a_gap_begins_at_the_speed_of_the_arm(late_ms, moves):
+    """A controller of poses has come to the last setpoint and stands: after two periods it starts from rest."""
+    before = moving()
+    now_ms = 5_200 + late_ms
+    control, reason = accept(before, chunk(now_ms - 5, 1), now_ms)
+    assert reason is None
+    values, rates = plan_at(control.timeline, now_ms * MS, ARM.layout)
+    speed_of = lambda timeline: plan_at(timeline, now_ms * MS, ARM.layout)[1].linear[0, 0]  # noqa: E731
+    old = speed_of(before.timeline)
+    assert old > 0.001
+    assert rates.linear[0, 0] == pytest.approx(old if moves else 0.0, abs=1e-9)
+    if not moves:
+        assert values[0] == pytest.approx(before.guard.sent.values[0])
