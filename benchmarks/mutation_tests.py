@@ -21,7 +21,8 @@ TESTS = (
     "test_asking", "test_beyond", "test_bounds", "test_braking", "test_control", "test_control_plan", "test_driven",
     "test_execution", "test_execution_instruction", "test_gripper_goals", "test_guard", "test_guard_moments",
     "test_guard_bodies", "test_guard_kinematics", "test_guard_parts", "test_late_ticks", "test_limits", "test_memory",
-    "test_motion", "test_resolve", "test_rest", "test_standing", "test_stillness", "test_timeline", "test_watchdog",
+    "test_motion", "test_resolve", "test_rest", "test_standing", "test_stillness",
+    "test_stillness_bounds", "test_timeline", "test_watchdog",
 )  # fmt: skip
 # The plugins of an installation are left out: what they do between tests costs time, and a test that fails is not
 # tried again.

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vla_policy.execution.stopping_trajectory import braking
 from vla_policy.safety.limits import (
     acceleration_ratio,
     clamp_box,
@@ -15,6 +16,7 @@ from vla_policy.safety.limits import (
     limit_vector,
     not_finite,
     speed_ratio,
+    stopping_ratio,
 )
 
 LOWER, UPPER = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])
@@ -212,3 +214,47 @@ def test_a_thin_box_anywhere_on_the_way_is_crossed(axis, nearest, crosses):
     assert crosses_box(np.zeros(3) - 1e-9 * way, way, lower, upper) is crosses
     beside = np.roll(way, 1) * 1.5
     assert not crosses_box(beside, way + beside, lower, upper)
+
+
+def test_the_stopping_ratio_is_the_largest_behind_which_nothing_is_cut():
+    """Against the way to rest itself: no velocity is cut and no end clipped; with a hundredth more one is."""
+    rng, below_one, lead_ns = np.random.default_rng(3), 0, 40_000_000
+    for k in range(400):
+        dt_s, brakes = 0.02, rng.uniform(1.0, 10.0, 3)
+        step, room = rng.normal(size=3) * 0.02, 10.0 ** rng.uniform(-3.0, -0.5, 3)
+        step[k % 3] *= k % 2  # a joint that does not move has no say
+        ratio = stopping_ratio(step, room, brakes, dt_s, lead_ns / 1e9)
+        assert 0.0 <= ratio <= 1.0
+
+        def cut(share, step=step, room=room, brakes=brakes, dt_s=dt_s):
+            velocity, signs = share * step / dt_s, np.where(step < 0.0, -1.0, 1.0)
+            way = braking(
+                share * step, velocity, acceleration=brakes, lead_ns=lead_ns,
+                lower=np.where(signs < 0.0, -room, -9.0), upper=np.where(signs > 0.0, room, 9.0),
+            )  # fmt: skip
+            beyond = share * np.abs(step) + 0.5 * np.max(np.abs(velocity) / brakes) * np.abs(
+                velocity
+            )
+            return (way.velocities[0] != velocity).any() or (beyond > room * (1 + 1e-9)).any()
+
+        below_one += ratio < 1.0
+        assert not cut(ratio * (1 - 1e-9))
+        assert ratio == 1.0 or cut(1.01 * ratio)
+    assert 100 < below_one < 390
+
+
+@pytest.mark.parametrize(
+    ("step", "dt_s", "ratio"),
+    [
+        ([0.0, 0.0], 0.02, 1.0),
+        ([0.1, 0.0], 0.0, 1.0),
+        # With 10 rad/s^2: 1 rad/s for 0.02 s and to rest in 0.05 rad are all the room that there is.
+        ([0.02, 0.0], 0.02, 1.0),
+        ([0.0, -0.04], 0.02, 0.5),
+        ([0.04, 0.001], 0.02, 0.5),
+    ],
+)
+def test_stopping_ratio_by_hand(step, dt_s, ratio):
+    room, brakes = np.array([0.07, 0.07]), np.array([10.0, 10.0])
+    found = stopping_ratio(np.array(step), room, brakes, dt_s, 0.0)
+    assert found == pytest.approx(ratio)
