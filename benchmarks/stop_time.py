@@ -122,7 +122,13 @@ def vla(folder: str, *words: str) -> bool:
     """Run `vla` as somebody would who has set no domain; whether it ended with 0."""
     environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
     command = [shutil.which("vla"), *words]
-    ended = subprocess.run(command, env=environment | {"TMPDIR": folder}, cwd="/", check=False)
+    ended = subprocess.run(
+        command,
+        env=environment | {"TMPDIR": folder},
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
     return ended.returncode == 0
 
 

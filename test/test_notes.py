@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from vla_policy.ros import notes
-from vla_policy.ros.stop_known import call_lines, known_robots
-from vla_policy.ros.stop_line import Present, ask
+from vla_policy.ros.operator.known_robots import call_lines, known_robots
+from vla_policy.ros.process import notes
+from vla_policy.ros.process.stop_line import Present, ask
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +159,13 @@ def test_without_a_folder_the_node_goes_on_and_says_so(folder):
     node = Node()
     Present(node, "fr3", lambda word: (True, "")).close()
     assert "has to look for this node longer" in node.warned[0]
+
+
+def test_a_stop_waits_for_no_large_library():
+    """Until the lines have been asked: numpy and rclpy take longer to import than the stop itself."""
+    code = (
+        "import sys, vla_policy.commands.stop;"
+        "print(*{'numpy', 'rclpy', 'torch', 'yaml'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert told.stdout.strip() == "" and told.returncode == 0, told.stdout + told.stderr

@@ -13,9 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vla_policy.ros import notes
-from vla_policy.ros.bringup import session
-from vla_policy.ros.stop_known import Known, call_lines, known_robots
+from vla_policy.ros.operator.known_robots import Known, call_lines, known_robots
+from vla_policy.ros.process import notes
 
 if TYPE_CHECKING:
     from vla_policy.ros.operator.robots_here import Found, RobotsHere
@@ -59,6 +58,8 @@ def where_to_look(domain: int | None) -> tuple[list[int], list[int]]:
     """Domains, and those of them in which somebody speaks. domain: of the command line."""
     if domain is not None:
         return [domain], [domain]
+    from vla_policy.ros.bringup import session  # imports numpy, which takes a while
+
     announced = [s.domain for s in notes.running()]
     expected = list(dict.fromkeys((*announced, *session.domains_in_use())))
     return list(dict.fromkeys((_default(), *expected)))[:MAX_DOMAINS], expected

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from vla_policy.ros.notes import namespace_of
+from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.twin import TWINS
 
 PACKAGE = "vla_policy"

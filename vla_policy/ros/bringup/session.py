@@ -6,7 +6,7 @@ import os
 import random
 import socket
 
-from vla_policy.ros.notes import running
+from vla_policy.ros.process.notes import running
 
 # Above 101 the ports of a domain reach into the range Linux hands out by itself.
 DOMAINS = range(1, 101)

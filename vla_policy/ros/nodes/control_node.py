@@ -29,7 +29,7 @@ from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
-from vla_policy.ros.stop_line import Present
+from vla_policy.ros.process.stop_line import Present
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.runtime.instruction import Stop, stop_of

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from vla_policy.ros.notes import Session, line_of
-from vla_policy.ros.stop_line import ask
+from vla_policy.ros.process.notes import Session, line_of
+from vla_policy.ros.process.stop_line import ask
 
 
 @dataclass(frozen=True, slots=True)

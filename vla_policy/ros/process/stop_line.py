@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from vla_policy.parsing.strict_json import parse_json
-from vla_policy.ros.notes import Session, announce, line_of, withdraw
+from vla_policy.ros.process.notes import Session, announce, line_of, withdraw
 
 WORDS = ("stop", "reset")
 ANSWER_S = 1.0
