@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.normalization import NEEDS, Normalizer
+from vla_policy.checkpoint.training_range import Columns, columns
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
 from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.policy_file import PolicyFile, read_policy_file
@@ -18,28 +18,6 @@ from vla_policy.parsing.fields import Place, read_yaml
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import read_json
 from vla_policy.parsing.strict_json import number_list, text_list
-from vla_policy.types import Array
-
-if TYPE_CHECKING:
-    from vla_policy.families.pi0 import Statistics
-
-# Which statistics are the ends of nearly all training data, the best first.
-ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
-DEVIATIONS = 2.0  # from the mean, where there are no ends
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
-
-    where: the file that says so. relative: names of columns that are steps and not positions.
-    """
-
-    names: tuple[str, ...]
-    low: Array
-    high: Array
-    where: str
-    relative: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,70 +117,12 @@ def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
     return columns(names, arrays, str(where), relative)
 
 
-def columns(
-    names: tuple[str, ...], values: Mapping[str, Array], where: str, relative: frozenset[str]
-) -> Columns | None:
-    """From statistics by their usual names, each float64[d], d >= len(names); None if none is known."""
-    for low, high in ENDS:
-        if low in values and high in values:
-            ends = values[low], values[high]
-            break
-    else:
-        if not {"mean", "std"} <= set(values):
-            return None
-        spread = DEVIATIONS * values["std"]
-        ends = values["mean"] - spread, values["mean"] + spread
-    return Columns(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
-
-
 def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
     """Statistics of another project's folder for the columns of the policy file."""
-    # They need torch, this project's folders do not.
-    from vla_policy.formats.foreign import common, lerobot, openpi, openvla, rt2, smolvla
-    from vla_policy.formats.load import kind_of
+    # The formats need torch, this project's folders do not.
+    from vla_policy.formats.kinds import FORMATS
+    from vla_policy.formats.load import format_of
 
-    kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
-    if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
-        kind = "smolvla"
+    kind = format_of(file)
     require_checkpoint(file.checkpoint)
-    relative = frozenset(file.relative)
-    if kind == "lerobot":
-        folder = lerobot.read_folder(file.checkpoint, heads=file.heads, statistics=file.statistics)
-        said = common.describe(folder, file)  # refuses what is missing or does not fit
-        return _normalised(said.statistics, frozenset(said.settings.relative))
-    if kind == "smolvla":
-        header = smolvla.read_folder(file.checkpoint, file).header
-        return _normalised(header.statistics, frozenset(header.settings.relative))
-    if kind == "openpi":
-        found, stats = openpi.norm_stats(file.checkpoint, file.statistics)
-        parts = ((stats.get("state", {}), file.state_names, frozenset()),
-                 (stats.get("actions", {}), file.action_names, relative))  # fmt: skip
-        return tuple(
-            columns(names, {k: np.array(v, np.float64) for k, v in part.items() if v}, str(found), steps)
-            for part, names, steps in parts
-        )  # fmt: skip
-    if kind == "openvla":
-        from vla_policy.families.openvla import NAMES
-        from vla_policy.families.openvla_inputs import trained_range
-
-        openvla.require_columns(file)
-        header = read_json(file.checkpoint / "config.json")
-        ends = trained_range(openvla.norm_stats(file.checkpoint, header), file.statistics, NAMES)
-        where = str(file.checkpoint / "config.json")
-        return None, Columns(ends.names, ends.lower, ends.upper, where, frozenset(ends.names[:6]))
-    if kind == "paligemma":
-        rt2.require_columns(file)
-    return None, None
-
-
-def _normalised(
-    statistics: Statistics, relative: frozenset[str]
-) -> tuple[Columns | None, Columns | None]:
-    """State and actions as the network is fed; relative: those actions are steps and not positions."""
-
-    def of(found: Normalizer, steps: frozenset[str]) -> Columns | None:
-        # What the network is scaled with counts, not what else is in the file.
-        used = {key: found.statistics[key] for key in NEEDS[found.mode]}
-        return columns(found.names, used or found.statistics, found.what, steps)
-
-    return of(statistics.state, frozenset()), of(statistics.actions, relative)
+    return FORMATS[kind].ranges(file) if kind in FORMATS else (None, None)

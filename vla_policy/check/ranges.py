@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vla_policy.check.checkpoint_summary import CheckpointSummary, Columns
+from vla_policy.check.checkpoint_summary import CheckpointSummary
+from vla_policy.checkpoint.training_range import Columns
 from vla_policy.embodiment import ActionGroup
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning

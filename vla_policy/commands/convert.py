@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vla_policy.formats.conversion.convert import convert
-from vla_policy.formats.conversion.write import WRITERS
+from vla_policy.formats.conversion.convert import convert, writers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "destination", type=Path, help="folder to make; must not exist or be empty"
     )
-    parser.add_argument("--to", required=True, choices=tuple(WRITERS), help="kind of DST")
+    parser.add_argument("--to", required=True, choices=tuple(writers()), help="kind of DST")
     parser.add_argument(
         "--drop-unread",
         action="store_true",

@@ -6,6 +6,7 @@ import argparse
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.formats.describe import describe, skeleton
+from vla_policy.formats.kinds import OWN
 from vla_policy.formats.load import kind_of
 from vla_policy.formats.policy_file import Heads, read_policy_file
 from vla_policy.formats.policy_file_draft import draft
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.policy_file:
         if args.robot is None:
             print(skeleton(folder), end="")
-        elif kind_of(folder) == "vla":
+        elif kind_of(folder) == OWN:
             raise ValueError(f"{folder}: a folder of this project needs no policy file")
         else:
             print(draft(folder, kind_of(folder), load_embodiment(args.robot), heads), end="")

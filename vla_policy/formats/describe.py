@@ -12,63 +12,35 @@ from torch import nn
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.normalization import NEEDS, Normalizer
 from vla_policy.checkpoint.statistics import RangeNormalizer
-from vla_policy.formats.conversion.portable import READERS, Portable
-from vla_policy.formats.foreign import lerobot, openpi, openvla, rt2, smolvla
+from vla_policy.formats.conversion.portable import Portable
+from vla_policy.formats.fit import COMPATIBILITY, Heads, PolicyFile
 from vla_policy.formats.foreign.common import Feature, Foreign
+from vla_policy.formats.format import Format
+from vla_policy.formats.kinds import FORMATS, OWN
 from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.formats.native import folder as vla
-from vla_policy.formats.policy_file import COMPATIBILITY, Heads, PolicyFile
 from vla_policy.formats.tensors.store import Store, open_store
 from vla_policy.models.config import ModelConfig
-
-SKELETON = """\
-# What {folder} does not say about itself; see docs/checkpoints.md.
-checkpoint: {folder}
-tokenizer: ~/paligemma/tokenizer.model     # tokenizer.model or tokenizer.json
-cameras:                                   # the checkpoint's name: your robot's; leave out what it has not
-{cameras}
-state: {state}
-actions:
-  names: {actions}
-  spaces: {{arm: joint_position, gripper: gripper}}
-policy_hz: 50
-embodiments: [my_robot]
-"""
-SKELETONS = {
-    "openvla": openvla.skeleton,
-    "paligemma": rt2.skeleton,
-    "smolvla": smolvla.skeleton,
-}
-
-# Camera names, and widths of state and actions; 0 where the folder does not say.
-COLUMNS = {"lerobot": lerobot.columns, "openpi": openpi.columns}
 
 
 def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | None) -> list[str]:
     """Lines for a person. Raises ValueError or FileNotFoundError for a folder that is not what it says."""
     kind = kind_of(folder)
-    if kind == "vla":
+    if kind == OWN:
         return _describe_own(folder)
-    if kind in SKELETONS:
-        return _describe_other(path, folder, file, kind)
-    portable = READERS[kind](folder, file, heads)
+    form = FORMATS[kind]
+    if form.portable is None:
+        return _describe_other(path, folder, file, form)
+    portable = form.portable(folder, file, heads)
     return _describe_foreign(portable, folder, kind)
 
 
 def skeleton(folder: Path) -> str:
     """The start of a policy file for folder."""
     kind = kind_of(folder)
-    if kind == "vla":
+    if kind == OWN:
         raise ValueError(f"{folder}: a folder of this project needs no policy file")
-    if kind in SKELETONS:
-        return SKELETONS[kind](folder)
-    slots, state, action = COLUMNS[kind](folder)
-    return SKELETON.format(
-        folder=folder,
-        cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),
-        state=f"[{', '.join(f'joint.j{i}' for i in range(state))}]  # {state or '?'} names, in its order",
-        actions=f"[{', '.join(f'joint.j{i}' for i in range(action))}]  # {action or '?'} names, in its order",
-    )
+    return FORMATS[kind].skeleton(folder)
 
 
 def _width(feature: Feature) -> int:
@@ -119,11 +91,10 @@ def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
     return lines
 
 
-def _describe_other(path: Path, folder: Path, file: PolicyFile | None, kind: str) -> list[str]:
-    lines = [f"{folder}: a folder of {kind}"]
+def _describe_other(path: Path, folder: Path, file: PolicyFile | None, form: Format) -> list[str]:
+    lines = [f"{folder}: a folder of {form.name}"]
     if file is None:
-        if kind == "openvla":
-            lines.append(f"  statistics of: {', '.join(openvla.data_sets(folder)) or 'nothing'}")
+        lines += form.remarks(folder)
         lines.append(
             f"  to run it, write a policy file: vla inspect {folder} --policy-file --robot ROBOT > my_policy.yaml"
         )

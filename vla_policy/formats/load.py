@@ -7,26 +7,18 @@ from pathlib import Path
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.formats.foreign import lerobot, openpi, openvla, rt2, smolvla
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
+from vla_policy.formats.kinds import FORMATS, OWN
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.formats.tensors.store import open_store
 from vla_policy.parsing.files import within
 from vla_policy.parsing.json_document import WEIGHTS, read_json
 
-# Kind of folder -> reader of it and its policy file.
-READERS = {
-    "lerobot": lerobot.load,
-    "smolvla": smolvla.load,
-    "openpi": openpi.load,
-    "openvla": openvla.load,
-    "paligemma": rt2.load,
-}
-
 
 def kind_of(folder: Path) -> str:
-    """ "vla", "lerobot", "smolvla" (lerobot's folder of it), "openpi", "openvla" or "paligemma", by config.json.
+    """ "vla" (this project's) or a key of FORMATS, by config.json.
 
     Raises ValueError if it is none of them; what leads to a checkpoint is told as such.
     """
@@ -34,21 +26,32 @@ def kind_of(folder: Path) -> str:
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
     if "format" in config and ("contract" in config or "contracts" in config):
-        return "vla"
-    if "type" in config and "input_features" in config:
-        return "smolvla" if config["type"] == "smolvla" else "lerobot"
-    if config.get("model_type") in ("openvla", "paligemma"):
-        return config["model_type"]
-    if (folder / openpi.ASSETS).is_dir() or "action_horizon" in config:
-        return "openpi"
+        return OWN
+    for name, form in FORMATS.items():
+        if form.detect(folder, config):
+            return name
     if not path.is_file():
         if not (folder / WEIGHTS).exists():
             open_store(folder)  # says that there are no weights, or only pickles
         raise FileNotFoundError(f"not a checkpoint folder: no config.json in {folder}")
+    known = ["format and contract (this project)"]
+    known += [form.known_by for form in FORMATS.values() if form.known_by is not None]
     raise ValueError(
-        f"{folder}: not a known checkpoint: config.json has neither format and contract (this project), type and "
-        "input_features (lerobot), nor model_type openvla or paligemma, and there is no assets folder (openpi)"
+        f"{folder}: not a known checkpoint: config.json has neither {', '.join(known[:-1])}, "
+        f"nor {known[-1]}, and there is no assets folder (openpi)"
     )
+
+
+def format_of(file: PolicyFile) -> str:
+    """The kind of the folder that a policy file names: what it says, or what the folder is."""
+    if file.format == "auto":
+        return kind_of(file.checkpoint)
+    # Some kinds share the name that policy files have for them.
+    if any(form.said_as == file.format for form in FORMATS.values()):
+        found = kind_of(file.checkpoint)
+        if found != OWN and FORMATS[found].said_as == file.format:
+            return found
+    return file.format
 
 
 def load_checkpoint(
@@ -66,17 +69,15 @@ def load_checkpoint(
     if path.suffix in (".yaml", ".yml"):
         file = read_policy_file(path)
         require_checkpoint(file.checkpoint)
-        kind = kind_of(file.checkpoint) if file.format == "auto" else file.format
-        if kind == "lerobot" and kind_of(file.checkpoint) == "smolvla":
-            kind = "smolvla"
-        if kind == "vla":
+        kind = format_of(file)
+        if kind == OWN:
             raise ValueError(
                 f"{path}: {file.checkpoint} is a folder of this project and needs no policy file"
             )
         with within(file.checkpoint):
-            return READERS[kind](file.checkpoint, file, device=device, dtype=dtype)
+            return FORMATS[kind].load(file.checkpoint, file, device=device, dtype=dtype)
     kind = kind_of(path)
-    if kind != "vla":
+    if kind != OWN:
         raise ValueError(
             f"{path}: a {kind} folder does not say which robot cameras, state and commands its columns are; "
             f"write a policy file (`vla inspect {path} --policy-file --robot ROBOT` prints it) and load that"

@@ -30,100 +30,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from vla_policy.checkpoint.contract import Contract
 from vla_policy.embodiment.spaces import SPACES
+from vla_policy.formats.fit import COMPATIBILITY, Heads, PolicyFile, Rt2
 from vla_policy.parsing import fields
 
-FORMATS = ("auto", "vla", "lerobot", "openpi", "openvla", "paligemma")
-COMPATIBILITY = {
-    "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
-    "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
-    "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
-    "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the picture's area",
-    "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
-}
 UNITS = {"deg": math.pi / 180, "percent": 0.01, "mm": 0.001}  # in the robot's rad, 0 .. 1 and m
 REQUIRED = ("checkpoint", "cameras", "state", "actions", "policy_hz", "embodiments")
 OPTIONAL = (
     "format", "tokenizer", "statistics", "constant", "units", "rows", "heads", "compatibility", "rt2",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """Attention heads, which tensors do not show. language: of the language model and of the expert beside it."""
-
-    language: int
-    kv: int
-    vision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rt2:
-    """What a vision-language model needs to become an RT-2 policy.
-
-    step_m, step_rad: largest step of the tool from one row to the next. plan: it writes `Plan: ... Action:` first.
-    action_tokens: which of its tokens become actions, see models.paligemma.choose_action_ids.
-    """
-
-    step_m: float
-    step_rad: float
-    plan: bool
-    action_tokens: str
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyFile:
-    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order.
-
-    units: name -> what one of the checkpoint's units is in the robot's; names that are not there have the same.
-    """
-
-    path: Path
-    checkpoint: Path
-    format: str
-    tokenizer: Path | None
-    cameras: tuple[tuple[str, str], ...]
-    state_names: tuple[str, ...]
-    action_names: tuple[str, ...]
-    spaces: tuple[tuple[str, str], ...]
-    relative: tuple[str, ...]
-    policy_hz: float
-    embodiments: tuple[str, ...]
-    statistics: str | None
-    constant: tuple[str, ...]
-    units: Mapping[str, float]
-    rows: int | None
-    heads: Heads | None
-    compatibility: tuple[str, ...]
-    rt2: Rt2 | None
-
-    def contract(
-        self,
-        *,
-        image_px: int,
-        camera_names: tuple[str, ...] | None = None,
-        model_action_names: tuple[str, ...] | None = None,
-    ) -> Contract:
-        """The contract that the file and the picture size of the checkpoint make.
-
-        camera_names: the robot's names in the checkpoint's slot order, where that is not the file's.
-        """
-        return Contract(
-            camera_names=camera_names or tuple(robot for _, robot in self.cameras),
-            image_px=image_px,
-            state_names=self.state_names,
-            action_names=self.action_names,
-            model_action_names=model_action_names or self.action_names,
-            spaces=self.spaces,
-            policy_hz=self.policy_hz,
-            embodiments=self.embodiments,
-        )
 
 
 def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
@@ -136,6 +55,10 @@ def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
         raise ValueError(
             f"{path}: empty, expected a policy file: `vla inspect FOLDER --policy-file --robot ROBOT` prints one, or says why not"
         )
+    # The formats need torch; the rest of this module does not.
+    from vla_policy.formats.kinds import FORMATS, OWN
+
+    said = ("auto", OWN, *sorted(n for n, f in FORMATS.items() if f.said_as is None))
     data = fields.mapping(content, place, REQUIRED, OPTIONAL)
     actions = fields.mapping(
         data["actions"], place.at("actions"), ("names", "spaces"), ("relative",)
@@ -146,7 +69,7 @@ def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
     return PolicyFile(
         path=path,
         checkpoint=_path(data["checkpoint"], place.at("checkpoint"), path, "a folder", must_exist),
-        format=fields.choice(data.get("format", "auto"), place.at("format"), FORMATS),
+        format=fields.choice(data.get("format", "auto"), place.at("format"), said),
         tokenizer=_path(data["tokenizer"], place.at("tokenizer"), path, "a file", must_exist)
         if "tokenizer" in data
         else None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,45 +16,17 @@ import numpy as np
 from vla_policy.embodiment import Embodiment, embodiment_names, load_embodiment
 from vla_policy.embodiment.spaces import JOINT_PREFIX
 from vla_policy.formats import tool_columns
-from vla_policy.formats.foreign import lerobot, openpi, openvla
-from vla_policy.formats.foreign.common import Feature
-from vla_policy.formats.foreign.lerobot_config import (
-    PREPROCESSOR,
-    read_relative,
-    read_steps,
-    settings_of,
-)
-from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.fit import Heads
+from vla_policy.formats.format import Facts, Format
+from vla_policy.formats.kinds import FORMATS
 from vla_policy.models.text import find_tokenizer
-from vla_policy.parsing.json_document import read_json, require
 
 # Words in the name of a camera that is on a hand; any other one looks at the scene.
 HAND = re.compile(r"wrist|hand|gripper|palm|ego", re.IGNORECASE)
 SIDES = re.compile(r"left|right", re.IGNORECASE)
-TOKENIZERS = {
-    "smolvla": "~/smolvlm2/tokenizer.json   # of SmolVLM2-500M-Video-Instruct; the folder has none",
-    "other": "~/paligemma/tokenizer.model   # PaliGemma's, which the folder has not",
-}
 TURN = 6.5  # rad; data that goes further is in degrees
 PERCENT = 20.0  # a gripper's data that goes further is neither a fraction nor a joint's position
 TODO = "DECIDE"
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a folder says. widths: None where it does not. labels: its names of action columns, may be empty.
-
-    relative: bool of each action column. state: statistics of the state. newer: written by lerobot 0.5.1 or later.
-    """
-
-    slots: tuple[str, ...]
-    state_width: int | None
-    action_width: int | None
-    labels: tuple[str, ...] = ()
-    relative: tuple[bool, ...] = ()
-    state: Feature | None = None
-    newer: bool = True
-    trained_on: str = ""
 
 
 def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> str:
@@ -63,14 +34,15 @@ def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> st
 
     Raises ValueError or FileNotFoundError for a folder that cannot be read and for a robot that it can never drive.
     """
-    facts = READERS[kind](folder)
-    _require_robot(kind, robot)
+    form = FORMATS[kind]
+    facts = form.facts(folder)
+    _require_robot(form, robot)
     lines = [
         f"# {folder.name} on {robot.name}; lines with {TODO} want a person. See docs/checkpoints.md.",
         f"checkpoint: {json.dumps(str(folder.absolute()))}",
     ]
     if find_tokenizer(folder) is None:
-        lines.append(f"tokenizer: {TOKENIZERS.get(kind, TOKENIZERS['other'])}")
+        lines.append(f"tokenizer: {form.tokenizer}")
     lines += _cameras(facts.slots, robot.camera_names)
     lines += _columns("state: ", facts.state_width, robot.state_names, (), "")
     lines += ["actions:"]
@@ -84,11 +56,8 @@ def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> st
     lines += _rate(facts, robot)
     lines.append(f"embodiments: [{robot.name}]")
     lines += _units(facts, robot)
-    lines += _heads(folder, kind, heads)
-    if kind == "openvla":
-        lines += _data_set(openvla.data_sets(folder))
-    if kind == "paligemma":
-        lines.append("rt2: {step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}")
+    lines += _heads(folder, form, heads)
+    lines += facts.lines
     if not facts.newer:
         lines += [
             f"# {TODO}: if lerobot 0.4.4 or older trained it (this folder has no relative step, so it may have):",
@@ -98,20 +67,20 @@ def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> st
     return "\n".join(lines) + "\n"
 
 
-def _require_robot(kind: str, robot: Embodiment) -> None:
-    says = _problem(kind, robot)
+def _require_robot(form: Format, robot: Embodiment) -> None:
+    says = _problem(form, robot)
     if says is None:
         return
-    fit = [n for n in embodiment_names() if _problem(kind, load_embodiment(n)) is None]
+    fit = [n for n in embodiment_names() if _problem(form, load_embodiment(n)) is None]
     raise ValueError(
         f"{robot.name}: {says}; robots here that it can drive: {', '.join(fit)}, or write a robot file whose arm "
         "takes ee_pose (docs/your_own_robot.md)"
     )
 
 
-def _problem(kind: str, robot: Embodiment) -> str | None:
+def _problem(form: Format, robot: Embodiment) -> str | None:
     spaces = tuple(group.space for group in robot.actions)
-    return tool_columns.problem(kind, robot.action_names, spaces, robot.state_names)
+    return tool_columns.problem(form.tool, robot.action_names, spaces, robot.state_names)
 
 
 def _require_measured(names: list[str], facts: Facts, robot: Embodiment) -> None:
@@ -122,13 +91,6 @@ def _require_measured(names: list[str], facts: Facts, robot: Embodiment) -> None
             f"{robot.name}: the folder predicts {', '.join(missing)} minus the state, in which {robot.name} has "
             f"{', '.join(robot.state_names)}: train with these columns in exclude_joints of its relative step"
         )
-
-
-def _data_set(found: tuple[str, ...]) -> list[str]:
-    """The line that says whose statistics are meant, where there is a choice."""
-    if len(found) == 1:
-        return [f"statistics: {json.dumps(found[0])}   # the only one there is"]
-    return [f"statistics: {TODO}   # the data of this very robot, one of: {', '.join(found)}"]
 
 
 def _cameras(slots: tuple[str, ...], cameras: tuple[str, ...]) -> list[str]:
@@ -264,13 +226,13 @@ def _ends(statistics: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return None
 
 
-def _heads(folder: Path, kind: str, heads: Heads | None) -> list[str]:
+def _heads(folder: Path, form: Format, heads: Heads | None) -> list[str]:
     if heads is not None:
         return [f"heads: {{language: {heads.language}, kv: {heads.kv}, vision: {heads.vision}}}"]
-    if kind not in ("lerobot", "openpi"):
+    if form.portable is None:
         return []
     try:
-        (lerobot if kind == "lerobot" else openpi).read_folder(folder, heads=None)
+        form.portable(folder, None, None)
     except ValueError as error:
         if "heads" not in str(error):
             return []
@@ -286,48 +248,3 @@ def _next(robot: Embodiment) -> list[str]:
         "# Next: vla inspect THIS_FILE; vla check checkpoint THIS_FILE --robot "
         f"{robot.name}; vla up {robot.name} --mock --policy THIS_FILE",
     ]
-
-
-def _lerobot(folder: Path) -> Facts:
-    path = folder / "config.json"
-    config = read_json(path)
-    inputs = require(config, "input_features", dict, path)
-    outputs = require(config, "output_features", dict, path)
-    modes = require(config, "normalization_mapping", dict, path)
-    width = lerobot.width(outputs, lerobot.ACTION, path)
-    newer, labels, relative, state = False, (), None, None
-    if (folder / PREPROCESSOR).is_file():
-        settings = settings_of(read_steps(folder, PREPROCESSOR), "relative_actions_processor")
-        newer = settings is not None
-        labels = tuple((settings or {}).get("action_names") or ())
-        relative = read_relative(folder, width)
-        try:
-            state = lerobot.state_feature(folder, modes, None)
-        except ValueError:
-            state = None  # told when the policy file is loaded, with what it has to name
-    training = folder / "train_config.json"
-    data = read_json(training).get("dataset") if training.is_file() else None
-    return Facts(
-        slots=lerobot.camera_slots(inputs),
-        state_width=lerobot.width(inputs, lerobot.STATE, path),
-        action_width=width,
-        labels=labels if len(labels) == width else (),
-        relative=() if relative is None else relative.mask,
-        state=state,
-        newer=newer or config["type"] == "smolvla",
-        trained_on=str(data.get("repo_id", "")) if isinstance(data, dict) else "",
-    )
-
-
-def _openpi(folder: Path) -> Facts:
-    slots, state, action = openpi.columns(folder)
-    return Facts(slots, state or None, action or None)
-
-
-READERS = {
-    "lerobot": _lerobot,
-    "smolvla": _lerobot,
-    "openpi": _openpi,
-    "openvla": lambda folder: Facts(("image",), None, None),
-    "paligemma": lambda folder: Facts(("first",), None, None),
-}

@@ -6,47 +6,51 @@ executed as something else, so the names and spaces are compared and not only co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from vla_policy.embodiment.spaces import POSITION, ROTATIONS
 from vla_policy.families.openvla import POSE
 
 STEP = (*POSITION, *ROTATIONS["rpy"])
-# Kind of folder -> arm's space -> the arm's columns. The gripper comes after them.
-COLUMNS = {
-    "openvla": {"ee_delta": STEP, "ee_pose": POSE},
-    "paligemma": {"ee_pose": POSE},
-}
-CALLED = {"openvla": "OpenVLA", "paligemma": "RT-2"}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolColumns:
+    """called: the model, in messages. arms: the arm's space -> its columns. The gripper comes after them."""
+
+    called: str
+    arms: Mapping[str, tuple[str, ...]]
 
 
 def problem(
-    kind: str,
+    tool: ToolColumns | None,
     names: tuple[str, ...],
     spaces: tuple[str, ...],
     state: tuple[str, ...],
 ) -> str | None:
-    """Why a model of this kind cannot drive these columns, in words; None if it can, and for kinds of any columns.
+    """Why a model cannot drive these columns, in words; None if it can, and where tool is None: it drives any.
 
     names, state: of the robot. spaces: of its action groups, in order.
     """
-    known = COLUMNS.get(kind)
-    if known is None:
+    if tool is None:
         return None
     arm = spaces[0] if spaces else ""
-    if len(spaces) != 2 or spaces[1] != "gripper" or names[:-1] != known.get(arm):
-        expected = " or ".join(f"{space} ({', '.join(own)})" for space, own in known.items())
+    if len(spaces) != 2 or spaces[1] != "gripper" or names[:-1] != tool.arms.get(arm):
+        expected = " or ".join(f"{space} ({', '.join(own)})" for space, own in tool.arms.items())
         return (
             f"got {', '.join(names)} in {', '.join(spaces)}, expected the columns of one tool, "
-            f"{expected}, and a gripper: {CALLED[kind]} says steps of a tool"
+            f"{expected}, and a gripper: {tool.called} says steps of a tool"
         )
     if arm == "ee_pose" and (missing := [name for name in POSE if name not in state]):
-        return f"state: {', '.join(missing)} missing: {CALLED[kind]}'s steps are added to the measured pose"
+        return f"state: {', '.join(missing)} missing: {tool.called}'s steps are added to the measured pose"
     return None
 
 
-def require(kind: str, path: object, names: tuple[str, ...], spaces: tuple[tuple[str, str], ...],
+def require(tool: ToolColumns, path: object, names: tuple[str, ...], spaces: tuple[tuple[str, str], ...],
             state: tuple[str, ...]) -> None:  # fmt: skip
     """Raises ValueError, naming the policy file path, if the columns cannot be driven."""
-    says = problem(kind, names, tuple(space for _, space in spaces), state)
+    says = problem(tool, names, tuple(space for _, space in spaces), state)
     if says is not None:
         at = path if says.startswith("state") else f"{path}: actions"
         raise ValueError(f"{at}: {says}")

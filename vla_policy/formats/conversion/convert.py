@@ -7,14 +7,17 @@ file. The small files of the source are kept in DST/source, so that converting b
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from vla_policy.formats.conversion import smolvla
-from vla_policy.formats.conversion.portable import READERS
-from vla_policy.formats.conversion.write import WRITERS
+from vla_policy.formats.conversion.portable import read_vla
+from vla_policy.formats.conversion.write import write_vla
+from vla_policy.formats.fit import PolicyFile
+from vla_policy.formats.kinds import FORMATS, OWN
 from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.formats.native.folder import save
-from vla_policy.formats.policy_file import PolicyFile, read_policy_file
+from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.parsing.json_document import read_json
 
 
@@ -32,12 +35,15 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
     part = destination.with_name(destination.name + ".part")
     if part.exists():
         shutil.rmtree(part)
-    if _is_smolvla(folder, kind):
-        has_tokenizer = _convert_smolvla(file, folder, part, (kind, to), keep_unread)
-    elif kind in READERS:
-        portable = READERS[kind](folder, file)
-        WRITERS[to](part, portable, keep_unread=keep_unread)
-        has_tokenizer = to != "vla" or portable.tokenizer is not None
+    form = None if kind == OWN else FORMATS[kind]
+    if form is None and _is_smolvla(folder):
+        has_tokenizer = smolvla.rewrite(folder, file, part, (kind, to), keep_unread=keep_unread)
+    elif form is not None and form.rewrite is not None:
+        has_tokenizer = form.rewrite(folder, file, part, to, keep_unread=keep_unread)
+    elif form is None or form.portable is not None:
+        portable = read_vla(folder) if form is None else form.portable(folder, file, None)
+        writers()[to](part, portable, keep_unread=keep_unread)
+        has_tokenizer = to != OWN or portable.tokenizer is not None
     else:
         _convert_by_loading(source, file, part, to, kind)
         has_tokenizer = True
@@ -52,28 +58,14 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
     return lines
 
 
-def _is_smolvla(folder: Path, kind: str) -> bool:
-    own = kind == "vla" and read_json(folder / "config.json").get("family") == "smolvla"
-    return kind == "smolvla" or own
+def writers() -> dict[str, Callable[..., None]]:
+    """Kind of folder -> what writes a portable as one."""
+    others = {n: form.write for n, form in FORMATS.items() if form.write is not None}
+    return {OWN: write_vla, **others}
 
 
-def _convert_smolvla(
-    file: PolicyFile | None,
-    folder: Path,
-    destination: Path,
-    way: tuple[str, str],
-    keep_unread: bool,
-) -> bool:
-    """Returns whether the result has the tokenizer that it needs. way: from which kind to which."""
-    if way == ("vla", "lerobot"):
-        smolvla.to_lerobot(folder, destination, keep_unread=keep_unread)
-        return True
-    if way != ("smolvla", "vla") or file is None:
-        raise ValueError(
-            f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
-            f"and one of this project to lerobot; asked for was {way[0]} to {way[1]}"
-        )
-    return smolvla.to_vla(folder, file, destination, keep_unread=keep_unread)
+def _is_smolvla(folder: Path) -> bool:
+    return read_json(folder / "config.json").get("family") == "smolvla"
 
 
 def _convert_by_loading(

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from vla_policy.checkpoint.normalization import Normalizer
+from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign import lerobot, openpi
 from vla_policy.formats.foreign.common import Feature, Foreign, describe
 from vla_policy.formats.native import folder as vla
-from vla_policy.formats.policy_file import Heads, PolicyFile
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, TIED, UNREAD, canonical, theirs
 from vla_policy.formats.tensors.safetensors_file import Entry, read_header
@@ -102,9 +102,6 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
         {str(p.relative_to(root)): p for p in root.rglob("*") if p.is_file()} if origin else {}
     )
     return Portable(foreign, header, origin, documents, vla.find_tokenizer(folder))
-
-
-READERS = {"lerobot": read_lerobot, "openpi": read_openpi, "vla": read_vla}
 
 
 def require_complete(foreign: Foreign) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import smolvla
 from vla_policy.formats.native import folder as vla
-from vla_policy.formats.policy_file import PolicyFile
 from vla_policy.formats.tensors import smolvla_names
 from vla_policy.formats.tensors.safetensors_file import Entry, chunks, read_header, write
 from vla_policy.formats.tensors.store import Store, open_store, require_same
@@ -19,6 +19,26 @@ from vla_policy.parsing.json_document import INDEX, WEIGHTS
 
 PREFIX = "model."
 SOURCE, UNREAD_FILE = Path("source") / "lerobot", "unread.safetensors"
+
+
+def rewrite(
+    folder: Path,
+    file: PolicyFile | None,
+    destination: Path,
+    way: tuple[str, str],
+    *,
+    keep_unread: bool,
+) -> bool:
+    """Returns whether the result has the tokenizer that it needs. way: from which kind to which."""
+    if way == ("vla", "lerobot"):
+        to_lerobot(folder, destination, keep_unread=keep_unread)
+        return True
+    if way != ("smolvla", "vla") or file is None:
+        raise ValueError(
+            f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
+            f"and one of this project to lerobot; asked for was {way[0]} to {way[1]}"
+        )
+    return to_vla(folder, file, destination, keep_unread=keep_unread)
 
 
 def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bool = True) -> bool:

@@ -131,9 +131,6 @@ def write_openpi(
     )
 
 
-WRITERS = {"vla": write_vla, "lerobot": write_lerobot, "openpi": write_openpi}
-
-
 def _write_stored(
     folder: Path, portable: Portable, prefix: str, keep_unread: bool, *, tied: bool = False
 ) -> None:

@@ -15,8 +15,8 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.families.pi0 import Settings, Statistics
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.lerobot_config import Relative
-from vla_policy.formats.policy_file import PolicyFile
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import theirs
 from vla_policy.formats.tensors.precision import dtype_of

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign import lerobot_v03
 from vla_policy.formats.foreign.common import Feature, Foreign, assemble
 from vla_policy.formats.foreign.lerobot_config import (
@@ -27,7 +28,6 @@ from vla_policy.formats.foreign.lerobot_config import (
     require_understood,
     settings_of,
 )
-from vla_policy.formats.policy_file import Heads, PolicyFile
 from vla_policy.formats.tensors import pi0_names
 from vla_policy.formats.tensors.safetensors_file import read, read_header
 from vla_policy.formats.tensors.store import open_store

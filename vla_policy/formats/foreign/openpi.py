@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign.common import Feature, Foreign, assemble
-from vla_policy.formats.policy_file import Heads, PolicyFile
 from vla_policy.formats.tensors import pi0_names
 from vla_policy.formats.tensors.store import open_store
 from vla_policy.parsing.json_document import read_json, require

@@ -16,6 +16,7 @@ import torch
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import openvla, openvla_inputs
 from vla_policy.formats import tool_columns
+from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign.config_agreement import (
     OPENVLA,
     OPENVLA_IMAGES,
@@ -23,7 +24,6 @@ from vla_policy.formats.foreign.config_agreement import (
     require_llama,
     rope_theta,
 )
-from vla_policy.formats.policy_file import Heads, PolicyFile
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
 from vla_policy.models.llama import LlamaConfig
@@ -51,6 +51,9 @@ policy_hz: 5
 embodiments: [my_robot]
 statistics: {first}    # one of: {found}
 """
+TOOL = tool_columns.ToolColumns(
+    "OpenVLA", {"ee_delta": tool_columns.STEP, "ee_pose": openvla.POSE}
+)
 THETA = 10_000.0  # the default of transformers
 PUBLISHED = Heads(language=32, kv=32, vision=16)
 BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
@@ -223,4 +226,4 @@ def require_columns(file: PolicyFile) -> None:
     """One camera, and the columns of one tool: ValueError otherwise."""
     if len(file.cameras) != 1:
         raise ValueError(f"{file.path}: cameras: got {len(file.cameras)}, OpenVLA reads one")
-    tool_columns.require("openvla", file.path, file.action_names, file.spaces, file.state_names)
+    tool_columns.require(TOOL, file.path, file.action_names, file.spaces, file.state_names)

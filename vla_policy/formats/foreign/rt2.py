@@ -12,11 +12,11 @@ import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.statistics import RangeNormalizer
-from vla_policy.families.openvla import Statistics
+from vla_policy.families.openvla import POSE, Statistics
 from vla_policy.families.rt2 import Settings
 from vla_policy.formats import tool_columns
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import paligemma
-from vla_policy.formats.policy_file import PolicyFile
 from vla_policy.models.paligemma import choose_action_ids
 
 SKELETON = """\
@@ -31,6 +31,7 @@ policy_hz: 10
 embodiments: [my_robot]
 rt2: {{step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}}
 """
+TOOL = tool_columns.ToolColumns("RT-2", {"ee_pose": POSE})
 NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 
 
@@ -74,4 +75,4 @@ def require_columns(file: PolicyFile) -> None:
         raise ValueError(
             f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
         )
-    tool_columns.require("paligemma", file.path, file.action_names, file.spaces, file.state_names)
+    tool_columns.require(TOOL, file.path, file.action_names, file.spaces, file.state_names)

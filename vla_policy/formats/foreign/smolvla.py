@@ -18,6 +18,7 @@ import torch
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.pi0 import Statistics
 from vla_policy.families.smolvla import Settings
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import lerobot
 from vla_policy.formats.foreign.common import (
     build,
@@ -29,7 +30,6 @@ from vla_policy.formats.foreign.common import (
 )
 from vla_policy.formats.foreign.lerobot_config import read_relative, require_understood
 from vla_policy.formats.native.folder import Header
-from vla_policy.formats.policy_file import PolicyFile
 from vla_policy.formats.tensors import smolvla_names
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.store import Store, open_store

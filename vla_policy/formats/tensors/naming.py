@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.fit import Heads
 from vla_policy.formats.tensors.store import Store
 
 # Pairs (theirs, ours) of starts of names, used in both directions; the first that fits.

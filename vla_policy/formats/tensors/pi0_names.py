@@ -6,7 +6,7 @@ embed_tokens, or hold both, which lerobot trains apart since 0.5.0; then lm_head
 never is. Older exports have another order of words inside the wrapper; both are accepted.
 """
 
-from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.fit import Heads
 from vla_policy.formats.tensors import naming
 from vla_policy.formats.tensors.naming import Named, require_heads, shapes_of
 from vla_policy.formats.tensors.safetensors_file import chunks

@@ -5,7 +5,7 @@ layer is in the file and never read.
 Source: lerobot 0.4.4 (policies/smolvla).
 """
 
-from vla_policy.formats.policy_file import Heads
+from vla_policy.formats.fit import Heads
 from vla_policy.formats.tensors import naming
 from vla_policy.formats.tensors.naming import Named, require_heads, shapes_of
 from vla_policy.formats.tensors.store import Store

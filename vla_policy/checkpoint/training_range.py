@@ -1,0 +1,50 @@
+"""Where nearly all training data of a column was, in robot units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vla_policy.checkpoint.normalization import NEEDS, Normalizer
+from vla_policy.types import Array
+
+# Which statistics are the ends of nearly all training data, the best first.
+ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
+DEVIATIONS = 2.0  # from the mean, where there are no ends
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
+
+    where: the file that says so. relative: names of columns that are steps and not positions.
+    """
+
+    names: tuple[str, ...]
+    low: Array
+    high: Array
+    where: str
+    relative: frozenset[str] = frozenset()
+
+
+def columns(
+    names: tuple[str, ...], values: Mapping[str, Array], where: str, relative: frozenset[str]
+) -> Columns | None:
+    """From statistics by their usual names, each float64[d], d >= len(names); None if none is known."""
+    for low, high in ENDS:
+        if low in values and high in values:
+            ends = values[low], values[high]
+            break
+    else:
+        if not {"mean", "std"} <= set(values):
+            return None
+        spread = DEVIATIONS * values["std"]
+        ends = values["mean"] - spread, values["mean"] + spread
+    return Columns(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
+
+
+def normalised_columns(found: Normalizer, relative: frozenset[str]) -> Columns | None:
+    """The columns that the network is fed or says. relative: those that are steps and not positions."""
+    # What the network is scaled with counts, not what else is in the file.
+    used = {key: found.statistics[key] for key in NEEDS[found.mode]}
+    return columns(found.names, used or found.statistics, found.what, relative)

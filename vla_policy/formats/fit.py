@@ -1,0 +1,89 @@
+"""What a policy file says, read: how a checkpoint of another project fits a robot. Read by policy_file.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vla_policy.checkpoint.contract import Contract
+
+COMPATIBILITY = {
+    "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
+    "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
+    "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
+    "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the picture's area",
+    "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Attention heads, which tensors do not show. language: of the language model and of the expert beside it."""
+
+    language: int
+    kv: int
+    vision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rt2:
+    """What a vision-language model needs to become an RT-2 policy.
+
+    step_m, step_rad: largest step of the tool from one row to the next. plan: it writes `Plan: ... Action:` first.
+    action_tokens: which of its tokens become actions, see models.paligemma.choose_action_ids.
+    """
+
+    step_m: float
+    step_rad: float
+    plan: bool
+    action_tokens: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order.
+
+    units: name -> what one of the checkpoint's units is in the robot's; names that are not there have the same.
+    """
+
+    path: Path
+    checkpoint: Path
+    format: str
+    tokenizer: Path | None
+    cameras: tuple[tuple[str, str], ...]
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    spaces: tuple[tuple[str, str], ...]
+    relative: tuple[str, ...]
+    policy_hz: float
+    embodiments: tuple[str, ...]
+    statistics: str | None
+    constant: tuple[str, ...]
+    units: Mapping[str, float]
+    rows: int | None
+    heads: Heads | None
+    compatibility: tuple[str, ...]
+    rt2: Rt2 | None
+
+    def contract(
+        self,
+        *,
+        image_px: int,
+        camera_names: tuple[str, ...] | None = None,
+        model_action_names: tuple[str, ...] | None = None,
+    ) -> Contract:
+        """The contract that the file and the picture size of the checkpoint make.
+
+        camera_names: the robot's names in the checkpoint's slot order, where that is not the file's.
+        """
+        return Contract(
+            camera_names=camera_names or tuple(robot for _, robot in self.cameras),
+            image_px=image_px,
+            state_names=self.state_names,
+            action_names=self.action_names,
+            model_action_names=model_action_names or self.action_names,
+            spaces=self.spaces,
+            policy_hz=self.policy_hz,
+            embodiments=self.embodiments,
+        )

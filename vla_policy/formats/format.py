@@ -1,0 +1,73 @@
+"""The record of one kind of checkpoint folder of another project; kinds/__init__.py has the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.training_range import Columns
+from vla_policy.formats.conversion.portable import Portable
+from vla_policy.formats.fit import Heads, PolicyFile
+from vla_policy.formats.foreign.common import Feature
+from vla_policy.formats.tool_columns import ToolColumns
+
+PALIGEMMA = "~/paligemma/tokenizer.model   # PaliGemma's, which the folder has not"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a folder says. widths: None where it does not. labels: its names of action columns, may be empty.
+
+    relative: bool of each action column. state: statistics of the state. newer: written by lerobot 0.5.1 or later.
+    lines: of its policy file that no other kind has.
+    """
+
+    slots: tuple[str, ...]
+    state_width: int | None
+    action_width: int | None
+    labels: tuple[str, ...] = ()
+    relative: tuple[bool, ...] = ()
+    state: Feature | None = None
+    newer: bool = True
+    trained_on: str = ""
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Plain functions over one kind of folder. Each raises FileNotFoundError or ValueError for what does not fit.
+
+    detect:   (folder, config) -> whether it is one; config: config.json, {} where there is none.
+    known_by: what of config.json tells it, in words; None where another record says it.
+    load:     (folder, file, device=, dtype=) -> Checkpoint, whose family is a key of families.FAMILIES.
+    ranges:   file -> state, actions: where the training data of the file's columns was; None where nobody says.
+    skeleton: folder -> the start of a policy file, for no robot in particular.
+    facts:    folder -> what fills a policy file for a robot.
+    remarks:  folder -> lines that a person is told of a folder without a policy file.
+    tool:     the columns that its models can drive; None: any.
+    said_as:  what policy files call it; None: its own name.
+    tokenizer: value and comment of a policy file's `tokenizer`, where the folder has none.
+    portable: (folder, file, heads) -> the folder under this project's names, to be written as any other kind that
+              has `write`; None: `vla convert` loads and saves it.
+    write:    (folder, portable, keep_unread=) writes one. None: nothing is converted to it.
+    rewrite:  (folder, file, destination, to, keep_unread=) -> whether the result has its tokenizer: conversion in a
+              way of its own, instead of portable.
+    """
+
+    name: str
+    detect: Callable[[Path, Mapping[str, Any]], bool]
+    load: Callable[..., Checkpoint]
+    ranges: Callable[[PolicyFile], tuple[Columns | None, Columns | None]]
+    skeleton: Callable[[Path], str]
+    facts: Callable[[Path], Facts]
+    known_by: str | None = None
+    remarks: Callable[[Path], list[str]] = lambda folder: []
+    tool: ToolColumns | None = None
+    said_as: str | None = None
+    tokenizer: str = PALIGEMMA
+    portable: Callable[[Path, PolicyFile | None, Heads | None], Portable] | None = None
+    write: Callable[..., None] | None = None
+    rewrite: Callable[..., bool] | None = None

@@ -1,0 +1,39 @@
+"""lerobot's folders of SmolVLA, as one kind of many. Policy files call them lerobot's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vla_policy.checkpoint.training_range import Columns, normalised_columns
+from vla_policy.formats.conversion.smolvla import rewrite
+from vla_policy.formats.fit import PolicyFile
+from vla_policy.formats.foreign import smolvla
+from vla_policy.formats.format import Format
+from vla_policy.formats.kinds.lerobot import facts
+
+
+def _ranges(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+    header = smolvla.read_folder(file.checkpoint, file).header
+    return (
+        normalised_columns(header.statistics.state, frozenset()),
+        normalised_columns(header.statistics.actions, frozenset(header.settings.relative)),
+    )
+
+
+def _rewrite(
+    folder: Path, file: PolicyFile | None, destination: Path, to: str, *, keep_unread: bool
+) -> bool:
+    return rewrite(folder, file, destination, ("smolvla", to), keep_unread=keep_unread)
+
+
+FORMAT = Format(
+    name="smolvla",
+    detect=lambda folder, config: "input_features" in config and config.get("type") == "smolvla",
+    load=smolvla.load,
+    ranges=_ranges,
+    skeleton=smolvla.skeleton,
+    facts=facts,
+    said_as="lerobot",
+    tokenizer="~/smolvlm2/tokenizer.json   # of SmolVLM2-500M-Video-Instruct; the folder has none",
+    rewrite=_rewrite,
+)
