@@ -132,6 +132,12 @@ def test_a_reason_says_by_how_much(obs_ms, now_ms, code, told):
     assert reason.code == code and told in reason.detail
 
 
+def test_a_chunk_is_late_from_the_nanosecond_on_at_which_its_last_row_ends():
+    chunk = chunk_of(rows_of(3), 1000)
+    assert untimely(Timeline(), chunk, 1300 * MS - 1) is None
+    assert untimely(Timeline(), chunk, 1300 * MS).code == "chunk_late"
+
+
 def test_the_floor_never_sinks():
     """A chunk may be of a moment a little ahead of the clock; no older one is taken after it, plan or not."""
     plan = taken(Timeline(), chunk_of(rows_of(3), 1080), 1000)
