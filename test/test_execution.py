@@ -11,9 +11,12 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.replanning import (
     NOTHING,
+    Delays,
     Executing,
+    measured,
     next_observation_ns,
     plan_continuation,
+    replan_interval_rows,
     truncated,
 )
 from vla_policy.execution.resampling import aligned
@@ -214,6 +217,25 @@ def test_the_rows_that_guide_end_before_those_of_the_next_chunk(
         running, 1400 * MS, delay_ns=50 * MS, rows=rows, execute_rows=execute_rows, layout=ARM
     )
     assert (asked.frozen_rows, asked.guidance_rows) == (frozen, guidance)
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "between"),
+    [(8, 0, 4), (9, 0, 4), (1, 0, 1), (2, 0, 1), (8, 3, 3), (1, 5, 5)],
+)
+def test_a_policy_looks_again_after_half_a_chunk_if_nothing_else_is_asked(rows, asked, between):
+    assert replan_interval_rows(rows, asked) == between
+    if asked == 0:
+        assert replan_interval_rows(rows) == between
+
+
+def test_the_expected_delay_is_the_longest_of_the_last_ten_without_the_first():
+    delays = Delays()
+    for delay_ns, expected in ((3000, None), (50, 50), (200, 200), *[(100, 200)] * 9, (90, 100)):
+        delays = measured(delays, delay_ns)
+        assert delays.expected_ns == expected
+    warm = measured(measured(Delays(warm_up=2), 900), 800)
+    assert (warm.expected_ns, measured(warm, 5).expected_ns) == (None, 5)
 
 
 def test_what_is_continued_begins_where_the_plan_began_not_at_its_stamp():

@@ -133,6 +133,7 @@ def test_any_signal_gives_the_goals_of_a_plain_reading(seed):
         ([(0, 0.0), (150, 0.0), (400, 0.1), (550, 0.1)], [None, 0.0, None, None]),
         # A clock that goes back: what was said before counts no more, nor does what comes out to be later.
         ([(1000, 0.0), (0, 1.0), (150, 1.0)], [None, None, 1.0]),
+        ([(1000, 0.0), (1150, 0.0), (1000, 1.0), (1150, 1.0)], [None, 0.0, None, None]),
         ([(1000, 0.0), (900, 0.0), (1049, 0.0), (1050, 0.0)], [None, None, None, 0.0]),
     ],
 )

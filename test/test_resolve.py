@@ -9,13 +9,14 @@ import pytest
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import POSE, layout_of
 from vla_policy.execution.history import KEEP_NS, History, at, remember
-from vla_policy.execution.to_absolute import References, resolve
+from vla_policy.execution.to_absolute import References, is_relative, resolve
 from vla_policy.geometry.quaternions import quaternion_to_rotvec, rotvec_to_quaternion
 from vla_policy.geometry.rotation_formats import from_r6d, from_rpy, quaternion_of, rotate
 from vla_policy.types import ActionChunk, Reason
 
 VX = load_embodiment("vx300s")
 JOINTS = load_embodiment(Path(__file__).parent / "golden" / "joint_robot.yaml")
+EMBODIMENTS = Path(__file__).parents[1] / "config" / "embodiments"
 OBS_NS = 10_000_000_000
 RNG = np.random.default_rng(0)
 
@@ -92,7 +93,7 @@ def test_each_arm_starts_from_where_itself_was():
         else g
         for g in robot.actions
     )
-    robot = replace(robot, actions=steps)
+    robot = replace(robot, actions=steps[:3])  # an arm, its hand, the other arm
     width = len(robot.action_names)
     rows = np.zeros((2, width))
     rows[:, [n.endswith(".qw") for n in robot.action_names]] = 1.0
@@ -182,14 +183,43 @@ def test_a_measured_quaternion_that_is_not_quite_of_length_one_does_not_grow():
 def test_history_answers_with_what_stood_then():
     history = History()
     for stamp_ns in (0, 10, 20, 20, 5):
-        history = remember(history, stamp_ns, np.array([float(stamp_ns)]))
+        history = remember(history, stamp_ns, np.array([1000.0 + stamp_ns]))
     assert [ns for ns, _ in history.samples] == [0, 10, 20]
-    assert [at(history, t)[0] for t in (-5, 0, 9, 10, 99)] == [0.0, 0.0, 0.0, 10.0, 20.0]
+    assert [at(history, t)[0] for t in (-5, 0, 9, 10, 99)] == [1000, 1000, 1000, 1010, 1020]
     late = remember(history, KEEP_NS + 15, np.zeros(1))
     assert [ns for ns, _ in late.samples] == [20, KEEP_NS + 15]
     late = remember(history, KEEP_NS + 20, np.zeros(1))
     assert [ns for ns, _ in late.samples] == [20, KEEP_NS + 20]
     assert at(History(), 5) is None
+
+
+def test_what_stood_before_all_that_is_kept_is_not_known():
+    """A chunk may be older than the places that are remembered; its steps are then added to none of them."""
+    robot = with_arm(JOINTS, space="joint_delta", reference="measured")
+    history = History()
+    for age_ms in range(4000, -1, -100):
+        place = np.full(7, -0.001 * age_ms)
+        history = remember(history, OBS_NS - age_ms * 1_000_000, place)
+    chunk = chunk_of(robot, np.zeros((2, 7)))
+    for age_ns, known in ((KEEP_NS, True), (KEEP_NS + 1, False), (3 * 10**9, False)):
+        found = resolve(replace(chunk, obs_ns=OBS_NS - age_ns), robot, References(history))
+        assert isinstance(found, Reason) != known
+        if known:
+            assert found.actions[0, 0] == pytest.approx(-2.0)
+        else:
+            assert found.code == "no_position" and "not known" in found.detail
+
+
+def test_what_is_kept_reaches_as_far_back_as_a_chunk_of_any_shipped_robot_may():
+    names = [path.stem for path in EMBODIMENTS.glob("*.yaml")]
+    ages_s = [load_embodiment(name).limits.max_chunk_age_s for name in names]
+    assert len(names) > 8 and max(ages_s) * 1e9 <= KEEP_NS
+
+
+def test_a_robot_needs_to_know_where_it_was_if_any_of_its_groups_goes_in_steps():
+    assert not is_relative(VX)
+    assert is_relative(with_arm(VX, reference="measured"))
+    assert is_relative(with_arm(VX, reference="chunk_start"))
 
 
 def matrix_of(q):

@@ -38,6 +38,11 @@ def story(rng, scheme, rows, count, lead=0.0):
     return met
 
 
+def test_one_scheme_follows_plans_to_their_end_and_one_has_the_policy_continue_them():
+    assert [name for name, scheme in SCHEMES.items() if scheme.whole] == ["open_loop"]
+    assert [name for name, scheme in SCHEMES.items() if scheme.continues] == ["rtc"]
+
+
 def steadied(openings, held):
     """Openings that leave what is held only for something further away than the band, or for an end."""
     found = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vla_policy.types import Array, readonly
 
-KEEP_NS = 2_000_000_000  # a chunk's observation is not older than this when it arrives
+KEEP_NS = 2_000_000_000  # of an older observation nobody knows any more where the robot was
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ def remember(history: History, stamp_ns: int, value: Array) -> History:
 
 
 def at(history: History, time_ns: int) -> Array | None:
-    """The last value stamped at or before time_ns, else the first later one; None if empty."""
-    if not history.samples:
+    """The last value stamped at or before time_ns, else the first later one; None if empty or too long ago."""
+    if not history.samples or time_ns < history.samples[-1][0] - KEEP_NS:
         return None
     found = history.samples[0][1]
     for stamp_ns, value in history.samples:

@@ -94,7 +94,7 @@ def _anchor(
         return Reason(
             "no_position",
             f"action group {group.name!r} is relative, and where the robot was "
-            "at the observation has not been measured",
+            "at the observation is not known",
         )
     return found[columns]
 
