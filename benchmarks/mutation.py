@@ -64,7 +64,7 @@ def main() -> int:
         if outcome is not None and not goes_on:
             journal.note(i, outcome)
     runs.preload()
-    outcomes = known
+    outcomes, carried = known, len(mutants) - len(left)
     with tempfile.TemporaryDirectory() as scratch:
         if left:
             reached = runs.baseline(Path(scratch), list(trees))
@@ -80,7 +80,7 @@ def main() -> int:
                 mutants, trees, chosen, reached, args.processes, Path(scratch), left, note
             )
             outcomes = [found.get(i, outcome) for i, outcome in enumerate(known)]
-    report = report_of(mutants, outcomes, started)
+    report = report_of(mutants, outcomes, started) | {"from_journals": carried}
     for identity in report["surviving"]:
         print("SURVIVED", " | ".join(identity))
     for words in report["explained_in_vain"]:

@@ -220,7 +220,7 @@ def _warm(share, mutants, trees, chosen, limits_s, note) -> list[tuple[int, str]
     outcomes = []
 
     def serve(server: _Server) -> None:
-        every = sorted(server.items)
+        every = sorted(set().union(*(chosen[i] for i in share)))
         if share and _outcome(_in_fork(lambda: server.run(every), 600)) != "survived":
             raise RuntimeError("the tests fail without any fault when they run in a fork")
         for i in share:
