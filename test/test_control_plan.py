@@ -7,10 +7,13 @@ import pytest
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
+from vla_policy.execution.stopping_trajectory import at, joint_way
 from vla_policy.execution.timeline import queued_rows, setpoint
 from vla_policy.execution.timeline import state_at as plan_at
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
+from vla_policy.safety import guard_state
+from vla_policy.safety.guard_state import GuardState, Sent
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
@@ -442,3 +445,25 @@ def test_a_plan_after_a_gap_begins_at_the_speed_of_the_arm(late_ms, moves):
     assert rates.linear[0, 0] == pytest.approx(old if moves else 0.0, abs=1e-9)
     if not moves:
         assert values[0] == pytest.approx(before.guard.sent.values[0])
+
+
+@pytest.mark.parametrize("after_ms", [20, 60, 100, 150, 400])
+def test_a_robot_of_steps_remembers_where_its_way_to_rest_has_led(after_ms):
+    """The next steps begin there, not at the last setpoint."""
+    embodiment = replace(load_embodiment("xarm7"), model=None)
+    robot = GuardedRobot(embodiment, layout_of(embodiment))
+    arm = robot.layout.parts[0]
+    values = np.append((arm.lower + arm.upper) / 2, 0.5)
+    way = joint_way(arm, values[:7], np.full(7, 0.3), 20 * MS)
+    sent = Sent(values, 5_000 * MS, 5_000 * MS, np.full(7, 0.3), {"arm": way})
+    guard = replace(guard_state.engage(GuardState()), sent=sent)
+    now_ns = (5_000 + after_ms) * MS
+    seen = RobotState(values[:7], now_ns, grippers={"gripper": 0.5})
+    fresh = Inputs(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
+    control, _ = core.tick(Control(guard=guard, now_ns=now_ns), robot, seen, fresh, now_ns)
+    ((stamp_ns, told),) = control.references.commanded.samples
+    assert stamp_ns == now_ns
+    assert told[:7] == pytest.approx(at(way, after_ms * MS)[0])
+    assert (told[:7] == values[:7]).all() == (after_ms <= 40)
+    unseen, _ = core.tick(control, robot, RobotState(), fresh, now_ns)
+    assert len(unseen.references.measured.samples) == 1
