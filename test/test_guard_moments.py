@@ -10,9 +10,9 @@ from vla_policy.embodiment import Workspace, load_embodiment
 from vla_policy.safety import guard_state
 from vla_policy.safety.collisions import Bodies
 from vla_policy.safety.guard import check
-from vla_policy.safety.guard_state import GuardState
+from vla_policy.safety.guard_state import GuardState, Watched
 from vla_policy.safety.robot import robot_of
-from vla_policy.types import Level, RobotState
+from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
 T_MS = 10_000  # of the first command
@@ -210,3 +210,70 @@ def test_how_much_of_the_speed_is_allowed_so_soon_after_engaging(fade_s, since_m
     _, verdict = tick(replace(state, sent=sent), at(0.34), now_ms, robot=robot)
     assert verdict.command.values[0] - 0.3 == pytest.approx(0.5 * share * 0.02)
     assert codes(verdict)[0] == ("velocity" if share == 1.0 else "engage_fade")
+
+
+def beginning():
+    """As begun(), with what is looked at while an arm begins."""
+    return tick(guard_state.engage(GuardState()), HERE, T_MS)[0]
+
+
+@pytest.mark.parametrize(("stamp_ms", "watched"), [(199, False), (200, True), (260, True)])
+def test_what_others_do_is_watched_from_when_an_arm_is_at_rest(stamp_ms, watched):
+    state, _ = tick(beginning(), None, T_MS + 300, stamp_ms=T_MS + stamp_ms)
+    assert (state.watched is not None) == watched
+
+
+@pytest.mark.parametrize("how", ["disengaged", "stopped", "stale", "no plan"])
+def test_what_others_do_is_watched_whatever_holds_the_arm(how):
+    state = GuardState() if how == "disengaged" else guard_state.engage(GuardState())
+    if how == "stopped":
+        state = guard_state.stop(state, Reason("operator_stop", "by hand"))
+    faults = (Reason("stale_camera", "for a test"),) if how == "stale" else ()
+    for k in range(5):
+        state, _ = tick(state, None, T_MS + 20 * k, here=at(0.3 + 0.01 * k), faults=faults)
+    assert state.watched.moved_ns == (T_MS + 80) * MS
+    state = guard_state.engage(guard_state.reset(state))
+    _, verdict = tick(state, at(0.34), T_MS + 100, here=at(0.34))
+    assert codes(verdict) == ["settling"]
+
+
+def test_where_it_was_told_to_be_begins_anew_with_each_motion_from_rest():
+    state = beginning()
+    assert state.gone.since_ns == T_MS * MS
+    going, _ = tick(state, at(0.302), T_MS + 20)
+    assert going.gone.since_ns == T_MS * MS
+    assert (going.gone.low[0], going.gone.high[0]) == (0.3, 0.302)
+    for after_ms, anew in ((199, False), (200, True)):
+        again, _ = tick(state, at(0.301), T_MS + after_ms)
+        assert again.gone.since_ns == (T_MS + after_ms * anew) * MS
+
+
+@pytest.mark.parametrize(
+    ("aside_m", "stamp_ms", "led"), [(0.019, 40, False), (0.023, 40, True), (0.023, 250, False)]
+)
+def test_an_arm_beside_its_way_is_led_as_long_as_it_is_measured_on_it(aside_m, stamp_ms, led):
+    """After it came to rest the rules of an arm at rest hold."""
+    state, _ = tick(beginning(), at(0.302), T_MS + 20)
+    state, verdict = tick(
+        state, at(0.302), T_MS + 40, here=at(0.3, aside_m), stamp_ms=T_MS + stamp_ms
+    )
+    assert (codes(verdict) == ["led_away"]) == led
+    if led:
+        assert verdict.level is Level.HOLD and verdict.command.names == ("gripper",)
+        assert state.watched.moved_ns == (T_MS + 40) * MS
+        assert state.counts["led_away"] == 1
+
+
+def test_a_malformed_setpoint_of_an_arm_that_is_led_is_told_for_what_it_is():
+    state, _ = tick(beginning(), at(0.302), T_MS + 20)
+    away = {"here": at(0.3, 0.023), "stamp_ms": T_MS + 40}
+    after, verdict = tick(state, np.full(8, np.nan), T_MS + 40, **away)
+    assert codes(verdict) == ["not_finite"] and after.watched is None
+
+
+def test_who_moves_on_does_not_wait_for_what_was_seen_before():
+    """It was led, stood, began, and moves: only a beginning waits."""
+    state, _ = tick(beginning(), at(0.302), T_MS + 20)
+    led = replace(state, watched=Watched(HERE, (T_MS + 20) * MS, moved_ns=T_MS * MS))
+    _, verdict = tick(led, at(0.304), T_MS + 40, stamp_ms=T_MS + 35)
+    assert verdict.level is Level.PASS
