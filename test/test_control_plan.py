@@ -467,3 +467,15 @@ def test_a_robot_of_steps_remembers_where_its_way_to_rest_has_led(after_ms):
     assert (told[:7] == values[:7]).all() == (after_ms <= 40)
     unseen, _ = core.tick(control, robot, RobotState(), fresh, now_ns)
     assert len(unseen.references.measured.samples) == 1
+
+
+@pytest.mark.parametrize(
+    ("jump_ms", "before"),
+    [(-1, True), (-1_299, True), (-1_301, False), (-5_000, False), (2_000, False)],
+)
+def test_what_could_still_be_on_its_way_is_not_taken_after_a_jump(jump_ms, before):
+    """A chunk may be 1.2 s old, and 0.1 s ahead of the clock."""
+    control = Control(now_ns=5_000 * MS)
+    after, verdict = tick(control, 5_000 + jump_ms)
+    assert verdict.reasons[0].code == "clock_jump"
+    assert after.timeline.floor_ns == (5_000 if before else 5_000 + jump_ms) * MS

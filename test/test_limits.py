@@ -258,3 +258,7 @@ def test_stopping_ratio_by_hand(step, dt_s, ratio):
     room, brakes = np.array([0.07, 0.07]), np.array([10.0, 10.0])
     found = stopping_ratio(np.array(step), room, brakes, dt_s, 0.0)
     assert found == pytest.approx(ratio)
+
+
+def test_without_time_nothing_is_cut():
+    assert stopping_ratio(np.array([0.1]), np.array([0.001]), np.array([10.0]), 0.0, 0.04) == 1.0

@@ -9,7 +9,7 @@ from vla_policy.embodiment import GroupLimits
 from vla_policy.embodiment.layout import GRIPPER, VELOCITY, ActionPart, Layout
 from vla_policy.execution.stopping_trajectory import Braking
 from vla_policy.safety import guard_state
-from vla_policy.safety.guard_state import Drive, GuardState, Sent
+from vla_policy.safety.guard_state import Drive, Gone, GuardState, Sent
 from vla_policy.types import Reason
 
 MS = 1_000_000
@@ -41,7 +41,7 @@ def drive(vx=0.2, stamp_ms=1000, moved_ms=900, taken=()):
 
 BUSY = GuardState(
     engaged=True, sent=sent(1000, 300, 250), drive=drive(taken=("base",)), began_ns=3, astray_ns=5,
-    counts={"velocity": 2},
+    counts={"velocity": 2}, gone=Gone(np.zeros(3), np.ones(3), 3),
 )  # fmt: skip
 # At rest 300 ms after the command, and seen at rest 100 ms later.
 SETTLED_NS = 1400 * MS
@@ -80,6 +80,7 @@ def test_an_arm_on_its_way_to_rest_is_waited_for_however_often_it_is_forgotten()
     assert guard_state.forgotten(later).settled_ns == 9_000 * MS
     once = guard_state.forgotten(BUSY)
     assert guard_state.forgotten(once) is once
+    assert once.gone is None and BUSY.gone is not None
     no_way = guard_state.forgotten(replace(BUSY, sent=sent(1000)))
     assert (no_way.sent, no_way.settled_ns) == (None, 0)
 
