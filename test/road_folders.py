@@ -21,7 +21,8 @@ from vla_policy.embodiment import Embodiment
 
 STATE, ACTION = "observation.state", "action"
 CAMERA = "observation.images."
-REACH = 0.2  # of relative columns, in their units
+REACH = 0.2  # of a joint's relative columns, in rad or m; also of speeds
+TURN = 0.02  # of a quaternion's parts, and of steps
 
 
 def ranges(robot: Embodiment, names: tuple[str, ...]) -> np.ndarray:
@@ -40,6 +41,9 @@ def ranges(robot: Embodiment, names: tuple[str, ...]) -> np.ndarray:
                 f"{tool}{axis}": (box.lower[i], box.upper[i]) for i, axis in enumerate("xyz")
             }
     joints |= boxes
+    # About no rotation, and so near that what random weights say of it is still a rotation.
+    turns = {"qx": (-TURN, TURN), "qy": (-TURN, TURN), "qz": (-TURN, TURN), "qw": (1 - TURN, 1.0)}
+    joints |= {name: turns[part] for name in names if (part := name.rpartition(".")[2]) in turns}
     ends = []
     for name in names:
         low, high = joints.get(name, (0.0, 1.0) if name.endswith("gripper") else (-REACH, REACH))
@@ -58,7 +62,8 @@ def statistics(robot: Embodiment, *, relative: bool) -> dict[str, torch.Tensor]:
         if feature == ACTION and small:
             for i, name in enumerate(names):
                 if not name.endswith("gripper"):
-                    low[i], high[i] = (-0.02, 0.02) if not relative else (-REACH, REACH)
+                    reach = REACH if relative and name.startswith("joint.") else TURN
+                    low[i], high[i] = -reach, reach
         values = {
             "q01": low, "q99": high, "min": low, "max": high, "mean": (low + high) / 2,
             "std": (high - low) / 4,

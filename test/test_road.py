@@ -73,6 +73,7 @@ class Road:
         return self.vla("check", "checkpoint", str(self.file), "--robot", self.robot.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_every_folder_with_every_robot_that_it_can_drive(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -91,6 +92,7 @@ def test_every_folder_with_every_robot_that_it_can_drive(
         assert np.isfinite(chunk.actions).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DRIVES)
 def test_the_other_robots_are_refused_where_the_two_first_meet(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -111,6 +113,7 @@ def test_there_and_back(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
     road = Road(kind, name, tmp_path, capsys)
     assert road.fills() == 0, road.says
     own = tmp_path / "own"
+    assert road.checks() == 0, road.says
     convert(road.file, own, "vla")
     assert road.vla("check", "checkpoint", str(own), "--robot", name) == 0, road.says
     given = observation(road.robot)

@@ -319,6 +319,12 @@ def test_what_is_held_starts_once_the_policy_is_active(robot, say, start_node, m
     robot.node.wait(lambda: robot.active[-1] == "pick up the red cube", "the instruction", 100)
 
 
+def test_what_is_held_is_dropped_where_the_policy_is_refused(robot, say, start_node):
+    start_node("policy_node", policy="no_such_policy")
+    said, _ = say("--wait", "100", "pick up the red cube").communicate(timeout=60)
+    assert "the policy node says" in said and "no_such_policy" in said, said
+
+
 def test_the_first_instruction_of_a_launch_file():
     values = {name: default for name, (default, _) in ARGUMENTS.items()}
     values |= {"embodiment": "fr3", "instruction": "pick it up", "namespace": "a", "sim": "mock"}

@@ -76,7 +76,7 @@ def _own(folder: Path, robot: str | None) -> CheckpointSummary:
         at = at.at(robot)
     contract, statistics = choose(folder, known, robot)
     found = folder / "statistics.json"
-    actions = _plain(statistics.get("actions"), found, frozenset())
+    actions = _plain(statistics.get("actions"), found, _relative(content, folder))
     if actions is not None and content.get("family") == "openvla":
         actions = _normalised_only(actions)
     return CheckpointSummary(
@@ -87,6 +87,13 @@ def _own(folder: Path, robot: str | None) -> CheckpointSummary:
         state=_plain(statistics.get("state"), found, frozenset()),
         actions=actions,
     )
+
+
+def _relative(config: Mapping[str, Any], folder: Path) -> frozenset[str]:
+    """Columns whose statistics are of the position minus the state, as for the folder that it was converted from."""
+    settings = config.get("settings")
+    names = settings.get("relative") if isinstance(settings, Mapping) else None
+    return frozenset(text_list(names or [], f"{folder / 'config.json'}: settings.relative"))
 
 
 def _normalised_only(found: Columns) -> Columns:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import time
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import String
 
+from vla_policy.ros.nodes.policy_diagnostics import ENTRY
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.watch import Lifecycles
 from vla_policy.ros.process import qos
+from vla_policy.ros.process.diagnostic_names import diagnostic_name
 from vla_policy.types import Level
 
 POLL_S = 0.1
@@ -22,13 +25,21 @@ SETTLE_S = 0.5  # the task node reads the same status and may read it later
 def hold(client: Client, instruction: str, wait_s: float) -> None:
     """Return once policy, task and control can follow instruction.
 
-    Raises ValueError if it is dropped for what happens meanwhile, TimeoutError after wait_s, both
-    with a sentence.
+    Raises ValueError if it is dropped for what happens meanwhile or the policy node refuses its policy,
+    TimeoutError after wait_s, all with a sentence.
     """
     heard: list[str] = []
     for topic, profile in (("instruction", qos.WORDS), ("active_instruction", qos.LATCHED)):
         keep = _keep_words if topic == "active_instruction" else _keep_all
         client.node.create_subscription(String, topic, keep(heard), profile)
+    refusals: list[str] = []
+    name = diagnostic_name(client.node, ENTRY)
+    client.node.create_subscription(
+        DiagnosticArray,
+        "/diagnostics",
+        lambda msg: refusals.extend(errors_of(msg, name)),
+        qos.DIAGNOSTICS,
+    )
     policy = Lifecycles(client.node, ("policy",))
     print(
         f"held for at most {wait_s:g} s, until the policy is active and the robot engaged:"
@@ -43,10 +54,19 @@ def hold(client: Client, instruction: str, wait_s: float) -> None:
         if status is not None and status.level == Level.STOP:
             raise ValueError(f"dropped {instruction!r}: the robot is stopped: {status.detail}")
         missing = _missing(client, policy)
+        if missing and refusals:
+            raise ValueError(f"dropped {instruction!r}: the policy node says: {refusals[-1]}")
         if missing and time.monotonic() > end:
             raise TimeoutError(f"dropped {instruction!r} after {wait_s:g} s: {missing}")
         ready_s = None if missing else ready_s or time.monotonic()
         time.sleep(POLL_S)
+
+
+def errors_of(report: DiagnosticArray, name: str) -> list[str]:
+    """What the entry name of a report says, if it is an error."""
+    return [
+        s.message for s in report.status if s.name == name and s.level == DiagnosticStatus.ERROR
+    ]
 
 
 def _missing(client: Client, policy: Lifecycles) -> str:

@@ -8,12 +8,13 @@ from std_msgs.msg import Header
 
 from vla_policy.runtime.inference import InferenceStatus
 
+ENTRY = "policy: inference"
 QUIET = ("inactive", "no_instruction", "words", "not_seen")  # reasons that are no fault
 
 
 def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> DiagnosticArray:
     """status: None before the node is configured; refusal: why it could not be, or empty."""
-    entry = DiagnosticStatus(name="policy: inference", hardware_id="policy")
+    entry = DiagnosticStatus(name=ENTRY, hardware_id="policy")
     if status is None:
         entry.level = DiagnosticStatus.ERROR if refusal else DiagnosticStatus.OK
         entry.message = refusal or "not configured"
