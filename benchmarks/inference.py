@@ -52,10 +52,10 @@ from inference_measure import (
 )
 from inference_peers import transformers_openvla, transformers_pi0
 
+from vla_policy.families.architectures import stages
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.engine import Engine, compile_engine
 from vla_policy.models.openvla import OpenVla, openvla_7b, write_action
-from vla_policy.models.roofline import stages
 
 AGREE = {"float32": 1e-4, "bfloat16": 0.15}
 OURS, PLAIN, PEER = "ours, engine", "ours, plain", "transformers"

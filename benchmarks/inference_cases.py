@@ -8,12 +8,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from vla_policy.families.architectures import network
 from vla_policy.models import config as configs
 from vla_policy.models import flow
 from vla_policy.models.config import GemmaConfig, ModelConfig, SiglipConfig
 from vla_policy.models.engine import Engine, build, compile_engine
 from vla_policy.models.engine.graph import Graphs
-from vla_policy.models.registry import network
 from vla_policy.models.vla import VLA
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -89,6 +89,24 @@ def test_a_toy_is_described_and_drafted(toy: Path, capsys: pytest.CaptureFixture
     assert "embodiments: [so101]" in said(str(toy), "--policy-file", "--robot", "so101")
 
 
+def test_a_toy_is_kept_as_a_folder_of_this_project(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    assert cli.main(["convert", str(policy_file(toy)), str(own), "--to", "vla"]) == 0
+    assert cli.main(["inspect", str(own)]) == 0
+    assert "own: toy, a folder of this project" in capsys.readouterr().out
+    observation = Observation({}, np.full(6, 0.5), NAMES, "wave", 0)
+    chunks = [load_policy(str(path)).infer(observation) for path in (own, policy_file(toy))]
+    np.testing.assert_array_equal(chunks[0].actions, chunks[1].actions)
+    assert errors(check_checkpoint(str(own))) == ()
+
+
+def test_what_a_toy_costs_is_told(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "toy"]) == 0
+    assert re.search(r"^toy +168 ", capsys.readouterr().out, re.M)
+
+
 def test_a_toy_is_held_against_its_robot(toy: Path) -> None:
     assert errors(check_checkpoint(str(policy_file(toy)), "so101")) == ()
     found = errors(check_checkpoint(str(policy_file(toy, policy_hz=5)), "so101"))

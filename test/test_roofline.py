@@ -8,10 +8,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vla_policy import cli
+from vla_policy.families.architectures import network, parameters, published, stages
 from vla_policy.models.engine import build, compile_engine
-from vla_policy.models.registry import CONFIGS, network
-from vla_policy.models.roofline import DEVICES, Device, parameters, stages, total_seconds
+from vla_policy.models.roofline import DEVICES, Device, total_seconds
 
+CONFIGS = published()
 BY_NAME = {device.name: device for device in DEVICES}
 # cameras, prompt: (10^12 operations, 10^9 bytes, ms) of vision, prefix and actions, ms in all. H200, bf16, 50 rows, 10 steps.
 PI0 = {

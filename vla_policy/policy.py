@@ -17,7 +17,6 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.load import load_checkpoint
-from vla_policy.models.engine import engine_for
 from vla_policy.models.sampling import DEFAULT_PULL, Pull, Sampling
 from vla_policy.paths import find_policy
 from vla_policy.runtime.instruction import refuse_instruction
@@ -252,8 +251,9 @@ def load_policy(
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")
     head = head or heads[0]
-    if engine == "auto" and head == "flow":
-        checkpoint = replace(checkpoint, engine=engine_for(checkpoint.model, dtype or "auto"))
+    make = FAMILIES[checkpoint.family].engine
+    if engine == "auto" and head == "flow" and make is not None:
+        checkpoint = replace(checkpoint, engine=make(checkpoint.model, dtype or "auto"))
     return Policy(checkpoint, head)
 
 

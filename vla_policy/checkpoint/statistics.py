@@ -80,6 +80,14 @@ def from_dict(data: Mapping[str, Any]) -> Statistics:
     return Statistics(**ranges)
 
 
+def part_of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The statistics of state or actions in plain data. Raises ValueError if they are not a mapping."""
+    if not isinstance(data.get(key), Mapping):
+        got = one_line(repr(data.get(key)), 80)
+        raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
+    return data[key]
+
+
 def range_from_dict(entry: Mapping[str, Any], where: str) -> RangeNormalizer:
     """entry: names, lower and upper as JSON has them. Raises ValueError that begins with where."""
     return RangeNormalizer(

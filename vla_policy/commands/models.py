@@ -18,16 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of architectures, with stages for those named, and the shipped checkpoints; 1 if none is shipped."""
-    from vla_policy.models.registry import CONFIGS
+    from vla_policy.families.architectures import published
 
     for name in args.names:
-        if name not in CONFIGS:
-            raise ValueError(f"model: got {name!r}, expected one of {', '.join(CONFIGS)}")
+        if name not in published():
+            raise ValueError(f"model: got {name!r}, expected one of {', '.join(published())}")
     if args.cameras < 1 or args.prompt < 0:
         raise ValueError(
             f"got {args.cameras} cameras and a prompt of {args.prompt}, expected 1 or more and 0 or more"
         )
-    print("\n".join(table(args.names or list(CONFIGS), args.cameras, args.prompt)))
+    print("\n".join(table(args.names or list(published()), args.cameras, args.prompt)))
     for name in args.names:
         print("\n".join(("", *stage_table(name, args.cameras, args.prompt))))
     if args.names:
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
 def table(names: list[str], cameras: int, prompt: int) -> list[str]:
     """One line per architecture: size, work of a chunk, and the least milliseconds it takes on each device."""
-    from vla_policy.models.registry import CONFIGS
-    from vla_policy.models.roofline import DEVICES, parameters, stages, total_seconds
+    from vla_policy.families.architectures import parameters, published, stages
+    from vla_policy.models.roofline import DEVICES, total_seconds
 
     lines = [
         f"One chunk, {cameras} cameras, prompt of {prompt} tokens, bfloat16. ms: the least that arithmetic and memory allow.",
@@ -52,7 +52,7 @@ def table(names: list[str], cameras: int, prompt: int) -> list[str]:
         + "".join(f"{device.name:>13}" for device in DEVICES),
     ]
     for name in names:
-        config = CONFIGS[name]()
+        config = published()[name]()
         count, of = parameters(config), stages(config, cameras=cameras, prompt=prompt)
         tera, giga = sum(s.flops for s in of) / 1e12, sum(s.bytes for s in of) / 1e9
         times = "".join(f"{_ms(total_seconds(of, device)):>13}" for device in DEVICES)
@@ -64,14 +64,14 @@ def table(names: list[str], cameras: int, prompt: int) -> list[str]:
 
 def stage_table(name: str, cameras: int, prompt: int) -> list[str]:
     """One line per stage of an architecture: operations, bytes, and the least milliseconds on each device."""
-    from vla_policy.models.registry import CONFIGS
-    from vla_policy.models.roofline import DEVICES, stages
+    from vla_policy.families.architectures import published, stages
+    from vla_policy.models.roofline import DEVICES
 
     lines = [
         f"{name:<20}{'':>33}{'TFLOP':>8}{'GB read':>9}  "
         + "".join(f"{d.name:>13}" for d in DEVICES)
     ]
-    for stage in stages(CONFIGS[name](), cameras=cameras, prompt=prompt):
+    for stage in stages(published()[name](), cameras=cameras, prompt=prompt):
         times = "".join(f"{_ms(stage.seconds(device)):>13}" for device in DEVICES)
         lines.append(
             f"  {stage.name:<51}{stage.flops / 1e12:>8.3f}{stage.bytes / 1e9:>9.2f}  {times}"

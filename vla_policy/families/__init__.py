@@ -7,9 +7,9 @@
     restore   model actions, Observation       -> Rows            robot units, columns of contract.action_names
     express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk that is to be continued
 
-To add a family: write `families/<name>.py` with these as plain functions over a `models.weights.Checkpoint` and end
-it with `FAMILY = Family(...)` (families/family.py says what each gets and gives), add it to FAMILIES below, and let
-the loader in `formats/` set `Checkpoint.family` to that name. What the functions need beside the network stands in
+To add a family: write `families/<name>.py` with these as plain functions over a `checkpoint.checkpoint.Checkpoint` and
+end it with `FAMILY = Family(...)` (families/family.py says what each gets and gives), add it to FAMILIES below, and let
+the loader in `formats/` set `Checkpoint.family` to that name. docs/adding_a_family.md does it once from end to end. What the functions need beside the network stands in
 the checkpoint: `contract` (cameras, state and action names, spaces, rate), `statistics`, `tokenizer`, and `settings`,
 a frozen dataclass of the family's own (prompt, camera slots, compatibility switches). Nothing else is kept between
 calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).

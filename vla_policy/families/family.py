@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.models.roofline import Stage
 from vla_policy.models.sampling import Sampling
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
@@ -47,6 +50,14 @@ class Expressed:
     known: Array
 
 
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """Statistics to plain JSON data and back. from_dict raises ValueError naming what is missing."""
+
+    to_dict: Callable[[Any], dict[str, Any]]
+    from_dict: Callable[[Mapping[str, Any]], Any]
+
+
 # Options of Sampling that a head which continues a chunk understands; guidance_rows and pull say how strongly,
 # which is nothing to one that is not guided (models/rtc.py guides; `tiny` looks from where the frozen rows lead).
 CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
@@ -68,6 +79,14 @@ class Family:
     understand: (checkpoint, instruction) -> why its words cannot be followed, or None. None: any sentence is tried.
     see:     (checkpoint, observation) -> what the instruction names and is not to be seen, or None. None: it cannot tell.
     point, ask: see Policy; None where the family has no such thing.
+
+    What it is made of, and how a folder of this project holds it (formats/native):
+    network: sizes -> its network, untrained, on torch's default device. sizes: their type, a frozen dataclass.
+    statistics: to plain JSON data, and back. settings: type of Checkpoint.settings, a frozen dataclass; None: none.
+    tokenizer: (folder, vocab) -> Checkpoint.tokenizer. Raises FileNotFoundError or ValueError. None: no words are read.
+    published: name -> sizes, of its architectures. work: (sizes, cameras, prompt) -> stages of one chunk
+    (models/roofline.py); needed where there is a published one.
+    engine: (model, precision) -> the engine of a flow head, or None if this model gains nothing; None: there is none.
     """
 
     heads: tuple[str, ...]
@@ -75,6 +94,14 @@ class Family:
     prepare: Callable[[Checkpoint, str, Observation], Any]
     sample: Callable[[Checkpoint, str, Any, Sampling], Sampled]
     restore: Callable[[Checkpoint, Array, Observation], Rows]
+    network: Callable[[Any], nn.Module]
+    sizes: type
+    statistics: Codec
+    tokenizer: Callable[[Path, int], Any] | None
+    settings: type | None = None
+    published: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    work: Callable[[Any, int, int], tuple[Stage, ...]] | None = None
+    engine: Callable[[Any, str], Any] | None = None
     express: Callable[[Checkpoint, ActionChunk, Observation], Expressed] | None = None
     understand: Callable[[Checkpoint, str], Reason | None] | None = None
     see: Callable[[Checkpoint, Observation], Reason | None] | None = None
@@ -98,13 +125,13 @@ def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:
 def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -> None:
     """Raises ValueError if sampling has an option other than seed and but away from its default."""
     default = Sampling()
-    for field in fields(Sampling):
-        value = getattr(sampling, field.name)
-        if field.name in ("seed", *but) or value is None:
+    for option in fields(Sampling):
+        value = getattr(sampling, option.name)
+        if option.name in ("seed", *but) or value is None:
             continue
-        if not isinstance(value, np.ndarray) and value == getattr(default, field.name):
+        if not isinstance(value, np.ndarray) and value == getattr(default, option.name):
             continue
-        raise ValueError(f"{field.name}: the {head} head of this model has no such option")
+        raise ValueError(f"{option.name}: the {head} head of this model has no such option")
 
 
 def require_state(observation: Observation, state_names: tuple[str, ...]) -> None:

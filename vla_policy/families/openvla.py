@@ -7,15 +7,18 @@ gripper as its data set has it. It is given to a robot as it is (space ee_delta)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import RangeNormalizer
+from vla_policy.checkpoint.statistics import RangeNormalizer, part_of, range_from_dict
 from vla_policy.families import openvla_inputs as inputs
 from vla_policy.families.family import (
+    Codec,
     Family,
     Rows,
     Sampled,
@@ -25,8 +28,10 @@ from vla_policy.families.family import (
 )
 from vla_policy.geometry import pose_steps, quaternions
 from vla_policy.geometry.rotation_formats import from_rpy
-from vla_policy.models.openvla import write_action
+from vla_policy.models.openvla import OpenVla, OpenVlaConfig, openvla_7b, write_action
+from vla_policy.models.roofline import openvla_work
 from vla_policy.models.sampling import Sampling
+from vla_policy.models.text import tokenizer_of
 from vla_policy.types import Array, Observation
 
 NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
@@ -108,4 +113,36 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     return Rows(np.concatenate((poses, steps[:, 6:]), 1))
 
 
-FAMILY = Family(heads=("token",), rows=rows, prepare=prepare, sample=sample, restore=restore)
+def statistics_to_dict(statistics: Statistics) -> dict[str, Any]:
+    """Plain JSON data."""
+    ends = statistics.actions
+    return {
+        "actions": {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
+    }  # fmt: skip
+
+
+def statistics_from_dict(data: Mapping[str, Any]) -> Statistics:
+    """Inverse of statistics_to_dict. Raises ValueError naming what is missing."""
+    ends = part_of(data, "actions")
+    if set(ends) != {"names", "lower", "upper"}:
+        raise ValueError(
+            f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
+        )
+    return Statistics(range_from_dict(ends, "statistics.actions"))
+
+
+STATISTICS = Codec(statistics_to_dict, statistics_from_dict)
+FAMILY = Family(
+    heads=("token",),
+    rows=rows,
+    prepare=prepare,
+    sample=sample,
+    restore=restore,
+    network=OpenVla,
+    sizes=OpenVlaConfig,
+    statistics=STATISTICS,
+    settings=Settings,
+    tokenizer=tokenizer_of,
+    published={"openvla-7b": openvla_7b},
+    work=openvla_work,
+)

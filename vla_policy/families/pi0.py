@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vla_policy.checkpoint import normalization
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.normalization import Normalizer
+from vla_policy.checkpoint.statistics import part_of
 from vla_policy.families.family import (
     CONTINUES,
+    Codec,
     Expressed,
     Family,
     Rows,
@@ -28,12 +32,13 @@ from vla_policy.families.family import (
     require_plain,
     require_state,
 )
-from vla_policy.models import flow, rtc
-from vla_policy.models.config import FlowHeadConfig
-from vla_policy.models.engine import Engine, EnginePrefix
+from vla_policy.models import config, flow, rtc
+from vla_policy.models.config import FlowHeadConfig, ModelConfig
+from vla_policy.models.engine import Engine, EnginePrefix, engine_for
+from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import Sampling
-from vla_policy.models.text import TextTokenizer
-from vla_policy.models.vla import Prefix
+from vla_policy.models.text import TextTokenizer, tokenizer_of
+from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import ActionChunk, Array, Observation
 
 STATE_BINS = 256
@@ -219,8 +224,34 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
     return Expressed(model_actions, known)
 
 
+def statistics_to_dict(statistics: Statistics) -> dict[str, Any]:
+    """Plain JSON data."""
+    return {key: normalization.to_dict(getattr(statistics, key)) for key in ("state", "actions")}
+
+
+def statistics_from_dict(data: Mapping[str, Any]) -> Statistics:
+    """Inverse of statistics_to_dict. Raises ValueError naming what is missing."""
+    return Statistics(
+        **{key: normalization.from_dict(part_of(data, key)) for key in ("state", "actions")}
+    )
+
+
+STATISTICS = Codec(statistics_to_dict, statistics_from_dict)
 FAMILY = Family(
-    heads=("flow",), rows=rows, prepare=prepare, sample=sample, restore=restore, express=express
+    heads=("flow",),
+    rows=rows,
+    prepare=prepare,
+    sample=sample,
+    restore=restore,
+    express=express,
+    network=VLA,
+    sizes=ModelConfig,
+    statistics=STATISTICS,
+    settings=Settings,
+    tokenizer=tokenizer_of,
+    published={"pi0": config.pi0, "pi05": config.pi05},
+    work=vla_work,
+    engine=engine_for,
 )
 
 

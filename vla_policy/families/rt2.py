@@ -10,6 +10,7 @@ arXiv:2307.15818, section 3.2 and 4.4). Pictures are squeezed to a square, as Pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,12 +25,16 @@ from vla_policy.families.family import (
     require_plain,
     require_state,
 )
+from vla_policy.families.openvla import STATISTICS
 from vla_policy.families.tiny.columns import GRIPPER
 from vla_policy.families.tool_steps import poses_of
-from vla_policy.models import token_head
+from vla_policy.models import paligemma, token_head
+from vla_policy.models.config import ModelConfig
 from vla_policy.models.paligemma import BINS
+from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import Sampling
-from vla_policy.models.vla import Prefix
+from vla_policy.models.text import tokenizer_of
+from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import Array, Observation
 
 PLAN, ACTION = "Plan:", "Action:"
@@ -155,6 +160,13 @@ FAMILY = Family(
     sample=sample,
     restore=restore,
     ask=ask,
+    network=VLA,
+    sizes=ModelConfig,
+    statistics=STATISTICS,
+    settings=Settings,
+    tokenizer=tokenizer_of,
+    published={name: partial(paligemma.rt2, name) for name in paligemma.LANGUAGE},
+    work=vla_work,
 )
 
 

@@ -15,6 +15,10 @@ import torch
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import pi0
 from vla_policy.families.family import Family
+from vla_policy.models.engine.smolvla import engine_for_smolvla
+from vla_policy.models.roofline import smolvla_work
+from vla_policy.models.smolvla import SmolVla, SmolVlaConfig, smolvla_450m
+from vla_policy.models.text import tokenizer_of
 from vla_policy.types import Array, Observation
 
 
@@ -53,6 +57,14 @@ FAMILY = Family(
     sample=pi0.sample,
     restore=pi0.restore,
     express=pi0.express,
+    network=SmolVla,
+    sizes=SmolVlaConfig,
+    statistics=pi0.STATISTICS,
+    settings=Settings,
+    tokenizer=tokenizer_of,
+    published={"smolvla-450m": smolvla_450m},
+    work=smolvla_work,
+    engine=engine_for_smolvla,
 )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.normalization import NEEDS, Normalizer
 from vla_policy.checkpoint.statistics import RangeNormalizer
+from vla_policy.families import FAMILIES
 from vla_policy.formats.conversion.portable import Portable
 from vla_policy.formats.fit import COMPATIBILITY, Heads, PolicyFile
 from vla_policy.formats.foreign.common import Feature, Foreign
@@ -21,6 +22,7 @@ from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.store import Store, open_store
 from vla_policy.models.config import ModelConfig
+from vla_policy.models.vla import VLA
 
 
 def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | None) -> list[str]:
@@ -51,7 +53,7 @@ def _describe_own(folder: Path) -> list[str]:
     headers = vla.read_headers(folder)
     header = next(iter(headers.values()))
     with torch.device("meta"):
-        network = vla.FORMS[header.family].network(header.sizes)
+        network = FAMILIES[header.family].network(header.sizes)
     lines = [f"{folder}: {header.family}, a folder of this project"]
     lines += _weights(open_store(folder), network)
     lines += _sizes(header.sizes)
@@ -67,7 +69,7 @@ def _describe_own(folder: Path) -> list[str]:
 def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
     foreign: Foreign = portable.foreign
     with torch.device("meta"):
-        network = vla.VLA(foreign.config)
+        network = VLA(foreign.config)
     lines = [f"{folder}: {foreign.config.name}, a folder of {kind}"]
     lines += _weights(foreign.store, network) + _sizes(foreign.config)
     lines.append(f"  cameras it knows: {', '.join(foreign.slots)}")

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from vla_policy.models.config import GemmaConfig, ModelConfig, PointingConfig, SiglipConfig
 from vla_policy.models.llama import LlamaConfig
 from vla_policy.models.openvla import OpenVlaConfig
-from vla_policy.models.registry import Config, network
 from vla_policy.models.smolvla import SmolVlaConfig
 from vla_policy.models.vit import VitConfig
+from vla_policy.models.vla import VLA
 
 WIDTH = 2  # bytes of a number
 
@@ -57,30 +57,13 @@ class Stage:
         return max(self.flops / device.flops, self.bytes / device.bandwidth)
 
 
-def parameters(config: Config) -> int:
-    """How many numbers the network has; none of them is made."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in network(config).parameters())
-
-
-def stages(config: Config, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """Vision, prefix and actions of one chunk for one observation.
-
-    cameras: pictures that are there. prompt: tokens that are there. steps and rows are the config's own.
-    """
-    if isinstance(config, OpenVlaConfig):
-        return _openvla(config, prompt)
-    if isinstance(config, SmolVlaConfig):
-        return _smolvla(config, cameras, prompt)
-    return _vla(config, cameras, prompt)
-
-
 def total_seconds(of: tuple[Stage, ...], device: Device) -> float:
     """The least time of a chunk: stages run one after another."""
     return sum(stage.seconds(device) for stage in of)
 
 
-def _vla(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
+def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
+    """Vision, prefix and actions of one chunk for one observation. cameras: pictures that are there. prompt: tokens."""
     language = config.language
     if isinstance(config.vision, PointingConfig):
         vision, per_image, cameras = _pointing(config), 1, 1
@@ -106,7 +89,8 @@ def _vla(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
     return vision, _cache(language, tokens), _times(step, config.flow.steps)
 
 
-def _openvla(config: OpenVlaConfig, prompt: int) -> tuple[Stage, ...]:
+def openvla_work(config: OpenVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
+    """The same of OpenVLA, which has one picture."""
     language, head = config.language, config.vocab * config.language.width
     patches = (config.siglip.image_px // config.siglip.patch_px) ** 2
     features = config.dino.width + config.siglip.width
@@ -122,7 +106,8 @@ def _openvla(config: OpenVlaConfig, prompt: int) -> tuple[Stage, ...]:
     )
 
 
-def _smolvla(config: SmolVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
+def smolvla_work(config: SmolVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
+    """The same of SmolVLA."""
     patches = (config.vision.image_px // config.vision.patch_px) ** 2
     projector = config.vision.width * config.shuffle**2 * config.language.width
     once = _tower(config.vision, patches, 0)
@@ -148,7 +133,7 @@ def _tower(vision: SiglipConfig | VitConfig, tokens: int, after: int) -> Stage:
 
 def _pointing(config: ModelConfig) -> Stage:
     """tiny's convolutions, counted while they run."""
-    tower = network(config).vision
+    tower = VLA(config).vision
     image = torch.zeros(1, 3, config.vision.image_px, config.vision.image_px)
     text = torch.ones(1, config.max_text, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

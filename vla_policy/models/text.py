@@ -33,6 +33,19 @@ class TextTokenizer:
     source: Path
 
 
+def tokenizer_of(folder: Path, vocab: int) -> TextTokenizer:
+    """The tokenizer in folder, of at most vocab tokens. Raises FileNotFoundError or ValueError."""
+    path = find_tokenizer(folder)
+    if path is None:
+        raise FileNotFoundError(f"no tokenizer in {folder}: neither {' nor '.join(NAMES)}")
+    tokenizer = load_text_tokenizer(path)
+    if tokenizer.size > vocab:
+        raise ValueError(
+            f"{path}: got a tokenizer of {tokenizer.size} tokens, the model has {vocab}"
+        )
+    return tokenizer
+
+
 def load_text_tokenizer(path: Path) -> TextTokenizer:
     """Read tokenizer.model or tokenizer.json. Raises FileNotFoundError, or ValueError for another kind of file."""
     if path.suffix == ".model":

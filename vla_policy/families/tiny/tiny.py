@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 import torch
 
+from vla_policy.checkpoint import statistics
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.family import (
     CONTINUES,
+    Codec,
     Expressed,
     Family,
     Rows,
@@ -36,11 +39,15 @@ from vla_policy.families.tiny.columns import (
 from vla_policy.families.tiny.rollforward import Hand, ahead, tool_of
 from vla_policy.families.tool_steps import poses_of, tool_pose
 from vla_policy.geometry import pose_steps
-from vla_policy.models import flow, pointing, token_head, tokenizer
-from vla_policy.models.engine import Engine, EnginePrefix
+from vla_policy.models import config, flow, pointing, token_head, tokenizer
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.engine import Engine, EnginePrefix, engine_for
+from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import DEFAULT_PULL, Sampling
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+VOCAB = 388  # of the tokenizer beside the shipped weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +181,16 @@ FAMILY = Family(
     see=see,
     point=point,
     ask=ask,
+    network=VLA,
+    sizes=ModelConfig,
+    statistics=Codec(statistics.to_dict, statistics.from_dict),
+    tokenizer=lambda folder, vocab: tokenizer.load(folder / "tokenizer.json", vocab),
+    published={
+        "tiny": partial(config.tiny, VOCAB),
+        "tiny_cross": partial(config.tiny_cross, VOCAB),
+    },
+    work=vla_work,
+    engine=engine_for,
 )
 
 

@@ -17,7 +17,8 @@ from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, TIED, UNREAD, canonical, theirs
 from vla_policy.formats.tensors.safetensors_file import Entry, read_header
 from vla_policy.formats.tensors.store import Store, open_store, require_same
-from vla_policy.models.text import SUBFOLDER
+from vla_policy.models.text import SUBFOLDER, find_tokenizer
+from vla_policy.models.vla import VLA
 
 UNREAD_FILE = "unread.safetensors"
 SOURCE = "source"
@@ -101,13 +102,13 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
     documents = (
         {str(p.relative_to(root)): p for p in root.rglob("*") if p.is_file()} if origin else {}
     )
-    return Portable(foreign, header, origin, documents, vla.find_tokenizer(folder))
+    return Portable(foreign, header, origin, documents, find_tokenizer(folder))
 
 
 def require_complete(foreign: Foreign) -> None:
     """Raises ValueError with a report unless the tensors are exactly those of the model."""
     with torch.device("meta"):
-        model = vla.VLA(foreign.config)
+        model = VLA(foreign.config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     names = {key: foreign.named.names.get(key) or theirs(key) for key in shapes}
     require_same(foreign.store, names, shapes, set(foreign.named.unread))
@@ -131,7 +132,7 @@ def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
 def _portable(
     foreign: Foreign, file: PolicyFile | None, origin: str | None, documents: Mapping[str, Path]
 ) -> Portable:
-    tokenizer = vla.find_tokenizer(foreign.store.folder)
+    tokenizer = find_tokenizer(foreign.store.folder)
     documents = {
         name: path
         for name, path in documents.items()

@@ -15,6 +15,7 @@ from vla_policy.formats.tensors import smolvla_names
 from vla_policy.formats.tensors.safetensors_file import Entry, chunks, read_header, write
 from vla_policy.formats.tensors.store import Store, open_store, require_same
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
+from vla_policy.models.text import find_tokenizer
 from vla_policy.parsing.json_document import INDEX, WEIGHTS
 
 PREFIX = "model."
@@ -59,7 +60,7 @@ def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bo
     if keep_unread and unread:
         unread = {smolvla_names.canonical(name): entry for name, entry in unread.items()}
         write(destination / UNREAD_FILE, _shapes(unread), (chunks(e) for e in unread.values()))
-    tokenizer = vla.find_tokenizer(folder)
+    tokenizer = find_tokenizer(folder)
     kept = destination / SOURCE
     kept.mkdir(parents=True)
     for path in (*sorted(folder.glob("*.json")), *sorted(folder.glob("policy_*.safetensors"))):

@@ -23,97 +23,19 @@ import torch
 from torch import nn
 
 from vla_policy.checkpoint import contract as contracts
-from vla_policy.checkpoint import normalization
-from vla_policy.checkpoint import statistics as stats
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.families import openvla, pi0, rt2, smolvla
+from vla_policy.families import FAMILIES
+from vla_policy.families.family import Family
 from vla_policy.formats.native.language import read_language, read_naming, write_said
 from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.safetensors_file import tensor_bytes, write
 from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
-from vla_policy.models import tokenizer as tokenizers
-from vla_policy.models.config import ModelConfig
-from vla_policy.models.openvla import OpenVla, OpenVlaConfig
-from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
-from vla_policy.models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
-from vla_policy.models.vla import VLA
+from vla_policy.models.text import TextTokenizer
 from vla_policy.parsing import dataclass_json
-from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import WEIGHTS, read_json, require, write_json
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How one family is written down. statistics: to and from plain data. settings: None if it has none."""
-
-    sizes: type
-    network: Callable[[Any], nn.Module]
-    settings: type | None
-    statistics: tuple[Callable[[Any], dict[str, Any]], Callable[[Mapping[str, Any]], Any]]
-    tokenizer: Callable[[Path, int], Any]
-
-
-def _normalisers_to_dict(statistics: pi0.Statistics) -> dict[str, Any]:
-    return {key: normalization.to_dict(getattr(statistics, key)) for key in ("state", "actions")}
-
-
-def _normalisers_from_dict(data: Mapping[str, Any]) -> pi0.Statistics:
-    return pi0.Statistics(**{key: normalization.from_dict(_part(data, key)) for key in ("state", "actions")})  # fmt: skip
-
-
-def _ends_to_dict(statistics: openvla.Statistics) -> dict[str, Any]:
-    ends = statistics.actions
-    return {
-        "actions": {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
-    }  # fmt: skip
-
-
-def _ends_from_dict(data: Mapping[str, Any]) -> openvla.Statistics:
-    ends = _part(data, "actions")
-    if set(ends) != {"names", "lower", "upper"}:
-        raise ValueError(
-            f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
-        )
-    return openvla.Statistics(stats.range_from_dict(ends, "statistics.actions"))
-
-
-def _part(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    if not isinstance(data.get(key), Mapping):
-        got = one_line(repr(data.get(key)), 80)
-        raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
-    return data[key]
-
-
-def _text_tokenizer(folder: Path, vocab: int) -> TextTokenizer:
-    path = find_tokenizer(folder)
-    if path is None:
-        raise FileNotFoundError(f"no tokenizer in {folder}: neither {' nor '.join(NAMES)}")
-    tokenizer = load_text_tokenizer(path)
-    if tokenizer.size > vocab:
-        raise ValueError(
-            f"{path}: got a tokenizer of {tokenizer.size} tokens, the model has {vocab}"
-        )
-    return tokenizer
-
-
-def _own_tokenizer(folder: Path, vocab: int) -> Any:
-    return tokenizers.load(folder / "tokenizer.json", vocab)
-
-
-RANGES = (stats.to_dict, stats.from_dict)
-NORMALISERS = (_normalisers_to_dict, _normalisers_from_dict)
-FORMS = {
-    "tiny": Form(ModelConfig, VLA, None, RANGES, _own_tokenizer),
-    "rt2": Form(ModelConfig, VLA, rt2.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer),
-    "pi0": Form(ModelConfig, VLA, pi0.Settings, NORMALISERS, _text_tokenizer),
-    "smolvla": Form(SmolVlaConfig, SmolVla, smolvla.Settings, NORMALISERS, _text_tokenizer),
-    "openvla": Form(
-        OpenVlaConfig, OpenVla, openvla.Settings, (_ends_to_dict, _ends_from_dict), _text_tokenizer
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +68,7 @@ def save(folder: Path, checkpoint: Checkpoint, *others: Checkpoint) -> None:
     )
     if isinstance(checkpoint.tokenizer, TextTokenizer):
         copy_tokenizer(checkpoint.tokenizer.source, folder)
-    else:
+    elif checkpoint.tokenizer is not None:
         checkpoint.tokenizer.save(str(folder / "tokenizer.json"))
     write_said(folder, (checkpoint, *others))
 
@@ -169,17 +91,17 @@ def write_folder(
             f"{folder}: each robot has one contract, got them for {', '.join(robots)}"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    form = FORMS[header.family]
+    family = FAMILIES[header.family]
     config = {
         "format": FORMAT,
         "family": header.family,
         "model": dataclass_json.to_dict(header.sizes),
     }
-    statistics = form.statistics[0](header.statistics)
+    statistics = family.statistics.to_dict(header.statistics)
     if others:
         named = {h.contract.embodiments[0]: h for h in (header, *others)}
         config["contracts"] = {n: contracts.to_dict(h.contract) for n, h in named.items()}
-        statistics = {n: form.statistics[0](h.statistics) for n, h in named.items()}
+        statistics = {n: family.statistics.to_dict(h.statistics) for n, h in named.items()}
     else:
         config["contract"] = contracts.to_dict(header.contract)
     if header.settings is not None:
@@ -209,29 +131,29 @@ def read_headers(folder: Path) -> dict[str, Header]:
     if data.get("format") != FORMAT:
         raise ValueError(f"{path}: format is {data.get('format')!r}, expected {FORMAT}")
     family = data.get("family", "tiny")  # written before there were others
-    if not isinstance(family, str) or family not in FORMS:
-        raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FORMS)}")
-    form = FORMS[family]
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FAMILIES)}")
+    kind = FAMILIES[family]
     settings = None
-    if form.settings is not None:
+    if kind.settings is not None:
         settings = dataclass_json.from_dict(
-            form.settings, data.get("settings"), f"{path}: settings"
+            kind.settings, data.get("settings"), f"{path}: settings"
         )
     sizes = dataclass_json.from_dict(
-        form.sizes, require(data, "model", dict, path), f"{path}: model"
+        kind.sizes, require(data, "model", dict, path), f"{path}: model"
     )
     return {
-        name: Header(family, sizes, contract, settings, _statistics(folder, form, contract, plain))
+        name: Header(family, sizes, contract, settings, _statistics(folder, kind, contract, plain))
         for name, (contract, plain) in contracts_of(folder, data).items()
     }
 
 
 def _statistics(
-    folder: Path, form: Form, contract: contracts.Contract, data: Mapping[str, Any]
+    folder: Path, kind: Family, contract: contracts.Contract, data: Mapping[str, Any]
 ) -> Any:
     """Raises ValueError if they are not of the columns of contract."""
     try:
-        statistics = form.statistics[1](data)
+        statistics = kind.statistics.from_dict(data)
     except ValueError as error:
         raise ValueError(f"{folder}/statistics.json: {error}") from error
     for what, names, ends in (
@@ -259,21 +181,23 @@ def load(
     fit: keys, shapes, format, statistics, robot.
     """
     header = read_header(folder, embodiment)
-    form = FORMS[header.family]
-    tokenizer = form.tokenizer(folder, header.sizes.vocab)
+    kind = FAMILIES[header.family]
+    tokenizer = None
+    if kind.tokenizer is not None:
+        tokenizer = kind.tokenizer(folder, header.sizes.vocab)
     model = fill_network(
-        open_store(folder), header.sizes, form.network, device=device, dtype=dtype
+        open_store(folder), header.sizes, kind.network, device=device, dtype=dtype
     )
-    understood = {}
-    if header.family == "tiny":
-        robots = header.contract.embodiments
-        understood = {
-            "language": read_language(folder, robots),
-            "naming": read_naming(folder, header.sizes, device),
-        }
     return Checkpoint(
-        model, header.contract, header.statistics, tokenizer, header.family, header.settings, **understood
-    )  # fmt: skip
+        model,
+        header.contract,
+        header.statistics,
+        tokenizer,
+        header.family,
+        header.settings,
+        language=read_language(folder, header.contract.embodiments) if kind.understand else None,
+        naming=read_naming(folder, header.sizes, device) if kind.see else None,
+    )
 
 
 def fill_network(

@@ -10,9 +10,7 @@ from vla_policy.models.engine.engine import Engine
 from vla_policy.models.engine.fold import fold_head, fold_stack
 from vla_policy.models.engine.graph import Graphs
 from vla_policy.models.engine.linear import Prepare, can_pack, packed, plain, scaled8
-from vla_policy.models.engine.smolvla import compile_smolvla
 from vla_policy.models.engine.vision import fold_vision
-from vla_policy.models.smolvla import SmolVla
 from vla_policy.models.vla import VLA
 
 # Numbers in a weight below which a packed product is slower than a plain one: it costs 10 microseconds more to call.
@@ -81,20 +79,12 @@ def compile_engine(
     return replace(engine, chunk=Graphs(engine.without_gaps)) if capture else engine
 
 
-def engine_for(model: object, precision: str = "auto") -> Engine | SmolVla | None:
+def engine_for(model: VLA, precision: str = "auto") -> Engine | None:
     """compile_engine for a model that gains by it; None for others.
 
     Models above a billion parameters are released: memory holds them once.
     """
-    if isinstance(model, SmolVla):
-        gains = sum(p.numel() for p in model.parameters()) >= choose.LARGE
-        on_cpu = model.embed_tokens.weight.device.type == "cpu"
-        return compile_smolvla(model, precision=precision) if gains and on_cpu else None
-    if (
-        not isinstance(model, VLA)
-        or model.flow is None
-        or model.config.language.gemma2 is not None
-    ):
+    if model.flow is None or model.config.language.gemma2 is not None:
         return None
     parameters = sum(p.numel() for p in model.parameters())
     return compile_engine(model, precision=precision, release=parameters > RELEASED)

@@ -72,6 +72,13 @@ def compile_smolvla(model: SmolVla, *, precision: str = "auto") -> SmolVla:
     return twin
 
 
+def engine_for_smolvla(model: SmolVla, precision: str = "auto") -> SmolVla | None:
+    """compile_smolvla for a model that gains by it: a large one on a CPU; None for others."""
+    gains = sum(p.numel() for p in model.parameters()) >= choose.LARGE
+    on_cpu = model.embed_tokens.weight.device.type == "cpu"
+    return compile_smolvla(model, precision=precision) if gains and on_cpu else None
+
+
 def _twin(
     module: nn.Module, dtype: torch.dtype, product: Callable[[nn.Linear], Linear]
 ) -> nn.Module:

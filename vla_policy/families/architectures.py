@@ -1,0 +1,42 @@
+"""Every published architecture by name, and what any sizes make: the network, its parameters, its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from vla_policy.families import FAMILIES
+from vla_policy.families.family import Family
+from vla_policy.models.roofline import Stage
+
+
+def published() -> dict[str, Callable[[], Any]]:
+    """Name of an architecture -> its sizes, of all families."""
+    return {name: of for family in FAMILIES.values() for name, of in family.published.items()}
+
+
+def network(sizes: Any) -> nn.Module:
+    """The network of sizes, untrained, on torch's default device."""
+    return _family_of(sizes).network(sizes)
+
+
+def parameters(sizes: Any) -> int:
+    """How many numbers the network has; none of them is made."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in network(sizes).parameters())
+
+
+def stages(sizes: Any, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
+    """Vision, prefix and actions of one chunk for one observation.
+
+    cameras: pictures that are there. prompt: tokens that are there. steps and rows are the sizes' own.
+    """
+    return _family_of(sizes).work(sizes, cameras, prompt)
+
+
+def _family_of(sizes: Any) -> Family:
+    # Families that share a type of sizes share its network and work.
+    return next(family for family in FAMILIES.values() if type(sizes) is family.sizes)
