@@ -25,6 +25,7 @@ import numpy as np
 from vla_policy.evaluate.metrics import wilson
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.types import ActionChunk
 
 DELAYS_MS = "0,100,300,800"
@@ -145,9 +146,32 @@ def _prepare(policy_name: str, head: str) -> None:
             self._policy = load_policy(policy_name, head=head)
             self.contract, self.rows = self._policy.contract, self._policy.rows
             self.continues, self.point = self._policy.continues, self._policy.point
+            self.can_point, self.head = self._policy.can_point, self._policy.head
 
-        def infer(self, observation, *args, **kwargs) -> ActionChunk:
-            chunk = self._policy.infer(observation, *args, **kwargs)
+        def infer(
+            self,
+            observation,
+            previous=None,
+            *,
+            seed=None,
+            num_steps=None,
+            solver="euler",
+            guidance=1.0,
+            frozen_rows=0,
+            guidance_rows=0,
+            pull=DEFAULT_PULL,
+        ) -> ActionChunk:
+            chunk = self._policy.infer(
+                observation,
+                previous,
+                seed=seed,
+                num_steps=num_steps,
+                solver=solver,
+                guidance=guidance,
+                frozen_rows=frozen_rows,
+                guidance_rows=guidance_rows,
+                pull=pull,
+            )
             self.record.chunks.append((observation.obs_ns + self.delay_ns, chunk))
             return chunk
 

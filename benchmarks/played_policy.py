@@ -13,6 +13,8 @@ import types
 
 import numpy as np
 
+from vla_policy.models.sampling import DEFAULT_PULL
+from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
 WORK = os.environ.get("PLAYED_WORK", "none")
@@ -21,24 +23,31 @@ STEP_M = 0.003  # per row of 0.1 s
 TURN_M = 0.1  # from the middle, where the swing turns
 
 
-class SwingModel:
+class SwingModel(PlainPolicy):
     """Infers as asked, and answers with rows that go on in the direction of the swing."""
 
-    rows, continues = ROWS, False
+    rows = ROWS
     understanding = "a played policy tries any sentence"
-
-    def understands(self, _instruction):
-        return None
-
-    def sees(self, _observation):
-        return None
 
     def __init__(self, robot, policy) -> None:
         self._robot, self._policy, self._direction = robot, policy, 1.0
+        self.contract = Columns(robot.state_names, robot.action_names)
 
-    def infer(self, observation, previous=None, **options) -> ActionChunk:
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        solver="euler",
+        guidance=1.0,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=DEFAULT_PULL,
+    ) -> ActionChunk:
         if self._policy is not None:
-            self._policy.infer(observation, seed=options.get("seed"))
+            self._policy.infer(observation, seed=seed)
         at_m = observation.state[1]
         if self._direction * at_m > TURN_M:
             self._direction = -np.sign(at_m)

@@ -13,6 +13,7 @@ from vla_policy.evaluate.expert_policy import ExpertPolicy
 from vla_policy.evaluate.metrics import markdown, summarise, wilson
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import FIRST_SEED, SUITES, trial
+from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.sim.demonstrations.generate import SEEDS_PER_SET
 from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS
 from vla_policy.sim.world.world import World
@@ -60,7 +61,19 @@ class Wrong(ExpertPolicy):
 class Still(ExpertPolicy):
     """Stays where it is."""
 
-    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        solver="euler",
+        guidance=1.0,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=DEFAULT_PULL,
+    ):
         from dataclasses import replace
 
         chunk = super().infer(observation)
@@ -72,7 +85,19 @@ class Up(ExpertPolicy):
 
     rows = 5
 
-    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        solver="euler",
+        guidance=1.0,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=DEFAULT_PULL,
+    ):
         from dataclasses import replace
 
         actions = np.tile(observation.state, (5, 1))
@@ -122,7 +147,19 @@ class Blind(Still):
         super().__init__()
         self.asked: list[int | None] = []
 
-    def infer(self, observation, previous=None, *, seed=None, num_steps=None):
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        solver="euler",
+        guidance=1.0,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=DEFAULT_PULL,
+    ):
         from dataclasses import replace
 
         self.asked.append(num_steps)

@@ -12,8 +12,9 @@ import pytest
 from vla_policy.embodiment import GroupLimits
 from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout
 from vla_policy.execution.replanning import Continuation, Delays, measured
-from vla_policy.runtime.inference import MAX_FAILURES, Inference, Infers
+from vla_policy.runtime.inference import MAX_FAILURES, Inference
 from vla_policy.runtime.observation import SensorBuffer, StateSource
+from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import ActionChunk, Reason
 
@@ -42,7 +43,7 @@ class Bench:
     def __init__(self, infer=None, **config):
         self.now_ns = START_NS
         self.chunks, self.errors = [], []
-        self.policy = create_autospec(Infers, instance=True)
+        self.policy = create_autospec(PolicyProtocol, instance=True)
         self.policy.infer.side_effect = infer or self.answer
         self.camera = SensorBuffer("front/image_raw", 350 * MS)
         self.state = SensorBuffer("ee_pose", 250 * MS)

@@ -64,6 +64,11 @@ class Policy:
         """Whether it can say where it sees what the instruction names."""
         return self.family.point is not None
 
+    @property
+    def can_answer(self) -> bool:
+        """Whether it answers questions in words."""
+        return self.family.ask is not None
+
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
         problems = check_contract(self.contract, embodiment)

@@ -6,22 +6,18 @@ import types
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.models.sampling import DEFAULT_PULL
+from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROBOT = load_embodiment("vx300s")
 
 
-class OptionsModel:
+class OptionsModel(PlainPolicy):
     """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance."""
 
-    rows, continues = 10, False
+    rows, contract = 10, Columns(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
-
-    def understands(self, instruction):
-        return None
-
-    def sees(self, observation):
-        return None
 
     def infer(
         self,
@@ -30,9 +26,11 @@ class OptionsModel:
         *,
         seed=None,
         num_steps=None,
+        solver="euler",
+        guidance=1.0,
         frozen_rows=0,
         guidance_rows=0,
-        pull=None,
+        pull=DEFAULT_PULL,
     ):
         rows = np.tile(observation.state, (self.rows, 1))
         rows[:, :3] = seed, -1 if num_steps is None else num_steps, pull.max_weight

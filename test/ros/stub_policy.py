@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.models.sampling import DEFAULT_PULL
+from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROWS = 10
@@ -19,17 +21,23 @@ MODE = Path(os.environ["STUB_MODE"])
 ROBOT = load_embodiment("vx300s")
 
 
-class StubModel:
-    rows, continues = ROWS, False
+class StubModel(PlainPolicy):
+    rows, contract = ROWS, Columns(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
 
-    def understands(self, _instruction):
-        return None
-
-    def sees(self, _observation):
-        return None
-
-    def infer(self, observation, previous=None, **_options):
+    def infer(
+        self,
+        observation,
+        previous=None,
+        *,
+        seed=None,
+        num_steps=None,
+        solver="euler",
+        guidance=1.0,
+        frozen_rows=0,
+        guidance_rows=0,
+        pull=DEFAULT_PULL,
+    ):
         mode = MODE.read_text().strip()
         if mode == "raise":
             raise RuntimeError("CUDA error: an illegal memory access was encountered")

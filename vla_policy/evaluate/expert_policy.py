@@ -6,53 +6,55 @@ absolute rows as a network and goes through the same control path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.models.sampling import DEFAULT_PULL, Pull
+from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.sim.demonstrations.expert import ExpertAction, expert_action
 from vla_policy.sim.demonstrations.row_player import Driver
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.tasks import Task
 from vla_policy.sim.world.world import World
-from vla_policy.types import ActionChunk, Observation
+from vla_policy.types import ActionChunk, Array, Observation
 
 ROWS = 8
 STEP_NS = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertContract:
-    """The part of a contract that an evaluation asks for."""
-
-    state_names: tuple[str, ...]
-    action_names: tuple[str, ...]
-
-
-class ExpertPolicy:
+class ExpertPolicy(PlainPolicy):
     """infer() like a policy's; prepare() tells it the world and the task, which no policy knows."""
 
     rows = ROWS
-    continues = False
     can_point = True
-    head = None
 
     def __init__(self, robot: str = "vx300s") -> None:
         embodiment = load_embodiment(robot)
-        self.contract = ExpertContract(embodiment.state_names, embodiment.action_names)
+        self.contract = Columns(embodiment.state_names, embodiment.action_names)
         self._copy = World(renderer="raycast", robot=robot)
 
     def prepare(self, world: World, task: Task) -> None:
         """Before each trial."""
         self._world, self._task = world, task
 
-    def point(self, observation: Observation) -> dict[str, np.ndarray]:
+    def point(self, observation: Observation) -> Mapping[str, Array]:
         """Where the named object really is."""
         return {"target_xyz": self._world.truth().object_xyz[self._task.target]}
 
     def infer(
-        self, observation: Observation, previous=None, *, seed=None, num_steps=None
+        self,
+        observation: Observation,
+        previous: ActionChunk | None = None,
+        *,
+        seed: int | None = None,
+        num_steps: int | None = None,
+        solver: str = "euler",
+        guidance: float = 1.0,
+        frozen_rows: int = 0,
+        guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
     ) -> ActionChunk:
         """The expert's next rows from the present state of the world."""
         self._copy.copy_from(self._world)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.suites import SUITES
 from vla_policy.execution.replanning import replan_interval_rows
+from vla_policy.runtime.policy_protocol import PolicyProtocol
 
 
 def run_trials(
@@ -41,7 +44,7 @@ def run_trials(
     return outcomes, head
 
 
-_worker: dict[str, object] = {}  # policy, world and robot of this process, made at its first trial
+_worker: dict[str, Any] = {}  # policy, world and robot of this process, made at its first trial
 
 
 def _start_worker() -> None:
@@ -60,7 +63,7 @@ def _prepare(settings: dict) -> None:
     )
 
 
-def _load(settings: dict, robot):
+def _load(settings: dict, robot: Embodiment) -> PolicyProtocol:
     if settings["policy"] == "expert":
         from vla_policy.evaluate.expert_policy import ExpertPolicy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from vla_policy.execution.replanning import (
     truncated,
 )
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.runtime.task import TERMINATE_CHUNKS
 from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.tasks.judge import Judge
@@ -57,8 +59,15 @@ class TrialResult:
         return asdict(self)
 
 
+@runtime_checkable
+class KnowsTheTask(Protocol):
+    """A policy that is told world and task before each trial, as the expert is."""
+
+    def prepare(self, world: World, task: Task) -> None: ...
+
+
 def roll_out(
-    policy,
+    policy: PolicyProtocol,
     world: World,
     scene: Scene,
     task: Task,
@@ -78,7 +87,7 @@ def roll_out(
             "this suite asks where the policy looks, and this kind of model cannot point; take another"
         )
     world.reset(scene)
-    if hasattr(policy, "prepare"):
+    if isinstance(policy, KnowsTheTask):
         policy.prepare(world, task)
     pilot = ControlLoop(world, embodiment, scheme=pace.scheme)
     for _ in range(STEPS_PER_S // 10):  # engaged and standing: only later observations count
@@ -135,7 +144,7 @@ def _looks(
 
 
 def _infer(
-    policy, observation: Observation, pilot: ControlLoop, pace: Pace, delays: Delays,
+    policy: PolicyProtocol, observation: Observation, pilot: ControlLoop, pace: Pace, delays: Delays,
     *, seed: int, num_steps: int | None,
 ) -> ActionChunk:  # fmt: skip
     if not (SCHEMES[pace.scheme].continues and policy.continues):
@@ -151,7 +160,9 @@ def _infer(
     )  # fmt: skip
 
 
-def _look(policy, observation, world: World, task: Task) -> tuple[bool | None, float | None]:
+def _look(
+    policy: PolicyProtocol, observation: Observation, world: World, task: Task
+) -> tuple[bool | None, float | None]:
     if not policy.can_point:
         return None, None
     seen = np.asarray(policy.point(observation)["target_xyz"], float)

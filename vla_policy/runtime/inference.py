@@ -12,15 +12,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from vla_policy.execution.replanning import NOTHING, Continuation, truncated
 from vla_policy.execution.resampling import aligned
-from vla_policy.models.sampling import DEFAULT_PULL, Pull
 from vla_policy.runtime import schedule
 from vla_policy.runtime.observation import SensorBuffer, StateSource, synchronize
+from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.runtime.schedule import InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
@@ -32,35 +31,6 @@ LATENCIES = 100
 LOOKS = (
     3  # observations in a row on which a thing is not to be seen before it is said not to be there
 )
-
-
-class Infers(Protocol):
-    """What is asked of a policy. rows: of a chunk. continues: whether it can continue one.
-
-    understands, sees: see Policy.
-    """
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def continues(self) -> bool: ...
-
-    def understands(self, instruction: str) -> Reason | None: ...
-
-    def sees(self, observation: Observation) -> Reason | None: ...
-
-    def infer(
-        self,
-        observation: Observation,
-        previous: ActionChunk | None = None,
-        *,
-        seed: int | None = None,
-        num_steps: int | None = None,
-        frozen_rows: int = 0,
-        guidance_rows: int = 0,
-        pull: Pull = DEFAULT_PULL,
-    ) -> ActionChunk: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +64,7 @@ class Inference:
 
     def __init__(
         self,
-        policy: Infers,
+        policy: PolicyProtocol,
         cameras: Mapping[str, SensorBuffer[Array]],
         states: tuple[StateSource, ...],
         config: InferenceConfig,

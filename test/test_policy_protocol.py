@@ -1,0 +1,83 @@
+"""Every policy can be asked the same: networks, the expert, and what plays a policy in tests and examples."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+from vla_policy.evaluate.expert_policy import ExpertPolicy
+from vla_policy.policy import Policy
+from vla_policy.runtime.policy_protocol import PlainPolicy, PolicyProtocol
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("vla_policy", "test", "examples", "benchmarks")
+QUESTIONS = {
+    name: inspect.signature(kind)
+    for name, kind in vars(PolicyProtocol).items()
+    if inspect.isfunction(kind) and not name.startswith("_")
+}
+PROPERTIES = [n for n, kind in vars(PolicyProtocol).items() if isinstance(kind, property)]
+
+
+def policies():
+    """'file:class' -> the class of everything in the repository that infers from an observation."""
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            source = path.read_text()
+            for node in ast.walk(ast.parse(source)) if "def infer(self" in _joined(source) else ():
+                if isinstance(node, ast.ClassDef) and "infer" in _methods(node):
+                    yield f"{path.relative_to(ROOT)}:{node.name}", node
+
+
+def _joined(source: str) -> str:
+    return "".join(source.split()).replace("definfer(self", "def infer(self")
+
+
+def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    return {f.name: f for f in node.body if isinstance(f, ast.FunctionDef)}
+
+
+def _arguments(function: ast.FunctionDef) -> str:
+    """The arguments as they are written, without annotations."""
+    bare = ast.parse(ast.unparse(function)).body[0]
+    for argument in ast.walk(bare.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return ast.unparse(bare.args)
+
+
+FOUND = dict(policies())
+PROTOCOL = _methods(FOUND["vla_policy/runtime/policy_protocol.py:PolicyProtocol"])
+
+
+def test_all_policies_are_found():
+    names = {name.rpartition(":")[2] for name in FOUND}
+    assert {"Policy", "ExpertPolicy", "StubModel", "OptionsModel", "ScriptedModel", "Up"} <= names
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_policy_takes_exactly_what_may_be_asked(name):
+    for question, function in _methods(FOUND[name]).items():
+        if question in QUESTIONS:
+            assert _arguments(function) == _arguments(PROTOCOL[question]), question
+
+
+@pytest.mark.parametrize("kind", [Policy, ExpertPolicy])
+def test_a_policy_answers_everything_that_may_be_asked(kind):
+    for name in set(PROPERTIES) - ({"contract"} if kind is ExpertPolicy else set()):
+        assert hasattr(kind, name), name
+    for name, expected in QUESTIONS.items():
+        assert inspect.signature(getattr(kind, name)) == expected, name
+
+
+def test_a_plain_policy_refuses_what_it_cannot_do():
+    policy = PlainPolicy()
+    assert not (policy.continues or policy.can_point or policy.can_answer)
+    for ask in (
+        lambda: policy.point(None),
+        lambda: policy.ask(None, "?"),
+        lambda: policy.infer_candidates(None, None),
+    ):
+        with pytest.raises(ValueError, match="this policy"):
+            ask()

@@ -1,0 +1,125 @@
+"""What may be asked of a policy, whoever answers: a network in this process, an expert, a script.
+
+Inference, closed loop and nodes know policies by this protocol alone; `policy.Policy` is the one with a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from vla_policy.models.sampling import DEFAULT_PULL, Pull, Sampling
+from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+
+class ColumnsProtocol(Protocol):
+    """The part of a contract that callers read: the names of state and action columns."""
+
+    @property
+    def state_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def action_names(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The contract of a policy without a checkpoint."""
+
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+
+
+class PolicyProtocol(Protocol):
+    """What may be asked of a policy.
+
+    rows: of a chunk. head: of a network; None: there is none. continues: whether infer takes a chunk to continue.
+    can_point, can_answer: whether point and ask answer; they raise ValueError where they do not.
+    understanding: one sentence on what it can tell of what it does not understand.
+    """
+
+    @property
+    def contract(self) -> ColumnsProtocol: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def head(self) -> str | None: ...
+
+    @property
+    def continues(self) -> bool: ...
+
+    @property
+    def can_point(self) -> bool: ...
+
+    @property
+    def can_answer(self) -> bool: ...
+
+    @property
+    def understanding(self) -> str: ...
+
+    def understands(self, instruction: str) -> Reason | None:
+        """Why the words of instruction cannot be followed; None if they can, or it cannot tell."""
+
+    def sees(self, observation: Observation) -> Reason | None:
+        """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
+
+    def infer(
+        self,
+        observation: Observation,
+        previous: ActionChunk | None = None,
+        *,
+        seed: int | None = None,
+        num_steps: int | None = None,
+        solver: str = "euler",
+        guidance: float = 1.0,
+        frozen_rows: int = 0,
+        guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
+    ) -> ActionChunk:
+        """The chunk of actions for observation. Options: see models.sampling.Sampling."""
+
+    def infer_candidates(
+        self, observation: Observation, sampling: Sampling
+    ) -> tuple[ActionChunk, ...]:
+        """sampling.candidates chunks for one observation."""
+
+    def point(self, observation: Observation) -> Mapping[str, Array]:
+        """Where it sees what the instruction names: target_xyz, float64[3], base frame, m."""
+
+    def ask(self, observation: Observation, question: str) -> str:
+        """Its answer in words."""
+
+
+class PlainPolicy:
+    """The answers of a policy that does no more than infer; what infers adds contract, rows and infer."""
+
+    head: str | None = None
+    continues: bool = False
+    can_point: bool = False
+    can_answer: bool = False
+    understanding: str = "this policy cannot tell which sentences it does not understand"
+
+    def understands(self, instruction: str) -> Reason | None:
+        """Any sentence may be tried."""
+        return None
+
+    def sees(self, observation: Observation) -> Reason | None:
+        """It cannot tell."""
+        return None
+
+    def infer_candidates(
+        self, observation: Observation, sampling: Sampling
+    ) -> tuple[ActionChunk, ...]:
+        """Raises ValueError."""
+        raise ValueError("this policy draws no candidates")
+
+    def point(self, observation: Observation) -> Mapping[str, Array]:
+        """Raises ValueError."""
+        raise ValueError("this policy does not point")
+
+    def ask(self, observation: Observation, question: str) -> str:
+        """Raises ValueError."""
+        raise ValueError("this policy does not answer in words")
