@@ -56,6 +56,9 @@ _.looked_right
 _.robot_sample
 _.web_sample
 
+# What may be asked of a policy (runtime/policy_protocol.py).
+_.can_answer
+
 # Used by benchmarks/ alone.
 _.pids
 _.wait_for_control
