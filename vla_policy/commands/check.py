@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 if one must be put right."""
+    found: Sequence[Finding]
     if args.kind == "embodiment":
         found = check_embodiment(args.robot, model=args.model)
         print(format_findings(found, str(args.robot)))

@@ -15,8 +15,9 @@ from vla_policy.commands.up import add_policy_arguments, announce, check_port
 from vla_policy.embodiment import load_embodiment
 from vla_policy.evaluate.video import contact_sheet, write_png, write_video
 from vla_policy.ros.bringup import session
-from vla_policy.ros.bringup.graph import NodeSpec, namespace_of, node_specs
+from vla_policy.ros.bringup.graph import NodeSpec, node_specs
 from vla_policy.ros.bringup.processes import stop_on_sigterm
+from vla_policy.ros.notes import namespace_of
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
 from vla_policy.ros.operator.trial import Trial, run_trial

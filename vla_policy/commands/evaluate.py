@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -64,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
     Console().print(table, markup=False, soft_wrap=True)
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"settings": settings | {"episodes": args.episodes}, "suites": reports}
+        report: dict[str, Any] = {
+            "settings": settings | {"episodes": args.episodes},
+            "suites": reports,
+        }
         report |= {"seconds": round(time.monotonic() - started, 1), "trials": rows}
         args.out.write_text(json.dumps(report, indent=1))
         args.out.with_suffix(".md").write_text(table)

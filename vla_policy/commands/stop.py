@@ -94,7 +94,7 @@ def _look(args: argparse.Namespace, known: list[Known], answered: Mapping[Key, b
             _tell(robot, "it runs, but its control node is not heard of", args)
         if args.domain is not None and args.namespace is not None:
             return 1 if unheard else code
-        told = {*answered, *(robot.key for robot in (*rest, *unheard))}
+        told = {*answered, *(r.key for r in rest), *(r.key for r in unheard)}
         others = _look_for_others(here, args, told)
         return 1 if unheard else code or others
 

@@ -83,7 +83,10 @@ def load_frames(root: Path) -> Frames:
     folders = sorted(p.parent for p in root.glob("**/front.npy") if p.parent.suffix != ".partial")
     if not folders:
         raise FileNotFoundError(f"no frames below {root}; make them with `vla generate`")
-    shards, arrays, texts, starts = [], {}, [], []
+    shards: list[tuple[np.ndarray, np.ndarray]] = []
+    arrays: dict[str, list[np.ndarray]] = {}
+    texts: list[list[str]] = []
+    starts: list[int] = []
     for number, folder in enumerate(folders):
         starts.append(len(texts))
         rows, said = read_shard(folder)

@@ -44,7 +44,7 @@ def require_sizes(record: Any, ends: Mapping[str, tuple[float, float]]) -> None:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return from_dict(hint, value, where)
     if hint in (int, str, float, bool):
         if hint is float and type(value) is int and abs(value) < 2**53:

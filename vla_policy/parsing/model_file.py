@@ -113,7 +113,7 @@ def _copies(element: ElementTree.Element, file: Path) -> int:
     if element.tag not in COPIES:
         return 1
     counts = element.get("count", "1").split()
-    product = 1
+    product = 1.0
     for count in counts:
         product *= max(_number(count, element, "count", file), 1)
     return int(min(product, 1 << 40))

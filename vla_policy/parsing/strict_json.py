@@ -58,7 +58,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        for twice, _ in pairs:
+            if twice in seen:
+                break
+            seen.add(twice)
         raise _Strange(f"the key {one_line(repr(twice), 80)} is there twice")
     return found
 

@@ -68,15 +68,16 @@ def accept(
         reason = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
         return replace(control, guard=memory.counted(control.guard, (reason,))), reason
     resolved = resolve(chunk, robot.embodiment, control.references)
+    refused: Reason | None
     if isinstance(resolved, ActionChunk):
         chunk = resolved
-        reason = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
+        refused = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
     else:
-        reason = resolved
-    if reason is not None:
+        refused = resolved
+    if refused is not None:
         # A broken policy: its next rows are not to be trusted either.
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
-        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+        return replace(control, guard=memory.counted(control.guard, (refused,))), refused
     here = measured_action(robot.layout, state)
     start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
     if start is None:

@@ -19,6 +19,7 @@ from vla_policy.formats.conversion.portable import (
     tied_expert_head,
 )
 from vla_policy.formats.foreign import lerobot, openpi
+from vla_policy.formats.foreign.lerobot_config import POSTPROCESSOR, PREPROCESSOR
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, PREFIX, TIED, UNREAD, canonical
 from vla_policy.formats.tensors.safetensors_file import (
@@ -81,8 +82,8 @@ def write_lerobot(folder: Path, portable: Portable, *, keep_unread: bool = True)
     }
     write_json(folder / "config.json", _lerobot_config(portable, inputs, outputs, modes))
     pre, post = _lerobot_steps(portable, inputs | outputs, outputs, modes)
-    write_json(folder / lerobot.PREPROCESSOR, {"name": "policy_preprocessor", "steps": pre})
-    write_json(folder / lerobot.POSTPROCESSOR, {"name": "policy_postprocessor", "steps": post})
+    write_json(folder / PREPROCESSOR, {"name": "policy_preprocessor", "steps": pre})
+    write_json(folder / POSTPROCESSOR, {"name": "policy_postprocessor", "steps": post})
     statistics = {
         f"{name}.{key}": _exact(values)
         for name, feature in ((lerobot.STATE, foreign.state), (lerobot.ACTION, foreign.actions))

@@ -121,7 +121,9 @@ def _at_object(world: World, rng: np.random.Generator) -> None:
     gripper = 1.0
     if height < low + 0.02 and rng.random() < 0.4:
         gripper = rng.uniform(opening_around(item.half_m + 0.004), 1.0)
-    world.place_arm(_pose(np.array([*xy, height])), float(gripper), _arm_for(world, item.xy))
+    world.place_arm(
+        _pose(np.array([*xy, height])), float(gripper), _arm_for(world, np.array(item.xy))
+    )
 
 
 def _holding(world: World, rng: np.random.Generator) -> None:

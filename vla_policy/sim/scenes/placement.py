@@ -86,7 +86,16 @@ PLACES: dict[str, Callable[[np.random.Generator, np.ndarray], Places | None]] = 
 }
 
 
-def _scatter(halves, tray, pad, *, draw, free) -> np.ndarray | None:
+def _scatter(
+    halves: np.ndarray,
+    tray: np.ndarray,
+    pad: np.ndarray,
+    *,
+    draw: Callable[[], np.ndarray],
+    free: Callable[
+        [np.ndarray, float, list[np.ndarray], np.ndarray, np.ndarray, np.ndarray], bool
+    ],
+) -> np.ndarray | None:
     placed: list[np.ndarray] = []
     for half in halves:
         for _ in range(40):
@@ -99,7 +108,14 @@ def _scatter(halves, tray, pad, *, draw, free) -> np.ndarray | None:
     return np.array(placed)
 
 
-def _free(xy, half, placed, halves, tray, pad) -> bool:
+def _free(
+    xy: np.ndarray,
+    half: float,
+    placed: list[np.ndarray],
+    halves: np.ndarray,
+    tray: np.ndarray,
+    pad: np.ndarray,
+) -> bool:
     for other, other_half in zip(placed, halves, strict=False):
         gap = np.abs(xy - other)
         widest = max(half, other_half)
@@ -113,7 +129,14 @@ def _free(xy, half, placed, halves, tray, pad) -> bool:
     return bool(np.linalg.norm(xy - pad) > PAD_RADIUS_M + half + 0.012)
 
 
-def _free_from_any_side(xy, half, placed, halves, tray, pad) -> bool:
+def _free_from_any_side(
+    xy: np.ndarray,
+    half: float,
+    placed: list[np.ndarray],
+    halves: np.ndarray,
+    tray: np.ndarray,
+    pad: np.ndarray,
+) -> bool:
     """Like _free, for fingers that may open along any direction."""
     for other, other_half in zip(placed, halves, strict=False):
         if np.linalg.norm(xy - other) < FINGER_CLEARANCE_Y_M + max(half, other_half):
@@ -124,7 +147,9 @@ def _free_from_any_side(xy, half, placed, halves, tray, pad) -> bool:
     return bool(np.linalg.norm(xy - pad) > PAD_RADIUS_M + half + 0.012)
 
 
-def _ways_are_clear(objects, halves, tray, pad) -> bool:
+def _ways_are_clear(
+    objects: np.ndarray, halves: np.ndarray, tray: np.ndarray, pad: np.ndarray
+) -> bool:
     start = np.zeros(3)
     for index, xy in enumerate(objects):
         others = [(objects[i], halves[i] * 1.42) for i in range(len(objects)) if i != index]
@@ -144,7 +169,9 @@ def _ways_are_clear(objects, halves, tray, pad) -> bool:
     return True
 
 
-def _way_is_clear(start: np.ndarray, end: np.ndarray, obstacles) -> bool:
+def _way_is_clear(
+    start: np.ndarray, end: np.ndarray, obstacles: list[tuple[np.ndarray, float]]
+) -> bool:
     """Whether the round base goes from start to end, x y yaw, without touching anything."""
     way = start[:2] + np.linspace(0, 1, 12)[:, None] * (end - start)[:2]
     return all(

@@ -91,7 +91,7 @@ def seen_from(scene: Scene, base: np.ndarray) -> Scene:
     """scene in the frame of a base at float64[3] x, y, yaw of the frame that it was drawn in."""
     turn = turn_matrix(-base[2])
 
-    def place(xy) -> tuple[float, float]:
+    def place(xy: tuple[float, float]) -> tuple[float, float]:
         x, y = turn @ (np.asarray(xy) - base[:2])
         return float(x), float(y)
 
@@ -142,7 +142,7 @@ def sample_scene(seed: int, *, split: str = "train", robot: str = "vx300s") -> S
         for (colour, shape), half, xy, yaw in zip(kinds, halves, objects_xy, yaws, strict=True)
     )
     homes = [
-        tuple(float(v) for v in np.array(home) + rng.uniform(twin.home_lower, twin.home_upper))
+        _triple(np.array(home) + rng.uniform(twin.home_lower, twin.home_upper))
         for home in twin.homes
     ]
     return Scene(
@@ -170,7 +170,12 @@ BASE_RGB = {
 
 def _jitter_colour(colour: str, rng: np.random.Generator) -> tuple[float, float, float]:
     rgb = np.array(BASE_RGB[colour]) * rng.uniform(0.85, 1.05) + rng.uniform(-0.04, 0.04, 3)
-    return tuple(float(v) for v in np.clip(rgb, 0.0, 1.0))
+    return _triple(np.clip(rgb, 0.0, 1.0))
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = values
+    return float(x), float(y), float(z)
 
 
 def _sample_kinds(rng: np.random.Generator, split: str) -> list[tuple[str, str]]:

@@ -82,7 +82,8 @@ class Judge:
         if self._task.family == "pick":
             since = self._held_since.get(target)
             return since is not None and truth.time_ns - since >= HELD_S * 1e9
-        if not rests_in(truth, target, self._task.destination):
+        destination = self._task.destination
+        if destination is None or not rests_in(truth, target, destination):
             return False
         return self._task.family == "put" or bool(self._rise[target] <= NEVER_LIFTED_M)
 

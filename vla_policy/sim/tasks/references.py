@@ -141,11 +141,11 @@ def _by_relation(
                     phrase = f"{noun} {words} the {anchor_name}"
                     found.append(Reference("relation", phrase, target, anchor))
     if len(options) >= 2:
-        for words, farthest in ((NEAREST, False), (FARTHEST, True)):
+        for degrees, farthest in ((NEAREST, False), (FARTHEST, True)):
             target = _at_distance(scene, xyz, options, anchor, farthest)
             if target is not None:
                 joint = "from" if farthest else "to"
-                for word in words:
+                for word in degrees:
                     phrase = f"{noun} {word} {joint} the {anchor_name}"
                     found.append(Reference("relation", phrase, target, anchor))
     return found

@@ -127,7 +127,7 @@ def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
     order = body.model_action_names
     return Statistics(
         RangeNormalizer(names, low, high),
-        RangeNormalizer(order, [ends[n][0] for n in order], [ends[n][1] for n in order]),
+        RangeNormalizer(order, *np.array([ends[n] for n in order]).T),
     )
 
 

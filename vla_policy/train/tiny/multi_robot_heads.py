@@ -89,8 +89,8 @@ def prepare(
 
 
 def _states(checkpoint: Checkpoint, body: RobotColumns, frames: Frames) -> np.ndarray:
-    state = frames.arrays["state"].astype(np.float64).reshape(len(frames), -1, len(ARM))
-    state = pose_steps.canonical_state(state).reshape(len(frames), -1)
+    by_arm = frames.arrays["state"].astype(np.float64).reshape(len(frames), -1, len(ARM))
+    state = pose_steps.canonical_state(by_arm).reshape(len(frames), -1)
     normalised = checkpoint.statistics.state.normalise(state)
     return widened_state(normalised, body, checkpoint.model.config.state_dim)
 
@@ -131,9 +131,11 @@ def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path
 
 def join(parts: list[Examples]) -> Examples:
     """The examples of several robots as one."""
-    robots, start = {}, 0
+    robots: dict[str, tuple[int, int, int]] = {}
+    start = 0
     for part in parts:
-        robots |= {name: tuple(start + i for i in ends) for name, ends in part.robots.items()}
+        for name, (first, held, end) in part.robots.items():
+            robots[name] = start + first, start + held, start + end
         start += len(part.texts)
     tensors = {
         f.name: torch.cat([getattr(p, f.name) for p in parts])

@@ -3,6 +3,8 @@
 import argparse
 import re
 
+import numpy as np
+
 from vla_policy.checkpoint import contract as contracts
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
@@ -48,8 +50,8 @@ def fresh(args: argparse.Namespace) -> Checkpoint:
         embodiments=(embodiment.name,),
     )
     statistics = Statistics(
-        RangeNormalizer(contract.state_names, *STATE_RANGE),
-        RangeNormalizer(ACTION_NAMES, *ACTION_RANGE),
+        RangeNormalizer(contract.state_names, *map(np.array, STATE_RANGE)),
+        RangeNormalizer(ACTION_NAMES, *map(np.array, ACTION_RANGE)),
     )
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
