@@ -47,9 +47,12 @@ def main() -> int:
     parser.add_argument(
         "--quick", type=float, metavar="S", help="leave out tests that take longer"
     )
+    parser.add_argument("--tests", nargs="+", help="names of files of tests: only these")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     os.chdir(TOP)
+    some = bool(args.quick or args.tests)
+    runs.TESTS = tuple(args.tests or runs.TESTS)
     started = time.monotonic()
     files = sorted(f for pattern in FILES for f in TOP.glob(pattern))
     trees = {str(f.relative_to(TOP)): ast.parse(f.read_text()) for f in files}
@@ -72,9 +75,9 @@ def main() -> int:
                 f"{len(left)} mutants of {len(mutants)}, {len(reached.seconds)} tests, {reached.total_s:.0f} s"
             )
             chosen = [choose(m, reached, trees, args.quick) for m in mutants]
-            # What survives the quick tests has not survived: the next run tries it again.
+            # What survives some of the tests has not survived: the next run tries it again.
             note = lambda i, outcome: journal.note(  # noqa: E731
-                i, "unknown" if args.quick and outcome == "survived" else outcome
+                i, "unknown" if some and outcome == "survived" else outcome
             )
             found = runs.run(
                 mutants, trees, chosen, reached, args.processes, Path(scratch), left, note
