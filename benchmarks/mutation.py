@@ -48,6 +48,9 @@ def main() -> int:
         "--quick", type=float, metavar="S", help="leave out tests that take longer"
     )
     parser.add_argument("--tests", nargs="+", help="names of files of tests: only these")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing, tell what journals say"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     os.chdir(TOP)
@@ -59,6 +62,8 @@ def main() -> int:
     chosen_files = dict.fromkeys(f for part in args.only for f in trees if part in f)
     mutants = [m for f in chosen_files for m in mutants_of(f, trees[f])]
     known = known_from(args.again, mutants)
+    if args.report:
+        known = [outcome or "untried" for outcome in known]
     left = [i for i, outcome in enumerate(known) if outcome is None]
     path = args.out.with_suffix(".jsonl") if args.out else Path(os.devnull)
     goes_on = path in args.again
@@ -91,7 +96,7 @@ def main() -> int:
     print(json.dumps(report["totals"]))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
-    return 1 if report["surviving"] else 0
+    return 1 if report["surviving"] or report["untried"] else 0
 
 
 class Journal:
@@ -170,9 +175,17 @@ def report_of(mutants: list[Mutant], outcomes: list[str], started: float) -> dic
         count = per_file.setdefault(mutant.file, Counter())
         known = outcome == "survived" and reasons.of(mutant.identity) is not None
         count["mutants"] += 1
-        count["explained" if known else "surviving" if outcome == "survived" else "killed"] += 1
+        count[
+            "explained"
+            if known
+            else "surviving"
+            if outcome == "survived"
+            else "untried"
+            if outcome == "untried"
+            else "killed"
+        ] += 1
         count["of_them_by_time"] += outcome == "time"
-    columns = ("mutants", "killed", "of_them_by_time", "surviving", "explained")
+    columns = ("mutants", "killed", "of_them_by_time", "surviving", "explained", "untried")
     return {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -184,6 +197,9 @@ def report_of(mutants: list[Mutant], outcomes: list[str], started: float) -> dic
         "totals": {c: sum(count[c] for count in per_file.values()) for c in columns},
         "files": {f: {c: count[c] for c in columns} for f, count in per_file.items()},
         "surviving": sorted(i for i in survived if reasons.of(i) is None),
+        "untried": sorted(
+            m.identity for m, o in zip(mutants, outcomes, strict=True) if o == "untried"
+        ),
         "explained_in_vain": reasons.in_vain(survived, {m.file for m in mutants}),
     }
 
