@@ -46,8 +46,9 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import node_specs
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.cdr import NS_PER_S, START
+from vla_policy.ros.messages.cdr import START
 from vla_policy.ros.process import large_messages, qos
+from vla_policy.timing import NS_PER_S
 
 EVERY_S = 0.11
 LIMIT_MS = 5.0

@@ -31,12 +31,13 @@ from vla_policy.models import config, pointing, tokenizer
 from vla_policy.models.engine import compile_engine
 from vla_policy.models.vla import VLA
 from vla_policy.policy import load_policy
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.tiny import multi_robot, multi_robot_heads
 from vla_policy.types import Observation
 
 ROBOTS = ("vx300s", "vx300s_pair", "vx300s_mobile")
 WORDS = "pick up the red green blue cube ball cylinder put in tray".split()
-TOKENS = tokenizer.build([*WORDS, *multi_robot_heads.COLOURS, *multi_robot_heads.SHAPES])
+TOKENS = tokenizer.build([*WORDS, *COLOURS, *SHAPES])
 SENTENCE = "pick up the red cube"
 POSE = (0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0)
 

@@ -16,10 +16,10 @@ from rclpy.lifecycle import LifecycleNode  # noqa: E402
 from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.embodiment.joint_units import degrees  # noqa: E402
 from vla_policy.embodiment.layout import layout_of  # noqa: E402
-from vla_policy.ros.bringup.endpoints import command_topics  # noqa: E402
+from vla_policy.ros.bringup.endpoints import command_topics, shadow_topic  # noqa: E402
 from vla_policy.ros.outputs.direct import gripper_position  # noqa: E402
 from vla_policy.ros.outputs.goals import goal_of  # noqa: E402
-from vla_policy.ros.outputs.outputs import Outputs, shadow_topic  # noqa: E402
+from vla_policy.ros.outputs.outputs import Outputs  # noqa: E402
 from vla_policy.ros.outputs.trajectory import GripperTarget, JointTarget  # noqa: E402
 from vla_policy.ros.process.change_log import ChangeLogger  # noqa: E402
 from vla_policy.ros.simulation.mock_controllers import trajectory_of  # noqa: E402

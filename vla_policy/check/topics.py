@@ -12,7 +12,12 @@ from vla_policy.check.streams import check_clash, check_stream, check_type, othe
 from vla_policy.check.topic_samples import CommandSink, GraphSnapshot
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import ERROR, Finding, error, warning
-from vla_policy.runtime.plausibility import OUTSIDE, camera_name_mismatch, swapped_cameras
+from vla_policy.runtime.plausibility import (
+    camera_name_mismatch,
+    in_degrees,
+    out_of_range,
+    swapped_cameras,
+)
 
 WAY = 0.25  # of a gripper's way beyond its ends
 FAR_M = 10.0
@@ -59,17 +64,14 @@ def _positions(told: dict[str, float], sheet: EmbodimentFile) -> Iterator[Findin
         place = sheet.at("joints", "names", i)
         raw, wire = told[name], joints.wire
         value = raw if wire is None else float(wire.scale[i] * raw + wire.offset[i])
-        low, high = float(joints.lower[i]), float(joints.upper[i])
         if not math.isfinite(value):
             yield error(place, f"joint {name!r} is {value}", "Restart or repair its driver")
-        elif not low - OUTSIDE <= value <= high + OUTSIDE:
-            degrees = wire is None and joints.unit == "rad" and abs(value) > math.tau
+        elif (problem := out_of_range(joints, i, value)) is not None:
             yield error(
                 place,
-                f"joint {name!r} is at {value:.4g}, its limits are {low:g} to {high:g} {joints.unit}"
-                + (": degrees?" if degrees else ""),
+                problem,
                 "Write wire: {unit: deg} below joints if the topic is in degrees"
-                if degrees
+                if in_degrees(joints, value)
                 else "See unit, wire, zero and limits of this joint",
             )
     raws = [told[name] for name in joints.names if name in told]

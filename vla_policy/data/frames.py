@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.data.shards import read_array, read_meta, read_shard
-
-Array = np.ndarray
+from vla_policy.types import Array
 
 PER_SENTENCE = (
     "target_xyz", "reference_xyz", "destination_xyz", "target_colour", "target_shape", "target_size",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
+from vla_policy.embodiment.spaces import QUATERNION_PARTS
 
-QUATERNION = ("qx", "qy", "qz", "qw")
 TICKS = 2  # an input or chunk must outlive this many of the periods that wait for it
 
 
@@ -118,9 +118,9 @@ def check_state(sheet: EmbodimentFile) -> Iterator[Finding]:
     state = sheet.robot.state
     for tool in {name.rpartition(".")[0] for name in state if name.endswith(".qw")}:
         order = tuple(n.rpartition(".")[2] for n in state if n.startswith(f"{tool}.q"))
-        if order != QUATERNION:
+        if order != QUATERNION_PARTS:
             yield error(
                 sheet.at("state", state.index(f"{tool}.qw")),
                 f"the quaternion stands in the order {' '.join(order)}",
-                f"Write {', '.join(f'{tool}.{part}' for part in QUATERNION)}: policies read it so",
+                f"Write {', '.join(f'{tool}.{part}' for part in QUATERNION_PARTS)}: policies read it so",
             )

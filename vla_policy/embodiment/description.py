@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vla_policy.embodiment.joint_units import JointEncoding
-
-Array = np.ndarray
-NS_PER_S = 1_000_000_000
+from vla_policy.timing import NS_PER_S
+from vla_policy.types import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Array = np.ndarray
+from vla_policy.types import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 from vla_policy.embodiment.description import ActionGroup, Joints, Output, Rates
-from vla_policy.embodiment.spaces import JOINT_PREFIX, SPACES
+from vla_policy.embodiment.spaces import GOALS, JOINT_PREFIX, SPACES
 from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
 
 SERVO_HZ = 20.0  # MoveIt Servo stops when nothing came for 0.1 s, so twice as often at least
-GOALS = ("gripper_command", "parallel_gripper_command")
 OF_TYPES = ("joint", "closed", "open", "max_effort", "servo", "prefix", "also")
 
 

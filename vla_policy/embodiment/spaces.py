@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+QUATERNION_PARTS = ("qx", "qy", "qz", "qw")
+POSE_PARTS = ("x", "y", "z", *QUATERNION_PARTS)
 POSITION = ("ee.x", "ee.y", "ee.z")
 ROTATIONS = {
-    "quaternion_xyzw": ("ee.qx", "ee.qy", "ee.qz", "ee.qw"),
+    "quaternion_xyzw": tuple(f"ee.{part}" for part in QUATERNION_PARTS),
     "rpy": ("ee.roll", "ee.pitch", "ee.yaw"),
     "rotation_vector": ("ee.rx", "ee.ry", "ee.rz"),
     "r6d": ("ee.r1", "ee.r2", "ee.r3", "ee.r4", "ee.r5", "ee.r6"),
@@ -17,6 +19,7 @@ GRIPPER = ("gripper",)
 JOINT_PREFIX = "joint."
 ABSOLUTE = ("absolute",)
 RELATIVE = ("measured", "commanded", "chunk_start")
+GOALS = ("gripper_command", "parallel_gripper_command")  # outputs that are actions
 CAMERA_TYPES = ("image", "compressed")
 JOINT_UNITS = ("rad", "m")
 

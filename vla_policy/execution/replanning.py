@@ -13,7 +13,7 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.timing import due_ns
 from vla_policy.types import ActionChunk
 
-SETTLE_NS = 200_000_000  # after the end of a plan an arm is at rest, and seen at rest
+SETTLE_NS = 200_000_000  # after its last command an arm is at rest, and seen at rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.embodiment.layout import ActionPart
+from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
-NS_PER_S = 1_000_000_000
 LEAD_PERIODS = 2  # of commands, until a setpoint is reached: the next one comes before that
 # The rest lasts until this long after the stamp: a controller refuses what ends in its past, and
 # its clock may be a little ahead.

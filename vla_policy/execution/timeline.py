@@ -27,10 +27,10 @@ from vla_policy.execution.spline import (
     moved,
     offset,
 )
+from vla_policy.geometry.rotation_formats import QUATERNION_TOLERANCE
 from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
 
-QUATERNION_TOLERANCE = 0.05  # of the norm; a row further off was not meant as a rotation
 KEPT = 8  # earlier chunks that a merge may still look at
 
 

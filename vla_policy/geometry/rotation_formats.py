@@ -9,13 +9,14 @@ import numpy as np
 from vla_policy.geometry.quaternions import quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Array
 
+QUATERNION_TOLERANCE = 0.05  # of the norm; what is further off was not meant as a rotation
 SHORT = 1e-6  # length below which a direction means nothing
 
 
 def from_quaternion(values: Array) -> Array:
     """float64[t, 4] xyzw, unit length. Raises ValueError for a length that is not near 1."""
     norm = np.linalg.norm(values, axis=-1, keepdims=True)
-    if not (np.abs(norm - 1.0) <= 0.05).all():
+    if not (np.abs(norm - 1.0) <= QUATERNION_TOLERANCE).all():
         worst = float(norm.ravel()[np.argmax(np.abs(norm - 1.0))])
         raise ValueError(f"a quaternion has the norm {worst:.4g}, expected 1")
     return values / norm

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-Array = np.ndarray
+from vla_policy.types import Array
 
 
 @dataclass(frozen=True, slots=True)

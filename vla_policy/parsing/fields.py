@@ -21,7 +21,6 @@ import yaml
 from vla_policy.parsing import strict_yaml
 from vla_policy.parsing.files import one_line, read_text
 
-Array = np.ndarray
 # Matched from end to end: in Python `$` also fits before a last line end.
 TOPIC = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
@@ -147,7 +146,7 @@ def number(value: Any, place: Place, low: float, high: float, unit: str = "") ->
 
 def numbers(
     value: Any, place: Place, count: int, low: float, high: float, unit: str = ""
-) -> Array:
+) -> np.ndarray:
     """float64[count], read-only, each finite and in [low, high]."""
     if not isinstance(value, list):
         raise place.refuse(value, f"a list of {count} numbers")
@@ -176,7 +175,9 @@ def age(value: Any, place: Place) -> float:
     return number(value, place, 0.01, 10, "s")
 
 
-def require_ordered(place: Place, lower: Array, upper: Array, names: tuple[str, ...]) -> None:
+def require_ordered(
+    place: Place, lower: np.ndarray, upper: np.ndarray, names: tuple[str, ...]
+) -> None:
     """Refuses the first upper value that is not more than its lower one."""
     for i in np.flatnonzero(~(lower < upper)):
         raise (

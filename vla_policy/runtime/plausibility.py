@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.description import Joints
 from vla_policy.types import Array
 
 OUTSIDE = 0.1  # rad or m beyond the limits: more than calibration
@@ -16,16 +17,26 @@ def joint_out_of_range(robot: Embodiment, positions: Array) -> str | None:
 
     positions: float64[j] in the joints' unit.
     """
-    joints = robot.joints
-    rows = zip(joints.names, positions, joints.lower, joints.upper, strict=True)
-    for name, value, low, high in rows:
-        if not low - OUTSIDE <= value <= high + OUTSIDE:
-            degrees = joints.wire is None and joints.unit == "rad" and abs(value) > math.tau
-            return (
-                f"joint {name!r} is at {value:.4g}, its limits are {low:g} to {high:g} {joints.unit}"
-                + (": degrees?" if degrees else "")
-            )
-    return None
+    if len(positions) != len(robot.joints.names):
+        raise ValueError(f"positions: got {len(positions)}, expected {len(robot.joints.names)}")
+    said = (out_of_range(robot.joints, at, float(value)) for at, value in enumerate(positions))
+    return next((sentence for sentence in said if sentence is not None), None)
+
+
+def out_of_range(joints: Joints, at: int, value: float) -> str | None:
+    """The same of joint number at alone, at value in the joints' unit."""
+    low, high = float(joints.lower[at]), float(joints.upper[at])
+    if low - OUTSIDE <= value <= high + OUTSIDE:
+        return None
+    return (
+        f"joint {joints.names[at]!r} is at {value:.4g}, its limits are {low:g} to {high:g} {joints.unit}"
+        + (": degrees?" if in_degrees(joints, value) else "")
+    )
+
+
+def in_degrees(joints: Joints, value: float) -> bool:
+    """Whether value, out of range, looks like degrees that were taken for radians."""
+    return joints.wire is None and joints.unit == "rad" and abs(value) > math.tau
 
 
 def camera_name_mismatch(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:

@@ -10,6 +10,7 @@ import numpy as np
 from vla_policy.embodiment import Workspace
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, ActionPart, Layout
 from vla_policy.geometry.quaternions import turn_between
+from vla_policy.geometry.rotation_formats import QUATERNION_TOLERANCE
 from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
 from vla_policy.safety.rate_limits import arm_motions
 from vla_policy.types import Array, Reason
@@ -17,7 +18,6 @@ from vla_policy.types import Array, Reason
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
 GRIPPER_MARGIN = 0.05  # of the way; a policy's rounding, moved to the edge without a word
-QUATERNION_TOLERANCE = 0.05  # of the norm
 AXES = ("x", "y", "z")
 LAG_S = 0.3  # an arm may be this far behind what it is told
 

@@ -68,6 +68,11 @@ def state_topics(robot: Embodiment) -> tuple[tuple[str, str], ...]:
     return (*cameras, *joints, *poses)
 
 
+def shadow_topic(topic: str) -> str:
+    """Where a command goes that no controller may hear."""
+    return f"shadow/{topic.lstrip('/~')}"
+
+
 def command_topics(robot: Embodiment, *, shadow: bool = False) -> tuple[tuple[str, str], ...]:
     """(topic or action, type) of the commands that the control node sends."""
     if not shadow:
@@ -78,7 +83,7 @@ def command_topics(robot: Embodiment, *, shadow: bool = False) -> tuple[tuple[st
         kind = OUTPUT_TYPES[output.type]
         # A goal has no topic: in shadow its position is told as it is to a forward controller.
         kind = OUTPUT_TYPES["float64_multi_array"] if "/action/" in kind else kind
-        found.append((f"shadow/{output.topic.lstrip('/~')}", kind))
+        found.append((shadow_topic(output.topic), kind))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.spaces import POSE_PARTS
 from vla_policy.ros.inputs.robot_topics import RobotTopics
 from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.ros.process import qos
@@ -16,7 +17,6 @@ from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.runtime.observation import SensorBuffer, StateSource
 from vla_policy.types import Array
 
-POSE = ("x", "y", "z", "qx", "qy", "qz", "qw")
 Sink = Callable[[SensorBuffer[Array], int, Array], None]
 
 
@@ -45,7 +45,7 @@ class PolicyInputs:
         self._topics = RobotTopics(node, robot, self)
         self.states = (StateSource(self._topics.joint_columns, joints),)
         for tool, stream in self._poses.items():
-            self.states += (StateSource(tuple(f"{tool}.{n}" for n in POSE), stream),)
+            self.states += (StateSource(tuple(f"{tool}.{n}" for n in POSE_PARTS), stream),)
 
     def close(self) -> None:
         """Stop listening."""

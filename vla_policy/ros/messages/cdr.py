@@ -11,11 +11,11 @@ import struct
 from dataclasses import dataclass
 
 from vla_policy.ros.messages.images import decode_compressed, decode_raw
+from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
 START = 4  # bytes before the message
 STAMP = 8
-NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ from std_msgs.msg import Header
 
 from vla_policy import msg as vla_msg
 from vla_policy.ros.messages.images import decode_compressed, decode_raw
-from vla_policy.types import ActionChunk
+from vla_policy.timing import NS_PER_S
+from vla_policy.types import ActionChunk, Array
 
-Array = np.ndarray
-NS_PER_S = 1_000_000_000
 MAX_ROWS = 1000
 MAX_COLUMNS = 128
 UNIT_TOLERANCE = 1e-2  # of a quaternion's norm; float32 publishers are within 1e-6

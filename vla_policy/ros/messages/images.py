@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Array = np.ndarray
+from vla_policy.types import Array
+
 MAX_SIDE_PX = 8192
 MAX_COMPRESSED_BYTES = 32 * 1024 * 1024
 

@@ -26,8 +26,8 @@ from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
 from vla_policy.ros.simulation.mock_controllers import Controllers
 from vla_policy.sim.mock.robot import MockRobot, picture
+from vla_policy.timing import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 REPORT_S = 0.5
 
 

@@ -23,6 +23,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
 from vla_policy.embodiment import Embodiment, Output
+from vla_policy.embodiment.spaces import GOALS
+from vla_policy.ros.bringup.endpoints import OUTPUT_TYPES
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.cdr import stamp_of_serialized
@@ -33,14 +35,6 @@ MAX_SAMPLES = 2000
 ENDLESS_NS = 10**18
 CONTROL = "control"
 CHUNKS = "action_chunk"
-TYPES = {
-    "pose": "geometry_msgs/msg/PoseStamped",
-    "servo_pose": "geometry_msgs/msg/PoseStamped",
-    "twist": "geometry_msgs/msg/TwistStamped",
-    "servo_twist": "geometry_msgs/msg/TwistStamped",
-    "float64_multi_array": "std_msgs/msg/Float64MultiArray",
-    "joint_trajectory": "trajectory_msgs/msg/JointTrajectory",
-}
 AXES = ("x", "y", "z")
 
 
@@ -275,7 +269,7 @@ class TopicProbe:
     def _drain(self, group: str, output: Output) -> CommandSink:
         resolve = self._node.resolve_topic_name
         topic = resolve(output.topic)
-        kind = TYPES.get(output.type, "")
+        kind = "" if output.type in GOALS else OUTPUT_TYPES[output.type]
         service = ""
         if not kind:
             service = f"{topic}/_action/send_goal"

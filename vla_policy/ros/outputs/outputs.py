@@ -6,6 +6,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import ActionPart, executed_groups, layout_of
+from vla_policy.embodiment.spaces import GOALS
+from vla_policy.ros.bringup.endpoints import shadow_topic
 from vla_policy.ros.outputs.direct import Direct, encoder
 from vla_policy.ros.outputs.goals import Goals
 from vla_policy.ros.outputs.sender import Sender
@@ -14,7 +16,6 @@ from vla_policy.ros.outputs.trajectory import Trajectory
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.types import Command
 
-GOALS = ("gripper_command", "parallel_gripper_command")
 SERVO = ("servo_pose", "servo_twist")
 
 
@@ -58,11 +59,6 @@ class Outputs:
         for _, sender in self._senders:
             sender.close()
         self._senders = []
-
-
-def shadow_topic(topic: str) -> str:
-    """Where a command goes that no controller may hear."""
-    return f"shadow/{topic.lstrip('/~')}"
 
 
 def _sender(

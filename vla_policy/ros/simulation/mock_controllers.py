@@ -17,6 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_policy.embodiment import Output
 from vla_policy.embodiment.joint_units import from_wire
 from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart
+from vla_policy.embodiment.spaces import GOALS
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.optional_types import gripper_action, servo_command_type
 from vla_policy.ros.process import qos
@@ -24,8 +25,6 @@ from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.sim.mock import controller_rules as rules
 from vla_policy.sim.mock.controller_rules import Point, TrajectoryMessage
 from vla_policy.sim.mock.robot import MockRobot, Path
-
-GOALS = ("gripper_command", "parallel_gripper_command")
 
 
 class Controllers:

@@ -16,7 +16,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NS_PER_S = 1_000_000_000
+from vla_policy.timing import NS_PER_S
+
 LATE = "too late: "  # before refusals for the time of arrival, which a loaded machine causes too
 ZERO_VELOCITY = 1e-7  # the controller compares with the float epsilon
 CMD_VEL_TIMEOUT_NS = 500_000_000  # diff_drive_controller, default

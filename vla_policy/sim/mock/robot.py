@@ -23,7 +23,6 @@ from vla_policy.embodiment.layout import (
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import Array
 
-NS_PER_S = 1_000_000_000
 FASTER = 2.0  # than the embodiment's limits: a controller has some reserve
 HOME_MARGIN = 0.2  # of a joint's range
 VELOCITY_TIMEOUT_NS = 500_000_000

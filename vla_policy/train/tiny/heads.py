@@ -22,11 +22,10 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import flow, pointing, tokenizer
 from vla_policy.models.codec import UniformBins
 from vla_policy.models.vla import VLA
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.loop import Settings, run
 from vla_policy.train.tiny.pointing import PRECISION, encode_texts, make_batch
 
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
-SHAPES = ("cube", "cylinder", "ball")
 WRONG_M = 0.03  # an answer this far off is about something else
 OWN_SENTENCES = 3  # the first sentences of an episode's frame are its own instruction
 

@@ -23,6 +23,7 @@ from vla_policy.formats.native.folder import load, read_headers, save
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.paths import find_policy
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.loop import Settings
 from vla_policy.train.tiny import multi_robot_heads, multi_robot_pointing
 
@@ -184,7 +185,7 @@ def _model(folder: Path, robots: list[Robot], init: str | None) -> tuple[VLA, ob
 
 
 def _words(robots: list[Robot]) -> set[str]:
-    words = {*multi_robot_heads.COLOURS, *multi_robot_heads.SHAPES}
+    words = {*COLOURS, *SHAPES}
     for frames in _frames(robots, "scenes").values():
         for text in {t for row in frames.texts for t in row}:
             words |= set(re.findall("[a-z0-9]+|[^a-z0-9 ]", text.lower()))

@@ -27,11 +27,11 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import flow, pointing, tokenizer
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.train.loop import Settings, run
-from vla_policy.train.tiny.heads import COLOURS, OWN_SENTENCES, SHAPES, correct, noisy
+from vla_policy.train.tiny.heads import OWN_SENTENCES, correct, noisy
 from vla_policy.train.tiny.multi_robot_pointing import arms_of
 from vla_policy.train.tiny.pointing import PRECISION, encode_texts, make_batch
 
-__all__ = ["COLOURS", "SHAPES", "Examples", "join", "loss", "prepare", "train"]
+__all__ = ["Examples", "join", "loss", "prepare", "train"]
 
 MEASURED = 6  # every so many of the held-out frames
 

@@ -12,6 +12,7 @@ from vla_policy.data.frames import load_frames
 from vla_policy.embodiment import load_embodiment
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.loop import Settings
 from vla_policy.train.tiny import heads, pointing
 
@@ -37,7 +38,7 @@ def fresh(args: argparse.Namespace) -> Checkpoint:
         for t in row
         for w in re.findall("[a-z0-9]+|[^a-z0-9 ]", t.lower())
     }
-    words |= {*heads.COLOURS, *heads.SHAPES}
+    words |= {*COLOURS, *SHAPES}
     tokens = tokenizer.build(words)
     contract = contracts.Contract(
         camera_names=("front", "wrist"),

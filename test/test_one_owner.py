@@ -1,0 +1,51 @@
+"""Every fact has one owner: what says it is found in one module, and the others import it from there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "vla_policy"
+SOURCES = {
+    path.relative_to(PACKAGE).as_posix(): path.read_text() for path in PACKAGE.rglob("*.py")
+}
+# fact -> (the module that says it, what saying it looks like)
+OWNERS = {
+    "message type of an output": (
+        "ros/bringup/endpoints.py",
+        r'"joint_trajectory": "trajectory_msgs',
+    ),
+    "outputs that are goals": (
+        "embodiment/spaces.py",
+        r'\("gripper_command", "parallel_gripper_command"\)',
+    ),
+    "names below shadow/": ("ros/bringup/endpoints.py", r'f"shadow/'),
+    "what an instruction may be": ("runtime/instruction.py", r"MAX_CHARACTERS = |has no word\""),
+    "colours": ("sim/scenes/scene.py", r"^COLOURS = \("),
+    "shapes": ("sim/scenes/scene.py", r'"cube", "cylinder", "ball"\)'),
+    "columns of a pose": ("embodiment/spaces.py", r'"qx", "qy", "qz"'),
+    "tolerance of a quaternion's norm": (
+        "geometry/rotation_formats.py",
+        r"QUATERNION_TOLERANCE = |1\.0\) <= 0\.05",
+    ),
+    "when an arm is at rest": ("execution/replanning.py", r"^SETTLE_NS = 200_000_000"),
+    "a joint out of its range": ("runtime/plausibility.py", r"its limits are \{"),
+    "layout of a shard": ("data/shards.py", r"shard_\{|\"texts\.json\""),
+    "nanoseconds of a second": ("timing.py", r"NS_PER_S = 1_000_000_000"),
+    "type of an array": ("types.py", r"^Array = np\.ndarray"),
+}
+
+
+def says(pattern: str, sources: dict[str, str]) -> list[str]:
+    return sorted(n for n, text in sources.items() if re.search(pattern, text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("fact", OWNERS)
+def test_a_fact_is_said_in_one_module(fact):
+    owner, pattern = OWNERS[fact]
+    assert says(pattern, SOURCES) == [owner], f"{fact}: import it from {owner}"
+
+
+def test_a_second_owner_is_found():
+    copied = {**SOURCES, "ros/copy.py": "NS_PER_S = 1_000_000_000\n"}
+    assert says(OWNERS["nanoseconds of a second"][1], copied) == ["ros/copy.py", "timing.py"]
