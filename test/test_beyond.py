@@ -119,3 +119,20 @@ def test_an_output_without_a_way_to_rest_goes_up_to_the_end_of_its_range():
     assert ranges_ratio(arm(), start, step, 0.02) < 0.6
     assert ranges_ratio(arm(), start, -step, 0.02) == 1.0
     assert ranges_ratio(arm(), start, 0.0 * step, 0.02) == 1.0
+
+
+@pytest.mark.parametrize(("joint", "end"), [(0, 1.0), (1, -1.0)])
+@pytest.mark.parametrize("inside_rad", [0.3, 0.05, 0.01, -0.01])
+def test_the_room_of_a_joint_is_up_to_the_end_to_which_it_goes(joint, end, inside_rad):
+    """Where it stands outside already, it has the room of its step."""
+    robot = arm()
+    part = robot.layout.parts[0]
+    start, step = np.zeros(7), np.zeros(6)
+    bound = part.upper[joint] if end > 0 else part.lower[joint]
+    start[joint], step[joint] = bound - end * inside_rad, end * 0.02
+    ratio = ranges_ratio(robot, start, step, 0.02)
+    room = max(inside_rad, 0.02)
+    shares = [k / 1000 for k in range(1, 1001)]
+    # 1 rad/s for 0.02 s, then to rest with 10 rad/s^2; two periods at least, as a cubic.
+    free = [s for s in shares if 0.02 * s + 0.05 * s * s <= room and s * (0.02 + 0.04 / 3) <= room]
+    assert ratio == pytest.approx(max(free), abs=2e-3)

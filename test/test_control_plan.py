@@ -465,7 +465,7 @@ def test_a_robot_of_steps_remembers_where_its_way_to_rest_has_led(after_ms):
     assert stamp_ns == now_ns
     assert told[:7] == pytest.approx(at(way, after_ms * MS)[0])
     assert (told[:7] == values[:7]).all() == (after_ms <= 40)
-    unseen, _ = core.tick(control, robot, RobotState(), fresh, now_ns)
+    unseen, _ = core.tick(control, robot, RobotState(), fresh, now_ns + 1)
     assert len(unseen.references.measured.samples) == 1
 
 

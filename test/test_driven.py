@@ -54,6 +54,7 @@ def test_how_far_a_tool_may_get():
         ((0.345, 0.0, 0.15), (0.0, 0.2, 0.0), None),  # along its face
         ((0.36, 0.0, 0.15), (-0.2, 0.0, 0.0), None),  # inside, and out of it
         ((0.36, 0.0, 0.15), (0.05, 0.0, 0.0), "keep_out"),  # inside, and deeper
+        ((0.45, 0.0, 0.15), (0.0, 0.0, 0.0), None),  # inside, and standing still
         ((0.45, 0.0, 0.33), (0.0, 0.0, -0.2), "keep_out"),
     ],
 )
@@ -315,6 +316,13 @@ def test_the_second_tool_is_judged_like_the_first():
         leaves(two, still, np.roll(drives, 6), near, 1000 * MS).detail
         == "arm would enter keep-out box 0"
     )
+
+
+def test_the_axis_that_is_named_is_the_one_along_which_it_leaves():
+    """Not the one along which it is outside already."""
+    place = (SPACE.upper[0] + 0.2, SPACE.upper[1] - 0.001, 0.4)
+    found = leaves(BOXED, action(), action(0.0, 0.1), seen_at(place, 1000 * MS), 1000 * MS)
+    assert found.detail == "arm would leave the workspace along y"
 
 
 directions = st.tuples(*[st.floats(-1.0, 1.0)] * 3).filter(lambda d: np.linalg.norm(d) > 0.1)

@@ -183,6 +183,7 @@ def test_a_pose_is_within_reach_if_joints_nearby_have_it(tool_arm):
         (1.9e-3, 0.0, True),
         (2.1e-3, 0.0, False),
         (0.0, 0.9e-2, True),
+        (1.9e-3, 0.99e-2, True),
         (0.0, 1.1e-2, False),
         (0.05, 0.05, False),
     ],

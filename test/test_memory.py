@@ -155,3 +155,11 @@ def test_who_has_taken_over_keeps_it_from_command_to_command():
     assert found.taken == frozenset({"base"})
     arm = Layout(("gripper",), WHEELS.parts[:1])
     assert guard_state.drive_of(np.zeros(1), None, arm, 2000 * MS) is None
+
+
+def test_zeros_that_have_been_said_for_a_while_are_said_for_the_rest_of_it_after_a_jump():
+    """Half a second in all; the moment of the jump counts as one that was said."""
+    zeros = drive(0.0, stamp_ms=1100, moved_ms=1000)
+    after = guard_state.after_jump(GuardState(drive=zeros), 7_000 * MS).drive
+    assert after.stamp_ns == 7_000 * MS
+    assert 0 < after.stamp_ns - after.moved_ns - 100 * MS <= 100 * MS
