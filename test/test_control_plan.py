@@ -479,3 +479,12 @@ def test_what_could_still_be_on_its_way_is_not_taken_after_a_jump(jump_ms, befor
     after, verdict = tick(control, 5_000 + jump_ms)
     assert verdict.reasons[0].code == "clock_jump"
     assert after.timeline.floor_ns == (5_000 if before else 5_000 + jump_ms) * MS
+
+
+def test_what_another_controller_commands_is_given_up():
+    embodiment = load_embodiment("vx300s_mobile")
+    robot = GuardedRobot(embodiment, layout_of(embodiment))
+    drive = guard_state.Drive(np.array([*[0.0] * 8, 0.2, 0.0]), 5_000 * MS, 5_000 * MS)
+    control = Control(guard=GuardState(engaged=True, drive=drive))
+    after = core.give_up(control, robot, frozenset({"base"}))
+    assert after.guard.drive.taken == {"base"} and not after.guard.drive.values.any()
