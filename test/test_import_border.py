@@ -169,3 +169,15 @@ def test_lazy_imports_are_inside_functions(name, lazy):
             assert node.module not in lazy
         if isinstance(node, ast.Import):
             assert not {alias.name for alias in node.names} & lazy
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_every_module_that_is_imported_exists(name):
+    generated = {f"{PACKAGE}.{kind}" for kind in ("msg", "srv", "action")}
+    named = {
+        node.module
+        for node in ast.walk(ast.parse(FILES[name].read_text()))
+        if isinstance(node, ast.ImportFrom) and not node.level
+    }
+    own = {module for module in named if module.split(".")[0] == PACKAGE}
+    assert own - generated <= {PACKAGE, *FILES}

@@ -17,12 +17,12 @@ from vla_policy.evaluate.video import contact_sheet, write_png, write_video
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import NodeSpec, node_specs
 from vla_policy.ros.bringup.processes import stop_on_sigterm
-from vla_policy.ros.notes import namespace_of
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
 from vla_policy.ros.operator.trial import Trial, run_trial
 from vla_policy.ros.operator.watch import Watch
 from vla_policy.ros.process import notes
+from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.tasks.typed import find_scene
 
 ROBOT = "vx300s"

@@ -21,8 +21,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
-from vla_policy.ros.notes import namespace_of
 from vla_policy.ros.process import qos
+from vla_policy.ros.process.notes import namespace_of
 from vla_policy.srv import SetScene
 
 OUTCOMES = {
