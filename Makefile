@@ -1,6 +1,6 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
 # make test    set everything up, run all tests                            TESTS="test/ros -k say"
-# make check   lint, types, the quick tests that need no ROS             TESTS="test/test_guard.py"
+# make check   lint, types, the quick tests that need no ROS             TESTS="test/safety/test_guard.py"
 # make lint    style, and code that nothing uses
 # make types   mypy, strict; what is known and not mended is in tools/types_baseline.txt
 # make docs    links, file names and commands in the documents

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 TESTS = (
-    "test_curve", "test_schemes", "test_setpoints",
-    "test_asking", "test_beyond", "test_bounds", "test_braking", "test_control", "test_control_plan", "test_driven",
-    "test_execution", "test_execution_instruction", "test_gripper_goals", "test_guard", "test_guard_moments",
-    "test_guard_bodies", "test_guard_kinematics", "test_guard_parts", "test_late_ticks", "test_limits", "test_memory",
-    "test_motion", "test_resolve", "test_rest", "test_standing", "test_stillness",
-    "test_stillness_bounds", "test_timeline", "test_watchdog",
+    "execution/test_spline", "execution/test_schemes", "execution/test_setpoints",
+    "runtime/test_schedule", "safety/test_stopping_path", "safety/test_setpoint_limits", "execution/test_stopping_trajectory", "runtime/test_control", "runtime/test_control_plan", "safety/test_twist_limits",
+    "execution/test_execution", "execution/test_execution_instruction", "execution/test_gripper_goals", "safety/test_guard", "safety/test_guard_moments",
+    "safety/test_collisions", "safety/test_guard_kinematics", "safety/test_guard_parts", "safety/test_late_ticks", "safety/test_limits", "safety/test_guard_state",
+    "safety/test_rate_limits", "execution/test_to_absolute", "safety/test_hold", "safety/test_controller_state", "safety/test_stillness",
+    "safety/test_stillness_bounds", "execution/test_timeline", "safety/test_watchdog",
 )  # fmt: skip
 # The plugins of an installation are left out: what they do between tests costs time, and a test that fails is not
 # tried again.

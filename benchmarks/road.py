@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "test"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "test" / "helpers"))
 from road_folders import FOLDERS
 
 from vla_policy.embodiment import load_embodiment
