@@ -15,7 +15,7 @@ from observer.controllers import Channel
 from observer.world import World
 
 MS = 1_000_000
-# Two scenarios of every robot; docs/safety.md says what is still found in others.
+# Two scenarios of every robot.
 CLEAN = (
     0,
     1,
