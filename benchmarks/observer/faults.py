@@ -45,6 +45,16 @@ def _same_state(_: Any) -> Any:
     return lambda state, *args, **known: state
 
 
+def _nearer(reach: Any) -> Any:
+    """Where a tool comes to rest is a tenth as far away as it is."""
+
+    def broken(*args: Any) -> Any:
+        now, then = reach(*args)
+        return now, now + (then - now) / 10.0
+
+    return broken
+
+
 _NO_STEP = ("step_problem", _always(None))
 
 
@@ -150,8 +160,8 @@ FAULTS = (
     Fault("ranges and workspaces are not looked at",
           (("inside_limits", lambda _: lambda target, layout, reasons: np.array(target)),)),
     Fault("the keep-out boxes of poses are not looked at", (("enters_keep_out", _always(None)),)),
-    Fault("the workspace of twists is not looked at", (("driven_out", _always(None)),)),
-    Fault("the look-ahead of twists is ten times too short", (("AHEAD_S", _constant(0.03)),)),
+    Fault("the workspace of twists is not looked at", (("vla_policy.safety.twist_limits._left", _always(None)),)),
+    Fault("the look-ahead of twists is ten times too short", (("vla_policy.safety.twist_limits.reach", _nearer),)),
     Fault("a stop stops nothing", (("vla_policy.safety.guard_state.stop", lambda _: lambda state, reason: state),)),
     Fault("a disengage lets on", (("vla_policy.safety.guard_state.disengage", _same_state),)),
     Fault("nothing empties the plan", (("emptied", lambda _: lambda timeline, now_ns: timeline),)),
@@ -166,7 +176,7 @@ FAULTS = (
     Fault("a late tick makes up for all that was missed", (("MAX_PERIODS", _constant(1000)), _NO_STEP)),
     Fault("velocities go on where nothing may move", (("_slower", _kept_speed),)),
     Fault("a reset engages", (("vla_policy.safety.guard_state.reset", _reset_engages),)),
-    Fault("the first command starts 5 cm off", (("vla_policy.runtime.control.measured", _far),)),
+    Fault("the first command starts 5 cm off", (("vla_policy.runtime.control.measured_action", _far),)),
     Fault("the way to rest does not end at rest", (("braking", _endless),)),
     Fault("trajectories are four times too short", (("vla_policy.ros.outputs.trajectory.joint_way", _quick),)),
     Fault("twists go out doubled", (("vla_policy.ros.messages.convert.twist_to_msg", _fast_message),)),

@@ -331,7 +331,7 @@ def test_nothing_was_sent_so_nothing_is_sent_on_the_way_out(mock_robot, control)
 
 
 def test_the_control_process_goes_first_where_that_is_permitted(mock_robot, control):
-    asked = "from vla_policy.ros.process.real_time import go_first; print(go_first(1))"
+    asked = "from vla_policy.ros.process.real_time import set_fifo_priority; print(set_fifo_priority(1))"
     said = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True
     )

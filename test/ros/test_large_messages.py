@@ -12,11 +12,11 @@ from vla_policy.ros.process import large_messages
 SETS = 20
 SEND = """
 import sys, time
-from vla_policy.ros import large_messages
+from vla_policy.ros.process import large_messages
 large_messages.prepare()
 import rclpy
 from sensor_msgs.msg import Image
-from vla_policy.ros import qos
+from vla_policy.ros.process import qos
 rclpy.init()
 node = rclpy.create_node("cameras")
 publishers = [node.create_publisher(Image, f"camera_{k}", qos.SENSOR) for k in range(3)]
@@ -33,11 +33,11 @@ time.sleep(0.5)
 """
 TAKE = """
 import sys
-from vla_policy.ros import large_messages
+from vla_policy.ros.process import large_messages
 large_messages.prepare()
 import rclpy
 from sensor_msgs.msg import Image
-from vla_policy.ros import qos
+from vla_policy.ros.process import qos
 rclpy.init()
 node = rclpy.create_node("taker")
 heard = set()
@@ -85,9 +85,9 @@ def test_otherwise_there_is_room_for_pictures():
 
 def test_real_time_priority_is_taken_or_a_sentence_says_why_not():
     code = (
-        "import os, threading; from vla_policy.ros.process.real_time import go_first\n"
+        "import os, threading; from vla_policy.ros.process.real_time import set_fifo_priority\n"
         "stop = threading.Event(); threading.Thread(target=stop.wait).start()\n"
-        "said = go_first(3); tids = os.listdir('/proc/self/task')\n"
+        "said = set_fifo_priority(3); tids = os.listdir('/proc/self/task')\n"
         "print(said, {os.sched_getscheduler(int(t)) for t in tids}, os.SCHED_FIFO, len(tids)); stop.set()"
     )
     said = subprocess.run(

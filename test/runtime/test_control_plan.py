@@ -239,6 +239,14 @@ def test_a_late_chunk_of_an_arm_that_rests_is_followed_from_its_first_row():
     assert control.timeline.begin_ns == 5_300 * MS
 
 
+def test_a_late_chunk_that_follows_another_is_followed_in_its_own_time():
+    """The arm rests yet, but not because nothing was planned."""
+    control, _ = accept(engaged_at(5_080), chunk(5_100), 5_300)
+    control, reason = accept(control, chunk(5_200, 1), 5_320)
+    assert reason is None
+    assert control.timeline.begin_ns == 5_200 * MS
+
+
 @pytest.mark.parametrize(
     ("scheme", "y_mm"), [("receding", 10.0), ("average", 7.0), ("ensemble", 5.0 - 0.025)]
 )

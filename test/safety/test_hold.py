@@ -74,6 +74,20 @@ def test_a_setpoint_is_repeated_for_half_a_second(after_ms, names):
     assert state.sent.moved_ns == T_MS * MS
 
 
+@pytest.mark.parametrize(("after_ms", "again"), [(20, True), (400, False)])
+def test_what_a_servo_that_stopped_was_sent_is_not_said_to_be_sent_again(after_ms, again):
+    """It stopped where nobody knows before it is measured; one of two arms is enough for that."""
+    stamp_ns = (T_MS + after_ms if again else T_MS) * MS
+    assert held(SERVO, state_of(SERVO), after_ms)[0].sent.stamp_ns == stamp_ns
+    pair = robot_of("vx300s_pair", left_arm={"type": "servo_pose", "servo": "servo_node"})
+    kinds = [(part.group, part.kind) for part in pair.layout.of_kind(POSE)]
+    assert kinds == [("left_arm", POSE), ("right_arm", POSE)]
+    both = np.concatenate((HOME[:8], HOME[:8]))
+    sent = Sent(both, T_MS * MS, T_MS * MS, np.zeros(12), {})
+    state, _ = held(pair, GuardState(engaged=True, sent=sent), after_ms, here=both)
+    assert state.sent.stamp_ns == stamp_ns
+
+
 @pytest.mark.parametrize(("by", "told"), [(0.0099, True), (0.0101, False), (None, False)])
 def test_an_arm_that_is_not_seen_at_its_setpoint_is_told_nothing(by, told):
     here = None if by is None else HOME + by * np.eye(10)[0]

@@ -94,7 +94,7 @@ def test_at_full_speed_towards_the_end_of_a_range_the_arm_brakes_in_time():
     robot = replace(arm(), bodies=None)
     part = robot.layout.parts[0]
     here = np.zeros(7)
-    state, now_ns, cut = guard_state.engage(GuardState()), 10**9, 0.0
+    state, now_ns, cut, told = guard_state.engage(GuardState()), 10**9, 0.0, []
     for _ in range(250):
         now_ns += robot.embodiment.period_ns
         target = np.array(here)
@@ -104,9 +104,11 @@ def test_at_full_speed_towards_the_end_of_a_range_the_arm_brakes_in_time():
             state, robot, target, here=here, seen=RobotState(), faults=(), now_ns=now_ns
         )
         here = np.array(verdict.command.values)
+        told += [r.detail for r in verdict.reasons if r.code == "position"]
         asked = (here - before)[part.columns] / 0.02
         cut = max(cut, float(np.abs(asked - state.sent.ways["arm"].velocities[0]).max()))
     assert cut < 1e-9
+    assert any("come to rest inside the joint ranges" in detail for detail in told)
     np.testing.assert_allclose(here[:3], part.upper[:3], atol=2e-3)
 
 
