@@ -59,6 +59,8 @@ class Node(product.ControlNode):
         now_ns: int,
         wait: Callable[[int], None],
     ) -> None:
+        for owner, name, value in STAND_INS:
+            setattr(owner, name, value)
         self.now_ns, self._hear, self.wait = now_ns, hear, wait
         self.raised: list[str] = []
         self._managed_entities: set[Any] = set()
@@ -347,7 +349,10 @@ def _goal_type(kind: str, _needed_by: str) -> type:
 
 
 _clock = _Clock()
-product.time = _clock
-goals.ActionClient = _ActionClient
-goals.gripper_action = _goal_type
-servo.servo_command_type = _command_type
+# What the product has instead of clocks and messages once a node was made; a test puts back what was there.
+STAND_INS: tuple[tuple[Any, str, Any], ...] = (
+    (product, "time", _clock),
+    (goals, "ActionClient", _ActionClient),
+    (goals, "gripper_action", _goal_type),
+    (servo, "servo_command_type", _command_type),
+)
