@@ -35,6 +35,7 @@ SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
 SIGNAL_S = 0.2  # a signal is heard within it
+ANSWERED_S = 0.5  # an answer has arrived by then
 JOIN_S = 2.0  # a callback that takes longer is not waited for
 PART_TASKS = 3  # turns of the executor from the end of a goal to its result on the wire
 AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
@@ -223,7 +224,11 @@ def _go_first(node: Node) -> None:
 
 def _close(node: Node, *, transition: bool) -> None:
     """transition: a lifecycle node is in a primary state, not interrupted between two."""
-    if transition and isinstance(node, LifecycleNode) and not _is_finalized(node):
+    if _is_finalized(node):
+        # Whoever asked for the transition is told before the goodbye, which goes another way and
+        # would make an answer on the way that of a stranger.
+        time.sleep(ANSWERED_S)
+    elif transition and isinstance(node, LifecycleNode):
         node.trigger_shutdown()
     close = getattr(node, "close", None)
     if close is not None:
