@@ -294,7 +294,7 @@ def test_the_reason_of_a_refusal_is_said(robot, say):
 
 
 def test_what_is_held_is_dropped_by_a_stop_by_other_words_and_by_time(robot, say):
-    code, said = ended(say("--wait", "2", "pick up the red cube"))
+    code, said = ended(say("--wait", "8", "pick up the red cube"))
     assert code == 1 and "dropped" in said and "the policy node is not active" in said, said
     process = say("--wait", "60", "pick up the red cube")
     assert "held for at most 60 s" in process.stdout.readline()
