@@ -93,6 +93,8 @@ class Node:
         return SimpleNamespace(warning=self.warned.append)
 
     def create_guard_condition(self, callback):
+        self.turn = callback
+
         def trigger():
             if self.turns:
                 threading.Thread(target=callback).start()
@@ -142,6 +144,18 @@ def test_a_node_that_hangs_has_not_stopped():
     answers = []
     present = Present(Node(turns=False), "fr3", lambda word: (True, ""))
     assert told(answers) == {} and answers == []
+    present.close()
+
+
+@pytest.mark.parametrize(("word", "done"), [("stop", ["stop"]), ("reset", [])])
+def test_after_its_caller_was_told_that_nobody_answers_only_a_stop_is_still_done(word, done):
+    """Somebody may have stopped the robot meanwhile, who must not be overruled by an older reset."""
+    asked, node = [], Node(turns=False)
+    present = Present(node, "fr3", lambda word: (asked.append(word) is None, ""))
+    with pytest.raises(OSError):
+        ask(notes.line_of(notes.running()[0]), os.getpid(), word)
+    node.turn()  # the executor comes to it at last
+    assert asked == done
     present.close()
 
 

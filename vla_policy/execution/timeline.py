@@ -1,7 +1,7 @@
 """The plan that is being executed: rows on the time axis, entered without a jump in place or velocity.
 
 Row k of a plan is pursued from begin_ns + k * step_ns on and reached one step later. Between rows the
-setpoint follows a curve of continuous velocity (curve.py). A new chunk becomes the plan as a whole; what
+setpoint follows a curve of continuous velocity (spline.py). A new chunk becomes the plan as a whole; what
 it makes of the rest of the old plan is the merge of the scheme (schemes.py). Where the new plan does not
 pass through where the arm stands, as fast as it moves, the difference fades away within one step.
 

@@ -1,4 +1,4 @@
-"""The thread that keeps a policy busy with the newest observation; what it is asked, asking.py decides.
+"""The thread that keeps a policy busy with the newest observation; what it is asked, schedule.py decides.
 
 No ROS in here; the node's clock and what to do with a chunk are passed in. There is no queue:
 inputs replace each other, and the thread takes the newest when it is free.

@@ -38,7 +38,7 @@ BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_tim
 class Standing:
     """What the next command goes on from.
 
-    values: float64[d]; of a velocity what is driven now. velocity: of all arms, as in motion.arm_motions,
+    values: float64[d]; of a velocity what is driven now. velocity: of all arms, as in rate_limits.arm_motions,
     per s. dt_s: how long after it the next setpoint is reached. lapse_s: how long
     ago the last one was sent, dt_s at least. seen: an arm is where it was measured, although
     it had been told to be elsewhere.

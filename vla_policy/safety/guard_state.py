@@ -31,7 +31,7 @@ class Sent:
 
     values: float64[d]; of its velocities Drive is the measure.
     stamp_ns: of it, or of its last repetition. moved_ns: of it.
-    velocity: of all arms, as in motion.arm_motions: rad/s or m/s of joints, m/s and rad/s of tools.
+    velocity: of all arms, as in rate_limits.arm_motions: rad/s or m/s of joints, m/s and rad/s of tools.
     ways: group -> what its trajectory controller was sent at moved_ns.
     rested: float64[d], where the arms were measured when they had come to rest from it; None before.
     """

@@ -121,7 +121,7 @@ def jump_between(start: Array, end: Array, layout: Layout) -> str | None:
 def tracking_error(told: Array, here: Array, velocity: Array | None, layout: Layout) -> str | None:
     """Words for an arm further from where it was told to be than its start jump and its lag.
 
-    velocity: of all arms, as in motion.arm_motions; None: at rest.
+    velocity: of all arms, as in rate_limits.arm_motions; None: at rest.
     """
     if velocity is None:
         width = sum(len(p.names) if p.kind == JOINTS else 6 for p in layout.of_kind(JOINTS, POSE))

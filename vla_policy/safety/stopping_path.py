@@ -25,7 +25,7 @@ BRAKES = (1.0, 0.5, 0.25)  # of the step that are tried, until what lies behind 
 def rates_of(velocity: Array, layout: Layout) -> Array:
     """float64[d], how fast joints pass through a command; zero for all else.
 
-    velocity: of all arms, as in motion.arm_motions, per s.
+    velocity: of all arms, as in rate_limits.arm_motions, per s.
     """
     rates = np.zeros(len(layout.names))
     for part, rate in arm_motions(velocity, layout):
@@ -47,7 +47,7 @@ def ways_of(robot: GuardedRobot, values: Array, rates: Array) -> dict[str, Braki
 def ranges_ratio(robot: GuardedRobot, start: Array, step: Array, dt_s: float) -> float:
     """Share of a step of the arms after which trajectory outputs come to rest inside the joint ranges.
 
-    start: float64[d]. step: of all arms, as in motion.arm_motions, within dt_s.
+    start: float64[d]. step: of all arms, as in rate_limits.arm_motions, within dt_s.
     """
     outputs, ratio = robot.embodiment.outputs, 1.0
     shortest_s = LEAD_PERIODS * s_from_ns(robot.embodiment.period_ns)

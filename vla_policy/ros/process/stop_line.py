@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -33,7 +34,7 @@ class StopLine:
 
     def __init__(self, node: Any, path: Path, answer: Answer) -> None:
         self._node, self._path, self._answer = node, path, answer
-        self._asked: SimpleQueue[tuple[str, SimpleQueue]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[str, socket.socket, SimpleQueue]] = SimpleQueue()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             path.unlink(missing_ok=True)
@@ -61,9 +62,13 @@ class StopLine:
     def _turn(self) -> None:
         while True:
             try:
-                word, heard = self._asked.get_nowait()
+                word, caller, heard = self._asked.get_nowait()
             except Empty:
                 return
+            # Its caller was told that nobody answers. A stop is done all the same; a reset is not,
+            # as somebody may have stopped the robot since.
+            if word != "stop" and _gone(caller):
+                continue
             heard.put(self._answer(word))
 
     def _listen(self) -> None:
@@ -84,7 +89,7 @@ class StopLine:
         if word not in WORDS:
             return
         heard: SimpleQueue[tuple[bool, str]] = SimpleQueue()
-        self._asked.put((word, heard))
+        self._asked.put((word, caller, heard))
         with self._lock:
             if not self._open:
                 return
@@ -138,6 +143,14 @@ def ask(path: Path, pid: int, word: str) -> tuple[bool, str]:
     if not isinstance(said, dict) or not isinstance(said.get("accepted"), bool):
         raise ValueError(f"got an answer that is none: {data[:80]!r}")
     return said["accepted"], str(said.get("message", ""))
+
+
+def _gone(caller: socket.socket) -> bool:
+    """Whether it waits no more; one that waits sends nothing, so there is nothing to read."""
+    try:
+        return bool(select.select([caller], [], [], 0.0)[0])
+    except (OSError, ValueError):
+        return True  # closed at this end
 
 
 @contextmanager
