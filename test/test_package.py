@@ -64,8 +64,8 @@ def test_pip_is_told_what_is_needed(metadata):
     needed = [r.partition(";")[0] for r in metadata.requires if "extra ==" not in r]
     assert any(r.startswith("torch>=") for r in needed)
     assert any(r.startswith("tokenizers>=") for r in needed)
-    assert not [r for r in needed if r.startswith(("aiohttp", "mujoco", "pytest"))]
-    assert set(metadata.metadata.get_all("Provides-Extra")) == {"sim", "test", "web"}
+    assert not [r for r in needed if r.startswith(("aiohttp", "mujoco", "pyarrow", "pytest"))]
+    assert set(metadata.metadata.get_all("Provides-Extra")) == {"data", "sim", "test", "web"}
 
 
 def test_types_are_there_for_others():
@@ -143,6 +143,7 @@ def test_package_xml_names_the_python_packages_that_have_a_rosdep_key_and_no_oth
         "cv2": "python3-opencv",
         "numpy": "python3-numpy",
         "rich": "python3-rich",
+        "rosbags": "python3-rosbags-pip",
         "yaml": "python3-yaml",
     }
     declared = [e.text for e in MANIFEST.iter("exec_depend") if e.text.startswith("python3-")]

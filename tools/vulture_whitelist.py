@@ -56,6 +56,11 @@ _.looked_right
 _.robot_sample
 _.web_sample
 
+# What a demonstration holds (data/frame.py); recorder, converters and reports read it.
+_.Episode
+_.fps
+_.intervention
+
 # What may be asked of a policy (runtime/policy_protocol.py).
 _.can_answer
 

@@ -54,6 +54,11 @@ CURES = {
     "mujoco": "no simulator in this environment. Run `pip install mujoco` and "
     "`pip install --no-deps gym-aloha`",
     "gym_aloha": "no robot meshes in this environment. Run `pip install --no-deps gym-aloha`",
+    **dict.fromkeys(
+        ("pyarrow", "av", "mcap", "zstandard", "rosbags"),
+        "packages for data sets and bags are missing in this environment. "
+        "Run `pip install pyarrow av mcap zstandard rosbags`",
+    ),
     "torch": "no PyTorch in this environment. Run `pip install torch`",
 }
 

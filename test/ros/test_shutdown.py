@@ -100,7 +100,9 @@ def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state
     assert change(mock_robot, node, SHUTDOWN[state])
     process.send_signal(signal.SIGINT)  # as of somebody who does not see that it ends already
     ends_well(process, written)
-    assert said_goodbye(mock_robot, node, before), "its node is seen by others after its process has ended"
+    assert said_goodbye(mock_robot, node, before), (
+        "its node is seen by others after its process has ended"
+    )
 
 
 def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):

@@ -1,0 +1,1 @@
+"""Data sets in the format of LeRobot: written live, read, changed."""
