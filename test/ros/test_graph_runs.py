@@ -24,6 +24,7 @@ FOR_OTHERS = (
     "_action/feedback",
     "_action/status",
     "instruction_outcome",
+    "control_command",
 )
 
 

@@ -283,3 +283,16 @@ def test_the_age_of_the_observation_limits_a_late_plan_too():
     assert cell.chunk([0.3 + 0.002 * k for k in range(1, 11)], obs_ns=START) is None
     assert cell.run(10).level is Level.PASS
     assert codes(cell.run(1)) == ["stale_chunk"]
+
+
+def test_what_the_plan_proposed_is_kept_beside_what_the_guard_let_through():
+    cell = Cell()
+    assert cell.engage() is None
+    cell.now_ns += TICK
+    cell.chunk([0.45] * 8, obs_ns=START + 1)  # far away: the guard slows it down
+    verdict = cell.run(3)
+    assert verdict.command is not None
+    assert cell.control.proposed[0] > verdict.command.values[0] + 0.01
+    cell.control = core.disengage(cell.control, cell.now_ns)
+    cell.run(1)
+    assert cell.control.proposed is None

@@ -22,7 +22,7 @@ ENDINGS = {
 }
 # Topics, services and actions that a robot's stream must not be; those of nobody else also in a namespace.
 OWN_ANYWHERE = (
-    "control_status", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk",
+    "control_status", "control_command", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk",
     "sim_event", "set_scene",
 )  # fmt: skip
 OWN = (

@@ -43,6 +43,7 @@ class Control:
     instruction: the only one whose chunks are taken; None: of any.
     ended: the one that ended last, none of whose chunks are taken any more.
     hushed: a word ended what was being done; no chunk is taken until another instruction begins.
+    proposed: float64[d] that the plan asked for in the last tick, before the guard; None: nothing.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
@@ -53,6 +54,7 @@ class Control:
     instruction: str | None = None
     ended: str | None = None
     hushed: bool = False
+    proposed: Array | None = None
 
 
 def accept(
@@ -163,6 +165,7 @@ def tick(
             timeline=Timeline(floor_ns=max(floor_ns, state_after.settled_ns)),
             references=References(),
             guard=state_after,
+            proposed=None,
         )
         level = Level.STOP if state_after.stopped is not None else Level.HOLD
         return control, Verdict(level, command, (jump,))
@@ -183,7 +186,7 @@ def tick(
     )
     let_go = control.guard.engaged and not state_after.engaged
     timeline = plan.emptied(control.timeline, now_ns) if let_go else control.timeline
-    control = replace(control, guard=state_after, timeline=timeline)
+    control = replace(control, guard=state_after, timeline=timeline, proposed=proposed)
     return _remembered(control, robot, state, now_ns), verdict
 
 
@@ -198,7 +201,7 @@ def disengage_for(
     """HOLD and disengage: another controller has taken over."""
     state, verdict = hold.disengage_for(control.guard, robot, reason, now_ns)
     timeline = plan.emptied(control.timeline, now_ns)
-    return replace(control, guard=state, timeline=timeline), verdict
+    return replace(control, guard=state, timeline=timeline, proposed=None), verdict
 
 
 def engage(

@@ -29,6 +29,7 @@ OUTPUT_TYPES = {
     "parallel_gripper_command": "control_msgs/action/ParallelGripperCommand",
 }
 CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
+COMMAND = "vla_policy/msg/ControlCommand"
 OUTCOME = "vla_policy/msg/InstructionOutcome"
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 
@@ -118,6 +119,7 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("control", HEARS, "instruction", STRING),
     ]
     ends.append(Endpoint("control", PUBLISHES, "control_status", STATUS))
+    ends.append(Endpoint("control", PUBLISHES, "control_command", COMMAND))
     for name, kind in command_topics(robot, shadow=shadow):
         ends.append(Endpoint("control", CALLS if "/action/" in kind else PUBLISHES, name, kind))
     for output in robot.outputs.values():

@@ -22,6 +22,7 @@ from vla_policy.ros.inputs.command_conflicts import CommandConflicts, gid_of
 from vla_policy.ros.inputs.control_inputs import ControlInputs
 from vla_policy.ros.inputs.other_robots import SimulatedRobotGuard
 from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.command_report import CommandReport
 from vla_policy.ros.nodes.control_params import ControlParams
 from vla_policy.ros.nodes.control_status import StatusPublisher, View
 from vla_policy.ros.outputs.outputs import Outputs
@@ -38,7 +39,7 @@ from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import GuardedRobot, robot_of
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Level, Reason, Verdict
+from vla_policy.types import Command, Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
 BRAKE_S = 0.5  # that velocities are given to come to zero on the way out
@@ -78,6 +79,7 @@ class ControlNode(LifecycleNode):
         )
         self._sources = ChunkSources()
         self._robot, self._commands = robot, outputs
+        self._report = CommandReport(self, robot)
         self._takeover = self._watch_commands(embodiment)
         self._stand_in = SimulatedRobotGuard(self, embodiment, self._params.stand_in)
         self._create_endpoints(embodiment)
@@ -182,11 +184,20 @@ class ControlNode(LifecycleNode):
             guard, command = hold.ramp_down(self._control.guard, self._robot, now_ns)
             self._control = replace(self._control, guard=guard)
             if command is not None:
-                self._commands.send(command)
+                self._send_last(command, now_ns)
             time.sleep(period_s)  # nothing else may run here: the node is on its way out
-        last = hold.final_command(self._control.guard, self._robot, self._now_ns())
+        now_ns = self._now_ns()
+        last = hold.final_command(self._control.guard, self._robot, now_ns)
         if last is not None:
-            self._commands.send(last)
+            self._send_last(last, now_ns)
+
+    def _send_last(self, command: Command, now_ns: int) -> None:
+        """A command of the way to rest, outside the ticks; reported as theirs are."""
+        self._commands.send(command)
+        reasons = (Reason("inactive", NOT_ACTIVE),)
+        self._report.publish(
+            replace(self._control, proposed=None), Verdict(Level.HOLD, command, reasons), now_ns
+        )
 
     def _release(self) -> None:
         if self._robot is None:
@@ -194,6 +205,7 @@ class ControlNode(LifecycleNode):
         self._inputs.close()
         self._takeover.close()
         self._commands.close()
+        self._report.close()
         for destroy, endpoint in self._endpoints:
             destroy(endpoint)
         self._endpoints, self._robot = [], None
@@ -223,6 +235,7 @@ class ControlNode(LifecycleNode):
             self._inputs.clear()
         if self._params.shadow and "moved_away" in codes:
             self._engage_soon = True  # the robot follows somebody else, as it should
+        self._report.publish(self._control, verdict, now_ns)
         self._teller.take(verdict)
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
 

@@ -35,6 +35,9 @@ COMMAND = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1)
 # What people say: a word to stop must not be pushed out by what is said next.
 WORDS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 20)
 
+# What was done tick by tick: who records it must miss none.
+TICKS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10)
+
 # Status: who joins late gets the last one.
 LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
 
