@@ -73,6 +73,12 @@ def test_the_plan_ends_at_once_and_old_chunks_are_not_taken():
     assert cell.tick().level < Level.HOLD
 
 
+def test_a_control_path_that_heard_no_word_is_not_hushed():
+    cell = Cell()
+    cell.control = Control(guard=cell.control.guard)
+    assert cell.chunk("go left", 0) is None
+
+
 def test_the_same_words_again_change_nothing():
     cell = Cell()
     cell.instruct("go left")

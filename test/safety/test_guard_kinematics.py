@@ -363,6 +363,10 @@ def test_a_keep_out_box_is_where_it_says_and_as_large(tmp_path, side, sign, gap_
             r"arm.xml: (MuJoCo cannot build it \(meshes are looked for beside it\)|got a file)",
         ),
         (
+            f'<!DOCTYPE mujoco [<!ENTITY many "many">]>{TEXT}',
+            "arm.xml:1: got the entity 'many', expected none",
+        ),
+        (
             TEXT.replace(
                 '<joint name="elbow" axis="0 1 0"/>', '<joint name="elbow" axis="0 0 0"/>'
             ),

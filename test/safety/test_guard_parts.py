@@ -4,6 +4,7 @@ import importlib.util
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, VELOCITY, measured_action
 from vla_policy.safety import guard_state
+from vla_policy.safety.collisions import Bodies
 from vla_policy.safety.controller_state import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.hold import disengage_for, drives, final_command, give_up
-from vla_policy.safety.robot import robot_of
+from vla_policy.safety.robot import GuardedRobot, robot_of
 from vla_policy.sim.mock import controller_rules
 from vla_policy.types import Level, Reason, RobotState
 
@@ -75,6 +77,37 @@ def test_two_arms_are_described_by_the_names_of_their_columns():
     assert action.tolist() == [0, 1, 2, 3, 4, 5, 0.2, 6, 7, 8, 9, 10, 11, 0.7]
     one_hand = RobotState(np.arange(12.0), 1, grippers={"left.gripper": 0.2})
     assert measured_action(PAIR.layout, one_hand) is None
+
+
+def test_an_arm_that_cannot_come_to_rest_freely_holds_and_so_does_the_other():
+    """The left one goes on to rest by itself and is told nothing; the right one hears its setpoint where it stands."""
+    pair = two_arms()
+    left = replace(pair.outputs["left_arm"], type="joint_trajectory")
+    pair = replace(pair, outputs={**pair.outputs, "left_arm": left})
+    bodies = create_autospec(Bodies, instance=True)
+    bodies.problem.return_value = None
+    robot = GuardedRobot(pair, PAIR.layout, bodies)
+    goal = np.zeros(14)
+    goal[[0, 7]] = 0.3
+    state, first = step(
+        robot, guard_state.engage(GuardState()), goal, here=np.zeros(14), now_ms=1000
+    )
+    assert first.level < Level.HOLD
+    here = np.array(first.command.values)
+    # The setpoint itself is free, what lies behind it is not: of the whole step, a half and a quarter.
+    bodies.problem.side_effect = [None, Reason("collision", "plate")] * 6
+    state, verdict = step(robot, state, goal, here=here, now_ms=1020)
+    assert verdict.level is Level.HOLD
+    assert verdict.reasons[-1] == Reason("collision", "coming to rest behind the setpoint, plate")
+    repeated = dict(zip(verdict.command.names, verdict.command.values, strict=True))
+    right = PAIR.layout.parts[2]
+    assert [repeated[name] for name in right.names] == here[right.columns].tolist()
+    assert not any(name in repeated for name in PAIR.layout.parts[0].names)
+    elsewhere = np.array(here)
+    elsewhere[8] += 0.1  # moved by hand, or behind: nothing pulls it back
+    _, verdict = step(robot, state, goal, here=elsewhere, now_ms=1040)
+    assert verdict.level is Level.HOLD
+    assert not any(name in verdict.command.names for name in right.names)
 
 
 def test_one_ratio_scales_the_joints_of_both_arms():

@@ -10,6 +10,7 @@ from vla_policy.embodiment.layout import GRIPPER, VELOCITY, ActionPart, Layout
 from vla_policy.execution.stopping_trajectory import Braking
 from vla_policy.safety import guard_state
 from vla_policy.safety.guard_state import Drive, Gone, GuardState, Sent
+from vla_policy.safety.hold import REPEAT_NS
 from vla_policy.types import Reason
 
 MS = 1_000_000
@@ -163,3 +164,12 @@ def test_zeros_that_have_been_said_for_a_while_are_said_for_the_rest_of_it_after
     after = guard_state.after_jump(GuardState(drive=zeros), 7_000 * MS).drive
     assert after.stamp_ns == 7_000 * MS
     assert 0 < after.stamp_ns - after.moved_ns - 100 * MS <= 100 * MS
+
+
+@pytest.mark.parametrize(
+    ("said_ms", "more"), [(0, True), (390, True), (410, False), (1000, False)]
+)
+def test_zeros_of_which_less_than_100_ms_are_left_are_not_begun_anew_after_a_jump(said_ms, more):
+    zeros = drive(0.0, stamp_ms=1000 + said_ms, moved_ms=1000)
+    after = guard_state.after_jump(GuardState(drive=zeros), 7_000 * MS).drive
+    assert (after.stamp_ns - after.moved_ns <= REPEAT_NS) == more

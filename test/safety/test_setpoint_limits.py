@@ -89,9 +89,9 @@ def test_a_rotation_that_is_nearly_one_is_made_one(norm):
         (action((1.051, 1.0)), "none", "position_far", "joint.a by 0.051"),
         (action((0.0, -0.051)), "none", "position_far", "joint.b by 0.051"),
         (action((1.01, 9.0)), "none", "position_far", "joint.b by 7.000"),
-        (action(place=(1.04, 0, 1)), action(place=(1.0, 0, 1)), "workspace", "x by 0.040"),
-        (action(place=(0.5, 0, 0.46)), action(place=(0.5, 0, 0.5)), "workspace", "z by 0.040"),
-        (action(place=(0.5, -1.06, 1)), "none", "workspace_far", "y by 0.060"),
+        (action(place=(1.04, 0, 1)), action(place=(1.0, 0, 1)), "workspace", ": x by 0.040"),
+        (action(place=(0.5, 0, 0.46)), action(place=(0.5, 0, 0.5)), "workspace", ": z by 0.040"),
+        (action(place=(0.5, -1.06, 1)), "none", "workspace_far", ": y by 0.060"),
         (action(hand=1.04), action(hand=1.0), None, ""),  # a policy's rounding: without a word
         (action(hand=-0.04), action(hand=0.0), None, ""),
         (action(hand=1.06), action(hand=1.0), "position", "gripper: outside 0 to 1 by 0.060"),

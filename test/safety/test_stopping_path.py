@@ -15,7 +15,7 @@ from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.stopping_path import blocked_beyond, ranges_ratio, rates_of, ways_of
-from vla_policy.types import Reason, RobotState
+from vla_policy.types import Level, Reason, RobotState
 
 SEEN = RobotState(np.zeros(6), 1)
 VALUES = np.array([0.1, -0.2, 0.0, 0.0, 0.0, 0.0, 0.5])
@@ -87,6 +87,41 @@ def test_rates_are_those_of_joints_alone():
     assert rates_of(np.arange(1.0, 7.0), robot.layout).tolist() == [1, 2, 3, 4, 5, 6, 0]
     tool = layout_of(load_embodiment("vx300s"))
     assert rates_of(np.ones(6), tool).tolist() == [0.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("blocked", "made"),
+    [((), 1.0), ((1.0,), 0.5), ((1.0, 0.5), 0.25), ((1.0, 0.5, 0.25), None)],
+)
+def test_a_step_is_halved_until_the_way_to_rest_behind_it_is_free(blocked, made):
+    """blocked: shares of the first step with a thin plate in the way to rest behind them; made: what is commanded."""
+    places = []
+    plate = Reason("collision", "plate")
+    robot = arm(
+        problems=lambda values: (
+            plate if np.abs(np.subtract(places, values[0])).min() < 1e-6 else None
+        )
+    )
+
+    def first():
+        state = guard_state.engage(GuardState())
+        return check(
+            state, robot, rates(0.3), here=np.zeros(7), seen=SEEN, faults=(), now_ns=10**9
+        )
+
+    places = [np.inf]
+    state, verdict = first()
+    full, rest = verdict.command.values[0], state.sent.ways["arm"].positions[-1][0]
+    assert 0.0 < full < rest - 1e-4
+    places += [share * (full + rest) / 2 for share in blocked]
+    state, verdict = first()
+    if made is None:
+        assert verdict.level is Level.HOLD and state.sent is None
+        assert verdict.reasons[-1].detail == "coming to rest behind the setpoint, plate"
+    else:
+        assert verdict.command.values[0] == pytest.approx(made * full)
+        codes = [reason.code for reason in verdict.reasons]
+        assert ("collision" in codes) == bool(blocked)
 
 
 def test_at_full_speed_towards_the_end_of_a_range_the_arm_brakes_in_time():

@@ -98,14 +98,14 @@ class Bodies:
         """Damped least squares within the joint ranges; words for how far it falls short."""
         lower, upper = self._robot.joints.lower, self._robot.joints.upper
         tool = self._tools[part.source]
+        error = self._error(tool, joints, pose)
         for _ in range(ITERATIONS):
-            error = self._error(tool, joints, pose)
             if _small(error):
-                return joints, None
+                break
             jacobian = self._tool_jacobian(tool)
             square = jacobian @ jacobian.T + DAMPING**2 * np.eye(6)
             joints = np.clip(joints + jacobian.T @ np.linalg.solve(square, error), lower, upper)
-        error = self._error(tool, joints, pose)
+            error = self._error(tool, joints, pose)
         if _small(error):
             return joints, None
         far_m, far_rad = np.linalg.norm(error[:3]), np.linalg.norm(error[3:])
