@@ -1,5 +1,6 @@
 """A checkpoint in memory. Folders of it and of other projects: formats/."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,4 +33,5 @@ class Checkpoint:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        weights: Iterator[torch.nn.Parameter] = self.model.parameters()
+        return next(weights).device

@@ -8,7 +8,8 @@ from typing import Any
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.spaces import GRIPPER, JOINT_PREFIX
-from vla_policy.parsing.fields import MANY, NAME, one_line
+from vla_policy.parsing.fields import MANY, NAME
+from vla_policy.parsing.files import one_line
 
 NAMES = ("camera_names", "state_names", "action_names", "model_action_names", "embodiments")
 MAX_PX = 4096
@@ -84,8 +85,12 @@ def _refuse(where: str, got: Any, expected: str) -> ValueError:
 def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
     """One sentence for each point in which embodiment differs from contract; empty if it fits."""
     spaces = tuple((g.name, g.space) for g in embodiment.actions)
-    pairs = [
-        ("cameras", contract.camera_names, tuple(embodiment.camera_names)),
+    cameras = tuple(embodiment.camera_names)
+    pairs: list[tuple[str, object, object]] = []
+    # A robot may have more cameras than the checkpoint uses.
+    if not set(contract.camera_names) <= set(cameras):
+        pairs.append(("cameras", contract.camera_names, cameras))
+    pairs += [
         ("state", contract.state_names, tuple(embodiment.state_names)),
         ("action names", contract.action_names, tuple(embodiment.action_names)),
         ("action spaces", contract.spaces, spaces),
@@ -94,8 +99,7 @@ def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
     problems = [
         f"{what}: the checkpoint has {wanted}, robot {embodiment.name!r} has {got}"
         for what, wanted, got in pairs
-        # A robot may have more cameras than the checkpoint looks through.
-        if (not set(wanted) <= set(got) if what == "cameras" else wanted != got)
+        if wanted != got
     ]
     if embodiment.name not in contract.embodiments:
         problems.append(

@@ -90,12 +90,14 @@ class Normalizer:
     def restore(self, values: Array) -> Array:
         """Inverse of normalise, float64[..., d]."""
         values = np.where(self._still(), 0.0, np.asarray(values, np.float64))
-        return values * self._divisor(self.eps_inverse) + self._offset
+        restored: Array = values * self._divisor(self.eps_inverse) + self._offset
+        return restored
 
     def _divisor(self, eps: float) -> Array:
         # The quantile forms scale to [-1, 1]: half the range stands for 1.
         half = 0.5 if self.mode in ("quantiles", "min_max") else 1.0
-        return self._spread * half + (eps * half if self.mode != "identity" else 0.0)
+        divisor: Array = self._spread * half + (eps * half if self.mode != "identity" else 0.0)
+        return divisor
 
     def _offsets(self) -> Array:
         s = self.statistics
@@ -105,7 +107,8 @@ class Normalizer:
             return np.zeros(len(self.names))
         low, high = NEEDS[self.mode]
         # (x - low) / (range + eps) * 2 - 1 = (x - (low + range / 2 + eps / 2)) / (range / 2 + eps / 2)
-        return (s[low] + s[high] + self.eps) / 2
+        middle: Array = (s[low] + s[high] + self.eps) / 2
+        return middle
 
     def _spreads(self) -> Array:
         s = self.statistics
@@ -114,7 +117,8 @@ class Normalizer:
         if self.mode == "identity":
             return np.ones(len(self.names))
         low, high = NEEDS[self.mode]
-        return s[high] - s[low]
+        spread: Array = s[high] - s[low]
+        return spread
 
     def _still(self) -> Array:
         return np.array([name in self.constant for name in self.names], dtype=bool)

@@ -43,13 +43,14 @@ class RangeNormalizer:
 
     def normalise(self, values: Array) -> Array:
         """float64[..., d] robot units to model units; values outside the range leave [-1, 1]."""
-        return 2.0 * (values - self.lower) / (self.upper - self.lower) - 1.0
+        normalised: Array = 2.0 * (values - self.lower) / (self.upper - self.lower) - 1.0
+        return normalised
 
     def restore(self, values: Array) -> Array:
         """Inverse of normalise."""
-        return (np.asarray(values, dtype=np.float64) + 1.0) * 0.5 * (
-            self.upper - self.lower
-        ) + self.lower
+        share = (np.asarray(values, dtype=np.float64) + 1.0) * 0.5
+        restored: Array = share * (self.upper - self.lower) + self.lower
+        return restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,11 @@ def from_dict(data: Mapping[str, Any]) -> Statistics:
 
 def part_of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The statistics of state or actions in plain data. Raises ValueError if they are not a mapping."""
-    if not isinstance(data.get(key), Mapping):
-        got = one_line(repr(data.get(key)), 80)
+    part = data.get(key)
+    if not isinstance(part, Mapping):
+        got = one_line(repr(part), 80)
         raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
-    return data[key]
+    return part
 
 
 def range_from_dict(entry: Mapping[str, Any], where: str) -> RangeNormalizer:

@@ -17,8 +17,8 @@ from vla_policy.runtime.policy_protocol import PolicyProtocol
 
 
 def run_trials(
-    settings: dict, names: list[str], args: argparse.Namespace
-) -> tuple[dict[str, list[dict]], str | None]:
+    settings: dict[str, Any], names: list[str], args: argparse.Namespace
+) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
     """Outcomes by suite, and the head that made them."""
     jobs = [(settings, name, index) for name in names for index in range(args.episodes)]
     columns = (
@@ -28,7 +28,7 @@ def run_trials(
         TimeRemainingColumn(),
     )
     context = multiprocessing.get_context("spawn")
-    outcomes: dict[str, list[dict]] = {name: [] for name in names}
+    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     head = None
     with (
         Progress(*columns) as progress,
@@ -51,7 +51,7 @@ def _start_worker() -> None:
     os.environ["LP_NUM_THREADS"] = "1"
 
 
-def _prepare(settings: dict) -> None:
+def _prepare(settings: dict[str, Any]) -> None:
     """Load what trials need. Not at the start of the process: a pool restarts those for ever."""
     from vla_policy.embodiment import load_embodiment
     from vla_policy.sim.world.world import World
@@ -63,7 +63,7 @@ def _prepare(settings: dict) -> None:
     )
 
 
-def _load(settings: dict, robot: Embodiment) -> PolicyProtocol:
+def _load(settings: dict[str, Any], robot: Embodiment) -> PolicyProtocol:
     if settings["policy"] == "expert":
         from vla_policy.evaluate.expert_policy import ExpertPolicy
 
@@ -84,7 +84,7 @@ def _load(settings: dict, robot: Embodiment) -> PolicyProtocol:
     return policy
 
 
-def _trial(job: tuple[dict, str, int]) -> tuple[str, dict, str | None]:
+def _trial(job: tuple[dict[str, Any], str, int]) -> tuple[str, dict[str, Any], str | None]:
     from vla_policy.evaluate.rollout import roll_out
     from vla_policy.evaluate.suites import trial
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class TrialResult:
     detail: str
     interventions: dict[str, int]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return asdict(self)
 
@@ -117,8 +117,9 @@ def roll_out(
                 last = min(last, steps + SETTLE_S * STEPS_PER_S)
         taken = pilot.executing
         pilot.step()
-        if pilot.executing is not taken:
-            delays = measured(delays, pilot.executing.taken_ns - pilot.executing.chunk.obs_ns)
+        now = pilot.executing
+        if now is not None and now is not taken:
+            delays = measured(delays, now.taken_ns - now.chunk.obs_ns)
         result = judge.update(world.truth())
         steps += 1
     terminated = terminates == TERMINATE_CHUNKS

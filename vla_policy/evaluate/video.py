@@ -52,7 +52,7 @@ def write_video(path: Path, strips: Sequence[Strip], *, hz: float) -> None:
     if not frames:
         raise ValueError("a video of no frames")
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), hz, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), hz, (width, height))
     if not writer.isOpened():
         raise OSError(f"this OpenCV has no MPEG-4 writer; no video at {path}")
     for frame in frames:
@@ -79,7 +79,8 @@ def _titled(frame: Array, strip: Strip) -> Array:
 
 def _scaled(frame: Array, width_px: int) -> Array:
     height_px = round(frame.shape[0] * width_px / frame.shape[1])
-    return cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_AREA)
+    scaled: Array = cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_AREA)
+    return scaled
 
 
 def _bar(strip: Strip, width_px: int) -> Array:

@@ -34,7 +34,10 @@ def stages(sizes: Any, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
 
     cameras: pictures that are there. prompt: tokens that are there. steps and rows are the sizes' own.
     """
-    return _family_of(sizes).work(sizes, cameras, prompt)
+    work = _family_of(sizes).work
+    if work is None:
+        raise ValueError(f"{type(sizes).__name__}: the work of this network is not known")
+    return work(sizes, cameras, prompt)
 
 
 def _family_of(sizes: Any) -> Family:

@@ -92,7 +92,8 @@ class Inputs:
 
 def rows(checkpoint: Checkpoint, head: str) -> int:
     """Rows of a chunk."""
-    return checkpoint.model.config.flow.rows
+    flow_head: FlowHeadConfig = checkpoint.model.config.flow
+    return flow_head.rows
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
@@ -182,7 +183,8 @@ def actions_from(
     state = inputs.state.expand(len(noise), -1)
 
     def prefix_of(text: torch.Tensor) -> Prefix | EnginePrefix:
-        return model.prefix(features, text, inputs.state).repeat(len(noise))
+        prefix: Prefix | EnginePrefix = model.prefix(features, text, inputs.state)
+        return prefix.repeat(len(noise))
 
     prefix = prefix_of(inputs.text)
     velocity = lambda x, t: model.flow(prefix, state, x, t)  # noqa: E731

@@ -29,11 +29,11 @@ from vla_policy.families.openvla import STATISTICS
 from vla_policy.families.tiny.columns import GRIPPER
 from vla_policy.families.tool_steps import poses_of
 from vla_policy.models import paligemma, token_head
-from vla_policy.models.config import ModelConfig
+from vla_policy.models.config import ModelConfig, TokenHeadConfig
 from vla_policy.models.paligemma import BINS
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import Sampling
-from vla_policy.models.text import tokenizer_of
+from vla_policy.models.text import TextTokenizer, tokenizer_of
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import Array, Observation
 
@@ -90,7 +90,8 @@ def text_ids(checkpoint: Checkpoint, text: str) -> list[int]:
 
 def rows(checkpoint: Checkpoint, head: str) -> int:
     """Rows of a chunk; RT-2 has one."""
-    return checkpoint.model.config.token.rows
+    token: TokenHeadConfig = checkpoint.model.config.token
+    return token.rows
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
@@ -150,7 +151,8 @@ def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
         limit=MAX_ANSWER,
         stop_id=checkpoint.tokenizer.eos,
     )
-    return checkpoint.tokenizer.decode(ids).strip()
+    words: TextTokenizer = checkpoint.tokenizer
+    return words.decode(ids).strip()
 
 
 FAMILY = Family(
@@ -188,7 +190,8 @@ def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Pref
     dtype = model.vision.patch_embedding.weight.dtype  # float32 in a bfloat16 model
     seen = model.vision(torch.cat(images).to(device, dtype))  # (cameras, s, e)
     ids = torch.tensor([text_ids(checkpoint, text)], device=device)
-    return model.prefix(seen.flatten(0, 1)[None], ids, torch.empty(1, 0, device=device))
+    prefix: Prefix = model.prefix(seen.flatten(0, 1)[None], ids, torch.empty(1, 0, device=device))
+    return prefix
 
 
 def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Tensor]:

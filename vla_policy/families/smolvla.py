@@ -18,7 +18,7 @@ from vla_policy.families.family import Family
 from vla_policy.models.engine.smolvla import engine_for_smolvla
 from vla_policy.models.roofline import smolvla_work
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig, smolvla_450m
-from vla_policy.models.text import tokenizer_of
+from vla_policy.models.text import TextTokenizer, tokenizer_of
 from vla_policy.types import Array, Observation
 
 
@@ -70,7 +70,8 @@ FAMILY = Family(
 
 def _ids(checkpoint: Checkpoint, instruction: str) -> list[int]:
     text = instruction if instruction.endswith("\n") else f"{instruction}\n"
-    ids, room = checkpoint.tokenizer.encode(text), checkpoint.model.config.max_text
+    tokens: TextTokenizer = checkpoint.tokenizer
+    ids, room = tokens.encode(text), checkpoint.model.config.max_text
     if len(ids) > room:
         raise ValueError(
             f"instruction: it has {len(ids)} tokens, the model takes at most {room}: {text!r}"

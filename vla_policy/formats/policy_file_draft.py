@@ -220,9 +220,11 @@ def _units(facts: Facts, robot: Embodiment) -> list[str]:
 def _ends(statistics: Mapping[str, np.ndarray]) -> np.ndarray | None:
     for low, high in (("q01", "q99"), ("min", "max")):
         if low in statistics and high in statistics:
-            return np.maximum(np.abs(statistics[low]), np.abs(statistics[high])).ravel()
+            ends: np.ndarray = np.maximum(np.abs(statistics[low]), np.abs(statistics[high]))
+            return ends.ravel()
     if {"mean", "std"} <= set(statistics):
-        return (np.abs(statistics["mean"]) + 2.0 * statistics["std"]).ravel()
+        ends = np.abs(statistics["mean"]) + 2.0 * statistics["std"]
+        return ends.ravel()
     return None
 
 

@@ -173,6 +173,34 @@ class ModelConfig:
                     f"expected {(a.depth, a.heads, a.kv_heads, a.head_dim)}"
                 )
 
+    @property
+    def flow_head(self) -> FlowHeadConfig:
+        """flow. Raises ValueError if the model has no flow head."""
+        if self.flow is None:
+            raise ValueError(f"{self.name}: this model has no flow head")
+        return self.flow
+
+    @property
+    def token_head(self) -> TokenHeadConfig:
+        """token. Raises ValueError if the model has no token head."""
+        if self.token is None:
+            raise ValueError(f"{self.name}: this model has no token head")
+        return self.token
+
+    @property
+    def pointing(self) -> PointingConfig:
+        """vision. Raises ValueError if the vision tower does not point."""
+        if not isinstance(self.vision, PointingConfig):
+            raise ValueError(f"{self.name}: the vision tower of this model does not point")
+        return self.vision
+
+    @property
+    def siglip(self) -> SiglipConfig:
+        """vision. Raises ValueError if the vision tower is no SigLIP."""
+        if not isinstance(self.vision, SiglipConfig):
+            raise ValueError(f"{self.name}: the vision tower of this model is no SigLIP")
+        return self.vision
+
 
 def require_stack(config: Any) -> None:
     """Raises ValueError for a decoder stack with a size that no model has."""
@@ -193,11 +221,11 @@ def require_eyes(config: Any) -> None:
 
 def tiny(vocab: int) -> ModelConfig:
     """About 3 million parameters: trained on a laptop, runs on a CPU. vocab: size of its own tokenizer."""
-    heads = {"depth": 4, "heads": 4, "kv_heads": 1, "head_dim": 32}
+    language = GemmaConfig(width=160, depth=4, mlp=448, heads=4, kv_heads=1, head_dim=32)
     return ModelConfig(
         name="tiny",
         vocab=vocab,
-        language=GemmaConfig(width=160, mlp=448, **heads),
+        language=language,
         vision=PointingConfig(
             image_px=96,
             channels=(24, 40, 64),
@@ -211,7 +239,7 @@ def tiny(vocab: int) -> ModelConfig:
         action_dim=8,
         state_token="prefix",
         max_text=40,
-        flow=FlowHeadConfig(expert=GemmaConfig(width=128, mlp=320, **heads), rows=10, steps=10),
+        flow=FlowHeadConfig(expert=replace(language, width=128, mlp=320), rows=10, steps=10),
         token=TokenHeadConfig(bins=256, rows=4, temperature=0.5),
     )
 
@@ -228,18 +256,18 @@ def tiny_cross(vocab: int) -> ModelConfig:
 
 def pi0() -> ModelConfig:
     """pi0 (arXiv:2410.24164): PaliGemma-3B with a 300 M flow expert, 3,238,048,528 parameters."""
-    heads = {"depth": 18, "heads": 8, "kv_heads": 1, "head_dim": 256}
+    language = GemmaConfig(width=2048, depth=18, mlp=16_384, heads=8, kv_heads=1, head_dim=256)
     return ModelConfig(
         name="pi0",
         vocab=257_152,
-        language=GemmaConfig(width=2048, mlp=16_384, **heads),
+        language=language,
         vision=SiglipConfig(image_px=224, patch_px=14, width=1152, depth=27, mlp=4304, heads=16),
         cameras=3,
         state_dim=32,
         action_dim=32,
         state_token="suffix",
         max_text=48,
-        flow=FlowHeadConfig(expert=GemmaConfig(width=1024, mlp=4096, **heads), rows=50, steps=10),
+        flow=FlowHeadConfig(expert=replace(language, width=1024, mlp=4096), rows=50, steps=10),
         token=None,
     )
 
@@ -247,13 +275,12 @@ def pi0() -> ModelConfig:
 def pi05() -> ModelConfig:
     """pi0.5 (arXiv:2504.16054): pi0 with the state in words and the flow time in every norm of the expert."""
     base = pi0()
-    assert base.flow is not None
     return replace(
         base,
         name="pi05",
         state_token="none",
         max_text=200,
-        flow=replace(base.flow, time="adarms"),
+        flow=replace(base.flow_head, time="adarms"),
     )
 
 

@@ -96,6 +96,8 @@ def _stem(channels: tuple[int, int, int]) -> nn.Sequential:
 class Patches(nn.Module):
     """Patch features of one camera: keys, values and a summary of the whole image."""
 
+    uv: Float[Tensor, "p 2"]
+
     def __init__(self, config: PointingConfig) -> None:
         super().__init__()
         c = config.channels[2]
@@ -143,7 +145,8 @@ def relative_bias(
     d = uv - centre[..., None, :]  # (b, q, p, 2)
     r2 = d.square().sum(-1)
     basis = (4 * d[..., 0], 4 * d[..., 1], 4 * (r2 + 1e-4).sqrt(), 16 * r2, torch.exp(-50 * r2))
-    return sum(weights[..., i, None] * term for i, term in enumerate(basis))
+    first, *others = (weights[..., i, None] * term for i, term in enumerate(basis))
+    return sum(others, first)
 
 
 class PointingTower(nn.Module):

@@ -95,3 +95,10 @@ class Sampling:
     def continues(self) -> bool:
         """Whether the previous chunk has a say."""
         return self.previous is not None and max(self.frozen_rows, self.guidance_rows) > 0
+
+    @property
+    def kept(self) -> Array | None:
+        """float64[frozen_rows, m]: the rows of the previous chunk that will be executed; None if there are none."""
+        if self.previous is None or self.frozen_rows == 0:
+            return None
+        return self.previous[: self.frozen_rows]

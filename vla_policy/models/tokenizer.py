@@ -69,6 +69,14 @@ def load(path: Path, vocab: int) -> Tokenizer:
     return tokenizer
 
 
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """The id of token. Raises ValueError if the tokenizer has no such token."""
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise ValueError(f"tokenizer: got none with the token {token!r}, expected one")
+    return number
+
+
 def encode(tokenizer: Tokenizer, text: str, length: int) -> list[int]:
     """Token ids padded with 0 at the end. Raises ValueError if text needs more than length tokens."""
     ids = tokenizer.encode(text, add_special_tokens=False).ids

@@ -66,12 +66,12 @@ class FlowHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        assert config.flow is not None
-        width = config.flow.expert.width
+        flow = config.flow_head
+        width = flow.expert.width
         self.state_in_suffix = config.state_token == "suffix"
-        self.conditioned = config.flow.time == "adarms"
+        self.conditioned = flow.time == "adarms"
         self.width = width
-        self.expert = Gemma(config.flow.expert, conditioned=self.conditioned)
+        self.expert = Gemma(flow.expert, conditioned=self.conditioned)
         if self.state_in_suffix:
             self.state_proj = nn.Linear(config.state_dim, width)
         self.action_in_proj = nn.Linear(config.action_dim, width)
@@ -119,7 +119,8 @@ class FlowHead(nn.Module):
         positions = offset + torch.arange(suffix.x.shape[1], device=noisy.device)
         x = suffix.x.to(prefix.out.dtype)
         y, _ = self.expert(x, positions, mask, prefix.cache, suffix.condition)
-        return self.action_out_proj(y[:, -noisy.shape[1] :].to(noisy.dtype))
+        velocity: Tensor = self.action_out_proj(y[:, -noisy.shape[1] :].to(noisy.dtype))
+        return velocity
 
 
 class VLA(nn.Module):
@@ -129,6 +130,7 @@ class VLA(nn.Module):
         width = config.language.width
         self.embed_tokens = nn.Embedding(config.vocab, width)  # tied with the output
         nn.init.normal_(self.embed_tokens.weight, std=width**-0.5)
+        self.vision: PointingTower | Siglip
         if isinstance(config.vision, PointingConfig):
             self.vision = PointingTower(config.vision, config.vocab)
             self.projector = nn.Linear(FEATURES, width)
@@ -141,6 +143,20 @@ class VLA(nn.Module):
             self.state_proj = nn.Linear(config.state_dim, width)
         self.language = Gemma(config.language)
         self.flow = FlowHead(config) if config.flow is not None else None
+
+    @property
+    def pointing(self) -> PointingTower:
+        """vision. Raises ValueError if it does not point."""
+        if not isinstance(self.vision, PointingTower):
+            raise ValueError(f"{self.config.name}: the vision tower of this model does not point")
+        return self.vision
+
+    @property
+    def flow_head(self) -> FlowHead:
+        """flow. Raises ValueError if the model has no flow head."""
+        if self.flow is None:
+            raise ValueError(f"{self.config.name}: this model has no flow head")
+        return self.flow
 
     def slots(self) -> Float[Tensor, "i e"] | None:
         """What tells image tokens which arm they are of, TOKENS of each; None for a model of one arm."""

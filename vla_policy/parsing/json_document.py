@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vla_policy.parsing.files import one_line, read_bytes
 from vla_policy.parsing.strict_json import parse_json
@@ -11,6 +11,8 @@ from vla_policy.parsing.strict_json import parse_json
 # Names of a folder's weights: in one file, or where they are in shards.
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+Kind = TypeVar("Kind")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
-def require(data: Mapping[str, Any], key: str, kind: type, where: Path) -> Any:
+def require(data: Mapping[str, Any], key: str, kind: type[Kind], where: Path) -> Kind:
     """data[key] of type kind. Raises ValueError saying what was got and expected."""
     value = data.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

@@ -27,6 +27,13 @@ class Arm:
     base_xyz: Xyz = (0.0, 0.0, 0.0)
     rest_xyz: Xyz | None = None
 
+    @property
+    def rest(self) -> Xyz:
+        """rest_xyz. Raises ValueError for an arm that waits where it is."""
+        if self.rest_xyz is None:
+            raise ValueError(f"arm {self.tool!r}: got no rest_xyz, expected a place to wait at")
+        return self.rest_xyz
+
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -87,7 +87,11 @@ def draw(
     names = list(sources)
     weights = np.array([shares[name] for name in names])
     picked = rng.choice(len(names), count, p=weights / weights.sum())
-    return [(names[i], sources[names[i]][rng.integers(len(sources[names[i]]))]) for i in picked]
+    drawn = []
+    for name in (names[i] for i in picked):
+        source = sources[name]
+        drawn.append((name, source[int(rng.integers(len(source)))]))
+    return drawn
 
 
 def loss(

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def _words(values: dict[str, float]) -> str:
 
 
 def _save(
-    stem: Path, step: int, parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer
+    stem: Path, step: int, parameters: Mapping[str, Tensor], optimiser: torch.optim.Optimizer
 ) -> None:
     tensors = {f"weight.{k}": p.detach() for k, p in parameters.items()}
     for key, p in parameters.items():
@@ -108,7 +108,7 @@ def _save(
     stem.with_suffix(".json").write_text(json.dumps({"step": step}) + "\n")
 
 
-def _resume(stem: Path, parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
+def _resume(stem: Path, parameters: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> int:
     if not stem.with_suffix(".json").is_file():
         return 0
     tensors = load_file(stem.with_suffix(".safetensors"))
@@ -124,7 +124,13 @@ def _resume(stem: Path, parameters: dict[str, Tensor], optimiser: torch.optim.Op
                 for slot in ("step", "exp_avg", "exp_avg_sq")
                 if f"{slot}.{key}" in tensors
             }
-    return json.loads(stem.with_suffix(".json").read_text())["step"]
+    step: int = json.loads(stem.with_suffix(".json").read_text())["step"]
+    return step
+
+
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """Their sum, in their order; 0 of none."""
+    return sum(parts, torch.zeros(()))
 
 
 def cosine(step: int, steps: int, warmup: int) -> float:

@@ -99,7 +99,8 @@ def _target(hand: Hand) -> Array:
     """Where the target is, float64[3]: as the wrist sees it, else the front."""
     found = hand.found
     if found.wrist_visible[0, 0] > 0:
-        return hand.measured[:3] + found.wrist_xyz[0].double().cpu().numpy()
+        seen: Array = hand.measured[:3] + found.wrist_xyz[0].double().cpu().numpy()
+        return seen
     return found.xyz[0, 0].double().cpu().numpy()
 
 

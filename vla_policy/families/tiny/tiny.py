@@ -60,7 +60,8 @@ class Inputs:
 
 def rows(checkpoint: Checkpoint, head: str) -> int:
     """Rows of a chunk of head."""
-    return getattr(checkpoint.model.config, head).rows
+    sizes: config.FlowHeadConfig | config.TokenHeadConfig = getattr(checkpoint.model.config, head)
+    return sizes.rows
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
@@ -249,9 +250,9 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
 def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     """Noise integrated to actions; behind rows that are known, from where those lead."""
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
-    known = sampling.frozen_rows if sampling.continues else 0
-    if known:
-        inputs = _ahead(checkpoint, inputs, sampling.previous[:known])
+    kept = sampling.kept
+    if kept is not None:
+        inputs = _ahead(checkpoint, inputs, kept)
     # Nothing is pulled here, so no gradient is needed and the engine serves.
     model, n = network(checkpoint, replace(sampling, pull=DEFAULT_PULL)), sampling.candidates
     config = model.config
@@ -267,7 +268,8 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
         sampling.num_steps or config.flow.steps,
         solver=sampling.solver,
     )
-    return _behind(sampling, actions.double().cpu().numpy(), known)
+    drawn = actions.double().cpu().numpy()
+    return drawn if kept is None else _behind(kept, drawn, sampling.known)
 
 
 def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
@@ -284,16 +286,12 @@ def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
     return replace(inputs, hands=ahead(inputs.hands, hands, way))
 
 
-def _behind(sampling: Sampling, actions: Array, known: int) -> Array:
-    """The known rows, then as many of actions as there is room for. What they do not say is as in the first of those."""
-    if not known:
-        return actions
-    given = np.broadcast_to(
-        sampling.previous[:known], (len(actions), *sampling.previous[:known].shape)
-    )
-    unsaid = np.zeros(given.shape[2], bool) if sampling.known is None else ~sampling.known
+def _behind(kept: Array, actions: Array, known: Array | None) -> Array:
+    """The kept rows, then as many of actions as there is room for. Columns not known are as in the first of those."""
+    given = np.broadcast_to(kept, (len(actions), *kept.shape))
+    unsaid = np.zeros(given.shape[2], bool) if known is None else ~known
     given = np.where(unsaid, actions[:, :1], given)
-    return np.concatenate((given, actions[:, : actions.shape[1] - known]), axis=1)
+    return np.concatenate((given, actions[:, : actions.shape[1] - len(kept)]), axis=1)
 
 
 def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:

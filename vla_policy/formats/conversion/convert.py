@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vla_policy.formats.conversion import smolvla
-from vla_policy.formats.conversion.portable import read_vla
+from vla_policy.formats.conversion.portable import Portable, read_vla
 from vla_policy.formats.conversion.write import write_vla
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.kinds import FORMATS, OWN
@@ -38,12 +38,12 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
     form = None if kind == OWN else FORMATS[kind]
     if form is None and _is_smolvla(folder):
         has_tokenizer = smolvla.rewrite(folder, file, part, (kind, to), keep_unread=keep_unread)
-    elif form is not None and form.rewrite is not None:
+    elif form is None:
+        has_tokenizer = _write(read_vla(folder), part, to, keep_unread)
+    elif form.rewrite is not None:
         has_tokenizer = form.rewrite(folder, file, part, to, keep_unread=keep_unread)
-    elif form is None or form.portable is not None:
-        portable = read_vla(folder) if form is None else form.portable(folder, file, None)
-        writers()[to](part, portable, keep_unread=keep_unread)
-        has_tokenizer = to != OWN or portable.tokenizer is not None
+    elif form.portable is not None:
+        has_tokenizer = _write(form.portable(folder, file, None), part, to, keep_unread)
     else:
         _convert_by_loading(source, file, part, to, kind)
         has_tokenizer = True
@@ -64,8 +64,14 @@ def writers() -> dict[str, Callable[..., None]]:
     return {OWN: write_vla, **others}
 
 
+def _write(portable: Portable, folder: Path, to: str, keep_unread: bool) -> bool:
+    """Whether the folder of kind to, which is written here, has all of the tokenizer that it needs."""
+    writers()[to](folder, portable, keep_unread=keep_unread)
+    return to != OWN or portable.tokenizer is not None
+
+
 def _is_smolvla(folder: Path) -> bool:
-    return read_json(folder / "config.json").get("family") == "smolvla"
+    return bool(read_json(folder / "config.json").get("family") == "smolvla")
 
 
 def _convert_by_loading(

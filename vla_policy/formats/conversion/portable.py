@@ -12,6 +12,7 @@ from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign import lerobot, openpi
 from vla_policy.formats.foreign.common import Feature, Foreign, describe
+from vla_policy.formats.foreign.lerobot_config import PREPROCESSOR
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, TIED, UNREAD, canonical, theirs
@@ -51,7 +52,7 @@ def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = No
     names += [p.name for p in sorted(folder.glob("policy_*.safetensors"))]
     names += [f"{SUBFOLDER}/{p.name}" for p in sorted((folder / SUBFOLDER).glob("*"))]
     # Older folders have their statistics among the weights: small files are made anew for them.
-    origin = "lerobot" if lerobot.PREPROCESSOR in names else None
+    origin = "lerobot" if PREPROCESSOR in names else None
     documents = {name: folder / name for name in names} if origin else {}
     return _portable(foreign, file, origin, documents)
 
@@ -79,7 +80,7 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
             f"{folder}: a {header.family} model; only pi0 and pi0.5 are written for other projects"
         )
     store = open_store(folder)
-    unread = {}
+    unread: dict[str, Entry] = {}
     if (folder / UNREAD_FILE).is_file():
         unread, _ = read_header(folder / UNREAD_FILE)
     named = Named({key: key for key in store.entries}, frozenset(unread))
@@ -126,7 +127,7 @@ def stored(foreign: Foreign) -> dict[str, Entry]:
 def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
     """Dtype and shape of the expert's unread output, which their loaders want to find."""
     embedding = foreign.store.entries[foreign.named.names["embed_tokens.weight"]]
-    return embedding.dtype, (embedding.shape[0], foreign.config.flow.expert.width)
+    return embedding.dtype, (embedding.shape[0], foreign.config.flow_head.expert.width)
 
 
 def _portable(

@@ -124,7 +124,7 @@ def write_openpi(
         folder / "config.json",
         {
             "action_dim": foreign.config.action_dim,
-            "action_horizon": foreign.config.flow.rows,
+            "action_horizon": foreign.config.flow_head.rows,
             "paligemma_variant": "gemma_2b",
             "action_expert_variant": "gemma_300m",
             "precision": str(tied_expert_head(foreign)[0]).removeprefix("torch."),
@@ -189,7 +189,7 @@ def _width(known: int | None, feature: Any) -> int:
 def _lerobot_config(
     portable: Portable, inputs: dict[str, Any], outputs: dict[str, Any], modes: dict[str, str]
 ) -> dict[str, Any]:
-    config = portable.foreign.config
+    config, flow = portable.foreign.config, portable.foreign.config.flow_head
     return {
         "type": config.name,
         "n_obs_steps": 1,
@@ -199,11 +199,11 @@ def _lerobot_config(
         "paligemma_variant": "gemma_2b",
         "action_expert_variant": "gemma_300m",
         "dtype": str(tied_expert_head(portable.foreign)[0]).removeprefix("torch."),
-        "chunk_size": config.flow.rows,
-        "n_action_steps": config.flow.rows,
+        "chunk_size": flow.rows,
+        "n_action_steps": flow.rows,
         "max_state_dim": config.state_dim,
         "max_action_dim": config.action_dim,
-        "num_inference_steps": config.flow.steps,
+        "num_inference_steps": flow.steps,
         "image_resolution": [config.vision.image_px] * 2,
         "empty_cameras": 0,
         "tokenizer_max_length": config.max_text,

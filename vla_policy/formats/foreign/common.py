@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from vla_policy.models.text import NAMES, TextTokenizer, find_tokenizer, load_te
 from vla_policy.models.vla import VLA
 from vla_policy.types import Array
 
+Network = TypeVar("Network", bound=nn.Module)
 PALIGEMMA_VOCAB = 257_152
 GATED = (
     "PaliGemma's is given out only to people who accept its terms "
@@ -84,7 +85,15 @@ def assemble(
     tokenizer = find_text_tokenizer(
         foreign.store.folder, file.tokenizer, vocab=config.vocab, where=str(file.path)
     )
-    model = build(foreign.store, foreign.named, config, device=device, dtype=dtype, called=theirs)
+    model = build(
+        foreign.store,
+        foreign.named,
+        config,
+        device=device,
+        dtype=dtype,
+        network=VLA,
+        called=theirs,
+    )
     return Checkpoint(
         model, said.contract, said.statistics, tokenizer, family="pi0", settings=said.settings
     )
@@ -128,9 +137,9 @@ def build(
     *,
     device: str,
     dtype: torch.dtype | None,
-    network: Callable[[Any], nn.Module] = VLA,
+    network: Callable[[Any], Network],
     called: Callable[[str], str] = str,
-) -> nn.Module:
+) -> Network:
     """The network of config with its weights, built without memory and filled tensor by tensor.
 
     dtype: None keeps each tensor as it is in the file. called: what a key of the model is called in such files,

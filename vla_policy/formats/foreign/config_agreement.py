@@ -61,7 +61,7 @@ def rope_theta(text: Mapping[str, Any], path: Path, default: float) -> float:
 def require_paligemma(header: Mapping[str, Any], config: ModelConfig, path: Path) -> None:
     """Raises ValueError for what config.json says of a PaliGemma that is not so in the network of its tensors."""
     text, vision = header.get("text_config", {}), header.get("vision_config", {})
-    language, eyes = config.language, config.vision
+    language, eyes = config.language, config.siglip
     windows = ["sliding_attention", "full_attention"]
     order = [windows[i % 2] for i in range(language.depth)]
     require_agreement(text, {

@@ -85,7 +85,7 @@ def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = N
         max_text=_max_text(config, None if older else folder, path),
         state_dim=require(config, "max_state_dim", int, path),
     )  # fmt: skip
-    sizes = replace(sizes, flow=_continuing(config, sizes.flow, path))
+    sizes = replace(sizes, flow=_continuing(config, sizes.flow_head, path))
     _require_sizes(config, sizes, path)
     inputs = require(config, "input_features", dict, path)
     outputs = require(config, "output_features", dict, path)
@@ -164,7 +164,8 @@ def feature(
         raise ValueError(
             f"{path}: {kind} is normalised by {mode}, config.json says {expected}: files of two checkpoints?"
         )
-    found, statistics = folder / str(steps[0].get("state_file")), {}
+    found = folder / str(steps[0].get("state_file"))
+    statistics: dict[str, Array] = {}
     if mode != "IDENTITY":
         key = name if within is None else f"{within}.{name}"
         found, statistics = _statistics(folder, steps[0], key, path)
@@ -261,6 +262,7 @@ def _statistics(
 
 def width(features: Mapping[str, Any], name: str, path: Path) -> int:
     shape = features.get(name, {}).get("shape")
-    if not (isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int)):
+    count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+    if not isinstance(count, int):
         raise ValueError(f"{path}: {name}: got shape {shape!r}, expected one number")
-    return shape[0]
+    return count

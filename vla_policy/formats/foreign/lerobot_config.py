@@ -127,7 +127,7 @@ def require_understood(config: Mapping[str, Any], kind: str, path: Path) -> None
 def read_steps(folder: Path, processor: str) -> list[Mapping[str, Any]]:
     """The steps of a processor file in order. Raises ValueError for a step, setting or order not understood."""
     path = folder / processor
-    steps = require(read_json(path), "steps", list, path)
+    steps: list[Mapping[str, Any]] = require(read_json(path), "steps", list, path)
     names = [_require_step(step, path) for step in steps]
     for name in names:
         if names.count(name) > 1:

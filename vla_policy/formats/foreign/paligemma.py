@@ -73,7 +73,7 @@ def load(
     named = name_tensors(store)
     config = sizes(store, named, header, cameras=cameras, rows=rows)
     require_paligemma(header, config, folder / "config.json")
-    return build(store, named, config, device=device, dtype=dtype), words
+    return build(store, named, config, device=device, dtype=dtype, network=VLA), words
 
 
 def ours(name: str) -> str:

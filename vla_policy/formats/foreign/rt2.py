@@ -15,7 +15,7 @@ from vla_policy.checkpoint.statistics import RangeNormalizer
 from vla_policy.families.openvla import POSE, Statistics
 from vla_policy.families.rt2 import Settings
 from vla_policy.formats import tool_columns
-from vla_policy.formats.fit import PolicyFile
+from vla_policy.formats.fit import PolicyFile, Rt2
 from vla_policy.formats.foreign import paligemma
 from vla_policy.models.paligemma import choose_action_ids
 
@@ -42,7 +42,7 @@ def load(
 
     Raises FileNotFoundError or ValueError for whatever does not fit.
     """
-    require_columns(file)
+    rt2 = require_columns(file)
     model, words = paligemma.load(
         folder,
         cameras=len(file.cameras),
@@ -51,12 +51,12 @@ def load(
         dtype=dtype,
         tokenizer=file.tokenizer,
     )
-    settings = Settings(choose_action_ids(words, file.rt2.action_tokens), file.rt2.plan)
+    settings = Settings(choose_action_ids(words, rt2.action_tokens), rt2.plan)
     if (highest := max(settings.action_ids)) >= model.config.vocab:
         raise ValueError(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
         )
-    reach = [file.rt2.step_m] * 3 + [file.rt2.step_rad] * 3
+    reach = [rt2.step_m] * 3 + [rt2.step_rad] * 3
     actions = RangeNormalizer(
         NAMES, np.array([0.0, *(-r for r in reach), 0.0]), np.array([1.0, *reach, 1.0])
     )
@@ -69,10 +69,11 @@ def skeleton(folder: Path) -> str:
     return SKELETON.format(folder=folder)
 
 
-def require_columns(file: PolicyFile) -> None:
-    """What makes an RT-2 of it is said, and pose and gripper of one tool are commanded: ValueError otherwise."""
+def require_columns(file: PolicyFile) -> Rt2:
+    """What makes an RT-2 of it. Raises ValueError if that is missing, or other than pose and gripper of one tool is commanded."""
     if file.rt2 is None:
         raise ValueError(
             f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
         )
     tool_columns.require(TOOL, file.path, file.action_names, file.spaces, file.state_names)
+    return file.rt2

@@ -44,7 +44,7 @@ def read_naming(folder: Path, sizes: ModelConfig, device: str) -> Naming | None:
     if not path.is_file():
         return None
     store = Store(folder, *read_header(path))
-    naming = Naming(NamingConfig(sizes.vision.channels[2]))
+    naming = Naming(NamingConfig(sizes.pointing.channels[2]))
     shapes = {key: tuple(value.shape) for key, value in naming.state_dict().items()}
     names = {key: key for key in shapes}
     require_same(store, names, shapes, set())

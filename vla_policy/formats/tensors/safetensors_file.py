@@ -168,31 +168,34 @@ def tensor_bytes(tensor: torch.Tensor) -> Iterator[bytes]:
 
 
 def _entry(path: Path, name: str, fields: Any, data_start: int) -> Entry:
-    if not (
-        isinstance(fields, dict)
-        and isinstance(fields.get("dtype"), str)
-        and fields["dtype"] in DTYPES
-        and _are_counts(shape := fields.get("shape"), MAX_AXES)
-        and _are_counts(offsets := fields.get("data_offsets"), 2)
-        and len(offsets) == 2
+    given = fields if isinstance(fields, dict) else {}
+    kind = given.get("dtype")
+    shape = _counts(given.get("shape"), MAX_AXES)
+    offsets = _counts(given.get("data_offsets"), 2)
+    if (
+        not (isinstance(kind, str) and kind in DTYPES)
+        or shape is None
+        or offsets is None
+        or len(offsets) != 2
     ):
         raise ValueError(
             f"{path}: {one_line(name, 80)}: not a readable tensor: got {one_line(repr(fields), 120)}, "
             "expected dtype, shape and data_offsets"
         )
-    dtype, (begin, end) = DTYPES[fields["dtype"]], offsets
+    dtype, (begin, end) = DTYPES[kind], offsets
     if end - begin != dtype.itemsize * math.prod(shape):
         raise ValueError(
             f"{path}: {one_line(name, 80)}: got bytes {begin}..{end}, "
-            f"expected {dtype.itemsize * math.prod(shape)} for {fields['dtype']} {shape}"
+            f"expected {dtype.itemsize * math.prod(shape)} for {kind} {list(shape)}"
         )
-    return Entry(path, dtype, tuple(shape), data_start + begin, data_start + end)
+    return Entry(path, dtype, shape, data_start + begin, data_start + end)
 
 
-def _are_counts(values: Any, most: int) -> bool:
+def _counts(values: Any, most: int) -> tuple[int, ...] | None:
+    """values, if they are a list of at most that many counts."""
     if not isinstance(values, list) or len(values) > most:
-        return False
-    return all(type(n) is int and 0 <= n < 1 << 48 for n in values)
+        return None
+    return tuple(values) if all(type(n) is int and 0 <= n < 1 << 48 for n in values) else None
 
 
 def _require_end_to_end(path: Path, entries: Mapping[str, Entry], start: int) -> None:

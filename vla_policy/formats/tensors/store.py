@@ -75,9 +75,8 @@ def fill(
             broken.append(f"  not finite {names[key]} (in {entry.path.name})")
         owner_name, _, leaf = key.rpartition(".")
         owner = model.get_submodule(owner_name)
-        if leaf in owner._parameters:
-            trained = owner._parameters[leaf].requires_grad
-            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=trained)
+        if (empty := owner._parameters.get(leaf)) is not None:
+            owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=empty.requires_grad)
         else:
             owner._buffers[leaf] = tensor
     if broken:

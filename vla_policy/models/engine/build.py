@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import torch
 
-from vla_policy.models.config import SiglipConfig
 from vla_policy.models.engine import choose
 from vla_policy.models.engine.engine import Engine
 from vla_policy.models.engine.fold import fold_head, fold_stack
 from vla_policy.models.engine.graph import Graphs
 from vla_policy.models.engine.linear import Prepare, can_pack, packed, plain, scaled8
-from vla_policy.models.engine.vision import fold_vision
+from vla_policy.models.engine.vision import Vision, fold_vision
+from vla_policy.models.pointing import PointingTower
+from vla_policy.models.siglip import Siglip
 from vla_policy.models.vla import VLA
 
 # Numbers in a weight below which a packed product is slower than a plain one: it costs 10 microseconds more to call.
@@ -55,10 +56,12 @@ def compile_engine(
     wide = scaled8(device) if float8 else prepare
     projections = _prepare(model.flow.action_in_proj.weight.dtype, device)
     head = fold_head(model.flow, prepare, projections, dtype, release=release)
-    vision = model.vision
-    if isinstance(config.vision, SiglipConfig):
-        first = plain(vision.patch_embedding.weight.dtype, device)
-        vision = fold_vision(vision, wide, first, (dtype, scores), release=release)
+    vision: Vision | PointingTower
+    if isinstance(model.vision, Siglip):
+        first = plain(model.vision.patch_embedding.weight.dtype, device)
+        vision = fold_vision(model.vision, wide, first, (dtype, scores), release=release)
+    else:
+        vision = model.vision
     engine = Engine(
         config=config,
         dtype=dtype,

@@ -59,7 +59,7 @@ def expert_action(task: Task, truth: Truth) -> ExpertAction:
     arms = [_rest(truth, index) for index in range(len(truth.tools))]
     tool = truth.tools[acting]
     if truth.scene.twin.drives:
-        way = _way(task, truth, tool, np.array(truth.scene.twin.arms[acting].rest_xyz))
+        way = _way(task, truth, tool, np.array(truth.scene.twin.arms[acting].rest))
         if way is not None:
             return way
     arms[acting], done = _act(task, truth, tool)
@@ -92,7 +92,7 @@ def _act(task: Task, truth: Truth, tool: Tool) -> tuple[ArmGoal, bool]:
     if task.family == "pick":
         goal = np.array([*tool.xyz[:2], LIFT_M])
         return _move(tool, goal, 0.0), bool(tool.xyz[2] > LIFT_M - 0.02)
-    place = truth.scene.destination_xyz(task.destination)[:2]
+    place = truth.scene.destination_xyz(task.place)[:2]
     if task.family == "push":
         return _slide(tool, centre, place, low), False
     floor = 0.002 if task.destination == "tray" else 0.0
@@ -105,7 +105,7 @@ def _way(task: Task, truth: Truth, tool: Tool, rest: np.ndarray) -> ExpertAction
     holds = _grasped(tool, centre, truth.scene.objects[task.target].half_m)
     if _delivered(task, truth, tool) or (holds and task.family == "pick"):
         return None
-    goal = truth.scene.destination_xyz(task.destination) if holds else centre
+    goal = truth.scene.destination_xyz(task.place) if holds else centre
     working = bool(np.linalg.norm(tool.xyz - rest) > _AT_REST_M)
     if in_zone(goal[:2], working=working):
         return None

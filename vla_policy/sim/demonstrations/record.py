@@ -125,7 +125,8 @@ def _disturbed(
         arms.append(ArmGoal(noisy, goal.gripper))
     drive = action.drive
     if any(drive):
-        drive = tuple(float(v) for v in drive + rng.normal(0, sigma * DRIVE_SIGMA))
+        ahead, turn = drive + rng.normal(0, sigma * DRIVE_SIGMA)
+        drive = (float(ahead), float(turn))
     return replace(action, arms=tuple(arms), drive=drive)
 
 

@@ -67,7 +67,7 @@ def _place_others(world: World, rng: np.random.Generator) -> None:
     """Arms near their rest; one of them is placed again for what it does."""
     for index, arm in enumerate(world.twin.arms):
         spread = 0.015 if rng.random() < 0.8 else 0.07
-        world.place_arm(_pose(np.array(arm.rest_xyz) + rng.normal(0, spread, 3)), 1.0, index)
+        world.place_arm(_pose(np.array(arm.rest) + rng.normal(0, spread, 3)), 1.0, index)
 
 
 def _pose(xyz: np.ndarray) -> np.ndarray:
@@ -148,9 +148,10 @@ def _holding(world: World, rng: np.random.Generator) -> None:
     else:
         goal = scene.destination_xyz("pad")[:2] + rng.normal(0, 0.012, 2)
         xy, height = start + rng.uniform(0, 1) * (goal - start), low
-    rest = scene.twin.arms[arm].rest_xyz
-    if scene.twin.drives and np.linalg.norm(xy - rest[:2]) < 0.1:
-        height = rest[2] + rng.normal(0, 0.02)
+    if scene.twin.drives:
+        rest = scene.twin.arms[arm].rest
+        if np.linalg.norm(xy - rest[:2]) < 0.1:
+            height = rest[2] + rng.normal(0, 0.02)
     tool = np.array([*(xy + rng.normal(0, 0.004, 2)), height])
     slip = np.array([*rng.normal(0, [0.003, 0.0005]), item.half_m - low])
     _put(world, index, tool + slip, float(np.clip(item.yaw_rad, -0.25, 0.25)))
@@ -161,7 +162,7 @@ def _on_the_way(
     scene: Scene, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """start and goal, or where the arm rests in place of one that it cannot reach."""
-    rest = np.array(scene.twin.arms[0].rest_xyz[:2]) + rng.normal(0, 0.02, 2)
+    rest = np.array(scene.twin.arms[0].rest[:2]) + rng.normal(0, 0.02, 2)
     near = _in_reach(scene, [start, goal])
     return (start if 0 in near else rest), (goal if 1 in near else rest)
 

@@ -7,10 +7,11 @@ no inverse kinematics: where tools are commanded, tools move, and the joints onl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment import Embodiment, Workspace
 from vla_policy.embodiment.layout import (
     GRIPPER,
     JOINTS,
@@ -26,6 +27,8 @@ from vla_policy.types import Array
 FASTER = 2.0  # than the embodiment's limits: a controller has some reserve
 HOME_MARGIN = 0.2  # of a joint's range
 VELOCITY_TIMEOUT_NS = 500_000_000
+
+Limit = TypeVar("Limit", float, Array, Workspace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class MockRobot:
             if part.kind == JOINTS:
                 self._turn(part, target, dt_s)
             elif part.kind == GRIPPER:
-                name, step = part.names[0], FASTER * part.limits.gripper_speed_per_s * dt_s
+                name = part.names[0]
+                step = FASTER * _given(part.limits.gripper_speed_per_s, part) * dt_s
                 way = float(target[0]) - self.openings[name]
                 self.openings[name] += float(np.clip(way, -step, step))
             else:
@@ -82,7 +86,7 @@ class MockRobot:
 
     def _turn(self, part: ActionPart, target: Array, dt_s: float) -> None:
         joints = list(part.joints)
-        step = FASTER * part.limits.joint_speed_per_s * dt_s
+        step = FASTER * _given(part.limits.joint_speed_per_s, part) * dt_s
         moved = self.joints[joints] + np.clip(target - self.joints[joints], -step, step)
         self.joints[joints] = np.clip(moved, part.lower, part.upper)
 
@@ -90,8 +94,8 @@ class MockRobot:
         pose, limits = self.poses[part.source], part.limits
         way, turn = target[:3] - pose[:3], turn_between(pose[3:], target[3:])
         shares = (
-            _share(way, FASTER * limits.linear_speed_m_s * dt_s),
-            _share(turn, FASTER * limits.angular_speed_rad_s * dt_s),
+            _share(way, FASTER * _given(limits.linear_speed_m_s, part) * dt_s),
+            _share(turn, FASTER * _given(limits.angular_speed_rad_s, part) * dt_s),
         )
         pose[:3] += shares[0] * way
         pose[3:] = turned(pose[3:], shares[1] * turn)
@@ -131,13 +135,24 @@ def picture(name: str, mock: MockRobot, time_ns: int, px: int) -> Array:
         image[px - height :, i * width : (i + 1) * width - 1] = (30, 30 + 20 * (i % 10), 200)
     rng = np.random.default_rng(time_ns)
     noise = rng.integers(-4, 5, image.shape, dtype=np.int16)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    noisy: Array = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _home_pose(layout: Layout, tool: str) -> Array:
-    boxes = [p.limits.workspace for p in layout.of_kind(POSE, VELOCITY) if p.source == tool]
-    middle = np.array([0.4, 0.0, 0.3]) if not boxes else 0.5 * (boxes[0].lower + boxes[0].upper)
+    parts = [p for p in layout.of_kind(POSE, VELOCITY) if p.source == tool]
+    middle = np.array([0.4, 0.0, 0.3])
+    if parts:
+        box = _given(parts[0].limits.workspace, parts[0])
+        middle = 0.5 * (box.lower + box.upper)
     return np.array([*middle, 0.0, 1.0, 0.0, 0.0])  # the tool points down
+
+
+def _given(limit: Limit | None, part: ActionPart) -> Limit:
+    """A limit that a robot file has for each part of this kind. Raises ValueError where it does not."""
+    if limit is None:
+        raise ValueError(f"limits.{part.group}: got none that a {part.kind} part needs")
+    return limit
 
 
 def _on_path(path: Path, now_ns: int) -> Array:

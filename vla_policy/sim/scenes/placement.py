@@ -52,7 +52,8 @@ def between_two_arms(rng: np.random.Generator, halves: np.ndarray) -> Places | N
         return None
 
     def draw() -> np.ndarray:
-        return rng.uniform(PAIR_LOWER, PAIR_UPPER) * [1.0, rng.choice([-1.0, 1.0])]
+        xy: np.ndarray = rng.uniform(PAIR_LOWER, PAIR_UPPER) * [1.0, rng.choice([-1.0, 1.0])]
+        return xy
 
     objects = _scatter(halves, tray, pad, draw=draw, free=_free)
     return None if objects is None else (objects, tray, pad, np.zeros(len(halves)))

@@ -95,6 +95,13 @@ class Task:
     kind: str
     phrase: str = ""
 
+    @property
+    def place(self) -> str:
+        """destination. Raises ValueError for a task that has none."""
+        if self.destination is None:
+            raise ValueError(f"{self.instruction!r}: a {self.family} task has no destination")
+        return self.destination
+
 
 def sample_task(
     scene: Scene,

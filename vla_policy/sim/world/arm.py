@@ -86,7 +86,8 @@ class ArmControl:
     @property
     def joints(self) -> np.ndarray:
         """float64[7] measured, JOINT_NAMES order: six in rad, the left finger in m."""
-        return self._data.qpos[self._qpos]
+        measured: np.ndarray = self._data.qpos[self._qpos]
+        return measured
 
     @property
     def gripper(self) -> float:

@@ -37,7 +37,7 @@ class ArmKinematics:
         pose: float64[7] x y z qx qy qz qw.  start: float64[6] rad, where the search begins.
         Outside the reach the result saturates; it never leaves the joint limits.
         """
-        joints = np.clip(np.asarray(start, float), self._lower, self._upper)
+        joints: np.ndarray = np.clip(np.asarray(start, float), self._lower, self._upper)
         for _ in range(iterations):
             self._move(joints)
             error = self._error(pose)
@@ -72,4 +72,5 @@ class ArmKinematics:
         null = np.eye(6) - jacobian.T @ inverse[:, 1:]
         step += null @ (_POSTURE_GAIN * (_REST_RAD - joints))
         step *= min(1.0, _MAX_STEP_RAD / max(float(np.abs(step).max()), 1e-9))
-        return np.clip(joints + step, self._lower, self._upper)
+        improved: np.ndarray = np.clip(joints + step, self._lower, self._upper)
+        return improved

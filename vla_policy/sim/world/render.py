@@ -168,14 +168,15 @@ class RayRenderer:
             100.0,
         )
         model.bvh_aabb[self._bounds] = bounds
-        normal = normal.reshape(-1, 3)
+        normals = normal.reshape(-1, 3)
         # Meshes are seen from the side that faces the camera.
-        flip = np.where(np.einsum("ij,ij->i", normal, rays) > 0, -1.0, 1.0)
-        cosine = np.clip(-(normal @ data.light_xdir[0]) * flip, 0.0, 1.0)
+        flip = np.where(np.einsum("ij,ij->i", normals, rays) > 0, -1.0, 1.0)
+        cosine = np.clip(-(normals @ data.light_xdir[0]) * flip, 0.0, 1.0)
         light = model.vis.headlight.ambient[None] + cosine[:, None] * model.light_diffuse[0][None]
         colour = np.clip(model.geom_rgba[hit, :3] * light, 0.0, 1.0)
         colour[hit < 0] = 0.0
-        return np.round(colour * 255).astype(np.uint8).reshape(height, width, 3)
+        image: np.ndarray = np.round(colour * 255).astype(np.uint8).reshape(height, width, 3)
+        return image
 
     def close(self) -> None:
         """Nothing to free; here so that both renderers are used alike."""
@@ -188,7 +189,8 @@ def pixel_directions(width: int, height: int, fovy_deg: float) -> np.ndarray:
     x = (np.arange(width) + 0.5 - width / 2) * scale
     y = (height / 2 - np.arange(height) - 0.5) * scale
     grid = np.stack([*np.meshgrid(x, y), -np.ones((height, width))], -1).reshape(-1, 3)
-    return grid / np.linalg.norm(grid, axis=1, keepdims=True)
+    directions: np.ndarray = grid / np.linalg.norm(grid, axis=1, keepdims=True)
+    return directions
 
 
 def project(

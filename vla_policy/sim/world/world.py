@@ -227,14 +227,15 @@ class World:
         return pose
 
     def _in_base(self, points: np.ndarray) -> np.ndarray:
-        return (points - self._base_origin()) @ self._base_axes()
+        seen: np.ndarray = (points - self._base_origin()) @ self._base_axes()
+        return seen
 
     def _base_origin(self) -> np.ndarray:
-        x, y, _ = self._base.pose
+        x, y, _ = self._driven().pose
         return np.array([x, y, 0.0])
 
     def _base_axes(self) -> np.ndarray:
         """float64[3, 3] whose columns are the base's axes in the room."""
-        yaw = self._base.pose[2]
+        yaw = self._driven().pose[2]
         c, s = np.cos(yaw), np.sin(yaw)
         return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])

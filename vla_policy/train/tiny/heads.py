@@ -41,6 +41,13 @@ class Examples:
     answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
     texts: list[list[str]]
 
+    @property
+    def demonstrated(self) -> Tensor:
+        """chunks. Raises ValueError for frames without actions."""
+        if self.chunks is None:
+            raise ValueError("examples: got frames without actions, expected demonstrations")
+        return self.chunks
+
 
 def prepare(
     model: VLA,
@@ -64,12 +71,12 @@ def prepare(
     state = frames.arrays["state"].astype(np.float64)
     chunks = None
     if "action" in frames.arrays:
-        rows = max(model.config.flow.rows, model.config.token.rows)
+        rows = max(model.config.flow_head.rows, model.config.token_head.rows)
         chunks = torch.from_numpy(
             statistics.actions.normalise(action_chunks(frames, rows))
         ).float()
     return Examples(
-        found=correct(torch.from_numpy(np.load(path)), frames, model.config.vision.value_width),
+        found=correct(torch.from_numpy(np.load(path)), frames, model.config.pointing.value_width),
         tool=torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1)).float(),
         state=torch.from_numpy(
             statistics.state.normalise(pose_steps.canonical_state(state))
@@ -86,7 +93,7 @@ def _point_at_all(model: VLA, tokens: Tokenizer, frames: Frames, name: str) -> T
     for start in track(range(0, len(frames), 64), f"pointing at {name}"):
         index = np.arange(start, min(start + 64, len(frames)))
         batch = make_batch(frames, index, tokens, model.config.max_text, None)
-        answer = model.vision(batch.front, batch.wrist, batch.tool, batch.text, PRECISION)
+        answer = model.pointing(batch.front, batch.wrist, batch.tool, batch.text, PRECISION)
         found.append(answer.found.pack().unflatten(0, (len(index), -1)))
     return torch.cat(found)
 
@@ -113,7 +120,8 @@ def correct(packed: Tensor, frames: Frames, value_width: int) -> Tensor:
         wrist_xyz=torch.where(astray, from_tool, found.wrist_xyz),
         wrist_visible=torch.where(astray, sure, found.wrist_visible),
     )
-    return mended.pack().unflatten(0, packed.shape[:2])
+    corrected: Tensor = mended.pack().unflatten(0, packed.shape[:2])
+    return corrected
 
 
 def _names(frames: Frames) -> list[list[str]]:
@@ -162,23 +170,24 @@ def action_loss(
     ]
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
-    found = noisy(examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width)
+    found = noisy(examples.found[i, torch.from_numpy(sentence)], model.config.pointing.value_width)
     state = examples.state[i] + 0.01 * torch.randn(len(index), examples.state.shape[1])
     prefix = model.prefix(pointing.tokens(found, examples.tool[i]), ids, state)
-    chunk = examples.chunks[i]
+    chunk = examples.demonstrated[i]
 
-    actions = chunk[:, : model.config.flow.rows].repeat_interleave(draws, 0)
+    actions = chunk[:, : model.config.flow_head.rows].repeat_interleave(draws, 0)
     time = flow.sample_time(len(actions))
     mixed, velocity = flow.interpolate(actions, torch.randn_like(actions), time)
-    predicted = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), mixed, time)
+    repeated = state.repeat_interleave(draws, 0)
+    predicted = model.flow_head(prefix.repeat(draws), repeated, mixed, time)
     flow_loss = F.mse_loss(predicted, velocity)
 
-    rows = model.config.token.rows
-    bins = UniformBins(model.config.token.bins).encode(chunk[:, :rows].numpy())
+    rows = model.config.token_head.rows
+    bins = UniformBins(model.config.token_head.bins).encode(chunk[:, :rows].numpy())
     bins[..., 0] = (chunk[:, :rows, 0] > 0).numpy()
-    first = tokens.token_to_id(tokenizer.ACTION.format(0))
+    first = tokenizer.id_of(tokens, tokenizer.ACTION.format(0))
     goal = torch.from_numpy(bins).flatten(1) + first  # (b, 8 rows)
-    start = torch.full((len(index), 1), tokens.token_to_id(tokenizer.END))
+    start = torch.full((len(index), 1), tokenizer.id_of(tokens, tokenizer.END))
     logits, _ = model.continue_with(prefix, torch.cat((start, goal[:, :-1]), 1))
     return flow_loss, F.cross_entropy(logits.flatten(0, 1), goal.flatten())
 
@@ -194,7 +203,7 @@ def answer_loss(
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i = torch.from_numpy(index)
     found = pointing.unpack(
-        examples.found[i, torch.from_numpy(sentence)], model.config.vision.value_width
+        examples.found[i, torch.from_numpy(sentence)], model.config.pointing.value_width
     )
     prefix = model.prefix(pointing.tokens(found, examples.tool[i]), ids, examples.state[i])
     words = [

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.data.frames import Frames, load_frames, robot_of
-from vla_policy.embodiment import Embodiment, load_embodiment
+from vla_policy.embodiment import Embodiment, GroupLimits, Workspace, load_embodiment
 from vla_policy.families.tiny.columns import ARM, GRIPPER, POSE, SLOTS, STEP, RobotColumns, body_of
 from vla_policy.formats.native.folder import load, read_headers, save
 from vla_policy.models import config, tokenizer
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.stage in ("all", "pointing"):
         multi_robot_pointing.train(
-            model.vision, tokens, _frames(robots, "scenes"), _frames(robots, "scenes_val"), args.out,
+            model.pointing, tokens, _frames(robots, "scenes"), _frames(robots, "scenes_val"), args.out,
             settings=_settings(POINTING, args.pointing_steps, None), batch_size=args.images,
             length=model.config.max_text, seed=args.seed,
         )  # fmt: skip
@@ -111,18 +112,18 @@ def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
     limits = {
         name: embodiment.limits.groups[g.name] for g in embodiment.actions for name in g.names
     }
-    boxes = [limits[arm + POSE[0]].workspace for arm in body.arms]
+    boxes = [_workspace(limits[arm + POSE[0]], arm) for arm in body.arms]
     turned = [1.0] * (len(POSE) - 3)
     low = np.concatenate([[*box.lower, *(-x for x in turned), 0.0] for box in boxes])
     high = np.concatenate([[*box.upper, *turned, 1.0] for box in boxes])
-    ends = {"terminate": (0.0, 1.0)}
+    ends: dict[str, tuple[float, float]] = {"terminate": (0.0, 1.0)}
     for slot in SLOTS[: len(body.arms)]:
         ends |= {
             slot + n: (-x, x) for n, x in zip(STEP, [STEP_M] * 3 + [STEP_RAD] * 3, strict=True)
         }
         ends[slot + GRIPPER] = (0.0, 1.0)
     for name in body.base:
-        speed = limits[name].angular_speed_rad_s if "w" in name else limits[name].linear_speed_m_s
+        speed = _speed(limits[name], name)
         ends[name] = (-speed, speed)
     names = tuple(arm + name for arm in body.arms for name in ARM)
     order = body.model_action_names
@@ -130,6 +131,19 @@ def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
         RangeNormalizer(names, low, high),
         RangeNormalizer(order, *np.array([ends[n] for n in order]).T),
     )
+
+
+def _workspace(limits: GroupLimits, arm: str) -> Workspace:
+    if limits.workspace is None:
+        raise ValueError(f"arm {arm!r}: got no workspace, expected one: it scales the poses")
+    return limits.workspace
+
+
+def _speed(limits: GroupLimits, name: str) -> float:
+    speed = limits.angular_speed_rad_s if "w" in name else limits.linear_speed_m_s
+    if speed is None:
+        raise ValueError(f"{name}: got no limit of speed, expected one: it scales the column")
+    return speed
 
 
 def begin(model: VLA, weights: dict[str, Tensor]) -> list[str]:
@@ -159,7 +173,7 @@ def begin(model: VLA, weights: dict[str, Tensor]) -> list[str]:
     return new
 
 
-def _model(folder: Path, robots: list[Robot], init: str | None) -> tuple[VLA, object]:
+def _model(folder: Path, robots: list[Robot], init: str | None) -> tuple[VLA, Tokenizer]:
     """The model and tokenizer of a run: as it was left, begun from another checkpoint, or new."""
     if (folder / "config.json").is_file():
         there = set(read_headers(folder))

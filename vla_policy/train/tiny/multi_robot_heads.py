@@ -71,7 +71,7 @@ def prepare(
     found = torch.zeros(*answers.shape[:2], len(SLOTS), answers.shape[3])
     tool = torch.zeros(len(frames), len(SLOTS), 4)
     for i, arm in enumerate(arms):
-        found[:, :, i] = correct(answers[:, :, i], arm, model.config.vision.value_width)
+        found[:, :, i] = correct(answers[:, :, i], arm, model.config.pointing.value_width)
         state = arm.arrays["state"]
         tool[:, i] = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1))
     width, rows = model.config.action_dim, model.config.flow.rows
@@ -110,7 +110,8 @@ def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path
         digest.update(weight.contiguous().numpy().tobytes())
     path = folder / f"{name}-{len(arms[0])}-{digest.hexdigest()[:16]}.npy"
     if path.is_file():
-        return np.load(path)
+        kept: np.ndarray = np.load(path)
+        return kept
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for start in track(range(0, len(arms[0]), 64), f"pointing at {name}"):
@@ -163,9 +164,11 @@ def loss(
     actions, there = (x.repeat_interleave(draws, 0) for x in (examples.chunks[i] * there, there))
     time = flow.sample_time(len(actions))
     noisy_actions, velocity = flow.interpolate(actions, torch.randn_like(actions) * there, time)
-    said = model.flow(prefix.repeat(draws), state.repeat_interleave(draws, 0), noisy_actions, time)
-    error = (said - velocity).square() * there
-    return error.sum((1, 2)) / (there.sum((1, 2)) * actions.shape[1])
+    repeated = state.repeat_interleave(draws, 0)
+    predicted = model.flow_head(prefix.repeat(draws), repeated, noisy_actions, time)
+    error = (predicted - velocity).square() * there
+    mean: Tensor = error.sum((1, 2)) / (there.sum((1, 2)) * actions.shape[1])
+    return mean
 
 
 def _told(
@@ -180,7 +183,7 @@ def _told(
     ids = encode_texts(tokens, text, model.config.max_text, rng)
     i, arms = torch.from_numpy(index), examples.arms.shape[1]
     packed = examples.found[i, torch.from_numpy(sentence)].flatten(0, 1)  # (b arms, f)
-    found = noisy(packed, model.config.vision.value_width)
+    found = noisy(packed, model.config.pointing.value_width)
     seen = pointing.tokens(found, examples.tool[i].flatten(0, 1))
     seen = seen.unflatten(0, (-1, arms)).flatten(1, 2)  # (b, arms tokens, f)
     state = examples.state[i]

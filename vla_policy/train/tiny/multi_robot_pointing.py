@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from vla_policy.data.frames import Frames
 from vla_policy.models.pointing import PointingTower
-from vla_policy.train.loop import Settings, run
+from vla_policy.train.loop import Settings, run, total
 from vla_policy.train.tiny import pointing
 
 
@@ -36,7 +37,7 @@ def losses(
     parts = [
         pointing.losses(tower, tower.look_closer(seen, b.wrist, b.tool, dtype), b) for b in batches
     ]
-    return {key: sum(p[key] for p in parts) / len(parts) for key in parts[0]}
+    return {key: total(p[key] for p in parts) / len(parts) for key in parts[0]}
 
 
 def train(
@@ -49,17 +50,17 @@ def train(
     each = max(1, batch_size // len(arms))
 
     def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-        total, shown = 0.0, {}
+        mean, shown = torch.zeros(()), {}
         for robot, (name, views) in enumerate(arms.items()):
             draw = np.random.default_rng((seed, step, robot))
             index = draw.integers(0, len(views[0]), each)
             parts = losses(tower, views, index, tokens, length, (seed, step, robot, 1))
-            loss = sum(parts.values())
-            total, shown[name] = total + loss / len(arms), loss.item()
-        return total, shown
+            loss = total(parts.values())
+            mean, shown[name] = mean + loss / len(arms), loss.item()
+        return mean, shown
 
     def evaluate() -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for name, views in tested.items():
             for number, view in enumerate(views):
                 scores = pointing.score(tower, tokens, view, length)

@@ -21,11 +21,13 @@ from vla_policy.formats.native.language import write_naming
 from vla_policy.models.naming import STRIDE, Naming, NamingConfig
 from vla_policy.models.pointing import COLOURS as N_COLOURS
 from vla_policy.models.pointing import SHAPES as N_SHAPES
+from vla_policy.models.pointing import PointingTower
 from vla_policy.parsing.json_document import write_json
 from vla_policy.policy import load_policy
 from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES, sample_scene
 from vla_policy.sim.world.world import World
+from vla_policy.train.loop import total
 from vla_policy.train.tiny.pointing import to_images
 
 TRAIN, MEASURE = 600_000, 700_000  # first seeds of scenes
@@ -72,7 +74,7 @@ def render(robot: str, first: int, count: int, *, works: bool = True) -> Picture
     return Pictures(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def train(tower, pictures: list[Pictures], steps: int, seed: int) -> Naming:
+def train(tower: PointingTower, pictures: list[Pictures], steps: int, seed: int) -> Naming:
     """A head of random weights, trained; the robots' pictures in turn."""
     torch.manual_seed(seed)
     naming = Naming(NamingConfig(tower.config.channels[2]))
@@ -89,13 +91,13 @@ def train(tower, pictures: list[Pictures], steps: int, seed: int) -> Naming:
         goal = targets(some, index, images.shape[-1] // STRIDE)
         loss = F.cross_entropy(colour, goal[0], reduction="none")
         loss = loss + F.cross_entropy(shape, goal[1], reduction="none")
-        total = sum((loss * part).sum() / part.sum().clamp(min=1) for part in goal[2:])
+        whole = total((loss * part).sum() / part.sum().clamp(min=1) for part in goal[2:])
         optimiser.zero_grad()
-        total.backward()
+        whole.backward()
         optimiser.step()
         schedule.step()
         if step % 200 == 199:
-            print(f"{step + 1} {total.item():.3f}", flush=True)
+            print(f"{step + 1} {whole.item():.3f}", flush=True)
     return naming.eval()
 
 
@@ -114,10 +116,12 @@ def targets(pictures: Pictures, index: np.ndarray, side: int) -> tuple[torch.Ten
     return torch.where(on, colour, N_COLOURS), torch.where(on, shape, N_SHAPES), on, near > OFF
 
 
-def measure(tower, naming: Naming, pictures: Pictures) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def measure(
+    tower: PointingTower, naming: Naming, pictures: Pictures
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of what is there and of what is not: of pairs, shapes and colours."""
     pairs = tuple((c, s) for c in range(N_COLOURS) for s in range(N_SHAPES))
-    named = {
+    named: dict[str, tuple[tuple[int | None, int | None], ...]] = {
         "pair": pairs,
         "shape": tuple((None, s) for s in range(N_SHAPES)),
         "colour": tuple((c, None) for c in range(N_COLOURS)),
@@ -160,8 +164,8 @@ def main() -> int:
     for robot, said in language.items():
         held_out = render(robot, MEASURE, 400, works=False)
         scores = measure(tower, naming, held_out)
-        there = {"thing": scores["pair"][0], "colour": scores["colour"][0]}
-        said["least"] = {k: round(float(np.quantile(v, REFUSED[k])), 4) for k, v in there.items()}
+        right = {"thing": scores["pair"][0], "colour": scores["colour"][0]}
+        said["least"] = {k: round(float(np.quantile(v, REFUSED[k])), 4) for k, v in right.items()}
         for kind, (there, absent) in scores.items():
             least = said["least"]["colour" if kind == "colour" else "thing"]
             refused, accepted = (there < least).mean(), (absent >= least).mean()

@@ -16,7 +16,7 @@ from torch import Tensor
 from vla_policy.data.frames import Frames
 from vla_policy.models import pointing, tokenizer
 from vla_policy.models.pointing import PointingTower
-from vla_policy.train.loop import Settings, run
+from vla_policy.train.loop import Settings, run, total
 
 HEAT_SIGMA = 0.04  # of the image side
 UNKNOWN_WORDS = 0.05
@@ -98,9 +98,9 @@ def encode_texts(
     for i, row in enumerate(rows):
         ids[i, : len(row)] = row
     if rng is not None:
-        words = ids >= tokens.token_to_id(tokenizer.ACTION.format(0)) + tokenizer.ACTIONS
+        words = ids >= tokenizer.id_of(tokens, tokenizer.ACTION.format(0)) + tokenizer.ACTIONS
         unknown = (rng.random(ids.shape) < UNKNOWN_WORDS) & words
-        ids[unknown] = tokens.token_to_id(tokenizer.UNK)
+        ids[unknown] = tokenizer.id_of(tokens, tokenizer.UNK)
     return torch.from_numpy(ids)
 
 
@@ -147,7 +147,8 @@ def heat_loss(logits: Tensor, place: Tensor, valid: Tensor, uv: Tensor) -> Tenso
     d2 = (uv - place.nan_to_num()[..., None, :]).square().sum(-1)
     goal = (-d2 / (2 * HEAT_SIGMA**2)).softmax(-1)
     entropy = -(goal * logits.log_softmax(-1)).sum(-1)
-    return (entropy * valid).sum() / valid.sum().clamp(min=1)
+    mean: Tensor = (entropy * valid).sum() / valid.sum().clamp(min=1)
+    return mean
 
 
 def train(
@@ -161,7 +162,7 @@ def train(
         batch = make_batch(scenes, rng.integers(0, len(scenes), batch_size), tokens, length, rng)
         answer = tower(batch.front, batch.wrist, batch.tool, batch.text, PRECISION)
         parts = losses(tower, answer, batch)
-        return sum(parts.values()), {key: value.item() for key, value in parts.items()}
+        return total(parts.values()), {key: value.item() for key, value in parts.items()}
 
     run(
         "pointing",
