@@ -48,6 +48,10 @@ _.uservert
 _.zfar
 _.znear
 
+_.pix_fmt  # av
+_.thread_count
+_.thread_type
+
 # Written to reports, as fields of a record.
 _.look_error_m
 _.looked_right
@@ -55,6 +59,12 @@ _.looked_right
 # What users of the library call (docs/rt2.md).
 _.robot_sample
 _.web_sample
+
+# What a recorder calls (data/lerobot).
+_.delete_last
+_.recover
+_.recovered
+_.robot_type
 
 # What a demonstration holds (data/frame.py); recorder, converters and reports read it.
 _.Episode

@@ -1,0 +1,112 @@
+"""Files that are either whole or not there, also after the power went off, and a full disk in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(OSError):
+    """There is no room to write; what was saved before is untouched."""
+
+
+class Busy(OSError):
+    """Somebody else writes in the same folder."""
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put data at path in one step: before, the old file is there; after, the new one. Raises DiskFull."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with room_for(path), open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Put a JSON document at path in one step."""
+    replace_file(path, (json.dumps(value, indent=4, allow_nan=False) + "\n").encode())
+
+
+def replace_table(path: Path, table: pa.Table) -> None:
+    """Put a parquet file of one row group at path in one step."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, compression="snappy", use_dictionary=True) as writer:
+        writer.write_table(table, row_group_size=max(1, len(table)))
+    replace_file(path, sink.getvalue().to_pybytes())
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file that is closed is on the disk."""
+    with room_for(path), open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """A write that finds no room raises DiskFull, which says where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(path, error) from error
+        raise
+
+
+def no_room(path: Path, error: OSError) -> DiskFull:
+    return DiskFull(
+        f"{path}: no room on the disk ({os.strerror(error.errno or errno.ENOSPC)}); what was saved before is "
+        "complete. Make room, then save again or discard"
+    )
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold the folder for this process until the answer is closed or the process ends, however it ends.
+
+    Raises Busy, which names the process that holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = open(folder / "lock", "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read(100).strip() or "unknown"
+        file.close()
+        raise Busy(
+            f"{folder.parent}: process {holder} records or changes this data set already; "
+            "end it first or name another folder"
+        ) from error
+    with suppress(OSError):  # a full disk does not matter here
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+    return file

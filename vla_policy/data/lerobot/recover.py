@@ -1,0 +1,34 @@
+"""What a recorder that was killed left behind: finished where it was decided, dropped where it was not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from vla_policy.data.lerobot import layout
+from vla_policy.data.lerobot.durable import lock_folder
+from vla_policy.data.lerobot.transaction import finish
+
+
+def recover(root: Path) -> list[str]:
+    """Put the set below root in order; what was done, in sentences. Raises Busy while somebody records into it."""
+    if not (root / layout.STAGING).is_dir():
+        return []
+    with lock_folder(root / layout.STAGING):
+        return recover_locked(root)
+
+
+def recover_locked(root: Path) -> list[str]:
+    """The same for who holds the folder."""
+    told = []
+    if done := finish(root):
+        told.append(f"{root}: {done}; it was decided when the process before ended")
+    take = root / layout.STAGING / "take"
+    if take.is_dir():
+        files = sorted(p.name for p in take.iterdir())
+        shutil.rmtree(take)
+        if files:
+            told.append(
+                f"{root}: an episode that was not saved was dropped ({', '.join(files)}); its bag, if there is one, has it"
+            )
+    return told

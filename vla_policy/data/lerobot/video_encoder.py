@@ -1,0 +1,127 @@
+"""One camera of one episode to one mp4 file, in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+import cv2
+import numpy as np
+
+from vla_policy.data.lerobot.durable import NO_ROOM, no_room, sync_file
+from vla_policy.data.lerobot.statistics import Histogram
+from vla_policy.types import Array
+
+# One thread and no look-ahead, so that the same frames give the same bytes; every second frame is a key frame, so
+# that any frame is two decodings away.
+H264 = MappingProxyType(
+    {"preset": "ultrafast", "tune": "zerolatency", "crf": "18", "g": "2", "bf": "0"}
+)
+STRIDE = 4  # of frames that count in statistics of images
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedVideo:
+    """path: of the closed file. frames: how many. histogram: of the pixels of some."""
+
+    path: Path
+    frames: int
+    histogram: Histogram
+
+
+class VideoEncoder:
+    """Encodes in its own thread what put() hands over; finish() waits for the rest.
+
+    capacity: frames that may wait. Single producer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fps: int,
+        shape: tuple[int, int],
+        capacity: int,
+        options: Mapping[str, str] = H264,
+    ) -> None:
+        self.path, self.shape = path, shape
+        self._fps, self._options = fps, dict(options)
+        self._queue: queue.Queue[Array | None] = queue.Queue(capacity)
+        self._problem: BaseException | None = None
+        self._abandoned = False
+        self._frames = 0
+        self._histogram = Histogram.empty()
+        self._thread = threading.Thread(target=self._run, name=f"encode {path.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Frames handed over and not encoded yet."""
+        return self._queue.qsize()
+
+    @property
+    def problem(self) -> str:
+        """Why the video cannot be finished; '' if it can."""
+        return str(self._problem) if self._problem else ""
+
+    def put(self, image: Array, *, wait: bool) -> bool:
+        """Hand over uint8[h, w, 3] RGB, read-only; False if there is no place for it now."""
+        try:
+            self._queue.put(image, block=wait)
+        except queue.Full:
+            return False
+        return True
+
+    def finish(self) -> EncodedVideo:
+        """Encode what waits, close the file and put it on the disk. Raises what went wrong, DiskFull among it."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        if self._problem is not None:
+            raise self._problem
+        sync_file(self.path)
+        return EncodedVideo(self.path, self._frames, self._histogram)
+
+    def abandon(self) -> None:
+        """End the thread without encoding what waits."""
+        self._abandoned = True
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._encode()
+        except OSError as error:
+            self._problem = no_room(self.path, error) if error.errno in NO_ROOM else error
+        except Exception as error:  # noqa: BLE001 - told by finish()
+            self._problem = error
+        if self._problem is not None:
+            while (
+                self._queue.get() is not None
+            ):  # the producer must not be held up by a thread that has ended
+                pass
+
+    def _encode(self) -> None:
+        height, width = self.shape
+        with av.open(str(self.path), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=self._fps, options=self._options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.codec_context.thread_count = 1
+            while (image := self._queue.get()) is not None:
+                if self._abandoned:
+                    continue
+                if self._frames % STRIDE == 0:
+                    self._histogram = self._histogram.with_image(image)
+                # OpenCV converts ten times faster than the scaler of FFmpeg.
+                planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420))
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+                frame.pts = self._frames
+                container.mux(stream.encode(frame))
+                self._frames += 1
+            container.mux(stream.encode(None))

@@ -1,0 +1,303 @@
+"""A LeRobot data set that is written while the robot moves, and that no crash can take a saved episode from.
+
+An episode is collected below `.recording/`; save() closes its files and makes them part of the set in one change
+(transaction.py). Before and after each save the set is complete, whatever happens to the process or the disk.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vla_policy.data.frame import Frame
+from vla_policy.data.lerobot import layout
+from vla_policy.data.lerobot.append import Row, Take, append_episode, remove_last
+from vla_policy.data.lerobot.durable import lock_folder
+from vla_policy.data.lerobot.metadata import SetState, read_state
+from vla_policy.data.lerobot.recover import recover_locked
+from vla_policy.data.lerobot.set_statistics import write_true_statistics
+from vla_policy.data.lerobot.video_encoder import VideoEncoder
+from vla_policy.embodiment.description import Embodiment
+
+QUEUE_FRAMES = 120  # of a camera that may wait for its encoder: 4 s at 30 Hz, 110 MB at 640 x 480
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeInfo:
+    """An episode as it was saved. files: of the set, that hold it."""
+
+    index: int
+    length: int
+    task: str
+    success: bool | None
+    start_ns: int
+    files: tuple[Path, ...]
+
+
+class SetWriter:
+    """One process writes one set: begin, add ..., save or discard, again and again, close.
+
+    root:       the folder of the set; made if it is not there.
+    robot:      whose state and action names are the columns.
+    fps:        frames per second, whole.
+    cameras:    in the order of the features; of the robot, unless named. Their sizes are those of the first frame.
+    robot_yaml: the text of the robot's file, kept in the set.
+    queue_frames: how many frames of a camera may wait for its encoder.
+    recovered:  what an earlier recorder had left, in sentences.
+    Raises Busy if another process has the set, ValueError if the set is of another robot, rate or version.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        robot: Embodiment,
+        fps: int,
+        cameras: Sequence[str] | None = None,
+        *,
+        robot_yaml: str = "",
+        queue_frames: int = QUEUE_FRAMES,
+    ) -> None:
+        self.root = Path(root)
+        self.cameras = tuple(robot.camera_names if cameras is None else cameras)
+        self._robot, self._yaml, self._fps, self._capacity = robot, robot_yaml, fps, queue_frames
+        if fps != int(fps) or not 1 <= fps <= 1000:
+            raise ValueError(f"fps: got {fps}, expected a whole number from 1 to 1000")
+        odd = [c for c in self.cameras if "/" in c or not c]
+        if odd or len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"cameras: got {self.cameras}, expected different names without '/'")
+        self._lock = lock_folder(self.root / layout.STAGING)
+        try:
+            self.recovered = recover_locked(self.root)
+            self._state = read_state(self.root) if (self.root / layout.INFO).exists() else None
+            if self._state is not None:
+                self._require_same(self._state)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._take: _OpenTake | None = None
+        self._added = False  # an episode, so that the statistics are to be computed anew
+
+    @property
+    def episodes(self) -> int:
+        """Saved episodes."""
+        return self._state.episodes if self._state else 0
+
+    @property
+    def frames(self) -> int:
+        """Frames of the open episode; 0 if none is open."""
+        return len(self._take.rows) if self._take else 0
+
+    @property
+    def waiting(self) -> int:
+        """Frames of the open episode that the slowest encoder has before it."""
+        encoders = self._take.encoders.values() if self._take else ()
+        return max((e.waiting for e in encoders), default=0)
+
+    @property
+    def problem(self) -> str:
+        """Why the open episode cannot be saved; '' if it can."""
+        return self._take.problem if self._take else ""
+
+    def begin(self, task: str) -> None:
+        """Open an episode. Raises ValueError if one is open."""
+        if self._take is not None:
+            raise ValueError(f"{self.root}: an episode is open already; save or discard it first")
+        self._require_open()
+        folder = self.root / layout.STAGING / "take"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._take = _OpenTake(folder, task)
+
+    def add(self, frame: Frame, *, wait: bool = False) -> bool:
+        """Take the next frame. Never waits for the encoders, unless told to.
+
+        False: it was not taken, and the episode cannot be saved any more (problem says why).
+        Raises ValueError for a frame of another robot or another size.
+        """
+        take = self._open()
+        self._require_fitting(frame, take)
+        if not take.encoders:
+            take.encoders = {c: self._encoder(take.folder, c, frame) for c in self.cameras}
+        if take.problem:
+            return False
+        for camera, encoder in take.encoders.items():
+            if not encoder.put(frame.images[camera], wait=wait):
+                take.overrun = (
+                    f"the encoder of camera {camera} is {encoder.waiting} frames behind at frame "
+                    f"{len(take.rows)}: this machine is too slow for these cameras, and a frame was lost"
+                )
+                return False
+        take.rows.append(Row.of(frame))
+        return True
+
+    def save(self, success: bool | None = None) -> EpisodeInfo:
+        """Close the episode and make it part of the set; when this returns, nothing can take it away.
+
+        success: None if nobody said. Raises ValueError if the episode cannot be saved, DiskFull if there is no room:
+        then the episode is still open, for another save() or discard().
+        """
+        take = self._open()
+        if take.problem:
+            raise ValueError(f"episode {self.episodes} cannot be saved: {take.problem}")
+        if not take.rows:
+            raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
+        videos = {c: e.finish() for c, e in take.encoders.items()}
+        whole = Take(take.task, take.rows, videos, success)
+        self._state, files = append_episode(self.root, self._state, whole, self._description(take))
+        info = EpisodeInfo(
+            self.episodes - 1, len(take.rows), take.task, success, take.rows[0].stamp_ns, files
+        )
+        shutil.rmtree(take.folder, ignore_errors=True)
+        self._take, self._added = None, True
+        return info
+
+    def discard(self) -> None:
+        """Drop the open episode. Raises ValueError if none is open."""
+        take = self._open()
+        for encoder in take.encoders.values():
+            encoder.abandon()
+        shutil.rmtree(take.folder, ignore_errors=True)
+        self._take = None
+
+    def delete_last(self) -> int:
+        """Take the last saved episode out of the set; its index. Raises ValueError if there is none or one is open."""
+        self._require_open()
+        if self._take is not None:
+            raise ValueError(f"{self.root}: an episode is open; save or discard it first")
+        if self._state is None or not self._state.episodes:
+            raise ValueError(f"{self.root}: there is no episode to delete")
+        self._state, self._added = remove_last(self.root, self._state), True
+        return self.episodes
+
+    def close(self) -> None:
+        """Drop an open episode, compute the statistics from all data, let the folder go."""
+        if self._lock.closed:
+            return
+        try:
+            if self._take is not None:
+                self.discard()
+            if self._added and self.episodes:
+                write_true_statistics(self.root)
+        finally:
+            self._lock.close()
+
+    def __enter__(self) -> SetWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _encoder(self, folder: Path, camera: str, frame: Frame) -> VideoEncoder:
+        return VideoEncoder(
+            folder / f"{camera}.mp4",
+            fps=self._fps,
+            shape=frame.images[camera].shape[:2],
+            capacity=self._capacity,
+        )
+
+    def _open(self) -> _OpenTake:
+        if self._take is None:
+            raise ValueError(f"{self.root}: no episode is open; begin one first")
+        return self._take
+
+    def _require_open(self) -> None:
+        if self._lock.closed:
+            raise ValueError(f"{self.root}: this writer is closed")
+
+    def _description(self, take: _OpenTake) -> dict[str, Any]:
+        shapes = {c: e.shape for c, e in take.encoders.items()}
+        names = (self._robot.state_names, self._robot.action_names)
+        return {
+            "features": layout.features(*names, shapes, self._fps),
+            "fps": self._fps,
+            "robot": self._robot.name,
+            "robot_yaml": self._yaml,
+        }
+
+    def _require_fitting(self, frame: Frame, take: _OpenTake) -> None:
+        for name, expected in (
+            ("state", self._robot.state_names),
+            ("action", self._robot.action_names),
+        ):
+            got = len(getattr(frame, name))
+            if got != len(expected):
+                raise ValueError(
+                    f"frame: got {got} columns of {name}, expected {len(expected)} of {self._robot.name}"
+                )
+        missing = [c for c in self.cameras if c not in frame.images]
+        if missing:
+            raise ValueError(f"frame: no image of camera {', '.join(missing)}")
+        for camera in self.cameras:
+            self._require_size(camera, frame.images[camera].shape[:2], take)
+
+    def _require_size(self, camera: str, got: tuple[int, int], take: _OpenTake) -> None:
+        if camera in take.encoders:
+            expected = take.encoders[camera].shape
+        elif self._state is not None:
+            expected = tuple(self._state.info["features"][layout.video_key(camera)]["shape"][:2])
+        elif got[0] % 2 or got[1] % 2:
+            raise ValueError(
+                f"camera {camera}: got {got[1]} x {got[0]} pixels, expected even numbers, as H.264 needs them"
+            )
+        else:
+            return
+        if tuple(got) != tuple(expected):
+            raise ValueError(
+                f"camera {camera}: got {got[1]} x {got[0]} pixels, expected {expected[1]} x {expected[0]} "
+                "as in the frames before"
+            )
+
+    def _require_same(self, state: SetState) -> None:
+        """Refuse a set that these frames do not belong to."""
+        info = state.info
+        if info.get("codebase_version") != layout.VERSION:
+            raise ValueError(
+                f"{self.root}: got a set of version {info.get('codebase_version')}, expected {layout.VERSION} to add to; "
+                "`vla data convert` makes one"
+            )
+        shapes = {
+            c: tuple(info["features"].get(layout.video_key(c), {"shape": (0, 0)})["shape"][:2])
+            for c in self.cameras
+        }
+        names = (self._robot.state_names, self._robot.action_names)
+        own = layout.features(*names, shapes, self._fps)
+        wanted = {"robot_type": self._robot.name, "fps": self._fps}
+        for key, value in wanted.items():
+            if info.get(key) != value:
+                raise ValueError(
+                    f"{self.root}: got a set with {key} {info.get(key)!r}, expected {value!r}; record into another folder"
+                )
+        theirs = {
+            n: (f["dtype"], list(f["shape"]), f["names"]) for n, f in info["features"].items()
+        }
+        ours = {n: (f["dtype"], f["shape"], f["names"]) for n, f in own.items()}
+        if theirs != ours:
+            other = [n for n in {**theirs, **ours} if theirs.get(n) != ours.get(n)]
+            raise ValueError(
+                f"{self.root}: got a set with other columns ({', '.join(other)}) than {self._robot.name} gives; "
+                "record into another folder"
+            )
+
+
+class _OpenTake:
+    """What is collected of the open episode."""
+
+    def __init__(self, folder: Path, task: str) -> None:
+        self.folder, self.task = folder, task
+        self.encoders: dict[str, VideoEncoder] = {}
+        self.rows: list[Row] = []
+        self.overrun = ""
+
+    @property
+    def problem(self) -> str:
+        broken = (e.problem for e in self.encoders.values())
+        return self.overrun or next((p for p in broken if p), "")
