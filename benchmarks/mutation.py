@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -148,9 +149,17 @@ def choose(
         for file, tree in trees.items():
             for line in lines_that_name(mutant.loaded, tree):
                 tests |= reached.tests(file, line)
+        # A value that no other module names is made by tests alone, as a Control() is.
+        tests |= {test for test in reached.seconds if names(mutant.loaded, test)}
     if longest_s is not None:
         tests = {test for test in tests if reached.seconds[test] <= longest_s}
     return sorted(tests, key=lambda test: reached.seconds[test])
+
+
+@cache
+def names(name: str, test: str) -> bool:
+    """Whether the file of a test speaks of a name."""
+    return re.search(rf"\b{name}\b", Path(test.partition("::")[0]).read_text()) is not None
 
 
 def lines_that_name(name: str, tree: ast.Module) -> set[int]:

@@ -77,6 +77,3 @@ _.can_answer
 # Used by benchmarks/ alone.
 _.pids
 _.wait_for_control
-
-# What tests compare with.
-_.gap_ns

@@ -10,11 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Array = np.ndarray
+T = TypeVar("T")
+
+
+def required(value: T | None, what: str) -> T:
+    """value, which is optional for others, where who reads it cannot do without.
+
+    Raises ValueError if there is none: a robot that was described without it came to where it is needed.
+    """
+    if value is None:
+        raise ValueError(f"{what}: got none, expected one")
+    return value
 
 
 def readonly(values: Any, dtype: Any = np.float64) -> Array:

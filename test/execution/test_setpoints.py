@@ -12,11 +12,10 @@ from vla_policy.execution.timeline import (
     KEPT,
     Timeline,
     emptied,
-    end_ns,
-    gap_ns,
     insert,
     malformed,
     queued_rows,
+    running_at,
     setpoint,
     state_at,
     untimely,
@@ -57,11 +56,12 @@ def test_a_plan_is_its_curve_and_what_is_left_of_the_difference_to_the_arm(seed,
     )
     assert reason is None
     begin_ns = max(now_ns, chunk.obs_ns) if rested else chunk.obs_ns
-    assert plan.begin_ns == begin_ns and end_ns(plan) == begin_ns + 5 * STEP_NS
+    end_ns = plan.plan.end_ns
+    assert plan.plan.begin_ns == begin_ns and end_ns == begin_ns + 5 * STEP_NS
     lead = lead_ns / STEP_NS
-    ahead = np.linspace(now_ns - 20 * MS, end_ns(plan) - 1, 40).astype(int)
+    ahead = np.linspace(now_ns - 20 * MS, end_ns - 1, 40).astype(int)
     for ns in (*ahead, now_ns + STEP_NS - 1, now_ns + STEP_NS, now_ns + STEP_NS + 1):
-        if ns >= end_ns(plan):
+        if ns >= end_ns:
             continue
         values, rates = state_at(plan, int(ns), BODY)
         share = min(max((ns - now_ns) / STEP_NS, 0.0), 1.0)
@@ -101,7 +101,7 @@ def test_an_arm_whose_motion_is_not_told_moves_like_the_old_plan_or_rests():
 def test_a_robot_that_rested_begins_with_the_first_row_whenever_the_chunk_comes():
     for now_ms, begin_ms in ((999, 1000), (1000, 1000), (1001, 1001), (1777, 1777)):
         plan = taken(Timeline(), chunk_of(rows_of(3), 1000), now_ms, rested=True)
-        assert (plan.begin_ns, plan.floor_ns) == (begin_ms * MS, 1000 * MS)
+        assert (plan.plan.begin_ns, plan.floor_ns) == (begin_ms * MS, 1000 * MS)
         assert queued_rows(plan, now_ms * MS) == 3
 
 
@@ -148,11 +148,20 @@ def test_the_floor_never_sinks():
     assert untimely(twice, chunk_of(rows_of(3), 1150, 1), 1210 * MS).code == "chunk_old"
 
 
-def test_no_plan_has_no_end():
-    with pytest.raises(ValueError, match="no plan"):
-        end_ns(Timeline())
+def test_without_a_plan_there_is_nothing_to_follow():
     assert setpoint(Timeline(), 0, BODY) is None
-    assert (queued_rows(Timeline(), 0), gap_ns(Timeline(), 10**18)) == (0, 0)
+    assert (queued_rows(Timeline(), 0), running_at(Timeline(), 0), Timeline().chunk) == (
+        0,
+        None,
+        None,
+    )
+
+
+def test_a_plan_runs_until_its_last_row_is_reached():
+    timeline = taken(Timeline(), chunk_of(rows_of(3), 1000), 1000)
+    assert timeline.plan.end_ns == 1300 * MS
+    assert running_at(timeline, 1300 * MS - 1) is timeline.plan
+    assert running_at(timeline, 1300 * MS) is None
 
 
 def test_earlier_chunks_are_kept_while_they_have_a_row_beyond_the_new_beginning():

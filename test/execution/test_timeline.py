@@ -14,7 +14,6 @@ from vla_policy.execution.spline import curve, evaluate
 from vla_policy.execution.timeline import (
     Timeline,
     emptied,
-    gap_ns,
     insert,
     malformed,
     queued_rows,
@@ -120,7 +119,7 @@ def test_motion_does_not_pause_where_a_chunk_comes():
     assert at(new, 1160) == pytest.approx(14.0), "without it the arm stands for a tick"
 
 
-def test_gap_and_queue():
+def test_rows_that_are_left():
     timeline = taken(Timeline(), chunk(10, 20, 30), 1000, 0.0)
     assert [queued_rows(timeline, t * MS) for t in (1000, 1099, 1100, 1299, 1300, 9000)] == [
         3,
@@ -130,12 +129,8 @@ def test_gap_and_queue():
         0,
         0,
     ]
-    assert gap_ns(timeline, 1299 * MS) == 0
-    assert gap_ns(timeline, 1420 * MS) == 120 * MS
-    assert gap_ns(Timeline(), 1420 * MS) == 0
     again = taken(timeline, chunk(40, 50, obs_ms=1380), 1420, 30.0)
     assert at(again, 1420) == pytest.approx(30.0)
-    assert gap_ns(again, 1420 * MS) == 0
 
 
 @pytest.mark.parametrize(

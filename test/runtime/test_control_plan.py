@@ -230,13 +230,13 @@ def test_an_arm_that_is_held_while_its_plan_runs_has_not_come_to_its_end():
     assert verdict.level is Level.HOLD
     control, reason = accept(control, chunk(5_450, 2), 5_700)
     assert reason is None
-    assert control.timeline.begin_ns == 5_450 * MS
+    assert control.timeline.plan.begin_ns == 5_450 * MS
 
 
 def test_a_late_chunk_of_an_arm_that_rests_is_followed_from_its_first_row():
     control, reason = accept(engaged_at(5_080), chunk(5_100), 5_300)
     assert reason is None
-    assert control.timeline.begin_ns == 5_300 * MS
+    assert control.timeline.plan.begin_ns == 5_300 * MS
 
 
 def test_a_late_chunk_that_follows_another_is_followed_in_its_own_time():
@@ -244,7 +244,7 @@ def test_a_late_chunk_that_follows_another_is_followed_in_its_own_time():
     control, _ = accept(engaged_at(5_080), chunk(5_100), 5_300)
     control, reason = accept(control, chunk(5_200, 1), 5_320)
     assert reason is None
-    assert control.timeline.begin_ns == 5_200 * MS
+    assert control.timeline.plan.begin_ns == 5_200 * MS
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,6 @@ GONE = GuardState(gone=Gone(HERE - 0.1, HERE + 0.1, 1000 * MS))
         (moved(0, np.nan), True),
         (yawed(2.0), False),  # by its place alone: a quaternion has no low and high
         (moved(9, 5.0), False),
-        (None, False),
     ],
 )
 def test_an_arm_that_follows_is_beside_its_way_by_2_cm_or_4_hundredths_of_a_radian(

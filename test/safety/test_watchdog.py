@@ -38,7 +38,6 @@ def test_what_has_never_come_is_not_fresh():
 @pytest.mark.parametrize(
     ("last_ns", "now_ns", "words"),
     [
-        (None, NOW, None),
         (NOW, NOW, None),
         (NOW, NOW + S, None),
         (NOW, NOW + S + 1, "the clock went on by 1.000 s from one tick to the next"),

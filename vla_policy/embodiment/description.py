@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vla_policy.embodiment.joint_units import JointEncoding
 from vla_policy.timing import NS_PER_S
-from vla_policy.types import Array
+from vla_policy.types import Array, required
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,30 @@ class GroupLimits:
     start_jump_rad: float | None = None
     gripper_speed_per_s: float | None = None
 
+    @property
+    def joint_rates(self) -> tuple[Array, Array]:
+        """Of joints: speed and acceleration. Raises ValueError for a space without them, as the others do."""
+        return (
+            required(self.joint_speed_per_s, "joint_speed_per_s"),
+            required(self.joint_acceleration_per_s2, "joint_acceleration_per_s2"),
+        )
+
+    @property
+    def linear_rates(self) -> tuple[float, float]:
+        """Of tools and bases: speed and acceleration."""
+        return (
+            required(self.linear_speed_m_s, "linear_speed_m_s"),
+            required(self.linear_acceleration_m_s2, "linear_acceleration_m_s2"),
+        )
+
+    @property
+    def angular_rates(self) -> tuple[float, float]:
+        """Of tools and bases: speed and acceleration."""
+        return (
+            required(self.angular_speed_rad_s, "angular_speed_rad_s"),
+            required(self.angular_acceleration_rad_s2, "angular_acceleration_rad_s2"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -153,6 +177,23 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class GripperJoint:
+    """The joint whose position opens a gripper; closed, open: of it, in the unit of its controller."""
+
+    name: str
+    closed: float
+    open: float
+
+    def opening(self, position: float) -> float:
+        """How far it is open at a position, 0 closed to 1 open; the inverse of position()."""
+        return (position - self.closed) / (self.open - self.closed)
+
+    def position(self, opening: float) -> float:
+        """Where the joint is at an opening."""
+        return self.closed + opening * (self.open - self.closed)
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Where the commands of one action group go.
 
@@ -172,6 +213,13 @@ class Output:
     max_effort: float | None = None
     prefix: str = ""
     servo: str | None = None
+
+    @property
+    def gripper_joint(self) -> GripperJoint | None:
+        """The joint of a gripper that is commanded by one."""
+        if self.joint is None or self.closed is None or self.open is None:
+            return None
+        return GripperJoint(self.joint, self.closed, self.open)
 
 
 @dataclass(frozen=True, slots=True)

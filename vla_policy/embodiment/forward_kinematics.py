@@ -7,7 +7,7 @@ import numpy as np
 from vla_policy.embodiment.description import Embodiment
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.model_file import read_model_xml
-from vla_policy.types import Array
+from vla_policy.types import Array, required
 
 
 class ForwardKinematics:
@@ -23,7 +23,7 @@ class ForwardKinematics:
             raise ValueError(
                 f"robot {robot.name!r}: forward kinematics needs MuJoCo; pip install mujoco"
             ) from error
-        file = robot.model.file
+        file = required(robot.model, f"robot {robot.name!r}: model").file
         try:
             read_model_xml(file)
             self._model = mujoco.MjModel.from_xml_path(str(file))
@@ -52,7 +52,7 @@ class ForwardKinematics:
         return np.concatenate((position, quaternion[[1, 2, 3, 0]]))
 
     def _id(self, kind: object, what: str, name: str, file: object) -> int:
-        found = self._mujoco.mj_name2id(self._model, kind, name)
+        found: int = self._mujoco.mj_name2id(self._model, kind, name)
         if found < 0:
             count = self._model.njnt if what == "joint" else self._model.nbody
             known = [self._mujoco.mj_id2name(self._model, kind, i) for i in range(count)]

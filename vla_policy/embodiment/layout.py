@@ -16,7 +16,7 @@ import numpy as np
 
 from vla_policy.embodiment.description import ActionGroup, Embodiment, GroupLimits
 from vla_policy.embodiment.spaces import JOINT_PREFIX, POSITION, ROTATIONS
-from vla_policy.types import Array, RobotState
+from vla_policy.types import Array, RobotState, required
 
 JOINTS, POSE, GRIPPER, VELOCITY = "joints", "pose", "gripper", "velocity"
 KINDS = {
@@ -50,6 +50,13 @@ class ActionPart:
     lower: Array | None = None
     upper: Array | None = None
     opens_up: bool = True
+
+    @property
+    def range(self) -> tuple[Array, Array]:
+        """Of JOINTS and a GRIPPER: lower and upper. Raises ValueError for the others."""
+        return required(self.lower, f"{self.group}: lower"), required(
+            self.upper, f"{self.group}: upper"
+        )
 
     @property
     def position(self) -> slice:

@@ -39,6 +39,7 @@ from vla_policy.embodiment.spaces import (
 )
 from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
+from vla_policy.types import required
 
 MEASURED_POSE = (POSITION, ROTATIONS["quaternion_xyzw"])
 SIDE = re.compile(r"([A-Za-z0-9_]+\.)?")  # 'left.' before the columns of one of several arms
@@ -213,7 +214,7 @@ def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
         return
     plain = {"ee_twist": TWIST, "gripper": GRIPPER}.get(group.space)
     if plain is None:
-        plain = POSITION + ROTATIONS[group.rotation]
+        plain = POSITION + ROTATIONS[required(group.rotation, f"{group.name}: rotation")]
     side = group.names[0].removesuffix(plain[0])
     if SIDE.fullmatch(side) is None or group.names != tuple(side + name for name in plain):
         raise place.refuse(

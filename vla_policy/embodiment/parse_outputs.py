@@ -38,7 +38,8 @@ def read_outputs(
 def _require_prefix(output: Output, group: ActionGroup, joints: Joints, place: Place) -> None:
     """A prefix that a topic put before joints' names must come off for their controller."""
     own = [name.removeprefix(JOINT_PREFIX) for name in group.names]
-    names = [output.joint, *output.also] if group.space == "gripper" else own
+    hand = output.gripper_joint
+    names = own if hand is None else [hand.name, *output.also]
     known = set(joints.topics.values())
     fits = output.prefix in known and all(name.startswith(output.prefix) for name in names)
     stays = [p for p in known if p and not output.prefix and any(n.startswith(p) for n in names)]
@@ -60,7 +61,7 @@ def _output(value: Any, place: Place, group: ActionGroup) -> Output:
         f.choice(fields["type"], place.at("type"), options),
         f.topic(fields["topic"], place.at("topic")),
         **_gripper(fields, place) if group.space == "gripper" else {},
-        **_names(fields, place),
+        prefix=_prefix(fields, place),
         servo=f.text(fields["servo"], place.at("servo"), "the name of a node", f.TOPIC)
         if "servo" in fields
         else None,
@@ -94,8 +95,7 @@ def _gripper(fields: dict[str, Any], place: Place) -> dict[str, Any]:
     return read
 
 
-def _names(fields: dict[str, Any], place: Place) -> dict[str, str]:
+def _prefix(fields: dict[str, Any], place: Place) -> str:
     if "prefix" not in fields:
-        return {}
-    what = "a prefix of joint names"
-    return {"prefix": f.text(fields["prefix"], place.at("prefix"), what, f.NAME)}
+        return ""
+    return f.text(fields["prefix"], place.at("prefix"), "a prefix of joint names", f.NAME)

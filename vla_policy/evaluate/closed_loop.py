@@ -91,8 +91,9 @@ class ControlLoop:
         self._waiting = [(at_ns, c) for at_ns, c in self._waiting if at_ns > now_ns]
         for chunk in arrived:
             self._control, refusal = core.accept(self._control, self._robot, state, chunk, now_ns)
-            if refusal is None:
-                self.executing = Executing(chunk, self._control.timeline.begin_ns, now_ns)
+            plan = self._control.timeline.plan
+            if refusal is None and plan is not None:
+                self.executing = Executing(chunk, plan.begin_ns, now_ns)
         self._control, verdict = core.tick(
             self._control, self._robot, state, self._inputs(), now_ns
         )

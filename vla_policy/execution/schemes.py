@@ -14,13 +14,14 @@ Sources: ACT (arXiv:2304.13705) section IV; RTC (arXiv:2506.07339).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from vla_policy.embodiment.layout import GRIPPER, POSE, Layout
 from vla_policy.execution.resampling import resampled
-from vla_policy.execution.timeline import Merge, Timeline, newest, queued_rows, state_at
+from vla_policy.execution.timeline import Merge, Timeline, newest, running_at, state_at
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import ActionChunk, Array
 
@@ -46,10 +47,10 @@ def ensemble(
 ) -> Array:
     """Weighted mean per row over the chunks that have a row there; weight exp(-DECAY i), oldest i = 0."""
     chunks = [*timeline.kept]
-    if timeline.chunk is not None:
-        chunks.append((timeline.begin_ns, timeline.chunk))
-    voices = [resampled(c, ns, begin_ns, layout) for ns, c in chunks]
-    voices = [v[: len(chunk.actions)] for v in voices if v is not None] + [chunk.actions]
+    if timeline.plan is not None:
+        chunks.append((timeline.plan.begin_ns, timeline.plan.chunk))
+    rests = [resampled(c, ns, begin_ns, layout) for ns, c in chunks]
+    voices = [rest[: len(chunk.actions)] for rest in rests if rest is not None] + [chunk.actions]
     rows = np.array(chunk.actions)
     held = _held(timeline, now_ns, layout)
     for k in range(len(rows)):
@@ -100,12 +101,20 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def _mixed(timeline, chunk, begin_ns, now_ns, layout, share) -> Array:
+def _mixed(
+    timeline: Timeline,
+    chunk: ActionChunk,
+    begin_ns: int,
+    now_ns: int,
+    layout: Layout,
+    share: Callable[[int, int, int], float],
+) -> Array:
     """share(row, row pursued now, rows of both) -> weight of the new chunk."""
     rows = np.array(chunk.actions)
-    if queued_rows(timeline, now_ns) == 0:
+    plan = running_at(timeline, now_ns)
+    if plan is None:
         return rows
-    old = _rest_of(timeline, begin_ns, len(rows), layout)
+    old = _rest_of(timeline, plan.chunk.step_ns, begin_ns, len(rows), layout)
     first = min(len(old), max(0, (now_ns - begin_ns) // chunk.step_ns))
     for k in range(len(old)):
         new = share(k, first, len(old))
@@ -115,12 +124,14 @@ def _mixed(timeline, chunk, begin_ns, now_ns, layout, share) -> Array:
     return _steadied(rows, _held(timeline, now_ns, layout), layout)
 
 
-def _rest_of(timeline: Timeline, begin_ns: int, count: int, layout: Layout) -> list[Array]:
+def _rest_of(
+    timeline: Timeline, step_ns: int, begin_ns: int, count: int, layout: Layout
+) -> list[Array]:
     """The plan in execution on the grid of begin_ns, as long as it lasts."""
     rows = []
     for k in range(count):
         # The last moment of a row: at its very end the plan may be over.
-        state = state_at(timeline, begin_ns + (k + 1) * timeline.chunk.step_ns - 1, layout)
+        state = state_at(timeline, begin_ns + (k + 1) * step_ns - 1, layout)
         if state is None:
             break
         rows.append(state[0])
@@ -129,7 +140,7 @@ def _rest_of(timeline: Timeline, begin_ns: int, count: int, layout: Layout) -> l
 
 def _mean(said: Array, weights: Array, layout: Layout) -> Array:
     """Mean of actions float64[n, d], the newest last. weights: float64[n], sum 1."""
-    mean = weights @ said
+    mean: Array = weights @ said
     for part in layout.of_kind(POSE):
         mean[part.rotation] = mean_rotation(said[:, part.rotation], weights)
     for part in layout.of_kind(GRIPPER):
@@ -144,7 +155,7 @@ def mean_rotation(rotations: Array, weights: Array) -> Array:
 
     The rotation from which the weighted turns to all others add up to nothing, found step by step.
     """
-    mean = rotations[-1]
+    mean: Array = rotations[-1]
     for _ in range(10):
         turn = weights @ turn_between(mean, rotations)
         mean = turned(mean, turn)

@@ -96,7 +96,7 @@ def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, Rates]:
 
 def moved(values: Array, rates: Rates, steps: float, layout: Layout) -> Array:
     """values float64[d] after a part of a step at rates of one moment."""
-    out = values + steps * rates.linear[0]
+    out: Array = values + steps * rates.linear[0]
     for i, part in enumerate(layout.of_kind(POSE)):
         out[part.rotation] = turned(values[part.rotation], steps * rates.turning[0, i])
     return out
@@ -155,7 +155,8 @@ def left_jacobian(turn: Array, rate: Array) -> Array:
     once, twice = cross(turn, rate), cross(turn, cross(turn, rate))
     first = np.where(angle < SMALL, 0.5, (1.0 - np.cos(safe)) / safe**2)
     second = np.where(angle < SMALL, 1.0 / 6.0, (safe - np.sin(safe)) / safe**3)
-    return rate + first * once + second * twice
+    spin: Array = rate + first * once + second * twice
+    return spin
 
 
 def inverse_left_jacobian(turn: Array, spin: Array) -> Array:
@@ -165,7 +166,8 @@ def inverse_left_jacobian(turn: Array, spin: Array) -> Array:
     once, twice = cross(turn, spin), cross(turn, cross(turn, spin))
     half = 0.5 * safe
     exact = (1.0 - half / np.tan(half)) / safe**2
-    return spin - 0.5 * once + np.where(angle < SMALL, 1.0 / 12.0, exact) * twice
+    rate: Array = spin - 0.5 * once + np.where(angle < SMALL, 1.0 / 12.0, exact) * twice
+    return rate
 
 
 def _slopes(steps: Array) -> Array:
@@ -180,7 +182,9 @@ def _slopes(steps: Array) -> Array:
     return slopes
 
 
-def _hermite(s: Array, way: Array, slope_a: Array, slope_b: Array) -> tuple[Array, Array]:
+def _hermite(
+    s: Array | np.float64, way: Array, slope_a: Array, slope_b: Array
+) -> tuple[Array, Array]:
     """Value from 0 to way and rate, at s of a segment with these slopes at its ends."""
     s2, s3 = s * s, s * s * s
     value = (s3 - 2 * s2 + s) * slope_a + (3 * s2 - 2 * s3) * way + (s3 - s2) * slope_b

@@ -37,13 +37,14 @@ def joint_way(part: ActionPart, values: Array, rates: Array, period_ns: int) -> 
 
     values, rates: float64[j] in the joints' unit, and per s. period_ns: of the commands.
     """
-    fastest = part.limits.joint_speed_per_s
+    fastest, acceleration = part.limits.joint_rates
+    lower, upper = part.range
     return braking(
         values,
         np.clip(rates, -fastest, fastest),
-        acceleration=part.limits.joint_acceleration_per_s2,
-        lower=np.minimum(part.lower, values),
-        upper=np.maximum(part.upper, values),
+        acceleration=acceleration,
+        lower=np.minimum(lower, values),
+        upper=np.maximum(upper, values),
         lead_ns=LEAD_PERIODS * period_ns,
     )
 

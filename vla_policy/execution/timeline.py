@@ -12,7 +12,7 @@ robot still is where the policy saw it, so no row is late. That lets a slow poli
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,23 +35,42 @@ KEPT = 8  # earlier chunks that a merge may still look at
 
 
 @dataclass(frozen=True, slots=True)
-class Timeline:
-    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it. None: no plan.
+class Plan:
+    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it.
 
     line: through the plan's rows. begin_ns: when row 0 was or is due; later than the chunk's stamp only if
     the robot rested. gap: between the arm and the line at start_ns, when the chunk was taken.
-    kept: earlier chunks whose rows still reach beyond begin_ns, oldest first, each with its own begin_ns.
+    """
+
+    chunk: ActionChunk
+    line: Curve
+    gap: Offset
+    begin_ns: int
+    start_ns: int
+
+    @property
+    def end_ns(self) -> int:
+        """When the last row is reached."""
+        return due_ns(self.begin_ns, self.chunk.step_ns, len(self.line.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """plan: what is being executed, or was last; None: nothing.
+
+    kept: earlier chunks whose rows still reach beyond the plan's begin_ns, oldest first, each with its own begin_ns.
     floor_ns: chunks of observations up to this time are refused: they were seen before the chunk
     in execution, or before the plan was emptied.
     """
 
-    chunk: ActionChunk | None = None
-    line: Curve | None = None
-    gap: Offset | None = None
-    begin_ns: int = 0
-    start_ns: int = 0
+    plan: Plan | None = None
     kept: tuple[tuple[int, ActionChunk], ...] = ()
     floor_ns: int | None = None
+
+    @property
+    def chunk(self) -> ActionChunk | None:
+        """The newest chunk that was taken; None without a plan."""
+        return None if self.plan is None else self.plan.chunk
 
 
 # timeline before, chunk, when its row 0 is due, now, layout -> rows float64[n, d] of the new plan.
@@ -103,8 +122,8 @@ def untimely(
         lead_s = s_from_ns(chunk.obs_ns - now_ns)
         return Reason("chunk_future", f"the observation is {lead_s:.3f} s ahead of the clock")
     if timeline.floor_ns is not None and chunk.obs_ns <= timeline.floor_ns:
-        same = timeline.chunk is not None and chunk.obs_ns == timeline.chunk.obs_ns
-        if same:
+        running = timeline.chunk
+        if running is not None and chunk.obs_ns == running.obs_ns:
             return Reason("chunk_duplicate", f"chunk {chunk.sequence} has the same observation")
         behind_s = s_from_ns(timeline.floor_ns - chunk.obs_ns)
         return Reason(
@@ -116,10 +135,11 @@ def untimely(
     if left == 0:
         age_s = s_from_ns(now_ns - chunk.obs_ns)
         return Reason("chunk_late", f"its last row was due before it came, {age_s:.3f} s old")
-    if queued_rows(timeline, now_ns) > 0 and chunk.sequence <= timeline.chunk.sequence:
+    plan = running_at(timeline, now_ns)
+    if plan is not None and chunk.sequence <= plan.chunk.sequence:
         # A restarted policy counts from 0 again: it is heard when this plan has run out.
         return Reason(
-            "chunk_order", f"chunk {chunk.sequence} came after chunk {timeline.chunk.sequence}"
+            "chunk_order", f"chunk {chunk.sequence} came after chunk {plan.chunk.sequence}"
         )
     return None
 
@@ -147,7 +167,7 @@ def insert(
     """
     shift_ns = max(0, now_ns - chunk.obs_ns) if rested else 0
     reason = untimely(timeline, chunk, now_ns, shift_ns)
-    if reason is None and whole and queued_rows(timeline, now_ns) > 0:
+    if reason is None and whole and running_at(timeline, now_ns) is not None:
         reason = Reason(
             "chunk_early", f"chunk {chunk.sequence} came before the plan was at its end"
         )
@@ -157,17 +177,12 @@ def insert(
     rows = merge(timeline, chunk, begin_ns, now_ns, layout)
     if moving is None:
         _, moving = state_at(timeline, now_ns, layout) or (None, _rest(layout))
-    plan = Timeline(
-        chunk=chunk,
-        line=curve(readonly(start), rows, layout),
-        begin_ns=begin_ns,
-        start_ns=now_ns,
-        kept=_kept(timeline, begin_ns),
-        floor_ns=chunk.obs_ns,
-    )
-    values, rates = evaluate(plan.line, _steps(plan, now_ns), layout)
+    line = curve(readonly(start), rows, layout)
+    values, rates = evaluate(line, _steps(begin_ns, chunk.step_ns, now_ns), layout)
     here = moved(start, moving, lead_ns / chunk.step_ns, layout)
-    return replace(plan, gap=offset(here, moving, values[0], rates, layout)), None
+    gap = offset(here, moving, values[0], rates, layout)
+    plan = Plan(chunk, line, gap, begin_ns, now_ns)
+    return Timeline(plan, _kept(timeline, begin_ns), floor_ns=chunk.obs_ns), None
 
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
@@ -185,38 +200,33 @@ def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
 
 def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, Rates] | None:
     """The setpoint float64[d] and its Rates per step; None if there is no row for that time."""
-    if queued_rows(timeline, now_ns) == 0:
+    plan = running_at(timeline, now_ns)
+    if plan is None:
         return None
-    values, rates = evaluate(timeline.line, _steps(timeline, now_ns), layout)
+    step_ns = plan.chunk.step_ns
+    values, rates = evaluate(plan.line, _steps(plan.begin_ns, step_ns, now_ns), layout)
     # Before start_ns there was another plan; a clock that lags a little must not extrapolate.
-    share = max(0.0, (now_ns - timeline.start_ns) / timeline.chunk.step_ns)
+    share = max(0.0, (now_ns - plan.start_ns) / step_ns)
     if share < 1.0:
-        values, rates = displaced(values, rates, timeline.gap, share, layout)
+        values, rates = displaced(values, rates, plan.gap, share, layout)
     return values[0], rates
+
+
+def running_at(timeline: Timeline, now_ns: int) -> Plan | None:
+    """The plan, while it has rows to come."""
+    return timeline.plan if queued_rows(timeline, now_ns) > 0 else None
 
 
 def queued_rows(timeline: Timeline, now_ns: int) -> int:
     """Rows still to come, the one that is pursued included; 0 without a plan."""
-    if timeline.chunk is None:
+    plan = timeline.plan
+    if plan is None:
         return 0
-    rows = len(timeline.line.turns)
-    return rows_left(timeline.begin_ns, timeline.chunk.step_ns, rows, now_ns)
+    return rows_left(plan.begin_ns, plan.chunk.step_ns, len(plan.line.turns), now_ns)
 
 
-def gap_ns(timeline: Timeline, now_ns: int) -> int:
-    """How long ago the plan ran out; 0 while there is one or if there never was."""
-    return 0 if timeline.chunk is None else max(0, now_ns - end_ns(timeline))
-
-
-def end_ns(timeline: Timeline) -> int:
-    """When the last row of the plan is reached. Raises ValueError without a plan."""
-    if timeline.chunk is None:
-        raise ValueError("end_ns: there is no plan")
-    return due_ns(timeline.begin_ns, timeline.chunk.step_ns, len(timeline.line.turns))
-
-
-def _steps(timeline: Timeline, now_ns: int) -> Array:
-    return np.array([(now_ns - timeline.begin_ns) / timeline.chunk.step_ns])
+def _steps(begin_ns: int, step_ns: int, now_ns: int) -> Array:
+    return np.array([(now_ns - begin_ns) / step_ns])
 
 
 def _rest(layout: Layout) -> Rates:
@@ -224,9 +234,9 @@ def _rest(layout: Layout) -> Rates:
 
 
 def _kept(timeline: Timeline, begin_ns: int) -> tuple[tuple[int, ActionChunk], ...]:
-    if timeline.chunk is None:
+    if timeline.plan is None:
         return ()
-    chunks = (*timeline.kept, (timeline.begin_ns, timeline.chunk))[-KEPT:]
+    chunks = (*timeline.kept, (timeline.plan.begin_ns, timeline.plan.chunk))[-KEPT:]
     return tuple(
         (ns, chunk)
         for ns, chunk in chunks

@@ -22,7 +22,7 @@ from vla_policy.embodiment.layout import executed_groups
 from vla_policy.execution.history import History, at
 from vla_policy.geometry.quaternions import quaternion_multiply
 from vla_policy.geometry.rotation_formats import QUATERNION, rotate
-from vla_policy.types import ActionChunk, Array, Reason
+from vla_policy.types import ActionChunk, Array, Reason, required
 
 DEG = np.pi / 180.0
 
@@ -105,9 +105,11 @@ def _rows(rows: Array, group: ActionGroup, embodiment: Embodiment, anchor: Array
         rows = rows * DEG if degrees else rows
         if anchor is None:
             return rows
-        return anchor + (rows if group.reference == "chunk_start" else np.cumsum(rows, axis=0))
+        ways = rows if group.reference == "chunk_start" else np.cumsum(rows, axis=0)
+        joints: Array = anchor + ways
+        return joints
     if group.space in ("ee_pose", "ee_delta"):
-        turns = QUATERNION[group.rotation](rows[:, 3:])
+        turns = QUATERNION[required(group.rotation, f"{group.name}: rotation")](rows[:, 3:])
         if anchor is None:
             return np.concatenate((rows[:, :3], turns), axis=1)
         in_tool = group.frame == embodiment.tool_frame

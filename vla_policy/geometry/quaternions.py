@@ -12,7 +12,8 @@ NEXT, LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
 
 def cross(a: Array, b: Array) -> Array:
     """Cross product of float64[..., 3], for the few vectors of a command: np.cross takes eight times as long."""
-    return a.take(NEXT, -1) * b.take(LAST, -1) - a.take(LAST, -1) * b.take(NEXT, -1)
+    product: Array = a.take(NEXT, -1) * b.take(LAST, -1) - a.take(LAST, -1) * b.take(NEXT, -1)
+    return product
 
 
 def length(vectors: Array) -> Array:
@@ -44,7 +45,8 @@ def quaternion_to_rotvec(quaternion: Array) -> Array:
     q = np.where(q[..., 3:] < 0, -q, q)
     sine = length(q[..., :3])
     angle = 2 * np.arctan2(sine, q[..., 3:])
-    return q[..., :3] * np.where(sine > TINY, angle / np.maximum(sine, TINY), 2.0)
+    turn: Array = q[..., :3] * np.where(sine > TINY, angle / np.maximum(sine, TINY), 2.0)
+    return turn
 
 
 CONJUGATE = np.array([-1.0, -1.0, -1.0, 1.0])
@@ -58,4 +60,5 @@ def turn_between(start: Array, end: Array) -> Array:
 def turned(rotation: Array, turn: Array) -> Array:
     """rotation turned by a rotation vector along base axes; unit float64[..., 4] xyzw."""
     q = quaternion_multiply(rotvec_to_quaternion(turn), rotation)
-    return q / np.linalg.norm(q, axis=-1, keepdims=True)
+    unit: Array = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    return unit

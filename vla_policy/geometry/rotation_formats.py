@@ -19,7 +19,8 @@ def from_quaternion(values: Array) -> Array:
     if not (np.abs(norm - 1.0) <= QUATERNION_TOLERANCE).all():
         worst = float(norm.ravel()[np.argmax(np.abs(norm - 1.0))])
         raise ValueError(f"a quaternion has the norm {worst:.4g}, expected 1")
-    return values / norm
+    unit: Array = values / norm
+    return unit
 
 
 def from_rpy(values: Array) -> Array:
@@ -82,4 +83,5 @@ def _unit(vectors: Array, problem: str) -> Array:
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
     if not (norm > SHORT).all():
         raise ValueError(f"a rotation in six numbers: {problem}")
-    return vectors / norm
+    unit: Array = vectors / norm
+    return unit

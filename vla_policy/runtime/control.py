@@ -64,11 +64,11 @@ def accept(
     if not control.guard.engaged:
         return control, None
     if control.hushed or (chunk.instruction and chunk.instruction == control.ended):
-        reason = Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
-        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+        ended = Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
+        return _counted(control, ended), ended
     if control.instruction is not None and chunk.instruction != control.instruction:
-        reason = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
-        return replace(control, guard=memory.counted(control.guard, (reason,))), reason
+        other = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
+        return _counted(control, other), other
     resolved = resolve(chunk, robot.embodiment, control.references)
     refused: Reason | None
     if isinstance(resolved, ActionChunk):
@@ -79,14 +79,13 @@ def accept(
     if refused is not None:
         # A broken policy: its next rows are not to be trusted either.
         control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
-        return replace(control, guard=memory.counted(control.guard, (refused,))), refused
+        return _counted(control, refused), refused
     here = measured_action(robot.layout, state)
     start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
-    rested = plan.queued_rows(control.timeline, now_ns) == 0 and rested_since(
-        control.guard, chunk.obs_ns
-    )
+    idle = plan.running_at(control.timeline, now_ns) is None
+    rested = idle and rested_since(control.guard, chunk.obs_ns)
     scheme = SCHEMES[control.scheme]
     timeline, reason = plan.insert(
         control.timeline,
@@ -101,9 +100,11 @@ def accept(
         rested=rested,
     )
     control = replace(control, timeline=timeline)
-    if reason is not None:
-        control = replace(control, guard=memory.counted(control.guard, (reason,)))
-    return control, reason
+    return (control if reason is None else _counted(control, reason)), reason
+
+
+def _counted(control: Control, reason: Reason) -> Control:
+    return replace(control, guard=memory.counted(control.guard, (reason,)))
 
 
 def _moving(control: Control, start: Standing, robot: GuardedRobot, now_ns: int) -> Rates | None:
@@ -121,7 +122,7 @@ def instruct(control: Control, instruction: str, *, flush: bool = True) -> Contr
     one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
     """
     timeline = control.timeline
-    planned = None if timeline.chunk is None else timeline.chunk.instruction
+    planned = None if timeline.plan is None else timeline.plan.chunk.instruction
     if not instruction:
         ended = control.instruction or planned or control.ended
         timeline = Timeline(floor_ns=timeline.floor_ns)
@@ -142,20 +143,16 @@ def hush(control: Control, now_ns: int) -> Control:
 
 def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
     """A chunk message that could not even be read: counted, and the plan is emptied."""
-    return replace(
-        control,
-        guard=memory.counted(control.guard, (reason,)),
-        timeline=plan.emptied(control.timeline, now_ns),
-    )
+    return replace(_counted(control, reason), timeline=plan.emptied(control.timeline, now_ns))
 
 
 def tick(
     control: Control, robot: GuardedRobot, state: RobotState, inputs: Inputs, now_ns: int
 ) -> tuple[Control, Verdict]:
     """What to command at now_ns."""
-    before_ns, jump = control.now_ns, clock_jumped(control.now_ns, now_ns)
+    before_ns = control.now_ns
     control = replace(control, now_ns=now_ns)
-    if jump is not None:
+    if before_ns is not None and (jump := clock_jumped(before_ns, now_ns)) is not None:
         # Nothing that was stamped before the jump can be compared with now.
         floor_ns = _seen_before_jump_ns(robot, before_ns, now_ns)
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
@@ -290,9 +287,9 @@ def _faults(
     control: Control, robot: GuardedRobot, inputs: Inputs, now_ns: int
 ) -> tuple[Reason, ...]:
     faults = stale_inputs(inputs, robot.embodiment, now_ns)
-    chunk = control.timeline.chunk
-    if chunk is None or plan.queued_rows(control.timeline, now_ns) == 0:
+    running = plan.running_at(control.timeline, now_ns)
+    if running is None:
         return faults
     max_age_s = robot.embodiment.limits.max_chunk_age_s
-    detail = too_old("the observation of the plan", chunk.obs_ns, max_age_s, now_ns)
+    detail = too_old("the observation of the plan", running.chunk.obs_ns, max_age_s, now_ns)
     return faults if detail is None else (*faults, Reason(STALE_CHUNK, detail))

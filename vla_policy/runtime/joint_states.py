@@ -21,10 +21,12 @@ class JointStateMerger:
     def __init__(self, robot: Embodiment) -> None:
         self._robot = robot
         hands = [
-            (g.names[0], robot.outputs[g.name]) for g in robot.actions if g.space == "gripper"
+            (g.names[0], robot.outputs[g.name].gripper_joint)
+            for g in robot.actions
+            if g.space == "gripper"
         ]
-        self._hands = [(name, hand) for name, hand in hands if hand.joint is not None]
-        self._wanted = (*robot.joint_names, *(hand.joint for _, hand in self._hands))
+        self._hands = [(name, hand) for name, hand in hands if hand is not None]
+        self._wanted = (*robot.joint_names, *(hand.name for _, hand in self._hands))
         self._max_age_ns = round(robot.joints.max_age_s * 1e9)
         joints = tuple(f"joint.{name}" for name in robot.joint_names)
         self.names = (*joints, *(name for name, _ in self._hands))
@@ -66,7 +68,7 @@ class JointStateMerger:
         count = len(self._robot.joint_names)
         joints = from_wire(self._robot.joints.wire, raw[:count])
         openings = [
-            min(1.0, max(0.0, (value - hand.closed) / (hand.open - hand.closed)))
+            min(1.0, max(0.0, hand.opening(value)))
             for value, (_, hand) in zip(raw[count:], self._hands, strict=True)
         ]
         return min(self._heard[n][0] for n in self._wanted), np.append(joints, openings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment import Embodiment, Model
 from vla_policy.embodiment.layout import JOINTS, POSE, ActionPart, Layout
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.model_file import read_model_xml
@@ -53,7 +53,7 @@ class Bodies:
         if robot.model is None:
             raise ValueError(f"robot {robot.name!r}: got no model, expected one")
         self._robot, self._layout, self._bounds = robot, layout, robot.model
-        self._model = _compiled(robot)
+        self._model = _compiled(robot, robot.model)
         self._data = _scratch(self._model)
         self._joints = np.array([_id(self._model, "joint", n) for n in robot.joint_names])
         self._qpos = self._model.jnt_qposadr[self._joints]
@@ -192,10 +192,11 @@ class Bodies:
         return [Found("singular", part.group, detail, short)]
 
     def _body_of(self, geom: int) -> str:
-        geom_name = self._model.geom(geom).name
+        geom_name: str = self._model.geom(geom).name
         if geom_name.startswith(KEEP_OUT):
             return geom_name
-        return self._model.body(self._model.geom_bodyid[geom]).name
+        body_name: str = self._model.body(self._model.geom_bodyid[geom]).name
+        return body_name
 
     def _measure(self) -> float:
         """The longest of some checks, s. Raises ValueError if it endangers the command rate."""
@@ -221,11 +222,10 @@ class Bodies:
         return worst_s
 
 
-def _compiled(robot: Embodiment) -> mujoco.MjModel:
+def _compiled(robot: Embodiment, bounds: Model) -> mujoco.MjModel:
     """The model with fixed links kept, the keep-out boxes added, and a clearance on every geom."""
     import mujoco
 
-    bounds = robot.model
     try:
         read_model_xml(bounds.file)
         spec = mujoco.MjSpec.from_file(str(bounds.file))
@@ -277,11 +277,12 @@ def _tool(model: mujoco.MjModel, robot: Embodiment, part: ActionPart) -> int:
 
 def _id(model: mujoco.MjModel, kind: str, name: str) -> int:
     try:
-        return getattr(model, kind)(name).id
+        found: int = getattr(model, kind)(name).id
     except KeyError as error:
         raise ValueError(
             f"the model of the robot: got no {kind} {name!r}, expected one"
         ) from error
+    return found
 
 
 def _scratch(model: mujoco.MjModel) -> mujoco.MjData:

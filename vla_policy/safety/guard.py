@@ -84,9 +84,10 @@ def check(
         here = well_formed(here, robot.layout, [])
     if state.sent is None or here_ns >= rest_ns(state.sent):
         state = watch(state, here, here_ns, robot.layout)
-    if state.stopped is not None:
+    stopped = state.stopped
+    if stopped is not None:
         state, command = ramp_down(state, robot, now_ns)
-        return state, Verdict(Level.STOP, command, (state.stopped,))
+        return state, Verdict(Level.STOP, command, (stopped,))
     if not state.engaged:
         state, command = ramp_down(state, robot, now_ns)
         return state, Verdict(Level.HOLD, command, (_DISENGAGED,))
@@ -111,13 +112,13 @@ def check(
     elif target is not None and start.seen and state.astray_ns is not None:
         reasons.append(_ASTRAY)
         target = None
-    moves = state.sent is not None and here_ns < rest_ns(state.sent)
-    if target is not None and moves and goes_elsewhere(state, here, now_ns, robot.layout):
-        state = lost(state, here, here_ns)
-        reasons.append(_LED)
-        target = None
-    begins = state.sent is None or start.seen
-    if target is not None and begins and led(state):
+    last = state.sent
+    if target is not None and here is not None and last is not None and here_ns < rest_ns(last):
+        if goes_elsewhere(state, here, now_ns, robot.layout):
+            state = lost(state, here, here_ns)
+            reasons.append(_LED)
+            target = None
+    if target is not None and (last is None or start.seen) and led(state):
         reasons.append(_SETTLING)
         target = None
     if target is None:
@@ -138,7 +139,7 @@ def check(
         blocked = (beyond,)
     else:
         return hold(state, robot, (*reasons, *blocked), now_ns, here=here)
-    if begins or now_ns >= rest_ns(state.sent):
+    if last is None or start.seen or now_ns >= rest_ns(last):
         state = begun(state, here, start.values, values, now_ns)
     state = gone_on(state, robot.layout, values, ways)
     state = sent(state, robot.layout, values, velocity, ways, now_ns)
@@ -156,12 +157,12 @@ def _astray(
     At once if it had come to rest: then nothing but a hand or another controller moves it.
     """
     last = state.sent
-    words = None
-    if last is not None and here is not None:
-        told, velocity = told_now(last, now_ns, robot.layout)
-        words = tracking_error(told, here, velocity, robot.layout)
+    if last is None or here is None:
+        return _on_its_way(state), None
+    told, velocity = told_now(last, now_ns, robot.layout)
+    words = tracking_error(told, here, velocity, robot.layout)
     if words is None:
-        return state if state.astray_ns is None else replace(state, astray_ns=None), None
+        return _on_its_way(state), None
     since_ns = now_ns if state.astray_ns is None else state.astray_ns
     state = replace(state, astray_ns=since_ns)
     settled_ns = max(last.moved_ns + REPEAT_NS, rest_ns(last))
@@ -171,6 +172,10 @@ def _astray(
         f"the robot is not where it was told to be, it is {words}: blocked, or moved by others"
     )
     return state, Reason("moved_away", detail)
+
+
+def _on_its_way(state: GuardState) -> GuardState:
+    return state if state.astray_ns is None else replace(state, astray_ns=None)
 
 
 def _limited(

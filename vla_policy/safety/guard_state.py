@@ -192,6 +192,7 @@ def drive_of(values: Array, before: Drive | None, layout: Layout, now_ns: int) -
     only = np.zeros_like(values)
     for part in parts:
         only[part.columns] = values[part.columns]
-    moves = before is None or bool(only.any()) or bool(before.values.any())
-    taken = frozenset() if before is None else before.taken
-    return Drive(readonly(only), now_ns, now_ns if moves else before.moved_ns, taken)
+    if before is None:
+        return Drive(readonly(only), now_ns, now_ns)
+    moves = bool(only.any()) or bool(before.values.any())
+    return Drive(readonly(only), now_ns, now_ns if moves else before.moved_ns, before.taken)

@@ -37,8 +37,8 @@ def hold(
     last = state.sent
     still = None if last is None or now_ns - last.moved_ns > REPEAT_NS else last
     command = _command(robot, state, still, slower, now_ns, here=here)
-    if still is not None and not _stopped_short(robot, last, now_ns):
-        state = replace(state, sent=replace(last, stamp_ns=now_ns))
+    if still is not None and not _stopped_short(robot, still, now_ns):
+        state = replace(state, sent=replace(still, stamp_ns=now_ns))
     return state, Verdict(Level.HOLD, command, reasons)
 
 

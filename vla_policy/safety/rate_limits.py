@@ -23,7 +23,7 @@ from vla_policy.safety.limits import (
     speed_ratio,
 )
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Array, Reason
+from vla_policy.types import Array, Reason, required
 
 SLACK = 1e-9  # rounding of the last step check
 
@@ -113,28 +113,22 @@ def motion_ratio(
 def _joint_ratios(
     part: ActionPart, way: Array, rate: Array, dt_s: float, share: float
 ) -> tuple[float, float]:
-    limits = part.limits
+    speed, acceleration = part.limits.joint_rates
     return (
-        joint_speed_ratio(way, share * limits.joint_speed_per_s, dt_s),
-        joint_acceleration_ratio(way, rate, limits.joint_acceleration_per_s2, dt_s),
+        joint_speed_ratio(way, share * speed, dt_s),
+        joint_acceleration_ratio(way, rate, acceleration, dt_s),
     )
 
 
 def _pose_ratios(
     part: ActionPart, way: Array, rate: Array, dt_s: float, share: float
 ) -> tuple[float, float]:
-    limits = part.limits
-    linear, angular = slice(0, 3), slice(3, 6)
+    axes = ((slice(0, 3), *part.limits.linear_rates), (slice(3, 6), *part.limits.angular_rates))
     return (
+        min(speed_ratio(way[columns], share * speed, dt_s) for columns, speed, _ in axes),
         min(
-            speed_ratio(way[linear], share * limits.linear_speed_m_s, dt_s),
-            speed_ratio(way[angular], share * limits.angular_speed_rad_s, dt_s),
-        ),
-        min(
-            acceleration_ratio(way[linear], rate[linear], limits.linear_acceleration_m_s2, dt_s),
-            acceleration_ratio(
-                way[angular], rate[angular], limits.angular_acceleration_rad_s2, dt_s
-            ),
+            acceleration_ratio(way[columns], rate[columns], acceleration, dt_s)
+            for columns, _, acceleration in axes
         ),
     )
 
@@ -144,9 +138,11 @@ def move_grippers(
 ) -> None:
     """Limit the speed of each gripper in values, in place; never beyond its ends."""
     for part in layout.of_kind(GRIPPER):
+        lower, upper = part.range
+        speed = required(part.limits.gripper_speed_per_s, f"{part.group}: gripper_speed_per_s")
         wanted, before = float(values[part.columns][0]), float(start[part.columns][0])
-        before = min(max(before, float(part.lower[0])), float(part.upper[0]))
-        value = limit_scalar(wanted, before, part.limits.gripper_speed_per_s * dt_s)
+        before = min(max(before, float(lower[0])), float(upper[0]))
+        value = limit_scalar(wanted, before, speed * dt_s)
         values[part.columns] = value
         if value != wanted:
             detail = f"{part.names[0]} goes to {value:.3f} before {wanted:.3f}"
@@ -182,13 +178,12 @@ def axes_of(part: ActionPart) -> tuple[tuple[slice, float, float], tuple[slice, 
 
     The linear axes are those before the first that is named w.
     """
-    limits = part.limits
     linear = sum(not name.rpartition(".")[2].startswith("w") for name in part.names)
     middle = part.columns.start + linear
     return (
-        (slice(part.columns.start, middle), limits.linear_speed_m_s, limits.linear_acceleration_m_s2),
-        (slice(middle, part.columns.stop), limits.angular_speed_rad_s, limits.angular_acceleration_rad_s2),
-    )  # fmt: skip
+        (slice(part.columns.start, middle), *part.limits.linear_rates),
+        (slice(middle, part.columns.stop), *part.limits.angular_rates),
+    )
 
 
 def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Reason | None:
@@ -199,11 +194,11 @@ def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Re
     for part, way in arm_motions(motion(start, values, layout), layout):
         limits = part.limits
         if part.kind == JOINTS:
-            inside = bool(np.all(np.abs(way) <= limits.joint_speed_per_s * dt_s + SLACK))
+            inside = bool(np.all(np.abs(way) <= limits.joint_rates[0] * dt_s + SLACK))
         else:
             inside = bool(
-                np.linalg.norm(way[:3]) <= limits.linear_speed_m_s * dt_s + SLACK
-                and np.linalg.norm(way[3:]) <= limits.angular_speed_rad_s * dt_s + SLACK
+                np.linalg.norm(way[:3]) <= limits.linear_rates[0] * dt_s + SLACK
+                and np.linalg.norm(way[3:]) <= limits.angular_rates[0] * dt_s + SLACK
             )
         if not inside:
             detail = f"the step of {part.group} is larger than its speed limits allow"

@@ -13,7 +13,7 @@ from vla_policy.geometry.quaternions import turn_between
 from vla_policy.geometry.rotation_formats import QUATERNION_TOLERANCE
 from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
 from vla_policy.safety.rate_limits import arm_motions
-from vla_policy.types import Array, Reason
+from vla_policy.types import Array, Reason, required
 
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
@@ -49,18 +49,18 @@ def inside_limits(target: Array, layout: Layout, reasons: list[Reason]) -> Array
     """Workspaces, then position limits; the target moved to their edge, or None if far outside."""
     target = np.array(target)
     for part in layout.of_kind(POSE):
-        box = part.limits.workspace
+        box = required(part.limits.workspace, f"{part.group}: workspace")
         inside, beyond = clamp_box(target[part.position], box.lower, box.upper)
         if not _judge(beyond, WORKSPACE_MARGIN_M, "workspace", AXES, reasons):
             return None
         target[part.position] = inside
     for part in layout.of_kind(JOINTS):
-        inside, beyond = clamp_box(target[part.columns], part.lower, part.upper)
+        inside, beyond = clamp_box(target[part.columns], *part.range)
         if not _judge(beyond, JOINT_MARGIN, "position", part.names, reasons):
             return None
         target[part.columns] = inside
     for part in layout.of_kind(GRIPPER):
-        inside, beyond = clamp_box(target[part.columns], part.lower, part.upper)
+        inside, beyond = clamp_box(target[part.columns], *part.range)
         if beyond[0] > GRIPPER_MARGIN:
             detail = f"{part.names[0]}: outside 0 to 1 by {beyond[0]:.3f}"
             reasons.append(Reason("position", detail))
@@ -135,11 +135,12 @@ def tracking_error(told: Array, here: Array, velocity: Array | None, layout: Lay
 
 
 def _pose_apart(part: ActionPart, start: Array, end: Array, lag: Array) -> str | None:
-    limits = part.limits
+    jump_m = required(part.limits.start_jump_m, f"{part.group}: start_jump_m")
+    jump_rad = required(part.limits.start_jump_rad, f"{part.group}: start_jump_rad")
     distance_m = float(np.linalg.norm(end[part.position] - start[part.position]))
     angle_rad = float(np.linalg.norm(turn_between(start[part.rotation], end[part.rotation])))
-    allowed_m = limits.start_jump_m + float(np.linalg.norm(lag[:3]))
-    allowed_rad = limits.start_jump_rad + float(np.linalg.norm(lag[3:]))
+    allowed_m = jump_m + float(np.linalg.norm(lag[:3]))
+    allowed_rad = jump_rad + float(np.linalg.norm(lag[3:]))
     if not distance_m <= allowed_m:
         return f"{distance_m:.3f} m away, at most {allowed_m:.3g} m is allowed"
     if not angle_rad <= allowed_rad:
@@ -149,7 +150,7 @@ def _pose_apart(part: ActionPart, start: Array, end: Array, lag: Array) -> str |
 
 def _joints_apart(part: ActionPart, start: Array, end: Array, lag: Array) -> str | None:
     apart = np.abs(end[part.columns] - start[part.columns])
-    allowed = part.limits.start_jump_rad + lag
+    allowed = required(part.limits.start_jump_rad, f"{part.group}: start_jump_rad") + lag
     worst = int(np.argmax(apart - allowed))
     if apart[worst] <= allowed[worst]:
         return None

@@ -75,10 +75,10 @@ def gone_on(
     return replace(state, gone=Gone(places.min(axis=0), places.max(axis=0), gone.since_ns))
 
 
-def goes_elsewhere(state: GuardState, here: Array | None, now_ns: int, layout: Layout) -> bool:
+def goes_elsewhere(state: GuardState, here: Array, now_ns: int, layout: Layout) -> bool:
     """Whether an arm that began to move a moment ago is measured where it was never told to be."""
     gone = state.gone
-    if gone is None or here is None or now_ns - gone.since_ns > BEGINS_NS:
+    if gone is None or now_ns - gone.since_ns > BEGINS_NS:
         return False
     beside = np.maximum(gone.low - here, here - gone.high)
     for part in layout.of_kind(JOINTS, POSE):

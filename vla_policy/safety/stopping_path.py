@@ -55,8 +55,9 @@ def ranges_ratio(robot: GuardedRobot, start: Array, step: Array, dt_s: float) ->
         if part.kind != JOINTS or outputs[part.group].type != "joint_trajectory":
             continue
         here = start[part.columns]
-        room = np.maximum(np.where(way > 0.0, part.upper - here, here - part.lower), np.abs(way))
-        brakes = part.limits.joint_acceleration_per_s2
+        lower, upper = part.range
+        room = np.maximum(np.where(way > 0.0, upper - here, here - lower), np.abs(way))
+        brakes = part.limits.joint_rates[1]
         ratio = min(ratio, stopping_ratio(way, room, brakes, dt_s, shortest_s))
     return ratio
 

@@ -49,7 +49,7 @@ def leaves(
         age_s = _age_s(robot, part, seen, now_ns)
         now, then = reach(robot, part, pose[:3], before, values, age_s)
         # While the pose was on its way the velocity may have changed, in whatever direction.
-        unsure_m = 0.5 * part.limits.linear_acceleration_m_s2 * age_s * age_s
+        unsure_m = 0.5 * part.limits.linear_rates[1] * age_s * age_s
         found = _left(part, now, then, unsure_m) or _entered(part, now, then, boxes, unsure_m)
         if found is not None:
             return found
@@ -65,7 +65,7 @@ def reach(
     age_s: float,
 ) -> tuple[Array, Array]:
     """Where a tool measured age_s ago is now, and where it may come to rest; float64[3] base frame."""
-    brake = part.limits.linear_acceleration_m_s2
+    brake = part.limits.linear_rates[1]
     new = values[linear(part)]
     now = position + before[linear(part)] * age_s
     lasts_s = s_from_ns(robot.embodiment.period_ns + timeout_ns(part, robot))

@@ -84,9 +84,9 @@ def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> s
     return f"{what} is {s_from_ns(age_ns):.2f} s old, at most {max_age_s:g} s is allowed"
 
 
-def clock_jumped(last_ns: int | None, now_ns: int) -> Reason | None:
+def clock_jumped(last_ns: int, now_ns: int) -> Reason | None:
     """The reason if the clock shows less than at the last tick, or more than GAP_NS more."""
-    if last_ns is None or 0 <= now_ns - last_ns <= GAP_NS:
+    if 0 <= now_ns - last_ns <= GAP_NS:
         return None
     if now_ns < last_ns:
         back_s = s_from_ns(last_ns - now_ns)

@@ -166,8 +166,8 @@ def status_msg(
 ) -> ControlStatus:
     """The status at now_ns without its stamp; verdict: the one to tell of."""
     reason = verdict.reasons[-1] if verdict.reasons else None
-    timeline = control.timeline
-    chunk = timeline.chunk
+    plan = control.timeline.plan
+    chunk = None if plan is None else plan.chunk
     counts = control.guard.counts
     return ControlStatus(
         engaged=control.guard.engaged,
@@ -179,8 +179,8 @@ def status_msg(
         commands_sent=measured.commands,
         queued_rows=queued_rows(control.timeline, now_ns),
         chunk_sequence=chunk.sequence if chunk is not None else 0,
-        chunk_start=stamp_from_ns(timeline.begin_ns),
-        chunk_taken=stamp_from_ns(timeline.start_ns),
+        chunk_start=stamp_from_ns(0 if plan is None else plan.begin_ns),
+        chunk_taken=stamp_from_ns(0 if plan is None else plan.start_ns),
         scheme=control.scheme,
         instruction=chunk.instruction if chunk is not None else "",
         chunk_age=_age_s(chunk.obs_ns if chunk is not None else None, now_ns),
