@@ -12,10 +12,10 @@ from setuptools import setup
 HERE = Path(__file__).resolve().parent
 
 
-def data_files(folder: str) -> list[tuple[str, list[str]]]:
+def data_files(folder: str, pattern: str = "*.yaml") -> list[tuple[str, list[str]]]:
     """Files below folder, each under share/vla_policy/<its folder>."""
     folders: dict[str, list[str]] = {}
-    for path in sorted((HERE / folder).rglob("*.yaml")):
+    for path in sorted((HERE / folder).rglob(pattern)):
         relative = path.relative_to(HERE)
         folders.setdefault(f"share/vla_policy/{relative.parent}", []).append(str(relative))
     return list(folders.items())
@@ -27,5 +27,6 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/vla_policy"]),
         ("share/vla_policy", ["package.xml"]),
         *data_files("config"),
+        *data_files("msg", "*.msg"),  # what bags say of our own messages
     ],
 )

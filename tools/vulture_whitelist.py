@@ -71,6 +71,20 @@ _.Episode
 _.fps
 _.intervention
 
+# Records of MCAP files, written by the library mcap; hooks of the YAML writer.
+_.message_index_length
+_.ignore_aliases
+
+# Bags and frames (data/bag/, data/episode_builder.py), for the recorder and the converter.
+_.BagWriter
+_.EpisodeBuilder
+_.NAMESPACE
+_.ROBOT_FILE
+_.TASK
+_.is_bag
+_.open_bag
+_.recover
+
 # What may be asked of a policy (runtime/policy_protocol.py).
 _.can_answer
 

@@ -17,6 +17,17 @@ def config_dir() -> Path:
     return _shared("config", "embodiments").parent
 
 
+def definition_file(type_name: str) -> Path | None:
+    """The .msg file of a message type ('std_msgs/msg/String') of this package or of an installed one; None without."""
+    package, _, name = type_name.split("/")
+    try:
+        if package == PACKAGE:
+            return _shared("msg", f"{name}.msg")
+        return _installed(Path("share", package, "msg", f"{name}.msg"))
+    except FileNotFoundError:
+        return None
+
+
 def package_version() -> str:
     """The version in package.xml. Raises FileNotFoundError naming every place that was looked at."""
     return ElementTree.parse(_shared("package.xml")).findtext("version", "")
@@ -27,13 +38,24 @@ def _shared(*parts: str) -> Path:
     package = Path(__file__).absolute().parent
     shared = Path("share", PACKAGE)
     places = [package.parent, package, *(parent / shared for parent in package.parents)]
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places += [Path(prefix) / shared for prefix in prefixes if prefix]
+    places += [prefix / shared for prefix in _prefixes()]
     for place in places:
         if (found := place.joinpath(*parts)).exists():
             return found
     looked = ", ".join(str(place) for place in places)
     raise FileNotFoundError(f"no {'/'.join(parts)} of {PACKAGE}; looked at: {looked}")
+
+
+def _installed(below: Path) -> Path:
+    """A file below one of the ROS prefixes. Raises FileNotFoundError."""
+    for prefix in _prefixes():
+        if (found := prefix / below).is_file():
+            return found
+    raise FileNotFoundError(f"no {below} in a ROS prefix")
+
+
+def _prefixes() -> list[Path]:
+    return [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
 
 
 def weights_dir() -> Path:

@@ -16,13 +16,13 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Header
 
 from vla_policy import msg as vla_msg
-from vla_policy.ros.messages.images import decode_compressed, decode_raw
+from vla_policy.runtime.images import decode_compressed, decode_raw
+from vla_policy.runtime.poses import unit_pose
 from vla_policy.timing import NS_PER_S
 from vla_policy.types import ActionChunk, Array
 
 MAX_ROWS = 1000
 MAX_COLUMNS = 128
-UNIT_TOLERANCE = 1e-2  # of a quaternion's norm; float32 publishers are within 1e-6
 
 
 def ns_from_stamp(stamp: Time | Duration) -> int:
@@ -87,17 +87,9 @@ def joints_to_msg(names: Sequence[str], positions: Array, *, stamp_ns: int) -> J
 
 def pose_from_msg(msg: PoseStamped, frame_id: str, topic: str) -> Array:
     """float64[7] x y z qx qy qz qw (m, unit quaternion) of a pose that is given in frame_id."""
-    if msg.header.frame_id != frame_id:
-        raise ValueError(f"{topic}: got frame {msg.header.frame_id!r}, expected {frame_id!r}")
     p, q = msg.pose.position, msg.pose.orientation
-    pose = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w], dtype=np.float64)
-    if not np.isfinite(pose).all():
-        raise ValueError(f"{topic}: got a pose that is not finite: {pose.tolist()}")
-    norm = float(np.linalg.norm(pose[3:]))
-    if not abs(norm - 1.0) <= UNIT_TOLERANCE:
-        raise ValueError(f"{topic}: got a quaternion of norm {norm:.4g}, expected 1")
-    pose[3:] /= norm
-    return pose
+    values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w], dtype=np.float64)
+    return unit_pose(values, msg.header.frame_id, frame_id, topic)
 
 
 def pose_to_msg(pose: Array, *, stamp_ns: int, frame_id: str) -> PoseStamped:

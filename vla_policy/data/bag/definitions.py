@@ -1,0 +1,111 @@
+"""What a message type looks like: its text for a bag, its hash, and a store that decodes it.
+
+Texts come from the installed .msg files, as ROS itself takes them, else from those that rosbags
+brings; our own messages are read from this package's files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+
+from vla_policy.parsing.files import MIB, one_line, read_text
+from vla_policy.paths import definition_file
+
+RULE = "=" * 80
+TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*/msg/[A-Za-z][A-Za-z0-9_]*")
+_FIELD = re.compile(r"^\s*([A-Za-z0-9_/]+)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
+_PRIMITIVES = frozenset(
+    "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string wstring".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """text: of the type and of all that it uses, in the format ros2msg. hash: RIHS01 of the type.
+
+    Both '' for a type that nothing here knows.
+    """
+
+    text: str
+    hash: str
+
+
+@lru_cache(maxsize=512)
+def definition_of(type_name: str) -> Definition:
+    """What a bag says of a message type. Raises ValueError for what cannot be the name of one."""
+    if not TYPE_NAME.fullmatch(type_name):
+        raise ValueError(f"message type: got {type_name!r}, expected the form package/msg/Name")
+    text = _text(type_name)
+    store = type_store()
+    try:
+        if text is None:
+            text, _ = store.generate_msgdef(type_name, ros_version=2)
+        else:
+            _learn(store, type_name, text)
+        return Definition(text, store.hash_rihs01(type_name))
+    except (TypesysError, KeyError):
+        return Definition(text or "", "")
+
+
+def type_store(texts: Mapping[str, str] | None = None) -> Any:
+    """A rosbags type store with the standard types and our own messages.
+
+    texts: type -> definition that a bag brings; it counts for our own messages, which may have been
+    others when the bag was recorded, and for types that are not standard.
+    """
+    store = get_typestore(Stores.LATEST)
+    for name, text in (texts or {}).items():
+        if name not in store.fielddefs and text:
+            _learn(store, name, text)
+    for name in ("ActionChunk", "ControlCommand", "ControlStatus", "InstructionOutcome"):
+        own = f"vla_policy/msg/{name}"
+        if own not in store.fielddefs and (found := _text(own)) is not None:
+            _learn(store, own, found)
+    return store
+
+
+def _learn(store: Any, type_name: str, text: str) -> None:
+    """Add a type and those that it uses. Raises TypesysError for a text that is none."""
+    try:
+        types = get_types_from_msg(text, type_name)
+        store.register({name: t for name, t in types.items() if name not in store.fielddefs})
+    except TypesysError as error:
+        raise TypesysError(f"{type_name}: not a message definition: {one_line(error)}") from error
+
+
+def _text(type_name: str) -> str | None:
+    """The definition with all that it uses, joined as rosbag2 joins them; None if a file is missing."""
+    parts: dict[str, str] = {}
+    pending = [type_name]
+    while pending:
+        name = pending.pop(0)
+        if name in parts:
+            continue
+        file = definition_file(name)
+        if file is None:
+            return None
+        parts[name] = read_text(file, MIB)
+        pending += sorted(_used(name, parts[name]))
+    texts = list(parts.items())
+    joined = [texts[0][1]]
+    joined += [f"\n{RULE}\nMSG: {name.replace('/msg/', '/')}\n{text}" for name, text in texts[1:]]
+    return "".join(joined)
+
+
+def _used(type_name: str, text: str) -> set[str]:
+    """Types of the fields, in full."""
+    package = type_name.partition("/")[0]
+    bare = "\n".join(line.partition("#")[0] for line in text.splitlines())
+    found = set()
+    for name in _FIELD.findall(bare):
+        if name in _PRIMITIVES:
+            continue
+        parts = name.split("/")
+        found.add(f"{package}/msg/{name}" if len(parts) == 1 else f"{parts[0]}/msg/{parts[-1]}")
+    return found

@@ -1,0 +1,154 @@
+"""Which topics a robot's frames are made of, and what their messages say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.data.alignment import Sample
+from vla_policy.data.output_commands import output_decoders
+from vla_policy.data.streams import CommandReport, Decoder, Message
+from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.forward_kinematics import ForwardKinematics
+from vla_policy.embodiment.spaces import POSE_PARTS
+from vla_policy.runtime.joint_states import JointStateMerger
+from vla_policy.timing import ns_from_s
+from vla_policy.types import Array, RobotState
+
+REPORTS, ACTIVE_INSTRUCTION = "control_command", "active_instruction"
+JOINTS = "joints"
+
+
+def absolute(name: str, namespace: str = "/") -> str:
+    """The full name of a topic; namespace: what relative names stand below."""
+    return name if name.startswith("/") else f"{namespace.rstrip('/')}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Full names. cameras: topic -> camera. joints: topic -> name in the robot file. poses: topic -> tool.
+
+    outputs: topic -> action group, of the controllers' topics.
+    """
+
+    cameras: Mapping[str, str]
+    joints: Mapping[str, str]
+    poses: Mapping[str, str]
+    outputs: Mapping[str, str]
+    reports: str
+    instruction: str
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those without which there are no frames."""
+        return (*self.cameras, *self.joints, *self.poses)
+
+
+def topics_of(robot: Embodiment, namespace: str = "/") -> Topics:
+    """The topics of a robot's frames. Raises ValueError for a tool whose pose comes from tf."""
+    transforms = [t for t, s in robot.poses.items() if s.kind == "tf"]
+    if transforms:
+        raise ValueError(
+            f"robot {robot.name!r}: the pose of {', '.join(transforms)} comes from tf, which a recording "
+            "cannot look up; give it a topic or model_body"
+        )
+
+    def full(name: str) -> str:
+        return absolute(name, namespace)
+
+    return Topics(
+        cameras={full(camera.topic): name for name, camera in robot.cameras.items()},
+        joints={full(topic): topic for topic in robot.joints.topics},
+        poses={full(s.topic): tool for tool, s in robot.poses.items() if s.kind == "topic"},
+        outputs={full(output.topic): group for group, output in robot.outputs.items()},
+        reports=full(REPORTS),
+        instruction=full(ACTIVE_INSTRUCTION),
+    )
+
+
+def max_ages_ns(robot: Embodiment) -> dict[str, int]:
+    """Stream -> how old its sample may be: every camera by name, 'joints', and every tool with a topic."""
+    ages = {name: camera.max_age_s for name, camera in robot.cameras.items()}
+    ages[JOINTS] = robot.joints.max_age_s
+    ages |= {t: s.max_age_s for t, s in robot.poses.items() if s.kind == "topic"}
+    return {name: ns_from_s(age) for name, age in ages.items()}
+
+
+class StateReader:
+    """Samples of the robot's own streams out of messages, and the state of the samples of one time.
+
+    Raises ValueError if the pose of a tool comes from a model that cannot be had.
+    """
+
+    def __init__(self, robot: Embodiment, topics: Topics, decoder: Decoder) -> None:
+        self._robot, self._topics, self._decoder = robot, topics, decoder
+        self._merger = JointStateMerger(robot)
+        models = {t: s for t, s in robot.poses.items() if s.kind == "model"}
+        self._models = {t: ForwardKinematics(robot, s.frame) for t, s in models.items()}
+
+    def forget(self) -> None:
+        """Forget all joints, after the clock jumped."""
+        self._merger.clear()
+
+    def sample(self, message: Message) -> tuple[str, Sample[Array]] | None:
+        """(stream, sample) of a message of joints or of a pose; None while joints are missing.
+
+        Raises ValueError for one that cannot be used.
+        """
+        lag_ns = message.received_ns - message.stamp_ns
+        if message.topic in self._topics.joints:
+            names, positions = self._decoder.joints(message)
+            topic = self._topics.joints[message.topic]
+            found = self._merger.add(topic, names, positions.tolist(), message.stamp_ns)
+            return None if found is None else (JOINTS, Sample(found[0], found[1], lag_ns))
+        tool = self._topics.poses[message.topic]
+        pose = self._decoder.pose(message, self._robot.base_frame)
+        return tool, Sample(message.stamp_ns, pose, lag_ns)
+
+    def robot_state(self, values: Mapping[str, Array]) -> RobotState:
+        """The robot at one time; values: stream -> sample, of the joints and every tool with a topic."""
+        count = len(self._robot.joint_names)
+        joints = values[JOINTS][:count]
+        openings = zip(self._merger.names[count:], values[JOINTS][count:], strict=True)
+        poses = {t: values[t] for t in self._topics.poses.values()}
+        poses |= {tool: model.pose(joints) for tool, model in self._models.items()}
+        return RobotState(
+            joint_positions=joints,
+            poses={tool: poses[tool] for tool in self._robot.poses},
+            grippers={name: float(value) for name, value in openings},
+        )
+
+    def state(self, robot: RobotState) -> Array:
+        """float32[s] in the order of Embodiment.state_names."""
+        told = () if robot.joint_positions is None else robot.joint_positions
+        values = dict(zip(self._merger.names, told, strict=False))
+        values |= robot.grippers
+        for tool, pose in robot.poses.items():
+            values |= {f"{tool}.{part}": v for part, v in zip(POSE_PARTS, pose, strict=True)}
+        unknown = [name for name in self._robot.state_names if name not in values]
+        if unknown:
+            raise ValueError(
+                f"robot {self._robot.name!r}: no input gives the state {', '.join(unknown)}"
+            )
+        return np.array([values[name] for name in self._robot.state_names], dtype=np.float32)
+
+
+class CommandReader:
+    """What was commanded, out of control_command; from_outputs: out of the controllers' own topics."""
+
+    def __init__(
+        self, robot: Embodiment, topics: Topics, decoder: Decoder, *, from_outputs: bool
+    ) -> None:
+        self._decoder, self._reports = decoder, topics.reports
+        self._read: Mapping[str, Callable[[Message], CommandReport]] = (
+            output_decoders(robot, topics.outputs, decoder) if from_outputs else {}
+        )
+        self.topics: Iterable[str] = tuple(self._read) if from_outputs else (topics.reports,)
+
+    def sample(self, message: Message) -> Sample[CommandReport]:
+        """Raises ValueError for a message that cannot be used."""
+        read = self._read.get(message.topic, self._decoder.control_command)
+        report = read(message)
+        return Sample(report.stamp_ns, report, message.received_ns - message.stamp_ns)

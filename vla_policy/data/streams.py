@@ -1,0 +1,173 @@
+"""Messages as a recorder takes them and a bag gives them back, and their values, without ROS.
+
+The numbers are those that ros/messages makes of the same bytes: pictures go through the same
+functions, everything else through the types of rosbags.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from vla_policy.data.bag.definitions import type_store
+from vla_policy.parsing.files import one_line
+from vla_policy.runtime.cdr import pixels_of_serialized, stamp_of_serialized
+from vla_policy.runtime.poses import unit_pose
+from vla_policy.types import Array
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+JOINTS, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
+TWIST, NUMBERS = "geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray"
+TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
+CONTROL_COMMAND = "vla_policy/msg/ControlCommand"
+HEADER = ("header", "std_msgs/msg/Header")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it came. topic: its full name. type: as 'std_msgs/msg/String'.
+
+    stamp_ns:    of its header; when it was received, if it has none. Node clock.
+    received_ns: when it came, node clock.
+    data:        serialized (CDR), untouched.
+    """
+
+    topic: str
+    type: str
+    stamp_ns: int
+    received_ns: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CommandReport:
+    """What the control node did in one tick (msg/ControlCommand.msg).
+
+    proposed, sent: float64[d] in the order of names, NaN for a column that was told nothing; None: nothing at all.
+    """
+
+    stamp_ns: int
+    names: tuple[str, ...]
+    proposed: Array | None
+    sent: Array | None
+    level: int
+    control_source: str
+    instruction: str
+
+
+class Decoder:
+    """Values of messages. definitions: type -> text, as the bag that they come from has them.
+
+    Every method raises ValueError, in one sentence with the topic, for bytes that are not what the
+    type says; the caller treats that message as not received.
+    """
+
+    def __init__(self, definitions: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._store = type_store(definitions)
+        self._stamped: dict[str, bool] = {}
+
+    def message(self, topic: str, type_name: str, data: bytes, received_ns: int) -> Message:
+        """A message with its stamp. One without a header, or whose stamp was never set, is of when it came."""
+        stamp_ns = received_ns
+        if self._has_header(type_name):
+            try:
+                stamp_ns = stamp_of_serialized(data, topic)
+            except ValueError:
+                stamp_ns = received_ns  # it is kept as it came; who uses it refuses it
+        return Message(topic, type_name, stamp_ns, received_ns, data)
+
+    def joints(self, message: Message) -> tuple[list[str], Array]:
+        """(names, positions float64) of a JointState, as its topic writes them."""
+        found = self._decode(message, JOINTS)
+        return list(found.name), found.position
+
+    def pose(self, message: Message, frame_id: str) -> Array:
+        """float64[7] x y z qx qy qz qw of a PoseStamped that is given in frame_id."""
+        found = self._decode(message, POSE)
+        p, q = found.pose.position, found.pose.orientation
+        values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+        return unit_pose(values, found.header.frame_id, frame_id, message.topic)
+
+    def twist(self, message: Message) -> Array:
+        """float64[6] vx vy vz wx wy wz of a TwistStamped."""
+        twist = self._decode(message, TWIST).twist
+        linear, angular = twist.linear, twist.angular
+        return np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+
+    def numbers(self, message: Message) -> Array:
+        """float64 of a Float64MultiArray."""
+        return np.array(self._decode(message, NUMBERS).data, dtype=np.float64)
+
+    def trajectory(self, message: Message) -> tuple[list[str], Array]:
+        """(joint names, positions float64[points, joints]) of a JointTrajectory."""
+        found = self._decode(message, TRAJECTORY)
+        names, points = list(found.joint_names), found.points
+        if not points or any(len(p.positions) != len(names) for p in points):
+            raise ValueError(
+                f"{message.topic}: got a trajectory of {len(points)} points, "
+                f"expected points with {len(names)} positions each"
+            )
+        return names, np.array([p.positions for p in points])
+
+    def control_command(self, message: Message) -> CommandReport:
+        """What the control node did in one tick."""
+        found = self._decode(message, CONTROL_COMMAND)
+        names = tuple(found.names)
+        for what in ("proposed", "sent"):
+            values = getattr(found, what)
+            if len(values) not in (0, len(names)):
+                raise ValueError(
+                    f"{message.topic}: got {len(values)} {what} values for {len(names)} names"
+                )
+        return CommandReport(
+            stamp_ns=stamp_of_serialized(message.data, message.topic),
+            names=names,
+            proposed=np.array(found.proposed) if len(found.proposed) else None,
+            sent=np.array(found.sent) if len(found.sent) else None,
+            level=int(found.level),
+            control_source=found.control_source,
+            instruction=found.instruction,
+        )
+
+    def text(self, message: Message) -> str:
+        """The words of a String."""
+        return str(self._decode(message, STRING).data)
+
+    def _decode(self, message: Message, type_name: str) -> Any:
+        if message.type != type_name:
+            raise ValueError(f"{message.topic}: got a {message.type}, expected a {type_name}")
+        try:
+            return self._store.deserialize_cdr(message.data, type_name)
+        except _BROKEN as error:
+            raise ValueError(
+                f"{message.topic}: got {len(message.data)} bytes that are no {type_name}: {one_line(error)}"
+            ) from error
+
+    def _has_header(self, type_name: str) -> bool:
+        known = self._stamped.get(type_name)
+        if known is None:
+            fields = self._store.fielddefs.get(type_name, ((), ()))[1]
+            known = bool(fields) and fields[0][0] == HEADER[0] and fields[0][1][1] == HEADER[1]
+            self._stamped[type_name] = known
+        return known
+
+
+# What the generated readers raise for bytes that end early, lengths beyond them and text that is none.
+_BROKEN = (
+    AssertionError, IndexError, KeyError, MemoryError, OverflowError, UnicodeDecodeError, ValueError,
+    struct.error, BufferError, TypeError,
+)  # fmt: skip
+
+
+def pixels(message: Message) -> Array:
+    """uint8[h, w, 3] RGB of an Image or a CompressedImage. Raises ValueError as runtime/cdr.py does."""
+    if message.type not in (IMAGE, COMPRESSED):
+        raise ValueError(
+            f"{message.topic}: got a {message.type}, expected a {IMAGE} or a {COMPRESSED}"
+        )
+    return pixels_of_serialized(message.data, message.topic, compressed=message.type == COMPRESSED)
