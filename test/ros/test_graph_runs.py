@@ -25,6 +25,7 @@ FOR_OTHERS = (
     "_action/status",
     "instruction_outcome",
     "control_command",
+    "teleop_chunk",  # of a person who may come later
 )
 
 

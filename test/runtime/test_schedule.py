@@ -112,3 +112,16 @@ def test_only_the_last_chunks_are_kept_and_the_delay_outlives_a_new_beginning():
     assert [c.sequence for c in asked.sent] == list(range(3, SENT + 3))
     assert schedule.reset(asked) == InferenceState(delays=asked.delays)
     assert asked.delays.expected_ns is not None
+
+
+@pytest.mark.parametrize("scheme", ["receding", "open_loop", "rtc"])
+def test_handed_back_the_first_observation_after_the_button_is_due(scheme):
+    config = replace(CONFIG, scheme=scheme)
+    asked = schedule.look_again(followed(), config, START_NS + 200 * MS)
+    assert asked.executing is None
+    assert not is_due(asked, 199, config=config)
+    assert is_due(asked, 200, config=config)
+
+
+def test_handed_back_before_anything_was_asked_nothing_changes():
+    assert schedule.look_again(InferenceState(), CONFIG, START_NS) == InferenceState()

@@ -163,3 +163,28 @@ def test_start(instruction, heard_status, words):
         assert problem is None
     else:
         assert words in problem
+
+
+@pytest.mark.parametrize("mode", ["paused", "teleoperated"])
+def test_a_run_goes_on_while_a_person_has_taken_over_or_paused(mode):
+    run = heard(started(), T0 + 1, terminate=True)
+    for at in np.arange(T0 + 1, T0 + 10, 0.2):
+        run = with_status(run, replace(status(Level.HOLD, mode, at=at), mode=mode))
+        run = heard(run, at, terminate=True)
+        assert outcome(run, at) is None
+    assert outcome(run, T0 + 30) is Outcome.TIMEOUT
+    # Handed back: what the policy says and does not say counts from then on.
+    run = with_status(run, status(Level.HOLD, "no_chunk", at=T0 + 10))
+    assert outcome(run, T0 + 10.1) is None
+    run = heard(run, T0 + 11, terminate=True)
+    assert outcome(run, T0 + 11) is None
+    run = heard(run, T0 + 11.4, terminate=True)
+    assert outcome(run, T0 + 11.4) is Outcome.DONE
+
+
+def test_a_robot_that_is_disengaged_or_stopped_while_a_person_drives_ends_the_run():
+    driven = replace(status(at=T0 + 1), mode="teleoperated")
+    run = with_status(started(), replace(driven, engaged=False, level=Level.HOLD))
+    assert outcome(run, T0 + 1) is Outcome.STOPPED
+    run = with_status(started(), replace(driven, level=Level.STOP))
+    assert outcome(run, T0 + 1) is Outcome.STOPPED

@@ -16,6 +16,7 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.spline import Rates
 from vla_policy.execution.timeline import Timeline
 from vla_policy.execution.to_absolute import References, is_relative, resolve
+from vla_policy.runtime import control_mode as modes
 from vla_policy.safety import guard, hold
 from vla_policy.safety import guard_state as memory
 from vla_policy.safety.controller_state import (
@@ -29,6 +30,7 @@ from vla_policy.safety.controller_state import (
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import rates_of_arms
 from vla_policy.safety.robot import GuardedRobot
+from vla_policy.safety.setpoint_limits import jump_between
 from vla_policy.safety.watchdog import STALE_CHUNK, Inputs, clock_jumped, stale_inputs, too_old
 from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
@@ -44,6 +46,7 @@ class Control:
     ended: the one that ended last, none of whose chunks are taken any more.
     hushed: a word ended what was being done; no chunk is taken until another instruction begins.
     proposed: float64[d] that the plan asked for in the last tick, before the guard; None: nothing.
+    mode: who is in control, one of control_mode.MODES; it changes by set_mode, and a hush pauses a person's.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
@@ -55,20 +58,24 @@ class Control:
     ended: str | None = None
     hushed: bool = False
     proposed: Array | None = None
+    mode: str = modes.AUTONOMOUS
 
 
 def accept(
-    control: Control, robot: GuardedRobot, state: RobotState, chunk: ActionChunk, now_ns: int
+    control: Control,
+    robot: GuardedRobot,
+    state: RobotState,
+    chunk: ActionChunk,
+    now_ns: int,
+    *,
+    source: str = modes.POLICY,
 ) -> tuple[Control, Reason | None]:
-    """Take a chunk into the plan, or say why not. While nothing may move, none is taken."""
+    """Take a chunk of a source into the plan, or say why not. While nothing may move, none is taken."""
     if not control.guard.engaged:
         return control, None
-    if control.hushed or (chunk.instruction and chunk.instruction == control.ended):
-        ended = Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
-        return _counted(control, ended), ended
-    if control.instruction is not None and chunk.instruction != control.instruction:
-        other = Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
-        return _counted(control, other), other
+    unasked = _unasked(control, chunk, source)
+    if unasked is not None:
+        return _counted(control, unasked), unasked
     resolved = resolve(chunk, robot.embodiment, control.references)
     refused: Reason | None
     if isinstance(resolved, ActionChunk):
@@ -86,7 +93,14 @@ def accept(
         return control, Reason("no_position", "where the robot is has not been measured")
     idle = plan.running_at(control.timeline, now_ns) is None
     rested = idle and rested_since(control.guard, chunk.obs_ns)
-    scheme = SCHEMES[control.scheme]
+    teleop = source == modes.TELEOP
+    if teleop and idle:
+        # Where a person's hand is follows from no picture of the arm: it may be anywhere.
+        words = jump_between(start.values, chunk.actions[0], robot.layout)
+        if words is not None:
+            jump = Reason("start_jump", f"teleoperation does not begin: its first row is {words}")
+            return _counted(control, jump), jump
+    scheme = SCHEMES["receding" if teleop else control.scheme]
     timeline, reason = plan.insert(
         control.timeline,
         chunk,
@@ -107,6 +121,18 @@ def _counted(control: Control, reason: Reason) -> Control:
     return replace(control, guard=memory.counted(control.guard, (reason,)))
 
 
+def _unasked(control: Control, chunk: ActionChunk, source: str) -> Reason | None:
+    """Why nobody has asked for a chunk of this source, or of this instruction; None if somebody has."""
+    foreign = modes.not_in_control(control.mode, source, chunk.sequence)
+    if foreign is not None or source != modes.POLICY:
+        return foreign
+    if control.hushed or (chunk.instruction and chunk.instruction == control.ended):
+        return Reason("chunk_ended", f"chunk {chunk.sequence} is of an instruction that ended")
+    if control.instruction is not None and chunk.instruction != control.instruction:
+        return Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
+    return None
+
+
 def _moving(control: Control, start: Standing, robot: GuardedRobot, now_ns: int) -> Rates | None:
     """How fast the arms go, if commands are so late that they do not follow the plan any more."""
     sent = control.guard.sent
@@ -122,10 +148,11 @@ def instruct(control: Control, instruction: str, *, flush: bool = True) -> Contr
     one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
     """
     timeline = control.timeline
-    planned = None if timeline.plan is None else timeline.plan.chunk.instruction
+    planned = _instruction_of_plan(control)
     if not instruction:
         ended = control.instruction or planned or control.ended
-        timeline = Timeline(floor_ns=timeline.floor_ns)
+        if control.mode != modes.TELEOPERATED:
+            timeline = Timeline(floor_ns=timeline.floor_ns)
         return replace(control, timeline=timeline, instruction=None, ended=ended)
     if control.hushed or control.ended is not None:
         control = replace(control, ended=None, hushed=False)
@@ -136,14 +163,41 @@ def instruct(control: Control, instruction: str, *, flush: bool = True) -> Contr
     return replace(control, timeline=timeline, instruction=instruction)
 
 
+def _instruction_of_plan(control: Control) -> str | None:
+    running = control.timeline.plan
+    if running is None or control.mode == modes.TELEOPERATED:
+        return None
+    return running.chunk.instruction
+
+
 def hush(control: Control, now_ns: int) -> Control:
-    """A word ends what is being done: the plan is dropped and no chunk taken until an instruction begins."""
-    return replace(control, timeline=plan.emptied(control.timeline, now_ns), hushed=True)
+    """A word ends what is being done: the plan is dropped and no chunk taken until an instruction begins.
+
+    A person who teleoperates is paused, and takes over again to go on.
+    """
+    mode = modes.PAUSED if control.mode == modes.TELEOPERATED else control.mode
+    timeline = plan.emptied(control.timeline, now_ns)
+    return replace(control, timeline=timeline, hushed=True, mode=mode)
 
 
-def refuse(control: Control, reason: Reason, now_ns: int) -> Control:
-    """A chunk message that could not even be read: counted, and the plan is emptied."""
-    return replace(_counted(control, reason), timeline=plan.emptied(control.timeline, now_ns))
+def set_mode(control: Control, mode: str, now_ns: int) -> Control:
+    """Who is in control from now on, one of control_mode.MODES; nothing of the plan before is executed any more.
+
+    Chunks of what was seen before now_ns are not taken either. The arm goes on from where it is then.
+    """
+    if mode == control.mode:
+        return control
+    return replace(control, mode=mode, timeline=plan.emptied(control.timeline, now_ns))
+
+
+def refuse(
+    control: Control, reason: Reason, now_ns: int, *, source: str = modes.POLICY
+) -> Control:
+    """A chunk message that could not even be read: counted; the plan is emptied if it is the source's."""
+    control = _counted(control, reason)
+    if source != modes.source_of(control.mode):
+        return control
+    return replace(control, timeline=plan.emptied(control.timeline, now_ns))
 
 
 def tick(
@@ -179,6 +233,7 @@ def tick(
         here=measured_action(robot.layout, state),
         seen=state,
         faults=faults,
+        idle=modes.idle(control.mode),
         now_ns=now_ns,
     )
     let_go = control.guard.engaged and not state_after.engaged

@@ -145,6 +145,11 @@ class Inference:
         with self._lock:
             self._asked = schedule.not_executing(self._asked)
 
+    def look_again(self, after_ns: int) -> None:
+        """The robot is the policy's again: it looks at the first observation after after_ns."""
+        with self._lock:
+            self._asked = schedule.look_again(self._asked, self._config, after_ns)
+
     def close(self) -> None:
         """End the thread after the inference in progress."""
         with self._lock:

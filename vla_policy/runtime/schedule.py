@@ -106,6 +106,14 @@ def not_executing(asked: InferenceState) -> InferenceState:
     return replace(asked, executing=None)
 
 
+def look_again(asked: InferenceState, config: InferenceConfig, after_ns: int) -> InferenceState:
+    """The next observation of after_ns or later is looked at, however short the time since the last."""
+    if asked.attempt is None:
+        return asked
+    look_ns = after_ns - config.execute_rows * config.step_ns
+    return replace(asked, attempt=(asked.attempt[0], look_ns), executing=None)
+
+
 def should_infer(
     asked: InferenceState, config: InferenceConfig, observation: Observation, now_ns: int
 ) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from vla_policy.runtime.control_mode import AUTONOMOUS
 from vla_policy.runtime.instruction import Stop, refuse_instruction
 from vla_policy.timing import ns_from_s, s_from_ns
 from vla_policy.types import ActionChunk, Level
@@ -52,6 +53,7 @@ class Status:
     detail: str
     queued_rows: int
     heard_ns: int
+    mode: str = AUTONOMOUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,21 @@ def with_chunk(run: Run, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Run
         run,
         heard_steady_ns=steady_ns,
         chunks=run.chunks + 1,
-        terminates=run.terminates + 1 if chunk.terminate else 0,
+        terminates=run.terminates + 1 if chunk.terminate and _followed(run.status) else 0,
         plan=chunk.plan,
         latency_s=s_from_ns(now_ns - chunk.obs_ns),
     )
 
 
 def with_status(run: Run, status: Status) -> Run:
-    """The run after the control path told its status."""
+    """The run after the control path told its status.
+
+    While a person has taken over or paused, neither the policy's silence nor its word that it is done counts.
+    """
+    if not _followed(status):
+        return replace(
+            run, status=status, held_steady_ns=None, heard_steady_ns=status.heard_ns, terminates=0
+        )
     held = status.level >= Level.HOLD and not (status.reason == WAITING and run.chunks == 0)
     since = run.held_steady_ns if run.held_steady_ns is not None else status.heard_ns
     return replace(run, status=status, held_steady_ns=since if held else None)
@@ -160,6 +169,11 @@ def _silence(run: Run, bounds: Timeouts, steady_ns: int) -> Ended | None:
         why = f": {status.detail}" if status.reason.startswith("stale_") else ""
         return Ended(Outcome.STALE, f"the policy sent nothing for {bound_s:g} s{why}")
     return None
+
+
+def _followed(status: Status) -> bool:
+    """Whether what the policy says is what the robot does."""
+    return status.mode == AUTONOMOUS
 
 
 def _older(since_ns: int, bound_s: float, steady_ns: int) -> bool:

@@ -72,12 +72,13 @@ def check(
     seen: RobotState,
     faults: tuple[Reason, ...],
     now_ns: int,
+    idle: Reason | None = None,
 ) -> tuple[GuardState, Verdict]:
     """The verdict on one setpoint, and the guard's next state.
 
     proposed: float64[d] in the order of robot.layout.names; None if there is no plan.
     here: float64[d], the measured action; None if unknown. seen: what it was measured from.
-    faults: why inputs are not fresh.
+    faults: why inputs are not fresh. idle: why there is no plan, if that is known.
     """
     here_ns = measured_ns(seen, now_ns)
     if here is not None:
@@ -97,7 +98,8 @@ def check(
     if astray is not None:
         return disengage_for(state, robot, astray, now_ns)
     if proposed is None:
-        return hold(settled(state, here, here_ns), robot, (_NO_CHUNK,), now_ns, here=here)
+        waiting = (_NO_CHUNK if idle is None else idle,)
+        return hold(settled(state, here, here_ns), robot, waiting, now_ns, here=here)
     start = standing(state, here, robot, now_ns, here_ns=here_ns)
     if start is None:
         return hold(state, robot, (_NO_POSITION,), now_ns, here=here)
@@ -276,9 +278,7 @@ def _speed_share(state: GuardState, robot: GuardedRobot, now_ns: int) -> float:
 
 
 _DISENGAGED = Reason("disengaged", "no operator has engaged the robot")
-_NO_CHUNK = Reason(
-    "no_chunk", "there is no plan to follow: the policy is idle or its plan ran out"
-)
+_NO_CHUNK = Reason("no_chunk", "there is no plan to follow")
 _SETTLING = Reason("settling", "an arm is still moving: it comes to rest, or others move it")
 _LED = Reason("led_away", "an arm that began to move goes elsewhere: others move it")
 _ASTRAY = Reason("start_jump", "the robot is measured too far from where it was told to be")

@@ -22,7 +22,7 @@ SAID_NS = (
 LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
 
 # What merely waits is not an intervention and is not counted.
-WAITING = frozenset({"disengaged", "no_chunk", "settling"})
+WAITING = frozenset({"disengaged", "no_chunk", "no_teleop", "paused", "settling"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
 COMMAND = "vla_policy/msg/ControlCommand"
 OUTCOME = "vla_policy/msg/InstructionOutcome"
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
+SET_MODE = "vla_policy/srv/SetMode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     ends = [
         *_hears("control", state_topics(robot)),
         Endpoint("control", HEARS, "action_chunk", CHUNK),
+        Endpoint("control", HEARS, "teleop_chunk", CHUNK),
         Endpoint("control", HEARS, "active_instruction", STRING),
         Endpoint("control", HEARS, "instruction", STRING),
     ]
@@ -125,7 +127,8 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     for output in robot.outputs.values():
         if output.servo is not None and not shadow:
             ends += _servo("control", CALLS, output.servo)
-    kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER}
+    kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER, "set_mode": SET_MODE}
+    kinds |= dict.fromkeys(("take_over", "hand_back", "pause"), TRIGGER)
     ends += [Endpoint("control", SERVES, f"control/{n}", kind) for n, kind in kinds.items()]
     return ends
 

@@ -1,16 +1,17 @@
-"""Who sends chunks: two policies at once are told apart by the middleware's publisher ids."""
+"""Who sends chunks: two policies, or two operators, at once are told apart by the middleware's publisher ids."""
 
 from __future__ import annotations
 
 from vla_policy.types import Reason
 
-APART_NS = 1_000_000_000  # two sources within this time are two policies; a restart takes longer
+APART_NS = 1_000_000_000  # two sources within this time are two; a restart takes longer
 
 
 class ChunkSources:
-    """Remembers when each source was heard last, by the node's clock."""
+    """Remembers when each source of one kind was heard last, by the node's clock. who: 'policies' or 'operators'."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str = "policies") -> None:
+        self._who = who
         self._heard_ns: dict[bytes, int] = {}
 
     def note(self, gid: bytes | None, now_ns: int) -> None:
@@ -19,7 +20,7 @@ class ChunkSources:
             self._heard_ns[gid] = now_ns
 
     def conflict(self, now_ns: int, publishers: int) -> Reason | None:
-        """The reason while two or more policies send chunks. publishers: how many there are now."""
+        """The reason while two or more send chunks. publishers: how many there are now."""
         if publishers < 2 and len(self._heard_ns) > 1:
             newest = max(self._heard_ns, key=lambda gid: self._heard_ns[gid])
             self._heard_ns = {newest: self._heard_ns[newest]}
@@ -30,5 +31,5 @@ class ChunkSources:
         }
         if len(self._heard_ns) < 2:
             return None
-        detail = f"{len(self._heard_ns)} policies send chunks at once; end all but one"
-        return Reason("two_policies", detail)
+        detail = f"{len(self._heard_ns)} {self._who} send chunks at once; end all but one"
+        return Reason(f"two_{self._who}", detail)

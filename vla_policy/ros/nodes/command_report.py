@@ -12,10 +12,9 @@ from vla_policy.msg import ControlCommand
 from vla_policy.ros.messages.convert import stamp_from_ns
 from vla_policy.ros.process import qos
 from vla_policy.runtime.control import Control
+from vla_policy.runtime.control_mode import source_of
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import Array, Command, Verdict
-
-POLICY = "policy"
 
 
 class CommandReport:
@@ -48,7 +47,8 @@ def command_msg(
         sent=_doubles(None if sent is None else full_width(sent, names)),
         level=int(verdict.level),
         reasons=[reason.code for reason in verdict.reasons],
-        control_source="" if proposed is None else POLICY,
+        control_source="" if proposed is None else source_of(control.mode),
+        mode=control.mode,
         chunk_sequence=0 if chunk is None else chunk.sequence,
         instruction="" if chunk is None else chunk.instruction,
     )

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -33,15 +34,26 @@ from vla_policy.ros.process.run_node import run_node
 from vla_policy.ros.process.stop_line import Present
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
+from vla_policy.runtime.control_mode import (
+    AUTONOMOUS,
+    PAUSED,
+    POLICY,
+    TELEOP,
+    TELEOPERATED,
+    refuse_mode,
+    source_of,
+)
 from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.safety import hold
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import GuardedRobot, robot_of
 from vla_policy.safety.watchdog import Inputs
+from vla_policy.srv import SetMode
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Command, Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
+CHUNK_TOPICS = {POLICY: "action_chunk", TELEOP: "teleop_chunk"}
 BRAKE_S = 0.5  # that velocities are given to come to zero on the way out
 
 
@@ -73,11 +85,13 @@ class ControlNode(LifecycleNode):
             self.get_logger().error(self._inactive)
             return TransitionCallbackReturn.FAILURE
         self._inactive = NOT_ACTIVE
-        # A stop outlives a new configuration: only ~/reset ends it.
+        # A stop outlives a new configuration, and so does who is in control: only people change them.
         self._control = Control(
-            guard=GuardState(stopped=self._control.guard.stopped), scheme=self._params.scheme
+            guard=GuardState(stopped=self._control.guard.stopped),
+            scheme=self._params.scheme,
+            mode=self._control.mode,
         )
-        self._sources = ChunkSources()
+        self._sources = {POLICY: ChunkSources("policies"), TELEOP: ChunkSources("operators")}
         self._robot, self._commands = robot, outputs
         self._report = CommandReport(self, robot)
         self._takeover = self._watch_commands(embodiment)
@@ -115,16 +129,10 @@ class ControlNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _create_endpoints(self, embodiment: Embodiment) -> None:
-        chunk = self._guarded(self._on_chunk)
-
-        def on_chunk(msg: ActionChunkMsg, info: Any) -> None:  # rclpy counts the arguments
-            chunk(msg, info)
-
-        chunks = self.create_subscription(ActionChunkMsg, "action_chunk", on_chunk, qos.COMMAND)
         self._timer = self.create_timer(
             s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
         )
-        self._endpoints = [(self.destroy_subscription, chunks), (self.destroy_timer, self._timer)]
+        self._endpoints = [(self.destroy_timer, self._timer)]
         # What people say is heard here too, so that a word to stop depends on no other node. It comes before
         # what the task node made of what was said after it.
         said = self.create_subscription(
@@ -133,17 +141,32 @@ class ControlNode(LifecycleNode):
         instruction = self.create_subscription(
             String, "active_instruction", self._guarded(self._on_instruction), qos.ACTIVE
         )
-        self._endpoints += [(self.destroy_subscription, s) for s in (said, instruction)]
+        chunks = (self._listen_for_chunks(source) for source in CHUNK_TOPICS)
+        self._endpoints += [(self.destroy_subscription, s) for s in (said, instruction, *chunks)]
         services = (
             (SetBool, "~/engage", self._on_engage),
             (Trigger, "~/stop", self._on_stop),
             (Trigger, "~/reset", self._on_reset),
+            (SetMode, "~/set_mode", self._on_set_mode),
+            (Trigger, "~/take_over", partial(self._on_button, TELEOPERATED)),
+            (Trigger, "~/hand_back", partial(self._on_button, AUTONOMOUS)),
+            (Trigger, "~/pause", partial(self._on_button, PAUSED)),
         )
         for kind, name, callback in services:
             service = self.create_service(kind, name, callback)
             self._endpoints.append((self.destroy_service, service))
         present = Present(self, embodiment.name, self._on_line)
         self._endpoints.append((Present.close, present))
+
+    def _listen_for_chunks(self, source: str) -> Any:
+        take = self._guarded(partial(self._on_chunk, source))
+
+        def on_chunk(msg: ActionChunkMsg, info: Any) -> None:  # rclpy counts the arguments
+            take(msg, info)
+
+        return self.create_subscription(
+            ActionChunkMsg, CHUNK_TOPICS[source], on_chunk, qos.COMMAND
+        )
 
     def _inputs_or_close(self, embodiment: Embodiment, outputs: Outputs) -> ControlInputs:
         try:
@@ -256,8 +279,10 @@ class ControlNode(LifecycleNode):
         return Reason("other_robot", f"engaged by itself, but {other}")
 
     def _heard(self, now_ns: int) -> Inputs:
-        conflict = self._sources.conflict(now_ns, self.count_publishers("action_chunk"))
-        inputs = self._inputs.inputs()
+        inputs, source, conflict = self._inputs.inputs(), source_of(self._control.mode), None
+        if source:
+            publishers = self.count_publishers(CHUNK_TOPICS[source])
+            conflict = self._sources[source].conflict(now_ns, publishers)
         return replace(inputs, conflict=conflict or inputs.conflict)
 
     def _engage(self, now_ns: int) -> str | None:
@@ -280,26 +305,28 @@ class ControlNode(LifecycleNode):
             self._log.fine("stand-in", "the stand-in is the only robot again")
             self.get_logger().info("engaged by itself")
 
-    def _on_chunk(self, msg: ActionChunkMsg, info: Any) -> None:
-        now_ns = self._now_ns()
-        self._sources.note(gid_of(info), now_ns)
+    def _on_chunk(self, source: str, msg: ActionChunkMsg, info: Any) -> None:
+        now_ns, topic = self._now_ns(), CHUNK_TOPICS[source]
+        self._sources[source].note(gid_of(info), now_ns)
         try:
-            chunk = convert.chunk_from_msg(msg, "action_chunk")
+            chunk = convert.chunk_from_msg(msg, topic)
         except ValueError as error:
             self._control = core.refuse(
-                self._control, Reason("chunk_unreadable", str(error)), now_ns
+                self._control, Reason("chunk_unreadable", str(error)), now_ns, source=source
             )
-            self._log.problem("action_chunk", "chunk_unreadable", f"chunk refused: {error}")
+            self._log.problem(topic, "chunk_unreadable", f"chunk refused: {error}")
             return
-        self._teller.measured.chunk_latency_s.append(s_from_ns(now_ns - chunk.obs_ns))
+        if source == source_of(self._control.mode):
+            self._teller.measured.chunk_latency_s.append(s_from_ns(now_ns - chunk.obs_ns))
         self._control, reason = core.accept(
-            self._control, self._robot, self._inputs.state, chunk, now_ns
+            self._control, self._robot, self._inputs.state, chunk, now_ns, source=source
         )
         if reason is None:
-            self._log.fine("action_chunk", "chunks are taken again")
-            self._teller.tell()  # at once: the policy continues what is executed
-        else:
-            self._log.problem("action_chunk", reason.code, f"chunk refused: {reason.detail}")
+            self._log.fine(topic, "chunks are taken again")
+            if source == POLICY:
+                self._teller.tell()  # at once: the policy continues what is executed
+        elif reason.code != "chunk_mode":  # that one is counted, and no fault of who sends
+            self._log.problem(topic, reason.code, f"chunk refused: {reason.detail}")
 
     def _on_instruction(self, msg: String) -> None:
         flush = self._params.instruction_change == "flush"
@@ -339,6 +366,35 @@ class ControlNode(LifecycleNode):
         response.success, response.message = refusal is None, refusal or ""
         self.get_logger().info(refusal or "reset")
         return response
+
+    def _on_set_mode(self, request: SetMode.Request, response: SetMode.Response) -> Any:
+        response.success, response.message = self._set_mode(request.mode)
+        return response
+
+    def _on_button(self, mode: str, request: Trigger.Request, response: Trigger.Response) -> Any:
+        response.success, response.message = self._set_mode(mode)
+        return response
+
+    def _set_mode(self, mode: str) -> tuple[bool, str]:
+        """Whether it is done, and what there is to say: why not, or what the robot waits for."""
+        refusal = self._inactive or refuse_mode(mode)
+        if refusal is not None:
+            return False, refusal
+        self._control = core.set_mode(self._control, mode, self._now_ns())
+        self._teller.tell()
+        self.get_logger().info(mode)
+        return True, self._waits_for(mode)
+
+    def _waits_for(self, mode: str) -> str:
+        """What is still missing before anything moves in a mode, a sentence; empty: nothing, or nobody is to move it."""
+        topic = CHUNK_TOPICS.get(source_of(mode))
+        if topic is None:
+            return ""
+        if not self._control.guard.engaged:
+            return f"{mode}; the robot is not engaged"
+        if self.count_publishers(topic) == 0:
+            return f"{mode}; nobody publishes {topic} yet, so the robot holds"
+        return ""
 
     def _on_line(self, word: str) -> tuple[bool, str]:
         """`vla stop` on this machine, without discovery: the same as the services."""

@@ -171,6 +171,7 @@ def status_msg(
     counts = control.guard.counts
     return ControlStatus(
         engaged=control.guard.engaged,
+        mode=control.mode,
         level=int(verdict.level),
         reason=reason.code if reason is not None else "",
         detail=reason.detail if reason is not None else "",
@@ -204,13 +205,14 @@ def diagnostics_msg(
     problems: why controllers cannot be commanded now.
     """
     entry = DiagnosticStatus(name="control: guard", hardware_id="control")
-    waiting = status.reason in ("disengaged", "no_chunk", "inactive")
+    waiting = status.reason in ("disengaged", "no_chunk", "no_teleop", "paused", "inactive")
     entry.level = DiagnosticStatus.OK if waiting else LEVELS[Level(status.level)]
     entry.message = status.detail or "commands go out as planned"
     if problems and entry.level == DiagnosticStatus.OK:
         entry.level, entry.message = DiagnosticStatus.WARN, "; ".join(problems)
     values = {
         "engaged": str(status.engaged),
+        "mode": status.mode,
         "shadow": str(status.shadow),
         "level": Level(status.level).name,
         "reason": status.reason,

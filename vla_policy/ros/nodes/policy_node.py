@@ -29,6 +29,7 @@ from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
+from vla_policy.runtime.control_mode import AUTONOMOUS
 from vla_policy.runtime.inference import Inference
 from vla_policy.runtime.task import Ended, Outcome
 from vla_policy.srv import GetActionChunk
@@ -55,7 +56,7 @@ class PolicyNode(LifecycleNode):
         self._inputs: PolicyInputs | None = None
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
-        self._instruction = ""
+        self._instruction, self._mode = "", AUTONOMOUS
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
         # Steady: if the clock of a simulation stops, this must still be said.
         self.create_timer(STATUS_S, self._on_status, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -165,7 +166,12 @@ class PolicyNode(LifecycleNode):
     def _on_control_status(self, msg: ControlStatus) -> None:
         if self._inference is None:
             return
-        if msg.queued_rows == 0:
+        if msg.mode == AUTONOMOUS and self._mode != AUTONOMOUS:
+            # Handed back: what was seen before is not taken, so the next look is not waited for.
+            self._inference.look_again(convert.ns_from_stamp(msg.header.stamp))
+        self._mode = msg.mode
+        # A person's plan has numbers of its own.
+        if msg.queued_rows == 0 or msg.mode != AUTONOMOUS:
             self._inference.not_executing()
             return
         begin_ns, taken_ns = (

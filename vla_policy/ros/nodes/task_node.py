@@ -265,6 +265,7 @@ class TaskNode(LifecycleNode):
             reason=msg.reason,
             detail=msg.detail,
             queued_rows=msg.queued_rows,
+            mode=msg.mode,
             heard_ns=time.monotonic_ns(),
         )
         if self._run is not None:

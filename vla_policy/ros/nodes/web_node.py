@@ -125,6 +125,7 @@ class WebNode(Node):
         latency_s = float(msg.chunk_latency[0])
         self._panel.tell(
             engaged=msg.engaged,
+            mode=msg.mode,
             shadow=msg.shadow,
             level=Level(msg.level).name if msg.level <= Level.STOP else f"level {msg.level}",
             why=msg.detail,
