@@ -32,6 +32,11 @@ OWNERS = {
     "a joint out of its range": ("runtime/plausibility.py", r"its limits are \{"),
     "layout of a shard": ("data/shards.py", r"shard_\{|\"texts\.json\""),
     "nanoseconds of a second": ("timing.py", r"NS_PER_S = 1_000_000_000"),
+    "which ROS domain is chosen": (
+        "check/doctor/domains.py",
+        r'"ROS_DOMAIN_ID"|"ROS_AUTOMATIC_DISCOVERY_RANGE"|"ROS_LOCALHOST_ONLY"',
+    ),
+    "who may hear a process": ("check/doctor/domains.py", r'"LOCALHOST"\)'),
     "type of an array": ("types.py", r"^Array = np\.ndarray"),
 }
 

@@ -98,6 +98,20 @@ def test_of_several_none_is_stopped_and_the_list_says_how(tmp_path, controls):
     assert code == 0 and said.count("stopped: ") == 2, said
     code, said = vla(tmp_path, "stop", domain=77)
     assert code == 0 and "domain 77" in said and "domain 78" not in said, said
+    code, said = vla(tmp_path, "stop", domain=79)  # whose robot would be on another machine
+    assert code == 1 and "none was stopped" in said and "--domain 78 --namespace /a" in said, said
+
+
+def test_for_want_of_a_robot_in_the_chosen_domain_that_of_another_is_stopped_and_not_reset(
+    tmp_path, controls
+):
+    controls(77)
+    code, said = vla(tmp_path, "stop", domain=78)
+    assert code == 0 and "stopped: vx300s in domain 77" in said, said
+    code, said = vla(tmp_path, "stop", "--reset", domain=78)
+    assert code == 1 and "no robot fits, and none was reset" in said, said
+    code, said = vla(tmp_path, "stop", domain="here")
+    assert code == 1 and "ROS_DOMAIN_ID: got 'here', expected a number" in said, said
 
 
 def test_a_robot_that_only_a_note_names_makes_it_several(tmp_path, controls, monkeypatch):
@@ -121,9 +135,14 @@ def test_robots_without_a_note_are_found_and_told_after_the_stop(tmp_path, contr
     assert code == 0 and "reset: aloha" in said, said
     controls(77, "vx300s")
     code, said = vla(tmp_path, "stop")
-    first, _, then = said.partition("NOT STOPPED")
-    assert code == 1 and "stopped: vx300s" in first, said
-    assert "stop --domain 77 --namespace /a" in then, said
+    first, _, then = said.partition("\n")
+    assert "stopped: vx300s" in first, said
+    # In what is left of a second the other one is heard of or not; the command that waits for it is said.
+    assert (
+        code == ("NOT STOPPED" in then) and "`vla stop --all`" in then.replace(":  ", ": `") + "`"
+    ), said
+    if "NOT STOPPED" in then:
+        assert "stop --domain 77 --namespace /a" in then, said
     code, said = vla(tmp_path, "stop", "--all")
     assert code == 0 and said.count("stopped: ") == 2, said
 

@@ -1,8 +1,8 @@
 """`vla stop`: stop the running robot; it stays stopped until `vla stop --reset`.
 
-A robot of this machine is stopped at once, over the line that its control node keeps open; then, and for all
-others, it looks in ROS_DOMAIN_ID, or if that is not set in domain 0 and every domain that somebody on this
-machine speaks in. One robot is stopped and named; of several none, and the list says how to stop each, or all.
+A robot of this machine is stopped at once, over the line that its control node keeps open, and named; others are
+looked for in what is left of a second. With none here it is looked for over the network, some seconds. Of
+several that are known none is stopped, and the list says how to stop each, or all.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
+from vla_policy.check.doctor.domains import LAST_DOMAIN, chosen_domain, domain_in_use
+from vla_policy.parsing.files import one_line
 from vla_policy.ros.operator.known_robots import Known, call_lines, known_robots
+from vla_policy.ros.operator.stop_request import Key, Request, Robot, choices, told
+from vla_policy.ros.operator.stop_search import Ending, Search
 from vla_policy.ros.process import notes
 
-if TYPE_CHECKING:
-    from vla_policy.ros.operator.robots_here import Found, RobotsHere
-
-Key = tuple[int, str]
-NOT_STOPPED = "If a robot moves, use its emergency stop."
 MAX_DOMAINS = 12  # each costs a participant, thus time
+LOOK_S = 3.3  # over the network: a participant announces itself every 3 s, which the first word may wait for
+# From the start of the command, after a stop over the line: until no further robot is looked for, and until it
+# returns, whatever the look is doing. A robot on another machine may be heard of later than that.
+LOOKED_S, RETURNED_S = 0.78, 0.92
+ASK_S = 0.1  # that a robot has for an answer in that time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,164 +40,187 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call stop or reset of what was chosen; 0 if each accepted it and no other one runs."""
-    if args.domain is not None and not 0 <= args.domain <= notes.LAST_DOMAIN:
-        raise ValueError(f"--domain: got {args.domain}, expected 0 to {notes.LAST_DOMAIN}")
-    if args.namespace is not None:
-        args.namespace = notes.namespace_of(args.namespace) or "/"
+    """Call stop or reset of what was chosen; 0 if each accepted it and no other one was found."""
+    began_s = time.monotonic() - notes.age_s()
+    request = _request(args)
     sessions, problems = notes.read()
     for problem in problems:
         print(f"vla stop: {problem}", file=sys.stderr)
-    known = [robot for robot in known_robots(sessions) if _fits(robot, args)]
-    if os.environ.get("ROS_DOMAIN_ID") and args.domain is None and not args.all:
-        known = [robot for robot in known if robot.domain == _default()]
-    if len(known) > 1 and not args.all:
-        return _which(known, args)
-    answered = call_lines(known, _verb(args), lambda robot, no: _tell(robot, no, args))
-    if answered and args.domain is not None and args.namespace is not None:
-        return 0 if all(answered.values()) else 1  # no other one is meant
-    others = _look(args, known, answered)
-    return others if all(answered.values()) else 1
+    known = request.meant(known_robots(sessions))
+    if len(known) > 1 and not request.everyone:
+        if request.is_first(known[0]):
+            _say_which(known, request)
+            return 1
+        # ROS_DOMAIN_ID is another one, and its robot may be on another machine.
+        _leave(_search(request, known, {}, ()))
+    answered = call_lines(known, request.word, lambda robot, no: _tell(robot, no, request))
+    silent = [robot for robot in known if robot.key not in answered]
+    for robot in silent:
+        print(f"{robot}: no answer yet; looking over the network", file=sys.stderr, flush=True)
+    if answered and not silent and not request.everyone:
+        if request.names_one or request.word == "reset":  # no other one is meant
+            return 0 if all(answered.values()) else 1
+        _leave(_look_for_others(request, known, answered, began_s))
+    _leave(_search(request, known, answered, silent))
 
 
-def where_to_look(domain: int | None) -> tuple[list[int], list[int]]:
-    """Domains, and those of them in which somebody speaks. domain: of the command line."""
+def where_to_look(domain: int | None) -> list[int]:
+    """The domain of the command line; else ROS_DOMAIN_ID or 0, and those that somebody here speaks in."""
     if domain is not None:
-        return [domain], [domain]
+        return [domain]
     from vla_policy.ros.bringup import session  # imports numpy, which takes a while
 
     announced = [s.domain for s in notes.running()]
-    expected = list(dict.fromkeys((*announced, *session.domains_in_use())))
-    return list(dict.fromkeys((_default(), *expected)))[:MAX_DOMAINS], expected
+    domains = dict.fromkeys((domain_in_use(), *announced, *session.domains_in_use()))
+    return list(domains)[:MAX_DOMAINS]
 
 
-def _look(args: argparse.Namespace, known: list[Known], answered: Mapping[Key, bool]) -> int:
+def _request(args: argparse.Namespace) -> Request:
+    """Raises ValueError for a domain or namespace that is none."""
+    if args.domain is not None and not 0 <= args.domain <= LAST_DOMAIN:
+        raise ValueError(f"--domain: got {args.domain}, expected 0 to {LAST_DOMAIN}")
+    space = args.namespace
+    return Request(
+        word="reset" if args.reset else "stop",
+        everyone=args.all,
+        robot=args.robot,
+        domain=args.domain,
+        namespace=None if space is None else notes.namespace_of(space) or "/",
+        own=chosen_domain(),
+    )
+
+
+def _search(
+    request: Request, known: Sequence[Known], answered: dict[Key, bool], silent: Sequence[Known]
+) -> int:
     """Find the robots that have not answered over their lines, by discovery; call what is meant.
 
-    0 if each accepted it and no other one runs.
+    silent: those of known that were asked over their lines in vain.
     """
-    from vla_policy.ros.operator.robots_here import (
-        RobotsHere,  # imports rclpy, which takes a while
-    )
+    # Here, as it imports rclpy, which takes a while.
+    from vla_policy.ros.operator.robots_here import RobotsHere
 
-    domains, expected = where_to_look(args.domain)
-    silent = [robot for robot in known if robot.key not in answered]
-    with RobotsHere(domains, expected) as here:
-        if answered and not silent:
-            print("looking for further robots, a few seconds more", file=sys.stderr, flush=True)
-            return _look_for_others(here, args, set(answered))
-        robots = here.look({robot.key for robot in silent}) or here.look(thorough=True)
-        fits = _chosen(here, robots, args)
-        rest = [robot for robot in fits if robot.key not in answered]
-        heard = {robot.key for robot in robots}
-        unheard = [robot for robot in silent if robot.key not in heard]
-        if not rest and not unheard:
-            return _nothing(here.named(robots), domains, args)
-        if len(rest) + len(unheard) > 1 and not args.all:
-            return _which([*here.named(rest), *unheard], args)
-        code = _call(here, rest, args)
+    domains = where_to_look(request.domain)
+    told = tuple(robot for robot in known if robot.key in answered)
+    with RobotsHere(domains) as here:
+        quiet = [robot for robot in known if robot.key not in answered]
+        search = Search(here, request, _teller(request), told, dict(answered), quiet)
+        end = search.run(here.began_s + LOOK_S)
+        if end.several:
+            _say_which(end.others, request)
+            return 1
+        unheard = [robot for robot in silent if robot.key not in end.accepted]
         for robot in unheard:
-            _tell(robot, "it runs, but its control node is not heard of", args)
-        if args.domain is not None and args.namespace is not None:
-            return 1 if unheard else code
-        told = {*answered, *(r.key for r in rest), *(r.key for r in unheard)}
-        others = _look_for_others(here, args, told)
-        return 1 if unheard else code or others
+            _tell(robot, "it runs, but its control node is not heard of", request)
+        if not end.accepted and not unheard:
+            return _nothing(here.named(end.heard), domains, request)
+        missed = _say_others(end.others, request)
+        if not missed and not unheard and not request.everyone and not request.names_one:
+            _say_how_long(time.monotonic() - here.began_s, request)
+        return 0 if all(end.accepted.values()) and not unheard and not missed else 1
 
 
-def _look_for_others(here: RobotsHere, args: argparse.Namespace, told: set[Key]) -> int:
-    """After a stop: robots that are heard of late are told, or called as well with --all."""
-    fits = _chosen(here, here.look(thorough=True), args)
-    others = [robot for robot in fits if robot.key not in told]
-    return _call(here, others, args) if args.all else _others(here.named(others), args)
+def _look_for_others(
+    request: Request, known: Sequence[Known], answered: dict[Key, bool], began_s: float
+) -> int:
+    """In what is left of a second, after a stop: 1 if one was heard of that has not been stopped.
+
+    The look has a thread of its own, as nobody knows how long a machine takes to load ROS; when the second is
+    over the command ends around it.
+    """
+    ended: list[tuple[Ending | None, str, float]] = []  # or why not; seconds
+
+    def look() -> None:
+        try:
+            from vla_policy.ros.operator.robots_here import RobotsHere
+
+            if time.monotonic() > began_s + LOOKED_S:
+                ended.append((None, "loading ROS took the whole second", 0.0))
+                return
+            with RobotsHere(where_to_look(request.domain)) as here:
+                search = Search(
+                    here,
+                    request,
+                    _teller(request),
+                    tuple(known),
+                    dict(answered),
+                    answer_s=ASK_S,
+                    name_s=ASK_S,
+                )
+                end = search.run(began_s + LOOKED_S, grace_s=None)
+                ended.append((end, "", time.monotonic() - here.began_s))
+        except (ImportError, RuntimeError, OSError, ValueError) as error:
+            ended.append((None, one_line(error), 0.0))
+
+    thread = threading.Thread(target=look, name="look for others", daemon=True)
+    thread.start()
+    thread.join(max(0.0, began_s + RETURNED_S - time.monotonic()))
+    end, why, looked_s = ended[0] if ended else (None, "loading ROS took the whole second", 0.0)
+    code = 0 if all((end.accepted if end else answered).values()) else 1
+    if end is None:
+        print(
+            f"others were not looked for: {why}; `{request.command_for_all}` does", file=sys.stderr
+        )
+    elif _say_others(end.others, request):
+        code = 1
+    else:
+        _say_how_long(looked_s, request)
+    return code
 
 
-def _chosen(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -> list[Found]:
-    """Those that the command line names; where ROS_DOMAIN_ID is set its robots go before others."""
-    named = here.named(robots) if args.robot is not None else robots
-    fits = [robot for robot in named if _fits(robot, args)]
-    if args.all or not os.environ.get("ROS_DOMAIN_ID"):
-        return fits
-    return [robot for robot in fits if robot.domain == _default()] or fits
+def _leave(code: int) -> NoReturn:
+    """End without what Python does at its end, which with ROS loaded takes a third of a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
-def _default() -> int:
-    return int(os.environ.get("ROS_DOMAIN_ID") or 0)
+def _teller(request: Request) -> Callable[[Robot, str | None], None]:
+    return lambda robot, refusal: _tell(robot, refusal, request)
 
 
-def _fits(robot: Known | Found, args: argparse.Namespace) -> bool:
-    """Whether a robot is among those that the command line names."""
-    return (
-        args.domain in (None, robot.domain)
-        and args.namespace in (None, robot.namespace)
-        and args.robot in (None, robot.robot)
+def _tell(robot: Robot, refusal: str | None, request: Request) -> None:
+    where = sys.stdout if refusal is None else sys.stderr
+    print(told(robot, refusal, request), file=where, flush=True)
+
+
+def _say_which(robots: Sequence[Robot], request: Request) -> None:
+    print(
+        f"{len(robots)} robots are running and none was {request.done}; say which:\n"
+        f"{choices(robots, request)}",
+        file=sys.stderr,
     )
 
 
-def _call(here: RobotsHere, robots: Sequence[Found], args: argparse.Namespace) -> int:
-    refusals = here.call(robots, _verb(args))
-    for robot, refusal in zip(here.named(robots), refusals, strict=True):
-        same = robot.nodes.count(robot.control.rpartition("/")[2])
-        if refusal is None and same > 1:
-            refusal = f"one of {same} control nodes of that name has confirmed it, the others not"
-        _tell(robot, refusal, args)
-    return 0 if all(refusal is None for refusal in refusals) else 1
-
-
-def _tell(robot: Known | Found, refusal: str | None, args: argparse.Namespace) -> None:
-    if refusal is not None:
-        what = _failed(args) if args.reset else f"{_failed(args)}. {NOT_STOPPED}"
-        print(f"{robot}: {refusal}: {what}", file=sys.stderr, flush=True)
-    elif args.reset:
-        print(f"reset: {robot}", flush=True)
-    else:
-        print(f"stopped: {robot}; `vla stop --reset {robot.choice}` lifts it", flush=True)
-
-
-def _which(robots: Sequence[Known | Found], args: argparse.Namespace) -> int:
-    done = "reset" if args.reset else "stopped"
-    print(f"{len(robots)} robots are running and none was {done}; say which:", file=sys.stderr)
-    _print_commands(robots, args)
-    print(f"  all of them:  {_command(args)} --all", file=sys.stderr)
-    return 1
-
-
-def _others(robots: Sequence[Found], args: argparse.Namespace) -> int:
-    """Those that were found after the one that was known has been stopped; 0 if there are none."""
-    if not robots:
-        return 0
-    done = "reset" if args.reset else "STOPPED"
-    print(f"NOT {done}, as it was not known that more than one is running:", file=sys.stderr)
-    _print_commands(robots, args)
-    print(f"  all of them:  {_command(args)} --all", file=sys.stderr)
-    return 1
-
-
-def _nothing(robots: Sequence[Found], domains: Sequence[int], args: argparse.Namespace) -> int:
-    looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
-    if not robots:
+def _say_others(robots: Sequence[Robot], request: Request) -> bool:
+    """Those that were found after the one that was known has been asked; whether there are any."""
+    if robots:
+        done = "reset" if request.word == "reset" else "STOPPED"
         print(
-            f"vla stop: {_failed(args)}: no control node answers in {looked}. {NOT_STOPPED}",
+            f"NOT {done}, as it was not known that more than one is running:\n"
+            f"{choices(robots, request)}",
             file=sys.stderr,
         )
-        return 1
-    print("no robot fits, and none was stopped; there is", file=sys.stderr)
-    _print_commands(robots, args)
+    return bool(robots)
+
+
+def _say_how_long(looked_s: float, request: Request) -> None:
+    """Whoever stops one robot must not believe that there is no other."""
+    if looked_s < LOOK_S:
+        print(
+            f"no other robot was heard of in {looked_s:.1f} s; one on another machine may take"
+            f" {LOOK_S:g} s: `{request.command_for_all}` waits for it",
+            file=sys.stderr,
+        )
+
+
+def _nothing(robots: Sequence[Robot], domains: Sequence[int], request: Request) -> int:
+    looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
+    if not robots:
+        print(f"vla stop: no control node answers in {looked}: {request.failed}", file=sys.stderr)
+    else:
+        print(
+            f"no robot fits, and none was {request.done}; there is\n{choices(robots, request)}",
+            file=sys.stderr,
+        )
     return 1
-
-
-def _print_commands(robots: Sequence[Known | Found], args: argparse.Namespace) -> None:
-    for robot in robots:
-        print(f"  {robot}:  {_command(args)} {robot.choice}", file=sys.stderr)
-
-
-def _failed(args: argparse.Namespace) -> str:
-    return "not reset" if args.reset else "NOT STOPPED"
-
-
-def _verb(args: argparse.Namespace) -> str:
-    return "reset" if args.reset else "stop"
-
-
-def _command(args: argparse.Namespace) -> str:
-    return "vla stop --reset" if args.reset else "vla stop"

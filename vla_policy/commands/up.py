@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 
+from vla_policy.check.doctor.domains import discovery_range, domain_in_use
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros.bringup.graph import namespace_of, node_specs, sim_mode
@@ -85,10 +86,15 @@ def run(args: argparse.Namespace) -> int:
 
 def announce(robot: str, web_port: int, space: str) -> None:
     """Leave a note of the graph for `vla say` and `vla stop`; say so where that is not possible."""
-    domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
-    discovery = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
-    graph = notes.Session(os.getpid(), domain, web_port or None, robot, space, discovery=discovery)
     try:
+        graph = notes.Session(
+            os.getpid(),
+            domain_in_use(),
+            web_port or None,
+            robot,
+            space,
+            discovery=discovery_range(),
+        )
         notes.announce(graph)
     except (OSError, ValueError) as error:
         print(f"no note for `vla say` and `vla stop`, which will look longer: {error}",

@@ -10,6 +10,13 @@ from importlib import metadata
 from pathlib import Path
 
 from vla_policy import __version__
+from vla_policy.check.doctor.domains import (
+    DISCOVERY_RANGE,
+    DOMAIN_ID,
+    LAST_CLEAR,
+    LOCALHOST_ONLY,
+    chosen_domain,
+)
 from vla_policy.check.doctor.fast_dds import FAST_DDS, PROFILES, ROOMY, TRANSPORTS
 from vla_policy.check.doctor.machine import FACT, HINT, PROBLEM, Note, probe
 
@@ -101,33 +108,39 @@ def ros() -> Iterator[Note]:
 
 def discovery(env: Mapping[str, str]) -> Iterator[Note]:
     """Who hears whom."""
-    domain = env.get("ROS_DOMAIN_ID", "")
-    reach = env.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    reach = env.get(DISCOVERY_RANGE, "")
     told = reach or "SUBNET, the default"
-    yield Note(FACT, f"ROS_DOMAIN_ID {domain or '0, the default'}; discovery range {told}")
-    if domain and not (domain.isdecimal() and int(domain) <= 232):
-        yield Note(PROBLEM, f"ROS_DOMAIN_ID is {domain!r}", "A number from 0 to 101, the same on all machines")  # fmt: skip
-    elif domain and int(domain) > 101:
+    yield Note(
+        FACT, f"{DOMAIN_ID} {env.get(DOMAIN_ID) or '0, the default'}; discovery range {told}"
+    )
+    try:
+        domain = chosen_domain(env)
+    except ValueError as error:
         yield Note(
-            HINT,
-            f"the ports of ROS_DOMAIN_ID {domain} are among those that Linux gives to others",
-            "Take one from 0 to 101",
+            PROBLEM, str(error), f"A number from 0 to {LAST_CLEAR}, the same on all machines"
         )
+    else:
+        if domain is not None and domain > LAST_CLEAR:
+            yield Note(
+                HINT,
+                f"the ports of {DOMAIN_ID} {domain} are among those that Linux gives to others",
+                f"Take one from 0 to {LAST_CLEAR}",
+            )
     if reach and reach not in RANGES:
-        yield Note(PROBLEM, f"ROS_AUTOMATIC_DISCOVERY_RANGE is {reach!r}", f"One of {', '.join(RANGES)}")  # fmt: skip
+        yield Note(PROBLEM, f"{DISCOVERY_RANGE} is {reach!r}", f"One of {', '.join(RANGES)}")  # fmt: skip
     elif reach == "OFF":
-        yield Note(PROBLEM, "discovery is OFF: nodes do not find each other", "unset ROS_AUTOMATIC_DISCOVERY_RANGE")  # fmt: skip
+        yield Note(PROBLEM, "discovery is OFF: nodes do not find each other", f"unset {DISCOVERY_RANGE}")  # fmt: skip
     elif reach == "LOCALHOST":
         yield Note(
             HINT,
             "discovery is LOCALHOST: a robot on another machine is not heard",
-            "ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET, if that is what you want",
+            f"{DISCOVERY_RANGE}=SUBNET, if that is what you want",
         )
-    if env.get("ROS_LOCALHOST_ONLY") == "1":
+    if env.get(LOCALHOST_ONLY) == "1":
         yield Note(
             HINT,
-            "ROS_LOCALHOST_ONLY=1: a robot on another machine is not heard; it overrides the newer variable",
-            "unset ROS_LOCALHOST_ONLY; see ROS_AUTOMATIC_DISCOVERY_RANGE",
+            f"{LOCALHOST_ONLY}=1: a robot on another machine is not heard; it overrides the newer variable",
+            f"unset {LOCALHOST_ONLY}; see {DISCOVERY_RANGE}",
         )
     for name in PROFILES:
         if name in env and not Path(env[name]).is_file():
@@ -139,11 +152,11 @@ def large_pictures(env: Mapping[str, str]) -> Iterator[Note]:
     chosen = [name for name in (TRANSPORTS, *PROFILES) if name in env]
     if env.get("RMW_IMPLEMENTATION", FAST_DDS) not in (FAST_DDS, "rmw_fastrtps_dynamic_cpp"):
         return
-    if env.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+    if env.get(DISCOVERY_RANGE) == "LOCALHOST":
         yield Note(
             HINT,
             "LOCALHOST: Fast DDS keeps to 0.5 MB of shared memory and loses pictures larger than that",
-            "ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET in a domain of its own, or compressed topics",
+            f"{DISCOVERY_RANGE}=SUBNET in a domain of its own, or compressed topics",
         )
     elif chosen:
         yield Note(FACT, ", ".join(f"{name}={env[name]}" for name in chosen))

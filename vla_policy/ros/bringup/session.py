@@ -6,19 +6,25 @@ import os
 import random
 import socket
 
+from vla_policy.check.doctor.domains import (
+    DOMAIN_ID,
+    LAST_CLEAR,
+    chosen_domain,
+    domain_in_use,
+    keep_to_loopback,
+)
 from vla_policy.ros.process.notes import running
 
-# Above 101 the ports of a domain reach into the range Linux hands out by itself.
-DOMAINS = range(1, 101)
+DOMAINS = range(1, LAST_CLEAR)
 PARTICIPANTS = 4  # of a domain whose first port is looked at; the first may have ended
 
 
 def join_or_isolate() -> int:
     """Set ROS_DOMAIN_ID to a free domain and keep to loopback, unless the user has chosen already."""
-    if not os.environ.get("ROS_DOMAIN_ID"):
-        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
-    _keep_to_loopback()
-    return int(os.environ["ROS_DOMAIN_ID"])
+    if chosen_domain() is None:
+        os.environ[DOMAIN_ID] = str(free_domain())
+    keep_to_loopback()
+    return domain_in_use()
 
 
 def free_domain() -> int:
@@ -29,7 +35,7 @@ def free_domain() -> int:
     for domain in random.sample(DOMAINS, len(DOMAINS)):
         if not _taken(domain, 0):
             return domain
-    raise ValueError("no free ROS domain from 1 to 100; set ROS_DOMAIN_ID")
+    raise ValueError(f"no free ROS domain from 1 to {DOMAINS[-1]}; set {DOMAIN_ID}")
 
 
 def domains_in_use() -> tuple[int, ...]:
@@ -47,9 +53,8 @@ def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, 
     What is None is taken from ROS_DOMAIN_ID, then from the one graph that announced itself.
     Raises ValueError with the choices if several did.
     """
-    chosen = os.environ.get("ROS_DOMAIN_ID")
-    if domain is None and chosen:
-        domain = int(chosen)
+    chosen = chosen_domain()
+    domain = chosen if domain is None else domain
     fits = [
         session
         for session in running()
@@ -62,16 +67,11 @@ def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, 
         raise ValueError(f"several robots are running; say which: {choices}")
     if fits:
         domain, namespace = fits[0].domain, fits[0].namespace
-        if not chosen and fits[0].discovery == "LOCALHOST":
-            _keep_to_loopback()
+        if chosen is None and fits[0].discovery == "LOCALHOST":
+            keep_to_loopback()
     domain = domain or 0
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    os.environ[DOMAIN_ID] = str(domain)
     return domain, namespace or ""
-
-
-def _keep_to_loopback() -> None:
-    if "ROS_LOCALHOST_ONLY" not in os.environ:
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
 def _taken(domain: int, participant: int) -> bool:

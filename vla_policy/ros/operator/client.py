@@ -204,7 +204,7 @@ class Client:
     def _call(self, client: Any, request: Any, name: str, timeout_s: float) -> Any:
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(
-                f"nobody serves {name} in ROS domain {os.environ.get('ROS_DOMAIN_ID', 0)}"
+                f"nobody serves {name} in ROS domain {self._context.get_domain_id()}"
             )
         return _wait(client.call_async(request), timeout_s, name)
 

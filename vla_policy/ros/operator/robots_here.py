@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import rclpy
@@ -17,49 +17,21 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
-CALM_S = 0.3  # without news, after which all that is near has been heard of
-LOOK_S = 3.5  # a participant announces itself every 3 s, which the first word may wait for
-MISSED_S = 6.5  # at most, for who must be there: the second announcement
+from vla_policy.ros.operator.stop_request import Found
+
+# A participant says who it is when it begins and then every 3 s. What it says first is often missed by one of
+# the two sides; a further participant begins anew, and both are heard of through it.
+AGAIN_S, MOST_AGAIN = 0.3, 5
+MOST_PARTICIPANTS = 24  # of all domains together; each costs a few megabytes and milliseconds
 POLL_S = 0.02
 ANSWER_S = 1.0
 SERVICES = ("stop", "engage", "reset")
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One robot's control node. control: its full name; nodes: of its namespace; robot: '' if it does not say."""
-
-    domain: int
-    control: str
-    nodes: tuple[str, ...] = ()
-    robot: str = ""
-
-    @property
-    def key(self) -> tuple[int, str]:
-        """What tells it from others."""
-        return self.domain, self.control
-
-    @property
-    def namespace(self) -> str:
-        return self.control.rpartition("/")[0] or "/"
-
-    @property
-    def choice(self) -> str:
-        """The arguments that choose it."""
-        return f"--domain {self.domain} --namespace {self.namespace}"
-
-    def __str__(self) -> str:
-        return (
-            f"{self.robot or 'a robot'} in domain {self.domain}, namespace {self.namespace}"
-            f" (nodes {', '.join(self.nodes)})"
-        )
-
-
-class Domain:
+class Participant:
     """One domain seen from one thread; a second one inside turns the callbacks."""
 
     def __init__(self, domain: int) -> None:
-        self.domain = domain
         self._context = Context()
         rclpy.init(
             args=[],
@@ -76,18 +48,16 @@ class Domain:
         self._thread = threading.Thread(target=self._spin, name=f"domain {domain}", daemon=True)
         self._thread.start()
 
-    def controls(self) -> tuple[str, ...]:
+    def controls(self) -> set[str]:
         """Full names of the control nodes: they serve all of SERVICES."""
         names = {name for name, _ in self._node.get_service_names_and_types()}
         bases = (name.removesuffix("/stop") for name in names if name.endswith("/stop"))
-        return tuple(sorted(b for b in bases if all(f"{b}/{s}" in names for s in SERVICES)))
+        return {base for base in bases if all(f"{base}/{s}" in names for s in SERVICES)}
 
-    def found(self, control: str) -> Found:
-        """What belongs to a control node, as far as it is known by now."""
-        space = control.rpartition("/")[0] or "/"
-        names = [n for n, at in self._node.get_node_names_and_namespaces() if at == space]
-        ours = sorted(name for name in names if name != self._node.get_name())
-        return Found(self.domain, control, tuple(ours))
+    def nodes(self, space: str) -> list[str]:
+        """Names of the nodes of a namespace, its own not among them."""
+        found = self._node.get_node_names_and_namespaces()
+        return [name for name, at in found if at == space and name != self._node.get_name()]
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """The future of the answer; of nothing where nobody serves name any more."""
@@ -110,80 +80,87 @@ class Domain:
 
 
 class RobotsHere:
-    """The robots of some domains. expected: domains in which somebody speaks, so one is worth waiting for."""
+    """The robots of some domains, of which the first get further participants where there are many."""
 
-    def __init__(self, domains: Sequence[int], expected: Sequence[int] = ()) -> None:
-        self._start = time.monotonic()
-        self._domains = {domain: Domain(domain) for domain in domains}
-        self._expected = [domain for domain in expected if domain in self._domains]
+    def __init__(self, domains: Sequence[int]) -> None:
+        self._participants = {domain: [Participant(domain)] for domain in domains}
+        self.began_s = self._again_s = time.monotonic()
 
     def __enter__(self) -> RobotsHere:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for domain in self._domains.values():
-            domain.close()
+        for participants in self._participants.values():
+            for participant in participants:
+                participant.close()
 
-    def look(
-        self, known: Collection[tuple[int, str]] = (), *, thorough: bool = False
-    ) -> tuple[Found, ...]:
-        """All robots, once nothing new was heard for CALM_S, and MISSED_S after the start at the latest.
-
-        known: (domain, full name) of control nodes that run, so that they are worth waiting for.
-        thorough: not before LOOK_S after the start: one robot can be heard of seconds after another.
-        """
-        news = time.monotonic()
-        seen: dict[int, tuple[str, ...]] = {}
+    def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]:
+        """All robots that are heard of, again and again until then (time.monotonic()); once at least."""
         while True:
-            now = time.monotonic()
-            heard = {number: domain.controls() for number, domain in self._domains.items()}
-            if heard != seen:
-                seen, news = heard, now
-            waiting = any(not seen[number] for number in self._expected) or any(
-                control not in seen.get(number, ()) for number, control in known
-            )
-            calm = now - news > CALM_S and (not thorough or now - self._start > LOOK_S)
-            if (calm and not waiting) or now - self._start > MISSED_S:
-                break
+            yield self.heard()
+            now_s = time.monotonic()
+            if now_s >= until_s:
+                return
+            if now_s - self._again_s > AGAIN_S:
+                self._again_s = now_s
+                self._begin_anew()
             time.sleep(POLL_S)
+
+    def heard(self) -> tuple[Found, ...]:
+        """All robots that have been heard of by now."""
         return tuple(
-            self._domains[number].found(control)
-            for number, controls in seen.items()
-            for control in controls
+            Found(domain, control, self._nodes(domain, control))
+            for domain, participants in self._participants.items()
+            for control in sorted(set().union(*(p.controls() for p in participants)))
         )
 
-    def call(self, robots: Sequence[Found], service: str) -> list[str | None]:
+    def call(
+        self, robots: Sequence[Found], service: str, within_s: float = ANSWER_S
+    ) -> list[str | None]:
         """Call a Trigger of each control node at once: None where it was accepted, else a sentence."""
-        calls = [
-            self._domains[r.domain].call(Trigger, f"{r.control}/{service}", Trigger.Request())
-            for r in robots
-        ]
-        _wait_all(calls)
-        return [_refusal(call) for call in calls]
+        calls = [self._ask(robot, Trigger, service, Trigger.Request()) for robot in robots]
+        _wait_all(calls, within_s)
+        return [_refusal(call, within_s) for call in calls]
 
-    def named(self, robots: Sequence[Found]) -> list[Found]:
+    def named(self, robots: Sequence[Found], within_s: float = ANSWER_S) -> list[Found]:
         """The same with the robots' names, of those that answer."""
         request = GetParameters.Request(names=["embodiment"])
-        calls = [
-            self._domains[r.domain].call(GetParameters, f"{r.control}/get_parameters", request)
-            for r in robots
-        ]
-        _wait_all(calls)
+        calls = [self._ask(robot, GetParameters, "get_parameters", request) for robot in robots]
+        _wait_all(calls, within_s)
         return [
-            Found(r.domain, r.control, self._domains[r.domain].found(r.control).nodes, _name(call))
+            replace(r, robot=_name(call), nodes=self._nodes(r.domain, r.control))
             for r, call in zip(robots, calls, strict=True)
         ]
 
+    def _begin_anew(self) -> None:
+        """A further participant in each domain."""
+        total = sum(len(participants) for participants in self._participants.values())
+        for domain, participants in self._participants.items():
+            if total < MOST_PARTICIPANTS and len(participants) <= MOST_AGAIN:
+                participants.append(Participant(domain))
+                total += 1
 
-def _wait_all(calls: Sequence[Any]) -> None:
-    end = time.monotonic() + ANSWER_S
-    while not all(call.done() for call in calls) and time.monotonic() < end:
-        time.sleep(POLL_S / 4)
+    def _nodes(self, domain: int, control: str) -> tuple[str, ...]:
+        """Names of the nodes beside a control node. The participant that knows most of them says so."""
+        space = control.rpartition("/")[0] or "/"
+        seen = [participant.nodes(space) for participant in self._participants[domain]]
+        return tuple(max(map(sorted, seen), key=len))
+
+    def _ask(self, robot: Found, kind: Any, service: str, request: Any) -> Any:
+        participants = self._participants[robot.domain]
+        heard = [p for p in participants if robot.control in p.controls()]
+        return (heard or participants)[0].call(kind, f"{robot.control}/{service}", request)
 
 
-def _refusal(call: Any) -> str | None:
+def _wait_all(calls: Sequence[Any], within_s: float) -> None:
+    end_s = time.monotonic() + within_s
+    while not all(call.done() for call in calls) and time.monotonic() < end_s:
+        time.sleep(POLL_S / 2)
+
+
+def _refusal(call: Any, within_s: float) -> str | None:
     if not call.done():
-        return f"no answer in {ANSWER_S:g} s"
+        return f"no answer in {within_s:g} s"
     response = call.result()
     return None if response.success else response.message
 

@@ -11,15 +11,16 @@ import os
 import re
 import stat
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vla_policy.check.doctor.domains import LAST_DOMAIN
 from vla_policy.parsing.files import one_line, read_bytes
 from vla_policy.parsing.strict_json import parse_json
 
 LIMIT = 4096  # bytes of a note
 NAMES = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
-LAST_DOMAIN = 232
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,15 @@ def started(pid: int) -> int | None:
     except OSError:
         return None
     return None if words[0] in "ZX" else int(words[19])
+
+
+def age_s() -> float:
+    """How long this process has run, to a hundredth of a second; 0 where the machine does not say."""
+    ticks = started(os.getpid())
+    if ticks is None:
+        return 0.0
+    since_boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return max(0.0, since_boot_s - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def namespace_of(text: str) -> str:

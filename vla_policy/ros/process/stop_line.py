@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from vla_policy.check.doctor.domains import discovery_range
 from vla_policy.parsing.strict_json import parse_json
 from vla_policy.ros.process.notes import Session, announce, line_of, withdraw
 
@@ -106,7 +107,7 @@ class Present:
         session = Session(
             os.getpid(), node.context.get_domain_id(), robot=robot, control=self._control,
             namespace=node.get_namespace().rstrip("/"),
-            discovery=os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", ""),
+            discovery=discovery_range(),
         )  # fmt: skip
         self._line: StopLine | None = None
         try:

@@ -1,0 +1,40 @@
+"""ROS domains: which there are, and which one the user has chosen; read by the doctor, nodes and verbs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+
+DOMAIN_ID = "ROS_DOMAIN_ID"
+DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+LOCALHOST_ONLY = "ROS_LOCALHOST_ONLY"  # older; overrides the range
+LAST_DOMAIN = 232  # RTPS 9.6.1: its ports are the last below 65536
+LAST_CLEAR = (
+    101  # above it the ports of a domain reach into the range that Linux hands out by itself
+)
+
+
+def chosen_domain(environ: Mapping[str, str] = os.environ) -> int | None:
+    """ROS_DOMAIN_ID, None where it is not set. Raises ValueError if it names no domain."""
+    text = environ.get(DOMAIN_ID, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= LAST_DOMAIN):
+        raise ValueError(f"{DOMAIN_ID}: got {text!r}, expected a number from 0 to {LAST_DOMAIN}")
+    return int(text)
+
+
+def discovery_range(environ: Mapping[str, str] = os.environ) -> str:
+    """Who hears whom; "" where nothing is set."""
+    return environ.get(DISCOVERY_RANGE, "")
+
+
+def keep_to_loopback(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let no other machine hear this process and those that it starts, unless the user has said who may."""
+    if LOCALHOST_ONLY not in environ:
+        environ.setdefault(DISCOVERY_RANGE, "LOCALHOST")
+
+
+def domain_in_use(environ: Mapping[str, str] = os.environ) -> int:
+    """The domain that a process of this environment talks in: the chosen one, or 0."""
+    return chosen_domain(environ) or 0

@@ -1,0 +1,137 @@
+"""A robot to stop that is not known by its note: it is called as soon as it is heard of. No ROS in here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vla_policy.ros.operator.known_robots import Known
+from vla_policy.ros.operator.stop_request import Found, Key, Request, Robot
+
+GRACE_S = 0.5  # after the robot that was meant: for others that are heard of a moment later
+ELSEWHERE_S = 1.0  # for robots of ROS_DOMAIN_ID, before one of another domain is taken for the one that is meant
+ANSWER_S = 1.0
+NAME_S = 0.3  # a robot that does not tell its name in time is called without it
+
+
+class Network(Protocol):
+    """What ros/operator/robots_here.RobotsHere gives: robots as they are heard of, and a way to call them."""
+
+    def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]: ...
+    def named(self, robots: Sequence[Found], within_s: float) -> list[Found]: ...
+    def call(self, robots: Sequence[Found], service: str, within_s: float) -> list[str | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """accepted: what each robot that was asked has answered. others: heard of, fit, and were not asked.
+
+    several: whether there were too many to ask one of them. heard: all that were heard of.
+    """
+
+    accepted: dict[Key, bool]
+    others: tuple[Robot, ...]
+    several: bool
+    heard: tuple[Found, ...]
+
+
+@dataclass(slots=True)
+class Search:
+    """One look over the network. told: robots that have answered already, accepted: whether they did it.
+
+    silent: robots that are known and have not: none is taken for another, and their control nodes are waited for.
+    """
+
+    network: Network
+    request: Request
+    tell: Callable[[Robot, str | None], None]
+    told: tuple[Robot, ...] = ()
+    accepted: dict[Key, bool] = field(default_factory=dict)
+    silent: Sequence[Known] = ()
+    answer_s: float = ANSWER_S
+    name_s: float = NAME_S
+    _names: dict[Key, Found] = field(default_factory=dict)
+
+    def run(self, until_s: float, grace_s: float | None = GRACE_S) -> Ending:
+        """Look until then (time.monotonic()), or for grace_s after all that is meant has been asked.
+
+        Of several that are heard of in the same moment none is asked, but with --all. A reset waits until all
+        have been heard of: a stop too many does no harm.
+        """
+        began_s = time.monotonic()
+        calls_at_once = self.request.word == "stop" or self.request.everyone
+        asked_s: float | None = None
+        robots: Sequence[Found] = ()
+        for heard in self.network.watch(until_s):
+            robots = self._with_names(heard)
+            now_s = time.monotonic()
+            new, settled = self._meant(robots, elsewhere=now_s - began_s > ELSEWHERE_S)
+            if calls_at_once and new and (self.request.everyone or not settled):
+                if self._too_many(new, robots):
+                    return self._ending(robots, several=True)
+                self._call(new)
+                settled = True
+            if not settled:
+                asked_s = None
+            elif asked_s is None:
+                asked_s = time.monotonic()
+            if self.request.everyone or self._unheard(robots) or grace_s is None:
+                continue
+            if asked_s is not None and now_s - asked_s > grace_s:
+                break
+        new, settled = self._meant(robots, elsewhere=True)
+        if new and not settled:
+            if self._too_many(new, robots):
+                return self._ending(robots, several=True)
+            self._call(new)
+        return self._ending(robots)
+
+    def _meant(self, robots: Sequence[Found], *, elsewhere: bool) -> tuple[list[Found], bool]:
+        """Those that are meant and not asked yet, and whether one that is meant has been."""
+        keys = {one.key for one in self.request.meant([*self.told, *robots])}
+        if not elsewhere and not self.told:
+            keys = {one.key for one in robots if self.request.is_first(one)}
+        new = [one for one in robots if one.key in keys and one.key not in self.accepted]
+        return new, any(key in self.accepted for key in keys)
+
+    def _too_many(self, new: Sequence[Found], robots: Sequence[Found]) -> bool:
+        return len(new) + len(self._unheard(robots)) > 1 and not self.request.everyone
+
+    def _unheard(self, robots: Sequence[Found]) -> list[Known]:
+        """Those that are known, as much meant as any that was heard of, and were not heard of themselves."""
+        heard = {one.key for one in robots}
+        meant = self.request.meant([*self.told, *robots, *self.silent])
+        return [one for one in self.silent if one.key not in heard and one in meant]
+
+    def _with_names(self, heard: Sequence[Found]) -> Sequence[Found]:
+        """Names are asked for only where they choose: the answer takes time that a stop has not."""
+        if self.request.robot is None:
+            return heard
+        unnamed = [one for one in heard if one.key not in self._names]
+        if unnamed:
+            self._names |= {
+                one.key: one for one in self.network.named(unnamed, self.name_s) if one.robot
+            }
+        return [self._names.get(one.key, one) for one in heard]
+
+    def _call(self, robots: Sequence[Found]) -> None:
+        refusals = self.network.call(robots, self.request.word, self.answer_s)
+        for robot, refusal in zip(robots, refusals, strict=True):
+            self.accepted[robot.key] = refusal is None
+        for robot, refusal in zip(self.network.named(robots, self.name_s), refusals, strict=True):
+            same = robot.nodes.count(robot.control.rpartition("/")[2])
+            if refusal is None and same > 1:
+                self.accepted[robot.key] = False
+                refusal = (
+                    f"one of {same} control nodes of that name has confirmed it, the others not"
+                )
+            self.told = (*self.told, robot)
+            self.tell(robot, refusal)
+
+    def _ending(self, robots: Sequence[Found], *, several: bool = False) -> Ending:
+        new, _ = self._meant(robots, elsewhere=True)
+        named = self.network.named(new, self.name_s) if new else ()
+        others = [*named, *(self._unheard(robots) if several else ())]
+        return Ending(dict(self.accepted), tuple(others), several, tuple(robots))
