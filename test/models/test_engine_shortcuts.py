@@ -31,13 +31,13 @@ def test_folded_norm_and_neighbouring_pairs_leave_queries_keys_and_values() -> N
 def test_gate_and_up_are_the_feed_forward() -> None:
     block, layer = MODELS["pi0"].language.layers[1], ENGINES["pi0"].language.layers[1]
     x = torch.randn(2, 5, 64)
-    ours = layer.down.plus(layer.gated(normed(x)), x)
+    ours = layer.after.down.plus(layer.after.gated(normed(x)), x)
     torch.testing.assert_close(ours, x + block.mlp(block.post_attention_layernorm(x)), **EXACT)
 
 
 def test_last_layer_is_keys_and_values() -> None:
     _, theirs, ours = prefixes("pi05", CAMERAS[0], text=torch.randint(1, 300, (2, 12)))
-    assert ENGINES["pi05"].language.layers[-1].out is None
+    assert ENGINES["pi05"].language.layers[-1].after is None
     for i, (keys, values) in enumerate(theirs.cache):
         tokens = keys.shape[2]
         torch.testing.assert_close(ours.cache.values[i, :, :, :tokens], values, **EXACT)

@@ -50,7 +50,7 @@ def case(request: pytest.FixtureRequest) -> Case:
         store, named, rows=said["chunk"], steps=10, max_text=12, state_dim=32, heads=heads
     )
     assert (config.name, config.vocab) == (request.param, said["vocab"])
-    model = build(store, named, config, device="cpu", dtype=None)
+    model = build(store, named, config, device="cpu", dtype=None, network=VLA)
     golden = {k: read(e) for k, e in entries.items() if not k.startswith("w.")}
     text = golden["in.tokens"] * golden["in.token_mask"]
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_bfloat16_keeps_in_float32_what_the_reference_keeps(case: Case) -> None:
     store = Store(GOLDEN, {k.removeprefix("w."): e for k, e in read_header(
         GOLDEN / f"ref_{case.kind}_tiny.safetensors")[0].items() if k.startswith("w.")}, {})  # fmt: skip
     named = pi0_names.name_tensors(store)
-    model = build(store, named, case.model.config, device="cpu", dtype=torch.bfloat16)
+    model = build(store, named, case.model.config, device="cpu", dtype=torch.bfloat16, network=VLA)
     kept = {k.split(".")[-2] for k, v in model.state_dict().items() if v.dtype == torch.float32}
     assert "action_in_proj" in kept and "patch_embedding" in kept
     assert {v.dtype for k, v in model.state_dict().items() if "q_proj" in k} == {torch.bfloat16}

@@ -291,4 +291,5 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 def from_dict(data: dict[str, Any]) -> ModelConfig:
     """Inverse of to_dict. Raises ValueError naming a missing, unknown or ill-typed key."""
-    return dataclass_json.from_dict(ModelConfig, data, "config")
+    config: ModelConfig = dataclass_json.from_dict(ModelConfig, data, "config")
+    return config

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vla_policy.models.config import Gemma2Config, GemmaConfig
+from vla_policy.models.layers import Layers
 
 EPS = 1e-6
 ROPE_THETA = 10_000.0
@@ -102,7 +103,8 @@ class Attention(nn.Module):
         return self.o_proj(y.transpose(1, 2).flatten(2)), (k, v)
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
-        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)  # (b, h, s, d)
+        split: Tensor = x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)  # (b, h, s, d)
+        return split
 
 
 def capped_attention(
@@ -142,7 +144,8 @@ class GeGLU(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
-        return self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+        x = self.down_proj(F.gelu(self.gate_proj(x), approximate="tanh") * self.up_proj(x))
+        return x
 
 
 class Block(nn.Module):
@@ -210,15 +213,15 @@ class Gemma(nn.Module):
     def __init__(self, config: GemmaConfig, *, conditioned: bool = False) -> None:
         super().__init__()
         self.config = config
+        self.layers: Layers[Block | Gemma2Block]
         if config.gemma2 is None:
-            self.layers = nn.ModuleList(
+            self.layers = Layers(
                 Block(config, conditioned=conditioned) for _ in range(config.depth)
             )
         else:
             windows = (config.gemma2.window, None)  # every second layer sees all
-            self.layers = nn.ModuleList(
-                Gemma2Block(config, windows[i % 2]) for i in range(config.depth)
-            )
+            self.layers = Layers(Gemma2Block(config, windows[i % 2]) for i in range(config.depth))
+        self.norm: AdaRMSNorm | RMSNorm
         self.norm = AdaRMSNorm(config.width) if conditioned else RMSNorm(config.width)
 
     def forward(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vla_policy.models.config import require_stack
 from vla_policy.models.gemma import LayerCache, rotate
+from vla_policy.models.layers import Layers
 from vla_policy.parsing.dataclass_json import require_sizes
 
 
@@ -100,11 +101,13 @@ class LlamaAttention(nn.Module):
         grouped = self.kv_heads != self.heads
         seen = None if mask is None else mask[:, None]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=grouped)
-        return self.o_proj(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.o_proj(y.transpose(1, 2).flatten(2))
+        return out
 
     def split(self, x: Float[Tensor, "b s e"], heads: int) -> Float[Tensor, "b h s d"]:
         """Columns to heads."""
-        return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+        split: Tensor = x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+        return split
 
 
 class SwiGLU(nn.Module):
@@ -115,7 +118,8 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        x = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return x
 
 
 class LlamaBlock(nn.Module):
@@ -144,7 +148,8 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(LlamaBlock(config) for _ in range(config.depth))
+        self.layers: Layers[LlamaBlock]
+        self.layers = Layers(LlamaBlock(config) for _ in range(config.depth))
         self.norm = LlamaNorm(config.width, config.eps)
 
     def forward(

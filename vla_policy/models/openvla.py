@@ -80,7 +80,8 @@ class Projector(nn.Module):
         self.fc3 = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b s f"]) -> Float[Tensor, "b s e"]:
-        return self.fc3(F.gelu(self.fc2(F.gelu(self.fc1(x)))))
+        x = self.fc3(F.gelu(self.fc2(F.gelu(self.fc1(x)))))
+        return x
 
 
 class OpenVla(nn.Module):
@@ -135,7 +136,8 @@ def write_action(
     """
     first = model.config.action_vocab - 256
     logits, cache = model.prompt(pixels, text)
-    ids, seen = [], []
+    ids: list[Tensor] = []
+    seen = []
     for i in range(model.config.action_dim):
         if i:
             logits, cache = model.next(ids[-1], cache)

@@ -277,7 +277,8 @@ class PointingTower(nn.Module):
         valid = F.pad(text != 0, (0, 3), value=True)
         one_block = torch.zeros_like(valid)
         out, _ = self.text(x, positions_of(valid), block_mask(one_block, valid))
-        return out[:, -3:].unflatten(0, (b, q))
+        asks: Tensor = out[:, -3:].unflatten(0, (b, q))
+        return asks
 
 
 def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:

@@ -74,13 +74,13 @@ def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...
         vision = Stage("vision", once.flops * cameras, once.bytes)
     tokens = cameras * per_image + prompt + (config.state_token == "prefix")
     if config.flow is None:
-        written = config.token.rows * 8
+        written = config.token_head.rows * 8
         head = config.vocab * language.width
         return (
             vision,
             _read(language, tokens, language.depth, head),
             # of the output embedding only the action tokens
-            _write(language, tokens, written - 1, config.token.bins * language.width),
+            _write(language, tokens, written - 1, config.token_head.bins * language.width),
         )
     expert, rows = config.flow.expert, config.flow.rows + (config.state_token == "suffix")
     around = 2 * config.action_dim * expert.width + _time_layers(config) * expert.width**2
@@ -182,4 +182,4 @@ def _times(stage: Stage, count: int) -> Stage:
 
 def _time_layers(config: ModelConfig) -> int:
     """Square layers per row and step around pi0's expert; pi0.5's are computed once, for all observations."""
-    return 1 if config.flow.time == "concat" else 0
+    return 1 if config.flow_head.time == "concat" else 0

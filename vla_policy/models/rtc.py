@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vla_policy.models import flow
 from vla_policy.models.sampling import Sampling
+from vla_policy.types import Array
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -54,11 +55,11 @@ def integrate(
     Columns that the previous chunk does not know are free; in rows given as data they are 0, as in training, and
     come back as in the first row that is free. Raises ValueError if its rows or columns do not fit.
     """
-    if not sampling.continues:
+    if sampling.previous is None or not sampling.continues:
         return flow.integrate(velocity, noise, steps, solver=sampling.solver)
     rows = noise.shape[1]
     frozen, end = sampling.frozen_rows, max(sampling.frozen_rows, sampling.guidance_rows)
-    previous, known = _previous(sampling, noise, end)
+    previous, known = _previous(sampling.previous, sampling.known, noise, end)
     if prefix_trained and frozen < rows:
         given = (previous * known).expand(noise.shape[0], -1, -1)
         wrapped = conditioned(velocity, given, frozen)
@@ -79,10 +80,10 @@ def integrate(
 
 
 def _previous(
-    sampling: Sampling, noise: Float[Tensor, "b t d"], end: int
+    rows_left: Array, columns_known: Array | None, noise: Float[Tensor, "b t d"], end: int
 ) -> tuple[Float[Tensor, "1 t d"], Bool[Tensor, " d"]]:
     rows, columns = noise.shape[1:]
-    given = torch.from_numpy(sampling.previous.copy())
+    given = torch.from_numpy(rows_left.copy())
     if given.shape[1] != columns or end > rows:
         raise ValueError(
             f"previous: got {end} rows of {given.shape[1]} model actions to continue, "
@@ -91,8 +92,8 @@ def _previous(
     previous = torch.zeros(1, rows, columns)
     previous[0, : min(rows, len(given))] = given[:rows].float()
     known = torch.ones(columns, dtype=torch.bool)
-    if sampling.known is not None:
-        known = torch.from_numpy(sampling.known.copy())
+    if columns_known is not None:
+        known = torch.from_numpy(columns_known.copy())
     return previous.to(noise), known.to(noise.device)
 
 

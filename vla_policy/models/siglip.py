@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vla_policy.models.config import SiglipConfig
+from vla_policy.models.layers import Layers
 
 EPS = 1e-6
 
@@ -27,7 +28,9 @@ class SiglipAttention(nn.Module):
             p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for p in (self.q_proj, self.k_proj, self.v_proj)
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        y: Tensor = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        y = self.out_proj(y)
+        return y
 
 
 class SiglipBlock(nn.Module):
@@ -41,7 +44,8 @@ class SiglipBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s e"]) -> Float[Tensor, "b s e"]:
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.fc2(F.gelu(self.fc1(self.layer_norm2(x)), approximate="tanh"))
+        x = x + self.fc2(F.gelu(self.fc1(self.layer_norm2(x)), approximate="tanh"))
+        return x
 
 
 class Siglip(nn.Module):
@@ -50,13 +54,15 @@ class Siglip(nn.Module):
         tokens = (config.image_px // config.patch_px) ** 2
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch_px, stride=config.patch_px)
         self.position_embedding = nn.Parameter(torch.zeros(tokens, config.width))
-        self.layers = nn.ModuleList(SiglipBlock(config) for _ in range(config.depth))
+        self.layers: Layers[SiglipBlock]
+        self.layers = Layers(SiglipBlock(config) for _ in range(config.depth))
         self.post_layernorm = nn.LayerNorm(config.width, eps=EPS)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s e"]:
         """images in [-1, 1]; returns one token per patch, row by row."""
-        x = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (b, s, e)
+        x: Tensor = self.patch_embedding(images).flatten(2).transpose(1, 2)  # (b, s, e)
         x = (x + self.position_embedding).to(self.post_layernorm.weight.dtype)
         for layer in self.layers:
             x = layer(x)
-        return self.post_layernorm(x)
+        x = self.post_layernorm(x)
+        return x

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vla_policy.models.config import CHUNK, STACK, WHOLE, SiglipConfig, TokenHeadConfig
 from vla_policy.models.flow import time_embedding
 from vla_policy.models.gemma import LayerCache, rotate
+from vla_policy.models.layers import Layers
 from vla_policy.models.llama import Llama, LlamaBlock, LlamaConfig, LlamaNorm, llama_angles
 from vla_policy.models.mask import block_mask, positions_of, suffix_mask
 from vla_policy.models.siglip import Siglip
@@ -114,7 +115,10 @@ class SmolPrefix:
 
     def repeat(self, times: int) -> "SmolPrefix":
         """Each row times over, next to each other."""
-        cache = [tuple(x.repeat_interleave(times, 0) for x in layer) for layer in self.cache]
+        cache = [
+            (keys.repeat_interleave(times, 0), values.repeat_interleave(times, 0))
+            for keys, values in self.cache
+        ]
         return SmolPrefix(cache, self.valid.repeat_interleave(times, 0))
 
 
@@ -126,7 +130,8 @@ class Expert(nn.Module):
         self.joint_every = joint_every
         self.head_dim, self.theta = config.head_dim, config.theta
         kv_width = config.kv_heads * config.head_dim
-        self.layers = nn.ModuleList(
+        self.layers: Layers[LlamaBlock]
+        self.layers = Layers(
             LlamaBlock(config, kv_from=None if self.is_joint(i) else kv_width)
             for i in range(config.depth)
         )
@@ -172,7 +177,8 @@ class Expert(nn.Module):
                 q = attention.split(attention.q_proj(layer.input_layernorm(x)), attention.heads)
                 x = x + attention.attend(rotate(q, restarted), *prefix.cache[i], cross)
                 x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
 
 class SmolFlow(nn.Module):
@@ -199,7 +205,8 @@ class SmolFlow(nn.Module):
         t = time_embedding(time, x.shape[-1]).to(x.dtype)[:, None].expand_as(x)
         x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat((x, t), -1))))
         y = self.expert(x.to(prefix.cache[0][0].dtype), prefix)
-        return self.action_out_proj(y.to(noisy.dtype))
+        velocity: Tensor = self.action_out_proj(y.to(noisy.dtype))
+        return velocity
 
 
 class SmolVla(nn.Module):
@@ -220,7 +227,9 @@ class SmolVla(nn.Module):
         b, pictures = len(patches), patches.shape[1] // side**2
         each = patches.unflatten(1, (pictures, side**2)).flatten(0, 1)  # (b * pictures, side^2, f)
         tokens = self.connector(join_patches(each, self.config.shuffle))
-        return tokens.unflatten(0, (b, pictures)).flatten(1, 2)
+        tokens = tokens.unflatten(0, (b, pictures))
+        together: Tensor = tokens.flatten(1, 2)
+        return together
 
     def embed(
         self,

@@ -46,7 +46,7 @@ def decode(
 
     logits: of the first token. action_ids: vocabulary id of each bin. temperature 0 takes the most likely token.
     """
-    chosen = []
+    chosen: list[Tensor] = []
     for i in range(rows * ROW):
         ids = action_ids[: allowed_bins(i % ROW, len(action_ids))]
         if i:
@@ -55,7 +55,8 @@ def decode(
         else:
             scores = logits[:, ids]
         chosen.append(_pick(scores.float(), temperature, generator))
-    return torch.stack(chosen, 1).unflatten(1, (rows, ROW))
+    bins: Tensor = torch.stack(chosen, 1).unflatten(1, (rows, ROW))
+    return bins
 
 
 @torch.no_grad()

@@ -47,7 +47,9 @@ class VitAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s e"]) -> Float[Tensor, "b s e"]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        y: Tensor = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        y = self.proj(y)
+        return y
 
 
 class LayerScale(nn.Module):
@@ -68,7 +70,8 @@ class VitMlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "... e"]) -> Float[Tensor, "... e"]:
-        return self.fc2(F.gelu(self.fc1(x)))
+        x = self.fc2(F.gelu(self.fc1(x)))
+        return x
 
 
 class VitBlock(nn.Module):
@@ -84,7 +87,8 @@ class VitBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b s e"]) -> Float[Tensor, "b s e"]:
         x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = x + self.ls2(self.mlp(self.norm2(x)))
+        return x
 
 
 class PatchEmbed(nn.Module):
@@ -93,7 +97,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, config.width, config.patch_px, stride=config.patch_px)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s e"]:
-        return self.proj(images).flatten(2).transpose(1, 2)
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).transpose(1, 2)
 
 
 class Vit(nn.Module):
@@ -110,7 +115,7 @@ class Vit(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s e"]:
         """images normalised as the tower was trained; returns one token per patch, row by row."""
-        x = self.patch_embed(images) + self.pos_embed
+        x: Tensor = self.patch_embed(images) + self.pos_embed
         if self.registers:
             first = torch.cat((self.cls_token, self.reg_token), 1).expand(len(x), -1, -1)
             x = torch.cat((first, x), 1)

@@ -57,8 +57,9 @@ def threads() -> int:
     whatever else runs.
     """
     before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    counts = sorted({cores, *(2**i for i in range(8) if 2**i <= cores)})
+    affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    counts = sorted({cores, *(1 << i for i in range(8) if 1 << i <= cores)})
 
     def seconds(count: int) -> float:
         torch.set_num_threads(count)

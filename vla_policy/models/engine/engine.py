@@ -175,7 +175,7 @@ class Engine:
 
     def _fill(self, x: Tensor, state: Tensor, counts: Tensor | None) -> EnginePrefix:
         """Cache of prefix tokens x and the suffix's state. counts: tokens there in each row; None: all."""
-        b, p, rows = x.shape[0], x.shape[1], self.config.flow.rows
+        b, p, rows = x.shape[0], x.shape[1], self.config.flow_head.rows
         suffix = rows + (self.head.state is not None)
         place = torch.arange(p + suffix, device=x.device)
         if counts is None:

@@ -23,20 +23,27 @@ from torch import Tensor, nn
 
 from vla_policy.models.engine.linear import Gated, Joined, Linear, Prepare, gated
 from vla_policy.models.flow import time_embedding
-from vla_policy.models.gemma import AdaRMSNorm, Attention, Block, Gemma
+from vla_policy.models.gemma import AdaRMSNorm, Attention, Block, Gemma, Gemma2Block, RMSNorm
 from vla_policy.models.vla import FlowHead
 
 Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1, e]
 
 
 @dataclass(frozen=True, slots=True)
+class AfterAttention:
+    """What of a block follows its attention: the output projection and the feed-forward layer."""
+
+    out: Linear
+    gated: Gated | Joined
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
-    """One block. qkv: queries, keys, values of all heads; without queries if out is None (nothing but the cache)."""
+    """One block. qkv: queries, keys, values of all heads; without queries if after is None (nothing but the cache)."""
 
     qkv: Linear
-    out: Linear | None
-    gated: Gated | Joined | None
-    down: Linear | None
+    after: AfterAttention | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +122,14 @@ def fold_head(
     stack = fold_stack(head.expert, prepare, cache_only=False, release=release)
     dtype = head.action_in_proj.weight.dtype
     inner, out = head.action_in_proj, head.action_out_proj
-    if head.conditioned:
-        actions, hidden = inner.weight, None
-        final = torch.ones_like(out.weight[0])
-    else:
+    gain = _gain(head.expert.norm)
+    final = torch.ones_like(out.weight[0]) if gain is None else gain
+    actions: Tensor = inner.weight
+    hidden: Linear | None = None
+    if not head.conditioned:
         wx, wt = head.action_time_mlp_in.weight.chunk(2, dim=1)
         actions = (wx.double() @ inner.weight.double()).to(dtype)
         hidden = project(head.action_time_mlp_out.weight, head.action_time_mlp_out.bias)
-        final = 1.0 + head.expert.norm.weight.float()
 
     def condition(time: Tensor) -> Condition:
         t = time_embedding(time, head.width).to(dtype)
@@ -152,7 +159,9 @@ def fold_head(
     )
 
 
-def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool, release: bool) -> Layer:
+def _fold_layer(
+    block: Block | Gemma2Block, prepare: Prepare, *, cache_only: bool, release: bool
+) -> Layer:
     attention, mlp = block.self_attn, block.mlp
     before, after = _gain(block.input_layernorm), _gain(block.post_attention_layernorm)
 
@@ -163,7 +172,7 @@ def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool, release: bo
     qkv = prepare(_joined(attention, queries=not cache_only), None, before)
     if cache_only:
         give_up(attention, mlp)
-        return Layer(qkv, None, None, None)
+        return Layer(qkv, None)
     give_up(attention.q_proj, attention.k_proj, attention.v_proj)
     out = prepare(attention.o_proj.weight, None)
     give_up(attention.o_proj)
@@ -172,7 +181,7 @@ def _fold_layer(block: Block, prepare: Prepare, *, cache_only: bool, release: bo
     give_up(mlp.gate_proj, mlp.up_proj)
     down = prepare(mlp.down_proj.weight, None)
     give_up(mlp.down_proj)
-    return Layer(qkv, out, both, down)
+    return Layer(qkv, AfterAttention(out, both, down))
 
 
 def _joined(attention: Attention, *, queries: bool) -> Tensor:
@@ -182,7 +191,7 @@ def _joined(attention: Attention, *, queries: bool) -> Tensor:
     return torch.cat((*parts, attention.v_proj.weight))
 
 
-def _gain(norm: nn.Module) -> Tensor | None:
+def _gain(norm: AdaRMSNorm | RMSNorm) -> Tensor | None:
     """(1 + w) of an RMSNorm; None for one whose gain comes with the time."""
     return None if isinstance(norm, AdaRMSNorm) else 1.0 + norm.weight.float()
 
@@ -190,10 +199,13 @@ def _gain(norm: nn.Module) -> Tensor | None:
 def _neighbours(weight: Tensor, head_dim: int) -> Tensor:
     """Rows (i, i + d/2) of every head next to each other."""
     pairs = weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2)
-    return pairs.reshape(weight.shape)
+    turned: Tensor = pairs.reshape(weight.shape)
+    return turned
 
 
-def _modulation(norm: AdaRMSNorm, condition: Tensor, work: torch.dtype) -> Modulation:
+def _modulation(norm: AdaRMSNorm | RMSNorm, condition: Tensor, work: torch.dtype) -> Modulation:
+    if isinstance(norm, RMSNorm):
+        raise ValueError("norm: got one without a condition, expected that of a conditioned stack")
     modulation = norm.dense(condition.to(norm.dense.weight.dtype)).float()[:, None]
     scale, shift, gate = modulation.chunk(3, dim=-1)
     return 1.0 + scale, shift.contiguous(), gate.to(work).contiguous()

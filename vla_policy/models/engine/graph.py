@@ -30,8 +30,8 @@ class Graphs:
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self._function = function
-        self._captured: OrderedDict[tuple, Captured] = OrderedDict()
-        self._pool = None
+        self._captured: OrderedDict[tuple[object, ...], Captured] = OrderedDict()
+        self._pool: torch.cuda._POOL_HANDLE | None = None
 
     def __call__(self, *tensors: Tensor, **options: object) -> Tensor:
         key = (*((tuple(t.shape), t.dtype) for t in tensors), *sorted(options.items()))

@@ -42,7 +42,8 @@ def rotate_and_store(
     values.copy_(y[:, :, -kv_heads:].transpose(1, 2))
     if not group:
         return None
-    return rotated[:, :, :-kv_heads].unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
+    queries: Tensor = rotated[:, :, :-kv_heads].unflatten(2, (kv_heads, -1)).transpose(1, 2)
+    return queries.flatten(2, 3)
 
 
 def gated_gelu(y: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ def gated_gelu(y: Tensor) -> Tensor:
 
 def norm(x: Tensor, gain: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
     """x / rms(x), in float32; with gain and shift (both or neither) x / rms(x) * gain + shift."""
-    if gain is None:
+    if gain is None or shift is None:
         return F.rms_norm(x, x.shape[-1:], eps=EPS)
     if _fused(x):
         return triton_kernels.modulated_norm(x, gain, shift, EPS)

@@ -57,16 +57,28 @@ class Packed:
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return self._with("none", x)
 
     def gelu(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+        return self._with("gelu", x, "tanh")
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+        return self._and("mul", x, other)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "add")
+        return self._and("add", x, other)
+
+    def _with(self, activation: str, x: Tensor, form: str = "") -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, activation, [], form
+        )
+        return y
+
+    def _and(self, operation: str, x: Tensor, other: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x, other, self.weight, self.bias, operation
+        )
+        return y
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,8 @@ class Scaled8:
             rows, self.weight.t(), scale_a=scale, scale_b=self.scale, out_dtype=torch.bfloat16
         )
         y = y if self.bias is None else y + self.bias
-        return y.unflatten(0, x.shape[:-1]).to(x.dtype)
+        shaped: Tensor = y.unflatten(0, x.shape[:-1]).to(x.dtype)
+        return shaped
 
     def gelu(self, x: Tensor) -> Tensor:
         return F.gelu(self(x), approximate="tanh")
@@ -191,7 +204,7 @@ def can_pack(dtype: torch.dtype) -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     if dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return dtype == torch.float32
 
 

@@ -53,9 +53,9 @@ def compile_smolvla(model: SmolVla, *, precision: str = "auto") -> SmolVla:
 
     flow = copy.copy(model.flow)
     flow._modules = {
-        name: prepared(part, 64)
-        if name == "expert"
-        else Product(prepare(64, part.weight.dtype)(part.weight, part.bias))
+        name: Product(prepare(64, part.weight.dtype)(part.weight, part.bias))
+        if isinstance(part, nn.Linear)
+        else prepared(part, 64)
         for name, part in model.flow.named_children()
     }
     twin = copy.copy(model)
@@ -87,8 +87,11 @@ def _twin(
         return Product(product(module))
     twin = copy.copy(module)
     twin._parameters = {
-        name: nn.Parameter(p.detach().to(dtype), requires_grad=False)
+        name: None if p is None else nn.Parameter(p.detach().to(dtype), requires_grad=False)
         for name, p in module._parameters.items()
     }
-    twin._modules = {name: _twin(m, dtype, product) for name, m in module._modules.items()}
+    twin._modules = {
+        name: None if m is None else _twin(m, dtype, product)
+        for name, m in module._modules.items()
+    }
     return twin

@@ -59,22 +59,24 @@ def run(
     seen = None if cache.valid is None else cache.valid[:, None, None, :end]
     turn = turn.contiguous()
     for i, layer in enumerate(stack.layers):
-        y = layer.qkv(normed(x, norms and norms[2 * i])).unflatten(-1, (-1, stack.head_dim))
+        modulation = None if norms is None else norms[2 * i]
+        y = layer.qkv(normed(x, modulation)).unflatten(-1, (-1, stack.head_dim))
         keys, values = cache.keys[i], cache.values[i]
         own = (keys[:, :, start:end], values[:, :, start:end])
         q = kernels.rotate_and_store(y, turn, *own, stack.kv_heads)
-        if layer.out is None or (cache_only and i == len(stack.layers) - 1):
+        after = layer.after
+        if q is None or after is None or (cache_only and i == len(stack.layers) - 1):
             return x
         y = F.scaled_dot_product_attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=seen)
         y = (
             y.unflatten(2, (end - start, -1)).transpose(1, 2).flatten(2).to(x.dtype)
         )  # (b, s, h * d)
         if norms is None:
-            x = layer.out.plus(y, x)
-            x = layer.down.plus(layer.gated(normed(x)), x)
+            x = after.out.plus(y, x)
+            x = after.down.plus(after.gated(normed(x)), x)
         else:
-            x = torch.addcmul(x, layer.out(y), norms[2 * i][2])
-            y = layer.down(layer.gated(normed(x, norms[2 * i + 1])))
+            x = torch.addcmul(x, after.out(y), norms[2 * i][2])
+            y = after.down(after.gated(normed(x, norms[2 * i + 1])))
             x = torch.addcmul(x, y, norms[2 * i + 1][2])
     return x
 
