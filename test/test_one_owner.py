@@ -31,6 +31,13 @@ OWNERS = {
     "when an arm is at rest": ("execution/replanning.py", r"^SETTLE_NS = 200_000_000"),
     "a joint out of its range": ("runtime/plausibility.py", r"its limits are \{"),
     "layout of a shard": ("data/shards.py", r"shard_\{|\"texts\.json\""),
+    "what makes a chunk no action": (
+        "execution/to_absolute.py",
+        r'"chunk_names"|"chunk_step"|"chunk_not_finite"|"chunk_quaternion"',
+    ),
+    "how long controllers go on alone": ("embodiment/spaces.py", r"^\w*TIMEOUT_NS = "),
+    "axes of a place": ("embodiment/spaces.py", r'\("x", "y", "z"[,)]'),
+    "numbers of ROS domains": ("check/doctor/domains.py", r"\b232\b|\b101\b"),
     "nanoseconds of a second": ("timing.py", r"NS_PER_S = 1_000_000_000"),
     "which ROS domain is chosen": (
         "check/doctor/domains.py",

@@ -187,7 +187,7 @@ FAULTS = (
     Fault("the step is not checked again", (_NO_STEP,),
           blind="the limits before it have already made the step small enough; it is a second lock"),
     Fault("finite is not checked again", (("not_finite", _always(())),),
-          blind="chunks that are not finite are refused twice before"),
+          blind="chunks that are not finite are refused before, as they come and as they were resolved"),
     Fault("keep-out boxes are looked at only at the end of a step",
           (("crosses_box", lambda f: lambda start, end, lower, upper: f(end, end, lower, upper)),),
           blind="a step is at most 1 cm long; no box is so thin that it leads through one"),

@@ -13,7 +13,6 @@ from vla_policy.execution.timeline import (
     Timeline,
     emptied,
     insert,
-    malformed,
     queued_rows,
     running_at,
     setpoint,
@@ -190,37 +189,3 @@ def test_hands_and_lengths_of_rotations_are_those_of_the_row_that_is_pursued():
             assert values[HANDS].tolist() == rows[k, HANDS].tolist()
             for q in ROTATIONS:
                 assert np.linalg.norm(values[q]) == pytest.approx(1.0, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("step_ns", "code"),
-    [
-        (101 * MS, None),
-        (101 * MS + 1, "chunk_step"),
-        (99 * MS, None),
-        (99 * MS - 1, "chunk_step"),
-    ],
-)
-def test_a_step_may_be_off_by_one_in_a_hundred(step_ns, code):
-    reason = malformed(chunk_of(rows_of(2), 1000, step_ns=step_ns), BODY, STEP_NS)
-    assert (None if reason is None else reason.code) == code
-
-
-@pytest.mark.parametrize(
-    ("length", "code"), [(1.0499, None), (0.9501, None), (1.0501, "chunk_quaternion"),
-                         (0.9499, "chunk_quaternion")],
-)  # fmt: skip
-def test_a_quaternion_may_be_off_by_one_in_twenty(length, code):
-    rows = rows_of(3)
-    rows[:, ROTATIONS[1]] /= np.linalg.norm(rows[:, ROTATIONS[1]], axis=1, keepdims=True)
-    rows[1, ROTATIONS[1]] *= length
-    reason = malformed(chunk_of(rows, 1000), BODY, STEP_NS)
-    assert (None if reason is None else reason.code) == code
-    assert reason is None or "row 1" in reason.detail
-
-
-def test_of_several_values_that_are_no_numbers_the_first_is_named():
-    rows = rows_of(3)
-    rows[1, 3], rows[2, 0] = np.nan, -np.inf
-    reason = malformed(chunk_of(rows, 1000), BODY, STEP_NS)
-    assert reason.code == "chunk_not_finite" and "left.y of row 1" in reason.detail

@@ -1,7 +1,5 @@
 """Chunks on the time axis. The tables are written by hand, in ms and mm, to be read."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,7 +13,6 @@ from vla_policy.execution.timeline import (
     Timeline,
     emptied,
     insert,
-    malformed,
     queued_rows,
     setpoint,
     untimely,
@@ -175,25 +172,6 @@ def test_before_the_observation_the_arm_stays():
 
 
 POSE = [0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "word"),
-    [
-        ({}, None, ""),
-        ({"names": ("a",) * 8}, "chunk_names", "ee.x"),
-        ({"step_ns": 50 * MS}, "chunk_step", "50000000"),
-        ({"actions": np.full((2, 8), np.nan)}, "chunk_not_finite", "ee.x of row 0"),
-        ({"actions": np.array([POSE, [*POSE[:7], np.inf]])}, "chunk_not_finite", "row 1"),
-        ({"actions": np.zeros((2, 8))}, "chunk_quaternion", "row 0"),
-        ({"actions": np.array([POSE, [*POSE[:6], 1.2, 0.5]])}, "chunk_quaternion", "1.2"),
-    ],
-)
-def test_a_malformed_chunk_is_named(change, code, word):
-    good = chunk(POSE, POSE, layout=ARM)
-    reason = malformed(replace(good, **change), ARM, 100 * MS)
-    assert (reason.code if reason else None) == code
-    assert word in (reason.detail if reason else "")
 
 
 def test_a_gripper_passes_through():

@@ -147,29 +147,48 @@ def test_six_numbers_and_euler_angles_are_the_rotation_they_mean():
     assert rotate(from_rpy(angles[:1])[0], vector) == pytest.approx(matrices[0] @ vector)
 
 
+POSE_ROW = [0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5]
+
+
 @pytest.mark.parametrize(
-    ("change", "code"),
+    ("change", "code", "word"),
     [
-        ({"row": np.nan}, "chunk_not_finite"),
-        ({"names": True}, "chunk_names"),
-        ({"quaternion": True}, "chunk_quaternion"),
+        ({}, None, ""),
+        ({"names": VX.action_names[::-1]}, "chunk_names", "the robot ee.x, ee.y"),
+        ({"step_ns": 101_000_000}, None, ""),
+        ({"step_ns": 101_000_001}, "chunk_step", "every 101000001 ns, the robot 100000000 ns"),
+        ({"step_ns": 99_000_000}, None, ""),
+        ({"step_ns": 98_999_999}, "chunk_step", "98999999"),
+        ({"actions": np.full((2, 8), np.nan)}, "chunk_not_finite", "ee.x of row 0 is nan"),
+        ({"actions": np.array([POSE_ROW, [*POSE_ROW[:7], np.inf]])}, "chunk_not_finite", "gripper of row 1 is inf"),
+        ({"actions": np.zeros((2, 8))}, "chunk_quaternion", "action group 'arm'"),
+        ({"actions": np.array([POSE_ROW, [*POSE_ROW[:6], 1.0499, 0.5]])}, None, ""),
+        ({"actions": np.array([POSE_ROW, [*POSE_ROW[:6], 1.0501, 0.5]])}, "chunk_quaternion", "1.05"),
+        ({"actions": np.array([POSE_ROW, [*POSE_ROW[:6], 0.9499, 0.5]])}, "chunk_quaternion", "0.9499"),
     ],
-)
-def test_rows_that_mean_nothing_are_refused(change, code):
-    rows = np.tile([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5], (2, 1))
-    rows[1, 0] = change.get("row", 0.3)
-    if "quaternion" in change:
-        rows[:, 6] = 0.0
-    chunk = chunk_of(VX, rows)
-    if "names" in change:
-        chunk = replace(chunk, names=chunk.names[::-1])
-    assert resolve(chunk, VX, References()).code == code
+)  # fmt: skip
+def test_a_chunk_that_is_no_action_of_this_robot_is_named(change, code, word):
+    good = chunk_of(VX, np.tile(POSE_ROW, (2, 1)))
+    found = resolve(replace(good, **change), VX, References())
+    if code is None:
+        assert found.actions[:, :3].tolist() == [POSE_ROW[:3]] * 2
+    else:
+        assert found.code == code and word in found.detail
 
 
 def test_of_several_values_that_are_no_numbers_the_first_is_named():
-    rows = np.tile([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5], (3, 1))
+    rows = np.tile(POSE_ROW, (3, 1))
     rows[1, 1], rows[2, 0] = np.nan, np.inf
     assert "ee.y of row 1" in resolve(chunk_of(VX, rows), VX, References()).detail
+
+
+def test_steps_that_add_up_to_no_number_are_refused():
+    robot = with_arm(JOINTS, space="joint_delta", reference="measured")
+    rows = np.zeros((3, 7))
+    rows[1:, 2] = 1e308
+    with np.errstate(over="ignore"):
+        reason = resolve(chunk_of(robot, rows), robot, references(np.zeros(7)))
+    assert reason == Reason("chunk_not_finite", "joint.elbow of row 2 is inf")
 
 
 def test_a_measured_quaternion_that_is_not_quite_of_length_one_does_not_grow():

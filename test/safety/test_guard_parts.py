@@ -13,12 +13,10 @@ from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, VELOCITY, measured_action
 from vla_policy.safety import guard_state
 from vla_policy.safety.collisions import Bodies
-from vla_policy.safety.controller_state import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.hold import disengage_for, drives, final_command, give_up
 from vla_policy.safety.robot import GuardedRobot, robot_of
-from vla_policy.sim.mock import controller_rules
 from vla_policy.types import Level, Reason, RobotState
 
 MS = 1_000_000
@@ -258,13 +256,6 @@ def test_what_has_stopped_by_its_time_out_is_not_driven_on(late_ms):
     driven, target, _, now_ms = driving()
     _, verdict = step(DRIVEN, driven, None, here=0 * target, now_ms=now_ms + late_ms)
     assert (base_vx(verdict) == 0.0) == (late_ms > 500)
-
-
-def test_the_guard_and_the_rules_of_controllers_know_the_same_time_outs():
-    assert (SERVO_TIMEOUT_NS, BASE_TIMEOUT_NS) == (
-        controller_rules.SERVO_TIMEOUT_NS,
-        controller_rules.CMD_VEL_TIMEOUT_NS,
-    )
 
 
 def test_a_tool_that_would_leave_the_workspace_by_its_velocity_is_held():

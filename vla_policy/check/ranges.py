@@ -10,7 +10,7 @@ from vla_policy.checkpoint.training_range import Columns
 from vla_policy.embodiment import ActionGroup
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
-from vla_policy.embodiment.spaces import JOINT_PREFIX, QUATERNION_PARTS
+from vla_policy.embodiment.spaces import AXES, JOINT_PREFIX, QUATERNION_PARTS
 from vla_policy.parsing.fields import Place
 
 SLACK = 0.1  # of a joint's range: data may go a little beyond limits that were drawn tighter
@@ -64,7 +64,7 @@ def _column(
         yield from _gripper(place, span, low, high)
     elif part in QUATERNION_PARTS and not (-1.01 <= low and high <= 1.01):
         yield error(place, f"{span}, a part of a quaternion is between -1 and 1", ANOTHER)
-    elif part in ("x", "y", "z") and name.rpartition(".")[0].endswith("ee"):
+    elif part in AXES and name.rpartition(".")[0].endswith("ee"):
         yield from _position(sheet, place, span, (low, high), name)
 
 
@@ -159,7 +159,7 @@ def _step(
         speed = float(limits.joint_speed_per_s[group.names.index(name)])
         speed = math.degrees(speed) if group.unit == "deg" else speed
     else:
-        linear = name.rpartition(".")[2] in ("x", "y", "z")
+        linear = name.rpartition(".")[2] in AXES
         speed = limits.linear_speed_m_s if linear else limits.angular_speed_rad_s
     if speed is None or group.reference == "chunk_start":
         return

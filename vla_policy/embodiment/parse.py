@@ -27,6 +27,7 @@ from vla_policy.embodiment.description import (
 from vla_policy.embodiment.parse_outputs import read_outputs
 from vla_policy.embodiment.parse_state import read_joints, read_poses
 from vla_policy.embodiment.spaces import (
+    AXES,
     BASE_TWIST,
     CAMERA_TYPES,
     GRIPPER,
@@ -256,7 +257,7 @@ def _workspace(value: Any, place: Place) -> Workspace:
     fields = f.mapping(value, place, ("lower", "upper"))
     lower = f.numbers(fields["lower"], place.at("lower"), 3, -10, 10, "m")
     upper = f.numbers(fields["upper"], place.at("upper"), 3, -10, 10, "m")
-    f.require_ordered(place, lower, upper, ("x", "y", "z"))
+    f.require_ordered(place, lower, upper, AXES)
     return Workspace(lower, upper)
 
 

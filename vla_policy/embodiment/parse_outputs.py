@@ -6,11 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from vla_policy.embodiment.description import ActionGroup, Joints, Output, Rates
-from vla_policy.embodiment.spaces import GOALS, JOINT_PREFIX, SPACES
+from vla_policy.embodiment.spaces import GOALS, JOINT_PREFIX, SERVO_TIMEOUT_NS, SPACES
 from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
+from vla_policy.timing import NS_PER_S
 
-SERVO_HZ = 20.0  # MoveIt Servo stops when nothing came for 0.1 s, so twice as often at least
+SERVO_HZ = 2 * NS_PER_S / SERVO_TIMEOUT_NS  # at least: twice before MoveIt Servo stops
 OF_TYPES = ("joint", "closed", "open", "max_effort", "servo", "prefix", "also")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 QUATERNION_PARTS = ("qx", "qy", "qz", "qw")
-POSE_PARTS = ("x", "y", "z", *QUATERNION_PARTS)
+AXES = ("x", "y", "z")
+POSE_PARTS = (*AXES, *QUATERNION_PARTS)
 POSITION = ("ee.x", "ee.y", "ee.z")
 ROTATIONS = {
     "quaternion_xyzw": tuple(f"ee.{part}" for part in QUATERNION_PARTS),
@@ -20,6 +21,9 @@ JOINT_PREFIX = "joint."
 ABSOLUTE = ("absolute",)
 RELATIVE = ("measured", "commanded", "chunk_start")
 GOALS = ("gripper_command", "parallel_gripper_command")  # outputs that are actions
+# How long controllers go on without another command.
+SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
+BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
 CAMERA_TYPES = ("image", "compressed")
 JOINT_UNITS = ("rad", "m")
 

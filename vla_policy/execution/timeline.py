@@ -27,7 +27,6 @@ from vla_policy.execution.spline import (
     moved,
     offset,
 )
-from vla_policy.geometry.rotation_formats import QUATERNION_TOLERANCE
 from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
 
@@ -82,36 +81,6 @@ def newest(
 ) -> Array:
     """The merge of receding horizon: the chunk as it is."""
     return chunk.actions
-
-
-def malformed(chunk: ActionChunk, layout: Layout, step_ns: int) -> Reason | None:
-    """Why no row of chunk can be an action of this robot, or None."""
-    if chunk.names != layout.names:
-        return Reason(
-            "chunk_names",
-            f"the chunk has the columns {', '.join(chunk.names)}, "
-            f"the robot {', '.join(layout.names)}",
-        )
-    if abs(chunk.step_ns - step_ns) > step_ns // 100:
-        return Reason(
-            "chunk_step", f"the chunk has a row every {chunk.step_ns} ns, the robot {step_ns} ns"
-        )
-    finite = np.isfinite(chunk.actions)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        return Reason(
-            "chunk_not_finite",
-            f"{chunk.names[column]} of row {row} is {chunk.actions[row, column]}",
-        )
-    for part in layout.of_kind(POSE):
-        norms = np.linalg.norm(chunk.actions[:, part.rotation], axis=1)
-        off = np.flatnonzero(~(np.abs(norms - 1.0) <= QUATERNION_TOLERANCE))
-        if off.size:
-            return Reason(
-                "chunk_quaternion",
-                f"the quaternion of row {off[0]} has the norm {norms[off[0]]:.4g}, expected 1",
-            )
-    return None
 
 
 def untimely(

@@ -46,21 +46,13 @@ def is_relative(embodiment: Embodiment) -> bool:
 def resolve(
     chunk: ActionChunk, embodiment: Embodiment, references: References
 ) -> ActionChunk | Reason:
-    """chunk with the columns of executed_groups; or why it cannot be read as an action.
+    """chunk with the columns of executed_groups; or why no row of it can be an action of this robot.
 
-    Codes: chunk_names, chunk_not_finite, chunk_quaternion, no_position.
+    Codes: chunk_names, chunk_step, chunk_not_finite, chunk_quaternion, no_position.
     """
-    if chunk.names != embodiment.action_names:
-        return Reason(
-            "chunk_names",
-            f"the chunk has the columns {', '.join(chunk.names)}, "
-            f"the robot {', '.join(embodiment.action_names)}",
-        )
-    finite = np.isfinite(chunk.actions)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        value = chunk.actions[row, column]
-        return Reason("chunk_not_finite", f"{chunk.names[column]} of row {row} is {value}")
+    malformed = _malformed(chunk, embodiment) or _not_finite(chunk)
+    if malformed is not None:
+        return malformed
     groups = executed_groups(embodiment)
     columns: list[Array] = []
     start = 0
@@ -76,7 +68,33 @@ def resolve(
             return Reason("chunk_quaternion", f"action group {spoken.name!r}: {error}")
         start += width
     names = tuple(name for group in groups for name in group.names)
-    return replace(chunk, actions=np.concatenate(columns, axis=1), names=names)
+    resolved = replace(chunk, actions=np.concatenate(columns, axis=1), names=names)
+    return _not_finite(resolved) or resolved
+
+
+def _malformed(chunk: ActionChunk, embodiment: Embodiment) -> Reason | None:
+    if chunk.names != embodiment.action_names:
+        return Reason(
+            "chunk_names",
+            f"the chunk has the columns {', '.join(chunk.names)}, "
+            f"the robot {', '.join(embodiment.action_names)}",
+        )
+    step_ns = embodiment.step_ns
+    if abs(chunk.step_ns - step_ns) > step_ns // 100:
+        return Reason(
+            "chunk_step", f"the chunk has a row every {chunk.step_ns} ns, the robot {step_ns} ns"
+        )
+    return None
+
+
+def _not_finite(chunk: ActionChunk) -> Reason | None:
+    """The first value of a row that is no number, by name; sums of steps may become too large for one."""
+    finite = np.isfinite(chunk.actions)
+    if finite.all():
+        return None
+    row, column = (int(i) for i in np.argwhere(~finite)[0])
+    value = chunk.actions[row, column]
+    return Reason("chunk_not_finite", f"{chunk.names[column]} of row {row} is {value}")
 
 
 def _anchor(

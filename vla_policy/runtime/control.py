@@ -77,16 +77,9 @@ def accept(
     if unasked is not None:
         return _counted(control, unasked), unasked
     resolved = resolve(chunk, robot.embodiment, control.references)
-    refused: Reason | None
-    if isinstance(resolved, ActionChunk):
-        chunk = resolved
-        refused = plan.malformed(chunk, robot.layout, robot.embodiment.step_ns)
-    else:
-        refused = resolved
-    if refused is not None:
+    if isinstance(resolved, Reason):
         # A broken policy: its next rows are not to be trusted either.
-        control = replace(control, timeline=plan.emptied(control.timeline, now_ns))
-        return _counted(control, refused), refused
+        return refuse(control, resolved, now_ns, source=source), resolved
     here = measured_action(robot.layout, state)
     start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
     if start is None:
@@ -96,14 +89,14 @@ def accept(
     teleop = source == modes.TELEOP
     if teleop and idle:
         # Where a person's hand is follows from no picture of the arm: it may be anywhere.
-        words = jump_between(start.values, chunk.actions[0], robot.layout)
+        words = jump_between(start.values, resolved.actions[0], robot.layout)
         if words is not None:
             jump = Reason("start_jump", f"teleoperation does not begin: its first row is {words}")
             return _counted(control, jump), jump
     scheme = SCHEMES["receding" if teleop else control.scheme]
     timeline, reason = plan.insert(
         control.timeline,
-        chunk,
+        resolved,
         now_ns,
         start.values,
         robot.layout,
@@ -193,7 +186,7 @@ def set_mode(control: Control, mode: str, now_ns: int) -> Control:
 def refuse(
     control: Control, reason: Reason, now_ns: int, *, source: str = modes.POLICY
 ) -> Control:
-    """A chunk message that could not even be read: counted; the plan is emptied if it is the source's."""
+    """A chunk that cannot be read as an action: counted; the plan is emptied if it is the source's."""
     control = _counted(control, reason)
     if source != modes.source_of(control.mode):
         return control

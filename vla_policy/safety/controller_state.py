@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vla_policy.embodiment.layout import JOINTS, POSE, VELOCITY, ActionPart, Layout
+from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.execution.replanning import SETTLE_NS
 from vla_policy.execution.stopping_trajectory import LEAD_PERIODS, at
 from vla_policy.geometry.quaternions import turn_between
@@ -30,8 +31,6 @@ from vla_policy.types import Array, RobotState, readonly
 
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
 SAG_M, SAG_RAD = 0.01, 0.02  # what a controller may leave between a setpoint and an arm at rest
-SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
-BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
 
 
 @dataclass(frozen=True, slots=True)

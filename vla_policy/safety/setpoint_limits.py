@@ -9,6 +9,7 @@ import numpy as np
 
 from vla_policy.embodiment import Workspace
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, ActionPart, Layout
+from vla_policy.embodiment.spaces import AXES
 from vla_policy.geometry.quaternions import turn_between
 from vla_policy.geometry.rotation_formats import QUATERNION_TOLERANCE
 from vla_policy.safety.limits import clamp_box, crosses_box, not_finite
@@ -18,7 +19,6 @@ from vla_policy.types import Array, Reason, required
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
 GRIPPER_MARGIN = 0.05  # of the way; a policy's rounding, moved to the edge without a word
-AXES = ("x", "y", "z")
 LAG_S = 0.3  # an arm may be this far behind what it is told
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vla_policy.embodiment import Workspace
 from vla_policy.embodiment.layout import VELOCITY, ActionPart
+from vla_policy.embodiment.spaces import AXES
 from vla_policy.safety.controller_state import timeout_ns
 from vla_policy.safety.limits import clamp_box, crosses_box
 from vla_policy.safety.robot import GuardedRobot
@@ -18,7 +19,6 @@ from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.08)  # of a velocity that are tried near a box
-AXES = ("x", "y", "z")
 
 
 def tools(robot: GuardedRobot) -> tuple[ActionPart, ...]:

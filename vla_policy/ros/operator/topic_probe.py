@@ -23,7 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
 from vla_policy.embodiment import Embodiment, Output
-from vla_policy.embodiment.spaces import GOALS
+from vla_policy.embodiment.spaces import AXES, GOALS
 from vla_policy.ros.bringup.endpoints import OUTPUT_TYPES
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
@@ -35,7 +35,6 @@ MAX_SAMPLES = 2000
 ENDLESS_NS = 10**18
 CONTROL = "control"
 CHUNKS = "action_chunk"
-AXES = ("x", "y", "z")
 
 
 def probe(robot: Embodiment, *, seconds: float, namespace: str = "") -> GraphSnapshot:

@@ -16,12 +16,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.timing import NS_PER_S
 
 LATE = "too late: "  # before refusals for the time of arrival, which a loaded machine causes too
 ZERO_VELOCITY = 1e-7  # the controller compares with the float epsilon
-CMD_VEL_TIMEOUT_NS = 500_000_000  # diff_drive_controller, default
-SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def base_refusal(values: Sequence[float], stamp_ns: int, now_ns: int) -> str | N
     """A diff_drive_controller or one like it, commanded by TwistStamped."""
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
-    if stamp_ns != 0 and now_ns - stamp_ns >= CMD_VEL_TIMEOUT_NS:
+    if stamp_ns != 0 and now_ns - stamp_ns >= BASE_TIMEOUT_NS:
         return f"{LATE}the command is {(now_ns - stamp_ns) / NS_PER_S:.3f} s old"
     return None
 

@@ -21,12 +21,12 @@ from vla_policy.embodiment.layout import (
     Layout,
     layout_of,
 )
+from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import Array
 
 FASTER = 2.0  # than the embodiment's limits: a controller has some reserve
 HOME_MARGIN = 0.2  # of a joint's range
-VELOCITY_TIMEOUT_NS = 500_000_000
 
 Limit = TypeVar("Limit", float, Array, Workspace)
 
@@ -102,7 +102,7 @@ class MockRobot:
 
     def _roll(self, part: ActionPart, now_ns: int, dt_s: float) -> None:
         stamp_ns, velocity = self._velocities.get(part.group, (0, np.zeros(len(part.names))))
-        if now_ns - stamp_ns > VELOCITY_TIMEOUT_NS:
+        if now_ns - stamp_ns > BASE_TIMEOUT_NS:
             return
         by_axis = {n.rpartition(".")[2]: v for n, v in zip(part.names, velocity, strict=True)}
         linear = np.array([by_axis.get(f"v{axis}", 0.0) for axis in "xyz"])
