@@ -2,7 +2,7 @@
 
 Whether the arm moved is read from its joint states, not from what the nodes say. Start the twin with
 `vla up vx300s --sim --web-port 0`; with --offline only the words are looked at, without any process.
-An optional "seed" puts the simulation into the scene in which the sentence has a meaning.
+An optional "seed" puts the simulation into the scene in which the sentence has a meaning; a "kind" is counted apart.
 
     python benchmarks/sentences.py benchmarks/sentences_dev.json --out benchmarks/sentences_dev_result.json
 """
@@ -140,13 +140,20 @@ def main() -> int:
     sensible = [r for r in rows if r["expect"] == "move"]
     moved = [r for r in senseless if r["got"] == "move"]
     stood = [r for r in sensible if r["got"] != "move"]
-    summary = {
+    summary: dict[str, Any] = {
         "offline": args.offline,
         "senseless": len(senseless),
         "of them moved the arm": len(moved),
         "sensible": len(sensible),
         "of them refused or still": len(stood),
     }
+    kinds = dict.fromkeys(row["kind"] for row in rows if "kind" in row)
+    if kinds:
+        summary["moved the arm"] = {
+            kind: f"{sum(r['got'] == 'move' for r in own)} of {len(own)}"
+            for kind in kinds
+            for own in [[r for r in rows if r.get("kind") == kind]]
+        }
     print(json.dumps(summary, indent=1))
     for row in (*moved, *stood):
         print(f"  {row['got']}, expected {row['expect']}: {row['sentence']!r} {row['message']}")
