@@ -43,7 +43,8 @@ class Language:
     forms: trained sentences as (heard, said); {pick} stands for a word of that class, {thing} and {anchor} for a
     form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
     openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
-    examples: for people. least: scores of naming below which a thing and its colour are not there; None: not looked for.
+    examples: for people. least: scores of naming below which a thing, a thing named by its shape alone (if it is given) and
+    a colour are not there; None: not looked for.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -230,7 +231,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
     least = data["least"]
     if least is not None and not (
         isinstance(least, Mapping)
-        and set(least) == {"thing", "colour"}
+        and {"thing", "colour"} <= set(least) <= {"thing", "shape", "colour"}
         and all(type(v) is float and 0 < v < 1 for v in least.values())
     ):
         raise ValueError(

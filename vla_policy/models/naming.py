@@ -2,7 +2,8 @@
 
 The pointing tower answers every sentence with a place, also one that names what is not there. This small head, trained
 afterwards, tells whether anything in the picture is what the words say. Colour and shape are told apart from each other,
-so that a pair is known by its parts.
+so that a pair is known by its parts. Where something stands is told from all of the picture; what it is by a second
+look at those places (models/closer.py), in folders that have its weights.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vla_policy.models.closer import Closer
 from vla_policy.models.pointing import COLOURS, SHAPES
 
 STRIDE = 4  # pixels of a place, as of the tower's features
@@ -19,12 +21,13 @@ STRIDE = 4  # pixels of a place, as of the tower's features
 
 @dataclass(frozen=True, slots=True)
 class NamingConfig:
-    """channels: of the tower's features."""
+    """channels: of the tower's features. closer: with a second look."""
 
     channels: int
     colours: int = COLOURS
     shapes: int = SHAPES
     width: int = 64
+    closer: bool = True
 
 
 class Naming(nn.Module):
@@ -39,6 +42,7 @@ class Naming(nn.Module):
         )
         self.colour = nn.Conv2d(w, config.colours + 1, 1)
         self.shape = nn.Conv2d(w, config.shapes + 1, 1)
+        self.closer = Closer(config.colours, config.shapes) if config.closer else None
 
     def forward(
         self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
@@ -55,9 +59,13 @@ class Naming(nn.Module):
     ) -> Float[Tensor, "b n"]:
         """How surely something in the picture is of each named (colour, shape), 0 to 1; None: of any."""
         colour, shape = (logits.softmax(1) for logits in self(images, features))
+        if self.closer is None:
+            colour, shape = (x.flatten(2).transpose(1, 2) for x in (colour, shape))
+        else:
+            colour, shape = self.closer.look(images, (1 - colour[:, -1]) * (1 - shape[:, -1]))
         found = []
         for c, s in named:
-            here = 1 - colour[:, -1] if c is None else colour[:, c]
-            here = here * (1 - shape[:, -1] if s is None else shape[:, s])
-            found.append(here.flatten(1).amax(-1))
+            here = 1 - colour[..., -1] if c is None else colour[..., c]
+            here = here * (1 - shape[..., -1] if s is None else shape[..., s])
+            found.append(here.amax(-1))
         return torch.stack(found, 1)

@@ -134,7 +134,8 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
     read = language.read(observation.instruction)
     if isinstance(read, Reason):
         return read
-    asked = [(thing, thing, "thing") for thing in read.things]
+    of_shape = "shape" if "shape" in language.least else "thing"
+    asked = [(t, t, "thing" if "colour" in t else of_shape) for t in read.things]
     asked += [(t, {"colour": t["colour"]}, "colour") for t in read.things if "colour" in t]
     if not asked:
         return None

@@ -39,12 +39,13 @@ def read_language(folder: Path, robots: tuple[str, ...]) -> Language | None:
 
 
 def read_naming(folder: Path, sizes: ModelConfig, device: str) -> Naming | None:
-    """Raises ValueError if the file is there and its tensors are not exactly those of the head."""
+    """Raises ValueError if the file is there and its tensors are not exactly those of the head, with or without its second look."""
     path = folder / NAMING
     if not path.is_file():
         return None
     store = Store(folder, *read_header(path))
-    naming = Naming(NamingConfig(sizes.pointing.channels[2]))
+    closer = any(name.startswith("closer.") for name in store.entries)
+    naming = Naming(NamingConfig(sizes.pointing.channels[2], closer=closer))
     shapes = {key: tuple(value.shape) for key, value in naming.state_dict().items()}
     names = {key: key for key in shapes}
     require_same(store, names, shapes, set())

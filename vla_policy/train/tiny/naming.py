@@ -1,15 +1,15 @@
 """`python -m vla_policy.train.tiny.naming`: a head that tells what is to be seen, trained on the frozen tower of a checkpoint.
 
 Scenes are rendered from a seed of their own, with the arm as it waits and as it works; the head sees every
-pair of colour and shape, also those that the policy itself was never trained on. The least score of each robot is set on
-further scenes so that at most REFUSED of the things and colours that are there are refused.
+pair of colour and shape, also those that the policy itself was never trained on. First where something stands, then what it is
+(closer.py). The least scores of each robot are set on further scenes so that at most REFUSED of what is there is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,66 +18,32 @@ import torch.nn.functional as F
 
 from vla_policy.families.language import FILE
 from vla_policy.formats.native.language import write_naming
+from vla_policy.models.closer import Closer
 from vla_policy.models.naming import STRIDE, Naming, NamingConfig
 from vla_policy.models.pointing import COLOURS as N_COLOURS
 from vla_policy.models.pointing import SHAPES as N_SHAPES
 from vla_policy.models.pointing import PointingTower
 from vla_policy.parsing.json_document import write_json
 from vla_policy.policy import load_policy
-from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
-from vla_policy.sim.scenes.scene import COLOURS, SHAPES, sample_scene
-from vla_policy.sim.world.world import World
 from vla_policy.train.loop import total
+from vla_policy.train.tiny import closer
+from vla_policy.train.tiny.closer import ELSEWHERE, Crops, crops_of, places_of
+from vla_policy.train.tiny.pictures import Pictures, first, render
 from vla_policy.train.tiny.pointing import to_images
 
 TRAIN, MEASURE = 600_000, 700_000  # first seeds of scenes
-SPLITS = ("train", "unseen_pairs", "other_table", "moved_camera")
-REFUSED = {"thing": 0.01, "colour": 0.003}  # at most this part of what is there
-RAYCAST = 0.12  # part of the pictures that the CPU ray caster draws
+HELD_OUT = 1200  # of them, of each robot
+REFUSED = {"thing": 0.015, "shape": 0.015, "colour": 0.002}  # at most this part of what is there
 ON, OFF = 0.03, 0.075  # of the image side, from the middle of a thing: on it, and beside it
 BATCH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """front: uint8[n, h, w, 3]. uv: float64[n, k, 2] middles of the k things. colour, shape: int[n, k]."""
-
-    front: np.ndarray
-    uv: np.ndarray
-    colour: np.ndarray
-    shape: np.ndarray
-
-
-def render(robot: str, first: int, count: int, *, works: bool = True) -> Pictures:
-    """count scenes from seed first on, each with the arm at its start and, if works, at work."""
-    worlds = {kind: World(renderer=kind, robot=robot) for kind in ("auto", "raycast")}
-    rows: list[tuple[np.ndarray, ...]] = []
-    for i in range(count):
-        scene = sample_scene(first + i, split=SPLITS[i % len(SPLITS)], robot=robot)
-        for at_work in (False, True)[: 1 + works]:
-            rng = np.random.default_rng([first + i, 7, at_work])
-            world = worlds["raycast" if rng.random() < RAYCAST else "auto"]
-            if at_work:
-                place_like_demonstration(world, scene, rng)
-            else:
-                world.reset(scene)
-            truth = world.truth()
-            objects = truth.scene.objects
-            rows.append(
-                (
-                    world.render("front", 96, 96),
-                    world.project("front", truth.object_xyz),
-                    np.array([COLOURS.index(o.colour) for o in objects]),
-                    np.array([SHAPES.index(o.shape) for o in objects]),
-                )
-            )
-    return Pictures(*(np.stack(column) for column in zip(*rows, strict=True)))
-
-
-def train(tower: PointingTower, pictures: list[Pictures], steps: int, seed: int) -> Naming:
-    """A head of random weights, trained; the robots' pictures in turn."""
+def train(
+    tower: PointingTower, pictures: list[Pictures], steps: int, seed: int, begin: Naming | None
+) -> Naming:
+    """Places of random weights or those of begin, trained; the robots' pictures in turn."""
     torch.manual_seed(seed)
-    naming = Naming(NamingConfig(tower.config.channels[2]))
+    naming = begin or Naming(NamingConfig(tower.config.channels[2], closer=False))
     optimiser = torch.optim.AdamW(naming.parameters(), 3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
     for step in range(steps):
@@ -116,13 +82,34 @@ def targets(pictures: Pictures, index: np.ndarray, side: int) -> tuple[torch.Ten
     return torch.where(on, colour, N_COLOURS), torch.where(on, shape, N_SHAPES), on, near > OFF
 
 
+def train_closer(
+    tower: PointingTower,
+    naming: Naming,
+    pictures: list[Pictures],
+    some: list[Pictures],
+    *,
+    steps: int,
+    seed: int,
+) -> Closer:
+    """A second look, trained on the things in pictures and anywhere else in them, and on what the places of some show."""
+    rng = np.random.default_rng([seed, 6])
+    parts = []
+    for shown in pictures:
+        anywhere = rng.random((len(shown.front), ELSEWHERE, 2))
+        parts.append(crops_of(shown, np.concatenate((shown.uv, anywhere), 1)))
+    parts += [crops_of(shown, places_of(tower, naming, shown.front)) for shown in some]
+    columns = ((getattr(part, f.name) for part in parts) for f in fields(Crops))
+    every = Crops(*(np.concatenate(list(column)) for column in columns))
+    return closer.train(every, steps, seed, naming.closer)
+
+
 def measure(
     tower: PointingTower, naming: Naming, pictures: Pictures
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scores of what is there and of what is not: of pairs, shapes and colours."""
+    """Scores of what is there and of what is not: of pairs of colour and shape, of shapes and of colours."""
     pairs = tuple((c, s) for c in range(N_COLOURS) for s in range(N_SHAPES))
     named: dict[str, tuple[tuple[int | None, int | None], ...]] = {
-        "pair": pairs,
+        "thing": pairs,
         "shape": tuple((None, s) for s in range(N_SHAPES)),
         "colour": tuple((c, None) for c in range(N_COLOURS)),
     }
@@ -152,26 +139,37 @@ def main() -> int:
     """Train, set the least scores, write both beside the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of the checkpoint, with its language.json")
-    parser.add_argument("--scenes", type=int, default=2000, help="of each robot")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--scenes", type=int, default=2000, help="of each robot, for the places")
+    parser.add_argument("--steps", type=int, default=2500, help="of the places")
+    parser.add_argument("--begin", help="policy whose head this one begins with; default: random")
+    parser.add_argument("--keep", action="store_true", help="the places of --begin as they are")
+    parser.add_argument("--closer-scenes", type=int, default=10_000, help="of each robot, for the second look")  # fmt: skip
+    parser.add_argument("--closer-steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     language = json.loads((args.folder / FILE).read_text())
+    begin = None
+    if args.begin:
+        begin = load_policy(args.begin, embodiment=next(iter(language))).checkpoint.naming
+    if args.keep and begin is None:
+        raise ValueError("--keep: got no --begin with places to keep")
     tower = load_policy(str(args.folder), embodiment=next(iter(language))).checkpoint.model.vision
-    pictures = [render(robot, TRAIN, args.scenes) for robot in language]
-    naming = train(tower, pictures, args.steps, args.seed)
+    pictures = [render(r, TRAIN, max(args.scenes, args.closer_scenes)) for r in language]
+    some = [first(p, 2 * args.scenes) for p in pictures]
+    naming = begin
+    if naming is None or not args.keep:
+        naming = train(tower, some, args.steps, args.seed, begin)
+    naming.closer = train_closer(tower, naming, pictures, some, steps=args.closer_steps, seed=args.seed)  # fmt: skip
     for robot, said in language.items():
-        held_out = render(robot, MEASURE, 400, works=False)
-        scores = measure(tower, naming, held_out)
-        right = {"thing": scores["pair"][0], "colour": scores["colour"][0]}
-        said["least"] = {k: round(float(np.quantile(v, REFUSED[k])), 4) for k, v in right.items()}
+        scores = measure(tower, naming, render(robot, MEASURE, HELD_OUT, works=False))
+        least = {k: float(np.quantile(scores[k][0], part)) for k, part in REFUSED.items()}
+        said["least"] = {k: round(v, 4) for k, v in least.items()}
         for kind, (there, absent) in scores.items():
-            least = said["least"]["colour" if kind == "colour" else "thing"]
-            refused, accepted = (there < least).mean(), (absent >= least).mean()
+            refused, accepted = (there < least[kind]).mean(), (absent >= least[kind]).mean()
             print(
                 f"{robot} {kind}: {refused:.1%} of {len(there)} that are there refused, "
-                f"{accepted:.1%} of {len(absent)} that are not accepted; least {least:g}"
+                f"{accepted:.1%} of {len(absent)} that are not accepted; least {least[kind]:g}"
             )
     write_json(args.folder / FILE, language)
     write_naming(args.folder, naming)

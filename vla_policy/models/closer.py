@@ -1,0 +1,90 @@
+"""A second look at the places of an image where something stands: what is in the middle of a small crop, or nothing.
+
+At 96 px a thing is 5 to 9 px wide. Whether it is a cube, a cylinder or a ball stands in its own few pixels, at full
+resolution; a network that sees nothing else learns it from a fraction of the pictures.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+CROP_PX = 16  # side of a crop
+PLACES = 6  # that are looked at: things, and what looks like one
+APART = 1.5  # of a place's side: two that are looked at are farther apart
+CHANNELS, WIDTH = (64, 96), 128
+BLACK = -1.0  # what is beyond the picture
+
+
+class Closer(nn.Module):
+    """The last class of colour and of shape is that nothing stands there."""
+
+    def __init__(self, colours: int, shapes: int) -> None:
+        super().__init__()
+        a, b = CHANNELS
+        side = CROP_PX // 2 - 4
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, a, 3),
+            nn.SiLU(),
+            nn.Conv2d(a, b, 3),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(b * side**2, WIDTH),
+            nn.SiLU(),
+            nn.Dropout(0.1),
+        )
+        self.colour, self.shape = nn.Linear(WIDTH, colours + 1), nn.Linear(WIDTH, shapes + 1)
+
+    def forward(self, crops: Float[Tensor, "n 3 p p"]) -> tuple[Tensor, Tensor]:
+        """Logits of colour and of shape. crops: of CROP_PX, in [-1, 1]."""
+        x = self.body(crops)
+        return self.colour(x), self.shape(x)
+
+    def look(
+        self, images: Float[Tensor, "b 3 i j"], here: Float[Tensor, "b h w"]
+    ) -> tuple[Float[Tensor, "b p k"], Float[Tensor, "b p s"]]:
+        """Probabilities of colour and of shape at the PLACES places where here, from 0 to 1, is highest."""
+        some = crops(images, pixels(busiest(here), images.shape[-1])).flatten(0, 1)
+        colour, shape = (x.softmax(-1).unflatten(0, (len(images), -1)) for x in self(some))
+        return colour, shape
+
+
+def busiest(here: Float[Tensor, "b h w"]) -> Float[Tensor, "b p 2"]:
+    """u, v from 0 to 1 of the PLACES highest places: each the middle of what is around it, none near another."""
+    side = here.shape[-1]
+    centre = (torch.arange(side, device=here.device) + 0.5) / side
+    v, u = torch.meshgrid(centre, centre, indexing="ij")
+    uv = torch.stack((u, v), -1).reshape(-1, 2)  # (q, 2)
+    here = here.flatten(1)
+    left, found = here, []
+    for _ in range(PLACES):
+        near = _near(uv, uv[left.argmax(1)], side)
+        weight = torch.where(near, here.square(), 0.0)
+        middle = weight @ uv / weight.sum(1, keepdim=True).clamp(min=1e-12)
+        left = left.masked_fill(near | _near(uv, middle, side), -1.0)
+        found.append(middle)
+    return torch.stack(found, 1)
+
+
+def pixels(uv: Float[Tensor, "*n 2"], side_px: int) -> Int[Tensor, "*n 2"]:
+    """The pixel, x and y, at u, v from 0 to 1; of places outside the nearest one."""
+    return (uv * side_px).floor().long().clamp(0, side_px - 1)
+
+
+def crops(
+    images: Float[Tensor, "b 3 i j"], middles: Int[Tensor, "b p 2"], side_px: int = CROP_PX
+) -> Float[Tensor, "b p 3 c c"]:
+    """Squares of side_px around each of p pixels, black where they reach beyond the image."""
+    padded = F.pad(images, [side_px] * 4, value=BLACK)
+    along = torch.arange(side_px, device=images.device) + side_px - side_px // 2
+    x, y = (middles[..., i, None] + along for i in (0, 1))  # (b, p, c)
+    which = torch.arange(len(images), device=images.device)[:, None, None, None]
+    found = padded[which, :, y[..., :, None], x[..., None, :]]  # (b, p, c, c, 3)
+    return found.movedim(-1, 2)
+
+
+def _near(uv: Tensor, middle: Tensor, side: int) -> Tensor:
+    """Which of q places are near middle, bool[b, q]."""
+    distance: Tensor = torch.linalg.vector_norm(uv[None] - middle[:, None], dim=-1)
+    return distance * side <= APART

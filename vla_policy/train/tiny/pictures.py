@@ -1,0 +1,55 @@
+"""Pictures of drawn scenes with what is in them, to learn and to measure looking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES, sample_scene
+from vla_policy.sim.world.world import World
+
+SPLITS = ("train", "unseen_pairs", "other_table", "moved_camera")
+RAYCAST = 0.12  # part of the pictures that the CPU ray caster draws
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """front: uint8[n, h, w, 3]. uv: float64[n, k, 2] middles of the k things. colour, shape: int[n, k]."""
+
+    front: np.ndarray
+    uv: np.ndarray
+    colour: np.ndarray
+    shape: np.ndarray
+
+
+def render(robot: str, first: int, count: int, *, works: bool = True) -> Pictures:
+    """count scenes from seed first on, each with the arm at its start and, if works, at work."""
+    worlds = {kind: World(renderer=kind, robot=robot) for kind in ("auto", "raycast")}
+    rows: list[tuple[np.ndarray, ...]] = []
+    for i in range(count):
+        scene = sample_scene(first + i, split=SPLITS[i % len(SPLITS)], robot=robot)
+        for at_work in (False, True)[: 1 + works]:
+            rng = np.random.default_rng([first + i, 7, at_work])
+            world = worlds["raycast" if rng.random() < RAYCAST else "auto"]
+            if at_work:
+                place_like_demonstration(world, scene, rng)
+            else:
+                world.reset(scene)
+            truth = world.truth()
+            objects = truth.scene.objects
+            rows.append(
+                (
+                    world.render("front", 96, 96),
+                    world.project("front", truth.object_xyz),
+                    np.array([COLOURS.index(o.colour) for o in objects]),
+                    np.array([SHAPES.index(o.shape) for o in objects]),
+                )
+            )
+    return Pictures(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def first(pictures: Pictures, count: int) -> Pictures:
+    """The first count of pictures."""
+    return Pictures(*(getattr(pictures, f.name)[:count] for f in fields(Pictures)))
