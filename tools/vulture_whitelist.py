@@ -50,7 +50,6 @@ _.znear
 
 _.pix_fmt  # av
 _.thread_count
-_.thread_type
 
 # Written to reports, as fields of a record.
 _.look_error_m

@@ -25,7 +25,7 @@ class Frame:
     stamp_ns:   t_k, node clock.
     images:     camera -> uint8[h, w, 3] RGB.
     state:      float32[s], Embodiment.state_names order, robot units.
-    action:     float32[d], Embodiment.action_names order: the last command sent up to t_k + 1 / fps.
+    action:     float32[d], columns of embodiment.layout.layout_of(robot): the last command sent up to t_k + 1 / fps.
     proposed:   float32[d], what the plan had asked for; NaN in columns where nothing was planned.
     task:       the instruction in force, in words; '' stands for that of the whole episode.
     valid:      whether every stream had a sample that was young enough; if not, the older one is repeated.

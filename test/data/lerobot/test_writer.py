@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from vla_policy.data.lerobot.durable import Busy, DiskFull
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.lerobot.recover import recover
 from vla_policy.data.lerobot.writer import SetWriter
+from vla_policy.embodiment.layout import layout_of
+from vla_policy.embodiment.load import load_embodiment
 
 
 def test_what_was_recorded_is_read_in_any_order(tmp_path):
@@ -284,3 +287,20 @@ def test_an_episode_that_was_not_saved_is_dropped_with_a_sentence(tmp_path):
     left._lock.close()
     with SetWriter(root, ROBOT, FPS) as again:
         assert "an episode that was not saved was dropped (front.mp4" in again.recovered[0]
+
+
+def test_columns_are_those_that_are_executed(tmp_path):
+    """A robot whose policy gives steps and rotation vectors is recorded in positions and quaternions."""
+    robot = load_embodiment("panda_cartesian")
+    columns = layout_of(robot).names
+    assert len(columns) != len(robot.action_names)
+    measured = replace(frame(0, 0), state=np.zeros(len(robot.state_names)))
+    with SetWriter(tmp_path / "set", robot, FPS, cameras=["front"]) as recording:
+        recording.begin("push")
+        with pytest.raises(ValueError, match=f"got 7 columns of action, expected {len(columns)}"):
+            steps = np.zeros(len(robot.action_names))
+            recording.add(replace(measured, action=steps, proposed=steps))
+        executed = np.zeros(len(columns))
+        assert recording.add(replace(measured, action=executed, proposed=executed))
+        recording.save()
+    assert open_set(tmp_path / "set").action_names == columns

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import av
 import numpy as np
@@ -15,6 +16,10 @@ from vla_policy.parsing.files import one_line, require_file
 from vla_policy.types import Array
 
 OPEN_FILES = 16
+_LIVING: WeakSet[VideoFile] = WeakSet()
+_INHERITED: list[VideoFile] = []
+# A decoder that was open when a process forked must not be taken down in the child: its threads are not there.
+os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_LIVING))
 
 
 class VideoFile:
@@ -34,7 +39,9 @@ class VideoFile:
             raise ValueError(
                 f"{path}: not a readable video (cut off?): {one_line(error)}"
             ) from error
-        self._stream.thread_type = "NONE"
+        # One thread: several workers share the cores already, and a fork leaves threads behind.
+        self._stream.codec_context.thread_count = 1
+        _LIVING.add(self)
 
     def at(self, seconds: float) -> Array:
         """uint8[h, w, 3] RGB of the frame at a time of the file, to half a frame."""

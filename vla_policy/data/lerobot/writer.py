@@ -22,6 +22,7 @@ from vla_policy.data.lerobot.recover import recover_locked
 from vla_policy.data.lerobot.set_statistics import write_true_statistics
 from vla_policy.data.lerobot.video_encoder import VideoEncoder
 from vla_policy.embodiment.description import Embodiment
+from vla_policy.embodiment.layout import layout_of
 
 QUEUE_FRAMES = 120  # of a camera that may wait for its encoder: 4 s at 30 Hz, 110 MB at 640 x 480
 
@@ -42,7 +43,7 @@ class SetWriter:
     """One process writes one set: begin, add ..., save or discard, again and again, close.
 
     root:       the folder of the set; made if it is not there.
-    robot:      whose state and action names are the columns.
+    robot:      whose state and executed action columns (embodiment.layout) are those of the set.
     fps:        frames per second, whole.
     cameras:    in the order of the features; of the robot, unless named. Their sizes are those of the first frame.
     robot_yaml: the text of the robot's file, kept in the set.
@@ -64,6 +65,9 @@ class SetWriter:
         self.root = Path(root)
         self.cameras = tuple(robot.camera_names if cameras is None else cameras)
         self._robot, self._yaml, self._fps, self._capacity = robot, robot_yaml, fps, queue_frames
+        self._actions = layout_of(
+            robot
+        ).names  # as executed: absolute where the policy gives steps
         if fps != int(fps) or not 1 <= fps <= 1000:
             raise ValueError(f"fps: got {fps}, expected a whole number from 1 to 1000")
         odd = [c for c in self.cameras if "/" in c or not c]
@@ -215,7 +219,7 @@ class SetWriter:
 
     def _description(self, take: _OpenTake) -> dict[str, Any]:
         shapes = {c: e.shape for c, e in take.encoders.items()}
-        names = (self._robot.state_names, self._robot.action_names)
+        names = (self._robot.state_names, self._actions)
         return {
             "features": layout.features(*names, shapes, self._fps),
             "fps": self._fps,
@@ -226,7 +230,7 @@ class SetWriter:
     def _require_fitting(self, frame: Frame, take: _OpenTake) -> None:
         for name, expected in (
             ("state", self._robot.state_names),
-            ("action", self._robot.action_names),
+            ("action", self._actions),
         ):
             got = len(getattr(frame, name))
             if got != len(expected):
@@ -268,7 +272,7 @@ class SetWriter:
             c: tuple(info["features"].get(layout.video_key(c), {"shape": (0, 0)})["shape"][:2])
             for c in self.cameras
         }
-        names = (self._robot.state_names, self._robot.action_names)
+        names = (self._robot.state_names, self._actions)
         own = layout.features(*names, shapes, self._fps)
         wanted = {"robot_type": self._robot.name, "fps": self._fps}
         for key, value in wanted.items():
