@@ -180,3 +180,21 @@ def test_an_unknown_renderer_or_camera_is_refused(world: World) -> None:
     world.reset(sample_scene(0))
     with pytest.raises(ValueError, match="front, wrist, overview"):
         world.render("left")
+
+
+def test_a_world_that_is_restored_from_numbers_goes_on_as_the_other():
+    scene = sample_scene(7)
+    one, other = World(renderer="raycast"), World(renderer="raycast")
+    one.reset(scene)
+    goal = one.robot_state().poses["ee"] + np.array([0.03, 0.02, -0.02, 0.0, 0.0, 0.0, 0.0])
+    one.command(goal, 0.3)
+    for _ in range(7):
+        one.step()
+    other.restore(scene, one.state_values())
+    for _ in range(20):
+        one.step()
+        other.step()
+    np.testing.assert_array_equal(one.state_values(), other.state_values())
+    assert one.state_values()[0] == one.time_ns == other.time_ns
+    with pytest.raises(ValueError, match="state: got shape"):
+        other.restore(scene, np.zeros(3))

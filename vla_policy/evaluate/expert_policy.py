@@ -58,15 +58,9 @@ class ExpertPolicy(PlainPolicy):
     ) -> ActionChunk:
         """The expert's next rows from the present state of the world."""
         self._copy.copy_from(self._world)
-        driver = Driver(self._copy, Judge(self._task, self._copy.truth()))
-        rows, terminate = [], False
-        for _ in range(ROWS):
-            action = expert_action(self._task, self._copy.truth())
-            rows.append(row(action, drives=self._copy.twin.drives))
-            terminate = terminate or action.terminate
-            driver.pursue(action)
+        rows, terminate = expert_rows(self._copy, self._task)
         return ActionChunk(
-            actions=np.array(rows),
+            actions=rows,
             names=self.contract.action_names,
             obs_ns=observation.obs_ns,
             step_ns=STEP_NS,
@@ -74,6 +68,21 @@ class ExpertPolicy(PlainPolicy):
             instruction=observation.instruction,
             terminate=terminate,
         )
+
+
+def expert_rows(copy: World, task: Task, count: int = ROWS) -> tuple[Array, bool]:
+    """(float64[count, d], whether the task is done by then): what the expert does from the state of copy on.
+
+    copy: is moved on by it.
+    """
+    driver = Driver(copy, Judge(task, copy.truth()))
+    rows, terminate = [], False
+    for _ in range(count):
+        action = expert_action(task, copy.truth())
+        rows.append(row(action, drives=copy.twin.drives))
+        terminate = terminate or action.terminate
+        driver.pursue(action)
+    return np.array(rows), terminate
 
 
 def row(action: ExpertAction, *, drives: bool) -> list[float]:

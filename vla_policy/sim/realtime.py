@@ -38,6 +38,7 @@ class Snapshot:
 
     images: of the cameras whose turn it is. judged: what the truth says of the task in words.
     pace: simulated time per wall time of the last moments, as a share of what was asked for.
+    scene_seed: that the scene was drawn from. world: World.state_values(), if they are shared.
     """
 
     time_ns: int
@@ -46,6 +47,8 @@ class Snapshot:
     instruction: str
     judged: JudgeResult
     pace: float
+    scene_seed: int = 0
+    world: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class SimLoop:
         self._grippers: dict[int, float] = {}
         self._drive: tuple[float, float] | None = None
         self._requests: list[tuple[Future[SetTask], int, str]] = []
+        self._seed = 0
+        self.share_world = False  # whether snapshots have the world's whole state
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
 
@@ -207,6 +212,8 @@ class SimLoop:
             instruction=task.instruction,
             judged=judge.update(world.truth()),
             pace=pace,
+            scene_seed=self._seed,
+            world=world.state_values() if self.share_world else None,
         )
 
     def _take_scene(self, world: World) -> tuple[Task, Judge] | None:
@@ -225,6 +232,7 @@ class SimLoop:
             done.set_exception(error)
             return None
         world.reset(scene)
+        self._seed = seed
         state = world.robot_state()
         with self._lock:  # old setpoints belong to the old scene
             self._poses = dict(enumerate(state.poses.values()))

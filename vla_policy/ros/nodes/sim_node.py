@@ -6,6 +6,7 @@ Only `use_sim_time` on the other nodes tells them that the clock is this one's.
 from __future__ import annotations
 
 import time
+from array import array
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.msg import SimEvent
+from vla_policy.msg import SimEvent, SimState
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
@@ -86,6 +87,7 @@ class SimNode(Node):
     def _add_endpoints(self) -> None:
         self._clock = self.create_publisher(Clock, "/clock", qos.SENSOR)
         self._events = self.create_publisher(SimEvent, "sim_event", qos.LATCHED)
+        self._states = self.create_publisher(SimState, "sim_state", qos.SENSOR)
         self.create_service(SetScene, "set_scene", self._on_set_scene)
 
     def _on_step(self, snapshot: Snapshot) -> None:
@@ -96,6 +98,7 @@ class SimNode(Node):
         self._clock.publish(Clock(clock=convert.stamp_from_ns(stamp_ns)))
         self._sensors.publish(snapshot)
         self._tell(snapshot)
+        self._share(snapshot)
         if snapshot.pace < SLOW:
             sentence = (
                 f"the simulation runs at {snapshot.pace:.2f} of its pace: the machine is busy"
@@ -119,6 +122,21 @@ class SimNode(Node):
                 success=success,
                 ever_success=ever_success,
                 detail=detail,
+            )
+        )
+
+    def _share(self, snapshot: Snapshot) -> None:
+        """The whole state of the world, while somebody plans with it."""
+        self._loop.share_world = self._states.get_subscription_count() > 0
+        if snapshot.world is None:
+            return
+        self._states.publish(
+            SimState(
+                header=Header(stamp=convert.stamp_from_ns(snapshot.time_ns)),
+                seed=snapshot.scene_seed,
+                split=self._params.split,
+                instruction=snapshot.instruction,
+                values=array("d", snapshot.world.tolist()),
             )
         )
 

@@ -52,6 +52,19 @@ class ArmControl:
         self._sent, self._goal = other._sent.copy(), other._goal.copy()
         self._target, self._gripper = other._target, other._gripper
 
+    def pursued(self) -> np.ndarray:
+        """float64[23], what is pursued, for pursue()."""
+        target = np.zeros(7) if self._target is None else self._target
+        flags = [float(self._target is not None), self._gripper]
+        return np.concatenate([self._sent, self._goal, target, flags])
+
+    def pursue(self, values: np.ndarray) -> np.ndarray:
+        """Take over what another one's pursued() begins values with; the rest of them."""
+        self._sent, self._goal = values[:7].copy(), values[7:14].copy()
+        self._target = values[14:21].copy() if values[21] else None
+        self._gripper = float(values[22])
+        return values[23:]
+
     def command(self, pose: np.ndarray | None, gripper: float | None) -> None:
         """Pursue pose float64[7] and gripper 0..1 from the next step on; None: the one of before."""
         pose = None if pose is None else np.asarray(pose, float)

@@ -37,6 +37,19 @@ class BaseControl:
         self._sent, self._wanted = other._sent.copy(), other._wanted.copy()
         self._speed, self._told_ns = other._speed.copy(), other._told_ns
 
+    def pursued(self) -> np.ndarray:
+        """float64[9], what is pursued, for pursue()."""
+        told_ns = self._told_ns
+        flags = [float(told_ns is not None), float(told_ns or 0)]
+        return np.concatenate([self._sent, self._wanted, self._speed, flags])
+
+    def pursue(self, values: np.ndarray) -> np.ndarray:
+        """Take over what another one's pursued() begins values with; the rest of them."""
+        self._sent, self._wanted = values[:3].copy(), values[3:5].copy()
+        self._speed = values[5:7].copy()
+        self._told_ns = int(values[8]) if values[7] else None
+        return values[9:]
+
     def command(self, vx: float, wz: float, now_ns: int) -> None:
         """Go at m/s ahead and rad/s to the left, within the limits. Raises ValueError if not finite."""
         if not np.isfinite([vx, wz]).all():

@@ -30,6 +30,7 @@ from vla_policy.types import RobotState, readonly
 __all__ = ["JOINT_NAMES", "OVERVIEW", "TOP_DOWN_XYZW", "Truth", "World"]
 
 OVERVIEW = "overview"
+_STATE = ("qpos", "qvel", "ctrl", "qacc_warmstart")  # of MuJoCo's data
 
 
 class World:
@@ -115,6 +116,35 @@ class World:
         if self._base is not None and other._base is not None:
             self._base.copy_from(other._base)
         self.time_ns = other.time_ns
+        mujoco.mj_forward(self.model, self.data)
+
+    def state_values(self) -> np.ndarray:
+        """float64[n], the whole physical state; restore() of a world of the same robot takes it over."""
+        parts = [getattr(self.data, name) for name in _STATE]
+        parts += [arm.pursued() for arm in self._arms]
+        if self._base is not None:
+            parts.append(self._base.pursued())
+        return np.concatenate([[float(self.time_ns)], *parts])
+
+    def restore(self, scene: Scene, values: np.ndarray) -> None:
+        """Be in the state of another world, of which scene and state_values() are known.
+
+        Raises ValueError for another scene's robot or a wrong number of values.
+        """
+        if self._scene is not scene:
+            self.reset(scene)
+        expected = self.state_values().shape
+        if values.shape != expected or not np.isfinite(values).all():
+            raise ValueError(
+                f"state: got shape {values.shape}, expected {expected} finite numbers"
+            )
+        rest = values[1:]
+        for name in _STATE:
+            field = getattr(self.data, name)
+            field[:], rest = rest[: field.size], rest[field.size :]
+        for part in (*self._arms, *((self._base,) if self._base is not None else ())):
+            rest = part.pursue(rest)
+        self.time_ns = int(values[0])
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, pose: np.ndarray | None, gripper: float | None, arm: int = 0) -> None:

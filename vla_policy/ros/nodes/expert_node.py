@@ -1,0 +1,159 @@
+"""The scripted expert as an operator of the simulated robot: it looks at the simulation's truth, as a person looks at the table.
+
+It plans on a copy of the world that the simulation shares (`sim_state`) and publishes chunks while an instruction is
+active. Its commands go the way of all others: timeline, guard, controllers.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from vla_policy.embodiment import load_embodiment
+from vla_policy.evaluate.expert_policy import STEP_NS, expert_rows
+from vla_policy.msg import ActionChunk as ActionChunkMsg
+from vla_policy.msg import InstructionOutcome, SimState
+from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.task_diagnostics import outcome
+from vla_policy.ros.process import qos
+from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.ros.process.params import follow_params, param
+from vla_policy.ros.process.run_node import run_node
+from vla_policy.runtime.task import Ended, Outcome
+from vla_policy.sim.scenes.scene import Scene, sample_scene
+from vla_policy.sim.tasks.tasks import Task
+from vla_policy.sim.tasks.typed import parse_task
+from vla_policy.sim.twin import find_twin
+from vla_policy.sim.world.world import World
+from vla_policy.types import ActionChunk
+
+EVERY_NS = 300_000_000  # between the observations of two chunks
+CLOSE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertParams:
+    """Parameters of the node."""
+
+    embodiment: str = param("vx300s", "robot whose twin is simulated, by name or path")
+    chunks: str = param(
+        "action_chunk", "topic of the chunks", choices=("action_chunk", "teleop_chunk")
+    )
+
+
+class ExpertNode(Node):
+    """Callbacks keep the newest state and instruction; a thread plans, as a plan takes longer than a message."""
+
+    def __init__(self) -> None:
+        super().__init__("expert")
+        self._params = follow_params(self, ExpertParams)
+        self._robot = load_embodiment(self._params.embodiment)
+        self._twin = find_twin(self._robot.name).name
+        self._log = ChangeLogger(self.get_logger())
+        self._changed = threading.Condition()
+        self._state: SimState | None = None
+        self._instruction = ""
+        self._closed = False
+        self._sequence = 0
+        self._chunks = self.create_publisher(ActionChunkMsg, self._params.chunks, qos.COMMAND)
+        self._refused = self.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
+        self.create_subscription(SimState, "sim_state", self._on_state, qos.SENSOR)
+        self.create_subscription(String, "active_instruction", self._on_instruction, qos.ACTIVE)
+        self._thread = threading.Thread(target=self._run, name="expert", daemon=True)
+        self._thread.start()
+        self.get_logger().info(f"the expert demonstrates on {self._params.chunks}")
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(CLOSE_S)
+
+    def _on_state(self, msg: SimState) -> None:
+        with self._changed:
+            self._state = msg
+            self._changed.notify()
+
+    def _on_instruction(self, msg: String) -> None:
+        with self._changed:
+            self._instruction = msg.data.strip()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        """Plan from each state that is new enough; the world is made in the thread that uses it."""
+        copy = World(renderer="raycast", robot=self._twin)
+        planned_ns = 0
+        known: _Task | None = None
+        while True:
+            with self._changed:
+                while not (self._closed or self._due(planned_ns)):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                state, words = self._state, self._instruction
+            assert state is not None  # due
+            planned_ns = convert.ns_from_stamp(state.header.stamp)
+            try:
+                known = _task(known, state, words, self._twin)
+                copy.restore(known.scene, np.array(state.values))
+            except ValueError as error:
+                self._refuse(words, str(error))
+                continue
+            rows, done = expert_rows(copy, known.task)
+            self._publish(rows, planned_ns, words, done)
+
+    def _due(self, planned_ns: int) -> bool:
+        if self._state is None or not self._instruction:
+            return False
+        stamp_ns = convert.ns_from_stamp(self._state.header.stamp)
+        return stamp_ns - planned_ns >= EVERY_NS or stamp_ns < planned_ns
+
+    def _publish(self, rows: np.ndarray, stamp_ns: int, words: str, done: bool) -> None:
+        if not rclpy.ok() or self._closed:
+            return
+        names = self._robot.action_names
+        chunk = ActionChunk(rows, names, stamp_ns, STEP_NS, self._sequence, words, terminate=done)
+        self._sequence += 1
+        self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))
+        self._log.fine("expert", "the expert plans again")
+
+    def _refuse(self, words: str, why: str) -> None:
+        """What it cannot do in this scene is said once, and ends the run."""
+        self._log.problem("expert", why, f"{words!r}: {why}")
+        if rclpy.ok():
+            how = Ended(Outcome.REFUSED, why)
+            self._refused.publish(outcome(words, how, self.get_clock().now().nanoseconds))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The scene of a seed and a task in it, understood when things lay as they were drawn."""
+
+    seed: int
+    split: str
+    words: str
+    scene: Scene
+    task: Task
+
+
+def _task(before: _Task | None, state: SimState, words: str, twin: str) -> _Task:
+    """The one before, or the one for another seed or other words. Raises ValueError for words without sense here."""
+    seed, split = int(state.seed), str(state.split)
+    if before is not None and (before.seed, before.split) == (seed, split):
+        if before.words == words:
+            return before
+        scene = before.scene
+    else:
+        scene = sample_scene(seed, split=split, robot=twin)
+    return _Task(seed, split, words, scene, parse_task(words, scene))
+
+
+def main() -> int:
+    """Entry point of the executable `expert_node`."""
+    return run_node(ExpertNode)
