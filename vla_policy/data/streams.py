@@ -49,6 +49,7 @@ class CommandReport:
     """What the control node did in one tick (msg/ControlCommand.msg).
 
     proposed, sent: float64[d] in the order of names, NaN for a column that was told nothing; None: nothing at all.
+    reasons: codes of the checks that acted.
     """
 
     stamp_ns: int
@@ -58,6 +59,7 @@ class CommandReport:
     level: int
     control_source: str
     instruction: str
+    reasons: tuple[str, ...] = ()
 
 
 class Decoder:
@@ -132,6 +134,7 @@ class Decoder:
             level=int(found.level),
             control_source=found.control_source,
             instruction=found.instruction,
+            reasons=tuple(found.reasons),
         )
 
     def text(self, message: Message) -> str:

@@ -1,0 +1,268 @@
+"""The files of a recording session: a bag and an episode of the data set for each take, and what becomes of both.
+
+    <folder>/set/                        the LeRobot data set
+    <folder>/bags/episode-000000/        the bag of each saved episode
+    <folder>/discarded/, recovered/      bags of takes that were not kept, and of a recorder that was killed
+    <folder>/open/episode-000007/        the bag of the take that is open
+
+Used by one thread. Nothing is deleted here: what leaves the set keeps its bag.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vla_policy.data.bag import metadata
+from vla_policy.data.bag.qos import Qos
+from vla_policy.data.bag.recover import recover
+from vla_policy.data.bag.writer import BagWriter
+from vla_policy.data.episode_builder import EpisodeBuilder
+from vla_policy.data.frame import Frame
+from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
+from vla_policy.data.streams import Decoder, Message
+from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
+from vla_policy.embodiment import Embodiment
+from vla_policy.timing import s_from_ns
+
+SET, BAGS, DISCARDED, RECOVERED, OPEN = "set", "bags", "discarded", "recovered", "open"
+REFUSED = 3  # topics whose refused messages are named
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What there is of the open take. problem: why it cannot go on, one sentence; '' if it can.
+
+    invalid: frames with a sample that was too old. waiting: frames before the slowest encoder. written: bytes.
+    """
+
+    frames: int = 0
+    invalid: int = 0
+    waiting: int = 0
+    written: int = 0
+    moved: bool = False
+    stalls: tuple[tuple[float, float], ...] = ()
+    refused: tuple[str, ...] = ()
+    guard: GuardCounts = field(default_factory=GuardCounts)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A saved episode. bag: its folder; None where it could not be moved, with a sentence in note."""
+
+    info: EpisodeInfo
+    bag: Path | None
+    note: str = ""
+
+
+class RecordingFiles:
+    """begin, write ..., end, then save or discard; again and again; close. Not for several threads at once.
+
+    robot_yaml: the text of the robot's file. namespace: what its relative topics stand below.
+    recovered: what an earlier recorder had left, in sentences.
+    Raises OSError, Busy among it, if another process records there, ValueError if the folder is of another robot.
+    """
+
+    def __init__(
+        self, folder: Path, robot: Embodiment, fps: int, *, robot_yaml: str, namespace: str = "/"
+    ) -> None:
+        self.folder = Path(folder)
+        self._robot, self._fps, self._yaml, self._space = robot, fps, robot_yaml, namespace
+        EpisodeBuilder(robot, fps, namespace=namespace)  # refuses a robot that cannot be recorded
+        self._set = SetWriter(self.folder / SET, robot, fps, robot_yaml=robot_yaml)
+        try:
+            self.recovered = (*self._set.recovered, *self._recover_bags())
+        except BaseException:
+            self._set.close()
+            raise
+        self._decoder = Decoder()
+        self._bag: BagWriter | None = None
+        self._builder: EpisodeBuilder | None = None
+        self._ended = False
+
+    @property
+    def episodes(self) -> int:
+        """Saved episodes of the data set."""
+        return self._set.episodes
+
+    def begin(self, task: str) -> None:
+        """Open the files of a take."""
+        folder = self.folder / OPEN / _name(self.episodes)
+        self._custom = {
+            metadata.TASK: task,
+            metadata.SUCCESS: "",
+            metadata.ROBOT: self._robot.name,
+            metadata.ROBOT_FILE: self._yaml,
+            metadata.NAMESPACE: self._space,
+        }
+        self._set.begin(task)
+        try:
+            self._bag = BagWriter(folder, self._custom)
+            self._bag.open()
+        except OSError:
+            self._bag = None
+            self._set.discard()
+            raise
+        self._builder = EpisodeBuilder(
+            self._robot, self._fps, namespace=self._space, decoder=self._decoder
+        )
+        self._guard = GuardCounts()
+        self._motion = MotionMeter()
+        self._ended, self._problem = False, ""
+        self._first_ns: int | None = None
+        self._invalid = self._bytes = 0
+
+    def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
+        """Add a message to bag and frames. What goes wrong is a `problem` of written(); nothing raises."""
+        if self._bag is None or self._ended or self._problem:
+            return
+        try:
+            self._bag.write(message, qos)
+        except (OSError, ValueError) as error:
+            self._fail(str(error))
+            return
+        self._bytes += len(message.data)
+        self._frames(lambda builder: builder.add(message))
+        if self._builder is not None and message.topic == self._builder.topics.reports:
+            self._count(message)
+
+    def flush(self) -> None:
+        """What has come is given to the operating system: it survives this process."""
+        if self._bag is not None and not self._ended and not self._problem:
+            try:
+                self._bag.flush()
+            except OSError as error:
+                self._fail(str(error))
+
+    def end(self) -> None:
+        """No message comes any more; the frames that are left, and the bag is closed."""
+        if self._bag is None or self._ended:
+            return
+        self._frames(lambda builder: builder.end())
+        self._ended = True
+
+    def written(self) -> Written:
+        """What there is of the take."""
+        if self._builder is None:
+            return Written()
+        refused = sorted(self._builder.sentences.items())[:REFUSED]
+        return Written(
+            frames=self._set.frames,
+            invalid=self._invalid,
+            waiting=self._set.waiting,
+            written=self._bytes,
+            moved=self._motion.moved,
+            stalls=self._motion.stalls(),
+            guard=self._guard,
+            refused=tuple(
+                f"{self._builder.refused[topic]} messages were refused, the first: {sentence}"
+                for topic, sentence in refused
+            ),
+            problem=self._problem or self._builder.problem or self._set.problem,
+        )
+
+    def save(self, success: bool | None) -> Kept:
+        """The take becomes the next episode. Raises ValueError or OSError if it cannot; it is still open then."""
+        self.end()
+        info = self._set.save(success)
+        shown = "" if success is None else str(success).lower()
+        bag, note = self._put_away(
+            self.folder / BAGS / _name(info.index), {metadata.SUCCESS: shown}
+        )
+        return Kept(info, bag, note)
+
+    def discard(self) -> Path | None:
+        """The take is given up; where its bag is from now on."""
+        self.end()
+        self._set.discard()
+        return self._put_away(self._free(DISCARDED, self.episodes), {})[0]
+
+    def delete_last(self) -> int:
+        """Take the newest episode out of the set; its number. Its bag goes to discarded/."""
+        index = self._set.delete_last()
+        bag = self.folder / BAGS / _name(index)
+        if bag.is_dir():
+            _move(bag, self._free(DISCARDED, index))
+        return index
+
+    def close(self) -> None:
+        """A take that is open is discarded; its bag stays."""
+        if self._bag is not None:
+            self.discard()
+        self._set.close()
+
+    def _frames(self, ask: Callable[[EpisodeBuilder], Sequence[Frame]]) -> None:
+        assert self._builder is not None
+        try:
+            for frame in ask(self._builder):
+                if self._set.add(frame):
+                    if self._first_ns is None:
+                        self._first_ns = frame.stamp_ns
+                    self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
+                    self._invalid += not frame.valid
+        except (ValueError, OSError) as error:
+            self._fail(str(error))
+
+    def _count(self, message: Message) -> None:
+        try:
+            report = self._decoder.control_command(message)
+        except ValueError:
+            return  # the builder has counted it as refused, with its sentence
+        self._guard = counted(self._guard, report)
+
+    def _fail(self, why: str) -> None:
+        self._problem = self._problem or why
+
+    def _put_away(self, place: Path, custom: Mapping[str, str]) -> tuple[Path | None, str]:
+        """Close the bag and move its folder; (where it is, or None and a sentence)."""
+        bag, self._bag, self._builder = self._bag, None, None
+        if bag is None:
+            return None, ""
+        try:
+            bag.close(custom)
+            _move(bag.folder, place)
+        except (OSError, ValueError) as error:
+            bag.abandon()
+            return None, f"the bag of the take is not closed, the next start will: {error}"
+        return place, ""
+
+    def _free(self, kind: str, index: int) -> Path:
+        """A folder name of that kind that is not taken."""
+        return _untaken(self.folder / kind / _name(index))
+
+    def _recover_bags(self) -> list[str]:
+        """Close what a killed recorder left open. A take whose episode had been saved gets its bag."""
+        told = []
+        for bag in sorted((self.folder / OPEN).glob("episode-*")):
+            index = int(bag.name.rpartition("-")[2])
+            saved = index < self.episodes
+            try:
+                sentence = recover(bag)
+                place = _untaken(self.folder / (BAGS if saved else RECOVERED) / bag.name)
+                _move(bag, place)
+            except (OSError, ValueError) as error:
+                told.append(f"{bag}: left as it is: {error}")
+                continue
+            what = "the bag of a saved episode" if saved else "a take that was not saved"
+            told.append(f"{what} is now in {place}; {sentence or 'it was whole'}")
+        return told
+
+
+def _name(index: int) -> str:
+    return f"episode-{index:06d}"
+
+
+def _untaken(place: Path) -> Path:
+    count, found = 1, place
+    while found.exists():
+        count += 1
+        found = place.with_name(f"{place.name}-{count}")
+    return found
+
+
+def _move(folder: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(folder, place)

@@ -1,0 +1,216 @@
+"""Keep a take or discard it: what is wrong with it, each in one sentence, right after it ended."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vla_policy.data.stream_meter import StreamReport
+from vla_policy.types import Reason
+
+NOT_LOOKED_AT = (
+    "whether the gripper stays in view was not looked at: how the cameras see is not known"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a take may be like and still be kept.
+
+    slow:        share of its rate that a stream must keep.  gap_shares: of the take that pauses may last together.
+    stall_s:     longest time in which the robot may stand still.
+    held, slowed: share of the ticks with a plan in which the guard may hold or slow it.
+    shortest, longest: of the median length of at least `others` takes of the same task.
+    out_of_view: share of frames.
+    """
+
+    slow: float = 0.8
+    invalid: float = 0.02
+    stall_s: float = 4.0
+    held: float = 0.05
+    slowed: float = 0.3
+    shortest: float = 0.4
+    longest: float = 2.5
+    others: int = 3
+    fewest_frames: int = 5
+    out_of_view: float = 0.1
+
+
+USUAL = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFacts:
+    """What was measured of a take.
+
+    invalid_frames: in which a stream was older than the robot's file allows.  lost: messages that could not be kept.
+    stalls:  (begin s, seconds) of each time in which the robot stood still.  moved: whether it ever moved.
+    ticks:   of the control node with a plan; held, slowed: of these.  reasons: code of a check -> ticks in which it acted.
+    others_s: lengths of the saved takes of the same task.
+    out_of_view: camera -> share of frames in which the tool was outside of its image; None: not known.
+    ended_by: why the take could not go on; None: somebody or its time limit ended it.
+    """
+
+    seconds: float
+    frames: int
+    invalid_frames: int = 0
+    lost: int = 0
+    streams: tuple[StreamReport, ...] = ()
+    stalls: tuple[tuple[float, float], ...] = ()
+    moved: bool = True
+    ticks: int = 0
+    held: int = 0
+    slowed: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    others_s: tuple[float, ...] = ()
+    out_of_view: Mapping[str, float] | None = None
+    ended_by: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeVerdict:
+    """faults: why it should be discarded; none: keep it. notes: what else to know."""
+
+    faults: tuple[Reason, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def keep(self) -> bool:
+        return not self.faults
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Faults, then notes, for a person."""
+        return (*(fault.detail for fault in self.faults), *self.notes)
+
+
+def judge(facts: TakeFacts, bounds: Bounds = USUAL) -> TakeVerdict:
+    """Whether to keep the take."""
+    faults = [] if facts.ended_by is None else [facts.ended_by]
+    faults += [*_lost(facts, bounds), *_of_streams(facts, bounds), *_of_motion(facts, bounds)]
+    faults += [*_of_guard(facts, bounds), *_of_length(facts, bounds), *_of_view(facts, bounds)]
+    return TakeVerdict(tuple(faults), _notes(facts, bounds))
+
+
+def _lost(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    found = []
+    if facts.lost:
+        found.append(
+            Reason("lost", f"{facts.lost} messages came faster than they could be written")
+        )
+    if facts.frames < bounds.fewest_frames:
+        found.append(Reason("no_frames", f"only {facts.frames} frames are complete"))
+    if facts.frames and facts.invalid_frames > bounds.invalid * facts.frames:
+        found.append(
+            Reason(
+                "invalid_frames",
+                f"{facts.invalid_frames} of {facts.frames} frames lack a fresh sample of every stream",
+            )
+        )
+    return found
+
+
+def _of_streams(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    found = []
+    for stream in facts.streams:
+        need = stream.need
+        if stream.backwards:
+            found.append(
+                Reason(
+                    "stamps_back",
+                    f"{need.topic}: {stream.backwards} stamps lie before earlier ones",
+                )
+            )
+        if not need.required:
+            continue
+        if stream.gaps:
+            found.append(
+                Reason(
+                    "gaps",
+                    f"{need.topic}: {_count(stream.gaps, 'gap')}, the longest {max(stream.gaps):.2f} s; "
+                    f"{need.max_age_s:g} s is allowed",
+                )
+            )
+        before_hz = need.expected_hz or stream.before_hz
+        if stream.count and stream.mean_hz < bounds.slow * before_hz:
+            whose = "the control loop" if need.expected_hz else need.topic
+            found.append(
+                Reason(
+                    "slow", f"{whose} ran at {stream.mean_hz:.1f} Hz instead of {before_hz:.1f}"
+                )
+            )
+    return found
+
+
+def _of_motion(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    if not facts.moved:
+        return [Reason("no_motion", "the robot never moved")]
+    long = [(at, seconds) for at, seconds in facts.stalls if seconds > bounds.stall_s]
+    if not long:
+        return []
+    at, seconds = max(long, key=lambda stall: stall[1])
+    return [Reason("stall", f"the robot stood still for {seconds:.1f} s from {at:.1f} s on")]
+
+
+def _of_guard(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    found = []
+    most = max(facts.reasons, key=lambda code: facts.reasons[code], default="")
+    for what, count, share in (
+        ("held", facts.held, bounds.held),
+        ("slowed", facts.slowed, bounds.slowed),
+    ):
+        if facts.ticks and count > share * facts.ticks:
+            found.append(
+                Reason(
+                    f"guard_{what}",
+                    f"the guard {what} the robot in {100 * count / facts.ticks:.0f} % of the ticks, mostly for {most}",
+                )
+            )
+    return found
+
+
+def _of_length(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    if len(facts.others_s) < bounds.others:
+        return []
+    usual_s = statistics.median(facts.others_s)
+    for code, wrong in (
+        ("short", facts.seconds < bounds.shortest * usual_s),
+        ("long", facts.seconds > bounds.longest * usual_s),
+    ):
+        if wrong:
+            return [
+                Reason(
+                    code,
+                    f"{facts.seconds:.1f} s is {code} beside the other takes of this task, {usual_s:.1f} s",
+                )
+            ]
+    return []
+
+
+def _of_view(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
+    return [
+        Reason(
+            "out_of_view",
+            f"the tool is outside the image of {camera} in {100 * share:.0f} % of the frames",
+        )
+        for camera, share in (facts.out_of_view or {}).items()
+        if share > bounds.out_of_view
+    ]
+
+
+def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
+    notes = []
+    if facts.out_of_view is None:
+        notes.append(NOT_LOOKED_AT)
+    if 0 < len(facts.others_s) < bounds.others:
+        notes.append(
+            f"its length was not compared: {_count(facts.others_s, 'saved take')} of this task"
+        )
+    if 0 < facts.invalid_frames <= bounds.invalid * facts.frames:
+        notes.append(f"{facts.invalid_frames} of {facts.frames} frames are marked invalid")
+    return tuple(notes)
+
+
+def _count(things: Sequence[object], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
