@@ -26,6 +26,7 @@ FOR_OTHERS = (
     "instruction_outcome",
     "control_command",
     "teleop_chunk",  # of a person who may come later
+    "sim_state",
 )
 
 

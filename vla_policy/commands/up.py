@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", default="receding", choices=tuple(SCHEMES), help="of chunks")
     add_policy_arguments(parser)
     parser.add_argument(
+        "--record", default="", metavar="FOLDER", help="record takes there; see `vla record`"
+    )
+    parser.add_argument(
         "--head",
         default="auto",
         choices=("auto", "flow", "token"),
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     require_ros()
     robot = load_embodiment(args.embodiment)
     check_port(args.web_port)
+    stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,
         policy=args.policy,
@@ -64,10 +68,12 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         scheme=args.scheme,
         shadow=args.shadow,
-        **sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower()),
+        sim=stands_in["sim"],
+        mock=stands_in["mock"],
         seed=args.seed,
         renderer=args.renderer,
         web_port=args.web_port or None,
+        record=args.record,
         namespace=args.namespace,
     )
     width = max(len(spec.name) for spec in specs)

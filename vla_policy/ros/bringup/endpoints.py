@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.graph import NodeSpec
@@ -30,7 +31,12 @@ OUTPUT_TYPES = {
 }
 CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
 COMMAND = "vla_policy/msg/ControlCommand"
+SIM_STATE = "vla_policy/msg/SimState"
 OUTCOME = "vla_policy/msg/InstructionOutcome"
+EVENT = "vla_policy/msg/SimEvent"
+COMMAND_AGE_S = 0.3  # of the control node's reports; beyond, its loop has stalled
+# Their last message holds until the next, so a take begins with it.
+LATCHED = ("control_status", "active_instruction", "sim_event", "/tf_static")
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 SET_MODE = "vla_policy/srv/SetMode"
 
@@ -147,12 +153,65 @@ def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     ]
 
 
+def recorded_streams(
+    robot: Embodiment, *, shadow: bool = False, simulated: bool = False
+) -> tuple[StreamNeed, ...]:
+    """What a recorder hears: the robot's streams, without which no take begins, then everything else of its graph."""
+    ages = {camera.topic: camera.max_age_s for camera in robot.cameras.values()}
+    ages |= dict.fromkeys(robot.joints.topics, robot.joints.max_age_s)
+    ages |= {s.topic: s.max_age_s for s in robot.poses.values() if s.kind == "topic"}
+    needs = [StreamNeed(topic, kind, True, ages[topic]) for topic, kind in state_topics(robot)]
+    needs.append(StreamNeed("control_command", COMMAND, True, COMMAND_AGE_S, robot.command_hz))
+    others = {
+        **{t: kind for t, kind in command_topics(robot, shadow=shadow) if "/action/" not in kind},
+        "action_chunk": CHUNK,
+        "teleop_chunk": CHUNK,
+        "control_status": STATUS,
+        "instruction": STRING,
+        "active_instruction": STRING,
+        "instruction_outcome": OUTCOME,
+        "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+    }
+    if any(source.kind == "tf" for source in robot.poses.values()):
+        others |= dict.fromkeys(("/tf", "/tf_static"), "tf2_msgs/msg/TFMessage")
+    if simulated:
+        others["sim_event"] = EVENT
+    return (*needs, *(StreamNeed(topic, kind) for topic, kind in others.items()))
+
+
+def _recorder(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    """It commands nothing."""
+    simulated = bool(spec.parameters.get("use_sim_time", False))
+    shadow = bool(spec.parameters.get("shadow", False))
+    needs = recorded_streams(robot, shadow=shadow, simulated=simulated)
+    kinds = {"start": TRIGGER, "end": TRIGGER, "discard": TRIGGER, "delete_last": TRIGGER}
+    kinds["save"] = "vla_policy/srv/SaveEpisode"
+    return [
+        *_hears("recorder", tuple((need.topic, need.type) for need in needs)),
+        Endpoint("recorder", HEARS, "joy", "sensor_msgs/msg/Joy"),
+        Endpoint("recorder", PUBLISHES, "instruction", STRING),
+        Endpoint("recorder", PUBLISHES, "recorder_status", "vla_policy/msg/RecorderStatus"),
+        *(Endpoint("recorder", SERVES, f"recorder/{n}", kind) for n, kind in kinds.items()),
+        Endpoint("recorder", SERVES, "record_episode", "vla_policy/action/RecordEpisode"),
+    ]
+
+
+def _expert(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    return [
+        Endpoint("expert", HEARS, "active_instruction", STRING),
+        Endpoint("expert", HEARS, "sim_state", SIM_STATE),
+        Endpoint("expert", PUBLISHES, str(spec.parameters.get("chunks", "action_chunk")), CHUNK),
+        Endpoint("expert", PUBLISHES, "instruction_refused", OUTCOME),
+    ]
+
+
 def _sim(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     return [
         *robot_endpoints(robot, "sim"),
         Endpoint("sim", PUBLISHES, "/clock", "rosgraph_msgs/msg/Clock"),
         Endpoint("sim", PUBLISHES, "overview/image_raw", CAMERA_TYPES["image"]),
-        Endpoint("sim", PUBLISHES, "sim_event", "vla_policy/msg/SimEvent"),
+        Endpoint("sim", PUBLISHES, "sim_event", EVENT),
+        Endpoint("sim", PUBLISHES, "sim_state", SIM_STATE),
         Endpoint("sim", SERVES, "set_scene", "vla_policy/srv/SetScene"),
     ]
 
@@ -173,4 +232,6 @@ _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "sim": _sim,
     "mock": _mock,
     "web": _web,
+    "recorder": _recorder,
+    "expert": _expert,
 }

@@ -14,6 +14,7 @@ from vla_policy.sim.twin import TWINS
 
 PACKAGE = "vla_policy"
 SIM_MODES = ("false", "true", "mock")
+OPERATORS = ("expert",)
 ParamValue = bool | int | float | str
 
 
@@ -60,6 +61,8 @@ def node_specs(
     instruction: str = "",
     split: str = "train",
     web_port: int | None = 8765,
+    record: str = "",
+    operator: str = "",
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -73,10 +76,12 @@ def node_specs(
     instruction: task that the simulation judges first; empty: one drawn from the seed.
     split:      kind of scenes of the simulation, see vla_policy.sim.scenes.scene.SPLITS.
     web_port:   of the operator's page on loopback; None leaves it out.
+    record:     folder into which a recorder writes takes; empty: no recorder.
+    operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
     namespace:  of all nodes, with or without a leading slash.
     """
     space = namespace_of(namespace)
-    robot = {"embodiment": embodiment, "use_sim_time": sim}
+    robot: dict[str, ParamValue] = {"embodiment": embodiment, "use_sim_time": sim}
     specs = [
         NodeSpec(
             "policy",
@@ -103,6 +108,17 @@ def node_specs(
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
     if mock:
         specs.insert(0, NodeSpec("mock", {"embodiment": embodiment}))
+    if operator:
+        if operator not in OPERATORS:
+            raise ValueError(f"operator: got {operator!r}, expected {' or '.join(OPERATORS)}")
+        if not sim:
+            raise ValueError(
+                f"operator: got {operator!r}, which looks at the simulation's truth; add --sim"
+            )
+        own = {**robot, "chunks": "action_chunk"}
+        specs = [NodeSpec("expert", own) if s.name == "policy" else s for s in specs]
+    if record:
+        specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)

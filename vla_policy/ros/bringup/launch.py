@@ -37,6 +37,10 @@ ARGUMENTS = {
     "seed": ("0", "of the first scene and of the policy's noise"),
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
     "web_port": ("8765", "of the operator's page on loopback; 0 leaves it out"),
+    "record": (
+        "",
+        "folder into which a recorder writes takes: data set and bags; empty: no recorder",
+    ),
     "namespace": ("", "namespace of all nodes, for several robots"),
     "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
 }
@@ -99,12 +103,14 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         device=values["device"],
         scheme=values["scheme"],
         shadow=values["shadow"] == "true",
-        **stands_in,
+        sim=stands_in["sim"],
+        mock=stands_in["mock"],
         seed=numbers["seed"],
         renderer=values["renderer"],
         instruction=instruction,
         split=split,
         web_port=numbers["web_port"] or None,
+        record=values["record"],
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )

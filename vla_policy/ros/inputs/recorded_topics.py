@@ -1,0 +1,114 @@
+"""Everything that a recorder hears of a robot's graph, as raw bytes, with the quality of service of who publishes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from vla_policy.data.bag.qos import Qos
+from vla_policy.data.stream_meter import StreamNeed
+from vla_policy.data.streams import Decoder, Message
+from vla_policy.ros.bringup.endpoints import LATCHED
+from vla_policy.ros.process import qos
+
+
+class RecordedTopics:
+    """Raw subscriptions; take is called with each message and its publishers' profiles.
+
+    Raises ValueError for a type that this ROS lacks, by its topic.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        needs: Iterable[StreamNeed],
+        take: Callable[[Message, Sequence[Qos]], None],
+    ) -> None:
+        self._node, self._take = node, take
+        self._decoder = Decoder()
+        self._offered: dict[str, tuple[Qos, ...]] = {}
+        self._subscriptions: list[Any] = []
+        for need in needs:
+            try:
+                kind = _class_of(need.type)
+            except (ModuleNotFoundError, AttributeError) as error:
+                if need.required:
+                    self.close()
+                    raise ValueError(
+                        f"{need.topic}: this ROS lacks {need.type}: {error}"
+                    ) from error
+                node.get_logger().warning(f"{need.topic} is not recorded: no {need.type} here")
+                continue
+            topic = node.resolve_topic_name(need.topic)
+            self._subscriptions.append(
+                node.create_subscription(
+                    kind, topic, self._callback(topic, need.type), _profile(need), raw=True
+                )
+            )
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _callback(self, topic: str, kind: str) -> Callable[[bytes], None]:
+        def receive(data: bytes) -> None:
+            now_ns = self._node.get_clock().now().nanoseconds
+            message = self._decoder.message(topic, kind, bytes(data), now_ns)
+            self._take(message, self._profiles(topic))
+
+        return receive
+
+    def _profiles(self, topic: str) -> tuple[Qos, ...]:
+        """What the publishers of a topic offer, asked for once: at the first message there is one."""
+        known = self._offered.get(topic)
+        if not known:
+            ends = self._node.get_publishers_info_by_topic(topic)
+            known = self._offered[topic] = tuple(_as_qos(end.qos_profile) for end in ends)
+        return known
+
+
+def _class_of(type_name: str) -> Any:
+    """'std_msgs/msg/String' -> its class."""
+    package, _, name = type_name.split("/")
+    return getattr(importlib.import_module(f"{package}.msg"), name)
+
+
+def _profile(need: StreamNeed) -> QoSProfile:
+    """What a recorder asks for: no more than the publisher offers, and room for what comes while it is busy."""
+    name = need.topic.lstrip("/")
+    latched = name in (latched.lstrip("/") for latched in LATCHED) or name == "instruction_outcome"
+    reliable = not need.required or need.topic == "control_command"
+    if name in ("diagnostics", "tf"):
+        return qos.DIAGNOSTICS
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=30 if need.required else 20,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _as_qos(profile: QoSProfile) -> Qos:
+    words = {
+        "reliability": profile.reliability,
+        "durability": profile.durability,
+        "history": profile.history,
+        "liveliness": profile.liveliness,
+    }
+    return Qos(
+        **{name: policy.name.lower() for name, policy in words.items()},
+        depth=profile.depth,
+        deadline_ns=_ns(profile.deadline),
+        lifespan_ns=_ns(profile.lifespan),
+        lease_ns=_ns(profile.liveliness_lease_duration),
+    )
+
+
+def _ns(duration: Any) -> int:
+    return int(duration.nanoseconds)
