@@ -144,7 +144,8 @@ class RobotsHere:
         """Names of the nodes beside a control node. The participant that knows most of them says so."""
         space = control.rpartition("/")[0] or "/"
         seen = [participant.nodes(space) for participant in self._participants[domain]]
-        return tuple(max((sorted(names) for names in seen), key=len))
+        most = max(map(sorted, seen), key=len)
+        return tuple(most)
 
     def _ask(self, robot: Found, kind: Any, service: str, request: Any) -> Any:
         participants = self._participants[robot.domain]
