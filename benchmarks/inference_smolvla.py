@@ -184,7 +184,7 @@ def lerobot_smolvla(model: SmolVla) -> Run:
                 self_attn_every_n_layers=config.flow.joint_every,
             )
         )  # fmt: skip
-    weights = {smolvla_names.theirs(k): v for k, v in model.state_dict().items()}
+    weights = {smolvla_names.NAMING.theirs(k): v for k, v in model.state_dict().items()}
     if difference := set(weights) ^ (peer.state_dict().keys() - set(UNREAD)):
         raise ValueError(f"keys of lerobot's SmolVLA differ: {sorted(difference)[:8]}")
     peer.load_state_dict(weights, strict=False, assign=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, models
 
-from vla_policy.formats.tensors.pi0_names import EMBEDDING, PREFIX, UNREAD, theirs
+from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, PREFIX, UNREAD
 from vla_policy.formats.tensors.safetensors_file import CHUNK_BYTES, tensor_bytes, write
 from vla_policy.models import config
 from vla_policy.models.config import GemmaConfig, ModelConfig, SiglipConfig
@@ -124,7 +124,7 @@ def write_policy(folder: Path, sizes: ModelConfig) -> Path:
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
     with torch.device("meta"):
-        shapes = {theirs(k): tuple(v.shape) for k, v in VLA(sizes).state_dict().items()}
+        shapes = {NAMING.theirs(k): tuple(v.shape) for k, v in VLA(sizes).state_dict().items()}
     assert EMBEDDING in shapes
     shapes[UNREAD] = (sizes.vocab, sizes.flow.expert.width)
     index = {}

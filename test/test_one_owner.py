@@ -23,14 +23,33 @@ OWNERS = {
     "what an instruction may be": ("runtime/instruction.py", r"MAX_CHARACTERS = |has no word\""),
     "colours": ("sim/scenes/scene.py", r"^COLOURS = \("),
     "shapes": ("sim/scenes/scene.py", r'"cube", "cylinder", "ball"\)'),
-    "columns of a pose": ("embodiment/spaces.py", r'"qx", "qy", "qz"'),
+    "columns of a pose": (
+        "embodiment/spaces.py",
+        r'"qx", "qy", "qz"|"ee\.qx"|ee\.qx, ee\.qy|\*POSITION, \*ROTATIONS\["quaternion',
+    ),
+    "RT-2's columns": ("families/tool_steps.py", r'"dx", "dy", "dz", "drx"'),
+    "RT-2's largest steps": (
+        "families/tool_steps.py",
+        r"^STEP_M\b.* = 0\.04|step_m: 0\.04, .*tokens: rare\}\"|-0\.04, -0\.04",
+    ),
+    "ends of a normaliser in a file": (
+        "checkpoint/statistics.py",
+        r'"names", "lower", "upper"|"lower": \w+\.lower',
+    ),
+    "names of tensors, there and here": (
+        "formats/tensors/naming.py",
+        r"def (ours|theirs)\(self|def canonical\(|\\\.mlp\\\.fc",
+    ),
     "tolerance of a quaternion's norm": (
         "geometry/rotation_formats.py",
         r"QUATERNION_TOLERANCE = |1\.0\) <= 0\.05",
     ),
     "when an arm is at rest": ("execution/replanning.py", r"^SETTLE_NS = 200_000_000"),
     "a joint out of its range": ("runtime/plausibility.py", r"its limits are \{"),
-    "layout of a shard": ("data/shards.py", r"shard_\{|\"texts\.json\""),
+    "layout of a shard": (
+        "data/shards.py",
+        r'shard_\{|"texts\.json"|"\*\*/(front\.npy|meta\.json)"|= "\.partial"',
+    ),
     "what makes a chunk no action": (
         "execution/to_absolute.py",
         r'"chunk_names"|"chunk_step"|"chunk_not_finite"|"chunk_quaternion"',

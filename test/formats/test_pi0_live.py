@@ -105,7 +105,7 @@ def test_siglip_is_transformers_siglip(transformers: ModuleType, rng: np.random.
     mine = Siglip(config).eval()
     stem = pi0_names.WRAPPER + "paligemma.model.vision_tower."
     weights = {
-        pi0_names.ours(pi0_names.canonical(stem + k)).removeprefix("vision."): v
+        pi0_names.NAMING.ours(pi0_names.NAMING.canonical(stem + k)).removeprefix("vision."): v
         for k, v in theirs.state_dict().items()
     }
     mine.load_state_dict(weights)
@@ -126,8 +126,10 @@ NATIVE = (  # transformers' names of the same tensors in its own class
 def native_name(name: str) -> str:
     for theirs, stored in NATIVE:
         if name.startswith(theirs):
-            return pi0_names.ours(pi0_names.canonical(stored + name.removeprefix(theirs)))
-    return pi0_names.ours(name)
+            return pi0_names.NAMING.ours(
+                pi0_names.NAMING.canonical(stored + name.removeprefix(theirs))
+            )
+    return pi0_names.NAMING.ours(name)
 
 
 def test_pi0_is_transformers_pi0(transformers: ModuleType, rng: np.random.Generator) -> None:

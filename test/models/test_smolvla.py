@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from vla_policy.formats.tensors.smolvla_names import ours
+from vla_policy.formats.tensors.smolvla_names import NAMING
 from vla_policy.models import flow
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
@@ -57,7 +57,9 @@ def model(golden: dict[str, torch.Tensor]) -> SmolVla:
         state_dim=32, action_dim=32, max_text=9,
     )  # fmt: skip
     model = SmolVla(config).eval()
-    weights = {ours(k[2:]): v for k, v in golden.items() if k.startswith("w.") and k != NEVER_READ}
+    weights = {
+        NAMING.ours(k[2:]): v for k, v in golden.items() if k.startswith("w.") and k != NEVER_READ
+    }
     model.load_state_dict(weights, strict=True)
     return model
 

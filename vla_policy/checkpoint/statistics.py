@@ -13,6 +13,7 @@ from vla_policy.parsing.strict_json import number_list, text_list
 from vla_policy.types import Array, readonly
 
 MIN_RANGE = 1e-6
+RANGE_KEYS = {"names", "lower", "upper"}  # of one RangeNormalizer in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,7 @@ class Statistics:
 
 def to_dict(statistics: Statistics) -> dict[str, Any]:
     """Plain JSON data."""
-    return {
-        key: {"names": list(r.names), "lower": r.lower.tolist(), "upper": r.upper.tolist()}
-        for key, r in (("state", statistics.state), ("actions", statistics.actions))
-    }
+    return {"state": range_to_dict(statistics.state), "actions": range_to_dict(statistics.actions)}
 
 
 def from_dict(data: Mapping[str, Any]) -> Statistics:
@@ -74,7 +72,7 @@ def from_dict(data: Mapping[str, Any]) -> Statistics:
     ranges = {}
     for key in ("state", "actions"):
         entry = data.get(key)
-        if not isinstance(entry, Mapping) or not {"names", "lower", "upper"} <= set(entry):
+        if not isinstance(entry, Mapping) or not set(entry) >= RANGE_KEYS:
             got = one_line(repr(entry), 80)
             raise ValueError(f"statistics.{key}: got {got}, expected names, lower and upper")
         ranges[key] = range_from_dict(entry, f"statistics.{key}")
@@ -88,6 +86,11 @@ def part_of(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         got = one_line(repr(part), 80)
         raise ValueError(f"statistics.{key}: got {got}, expected a mapping")
     return part
+
+
+def range_to_dict(ends: RangeNormalizer) -> dict[str, Any]:
+    """Plain JSON data, with RANGE_KEYS."""
+    return {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
 
 
 def range_from_dict(entry: Mapping[str, Any], where: str) -> RangeNormalizer:

@@ -5,9 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_policy.data.shards import read_array, read_meta, read_shard
+from vla_policy.data.shards import (
+    META_FILE,
+    array_file,
+    read_array,
+    read_meta,
+    read_shard,
+    shards_below,
+)
 from vla_policy.types import Array
 
+IMAGES = ("front", "wrist")  # arrays that stay on disk
 PER_SENTENCE = (
     "target_xyz", "reference_xyz", "destination_xyz", "target_colour", "target_shape", "target_size",
     "front_uv", "wrist_uv", "wrist_visible",
@@ -79,7 +87,7 @@ class Frames:
 
 def load_frames(root: Path) -> Frames:
     """All shards below root. Raises FileNotFoundError if there is none."""
-    folders = sorted(p.parent for p in root.glob("**/front.npy") if p.parent.suffix != ".partial")
+    folders = shards_below(root, array_file(IMAGES[0]))
     if not folders:
         raise FileNotFoundError(f"no frames below {root}; make them with `vla generate`")
     shards: list[tuple[np.ndarray, np.ndarray]] = []
@@ -90,11 +98,10 @@ def load_frames(root: Path) -> Frames:
         starts.append(len(texts))
         rows, said = read_shard(folder)
         texts += said
-        shards.append(
-            (_images(folder / "front.npy", len(said)), _images(folder / "wrist.npy", len(said)))
-        )
+        front, wrist = (_images(folder / array_file(name), len(said)) for name in IMAGES)
+        shards.append((front, wrist))
         for name, values in rows.items():
-            if name not in ("front", "wrist"):
+            if name not in IMAGES:
                 if name == "episode":  # numbered anew in each shard
                     values = values.astype(np.int64) + number * 1_000_000
                 arrays.setdefault(name, []).append(values)
@@ -125,9 +132,8 @@ def _images(path: Path, count: int) -> Array:
 def robot_of(root: Path) -> str:
     """The robot whose frames lie below root, as their shards say. Raises ValueError if they are of several."""
     said = {
-        str(read_meta(p).get("robot", "vx300s"))
-        for p in root.glob("**/meta.json")
-        if p.parent.suffix != ".partial"
+        str(read_meta(shard / META_FILE).get("robot", "vx300s"))
+        for shard in shards_below(root, META_FILE)
     }
     if len(said) != 1:
         raise ValueError(

@@ -18,6 +18,8 @@ import numpy as np
 from vla_policy.parsing.files import MIB, one_line, read_bytes, require_file
 from vla_policy.parsing.strict_json import parse_json
 
+PARTIAL = ".partial"  # end of the name of a shard that is being written
+TEXTS_FILE, META_FILE = "texts.json", "meta.json"
 MAX_ARRAYS = 64  # of a shard
 TEXTS = 256 * MIB
 
@@ -25,6 +27,16 @@ TEXTS = 256 * MIB
 def shard_path(folder: Path, index: int) -> Path:
     """Where shard number index of a data set lies."""
     return Path(folder) / f"shard_{index:05d}"
+
+
+def array_file(name: str) -> str:
+    """The file of an array in its shard."""
+    return f"{name}.npy"
+
+
+def shards_below(root: Path, having: str) -> list[Path]:
+    """The complete shards below root that have a file of that name, in order."""
+    return sorted(p.parent for p in root.glob(f"**/{having}") if p.parent.suffix != PARTIAL)
 
 
 def write_shard(
@@ -37,13 +49,13 @@ def write_shard(
     lengths = {name: len(array) for name, array in arrays.items()} | {"texts": len(texts)}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"{path}: arrays of one shard differ in length: {lengths}")
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array, allow_pickle=False)
-    (partial / "texts.json").write_text(json.dumps(texts))
-    (partial / "meta.json").write_text(json.dumps(dict(meta), indent=1, sort_keys=True))
+        np.save(partial / array_file(name), array, allow_pickle=False)
+    (partial / TEXTS_FILE).write_text(json.dumps(texts))
+    (partial / META_FILE).write_text(json.dumps(dict(meta), indent=1, sort_keys=True))
     os.replace(partial, path)
 
 
@@ -53,7 +65,7 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     if len(files) > MAX_ARRAYS:
         raise ValueError(f"{path}: got {len(files)} arrays, expected at most {MAX_ARRAYS}")
     arrays = {file.stem: read_array(file, mapped=True) for file in files}
-    return arrays, read_texts(path / "texts.json")
+    return arrays, read_texts(path / TEXTS_FILE)
 
 
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:

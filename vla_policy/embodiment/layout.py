@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vla_policy.embodiment.description import ActionGroup, Embodiment, GroupLimits
-from vla_policy.embodiment.spaces import JOINT_PREFIX, POSITION, ROTATIONS
+from vla_policy.embodiment.spaces import JOINT_PREFIX, POSITION, TOOL_POSE
 from vla_policy.types import Array, RobotState, required
 
 JOINTS, POSE, GRIPPER, VELOCITY = "joints", "pose", "gripper", "velocity"
@@ -143,7 +143,7 @@ def _executed(embodiment: Embodiment, group: ActionGroup) -> ActionGroup:
         space=space,
         reference="absolute",
         rotation="quaternion_xyzw",
-        names=tuple(side + name for name in (*POSITION, *ROTATIONS["quaternion_xyzw"])),
+        names=tuple(side + name for name in TOOL_POSE),
         frame=embodiment.base_frame,
     )
 

@@ -14,6 +14,7 @@ ROTATIONS = {
     "rotation_vector": ("ee.rx", "ee.ry", "ee.rz"),
     "r6d": ("ee.r1", "ee.r2", "ee.r3", "ee.r4", "ee.r5", "ee.r6"),
 }
+TOOL_POSE = (*POSITION, *ROTATIONS["quaternion_xyzw"])  # as poses are measured and commanded
 TWIST = ("ee.vx", "ee.vy", "ee.vz", "ee.wx", "ee.wy", "ee.wz")
 BASE_TWIST = ("base.vx", "base.vy", "base.wz")
 GRIPPER = ("gripper",)

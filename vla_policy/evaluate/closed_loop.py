@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Layout, layout_of, opening_of
-from vla_policy.embodiment.spaces import POSITION, ROTATIONS
+from vla_policy.embodiment.spaces import POSE_PARTS
 from vla_policy.execution.replanning import Executing
 from vla_policy.runtime import control as core
 from vla_policy.safety.robot import GuardedRobot
@@ -129,6 +129,5 @@ def _measured(state: RobotState) -> dict[str, float]:
     """Values by their names in an embodiment's state."""
     values = dict(state.grippers)
     for tool, pose in state.poses.items():
-        names = (*POSITION, *ROTATIONS["quaternion_xyzw"])
-        values |= {f"{tool}.{n.rpartition('.')[2]}": v for n, v in zip(names, pose, strict=True)}
+        values |= {f"{tool}.{part}": v for part, v in zip(POSE_PARTS, pose, strict=True)}
     return values

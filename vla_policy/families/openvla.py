@@ -15,7 +15,14 @@ import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import RangeNormalizer, part_of, range_from_dict
+from vla_policy.checkpoint.statistics import (
+    RANGE_KEYS,
+    RangeNormalizer,
+    part_of,
+    range_from_dict,
+    range_to_dict,
+)
+from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families import openvla_inputs as inputs
 from vla_policy.families.family import (
     Codec,
@@ -35,7 +42,6 @@ from vla_policy.models.text import tokenizer_of
 from vla_policy.types import Array, Observation
 
 NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
-POSE = ("ee.x", "ee.y", "ee.z", "ee.qx", "ee.qy", "ee.qz", "ee.qw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +110,10 @@ def sample(checkpoint: Checkpoint, head: str, given: Inputs, sampling: Sampling)
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
     """The step in robot units, or the pose that it leads to."""
     steps = checkpoint.statistics.actions.restore(model_actions)
-    if checkpoint.contract.action_names[:7] != POSE:
+    if checkpoint.contract.action_names[:7] != TOOL_POSE:
         return Rows(steps)
     names = observation.state_names
-    start = observation.state[[names.index(name) for name in POSE]]
+    start = observation.state[[names.index(name) for name in TOOL_POSE]]
     turns = quaternions.quaternion_to_rotvec(from_rpy(steps[:, 3:6]))
     poses = pose_steps.steps_to_poses(start, np.concatenate((steps[:, :3], turns), 1))
     return Rows(np.concatenate((poses, steps[:, 6:]), 1))
@@ -115,16 +121,13 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 def statistics_to_dict(statistics: Statistics) -> dict[str, Any]:
     """Plain JSON data."""
-    ends = statistics.actions
-    return {
-        "actions": {"names": list(ends.names), "lower": ends.lower.tolist(), "upper": ends.upper.tolist()}
-    }  # fmt: skip
+    return {"actions": range_to_dict(statistics.actions)}
 
 
 def statistics_from_dict(data: Mapping[str, Any]) -> Statistics:
     """Inverse of statistics_to_dict. Raises ValueError naming what is missing."""
     ends = part_of(data, "actions")
-    if set(ends) != {"names", "lower", "upper"}:
+    if set(ends) != RANGE_KEYS:
         raise ValueError(
             f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
         )

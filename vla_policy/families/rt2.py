@@ -26,8 +26,7 @@ from vla_policy.families.family import (
     require_state,
 )
 from vla_policy.families.openvla import STATISTICS
-from vla_policy.families.tiny.columns import GRIPPER
-from vla_policy.families.tool_steps import poses_of
+from vla_policy.families.tool_steps import GRIPPER, ROW, poses_of
 from vla_policy.models import paligemma, token_head
 from vla_policy.models.config import ModelConfig, TokenHeadConfig
 from vla_policy.models.paligemma import BINS
@@ -137,7 +136,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
         np.column_stack(
             (poses, gripper)
         ),  # in the order that formats.rt2 requires of the contract
-        terminate=bool(np.mean(said["terminate"][:3]) > 0.5),
+        terminate=bool(np.mean(said[ROW[0]][:3]) > 0.5),
     )
 
 

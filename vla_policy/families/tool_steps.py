@@ -1,4 +1,7 @@
-"""Steps of a tool from one row to the next, as poses from where it is measured; `tiny` and RT-2 speak in such steps."""
+"""RT-2's eight columns: steps of a tool from one row to the next, as poses from where the tool is measured.
+
+`tiny` and RT-2 write their actions so. Source: RT-2 (arXiv:2307.15818), section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vla_policy.families.tiny.columns import POSE, STEP
+from vla_policy.checkpoint.statistics import RangeNormalizer
+from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.geometry import pose_steps
 from vla_policy.types import Array, Observation
+
+STEP = ("dx", "dy", "dz", "drx", "dry", "drz")
+GRIPPER = "gripper"
+ROW = ("terminate", *STEP, GRIPPER)
+STEP_M, STEP_RAD = 0.04, 0.1  # largest step of a tool in a row of 0.1 s
+
+
+def row_ranges(step_m: float = STEP_M, step_rad: float = STEP_RAD) -> RangeNormalizer:
+    """The ends of ROW: terminate and the gripper from 0 to 1, steps as far in either direction."""
+    steps = np.array([step_m] * 3 + [step_rad] * 3)
+    return RangeNormalizer(ROW, np.array([0.0, *-steps, 0.0]), np.array([1.0, *steps, 1.0]))
 
 
 def tool_pose(observation: Observation, arm: str) -> Array:
     """float64[7]: the measured pose of a tool. arm: what stands before its names in the state."""
-    return observation.state[[observation.state_names.index(arm + name) for name in POSE]]
+    return observation.state[[observation.state_names.index(arm + name) for name in TOOL_POSE]]
 
 
 def poses_of(said: Mapping[str, Array], observation: Observation, *, arm: str, slot: str) -> Array:

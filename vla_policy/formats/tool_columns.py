@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vla_policy.embodiment.spaces import POSITION, ROTATIONS
-from vla_policy.families.openvla import POSE
+from vla_policy.embodiment.spaces import POSITION, ROTATIONS, TOOL_POSE
 
 STEP = (*POSITION, *ROTATIONS["rpy"])
 
@@ -42,7 +41,7 @@ def problem(
             f"got {', '.join(names)} in {', '.join(spaces)}, expected the columns of one tool, "
             f"{expected}, and a gripper: {tool.called} says steps of a tool"
         )
-    if arm == "ee_pose" and (missing := [name for name in POSE if name not in state]):
+    if arm == "ee_pose" and (missing := [name for name in TOOL_POSE if name not in state]):
         return f"state: {', '.join(missing)} missing: {tool.called}'s steps are added to the measured pose"
     return None
 

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.embodiment.spaces import POSITION, ROTATIONS
+from vla_policy.embodiment.spaces import TOOL_POSE
+from vla_policy.families.tool_steps import GRIPPER, ROW
 from vla_policy.types import Array
 
-STEP = ("dx", "dy", "dz", "drx", "dry", "drz")
-POSE = (*POSITION, *ROTATIONS["quaternion_xyzw"])
-GRIPPER = "gripper"
-ARM = (*POSE, GRIPPER)  # of the state, and of what is commanded
+ARM = (*TOOL_POSE, GRIPPER)  # of the state, and of what is commanded
 SLOTS = ("", "second.")
 BASE = ("base.vx", "base.wz")
 TERMINATE = 0
-COLUMNS = ("terminate", *(slot + name for slot in SLOTS for name in (*STEP, GRIPPER)), *BASE)
+COLUMNS = (ROW[TERMINATE], *(slot + name for slot in SLOTS for name in ROW[1:]), *BASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class RobotColumns:
         slots = SLOTS[: len(self.arms)]
         return (
             COLUMNS[TERMINATE],
-            *(slot + name for slot in slots for name in (*STEP, GRIPPER)),
+            *(slot + name for slot in slots for name in ROW[1:]),
             *self.base,
         )
 
@@ -59,7 +57,8 @@ class RobotColumns:
 
 def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> RobotColumns:
     """The body that these columns are of. Raises ValueError if they are not whole arms and bases."""
-    arms = tuple(n.removesuffix(POSE[0]) for n in state_names if n.endswith(POSE[0]))
+    first = TOOL_POSE[0]
+    arms = tuple(n.removesuffix(first) for n in state_names if n.endswith(first))
     base = tuple(n for n in BASE if n in action_names)
     whole = tuple(arm + name for arm in arms for name in ARM)
     if state_names != whole or not 1 <= len(arms) <= len(SLOTS):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vla_policy.families.tiny.columns import GRIPPER, STEP
+from vla_policy.families.tool_steps import GRIPPER, STEP
 from vla_policy.geometry import pose_steps
 from vla_policy.models import pointing
 from vla_policy.types import Array

@@ -11,6 +11,7 @@ import torch
 
 from vla_policy.checkpoint import statistics
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families.family import (
     CONTINUES,
     Codec,
@@ -26,10 +27,7 @@ from vla_policy.families.family import (
 from vla_policy.families.tiny.columns import (
     BASE,
     COLUMNS,
-    GRIPPER,
-    POSE,
     SLOTS,
-    STEP,
     TERMINATE,
     RobotColumns,
     robot_columns,
@@ -37,7 +35,7 @@ from vla_policy.families.tiny.columns import (
     widened_state,
 )
 from vla_policy.families.tiny.rollforward import Hand, ahead, tool_of
-from vla_policy.families.tool_steps import poses_of, tool_pose
+from vla_policy.families.tool_steps import GRIPPER, STEP, poses_of, tool_pose
 from vla_policy.geometry import pose_steps
 from vla_policy.models import config, flow, pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
@@ -85,7 +83,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     rows = {name: said[name] for name in body.base}
     for arm, slot in _slots(body):
         poses = poses_of(said, observation, arm=arm, slot=slot)
-        rows |= {arm + name: column for name, column in zip(POSE, poses.T, strict=True)}
+        rows |= {arm + name: column for name, column in zip(TOOL_POSE, poses.T, strict=True)}
         rows[arm + GRIPPER] = said[slot + GRIPPER].clip(0.0, 1.0)
     return Rows(
         np.stack([rows[name] for name in contract.action_names], axis=1),
@@ -101,7 +99,7 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
     said = {COLUMNS[TERMINATE]: np.zeros(len(chunk.actions))}
     said |= {name: rows[name] for name in body.base}
     for arm, slot in _slots(body):
-        poses = np.stack([rows[arm + name] for name in POSE], axis=1)
+        poses = np.stack([rows[arm + name] for name in TOOL_POSE], axis=1)
         steps = pose_steps.poses_to_steps(tool_pose(observation, arm), poses)
         said |= {slot + name: column for name, column in zip(STEP, steps.T, strict=True)}
         said[slot + GRIPPER] = rows[arm + GRIPPER]

@@ -15,7 +15,7 @@ from vla_policy.formats.foreign.common import Feature, Foreign, describe
 from vla_policy.formats.foreign.lerobot_config import PREPROCESSOR
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.naming import Named
-from vla_policy.formats.tensors.pi0_names import EMBEDDING, TIED, UNREAD, canonical, theirs
+from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, TIED, UNREAD
 from vla_policy.formats.tensors.safetensors_file import Entry, read_header
 from vla_policy.formats.tensors.store import Store, open_store, require_same
 from vla_policy.models.text import SUBFOLDER, find_tokenizer
@@ -111,14 +111,15 @@ def require_complete(foreign: Foreign) -> None:
     with torch.device("meta"):
         model = VLA(foreign.config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    names = {key: foreign.named.names.get(key) or theirs(key) for key in shapes}
+    names = {key: foreign.named.names.get(key) or NAMING.theirs(key) for key in shapes}
     require_same(foreign.store, names, shapes, set(foreign.named.unread))
 
 
 def stored(foreign: Foreign) -> dict[str, Entry]:
     """Canonical name -> tensor, in another project's terms, with what no model reads but they expect."""
-    found = {theirs(key): foreign.store.entries[name] for key, name in foreign.named.names.items()}
-    unread = {canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
+    entries, named = foreign.store.entries, foreign.named
+    found = {NAMING.theirs(key): entries[name] for key, name in named.names.items()}
+    unread = {NAMING.canonical(name): entries[name] for name in named.unread}
     if EMBEDDING in unread:  # an output embedding of its own beside the one that is read
         found[TIED] = found.pop(EMBEDDING)
     return found | {name: unread[name] for name in (EMBEDDING, UNREAD) if name in unread}

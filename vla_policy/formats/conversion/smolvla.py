@@ -50,7 +50,7 @@ def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bo
     """
     found = smolvla.read_folder(folder, file)
     shapes = _model_shapes(found.header.sizes)
-    names = {key: found.named.names.get(key) or smolvla_names.theirs(key) for key in shapes}
+    names = {key: found.named.names.get(key) or smolvla_names.NAMING.theirs(key) for key in shapes}
     require_same(found.store, names, shapes, set(found.named.unread))
     entries = {key: found.store.entries[name] for key, name in names.items()}
     vla.write_folder(
@@ -58,7 +58,7 @@ def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bo
     )
     unread = {n: found.store.entries[n] for n in found.named.unread}
     if keep_unread and unread:
-        unread = {smolvla_names.canonical(name): entry for name, entry in unread.items()}
+        unread = {smolvla_names.NAMING.canonical(name): entry for name, entry in unread.items()}
         write(destination / UNREAD_FILE, _shapes(unread), (chunks(e) for e in unread.values()))
     tokenizer = find_tokenizer(folder)
     kept = destination / SOURCE
@@ -97,7 +97,7 @@ def to_lerobot(folder: Path, destination: Path, *, keep_unread: bool = True) -> 
 
 def _with_unread(folder: Path, store: Store, keep_unread: bool) -> dict[str, Entry]:
     """Canonical lerobot name -> tensor."""
-    entries = {smolvla_names.theirs(key): entry for key, entry in store.entries.items()}
+    entries = {smolvla_names.NAMING.theirs(key): entry for key, entry in store.entries.items()}
     if keep_unread and (folder / UNREAD_FILE).is_file():
         entries |= read_header(folder / UNREAD_FILE)[0]
     return entries

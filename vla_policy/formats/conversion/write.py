@@ -21,7 +21,7 @@ from vla_policy.formats.conversion.portable import (
 from vla_policy.formats.foreign import lerobot, openpi
 from vla_policy.formats.foreign.lerobot_config import POSTPROCESSOR, PREPROCESSOR
 from vla_policy.formats.native import folder as vla
-from vla_policy.formats.tensors.pi0_names import EMBEDDING, PREFIX, TIED, UNREAD, canonical
+from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, PREFIX, TIED, UNREAD
 from vla_policy.formats.tensors.safetensors_file import (
     CHUNK_BYTES,
     Entry,
@@ -47,7 +47,7 @@ def write_vla(folder: Path, portable: Portable, *, keep_unread: bool = True) -> 
     vla.write_folder(
         folder, portable.header, _shapes(entries), (chunks(e) for e in entries.values())
     )
-    unread = {canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
+    unread = {NAMING.canonical(name): foreign.store.entries[name] for name in foreign.named.unread}
     if keep_unread and unread:
         write(folder / UNREAD_FILE, _shapes(unread), (chunks(e) for e in unread.values()))
     if portable.origin is not None:

@@ -17,8 +17,8 @@ from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.families.pi0 import Settings, Statistics
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.lerobot_config import Relative
+from vla_policy.formats.tensors import pi0_names
 from vla_policy.formats.tensors.naming import Named
-from vla_policy.formats.tensors.pi0_names import theirs
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.store import Store, fill, require_same
 from vla_policy.models.config import ModelConfig
@@ -92,7 +92,7 @@ def assemble(
         device=device,
         dtype=dtype,
         network=VLA,
-        called=theirs,
+        called=pi0_names.NAMING.theirs,
     )
     return Checkpoint(
         model, said.contract, said.statistics, tokenizer, family="pi0", settings=said.settings

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families import openvla, openvla_inputs
 from vla_policy.formats import tool_columns
 from vla_policy.formats.fit import Heads, PolicyFile
@@ -43,17 +44,15 @@ SKELETON = """\
 # What {folder} does not say about itself; see docs/rt2.md.
 checkpoint: {folder}
 cameras: {{image: my_camera}}
-state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+state: [{pose}, gripper]
 actions:
-  names: [ee.x, ee.y, ee.z, ee.roll, ee.pitch, ee.yaw, gripper]
+  names: [{step}, gripper]
   spaces: {{arm: ee_delta, hand: gripper}}
 policy_hz: 5
 embodiments: [my_robot]
 statistics: {first}    # one of: {found}
 """
-TOOL = tool_columns.ToolColumns(
-    "OpenVLA", {"ee_delta": tool_columns.STEP, "ee_pose": openvla.POSE}
-)
+TOOL = tool_columns.ToolColumns("OpenVLA", {"ee_delta": tool_columns.STEP, "ee_pose": TOOL_POSE})
 THETA = 10_000.0  # the default of transformers
 PUBLISHED = Heads(language=32, kv=32, vision=16)
 BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
@@ -188,7 +187,11 @@ def skeleton(folder: Path) -> str:
     """The start of a policy file for folder."""
     found = data_sets(folder)
     return SKELETON.format(
-        folder=folder, first=found[0] if len(found) == 1 else "'?'", found=", ".join(found)
+        folder=folder,
+        pose=", ".join(TOOL_POSE),
+        step=", ".join(tool_columns.STEP),
+        first=found[0] if len(found) == 1 else "'?'",
+        found=", ".join(found),
     )
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.statistics import RangeNormalizer
-from vla_policy.families.openvla import POSE, Statistics
+from vla_policy.embodiment.spaces import TOOL_POSE
+from vla_policy.families.openvla import Statistics
 from vla_policy.families.rt2 import Settings
+from vla_policy.families.tool_steps import ROW, STEP_M, STEP_RAD, row_ranges
 from vla_policy.formats import tool_columns
 from vla_policy.formats.fit import PolicyFile, Rt2
 from vla_policy.formats.foreign import paligemma
@@ -23,16 +23,17 @@ SKELETON = """\
 # What turns {folder} into an RT-2 policy; see docs/rt2.md.
 checkpoint: {folder}
 cameras: {{first: my_camera}}
-state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+state: [{pose}, gripper]
 actions:
-  names: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw, gripper]
+  names: [{pose}, gripper]
   spaces: {{arm: ee_pose, hand: gripper}}
 policy_hz: 10
 embodiments: [my_robot]
-rt2: {{step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}}
+{rt2}
 """
-TOOL = tool_columns.ToolColumns("RT-2", {"ee_pose": POSE})
-NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
+STEPS = f"step_m: {STEP_M}, step_rad: {STEP_RAD}"
+LINE = f"rt2: {{{STEPS}, plan: false, action_tokens: rare}}"
+TOOL = tool_columns.ToolColumns("RT-2", {"ee_pose": TOOL_POSE})
 
 
 def load(
@@ -56,24 +57,21 @@ def load(
         raise ValueError(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"
         )
-    reach = [rt2.step_m] * 3 + [rt2.step_rad] * 3
-    actions = RangeNormalizer(
-        NAMES, np.array([0.0, *(-r for r in reach), 0.0]), np.array([1.0, *reach, 1.0])
-    )
-    contract = file.contract(image_px=model.config.vision.image_px, model_action_names=NAMES)
+    actions = row_ranges(rt2.step_m, rt2.step_rad)
+    contract = file.contract(image_px=model.config.siglip.image_px, model_action_names=ROW)
     return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
 
 
 def skeleton(folder: Path) -> str:
     """The start of a policy file for folder."""
-    return SKELETON.format(folder=folder)
+    return SKELETON.format(folder=folder, pose=", ".join(TOOL_POSE), rt2=LINE)
 
 
 def require_columns(file: PolicyFile) -> Rt2:
     """What makes an RT-2 of it. Raises ValueError if that is missing, or other than pose and gripper of one tool is commanded."""
     if file.rt2 is None:
         raise ValueError(
-            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{step_m: 0.04, step_rad: 0.1}}"
+            f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{{STEPS}}}"
         )
     tool_columns.require(TOOL, file.path, file.action_names, file.spaces, file.state_names)
     return file.rt2

@@ -74,7 +74,7 @@ def load(
     )  # fmt: skip
     model = build(
         found.store, found.named, header.sizes, device=device, dtype=dtype, network=SmolVla,
-        called=smolvla_names.theirs,
+        called=smolvla_names.NAMING.theirs,
     )  # fmt: skip
     return Checkpoint(
         model, header.contract, header.statistics, tokenizer, header.family, header.settings

@@ -23,7 +23,7 @@ FORMAT = Format(
         ("first",),
         None,
         None,
-        lines=("rt2: {step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}",),
+        lines=(rt2.LINE,),
     ),
     tool=rt2.TOOL,
 )

@@ -1,6 +1,6 @@
 """Names of tensors in other projects' folders and here, and sizes read off their shapes.
 
-What pi0's and SmolVLA's folders have in common; the names themselves are in pi0_tensors and smolvla_tensors.
+What pi0's and SmolVLA's folders have in common; the names themselves are in pi0_names and smolvla_names.
 """
 
 import re
@@ -52,22 +52,42 @@ class Shapes:
         return len(found)
 
 
-def ours(name: str, stems: Stems) -> str:
-    """Key of this project's model for a name of theirs; unknown names stay as they are."""
-    for theirs_, mine in stems:
-        if name.startswith(theirs_):
-            name = mine + name[len(theirs_) :]
-            break
-    return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How another project names the tensors of a model.
 
+    stems: see Stems. prefixes: what may stand before a name, each taken off once, in order. older: pairs of starts
+    of names in an older layout and in the canonical one, applied one after another.
+    """
 
-def theirs(key: str, stems: Stems) -> str:
-    """Inverse of ours."""
-    key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
-    for name, mine in stems:
-        if key.startswith(mine):
-            return name + key[len(mine) :]
-    return key
+    stems: Stems
+    prefixes: tuple[str, ...]
+    older: Stems = ()
+
+    def canonical(self, name: str) -> str:
+        """The name without prefixes, in the newest layout."""
+        for prefix in self.prefixes:
+            name = name.removeprefix(prefix)
+        for older, newer in self.older:
+            if name.startswith(older):
+                name = newer + name[len(older) :]
+        return name
+
+    def ours(self, name: str) -> str:
+        """Key of this project's model for a canonical name; unknown names stay as they are."""
+        for theirs, mine in self.stems:
+            if name.startswith(theirs):
+                name = mine + name[len(theirs) :]
+                break
+        return re.sub(r"^(vision\.layers\.\d+)\.mlp\.fc", r"\1.fc", name)
+
+    def theirs(self, key: str) -> str:
+        """Inverse of ours: the canonical name of a key of the model."""
+        key = re.sub(r"^(vision\.layers\.\d+)\.fc", r"\1.mlp.fc", key)
+        for theirs, mine in self.stems:
+            if key.startswith(mine):
+                return theirs + key[len(mine) :]
+        return key
 
 
 def shapes_of(store: Store, named: Named, called: Callable[[str], str]) -> Shapes:

@@ -7,8 +7,7 @@ never is. Older exports have another order of words inside the wrapper; both are
 """
 
 from vla_policy.formats.fit import Heads
-from vla_policy.formats.tensors import naming
-from vla_policy.formats.tensors.naming import Named, require_heads, shapes_of
+from vla_policy.formats.tensors.naming import Named, Naming, require_heads, shapes_of
 from vla_policy.formats.tensors.safetensors_file import chunks
 from vla_policy.formats.tensors.store import Store
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
@@ -20,7 +19,6 @@ EMBEDDING = WRAPPER + "paligemma.lm_head.weight"
 TIED = WRAPPER + "paligemma.model.language_model.embed_tokens.weight"
 UNREAD = WRAPPER + "gemma_expert.lm_head.weight"
 
-# (theirs, ours): starts of names, used in both directions.
 STEMS = (
     (EMBEDDING, "embed_tokens.weight"),
     (WRAPPER + "gemma_expert.model.", "flow.expert."),
@@ -44,26 +42,8 @@ OLDER = (
     (WRAPPER + "paligemma.model.vision_tower.encoder.", VISION + "encoder."),
     (WRAPPER + "paligemma.model.vision_tower.post_layernorm.", VISION + "post_layernorm."),
 )  # fmt: skip
+NAMING = Naming(STEMS, prefixes=(PREFIX,), older=OLDER)
 PUBLISHED = Heads(language=8, kv=1, vision=16)
-
-
-def canonical(name: str) -> str:
-    """The name without lerobot's prefix, in the newer layout."""
-    name = name.removeprefix(PREFIX)
-    for older, newer in OLDER:
-        if name.startswith(older):
-            name = newer + name[len(older) :]
-    return name
-
-
-def ours(name: str) -> str:
-    """Key of this project's model for a canonical name; unknown names stay as they are."""
-    return naming.ours(name, STEMS)
-
-
-def theirs(key: str) -> str:
-    """Inverse of ours: the canonical name of a key of the model."""
-    return naming.theirs(key, STEMS)
 
 
 def name_tensors(store: Store, *, tied: bool = False) -> Named:
@@ -74,7 +54,7 @@ def name_tensors(store: Store, *, tied: bool = False) -> Named:
     """
     by_name: dict[str, str] = {}
     for name in store.entries:
-        other = by_name.setdefault(canonical(name), name)
+        other = by_name.setdefault(NAMING.canonical(name), name)
         if other != name:
             raise ValueError(
                 f"{store.folder}: {other} and {name} are the same tensor in an older and a newer layout"
@@ -87,7 +67,7 @@ def name_tensors(store: Store, *, tied: bool = False) -> Named:
         by_name[EMBEDDING] = by_name.pop(TIED)
     elif TIED in by_name:
         by_name[EMBEDDING] = by_name.pop(TIED)
-    names = {ours(name): found for name, found in by_name.items() if found not in unread}
+    names = {NAMING.ours(name): found for name, found in by_name.items() if found not in unread}
     return Named(names, frozenset(unread))
 
 
@@ -112,7 +92,7 @@ def sizes(
 
     Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
     """
-    shapes = shapes_of(store, named, theirs)
+    shapes = shapes_of(store, named, NAMING.theirs)
     counts = heads or PUBLISHED
 
     def gemma(stem: str) -> GemmaConfig:

@@ -6,20 +6,17 @@ Source: lerobot 0.4.4 (policies/smolvla).
 """
 
 from vla_policy.formats.fit import Heads
-from vla_policy.formats.tensors import naming
-from vla_policy.formats.tensors.naming import Named, require_heads, shapes_of
+from vla_policy.formats.tensors.naming import Named, Naming, require_heads, shapes_of
 from vla_policy.formats.tensors.store import Store
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
 from vla_policy.models.smolvla import SmolFlowConfig, SmolVlaConfig
 
-PREFIXES = ("model.", "_orig_mod.")
 VLM = "vlm_with_expert.vlm.model."
 UNREAD = "vlm_with_expert.vlm.lm_head.weight"
 # Statistics among the weights: how lerobot wrote folders before it had processor files.
 OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
-# (theirs, ours): starts of names, used in both directions.
 STEMS = (
     (VLM + "vision_model.embeddings.position_embedding.weight", "vision.position_embedding"),
     (VLM + "vision_model.embeddings.patch_embedding.", "vision.patch_embedding."),
@@ -31,25 +28,9 @@ STEMS = (
     ("vlm_with_expert.lm_expert.", "flow.expert."),
     ("action_", "flow.action_"),
 )
+NAMING = Naming(STEMS, prefixes=("model.", "_orig_mod."))
 HEAD_DIM = 64  # of every SmolLM2
 VISION_HEADS = {768: 12, 1152: 16}  # width of SigLIP -> heads
-
-
-def canonical(name: str) -> str:
-    """The name without lerobot's prefixes."""
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def ours(name: str) -> str:
-    """Key of this project's model for a canonical name; unknown names stay as they are."""
-    return naming.ours(name, STEMS)
-
-
-def theirs(key: str) -> str:
-    """Inverse of ours: the canonical name of a key of the model."""
-    return naming.theirs(key, STEMS)
 
 
 def name_tensors(store: Store) -> Named:
@@ -60,9 +41,9 @@ def name_tensors(store: Store) -> Named:
             f"{store.folder}: {len(old)} statistics are among the weights ({old[0]}): a folder of lerobot before "
             "0.4; rewrite it with lerobot's src/lerobot/processor/migrate_policy_normalization.py"
         )
-    by_name = {canonical(name): name for name in store.entries}
+    by_name = {NAMING.canonical(name): name for name in store.entries}
     unread = {by_name[UNREAD]} & set(store.entries) if UNREAD in by_name else set()
-    names = {ours(name): found for name, found in by_name.items() if found not in unread}
+    names = {NAMING.ours(name): found for name, found in by_name.items() if found not in unread}
     return Named(names, frozenset(unread))
 
 
@@ -80,7 +61,7 @@ def sizes(
 
     Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
     """
-    shapes = shapes_of(store, named, theirs)
+    shapes = shapes_of(store, named, NAMING.theirs)
     q, k = (shapes[f"language.layers.0.self_attn.{name}_proj.weight"][0] for name in "qk")
     heads = heads or _published_heads(q, k, shapes["vision.patch_embedding.weight"][0], store)
     require_heads(store, heads, q, k)

@@ -19,7 +19,9 @@ from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.data.frames import Frames, load_frames, robot_of
 from vla_policy.embodiment import Embodiment, GroupLimits, Workspace, load_embodiment
-from vla_policy.families.tiny.columns import ARM, GRIPPER, POSE, SLOTS, STEP, RobotColumns, body_of
+from vla_policy.embodiment.spaces import TOOL_POSE
+from vla_policy.families.tiny.columns import ARM, SLOTS, RobotColumns, body_of
+from vla_policy.families.tool_steps import row_ranges
 from vla_policy.formats.native.folder import load, read_headers, save
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
@@ -28,7 +30,6 @@ from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.loop import Settings
 from vla_policy.train.tiny import multi_robot_heads, multi_robot_pointing
 
-STEP_M, STEP_RAD = 0.04, 0.1  # largest step of a tool in a row of 0.1 s
 POINTING = Settings(1800, 1e-3)
 HEADS = Settings(4200, 1e-3)
 
@@ -112,16 +113,15 @@ def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
     limits = {
         name: embodiment.limits.groups[g.name] for g in embodiment.actions for name in g.names
     }
-    boxes = [_workspace(limits[arm + POSE[0]], arm) for arm in body.arms]
-    turned = [1.0] * (len(POSE) - 3)
+    boxes = [_workspace(limits[arm + TOOL_POSE[0]], arm) for arm in body.arms]
+    turned = [1.0] * (len(TOOL_POSE) - 3)
     low = np.concatenate([[*box.lower, *(-x for x in turned), 0.0] for box in boxes])
     high = np.concatenate([[*box.upper, *turned, 1.0] for box in boxes])
-    ends: dict[str, tuple[float, float]] = {"terminate": (0.0, 1.0)}
+    row = row_ranges()
+    terminate, *own = zip(row.names, zip(row.lower, row.upper, strict=True), strict=True)
+    ends: dict[str, tuple[float, float]] = dict([terminate])
     for slot in SLOTS[: len(body.arms)]:
-        ends |= {
-            slot + n: (-x, x) for n, x in zip(STEP, [STEP_M] * 3 + [STEP_RAD] * 3, strict=True)
-        }
-        ends[slot + GRIPPER] = (0.0, 1.0)
+        ends |= {slot + name: pair for name, pair in own}
     for name in body.base:
         speed = _speed(limits[name], name)
         ends[name] = (-speed, speed)

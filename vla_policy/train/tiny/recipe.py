@@ -10,6 +10,7 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.data.frames import load_frames
 from vla_policy.embodiment import load_embodiment
+from vla_policy.families.tool_steps import ROW, row_ranges
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES
@@ -20,13 +21,8 @@ STAGES = ("pointing", "heads")
 POINTING_STEPS, HEADS_STEPS = 6000, 4000
 HEADS_RATE = 1.5e-3
 SCENES_ASKED = 8000  # of the scenes, for questions of name and place
-# Ends of the model's units: workspace of the arm for the state, one 10 Hz step for the actions.
+# Ends of the model's units for the state: the workspace of the arm. For the actions: tool_steps.row_ranges.
 STATE_RANGE = ([0.1, -0.4, 0.0, -1, -1, -1, -1, 0.0], [0.6, 0.4, 0.45, 1, 1, 1, 1, 1.0])
-ACTION_NAMES = ("terminate", "dx", "dy", "dz", "drx", "dry", "drz", "gripper")
-ACTION_RANGE = (
-    [0.0, -0.04, -0.04, -0.04, -0.1, -0.1, -0.1, 0.0],
-    [1.0, 0.04, 0.04, 0.04, 0.1, 0.1, 0.1, 1.0],
-)
 
 
 def fresh(args: argparse.Namespace) -> Checkpoint:
@@ -45,14 +41,14 @@ def fresh(args: argparse.Namespace) -> Checkpoint:
         image_px=96,
         state_names=tuple(embodiment.state_names),
         action_names=tuple(embodiment.action_names),
-        model_action_names=ACTION_NAMES,
+        model_action_names=ROW,
         spaces=tuple((g.name, g.space) for g in embodiment.actions),
         policy_hz=float(embodiment.policy_hz),
         embodiments=(embodiment.name,),
     )
     statistics = Statistics(
         RangeNormalizer(contract.state_names, *map(np.array, STATE_RANGE)),
-        RangeNormalizer(ACTION_NAMES, *map(np.array, ACTION_RANGE)),
+        row_ranges(),
     )
     return Checkpoint(VLA(config.tiny(tokens.get_vocab_size())), contract, statistics, tokens)
 
