@@ -5,15 +5,22 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from action_msgs.msg import GoalStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from rclpy.action import ActionClient  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
+from vla_policy.action import ExecuteInstruction  # noqa: E402
+from vla_policy.msg import ControlStatus  # noqa: E402
+
+from vla_policy.ros.process import qos  # noqa: E402
 
 SHUTDOWN = {
     "unconfigured": Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
@@ -105,14 +112,97 @@ def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state
     )
 
 
-def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):
+def finished(robot, future, within_s=20.0):
+    """The future's result, once it is there."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(within_s), f"no answer within {within_s} s"
+    return future.result()
+
+
+class Caller:
+    """Gives an instruction as an action."""
+
+    def __init__(self, robot):
+        self.robot = robot
+        self.actions = ActionClient(robot, ExecuteInstruction, "execute_instruction")
+        assert self.actions.wait_for_server(60.0)
+
+    def start(self):
+        """The goal, accepted: the task node hears of an engaged robot a moment later than the test."""
+        for _ in range(100):
+            goal = ExecuteInstruction.Goal(instruction="pick up the red cube")
+            handle = finished(self.robot, self.actions.send_goal_async(goal))
+            if handle.accepted:
+                return handle
+            time.sleep(0.1)
+        raise AssertionError("the goal is not accepted")
+
+
+@pytest.fixture
+def caller(mock_robot):
+    made = []
+
+    def make():
+        made.append(Caller(mock_robot))
+        return made[0]
+
+    yield make
+    for one in made:
+        one.actions.destroy()
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["result asked before", "result asked after"])
+def test_a_goal_gets_its_result_before_the_task_node_says_goodbye(
+    mock_robot, start, caller, waits
+):
+    process, written = start("task_node")
+    statuses = mock_robot.create_publisher(ControlStatus, "control_status", qos.LATCHED)
+    timer = mock_robot.create_timer(0.1, lambda: statuses.publish(ControlStatus(engaged=True)))
+    try:
+        goal = caller().start()
+        asked = [goal.get_result_async()] if waits else []
+        time.sleep(0.3 if waits else 0.0)  # until the node knows who waits
+        assert change(mock_robot, "task", SHUTDOWN["active"])
+        answer = finished(mock_robot, (asked or [goal.get_result_async()])[0])
+    finally:
+        mock_robot.destroy_timer(timer)
+        mock_robot.destroy_publisher(statuses)
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert answer.result.outcome == ExecuteInstruction.Result.CANCELED
+    assert answer.result.message == "the task node was shut down"
+    ends_well(process, written)
+
+
+def test_a_goal_gets_its_result_when_the_control_node_is_shut_down(mock_robot, start, caller):
     process, written = start("control_node")
+    start("task_node")
+    engage(mock_robot)
+    result = caller().start().get_result_async()
+    assert change(mock_robot, "control", SHUTDOWN["active"])
+    answer = finished(mock_robot, result)
+    assert answer.status == GoalStatus.STATUS_ABORTED
+    assert answer.result.outcome in (
+        ExecuteInstruction.Result.STALE,
+        ExecuteInstruction.Result.STOPPED,
+    )
+    assert "the control node" in answer.result.message, answer.result.message
+    ends_well(process, written)
+
+
+def engage(mock_robot):
     mock_robot.wait_status(lambda s: s.reason == "disengaged", "active and disengaged")
     mock_robot.wait_status(lambda s: 0 <= s.joint_state_age < 0.1, "fresh joint states")
     for _ in range(20):  # the cameras may be heard a moment later
         if mock_robot.call(SetBool, "/control/engage", SetBool.Request(data=True)).success:
-            break
+            return
         mock_robot.wait_ticks(1)
+    raise AssertionError("not engaged")
+
+
+def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):
+    process, written = start("control_node")
+    engage(mock_robot)
     mock_robot.send_chunk([0.3 + 0.002 * i for i in range(100)])
     mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
     assert change(mock_robot, "control", SHUTDOWN["active"])

@@ -119,14 +119,18 @@ class TaskNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._end(Ended(Outcome.CANCELED, "the task node was shut down"))
+        """The endpoints stay until close(): the goal's result is still to be sent."""
+        self.part()
         self._active = False
-        self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def part(self) -> None:
-        """On a signal, before the callbacks end: who waits for the run is told that it has ended."""
+        """Before the callbacks end: who waits for the run is told that it has ended."""
         self._end(Ended(Outcome.CANCELED, "the task node was shut down"))
+
+    def close(self) -> None:
+        """Once the callbacks have ended."""
+        self._release()
 
     def _release(self) -> None:
         if not self._endpoints:

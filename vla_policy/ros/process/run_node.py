@@ -152,6 +152,8 @@ def _spin(
     try:
         while not stop.is_set() and not _is_finalized(node):
             executor.spin_once()
+        if _is_finalized(node):
+            _answer_last(executor)
     except ExternalShutdownException:
         return
     except NodeEnds as end:
@@ -164,6 +166,16 @@ def _spin(
         failures.append(traceback.format_exc())
     finally:
         ended.put(None)
+
+
+def _answer_last(executor: SingleThreadedExecutor | MultiThreadedExecutor) -> None:
+    """After the shutdown transition, whoever asks: its caller is answered, goals get their results.
+
+    The goodbye goes another way, and would make an answer that is still on its way that of a stranger.
+    """
+    end_s = time.monotonic() + ANSWERED_S
+    while (left_s := end_s - time.monotonic()) > 0.0:
+        executor.spin_once(timeout_sec=left_s)
 
 
 def _wait(ended: SimpleQueue[None]) -> None:
@@ -224,11 +236,7 @@ def _go_first(node: Node) -> None:
 
 def _close(node: Node, *, transition: bool) -> None:
     """transition: a lifecycle node is in a primary state, not interrupted between two."""
-    if _is_finalized(node):
-        # Whoever asked for the transition is told before the goodbye, which goes another way and
-        # would make an answer on the way that of a stranger.
-        time.sleep(ANSWERED_S)
-    elif transition and isinstance(node, LifecycleNode):
+    if transition and isinstance(node, LifecycleNode) and not _is_finalized(node):
         node.trigger_shutdown()
     close = getattr(node, "close", None)
     if close is not None:
