@@ -38,6 +38,8 @@ MISTAKES = {
     "command_rate": ("vx300s", [("command_hz: 50", "command_hz: 5")], ERROR, ("at least policy_hz",), "command_hz: 5"),
     "servo_rate": ("ur5e_servo", [("command_hz: 50", "command_hz: 12")], ERROR, ("command_hz of at least 20",), "servo_twist"),
     "chunk_age": ("vx300s", [("max_chunk_age_s: 1.2", "max_chunk_age_s: 0.15")], ERROR, ("second row",), "max_chunk_age_s"),
+    "relative_to_what_is_forgotten": ("xarm7", [("max_chunk_age_s: 1.5", "max_chunk_age_s: 2.5")], WARNING,
+                                      ("2.5 s old", "'arm'", "2 s"), "max_chunk_age_s"),
     "joint_age": ("vx300s", [("  max_age_s: 0.25\nee_pose", "  max_age_s: 0.02\nee_pose")], ERROR, ("most would be held",), "max_age_s: 0.02"),
     "own_input": ("vx300s", [("arm: {type: pose, topic: target_pose}", "arm: {type: pose, topic: /ee_pose}")],
                   ERROR, ("where the pose of ee is heard",), "/ee_pose"),
