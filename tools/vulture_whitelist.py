@@ -77,11 +77,6 @@ _.ignore_aliases
 # Bags and frames (data/bag/, data/episode_builder.py), for the recorder and the converter.
 _.BagWriter
 _.EpisodeBuilder
-_.NAMESPACE
-_.ROBOT_FILE
-_.TASK
-_.is_bag
-_.open_bag
 _.recover
 
 # What may be asked of a policy (runtime/policy_protocol.py).

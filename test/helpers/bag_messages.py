@@ -107,13 +107,14 @@ def text(topic, words, received_ns):
 
 
 def command(
-    stamp_ns, names, *, sent=None, proposed=None, level=0, source="policy", instruction="",
+    stamp_ns, names, *, sent=None, proposed=None, level=0, source="policy", instruction="", mode="",
     received_ns=None, topic="/control_command",
 ):  # fmt: skip
     kind = "vla_policy/msg/ControlCommand"
     none = np.array([], dtype=np.float64)
+    known = {name for name, _ in store().fielddefs[kind][1]}
     value = of(
-        kind, header=header(stamp_ns), names=list(names),
+        kind, **({"mode": mode} if "mode" in known else {}), header=header(stamp_ns), names=list(names),
         proposed=none if proposed is None else np.array(proposed, dtype=np.float64),
         sent=none if sent is None else np.array(sent, dtype=np.float64),
         level=level, reasons=[], control_source=source, chunk_sequence=0, instruction=instruction,

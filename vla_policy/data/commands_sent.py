@@ -11,7 +11,7 @@ from vla_policy.data.streams import CommandReport
 from vla_policy.embodiment.layout import VELOCITY, Layout
 from vla_policy.types import Array
 
-POLICY, TELEOP = "policy", "teleop"
+POLICY, TELEOP, TELEOPERATED = "policy", "teleop", "teleoperated"
 
 
 class CommandsSent:
@@ -69,8 +69,9 @@ class CommandsSent:
     @property
     def intervention(self) -> bool:
         """Whether a person moves the robot that the policy moved before in this episode."""
-        source = "" if self.last is None else self.last.control_source
-        return source == TELEOP and self._policy_was_there
+        if self.last is None or not self._policy_was_there:
+            return False
+        return self.last.mode == TELEOPERATED or self.last.control_source == TELEOP
 
     def _places(self, report: CommandReport) -> Array:
         return np.array([self._columns[name] for name in report.names], dtype=np.int64)

@@ -58,6 +58,7 @@ class EpisodeBuilder:
         self._commands = CommandReader(
             robot, self.topics, self._decoder, from_outputs=from_outputs
         )
+        self._heard = (*self.topics.needed, *self._commands.topics, self.topics.instruction)
         self._max_ages_ns = max_ages_ns(robot)
         self._sent_on_change = from_outputs
         self._forget()
@@ -81,7 +82,7 @@ class EpisodeBuilder:
         `sentences` has the first one's reason. `counts`: stamps that were repeated, went backward, or
         came too late for their frame. After `problem` is set nothing is taken any more.
         """
-        if self.problem is not None:
+        if self.problem is not None or message.topic not in self._heard:
             return []
         frames = self._on_time(message)
         if self.problem is not None:
@@ -95,6 +96,11 @@ class EpisodeBuilder:
     def end(self) -> list[Frame]:
         """The frames that are left when the take ends: up to where all streams that live have come."""
         return [] if self.problem is not None else self._close(final=True)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """The topics that frames are made of; messages of others change nothing."""
+        return self._heard
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from rosbags.serde import SerdeError
 
 from vla_policy.data.bag.definitions import type_store
 from vla_policy.parsing.files import one_line
@@ -25,6 +26,7 @@ JOINTS, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
 TWIST, NUMBERS = "geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray"
 TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
 CONTROL_COMMAND = "vla_policy/msg/ControlCommand"
+LITTLE_AND_BIG = (b"\x00\x01", b"\x00\x00")
 HEADER = ("header", "std_msgs/msg/Header")
 
 
@@ -46,7 +48,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class CommandReport:
-    """What the control node did in one tick (msg/ControlCommand.msg).
+    """What the control node did in one tick (msg/ControlCommand.msg). mode: who was in control; '' if it was not said.
 
     proposed, sent: float64[d] in the order of names, NaN for a column that was told nothing; None: nothing at all.
     reasons: codes of the checks that acted.
@@ -60,6 +62,7 @@ class CommandReport:
     control_source: str
     instruction: str
     reasons: tuple[str, ...] = ()
+    mode: str = ""
 
 
 class Decoder:
@@ -135,6 +138,7 @@ class Decoder:
             control_source=found.control_source,
             instruction=found.instruction,
             reasons=tuple(found.reasons),
+            mode=getattr(found, "mode", ""),  # older recordings have none
         )
 
     def text(self, message: Message) -> str:
@@ -144,11 +148,17 @@ class Decoder:
     def _decode(self, message: Message, type_name: str) -> Any:
         if message.type != type_name:
             raise ValueError(f"{message.topic}: got a {message.type}, expected a {type_name}")
+        data = message.data
         try:
-            return self._store.deserialize_cdr(message.data, type_name)
+            if data[:2] not in LITTLE_AND_BIG:
+                raise ValueError(f"they begin with {data[:2].hex() or 'nothing'}")
+            # Not by deserialize_cdr: it refuses the bytes that Fast DDS leaves behind the last field.
+            known = self._store.get_msgdef(type_name)
+            read = known.deserialize_cdr_le if data[1] & 1 else known.deserialize_cdr_be
+            return read(data[4:], 0, known.cls, self._store)[0]
         except _BROKEN as error:
             raise ValueError(
-                f"{message.topic}: got {len(message.data)} bytes that are no {type_name}: {one_line(error)}"
+                f"{message.topic}: got {len(message.data)} bytes that are no {type_name.rpartition('/')[2]}: {one_line(error)}"
             ) from error
 
     def _has_header(self, type_name: str) -> bool:
@@ -163,7 +173,7 @@ class Decoder:
 # What the generated readers raise for bytes that end early, lengths beyond them and text that is none.
 _BROKEN = (
     AssertionError, IndexError, KeyError, MemoryError, OverflowError, UnicodeDecodeError, ValueError,
-    struct.error, BufferError, TypeError,
+    struct.error, BufferError, TypeError, SerdeError,
 )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from vla_policy.paths import definition_file
 
 RULE = "=" * 80
 TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*/msg/[A-Za-z][A-Za-z0-9_]*")
+OWN = tuple(
+    f"vla_policy/msg/{name}"
+    for name in ("ActionChunk", "ControlCommand", "ControlStatus", "InstructionOutcome")
+)
 _FIELD = re.compile(r"^\s*([A-Za-z0-9_/]+)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
 _PRIMITIVES = frozenset(
     "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string wstring".split()
@@ -54,20 +58,45 @@ def definition_of(type_name: str) -> Definition:
 
 
 def type_store(texts: Mapping[str, str] | None = None) -> Any:
-    """A rosbags type store with the standard types and our own messages.
+    """A rosbags type store with the standard types and our own messages; not to be changed.
 
     texts: type -> definition that a bag brings; it counts for our own messages, which may have been
     others when the bag was recorded, and for types that are not standard.
     """
+    standard = _standard()
+    other = {n: t for n, t in (texts or {}).items() if t and not _is_known(standard, n, t)}
+    if not other:
+        return standard
     store = get_typestore(Stores.LATEST)
-    for name, text in (texts or {}).items():
-        if name not in store.fielddefs and text:
+    for name, text in other.items():
+        if name not in store.fielddefs:
             _learn(store, name, text)
-    for name in ("ActionChunk", "ControlCommand", "ControlStatus", "InstructionOutcome"):
-        own = f"vla_policy/msg/{name}"
-        if own not in store.fielddefs and (found := _text(own)) is not None:
-            _learn(store, own, found)
+    _learn_own(store)
     return store
+
+
+@lru_cache(maxsize=1)
+def _standard() -> Any:
+    """One for all: making a store takes a sixth of a second."""
+    store = get_typestore(Stores.LATEST)
+    _learn_own(store)
+    return store
+
+
+def _learn_own(store: Any) -> None:
+    for name in OWN:
+        if name not in store.fielddefs and (found := _text(name)) is not None:
+            _learn(store, name, found)
+
+
+def _is_known(store: Any, type_name: str, text: str) -> bool:
+    """Whether the store has the type with the same fields; standard ones are not compared."""
+    if type_name not in OWN:
+        return type_name in store.fielddefs
+    try:
+        return bool(get_types_from_msg(text, type_name)[type_name] == store.fielddefs[type_name])
+    except (TypesysError, KeyError):
+        return False
 
 
 def _learn(store: Any, type_name: str, text: str) -> None:

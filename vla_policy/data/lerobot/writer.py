@@ -7,7 +7,7 @@ An episode is collected below `.recording/`; save() closes its files and makes t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -150,14 +150,26 @@ class SetWriter:
         if not take.rows:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
         videos = {c: e.finish() for c, e in take.encoders.items()}
-        whole = Take(take.task, take.rows, videos, success)
-        self._state, files = append_episode(self.root, self._state, whole, self._description(take))
-        info = EpisodeInfo(
-            self.episodes - 1, len(take.rows), take.task, success, take.rows[0].stamp_ns, files
-        )
+        shapes = {c: e.shape for c, e in take.encoders.items()}
+        info = self._append(Take(take.task, take.rows, videos, success), shapes)
         shutil.rmtree(take.folder, ignore_errors=True)
-        self._take, self._added = None, True
+        self._take = None
         return info
+
+    def append(self, take: Take, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
+        """Make an episode that was collected elsewhere the next one; its videos lie below `.recording/`.
+
+        shapes: camera -> (height, width). Raises ValueError for one of another robot or size, DiskFull.
+        """
+        self._require_open()
+        if self._take is not None:
+            raise ValueError(f"{self.root}: an episode is open; save or discard it first")
+        if not take.rows:
+            raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
+        self._require_columns(take.rows[0])
+        for camera in self.cameras:
+            self._require_size(camera, shapes[camera], {})
+        return self._append(take, shapes)
 
     def discard(self) -> None:
         """Drop the open episode. Raises ValueError if none is open."""
@@ -200,6 +212,19 @@ class SetWriter:
     ) -> None:
         self.close()
 
+    def _append(self, take: Take, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
+        description = self._description(shapes)
+        self._state, files = append_episode(self.root, self._state, take, description)
+        self._added = True
+        return EpisodeInfo(
+            self.episodes - 1,
+            len(take.rows),
+            take.task,
+            take.success,
+            take.rows[0].stamp_ns,
+            files,
+        )
+
     def _encoder(self, folder: Path, camera: str, frame: Frame) -> VideoEncoder:
         return VideoEncoder(
             folder / f"{camera}.mp4",
@@ -217,8 +242,7 @@ class SetWriter:
         if self._lock.closed:
             raise ValueError(f"{self.root}: this writer is closed")
 
-    def _description(self, take: _OpenTake) -> dict[str, Any]:
-        shapes = {c: e.shape for c, e in take.encoders.items()}
+    def _description(self, shapes: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
         names = (self._robot.state_names, self._actions)
         return {
             "features": layout.features(*names, shapes, self._fps),
@@ -228,6 +252,15 @@ class SetWriter:
         }
 
     def _require_fitting(self, frame: Frame, take: _OpenTake) -> None:
+        self._require_columns(frame)
+        missing = [c for c in self.cameras if c not in frame.images]
+        if missing:
+            raise ValueError(f"frame: no image of camera {', '.join(missing)}")
+        shapes = {c: e.shape for c, e in take.encoders.items()}
+        for camera in self.cameras:
+            self._require_size(camera, frame.images[camera].shape[:2], shapes)
+
+    def _require_columns(self, frame: Frame | Row) -> None:
         for name, expected in (
             ("state", self._robot.state_names),
             ("action", self._actions),
@@ -237,22 +270,17 @@ class SetWriter:
                 raise ValueError(
                     f"frame: got {got} columns of {name}, expected {len(expected)} of {self._robot.name}"
                 )
-        missing = [c for c in self.cameras if c not in frame.images]
-        if missing:
-            raise ValueError(f"frame: no image of camera {', '.join(missing)}")
-        for camera in self.cameras:
-            self._require_size(camera, frame.images[camera].shape[:2], take)
 
-    def _require_size(self, camera: str, got: tuple[int, int], take: _OpenTake) -> None:
-        if camera in take.encoders:
-            expected = take.encoders[camera].shape
+    def _require_size(
+        self, camera: str, got: tuple[int, int], known: Mapping[str, tuple[int, int]]
+    ) -> None:
+        """known: camera -> size in this episode."""
+        if camera in known:
+            expected = known[camera]
         elif self._state is not None:
             expected = tuple(self._state.info["features"][layout.video_key(camera)]["shape"][:2])
-        elif got[0] % 2 or got[1] % 2:
-            raise ValueError(
-                f"camera {camera}: got {got[1]} x {got[0]} pixels, expected even numbers, as H.264 needs them"
-            )
         else:
+            require_even(camera, got)
             return
         if tuple(got) != tuple(expected):
             raise ValueError(
@@ -290,6 +318,14 @@ class SetWriter:
                 f"{self.root}: got a set with other columns ({', '.join(other)}) than {self._robot.name} gives; "
                 "record into another folder"
             )
+
+
+def require_even(camera: str, size: tuple[int, int]) -> None:
+    """Raises ValueError for a (height, width) that H.264 does not take."""
+    if size[0] % 2 or size[1] % 2:
+        raise ValueError(
+            f"camera {camera}: got {size[1]} x {size[0]} pixels, expected even numbers, as H.264 needs them"
+        )
 
 
 class _OpenTake:
