@@ -256,4 +256,4 @@ def test_the_verb_says_what_it_did_and_what_it_could_not(tmp_path, capsys):
     assert command(tmp_path / "bags/a", tmp_path / "set") == 0
     assert "0 episodes of 0 frames added, 1 were there already" in capsys.readouterr().out
     with pytest.raises(ValueError, match="got neither bags"):
-        command(tmp_path, tmp_path / "other")
+        command(tmp_path / "set" / "data", tmp_path / "other")

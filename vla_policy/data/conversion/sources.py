@@ -9,7 +9,12 @@ from vla_policy.data.bag.metadata import NAMESPACE, ROBOT, ROBOT_FILE
 from vla_policy.data.bag.reader import Bag, is_bag
 from vla_policy.data.lerobot import layout
 from vla_policy.data.robot_streams import Topics, topics_of
-from vla_policy.embodiment import Embodiment, find_embodiment, load_embodiment
+from vla_policy.embodiment import (
+    Embodiment,
+    embodiment_names,
+    find_embodiment,
+    load_embodiment,
+)
 from vla_policy.parsing.files import read_text
 
 BAGS, SET, SHARDS = "bags", "set", "shards"
@@ -64,12 +69,8 @@ def robot_of_bag(bag: Bag, scratch: Path) -> RobotFile:
         raise ValueError(
             f"{bag.path}: does not say of which robot it is; name it with --robot NAME or --robot FILE.yaml"
         )
-    try:
-        shipped = named_robot(name)
-        if shipped.text == text:
-            return shipped
-    except (ValueError, OSError):
-        pass  # a robot of the user's own
+    if name in embodiment_names() and (shipped := named_robot(name)).text == text:
+        return shipped  # where the files that it names are found
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{name or 'robot'}.yaml"
     file.write_text(text, encoding="utf-8")
