@@ -9,6 +9,7 @@ from vla_policy.data.bag.metadata import NAMESPACE, ROBOT, ROBOT_FILE
 from vla_policy.data.bag.reader import Bag, is_bag
 from vla_policy.data.lerobot import layout
 from vla_policy.data.robot_streams import Topics, topics_of
+from vla_policy.data.shards import META_FILE, shards_below
 from vla_policy.embodiment import (
     Embodiment,
     embodiment_names,
@@ -28,10 +29,10 @@ def kind_of(source: Path) -> str:
         return BAGS
     if (source / layout.INFO).is_file():
         return SET
-    if any(source.glob("**/front.npy")):
+    if source.is_dir() and shards_below(source, META_FILE):
         return SHARDS
     raise ValueError(
-        f"{source}: got neither bags (metadata.yaml, .mcap, .db3) nor a data set ({layout.INFO}) nor shards (front.npy)"
+        f"{source}: got neither bags (metadata.yaml, .mcap, .db3) nor a data set ({layout.INFO}) nor shards ({META_FILE})"
     )
 
 
