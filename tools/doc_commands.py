@@ -133,6 +133,11 @@ def verb_arguments(verb: str) -> Arguments:
     """What `vla VERB` declares in its add_arguments."""
     found = Arguments()
     _collect(verbs()[verb], "add_arguments", found)
+    if verb == "data":  # whose verbs are modules of their own
+        table = constant(verbs()[verb], "VERBS")
+        for name, entry in zip(table.keys, table.values, strict=True):
+            found.kinds[name.value] = Arguments()
+            _collect(entry.elts[0].value, "add_arguments", found.kinds[name.value])
     return found
 
 
@@ -147,7 +152,7 @@ def launch_arguments() -> tuple[str, ...]:
 
 
 @cache
-def program_options(path: Path) -> frozenset[str]:
+def program_options(path: Path, above: "tuple[Path, ...]" = ()) -> frozenset[str]:
     """Options that a program declares, in its file or in one that it imports from the same folder."""
     tree = ast.parse(path.read_text())
     found = {"--help"}
@@ -156,8 +161,8 @@ def program_options(path: Path) -> frozenset[str]:
             found |= {a.value for a in node.args if isinstance(a, ast.Constant)}
         elif isinstance(node, ast.ImportFrom) and node.module:
             beside = path.parent / f"{node.module.rpartition('.')[2]}.py"
-            if beside.is_file() and beside != path:
-                found |= program_options(beside)
+            if beside.is_file() and beside not in (path, *above):
+                found |= program_options(beside, (path, *above))
     return frozenset(found)
 
 

@@ -12,6 +12,7 @@ _.real_time_priority  # a parameter, read with the others
 _.normalizer  # tokenizers
 _.pre_tokenizer
 _.whitespace_split  # shlex
+_.formatter_class  # argparse
 _.StartElementHandler  # expat
 _.EndElementHandler
 _.EntityDeclHandler

@@ -29,6 +29,10 @@ VERBS = {
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),
+    "data": (
+        "vla_policy.commands.data",
+        "look at demonstrations on disk, check, change and convert them",
+    ),
     "inspect": (
         "vla_policy.commands.inspect",
         "say what a checkpoint folder holds, and what it lacks",

@@ -1,0 +1,38 @@
+"""Look at data sets and bags, check, change and convert them: `vla data VERB ...`; `vla data VERB --help` for each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from typing import NoReturn
+
+# What may be done -> the module that does it, with add_arguments(parser) and run(args), and what it does.
+VERBS = {
+    "info": ("vla_policy.commands.data_info", "say what a data set holds"),
+    "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla data`: a verb, and what its own module declares."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(f"  {verb:<9}{does}" for verb, (_, does) in VERBS.items())
+    parser.add_argument("verb", choices=tuple(VERBS), metavar="VERB", help="what to do")
+    parser.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand the words on to the verb's module, which is imported only now."""
+    module = importlib.import_module(VERBS[args.verb][0])
+    parser = _Parser(prog=f"vla data {args.verb}", description=module.__doc__)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.words)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")

@@ -1,0 +1,23 @@
+"""Say what a data set holds: version, robot, cameras, columns, episodes with their tasks and outcomes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vla_policy.data.lerobot.reader import open_set
+from vla_policy.data.lerobot.summary import summarise
+
+MOST = 20  # episodes that are listed without --all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla data info`."""
+    parser.add_argument("set", type=Path, help="folder of a data set")
+    parser.add_argument("--all", action="store_true", help=f"every episode, not the first {MOST}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print; 0 if the set could be read."""
+    print("\n".join(summarise(open_set(args.set), most=None if args.all else MOST)))
+    return 0
