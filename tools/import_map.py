@@ -20,7 +20,7 @@ FLOORS = (
     ("geometry", "embodiment", "models"),
     ("checkpoint", "execution"),
     ("families", "safety"),
-    ("formats", "runtime"),
+    ("formats", "runtime", "teleop"),
     ("policy", "check", "data", "web"),
     ("sim", "train", "remote"),
     ("evaluate",),

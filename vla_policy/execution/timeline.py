@@ -125,6 +125,7 @@ def insert(
     merge: Merge = newest,
     whole: bool = False,
     rested: bool = False,
+    direct: bool = False,
 ) -> tuple[Timeline, Reason | None]:
     """The timeline with chunk in the plan; or unchanged, and the reason why.
 
@@ -132,6 +133,8 @@ def insert(
     lead_ns: how long ago that was; by now the robot has moved on.
     moving: how fast; None: as the old plan.
     whole: a plan is followed to its end before another is taken.
+    direct: the rows are followed as they are, however far off the arm is: chunks that come faster than a step passes
+    and each continue the one before, where what fades within a step would never be gone.
     rested: the robot has not moved since chunk's observation and is not moving now.
     """
     shift_ns = max(0, now_ns - chunk.obs_ns) if rested else 0
@@ -149,6 +152,8 @@ def insert(
     line = curve(readonly(start), rows, layout)
     values, rates = evaluate(line, _steps(begin_ns, chunk.step_ns, now_ns), layout)
     here = moved(start, moving, lead_ns / chunk.step_ns, layout)
+    if direct:
+        here, moving = values[0], rates
     gap = offset(here, moving, values[0], rates, layout)
     plan = Plan(chunk, line, gap, begin_ns, now_ns)
     return Timeline(plan, _kept(timeline, begin_ns), floor_ns=chunk.obs_ns), None

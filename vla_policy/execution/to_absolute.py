@@ -72,6 +72,12 @@ def resolve(
     return _not_finite(resolved) or resolved
 
 
+def as_executed(chunk: ActionChunk, embodiment: Embodiment) -> ActionChunk | Reason:
+    """A chunk that has the columns of executed_groups already; or why no row of it can be an action, as in resolve."""
+    spoken = replace(embodiment, actions=executed_groups(embodiment))
+    return resolve(chunk, spoken, References())
+
+
 def _malformed(chunk: ActionChunk, embodiment: Embodiment) -> Reason | None:
     if chunk.names != embodiment.action_names:
         return Reason(

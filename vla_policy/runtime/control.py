@@ -15,7 +15,7 @@ from vla_policy.execution.history import History, remember
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.spline import Rates
 from vla_policy.execution.timeline import Timeline
-from vla_policy.execution.to_absolute import References, is_relative, resolve
+from vla_policy.execution.to_absolute import References, as_executed, is_relative, resolve
 from vla_policy.runtime import control_mode as modes
 from vla_policy.safety import guard, hold
 from vla_policy.safety import guard_state as memory
@@ -70,13 +70,20 @@ def accept(
     *,
     source: str = modes.POLICY,
 ) -> tuple[Control, Reason | None]:
-    """Take a chunk of a source into the plan, or say why not. While nothing may move, none is taken."""
+    """Take a chunk of a source into the plan, or say why not. While nothing may move, none is taken.
+
+    A policy's has the robot's action columns; a person's those that are executed, absolute (robot.layout).
+    """
     if not control.guard.engaged:
         return control, None
     unasked = _unasked(control, chunk, source)
     if unasked is not None:
         return _counted(control, unasked), unasked
-    resolved = resolve(chunk, robot.embodiment, control.references)
+    teleop = source == modes.TELEOP
+    if teleop:
+        resolved = as_executed(chunk, robot.embodiment)
+    else:
+        resolved = resolve(chunk, robot.embodiment, control.references)
     if isinstance(resolved, Reason):
         # A broken policy: its next rows are not to be trusted either.
         return refuse(control, resolved, now_ns, source=source), resolved
@@ -85,8 +92,7 @@ def accept(
     if start is None:
         return control, Reason("no_position", "where the robot is has not been measured")
     idle = plan.running_at(control.timeline, now_ns) is None
-    rested = idle and rested_since(control.guard, chunk.obs_ns)
-    teleop = source == modes.TELEOP
+    rested = idle and not teleop and rested_since(control.guard, chunk.obs_ns)
     if teleop and idle:
         # Where a person's hand is follows from no picture of the arm: it may be anywhere.
         words = jump_between(start.values, resolved.actions[0], robot.layout)
@@ -105,6 +111,7 @@ def accept(
         merge=scheme.merge,
         whole=scheme.whole,
         rested=rested,
+        direct=teleop and _continues(control, chunk),
     )
     control = replace(control, timeline=timeline)
     return (control if reason is None else _counted(control, reason)), reason
@@ -124,6 +131,12 @@ def _unasked(control: Control, chunk: ActionChunk, source: str) -> Reason | None
     if control.instruction is not None and chunk.instruction != control.instruction:
         return Reason("chunk_instruction", f"chunk {chunk.sequence} is of another instruction")
     return None
+
+
+def _continues(control: Control, chunk: ActionChunk) -> bool:
+    """Whether chunk was made to continue the one in execution."""
+    running = control.timeline.chunk
+    return running is not None and chunk.continues == running.sequence
 
 
 def _moving(control: Control, start: Standing, robot: GuardedRobot, now_ns: int) -> Rates | None:
