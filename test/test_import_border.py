@@ -29,7 +29,7 @@ NUMPY_ROOMS = (
     "execution",
     "safety",
 )
-NO_TORCH = ("control_node", "task_node", "web_node", "sim_node", "mock_node")
+NO_TORCH = ("control_node", "task_node", "web_node", "sim_node", "mock_node", "teleop_node")
 # Imported only by a robot that names a collision model, never when a module is loaded.
 LAZY = {
     "vla_policy.safety.collisions": {"mujoco"},

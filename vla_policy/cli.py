@@ -26,6 +26,10 @@ VERBS = {
         "tell the running robot what to do, and wait for the outcome",
     ),
     "stop": ("vla_policy.commands.stop", "stop the running robot; it stays stopped until reset"),
+    "teleop": (
+        "vla_policy.commands.teleop",
+        "drive the running robot with a gamepad, keys, a hand or a leader arm",
+    ),
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),

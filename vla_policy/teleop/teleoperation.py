@@ -91,13 +91,12 @@ def tick(
         if isinstance(began, Reason):
             return replace(teleop, waits=began), None
         teleop = began
-    if teleop.grip is not None:
-        apart_m = float(np.linalg.norm(state.motion.values[:3] - teleop.grip.seen.values[:3]))
+    grip = teleop.grip
+    if grip is not None:
+        apart_m = float(np.linalg.norm(state.motion.values[:3] - grip.seen.values[:3]))
         if apart_m > device.max_step_m:
-            teleop = replace(teleop, lost=True)
-            return _let_go(teleop, follower, LOST, now_ns)
-        grip = Grip(teleop.grip.hand, teleop.grip.tool, state.motion)
-        teleop = replace(teleop, grip=grip)
+            return _let_go(replace(teleop, lost=True), follower, LOST, now_ns)
+        teleop = replace(teleop, grip=Grip(grip.hand, grip.tool, state.motion))
     return _driven(teleop, device, follower, state, here, now_ns)
 
 

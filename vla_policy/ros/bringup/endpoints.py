@@ -39,6 +39,7 @@ COMMAND_AGE_S = 0.3  # of the control node's reports; beyond, its loop has stall
 LATCHED = ("control_status", "active_instruction", "sim_event", "/tf_static")
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 SET_MODE = "vla_policy/srv/SetMode"
+BUTTONS = ("take_over", "hand_back", "pause")  # that change who is in control
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         if output.servo is not None and not shadow:
             ends += _servo("control", CALLS, output.servo)
     kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER, "set_mode": SET_MODE}
-    kinds |= dict.fromkeys(("take_over", "hand_back", "pause"), TRIGGER)
+    kinds |= dict.fromkeys(BUTTONS, TRIGGER)
     ends += [Endpoint("control", SERVES, f"control/{n}", kind) for n, kind in kinds.items()]
     return ends
 
@@ -225,6 +226,18 @@ def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     return []
 
 
+def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    """Beside these it hears the topics of its device."""
+    poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
+    return [
+        *_hears("teleop", tuple((topic, JOINT_STATE) for topic in robot.joints.topics)),
+        *_hears("teleop", tuple(poses)),
+        Endpoint("teleop", HEARS, "control_status", STATUS),
+        Endpoint("teleop", PUBLISHES, "teleop_chunk", CHUNK),
+        *(Endpoint("teleop", CALLS, f"control/{name}", TRIGGER) for name in BUTTONS),
+    ]
+
+
 _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "policy": _policy,
     "control": _control,
@@ -234,4 +247,5 @@ _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "web": _web,
     "recorder": _recorder,
     "expert": _expert,
+    "teleop": _teleop,
 }

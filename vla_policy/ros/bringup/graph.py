@@ -124,6 +124,18 @@ def node_specs(
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)
 
 
+def teleop_spec(
+    embodiment: str, device: str, *, arm: str = "", use_sim_time: bool = False, namespace: str = ""
+) -> NodeSpec:
+    """The node through which a person drives a robot whose graph runs already."""
+    parameters = {"embodiment": embodiment, "device": device, "arm": arm}
+    return NodeSpec(
+        "teleop",
+        {**parameters, "use_sim_time": use_sim_time},
+        namespace=namespace_of(namespace),
+    )
+
+
 def _player(sim: bool, mock: bool) -> str:
     """The node that plays the robot; empty for a real one."""
     return "sim" if sim else "mock" if mock else ""

@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
+from vla_policy.ros.bringup.endpoints import BUTTONS
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.srv import SetScene
@@ -72,6 +73,7 @@ class Client:
         self._engage = node.create_client(SetBool, "control/engage")
         self._stop = node.create_client(Trigger, "control/stop")
         self._reset = node.create_client(Trigger, "control/reset")
+        self._buttons = {n: node.create_client(Trigger, f"control/{n}") for n in BUTTONS}
         self._scene = node.create_client(SetScene, "set_scene")
         self._action = ActionClient(node, ExecuteInstruction, "execute_instruction")
         self._sent: Any = None  # future of the last goal
@@ -117,6 +119,14 @@ class Client:
     def reset(self) -> str:
         """Lift a stop."""
         return self._accepted(self._reset, Trigger.Request(), "control/reset")
+
+    def press(self, button: str) -> str:
+        """take_over, hand_back or pause; what the robot still waits for. Raises ValueError with the reason of a refusal."""
+        return self._accepted(self._buttons[button], Trigger.Request(), f"control/{button}")
+
+    def ask(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> Any:
+        """The response of any service."""
+        return self._call(client, request, name, timeout_s)
 
     def say(self, text: str, timeout_s: float = 5.0) -> None:
         """Put text on the topic instruction. Raises TimeoutError if nobody listens in time."""
