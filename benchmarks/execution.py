@@ -25,7 +25,6 @@ import numpy as np
 from vla_policy.evaluate.metrics import wilson
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.types import ActionChunk
 
 DELAYS_MS = "0,100,300,800"
@@ -148,30 +147,8 @@ def _prepare(policy_name: str, head: str) -> None:
             self.continues, self.point = self._policy.continues, self._policy.point
             self.can_point, self.head = self._policy.can_point, self._policy.head
 
-        def infer(
-            self,
-            observation,
-            previous=None,
-            *,
-            seed=None,
-            num_steps=None,
-            solver="euler",
-            guidance=1.0,
-            frozen_rows=0,
-            guidance_rows=0,
-            pull=DEFAULT_PULL,
-        ) -> ActionChunk:
-            chunk = self._policy.infer(
-                observation,
-                previous,
-                seed=seed,
-                num_steps=num_steps,
-                solver=solver,
-                guidance=guidance,
-                frozen_rows=frozen_rows,
-                guidance_rows=guidance_rows,
-                pull=pull,
-            )
+        def infer_chunk(self, observation, previous, options) -> ActionChunk:
+            chunk = self._policy.infer_chunk(observation, previous, options)
             self.record.chunks.append((observation.obs_ns + self.delay_ns, chunk))
             return chunk
 

@@ -13,7 +13,6 @@ import types
 
 import numpy as np
 
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
@@ -33,21 +32,9 @@ class SwingModel(PlainPolicy):
         self._robot, self._policy, self._direction = robot, policy, 1.0
         self.contract = Columns(robot.state_names, robot.action_names)
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ) -> ActionChunk:
+    def infer_chunk(self, observation, previous, options) -> ActionChunk:
         if self._policy is not None:
-            self._policy.infer(observation, seed=seed)
+            self._policy.infer(observation, seed=options.seed)
         at_m = observation.state[1]
         if self._direction * at_m > TURN_M:
             self._direction = -np.sign(at_m)

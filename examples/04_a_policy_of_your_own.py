@@ -6,7 +6,6 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import SUITES, trial
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.policy import load_policy
 from vla_policy.runtime.policy_protocol import PlainPolicy
 from vla_policy.sim.world.world import World
@@ -19,19 +18,7 @@ class Up(PlainPolicy):
     rows = 5
     contract = load_policy("tiny").contract  # the same cameras, state and action columns
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         actions = np.tile(observation.state, (self.rows, 1))  # here state and action are the same
         actions[:, 2] += 0.01 * np.arange(1, self.rows + 1)
         names, step_ns = self.contract.action_names, self.contract.step_ns

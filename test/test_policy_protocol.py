@@ -2,13 +2,16 @@
 
 import ast
 import inspect
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vla_policy.evaluate.expert_policy import ExpertPolicy
+from vla_policy.models.sampling import InferenceOptions, Pull, Sampling
 from vla_policy.policy import Policy
-from vla_policy.runtime.policy_protocol import PlainPolicy, PolicyProtocol
+from vla_policy.runtime.policy_protocol import KeywordInfer, PlainPolicy, PolicyProtocol
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("vla_policy", "test", "examples", "benchmarks")
@@ -25,13 +28,9 @@ def policies():
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             source = path.read_text()
-            for node in ast.walk(ast.parse(source)) if "def infer(self" in _joined(source) else ():
-                if isinstance(node, ast.ClassDef) and "infer" in _methods(node):
+            for node in ast.walk(ast.parse(source)) if "def infer" in source else ():
+                if isinstance(node, ast.ClassDef) and {"infer", "infer_chunk"} & {*_methods(node)}:
                     yield f"{path.relative_to(ROOT)}:{node.name}", node
-
-
-def _joined(source: str) -> str:
-    return "".join(source.split()).replace("definfer(self", "def infer(self")
 
 
 def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
@@ -69,6 +68,39 @@ def test_a_policy_answers_everything_that_may_be_asked(kind):
         assert hasattr(kind, name), name
     for name, expected in QUESTIONS.items():
         assert inspect.signature(getattr(kind, name)) == expected, name
+
+
+OTHER = {
+    "seed": 3, "num_steps": 7, "solver": "heun", "guidance": 2.0, "frozen_rows": 1, "guidance_rows": 2,
+    "pull": Pull("ones"),
+}  # fmt: skip
+
+
+def test_the_keywords_of_infer_are_the_options_and_are_written_once():
+    keywords = {
+        name: parameter.default
+        for name, parameter in inspect.signature(KeywordInfer.infer).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert keywords == {f.name: f.default for f in fields(InferenceOptions)}
+    assert [name for name in FOUND if "infer" in _methods(FOUND[name])] == [
+        "vla_policy/runtime/policy_protocol.py:KeywordInfer"
+    ]
+
+
+def test_every_keyword_of_infer_reaches_the_policy_and_the_network():
+    class Keeps(PlainPolicy):
+        def infer_chunk(self, observation, previous, options):
+            return observation, previous, options
+
+    assert set(OTHER) == {f.name for f in fields(InferenceOptions)}
+    assert Keeps().infer("seen", "before", **OTHER) == (
+        "seen", "before", InferenceOptions(**OTHER)
+    )  # fmt: skip
+    previous, known = np.array([[0.0], [1.0]]), np.array([True])
+    sampling = Sampling.of(InferenceOptions(**OTHER), previous=previous, known=known)
+    assert {name: getattr(sampling, name) for name in OTHER} == OTHER
+    assert (sampling.candidates, len(sampling.previous)) == (1, 2)
 
 
 def test_a_plain_policy_refuses_what_it_cannot_do():

@@ -17,9 +17,10 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.load import load_checkpoint
-from vla_policy.models.sampling import DEFAULT_PULL, Pull, Sampling
+from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy
 from vla_policy.runtime.instruction import refuse_instruction
+from vla_policy.runtime.policy_protocol import KeywordInfer
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 HEADS = ("flow", "token")
@@ -28,7 +29,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(KeywordInfer):
     """A checkpoint with one of its heads. Holds no state between calls."""
 
     checkpoint: Checkpoint
@@ -102,40 +103,16 @@ class Policy:
         with torch.inference_mode():
             return self.family.see(self.checkpoint, observation)
 
-    def infer(
-        self,
-        observation: Observation,
-        previous: ActionChunk | None = None,
-        *,
-        seed: int | None = None,
-        num_steps: int | None = None,
-        solver: str = "euler",
-        guidance: float = 1.0,
-        frozen_rows: int = 0,
-        guidance_rows: int = 0,
-        pull: Pull = DEFAULT_PULL,
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation.
-
-        previous: the plan in execution as a chunk whose row 0 is due at the observation
-        (execution.continuation.aligned), for heads that continue it; without it frozen_rows and guidance_rows
-        must be 0. The other options: see Sampling.
-        Raises ValueError if the observation does not fit the contract, the instruction is too long, or the head
-        has no such option.
-        """
-        expressed = (
-            self._expressed(previous, observation) if guidance_rows or frozen_rows else None
-        )
-        sampling = Sampling(
-            seed=seed,
-            num_steps=num_steps,
-            solver=solver,
-            guidance=guidance,
+        """What infer does, with its options as one value."""
+        continues = options.guidance_rows or options.frozen_rows
+        expressed = self._expressed(previous, observation) if continues else None
+        sampling = Sampling.of(
+            options,
             previous=None if expressed is None else expressed.model_actions,
             known=None if expressed is None else expressed.known,
-            frozen_rows=frozen_rows,
-            guidance_rows=guidance_rows,
-            pull=pull,
         )
         chunk = self.infer_candidates(observation, sampling)[0]
         return chunk if expressed is None or previous is None else _continuing(chunk, previous)

@@ -13,7 +13,7 @@ from vla_policy.evaluate.expert_policy import ExpertPolicy
 from vla_policy.evaluate.metrics import markdown, summarise, wilson
 from vla_policy.evaluate.rollout import roll_out
 from vla_policy.evaluate.suites import FIRST_SEED, SUITES, trial
-from vla_policy.models.sampling import DEFAULT_PULL
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.sim.demonstrations.generate import SEEDS_PER_SET
 from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS
 from vla_policy.sim.world.world import World
@@ -61,22 +61,10 @@ class Wrong(ExpertPolicy):
 class Still(ExpertPolicy):
     """Stays where it is."""
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         from dataclasses import replace
 
-        chunk = super().infer(observation)
+        chunk = super().infer_chunk(observation, previous, options)
         return replace(chunk, actions=np.tile(observation.state, (8, 1)))
 
 
@@ -85,24 +73,12 @@ class Up(ExpertPolicy):
 
     rows = 5
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         from dataclasses import replace
 
         actions = np.tile(observation.state, (5, 1))
         actions[:, 2] += 0.01 * np.arange(1, 6)
-        return replace(super().infer(observation), actions=actions)
+        return replace(super().infer_chunk(observation, previous, options), actions=actions)
 
 
 def test_an_arm_that_the_guard_holds_stays_while_its_gripper_is_commanded() -> None:
@@ -147,37 +123,27 @@ class Blind(Still):
         super().__init__()
         self.asked: list[int | None] = []
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         from dataclasses import replace
 
-        self.asked.append(num_steps)
-        return replace(super().infer(observation), terminate=True)
+        self.asked.append(options.num_steps)
+        return replace(super().infer_chunk(observation, previous, options), terminate=True)
 
 
 def test_a_policy_that_cannot_point_is_tried_with_the_steps_that_were_asked_for() -> None:
     robot, world = load_embodiment("vx300s"), World(renderer="raycast")
     scene, task = trial(SUITES["pick_put"], 0, 0)
     policy = Blind()
-    options = {"embodiment": robot, "pace": Pace()}
-    outcome = roll_out(policy, world, scene, task, moves=True, num_steps=3, **options)
+    asked = {"embodiment": robot, "pace": Pace()}
+    outcome = roll_out(
+        policy, world, scene, task, moves=True, options=InferenceOptions(num_steps=3), **asked
+    )
     assert (outcome.failure, outcome.looked_right) == ("ended_early", None)
     assert policy.asked and set(policy.asked) == {3}
     with pytest.raises(
         ValueError, match="asks where the policy looks, and this kind of model cannot"
     ):
-        roll_out(policy, world, scene, task, moves=False, **options)
+        roll_out(policy, world, scene, task, moves=False, **asked)
 
 
 @pytest.mark.parametrize(

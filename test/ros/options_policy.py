@@ -6,7 +6,6 @@ import types
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
@@ -19,21 +18,10 @@ class OptionsModel(PlainPolicy):
     rows, contract = 10, Columns(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         rows = np.tile(observation.state, (self.rows, 1))
-        rows[:, :3] = seed, -1 if num_steps is None else num_steps, pull.max_weight
+        steps = -1 if options.num_steps is None else options.num_steps
+        rows[:, :3] = options.seed, steps, options.pull.max_weight
         names, step_ns = ROBOT.action_names, ROBOT.step_ns
         return ActionChunk(rows, names, observation.obs_ns, step_ns, 0, observation.instruction)
 

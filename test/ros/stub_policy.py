@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
@@ -25,19 +24,7 @@ class StubModel(PlainPolicy):
     rows, contract = ROWS, Columns(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         mode = MODE.read_text().strip()
         if mode == "raise":
             raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -44,7 +44,7 @@ class Bench:
         self.now_ns = START_NS
         self.chunks, self.errors = [], []
         self.policy = create_autospec(PolicyProtocol, instance=True)
-        self.policy.infer.side_effect = infer or self.answer
+        self.policy.infer_chunk.side_effect = infer or self.answer
         self.camera = SensorBuffer("front/image_raw", 350 * MS)
         self.state = SensorBuffer("ee_pose", 250 * MS)
         self.policy.rows, self.policy.continues = 8, True
@@ -66,10 +66,10 @@ class Bench:
         self.inference.set_active(True)
 
     @staticmethod
-    def answer(observation, previous=None, **options):
+    def answer(observation, previous, options):
         return ActionChunk(
             np.arange(8.0)[:, None], ("joint.a",), observation.obs_ns, 100 * MS, 0,
-            observation.instruction, frozen_rows=options.get("frozen_rows", 0),
+            observation.instruction, frozen_rows=options.frozen_rows,
             continues=None if previous is None else previous.sequence,
         )  # fmt: skip
 
@@ -95,16 +95,16 @@ def test_nothing_is_inferred_without_an_instruction(bench):
     bench.show(0)
     assert wait_for(lambda: bench.reason() == "no_instruction")
     time.sleep(0.15)
-    bench.policy.infer.assert_not_called()
+    bench.policy.infer_chunk.assert_not_called()
 
 
 def test_a_chunk_every_execute_time_counted_between_observations(bench):
     bench.inference.set_instruction("go")
     for at_ms in range(0, 1300, 100):
-        calls = bench.policy.infer.call_count
+        calls = bench.policy.infer_chunk.call_count
         bench.show(at_ms)
         if at_ms % 400 == 0:
-            assert wait_for(lambda n=calls: bench.policy.infer.call_count == n + 1)
+            assert wait_for(lambda n=calls: bench.policy.infer_chunk.call_count == n + 1)
         else:
             time.sleep(0.02)
     assert wait_for(lambda: len(bench.chunks) == 4)
@@ -115,7 +115,7 @@ def test_a_chunk_every_execute_time_counted_between_observations(bench):
         1200 * MS,
     ]
     assert [chunk.sequence for chunk in bench.chunks] == [0, 1, 2, 3]
-    assert [call.kwargs["seed"] for call in bench.policy.infer.mock_calls] == [5, 6, 7, 8]
+    assert [call.args[2].seed for call in bench.policy.infer_chunk.mock_calls] == [5, 6, 7, 8]
     assert bench.inference.status().latency_s.shape == (3,)
 
 
@@ -147,10 +147,10 @@ def test_a_new_instruction_is_served_at_once(bench):
 def test_an_instruction_that_ends_during_inference_drops_the_chunk():
     started, go_on = threading.Event(), threading.Event()
 
-    def slow(observation, previous=None, **options):
+    def slow(observation, previous, options):
         started.set()
         assert go_on.wait(5.0)
-        return Bench.answer(observation)
+        return Bench.answer(observation, previous, options)
 
     bench = Bench(slow)
     bench.inference.set_instruction("go")
@@ -176,10 +176,10 @@ def test_a_dead_camera_is_noticed_without_any_input(bench):
 def test_a_model_that_keeps_raising_is_stopped_and_can_be_started_again():
     failing = [True]
 
-    def infer(observation, previous=None, **options):
+    def infer(observation, previous, options):
         if failing[0]:
             raise RuntimeError("out of memory")
-        return Bench.answer(observation)
+        return Bench.answer(observation, previous, options)
 
     bench = Bench(infer)
     bench.inference.set_instruction("go")
@@ -187,7 +187,7 @@ def test_a_model_that_keeps_raising_is_stopped_and_can_be_started_again():
         bench.show(400 * k)
         time.sleep(0.03)
     assert wait_for(lambda: bench.inference.status().stopped)
-    assert bench.policy.infer.call_count == MAX_FAILURES == len(bench.errors)
+    assert bench.policy.infer_chunk.call_count == MAX_FAILURES == len(bench.errors)
     assert "out of memory" in bench.errors[0] and bench.chunks == []
     failing[0] = False
     bench.inference.set_active(False)
@@ -197,10 +197,10 @@ def test_a_model_that_keeps_raising_is_stopped_and_can_be_started_again():
 
 
 def test_an_instruction_that_the_policy_refuses_does_not_stop_it():
-    def infer(observation, previous=None, **options):
+    def infer(observation, previous, options):
         if observation.instruction == "too long":
             raise ValueError("instruction: 99 tokens, expected at most 24")
-        return Bench.answer(observation)
+        return Bench.answer(observation, previous, options)
 
     bench = Bench(infer)
     bench.inference.set_instruction("too long")
@@ -208,7 +208,7 @@ def test_an_instruction_that_the_policy_refuses_does_not_stop_it():
         bench.show(100 * k)
         time.sleep(0.02)
     assert wait_for(lambda: bench.reason() == "refused")
-    assert bench.policy.infer.call_count <= 4, "not asked again before its time"
+    assert bench.policy.infer_chunk.call_count <= 4, "not asked again before its time"
     assert not bench.inference.status().stopped and bench.errors == []
     bench.inference.set_instruction("go")
     assert wait_for(lambda: len(bench.chunks) == 1)
@@ -230,7 +230,7 @@ def test_an_inactive_policy_does_not_infer(bench):
     bench.show(0)
     assert wait_for(lambda: bench.reason() == "inactive")
     assert isinstance(bench.inference.status().reason, Reason)
-    bench.policy.infer.assert_not_called()
+    bench.policy.infer_chunk.assert_not_called()
 
 
 def test_a_failing_consumer_does_not_end_the_thread():
@@ -264,9 +264,9 @@ def test_rtc_continues_the_chunk_that_is_executed_by_the_measured_delay():
     assert bench.inference.status().delay_s == 0.15
     # 150 ms are two rows begun. The plan began at 400 ms, so 4 of its 8 rows are left at 800 ms.
     third = execute(bench, 800, 50, 3)
-    previous = bench.policy.infer.call_args.args[1]
+    previous = bench.policy.infer_chunk.call_args.args[1]
     assert (third.continues, third.frozen_rows) == (1, 2)
-    assert bench.policy.infer.call_args.kwargs["guidance_rows"] == 4
+    assert bench.policy.infer_chunk.call_args.args[2].guidance_rows == 4
     assert previous.actions[:, 0] == pytest.approx([4, 5, 6, 7])
     assert previous.obs_ns == third.obs_ns
     # The shorter delay does not count while the longer one is among the last ten.
@@ -281,7 +281,7 @@ def test_rtc_counts_from_when_a_rested_robot_really_began():
     execute(bench, 0, 100, 1)
     execute(bench, 400, 100, 2, shift_ms=100)
     execute(bench, 800, 100, 3)
-    previous = bench.policy.infer.call_args.args[1]
+    previous = bench.policy.infer_chunk.call_args.args[1]
     assert previous.actions[:, 0] == pytest.approx([3, 4, 5, 6, 7])  # 5 rows left, not 4
     bench.inference.close()
 
@@ -317,7 +317,7 @@ def test_a_change_of_instruction_is_recorded_and_rules_what_is_continued(
     chunk = bench.chunks[-1]
     assert (chunk.instruction, chunk.instruction_change) == ("go right", change)
     assert chunk.continues == continues
-    assert bench.policy.infer.call_args.kwargs["guidance_rows"] == guidance
+    assert bench.policy.infer_chunk.call_args.args[2].guidance_rows == guidance
     bench.inference.taken(chunk.sequence, chunk.obs_ns, chunk.obs_ns + 100 * MS)
     assert execute(bench, 800, 100, 4).instruction_change == ""
     bench.inference.close()
@@ -341,7 +341,7 @@ def test_a_request_may_bring_the_chunk_that_it_continues(bench):
     bench.show(250)
     chunk = bench.inference.request("go", Continuation(running, 2, 4))
     assert (chunk.continues, chunk.frozen_rows) == (0, 2)
-    previous = bench.policy.infer.call_args.args[1]
+    previous = bench.policy.infer_chunk.call_args.args[1]
     assert previous.actions[:, 0] == pytest.approx([2.5, 3.5, 4.5, 5.5, 6.625])
     assert bench.inference.request("go", Continuation(None, 2, 4)).code == "refused"
     bench.show(900)
@@ -374,7 +374,7 @@ def test_words_that_are_not_understood_make_no_chunk():
     assert bench.inference.refusal()[1].code == "words"
     time.sleep(0.1)
     assert bench.chunks == []
-    bench.policy.infer.assert_not_called()
+    bench.policy.infer_chunk.assert_not_called()
     answer = bench.inference.request("eat the banana")
     assert isinstance(answer, Reason) and answer.code == "refused" and "banana" in answer.detail
     bench.policy.understands.return_value = None

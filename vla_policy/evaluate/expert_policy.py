@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.models.sampling import DEFAULT_PULL, Pull
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.sim.demonstrations.expert import ExpertAction, expert_action
 from vla_policy.sim.demonstrations.row_player import Driver
@@ -43,18 +43,11 @@ class ExpertPolicy(PlainPolicy):
         """Where the named object really is."""
         return {"target_xyz": self._world.truth().object_xyz[self._task.target]}
 
-    def infer(
+    def infer_chunk(
         self,
         observation: Observation,
-        previous: ActionChunk | None = None,
-        *,
-        seed: int | None = None,
-        num_steps: int | None = None,
-        solver: str = "euler",
-        guidance: float = 1.0,
-        frozen_rows: int = 0,
-        guidance_rows: int = 0,
-        pull: Pull = DEFAULT_PULL,
+        previous: ActionChunk | None,
+        options: InferenceOptions,
     ) -> ActionChunk:
         """The expert's next rows from the present state of the world."""
         self._copy.copy_from(self._world)

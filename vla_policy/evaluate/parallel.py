@@ -13,6 +13,7 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.closed_loop import Pace
 from vla_policy.evaluate.suites import SUITES
 from vla_policy.execution.replanning import replan_interval_rows
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 
 
@@ -97,6 +98,6 @@ def _trial(job: tuple[dict[str, Any], str, int]) -> tuple[str, dict[str, Any], s
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,
         embodiment=_worker["robot"], pace=pace, moves=SUITES[name].moves,
-        num_steps=settings["num_steps"],
+        options=InferenceOptions(num_steps=settings["num_steps"]),
     )  # fmt: skip
     return name, outcome.to_dict(), _worker["policy"].head

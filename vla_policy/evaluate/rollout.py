@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from vla_policy.execution.replanning import (
     truncated,
 )
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.runtime.task import TERMINATE_CHUNKS
 from vla_policy.sim.scenes.scene import Scene
@@ -75,11 +76,11 @@ def roll_out(
     embodiment: Embodiment,
     pace: Pace,
     moves: bool,
-    num_steps: int | None = None,
+    options: InferenceOptions = DEFAULT_OPTIONS,
 ) -> TrialResult:
     """Let policy try task in scene until success, its own end or the twin's time.
 
-    moves=False: only the first look. num_steps: integration steps of a flow head; None: the checkpoint's own.
+    moves=False: only the first look. options: of every chunk; seed and rows of the plan are those of the chunk.
     Raises ValueError if only the first look counts and the policy cannot say where it looks.
     """
     if not moves and not policy.can_point:
@@ -108,8 +109,7 @@ def roll_out(
                 pilot,
                 pace,
                 delays,
-                seed=scene.seed + steps,
-                num_steps=num_steps,
+                replace(options, seed=scene.seed + steps),
             )
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
@@ -146,19 +146,17 @@ def _looks(
 
 def _infer(
     policy: PolicyProtocol, observation: Observation, pilot: ControlLoop, pace: Pace, delays: Delays,
-    *, seed: int, num_steps: int | None,
+    options: InferenceOptions,
 ) -> ActionChunk:  # fmt: skip
     if not (SCHEMES[pace.scheme].continues and policy.continues):
-        chunk = policy.infer(observation, seed=seed, num_steps=num_steps)
+        chunk = policy.infer_chunk(observation, None, options)
         return truncated(chunk, pace.scheme, pace.execute_rows)
     asked = plan_continuation(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,
         rows=policy.rows, execute_rows=pace.execute_rows, layout=pilot.layout,
     )  # fmt: skip
-    return policy.infer(
-        observation, asked.previous, seed=seed, num_steps=num_steps,
-        frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows,
-    )  # fmt: skip
+    options = replace(options, frozen_rows=asked.frozen_rows, guidance_rows=asked.guidance_rows)
+    return policy.infer_chunk(observation, asked.previous, options)
 
 
 def _look(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -41,18 +41,16 @@ DEFAULT_PULL = Pull()
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """Options of one inference.
+class InferenceOptions:
+    """How one chunk is asked for: made once, where `infer` is called, and handed down as it is.
 
     seed: makes noise and tokens repeatable; None: a new one each time.
     num_steps: integration steps of a flow head; None: the checkpoint's own.
     solver: of the flow, one of SOLVERS.
     guidance: classifier-free weight on the instruction; 1 is the model as it is, 0 ignores the instruction.
-    candidates: chunks drawn in one batch over the same prefix.
-    previous: float64[t, m] model actions of the chunk in execution, row 0 where the new chunk has its row 0;
-        None: nothing is continued. Its first frozen_rows rows are what will be executed meanwhile and are kept;
-        rows up to guidance_rows pull the new chunk towards it (real-time chunking, arXiv:2506.07339).
-    known: bool[m], columns that previous says something about; None: all.
+    frozen_rows, guidance_rows: of the chunk in execution, whose row 0 is where the new chunk has its row 0. The
+        first frozen_rows rows will be executed meanwhile and are kept; rows up to guidance_rows pull the new chunk
+        towards them (real-time chunking, arXiv:2506.07339), as strongly as pull says.
     Raises ValueError naming the option.
     """
 
@@ -60,22 +58,48 @@ class Sampling:
     num_steps: int | None = None
     solver: str = "euler"
     guidance: float = 1.0
-    candidates: int = 1
-    previous: Array | None = None
-    known: Array | None = None
     frozen_rows: int = 0
     guidance_rows: int = 0
     pull: Pull = DEFAULT_PULL
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "candidates"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}, expected at least 1")
+        if self.num_steps is not None and self.num_steps < 1:
+            raise ValueError(f"num_steps: got {self.num_steps}, expected at least 1")
         if self.solver not in SOLVERS:
             raise ValueError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
         if not np.isfinite(self.guidance):
             raise ValueError(f"guidance: got {self.guidance}, expected a finite number")
+
+
+DEFAULT_OPTIONS = InferenceOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling(InferenceOptions):
+    """The options as a network takes them, with the chunk in execution in its own units.
+
+    candidates: chunks drawn in one batch over the same prefix.
+    previous: float64[t, m] model actions of the chunk in execution; None: nothing is continued.
+    known: bool[m], columns that previous says something about; None: all.
+    Raises ValueError naming the option.
+    """
+
+    candidates: int = 1
+    previous: Array | None = None
+    known: Array | None = None
+
+    @classmethod
+    def of(
+        cls, options: InferenceOptions, *, previous: Array | None, known: Array | None
+    ) -> Sampling:
+        """One candidate with these options."""
+        values = {f.name: getattr(options, f.name) for f in fields(InferenceOptions)}
+        return cls(**values, previous=previous, known=known)
+
+    def __post_init__(self) -> None:
+        InferenceOptions.__post_init__(self)
+        if self.candidates < 1:
+            raise ValueError(f"candidates: got {self.candidates}, expected at least 1")
         if self.previous is not None:
             object.__setattr__(self, "previous", readonly(self.previous))
         if self.known is not None:

@@ -297,15 +297,13 @@ class Inference:
             started_s = time.perf_counter()
             sequence, config = self._chunks, self._config
             try:
-                chunk = self._policy.infer(
-                    observation,
-                    asked.previous,
+                options = replace(
+                    config.options,
                     seed=config.seed + sequence,
-                    num_steps=config.num_steps,
                     frozen_rows=asked.frozen_rows,
                     guidance_rows=asked.guidance_rows,
-                    pull=config.pull,
                 )
+                chunk = self._policy.infer_chunk(observation, asked.previous, options)
             except ValueError as error:  # the policy's own sentence: the instruction does not fit
                 return Reason("refused", f"the policy refuses: {error}")
             except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback

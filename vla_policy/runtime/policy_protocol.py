@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from vla_policy.models.sampling import DEFAULT_PULL, Pull, Sampling
+from vla_policy.models.sampling import DEFAULT_PULL, InferenceOptions, Pull, Sampling
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 
@@ -66,20 +66,10 @@ class PolicyProtocol(Protocol):
     def sees(self, observation: Observation) -> Reason | None:
         """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
 
-    def infer(
-        self,
-        observation: Observation,
-        previous: ActionChunk | None = None,
-        *,
-        seed: int | None = None,
-        num_steps: int | None = None,
-        solver: str = "euler",
-        guidance: float = 1.0,
-        frozen_rows: int = 0,
-        guidance_rows: int = 0,
-        pull: Pull = DEFAULT_PULL,
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation. Options: see models.sampling.Sampling."""
+        """The chunk of actions for observation. previous: the chunk in execution, for one that continues it."""
 
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
@@ -93,8 +83,52 @@ class PolicyProtocol(Protocol):
         """Its answer in words."""
 
 
-class PlainPolicy:
-    """The answers of a policy that does no more than infer; what infers adds contract, rows and infer."""
+class KeywordInfer:
+    """infer, with the options as keywords: for people and scripts, of whatever has infer_chunk."""
+
+    __slots__ = ()
+
+    def infer(
+        self,
+        observation: Observation,
+        previous: ActionChunk | None = None,
+        *,
+        seed: int | None = None,
+        num_steps: int | None = None,
+        solver: str = "euler",
+        guidance: float = 1.0,
+        frozen_rows: int = 0,
+        guidance_rows: int = 0,
+        pull: Pull = DEFAULT_PULL,
+    ) -> ActionChunk:
+        """The chunk of actions for observation.
+
+        previous: the plan in execution as a chunk whose row 0 is due at the observation
+        (execution.resampling.aligned), for heads that continue it; without it frozen_rows and guidance_rows
+        must be 0. The other options: see models.sampling.InferenceOptions.
+        Raises ValueError if the observation does not fit the contract, the instruction is too long, or the head
+        has no such option.
+        """
+        options = InferenceOptions(
+            seed=seed,
+            num_steps=num_steps,
+            solver=solver,
+            guidance=guidance,
+            frozen_rows=frozen_rows,
+            guidance_rows=guidance_rows,
+            pull=pull,
+        )
+        return self.infer_chunk(observation, previous, options)
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        """As in PolicyProtocol; what infers has its own."""
+        raise NotImplementedError
+
+
+class PlainPolicy(KeywordInfer):
+    """The answers of a policy that does no more than infer; what infers adds contract, rows and infer_chunk."""
 
     head: str | None = None
     continues: bool = False

@@ -18,7 +18,7 @@ from vla_policy.execution.replanning import (
     plan_continuation,
 )
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.models.sampling import DEFAULT_PULL, Pull
+from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
 from vla_policy.types import ActionChunk, Observation
 
 SENT = 4  # chunks that the control path may still tell about
@@ -30,8 +30,8 @@ class InferenceConfig:
     """execute_rows: rows, step_ns apart, between the observations of two chunks.
 
     seed: of the first chunk; each later one adds one.
-    num_steps: Euler steps; None: the policy's own.
-    scheme: one of execution.schemes.SCHEMES. pull: how strongly the plan guides a chunk that continues it.
+    scheme: one of execution.schemes.SCHEMES.
+    options: of every chunk; seed and rows of the plan are those of the chunk.
     layout: of the rows; None where they are not what is executed, so that they cannot be continued.
     change: what becomes of the plan when the instruction changes, one of types.CHANGES.
     look_first: an instruction that names what the policy does not see is refused.
@@ -42,9 +42,8 @@ class InferenceConfig:
     execute_rows: int
     step_ns: int
     seed: int
-    num_steps: int | None = None
     scheme: str = "receding"
-    pull: Pull = DEFAULT_PULL
+    options: InferenceOptions = DEFAULT_OPTIONS
     layout: Layout | None = None
     change: str = "flush"
     look_first: bool = True

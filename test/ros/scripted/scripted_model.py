@@ -2,7 +2,6 @@
 
 from scripted_rows import ENDS_NS, actions_of, rows_count
 
-from vla_policy.models.sampling import DEFAULT_PULL
 from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
 from vla_policy.types import ActionChunk
 
@@ -15,19 +14,7 @@ class ScriptedModel(PlainPolicy):
         self.contract = Columns(robot.state_names, robot.action_names)
         self.instruction, self.begun_ns, self.sequence = None, 0, 0
 
-    def infer(
-        self,
-        observation,
-        previous=None,
-        *,
-        seed=None,
-        num_steps=None,
-        solver="euler",
-        guidance=1.0,
-        frozen_rows=0,
-        guidance_rows=0,
-        pull=DEFAULT_PULL,
-    ):
+    def infer_chunk(self, observation, previous, options):
         if observation.instruction != self.instruction:
             self.instruction, self.begun_ns = observation.instruction, observation.obs_ns
         since_ns = observation.obs_ns - self.begun_ns

@@ -9,7 +9,7 @@ from vla_policy.embodiment.layout import Layout, layout_of
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.to_absolute import is_relative
-from vla_policy.models.sampling import PULLS, Pull
+from vla_policy.models.sampling import PULLS, InferenceOptions, Pull
 from vla_policy.ros.process.params import CONFIGURE, LIVE, param
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import CHANGES
@@ -78,9 +78,11 @@ def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> Infe
         execute_rows=replan_interval_rows(rows, params.execute_rows),
         step_ns=robot.step_ns,
         seed=params.seed,
-        num_steps=params.num_steps or None,
         scheme=params.scheme,
-        pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
+        options=InferenceOptions(
+            num_steps=params.num_steps or None,
+            pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
+        ),
         layout=_executed_layout(robot),
         change=params.instruction_change,
         look_first=params.look_first,
