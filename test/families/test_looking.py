@@ -1,0 +1,98 @@
+"""The shipped policies refuse what they do not see: measured at length by benchmarks/looking.py, here on a few pictures."""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_policy.formats.native.language import NAMING, read_naming, write_naming
+from vla_policy.models.naming import Naming, NamingConfig
+from vla_policy.paths import weights_dir
+from vla_policy.policy import Policy, load_policy
+from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.world.world import World
+from vla_policy.types import Observation
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from looking_cases import absent_things, cases_of
+
+SCENES = 6
+
+
+def observation(policy: Policy, image: np.ndarray, sentence: str) -> Observation:
+    names = policy.contract.state_names
+    return Observation(
+        images={policy.contract.camera_names[0]: image},
+        state=np.zeros(len(names)),
+        state_names=names,
+        instruction=sentence,
+        obs_ns=0,
+    )
+
+
+@pytest.mark.parametrize(("name", "robot"), [("tiny", "vx300s")])
+def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot):
+    policy, world = load_policy(name, embodiment=robot), World(robot=robot)
+    wrong, at = {True: [], False: []}, None
+    for case in cases_of(robot, SCENES):
+        if case.seed != at:
+            at = case.seed
+            world.reset(sample_scene(case.seed, split=case.split, robot=robot))
+            image = world.render("front")
+        refusal = policy.sees(observation(policy, image, case.sentence))
+        wrong[case.there].append((refusal is None) != case.there)
+    world.close()
+    assert len(wrong[True]) == 2 * SCENES
+    assert np.mean(wrong[True]) <= 0.07
+    assert np.mean(wrong[False]) <= 0.10
+
+
+def test_it_says_what_it_does_not_see():
+    policy = load_policy("tiny")
+    image = np.full((96, 96, 3), 120, np.uint8)
+    assert policy.sees(observation(policy, image, "pick up the red cube")).detail == "no red cube is to be seen on the table"  # fmt: skip
+    assert policy.sees(observation(policy, image, "lift the ball")).code == "not_seen"
+
+
+def test_absent_things_are_absent_as_their_kind_says():
+    for seed in range(50):
+        scene = sample_scene(seed)
+        there = {(o.colour, o.shape) for o in scene.objects}
+        colours, shapes = {c for c, _ in there}, {s for _, s in there}
+        for kind, names in absent_things(scene).items():
+            for colour, shape in (name.split() for name in names if " " in name):
+                assert (colour, shape) not in there
+                assert (colour in colours) == (kind in ("pair_colour_there", "pair_both_there")) or kind == "pair_shape_there"  # fmt: skip
+                if kind in ("pair_shape_there", "pair_both_there"):
+                    assert shape in shapes
+        assert not shapes & set(absent_things(scene)["shape_alone"])
+
+
+def test_a_folder_of_before_the_second_look_is_read_as_it_was(tmp_path):
+    checkpoint = load_policy("tiny").checkpoint
+    sizes = checkpoint.model.config
+    before = Naming(NamingConfig(sizes.vision.channels[2], closer=False))
+    write_naming(tmp_path, before)
+    read = read_naming(tmp_path, sizes, "cpu")
+    assert read.closer is None
+    assert read.state_dict().keys() == before.state_dict().keys()
+    shutil.copy(weights_dir() / "tiny" / NAMING, tmp_path / NAMING)
+    assert read_naming(tmp_path, sizes, "cpu").closer is not None
+
+
+def test_a_thing_named_by_its_shape_alone_has_a_least_score_of_its_own():
+    policy = load_policy("tiny")
+    language = policy.checkpoint.language
+    image = np.full((96, 96, 3), 120, np.uint8)
+
+    def sees(sentence, **least):
+        own = replace(language, least={"thing": 0.0, "colour": 0.0} | least)
+        changed = replace(policy, checkpoint=replace(policy.checkpoint, language=own))
+        return changed.sees(observation(policy, image, sentence))
+
+    assert sees("lift the ball") is None
+    assert sees("lift the ball", shape=0.9) is not None
+    assert sees("lift the red ball", shape=0.9) is None
