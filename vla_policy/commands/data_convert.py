@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vla_policy.data.conversion.bags import Options
+from vla_policy.data.conversion.sources import SET, SHARDS
 from vla_policy.data.convert import convert
 
 
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources", type=Path, nargs="+", help="bags or folders of bags, a data set, or shards"
     )
     parser.add_argument("destination", type=Path, help="the set; one that is begun goes on")
+    parser.add_argument("--to", choices=(SET, SHARDS), default=SET, help="what to make")
     parser.add_argument("--robot", help="name or file, of bags that do not say it")
     parser.add_argument(
         "--fps", type=int, help="frames per second; default: the robot's policy_hz"
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
             args.sources,
             args.destination,
             options,
+            to=args.to,
             tell=lambda done, total: progress.update(bar, completed=done, total=total),
         )
     for sentence in outcome.notes:

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_policy.data.conversion.bags import Options, Outcome, Tell, convert_bags
-from vla_policy.data.conversion.sources import BAGS, kind_of
+from vla_policy.data.conversion.set_upgrade import upgrade_set
+from vla_policy.data.conversion.shard_sets import set_to_shards, shards_to_set
+from vla_policy.data.conversion.sources import BAGS, SET, SHARDS, kind_of
 
 
 def convert(
     sources: Sequence[Path],
     destination: Path,
     options: Options,
+    *,
+    to: str = SET,
     tell: Tell = lambda done, total: None,
 ) -> Outcome:
-    """Convert what stands at sources, all of one kind, into destination.
+    """Convert what stands at sources, all of one kind, into destination. to: SET (v3.0) or SHARDS.
 
     Raises FileNotFoundError or ValueError for sources that are nothing known or of several kinds, and
     as the conversion of their kind does.
@@ -23,6 +27,15 @@ def convert(
     kinds = {kind_of(source) for source in sources}
     if len(kinds) != 1:
         raise ValueError(f"got {', '.join(sorted(kinds))} together, expected sources of one kind")
-    if kinds == {BAGS}:
+    (kind,) = kinds
+    if kind == BAGS and to == SET:
         return convert_bags(sources, destination, options, tell)
-    raise ValueError(f"{sources[0]}: got a {kinds.pop()}, expected bags")
+    if len(sources) > 1:
+        raise ValueError(f"got {len(sources)} sources, expected one of {kind}")
+    if kind == SET and to == SET:
+        return upgrade_set(sources[0], destination, tell)
+    if kind == SET:
+        return set_to_shards(sources[0], destination, options, tell)
+    if kind == SHARDS and to == SET:
+        return shards_to_set(sources[0], destination, options, tell)
+    raise ValueError(f"{sources[0]}: got {kind}, which are not converted to {to}")

@@ -36,6 +36,9 @@ class Options:
     workers: int = 0  # 0: one for each core
 
 
+DEFAULTS = Options()
+
+
 @dataclass
 class Outcome:
     """episodes, frames: added by this run. skipped: sources that an earlier run had done.
@@ -53,7 +56,7 @@ class Outcome:
 def convert_bags(
     sources: Sequence[Path],
     destination: Path,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
 ) -> Outcome:
     """Add one episode for each bag that the set does not have yet.
