@@ -292,6 +292,11 @@ def test_what_the_plan_proposed_is_kept_beside_what_the_guard_let_through():
     verdict = cell.run(3)
     assert verdict.command is not None
     assert cell.control.proposed[0] > verdict.command.values[0] + 0.01
-    cell.control = core.disengage(cell.control, cell.now_ns)
+    moving = cell.control
+    cell.control = core.disengage(moving, cell.now_ns)
     cell.run(1)
     assert cell.control.proposed is None
+    taken, _ = core.disengage_for(moving, ARM, Reason("moved_away", "by hand"), cell.now_ns)
+    assert taken.proposed is None
+    jumped, _ = core.tick(moving, ARM, cell.state(), cell.inputs(), cell.now_ns + 3 * GAP_NS)
+    assert jumped.proposed is None

@@ -453,6 +453,7 @@ def test_where_servo_stopped_is_not_known_from_before_it_stopped():
         assert verdict.command is None or "ee.x" not in verdict.command.names
     stopped = np.array(target)
     stopped[0] -= 0.002
-    _, verdict = tick(state, target, stopped, 1570, 1560)
+    state, verdict = tick(state, target, stopped, 1570, 1560)
+    assert state.gone.since_ns == 1570 * MS, "it begins to move again, and is looked at for that"
     step = verdict.command.values[0] - stopped[0]
     assert 0.0 < step <= 6.0 * 0.02**2 + 1e-9, "from where it stopped, from rest"
