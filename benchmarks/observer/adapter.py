@@ -28,6 +28,7 @@ from vla_policy.ros.outputs import goals, servo
 from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.runtime.control import Control
+from vla_policy.runtime.control_mode import POLICY, TELEOP
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import robot_of
 from vla_policy.safety.watchdog import Inputs
@@ -75,7 +76,8 @@ class Node(product.ControlNode):
         self._timer = SimpleNamespace(cancel=_nothing, reset=_nothing)
         self._takeover, self._inputs = _Takeover(), _Heard()
         self._stand_in = SimpleNamespace(problem=_nothing, settled=False)
-        self._sources, self._endpoints = ChunkSources(), []
+        self._sources, self._endpoints = _sources(), []
+        self._report = SimpleNamespace(publish=_nothing)
         self._commands = Outputs(self, self._robot.embodiment, self._log)
 
     # What happens to a node.
@@ -93,7 +95,7 @@ class Node(product.ControlNode):
         message = chunk
         if isinstance(chunk, ActionChunk):
             message = convert.chunk_to_msg(chunk, frame_id=self._robot.embodiment.base_frame)
-        self._guarded(self._on_chunk)(message, {"publisher_gid": {"data": source}})
+        self._guarded(self._on_chunk)(POLICY, message, {"publisher_gid": {"data": source}})
 
     def instruct(self, words: str) -> None:
         self._guarded(self._on_instruction)(String(data=words))
@@ -124,7 +126,7 @@ class Node(product.ControlNode):
         self._control = Control(
             guard=GuardState(stopped=self._control.guard.stopped), scheme=self._params.scheme
         )
-        self._sources = ChunkSources()
+        self._sources = _sources()
 
     def told_of_other(self, topic: str) -> None:
         """Somebody else has commanded on topic."""
@@ -192,6 +194,11 @@ class Node(product.ControlNode):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+def _sources() -> dict[str, ChunkSources]:
+    """As on_configure makes them."""
+    return {POLICY: ChunkSources("policies"), TELEOP: ChunkSources("operators")}
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,27 @@ def test_a_person_who_is_far_from_the_arm_does_not_begin():
     assert cell.run(1).level < Level.HOLD
 
 
+def test_a_person_begins_with_the_first_row_and_goes_as_far_as_wanted_then():
+    """Only where it begins is looked at: later rows, and later chunks, are limited as those of a policy."""
+    cell = Cell()
+    cell.set_mode(TELEOPERATED)
+    cell.now_ns += TICK
+    near_m = 0.9 * EMBODIMENT.limits.groups["arm"].start_jump_m
+    assert cell.chunk(TELEOP, step_m=near_m) is None
+    assert cell.run(1).level < Level.HOLD
+    cell.now_ns += TICK
+    assert cell.chunk(TELEOP, jump_m=2 * near_m) is None, "the plan goes on from where it is"
+
+
+def test_a_broken_chunk_of_the_person_ends_the_plan_of_the_person():
+    cell = Cell()
+    cell.set_mode(TELEOPERATED)
+    cell.run(7, TELEOP)
+    cell.now_ns += TICK
+    assert cell.chunk(TELEOP, step_m=np.nan) == "chunk_not_finite"
+    assert cell.control.timeline.plan is None
+
+
 def test_a_broken_chunk_of_who_is_not_in_control_disturbs_nobody():
     cell = Cell()
     cell.run(7, POLICY)
@@ -231,6 +252,7 @@ def test_the_instruction_of_the_policy_is_no_matter_of_the_person():
     cell.control = core.instruct(cell.control, "")
     assert cell.control.timeline.plan is not None
     cell.control = core.instruct(cell.control, "do another thing")
+    assert cell.control.timeline.plan is not None
     assert cell.run(4, TELEOP).level is Level.PASS
 
 
