@@ -10,6 +10,12 @@ from typing import NoReturn
 VERBS = {
     "info": ("vla_policy.commands.data_info", "say what a data set holds"),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
+    "merge": ("vla_policy.commands.data_merge", "several sets as one"),
+    "split": ("vla_policy.commands.data_split", "one set as several"),
+    "edit": (
+        "vla_policy.commands.data_edit",
+        "delete episodes, change the words of tasks, rename",
+    ),
 }
 
 

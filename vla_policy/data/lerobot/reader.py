@@ -32,7 +32,13 @@ def open_set(root: Path | str) -> DataSet:
     root = Path(root)
     path = root / layout.INFO
     if not path.exists():
-        raise FileNotFoundError(f"{root}: no data set here ({layout.INFO} is missing)")
+        before = root.with_name(f"{root.name}.undo") if root.name else root
+        cut = (
+            f"; {before} is the set before an edit that was cut off"
+            if (before / layout.INFO).exists()
+            else ""
+        )
+        raise FileNotFoundError(f"{root}: no data set here ({layout.INFO} is missing){cut}")
     info = read_json(path)
     missing = [
         k

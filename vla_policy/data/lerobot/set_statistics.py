@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,32 @@ def write_true_statistics(
 
 
 def true_statistics(
-    data: DataSet, tell: Callable[[int], None] = lambda episode: None
+    data: DataSet,
+    tell: Callable[[int], None] = lambda episode: None,
+    *,
+    images: Mapping[str, Histogram] | None = None,
 ) -> dict[str, Any]:
-    """Statistics by feature. tell: called with each episode that is read. Raises ValueError for a broken file."""
+    """Statistics by feature. tell: called with each episode that is read. Raises ValueError for a broken file.
+
+    images: by camera, where they were counted already.
+    """
     columns: dict[str, list[np.ndarray]] = {}
     histograms = {c: Histogram.empty() for c in data.cameras}
     for episode in range(len(data.entries)):
         tell(episode)
         for name, values in data.rows(episode).items():
             columns.setdefault(name, []).append(values.reshape(len(values), -1))
-        for camera in data.cameras:
-            histograms[camera] += _histogram(data, episode, camera)
+        for camera in () if images is not None else data.cameras:
+            histograms[camera] += histogram_of(data, episode, camera)
+    histograms = histograms if images is None else dict(images)
     found = {n: of_rows(np.concatenate(parts)) for n, parts in columns.items()}
-    images = {data.camera_features[c]: h.statistics() for c, h in histograms.items() if h.images}
+    pictures = {data.camera_features[c]: h.statistics() for c, h in histograms.items() if h.images}
     shaped = {n: _shaped(s, data.features[n]["shape"]) for n, s in found.items() if s is not None}
-    return shaped | images
+    return shaped | pictures
 
 
-def _histogram(data: DataSet, episode: int, camera: str) -> Histogram:
+def histogram_of(data: DataSet, episode: int, camera: str) -> Histogram:
+    """The pixels of one episode and camera: as they were counted when it was recorded, else of some images of it."""
     kept = data.own_episode(episode).get("image_histograms", {}).get(camera)
     if kept is not None:
         return Histogram(np.array(kept["counts"], np.int64), int(kept["images"]))

@@ -1,0 +1,132 @@
+"""What `vla data merge`, `split` and `edit` do, each with rewrite(): never with the source, unless it is to be replaced."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vla_policy.data.lerobot import layout
+from vla_policy.data.lerobot.durable import lock_folder
+from vla_policy.data.lerobot.reader import DataSet, open_set
+from vla_policy.data.lerobot.rewrite import Changes, rewrite
+
+Tell = Callable[[int], None]
+
+
+def episodes_in(words: str, count: int) -> list[int]:
+    """Episodes of '3', '0:80' (end exclusive, either side may be left out) and lists of these with commas.
+
+    Raises ValueError for what is none of a set of count episodes, or is there twice.
+    """
+    found: list[int] = []
+    for part in words.split(","):
+        begin, colon, end = part.strip().partition(":")
+        try:
+            first = int(begin) if begin or not colon else 0
+            last = (int(end) if end else count) if colon else first + 1
+        except ValueError as error:
+            raise ValueError(f"episodes: got {part!r}, expected 3 or 0:80") from error
+        if not 0 <= first < last <= count:
+            raise ValueError(f"episodes: got {part!r}, expected some of 0:{count}")
+        found += range(first, last)
+    if len(set(found)) < len(found):
+        raise ValueError(f"episodes: got {words!r}, which has one twice")
+    return found
+
+
+def merge(sources: Sequence[Path], target: Path, tell: Tell) -> DataSet:
+    """All episodes of several sets, in this order."""
+    sets = [open_set(path) for path in sources]
+    return rewrite([(d, e) for d in sets for e in range(len(d.entries))], target, tell=tell)
+
+
+def split(
+    source: Path, parts: Mapping[str, str], folder: Path, *, seed: int, tell: Tell
+) -> list[DataSet]:
+    """A set in folder for each part: name -> episodes as episodes_in reads them, or a share like '90%'.
+
+    Shares are drawn at random with seed from all episodes. Raises ValueError before anything is written.
+    """
+    data = open_set(source)
+    chosen = _chosen(parts, len(data.entries), seed)
+    for name in chosen:
+        if name in ("", ".", "..") or "/" in name:
+            raise ValueError(f"part {name!r}: expected a name for a folder")
+        if (folder / name).exists():
+            raise FileExistsError(f"{folder / name}: there is something already")
+    return [
+        rewrite([(data, e) for e in episodes], folder / n, tell=tell)
+        for n, episodes in chosen.items()
+    ]
+
+
+def _chosen(parts: Mapping[str, str], count: int, seed: int) -> dict[str, list[int]]:
+    shares = [w.endswith("%") for w in parts.values()]
+    if not any(shares):
+        return {name: episodes_in(words, count) for name, words in parts.items()}
+    if not all(shares):
+        raise ValueError("parts: got shares and episodes, expected one of both")
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    found, end = {}, 0.0
+    for name, words in parts.items():
+        try:
+            share = float(words[:-1]) / 100
+        except ValueError as error:
+            raise ValueError(f"part {name}: got {words!r}, expected a share like 90%") from error
+        if not (0 < share <= 1 and end + share <= 1 + 1e-9):
+            raise ValueError(
+                f"part {name}: got {words}, expected shares of 100 % together at most"
+            )
+        taken = order[round(end * count) : round((end + share) * count)]
+        if not taken:
+            raise ValueError(f"part {name}: {words} of {count} episodes is none")
+        found[name], end = sorted(taken), end + share
+    return found
+
+
+def edit(source: Path, target: Path | None, delete: str, changes: Changes, tell: Tell) -> DataSet:
+    """A set without some episodes, with other words, names or robot. target None: in the place of the source.
+
+    Then the set as it was stands beside it as <name>.undo, and undo() brings it back.
+    """
+    data = open_set(source)
+    gone = set(episodes_in(delete, len(data.entries))) if delete else set()
+    strange = [task for task in changes.tasks if task not in data.tasks]
+    if strange:
+        raise ValueError(
+            f"{source}: no task {strange[0]!r}; there are {', '.join(map(repr, data.tasks))}"
+        )
+    kept = [(data, e) for e in range(len(data.entries)) if e not in gone]
+    if target is not None:
+        return rewrite(kept, target, changes, tell)
+    source = Path(os.path.abspath(source))  # '.' has no name
+    with lock_folder(source / layout.STAGING):  # nobody may record into it meanwhile
+        beside = source.with_name(f"{source.name}.edited")
+        rewrite(kept, beside, replace(changes, linked=True), tell)
+        _exchange(source, beside)
+    return open_set(source)
+
+
+def undo(source: Path) -> DataSet:
+    """Bring back the set as it was before the last edit in place; what it is now can be brought back the same way."""
+    source = Path(os.path.abspath(source))
+    before = source.with_name(f"{source.name}.undo")
+    open_set(before)
+    with lock_folder(source / layout.STAGING):
+        beside = source.with_name(f"{source.name}.edited")
+        os.rename(before, beside)
+        _exchange(source, beside)
+    return open_set(source)
+
+
+def _exchange(source: Path, beside: Path) -> None:
+    """beside takes the place of source, which becomes <name>.undo."""
+    before = source.with_name(f"{source.name}.undo")
+    shutil.rmtree(before, ignore_errors=True)
+    os.rename(source, before)
+    os.rename(beside, source)
