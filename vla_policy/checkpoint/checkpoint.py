@@ -13,10 +13,10 @@ from vla_policy.checkpoint.contract import Contract
 class Checkpoint:
     """Everything a policy needs, in memory.
 
-    family: key of families.FAMILIES, which says what model, statistics and tokenizer are.
+    family: key of families.FAMILIES; it determines the types of model, statistics and tokenizer.
     settings: a frozen dataclass of the family's own; None if it has none.
     engine: the same calls as model, faster (models/engine); None: there is none for it, or it is switched off.
-    language: which sentences it was trained on (families/language.py); None: nothing is known of that.
+    language: which sentences it was trained on (families/language.py); None: unknown.
     naming: tells what stands at each place of an image (models/naming.py); None: it cannot tell what it does not see.
     """
 

@@ -69,7 +69,7 @@ def from_dict(data: Mapping[str, Any], where: str = "contract") -> Contract:
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
-    """Names, as robot files have them; a space or a line end in one would be seen nowhere."""
+    """Names, spelled as in robot files; a space or a line end in a name would not be visible in any message."""
     if not isinstance(value, list | tuple) or not 0 < len(value) <= MANY:
         raise _refuse(where, value, f"a list of 1 to {MANY} names")
     for name in value:
@@ -111,10 +111,10 @@ def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
 def check_middles(
     what: str, middles: Mapping[str, float], embodiment: Embodiment
 ) -> tuple[str, ...]:
-    """One sentence for each column whose values in training lie where embodiment cannot be.
+    """One sentence for each column whose values in training lie outside the range of embodiment.
 
     what: of the statistics. middles: column -> mean or middle in robot units. Joints are compared with their
-    ranges, grippers with 0 .. 1; a tenth of the range is let pass. Other units and other robots show here.
+    ranges, grippers with 0 .. 1, with a tolerance of a tenth of the range. Finds other units and other robots.
     """
     joints = embodiment.joints
     ranges = {

@@ -21,7 +21,7 @@ class RangeNormalizer:
     """Per-dimension lower and upper ends that map to -1 and 1, float64[d], in robot units.
 
     Raises ValueError, naming the dimension, for ends that are missing, not finite or closer than 1e-6: a
-    constant dimension would otherwise be blown up without bound.
+    constant dimension would otherwise be amplified without bound.
     """
 
     names: tuple[str, ...]

@@ -44,7 +44,7 @@ def columns(
 
 
 def normalised_columns(found: Normalizer, relative: frozenset[str]) -> Columns | None:
-    """The columns that the network is fed or says. relative: those that are steps and not positions."""
+    """The columns that the network reads or predicts. relative: those that are steps and not positions."""
     # What the network is scaled with counts, not what else is in the file.
     used = {key: found.statistics[key] for key in NEEDS[found.mode]}
     return columns(found.names, used or found.statistics, found.what, relative)

@@ -1,4 +1,4 @@
-"""One robot: its description, the file it is read from, the rules that file must keep."""
+"""One robot: its description, the file that it is read from, the consistency rules of that file."""
 
 from vla_policy.embodiment.description import (
     ActionGroup,

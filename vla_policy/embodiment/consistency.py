@@ -1,4 +1,4 @@
-"""What a robot file says, against itself; every node refuses a file with an error among it."""
+"""Consistency rules within one embodiment file; nodes refuse a file with an error."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ CHECKS: tuple[Callable[[EmbodimentFile], Iterator[Finding]], ...] = (
 
 
 def check_consistency(sheet: EmbodimentFile) -> tuple[Finding, ...]:
-    """What is wrong with a robot that has been read, the gravest first."""
+    """The findings about a robot that has been read, the most severe first."""
     found = [finding for check in CHECKS for finding in check(sheet)]
     return tuple(sorted(found, key=lambda finding: finding.level != ERROR))

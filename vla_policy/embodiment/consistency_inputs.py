@@ -8,7 +8,7 @@ from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import QUATERNION_PARTS
 
-TICKS = 2  # an input or chunk must outlive this many of the periods that wait for it
+TICKS = 2  # an input or chunk must stay valid for this many periods of its reader
 
 
 def check_cameras(sheet: EmbodimentFile) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def check_frames(sheet: EmbodimentFile) -> Iterator[Finding]:
 
 
 def check_rates(sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Ages that are shorter than the periods in which something new can come."""
+    """Maximum ages that are shorter than the period in which new data arrives."""
     robot = sheet.robot
     policy_s, command_s = 1 / robot.policy_hz, 1 / robot.command_hz
     if robot.limits.max_chunk_age_s < TICKS * policy_s:

@@ -1,4 +1,4 @@
-"""Joint limits and speeds that cannot be meant: degrees in place of radians, angles in place of lengths."""
+"""Joint limits and speeds that are implausible: degrees in place of radians, angles in place of lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs of a robot file that cannot be meant: grippers the wrong way, topics of another type, shared joints."""
+"""Outputs of a robot file that are implausible: inverted grippers, topics of another type, shared joints."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ OWN = (
 )  # fmt: skip
 SAME = {"parallel_gripper_command": "gripper_command"}
 FINGER, KNUCKLE = ("finger", "slide"), ("knuckle", "drive_joint")
-FINGER_M = 0.2  # a finger's way is shorter; longer ones are angles
+FINGER_M = 0.2  # a finger's range is shorter; longer ones are angles
 ANGLE = 3.2  # and what is more than half a turn is percent or mm
 
 
 def check_topics(sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Types against what the topics' names say, and commands on topics that are heard."""
+    """Message types against the topics' names, and commands on topics that are also subscribed."""
     robot = sheet.robot
     heard = {camera.topic: f"camera {name!r}" for name, camera in robot.cameras.items()}
     heard |= dict.fromkeys(robot.joints.topics, "the joint states")

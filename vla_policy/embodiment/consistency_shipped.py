@@ -1,4 +1,4 @@
-"""A robot file that bears the name of a shipped robot, but means something else by its commands.
+"""A robot file with the name of a shipped robot whose commands have another meaning.
 
 Checkpoints know robots by name. What a policy says under that name is executed by this file, so the
 conventions of the shipped one must hold; topics, limits and rates of safety may differ.

@@ -55,7 +55,7 @@ class Joints:
 
     @property
     def topic(self) -> str:
-        """The topics in words."""
+        """The topics as text."""
         return ", ".join(self.topics)
 
 
@@ -161,7 +161,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The robot's bodies, for what only they can tell: collisions, reach, singularities.
+    """The model of the robot's bodies, for checks that need it: collisions, reach, singularities.
 
     file: URDF or MJCF. clearance_m: smallest distance of bodies that do not touch by design.
     ignore: pairs of bodies that may be closer. joint_margin: of tool poses, smallest distance of

@@ -1,4 +1,4 @@
-"""A robot together with the file that describes it, so that what is found has a line."""
+"""A robot together with the file that describes it, so that findings have a line number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vla_policy.paths import find_embodiment
 
 @dataclass(frozen=True, slots=True)
 class EmbodimentFile:
-    """robot: what the file says. place: the top of the file."""
+    """robot: as described by the file. place: the top of the file."""
 
     robot: Embodiment
     place: Place
@@ -31,7 +31,7 @@ class EmbodimentFile:
         return self.at("actions", index, *keys)
 
     def pose_at(self, tool: str, key: str) -> Place:
-        """The place of a key of a tool's measured pose, which stands below its name only if there are several."""
+        """The place of a key of a tool's measured pose; it is below the tool's name only if there are several."""
         named = self.at("ee_pose", tool)
         return (named if named.path in self.place.lines else self.at("ee_pose")).at(key)
 

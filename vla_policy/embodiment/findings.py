@@ -1,4 +1,4 @@
-"""One thing that is wrong with a configuration: how bad, where, what, and what to change."""
+"""One fault of a configuration: level, place, message and fix."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Finding:
 
 
 def error(place: Place, says: str, change: str) -> Finding:
-    """A finding that must be put right."""
+    """A finding that must be fixed."""
     return Finding(ERROR, place.where, place.path, says, change)
 
 
 def warning(place: Place, says: str, change: str) -> Finding:
-    """A finding that may be meant."""
+    """A finding that may be intended."""
     return Finding(WARNING, place.where, place.path, says, change)
 
 
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that must be put right."""
+    """Those that must be fixed."""
     return tuple(f for f in findings if f.level == ERROR)

@@ -20,7 +20,7 @@ class JointEncoding:
 def from_wire(
     wire: JointEncoding | None, raw: Array, joints: Array | slice = slice(None)
 ) -> Array:
-    """Positions float64[j] in the joints' unit of what the topics said of joints."""
+    """Positions float64[j] in the joints' unit, from the numbers on the topics."""
     return raw if wire is None else wire.scale[joints] * raw + wire.offset[joints]
 
 
@@ -44,6 +44,6 @@ def degrees(count: int) -> JointEncoding:
 
 
 def calibrated(low: float, high: float, at_low: Array, at_high: Array) -> JointEncoding:
-    """Topics from low to high, for the positions at_low to at_high float64[j]; either way round."""
+    """Topics from low to high, for the positions at_low to at_high float64[j]; at_low may be the larger."""
     scale = (at_high - at_low) / (high - low)
     return JointEncoding(scale, at_low - scale * low)

@@ -1,4 +1,4 @@
-"""The parts of an action, one for each action group: arms, hands, bases; what can be executed.
+"""The parts of an action, one for each action group: arms, grippers, bases; what can be executed.
 
 What a part measures is found by the names of its columns: `joint.waist` is the joint `waist`,
 `ee.x` the pose of the tool `ee`, `left.ee.x` that of `left.ee`, `left.gripper` the gripper of that
@@ -31,7 +31,7 @@ EXECUTED_AS = {"joint_delta": "joint_position", "ee_delta": "ee_pose"}
 
 @dataclass(frozen=True, slots=True)
 class ActionPart:
-    """One action group: which columns, of what kind, and how far and fast they may go.
+    """One action group: its columns, their kind, ranges and limits.
 
     group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
     value) or VELOCITY (one per axis, linear ones first). columns: of the action.

@@ -129,7 +129,7 @@ def _require_poses(
     poses: Mapping[str, PoseSource],
     place: Place,
 ) -> None:
-    """Every tool that state or actions speak of must have a measured pose."""
+    """Every tool in the state or the actions must have a measured pose."""
     tools = {name.rpartition(".")[0] for name in state if name.rpartition(".")[0].endswith("ee")}
     tools |= {a.names[0].rpartition(".")[0] for a in actions if a.space.startswith("ee_")}
     missing = sorted(tools - set(poses))

@@ -1,4 +1,4 @@
-"""The part of an embodiment file that says where the commands of each action group go."""
+"""The part of an embodiment file that describes where the commands of each action group are published."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_outputs(
 
 
 def _require_prefix(output: Output, group: ActionGroup, joints: Joints, place: Place) -> None:
-    """A prefix that a topic put before joints' names must come off for their controller."""
+    """A prefix that a topic adds to joints' names must be removed for their controller."""
     own = [name.removeprefix(JOINT_PREFIX) for name in group.names]
     hand = output.gripper_joint
     names = own if hand is None else [hand.name, *output.also]

@@ -1,4 +1,4 @@
-"""The part of an embodiment file that says how a robot tells its state: joints and tool poses."""
+"""The part of an embodiment file that describes where the robot's state is published: joints and tool poses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_joints(value: Any, place: Place) -> Joints:
     unit = f.choice(fields["unit"], place.at("unit"), JOINT_UNITS)
     topics = _topics(fields["topic"], place.at("topic"))
     for i, name in enumerate(names):
-        # Drivers name joints without a slash: what stands before one is a topic's prefix.
+        # Drivers name joints without a slash: the part before a slash is a topic's prefix.
         known = tuple(p for p in topics.values() if p or "/" not in name)
         if not name.startswith(known):
             prefixes = ", ".join(repr(p) for p in topics.values())
@@ -60,7 +60,7 @@ def read_poses(value: Any, place: Place, *, model: bool) -> MappingProxyType[str
 
 
 def _topics(value: Any, place: Place) -> MappingProxyType[str, str]:
-    """One topic, or several with what is put before the names of their joints ('' for nothing)."""
+    """One topic, or several with the prefix of their joints' names ('' for none)."""
     if isinstance(value, str):
         return MappingProxyType({f.topic(value, place): ""})
     if not isinstance(value, dict) or not value:

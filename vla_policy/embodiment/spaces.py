@@ -1,4 +1,4 @@
-"""The words of an embodiment file: action spaces, their columns, units, limits and outputs."""
+"""The vocabulary of an embodiment file: action spaces, their columns, units, limits and outputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOINT_UNITS = ("rad", "m")
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What a group in one space must say, the limits that it needs and where it can go."""
+    """What a group in one space must state, the limits that it needs and its possible outputs."""
 
     units: tuple[str, ...]
     references: tuple[str, ...]

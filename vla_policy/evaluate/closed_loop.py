@@ -19,7 +19,7 @@ from vla_policy.types import ActionChunk, Command, Level, Observation, RobotStat
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a policy looks and when its answer is there.
+    """When a policy observes and when its chunk arrives.
 
     latency_ns: from the observation to the arrival of its chunk.
     execute_rows: rows between the observations of two chunks.
@@ -34,7 +34,7 @@ class Pace:
 class ControlLoop:
     """Steps a world under one stream of chunks. Time is the world's.
 
-    executing: the chunk that was taken last, None before the first.
+    executing: the chunk that was accepted last, None before the first.
     """
 
     def __init__(self, world: World, embodiment: Embodiment, *, scheme: str = "receding") -> None:
@@ -53,7 +53,7 @@ class ControlLoop:
         self.interventions: dict[str, int] = {}
 
     def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
-        """What the cameras and the robot show now."""
+        """The observation of now: camera images and measured state."""
         world = self._world
         self._camera_ns = world.time_ns
         values = _measured(world.robot_state())
@@ -72,19 +72,19 @@ class ControlLoop:
 
     @property
     def waits(self) -> bool:
-        """Whether a chunk is under way."""
+        """Whether a chunk is still to arrive."""
         return bool(self._waiting)
 
     def send(self, chunk: ActionChunk, latency_ns: int) -> None:
-        """Let a chunk arrive latency_ns after its observation."""
+        """Schedule a chunk to arrive latency_ns after its observation."""
         numbered = replace(chunk, sequence=self._count)
         self._count += 1
         self._waiting.append((chunk.obs_ns + latency_ns, numbered))
 
     def step(self) -> None:
-        """One control period: take what has arrived, command, advance the physics."""
+        """One control period: accept arrived chunks, command, advance the physics."""
         world, now_ns = self._world, self._world.time_ns
-        # Cameras publish at 10 Hz also while nobody infers.
+        # Cameras publish at 10 Hz also while no inference runs.
         self._camera_ns = max(self._camera_ns, now_ns - now_ns % 100_000_000)
         state = world.robot_state()
         arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
@@ -110,7 +110,7 @@ class ControlLoop:
 
 
 def command(world: World, layout: Layout, sent: Command) -> None:
-    """Send a command to the world's controllers; those of groups that it is not for keep what they have."""
+    """Send a command to the world's controllers; groups that it does not contain keep their last command."""
     values = dict(zip(sent.names, sent.values, strict=True))
     parts = [part for part in layout.parts if part.names[0] in values]
     poses = {p.source: np.array([values[n] for n in p.names]) for p in parts if p.kind == POSE}

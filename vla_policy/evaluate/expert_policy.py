@@ -25,7 +25,7 @@ STEP_NS = 100_000_000
 
 
 class ExpertPolicy(PlainPolicy):
-    """infer() like a policy's; prepare() tells it the world and the task, which no policy knows."""
+    """infer() like a policy's; prepare() gives it the world and the task, which no policy knows."""
 
     rows = ROWS
     can_point = True

@@ -53,7 +53,7 @@ def _start_worker() -> None:
 
 
 def _prepare(settings: dict[str, Any]) -> None:
-    """Load what trials need. Not at the start of the process: a pool restarts those for ever."""
+    """Load what trials need. Not at the start of the process: a pool restarts failing processes for ever."""
     from vla_policy.embodiment import load_embodiment
     from vla_policy.sim.world.world import World
 

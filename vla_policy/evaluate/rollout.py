@@ -26,7 +26,7 @@ from vla_policy.sim.tasks.tasks import Task
 from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk, Observation
 
-SETTLE_S = 0.6  # after the policy held the task for done: what it let go comes to rest
+SETTLE_S = 0.6  # after the policy reported the task complete: a released object comes to rest
 STEPS_PER_S = 50
 _MOVED_M = 0.02
 _FALLEN_M = 0.03
@@ -37,9 +37,9 @@ class TrialResult:
     """What happened in one trial.
 
     failure: "" or one of wrong_object, nothing_moved, dropped, not_finished, ended_early.
-    looked_right: whether the object nearest to where the policy pointed first is the named one;
-    None if it cannot point.  look_error_m: from there to the named object, on the table.
-    terminated: the policy held the task for done, so that the instruction ended.
+    looked_right: whether the object nearest to the place that the policy pointed to first is the named one;
+    None if it cannot point.  look_error_m: distance from that place to the named object, on the table.
+    terminated: the policy reported the task complete, so that the instruction ended.
     """
 
     seed: int
@@ -62,7 +62,7 @@ class TrialResult:
 
 @runtime_checkable
 class KnowsTheTask(Protocol):
-    """A policy that is told world and task before each trial, as the expert is."""
+    """A policy that is given world and task before each trial, as the expert is."""
 
     def prepare(self, world: World, task: Task) -> None: ...
 
@@ -78,10 +78,10 @@ def roll_out(
     moves: bool,
     options: InferenceOptions = DEFAULT_OPTIONS,
 ) -> TrialResult:
-    """Let policy try task in scene until success, its own end or the twin's time.
+    """One trial of policy: task in scene, until success, termination by the policy or the twin's time limit.
 
     moves=False: only the first look. options: of every chunk; seed and rows of the plan are those of the chunk.
-    Raises ValueError if only the first look counts and the policy cannot say where it looks.
+    Raises ValueError if only the first look counts and the policy cannot point.
     """
     if not moves and not policy.can_point:
         raise ValueError(
@@ -134,7 +134,7 @@ def roll_out(
 def _looks(
     pilot: ControlLoop, world: World, pace: Pace, chunk: ActionChunk | None, delays: Delays
 ) -> bool:
-    """Whether it is time for the next chunk; a policy works on one at a time."""
+    """Whether the next inference is due; a policy works on one chunk at a time."""
     if chunk is None or pilot.waits:
         return chunk is None
     look_ns = next_observation_ns(

@@ -1,4 +1,4 @@
-"""What is measured: each suite says which scenes and which tasks, all drawn from the seed."""
+"""Evaluation suites: which scenes and which tasks are tried, all drawn from the seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """families and kinds are taken in turn. moves: False asks only where the policy looks."""
+    """families and kinds are taken in turn. moves: False only evaluates where the policy points first."""
 
     name: str
     says: str
@@ -83,7 +83,7 @@ def trial(suite: Suite, seed: int, index: int, *, robot: str = "vx300s") -> tupl
 
 
 def _target(suite: Suite, scene: Scene) -> int | None:
-    """In unseen_pairs the object that is asked for is the unseen one."""
+    """In unseen_pairs the named object is the unseen one."""
     if suite.split != "unseen_pairs":
         return None
     return next(i for i, o in enumerate(scene.objects) if (o.colour, o.shape) in HELD_OUT_PAIRS)

@@ -1,4 +1,4 @@
-"""Pictures of what happened: a contact sheet with one row per task, and a video. No ROS."""
+"""Images of what happened: a contact sheet with one row per task, and a video. No ROS."""
 
 from __future__ import annotations
 

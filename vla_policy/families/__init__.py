@@ -2,7 +2,7 @@
 
 `Policy` (vla_policy/policy.py) is the one door. It asks the checkpoint for its family and calls, in this order,
 
-    prepare   Observation                      -> inputs          pictures scaled, state normalised, text tokenised
+    prepare   Observation                      -> inputs          images scaled, state normalised, text tokenised
     sample    inputs, Sampling                 -> Sampled         model actions [candidates, rows, model_dim]
     restore   model actions, Observation       -> Rows            robot units, columns of contract.action_names
     express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk that is to be continued

@@ -32,7 +32,7 @@ def parameters(sizes: Any) -> int:
 def stages(sizes: Any, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
     """Vision, prefix and actions of one chunk for one observation.
 
-    cameras: pictures that are there. prompt: tokens that are there. steps and rows are the sizes' own.
+    cameras: images that are there. prompt: tokens that are there. steps and rows are the sizes' own.
     """
     work = _family_of(sizes).work
     if work is None:

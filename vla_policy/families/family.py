@@ -18,7 +18,7 @@ from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What the network says.
+    """The network's output.
 
     model_actions: float64[candidates, rows, model_dim] in the model's normalised space.
     plan: text written before the actions, one per candidate; empty where there is none.
@@ -41,9 +41,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Expressed:
-    """Rows in robot units as the network would have said them.
+    """Rows in robot units, as model actions.
 
-    model_actions: float64[rows, model_dim]. known: bool[model_dim], the columns that the rows say something about.
+    model_actions: float64[rows, model_dim]. known: bool[model_dim], the columns that the rows determine.
     """
 
     model_actions: Array
@@ -58,8 +58,8 @@ class Codec:
     from_dict: Callable[[Mapping[str, Any]], Any]
 
 
-# Options of Sampling that a head which continues a chunk understands; guidance_rows and pull say how strongly,
-# which is nothing to one that is not guided (models/rtc.py guides; `tiny` looks from where the frozen rows lead).
+# Options of Sampling that a head which continues a chunk takes. guidance_rows and pull set how strongly, for heads
+# that are guided (models/rtc.py); `tiny` is not, it predicts from the end of the frozen rows.
 CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
 
 

@@ -1,4 +1,4 @@
-"""OpenVLA: one picture and one sentence in, one step of the tool out, decoded greedily.
+"""OpenVLA: one image and one sentence in, one step of the tool out, decoded greedily.
 
 Source: OpenVLA (arXiv:2406.09246). Its step is in the base frame: metres, then roll, pitch and yaw in rad, then the
 gripper as its data set has it. It is given to a robot as it is (space ee_delta) or added to the measured pose
@@ -56,7 +56,7 @@ class Settings:
     """mean, std: of a pixel, six numbers each, DINOv2's then SigLIP's.
 
     constrained: only action ids may be written; the reference decodes without that. crop: trained with random
-    crops, so the middle of the picture is read.
+    crops, so the middle of the image is read.
     """
 
     mean: tuple[float, ...]
@@ -79,7 +79,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
-    """The one picture, normalised for both towers, and the prompt."""
+    """The one image, normalised for both towers, and the prompt."""
     contract, settings, model = checkpoint.contract, checkpoint.settings, checkpoint.model
     require_state(observation, contract.state_names)
     pixels = inputs.pixels(

@@ -1,4 +1,4 @@
-"""What OpenVLA reads and what its tokens mean: picture, prompt, statistics. Around the network, no weights here.
+"""What OpenVLA reads and what its tokens mean: image, prompt, statistics. Around the network, no weights here.
 
 Source: OpenVLA (arXiv:2406.09246); its processor, `predict_action` and evaluation code, whose results these keep.
 """

@@ -1,7 +1,7 @@
-"""pi0 and pi0.5: padded state and actions, a prompt without questions, pictures with bars.
+"""pi0 and pi0.5: padded state and actions, a prompt without questions, images with bars.
 
-pi0    [pictures | words | newline]  state beside the noisy actions
-pi0.5  [pictures | "Task: words, State: numbers;\\nAction: "]  the state is in the words
+pi0    [images | words | newline]  state beside the noisy actions
+pi0.5  [images | "Task: words, State: numbers;\\nAction: "]  the state is in the words
 
 Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Settings.
 """
@@ -61,9 +61,9 @@ class Settings:
     prompt_as_given: the instruction goes to pi0 as it is (lerobot), not with _ and line ends as spaces (openpi).
     state_in_words: the state stands in the prompt (pi0.5, unless trained without).
     state_words: how many numbers stand there; more than the state has are padding (lerobot 0.4.4).
-    antialias: pictures are made smaller with (openpi) or without (lerobot) a filter.
-    bars: value beside a picture that is not square: -1 is black, -3 what lerobot 0.4.4 has.
-    corner: the picture lies in the lower right corner of its square (lerobot 0.3), not in the middle.
+    antialias: images are made smaller with (openpi) or without (lerobot) a filter.
+    bars: value beside an image that is not square: -1 is black, -3 what lerobot 0.4.4 has.
+    corner: the image lies in the lower right corner of its square (lerobot 0.3), not in the middle.
     """
 
     slots: tuple[str, ...]
@@ -78,7 +78,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What the network reads; cameras that are not there and padding are left out, which changes nothing.
+    """What the network reads; absent cameras and padding are left out, which changes nothing.
 
     images: float32[1, cameras, 3, h, w] in [-1, 1]. text: int64[1, s] ids. state: float32[1, state_dim].
     text_without: the same prompt for no instruction, for classifier-free guidance.
@@ -97,7 +97,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
-    """Pictures with bars, the state normalised, the prompt tokenised."""
+    """Images with bars, the state normalised, the prompt tokenised."""
     pictures = pictures_of(checkpoint, observation)
     return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
 
@@ -115,7 +115,7 @@ def pictures_of(checkpoint: Checkpoint, observation: Observation) -> dict[str, t
 def inputs_of(
     checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
 ) -> Inputs:
-    """The same from pictures float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
+    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
     settings, side = checkpoint.settings, checkpoint.model.config.vision.image_px
     images = [
         letterbox(
@@ -262,7 +262,7 @@ def letterbox(
 ) -> torch.Tensor:
     """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], bars where it is not square.
 
-    corner: the picture lies in the lower right corner (SmolVLA), not in the middle.
+    corner: the image lies in the lower right corner (SmolVLA), not in the middle.
     """
     h, w = picture.shape[1:]
     ratio = max(w, h) / side_px
@@ -301,7 +301,7 @@ def _require_trained(config: FlowHeadConfig, sampling: Sampling) -> None:
 
 
 def _undisturbed(sampling: Sampling) -> bool:
-    """Whether the velocity is the network's own, so that an engine may do the whole chunk at once."""
+    """Whether the velocity is the network's own, so that an engine may compute the whole chunk at once."""
     return sampling.guidance == 1.0 and not sampling.continues
 
 

@@ -4,7 +4,7 @@
     [Plan: ... Action:] + eight action tokens a row                                suffix, causal
 
 While it acts only action ids may be written; asked anything else, the whole vocabulary is free (RT-2,
-arXiv:2307.15818, section 3.2 and 4.4). Pictures are squeezed to a square, as PaliGemma was trained.
+arXiv:2307.15818, section 3.2 and 4.4). Images are squeezed to a square, as PaliGemma was trained.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import Array, Observation
 
 PLAN, ACTION = "Plan:", "Action:"
-MAX_ANSWER = 64  # tokens of an answer in words
+MAX_ANSWER = 64  # tokens of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
-    """The prefix of the pictures and RT-2's question."""
+    """The prefix of the images and RT-2's question."""
     require_state(observation, checkpoint.contract.state_names)
     return Inputs(_prefix(checkpoint, observation, prompt(observation.instruction)))
 
 
 def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
-    """The plan in words, if the checkpoint makes one, then the actions among the action tokens alone.
+    """The plan as text, if the checkpoint writes one, then actions among the action tokens alone.
 
     Candidates share the plan.
     """
@@ -141,7 +141,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
-    """The answer to any question about the pictures, in the model's own words (or <loc....> tokens)."""
+    """The answer to any question about the images, in the model's own words (or <loc....> tokens)."""
     prefix = _prefix(checkpoint, observation, question)
     ids, _, _ = token_head.write(
         checkpoint.model,
@@ -194,7 +194,7 @@ def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Pref
 
 
 def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Tensor]:
-    """Words between `Plan:` and `Action:`, and where the actions begin. A plan that does not end is cut off."""
+    """The text between `Plan:` and `Action:`, and prefix and logits where the actions begin. A plan that is too long is cut off."""
     words = checkpoint.tokenizer.decode
     logits, prefix = _say(checkpoint, prefix, PLAN)
     ids, prefix, logits = token_head.write(

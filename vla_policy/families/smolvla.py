@@ -1,6 +1,6 @@
-"""SmolVLA: pi0's way of feeding and reading, with the picture in a corner and the instruction as it is.
+"""SmolVLA: fed and read as pi0 is, with the image in a corner and the instruction as it is.
 
-    [pictures | words | newline] [state]   beside noisy actions
+    [images | words | newline] [state]   beside noisy actions
 
 Source: SmolVLA (arXiv:2506.01844), as its weights are run by lerobot.
 """
@@ -31,7 +31,7 @@ class Settings:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.Inputs:
-    """Pictures with bars left and above, the state normalised, the instruction tokenised."""
+    """Images with bars left and above, the state normalised, the instruction tokenised."""
     pictures = pi0.pictures_of(checkpoint, observation)
     return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
 
@@ -39,7 +39,7 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.
 def inputs_of(
     checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
 ) -> pi0.Inputs:
-    """The same from pictures float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
+    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
     side = checkpoint.model.config.vision.image_px
     images = [
         pi0.letterbox(pictures[name], side, antialias=False, bars=-1.0, corner=True)

@@ -27,7 +27,7 @@ def row_ranges(step_m: float = STEP_M, step_rad: float = STEP_RAD) -> RangeNorma
 
 
 def tool_pose(observation: Observation, arm: str) -> Array:
-    """float64[7]: the measured pose of a tool. arm: what stands before its names in the state."""
+    """float64[7]: the measured pose of a tool. arm: prefix of its names in the state."""
     return observation.state[[observation.state_names.index(arm + name) for name in TOOL_POSE]]
 
 

@@ -26,7 +26,7 @@ from vla_policy.models.vla import VLA
 
 
 def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | None) -> list[str]:
-    """Lines for a person. Raises ValueError or FileNotFoundError for a folder that is not what it says."""
+    """The description as lines of text. Raises ValueError or FileNotFoundError for a folder that is not of its kind."""
     kind = kind_of(folder)
     if kind == OWN:
         return _describe_own(folder)
@@ -131,7 +131,7 @@ def _sizes(sizes: Any) -> list[str]:
         f"tokens ({sizes.token.rows} rows, {sizes.token.bins} bins)" if sizes.token else "",
     ]
     return [
-        f"  pictures {sizes.vision.image_px} px, prompt up to {sizes.max_text} tokens of {sizes.vocab:,}, "
+        f"  images {sizes.vision.image_px} px, prompt up to {sizes.max_text} tokens of {sizes.vocab:,}, "
         f"state {sizes.state_dim} and actions {sizes.action_dim} wide with padding",
         f"  heads: {', '.join(h for h in heads if h)}",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a policy file says, read: how a checkpoint of another project fits a robot. Read by policy_file.py."""
+"""The contents of a policy file, parsed: how a checkpoint of another project fits a robot. policy_file.py parses it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from vla_policy.checkpoint.contract import Contract
 
 COMPATIBILITY = {
-    "letterbox_lerobot_0_4_4": "bars of a picture that is not square are -3 instead of black",
+    "letterbox_lerobot_0_4_4": "bars of an image that is not square are -3 instead of black",
     "no_state_in_prompt": "pi0.5 without the state in its prompt, as openpi's LIBERO checkpoints",
-    "state_padded_in_prompt": "pi0.5 reads the padded state in words, as trained with lerobot 0.4.4",
-    "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the picture's area",
+    "state_padded_in_prompt": "pi0.5 reads the padded state as text, as trained with lerobot 0.4.4",
+    "openvla_centre_crop": "OpenVLA trained with random crops reads the middle 90 % of the image's area",
     "openvla_constrained": "OpenVLA may write action tokens only; its reference decodes without that",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Attention heads, which tensors do not show. language: of the language model and of the expert beside it."""
+    """Counts of attention heads, which shapes do not show. language: of the language model and of the action expert."""
 
     language: int
     kv: int
@@ -73,7 +73,7 @@ class PolicyFile:
         camera_names: tuple[str, ...] | None = None,
         model_action_names: tuple[str, ...] | None = None,
     ) -> Contract:
-        """The contract that the file and the picture size of the checkpoint make.
+        """The contract that the file and the image size of the checkpoint make.
 
         camera_names: the robot's names in the checkpoint's slot order, where that is not the file's.
         """

@@ -43,7 +43,7 @@ def kind_of(folder: Path) -> str:
 
 
 def format_of(file: PolicyFile) -> str:
-    """The kind of the folder that a policy file names: what it says, or what the folder is."""
+    """The kind of the folder that a policy file names: as stated there, or as detected."""
     if file.format == "auto":
         return kind_of(file.checkpoint)
     # Some kinds share the name that policy files have for them.

@@ -1,4 +1,4 @@
-"""Policy files (config/policies/*.yaml): what a foreign checkpoint does not say about itself.
+"""Policy files (config/policies/*.yaml): what a foreign checkpoint folder does not contain about itself.
 
 A checkpoint of another project holds tensors and statistics, but not which of the robot's cameras, joints and
 commands its columns are, how fast it ran, or where the gated tokenizer is. A policy file says it once:
@@ -17,7 +17,7 @@ commands its columns are, how fast it ran, or where the gated tokenizer is. A po
     statistics: trossen                     # which set, where the folder has several (asset id, unnorm_key)
     constant: [gripper]                     # dimensions that never moved in training
     units: {joint.waist: deg, gripper: percent}    # of the checkpoint's data, where the robot has rad, m, 0 .. 1
-    rows: 50                                # of a chunk, where the folder does not say
+    rows: 50                                # of a chunk, where the folder does not state it
     heads: {language: 8, kv: 1, vision: 16} # attention heads, where the sizes are not the published ones
     compatibility: [letterbox_lerobot_0_4_4]
     rt2: {step_m: 0.04, step_rad: 0.1, plan: false, action_tokens: rare}   # a paligemma that is to become RT-2

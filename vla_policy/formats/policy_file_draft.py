@@ -1,4 +1,4 @@
-"""The policy file of a folder for a robot, filled as far as the two say: `vla inspect FOLDER --policy-file --robot R`.
+"""Draft of a policy file, filled from a folder and a robot's file: `vla inspect FOLDER --policy-file --robot R`.
 
 What is unambiguous is filled in; where a person has to decide, a comment says what and by what. Nothing is guessed in
 silence: `vla check checkpoint` and the policy node look at the result like at any other.

@@ -20,7 +20,7 @@ embodiments: [my_robot]
 
 
 def skeleton_of(folder: Path, slots: tuple[str, ...], state: int, action: int) -> str:
-    """slots: the checkpoint's cameras. state, action: widths, 0 where the folder does not say."""
+    """slots: the checkpoint's cameras. state, action: widths, 0 where the folder does not state them."""
     return SKELETON.format(
         folder=folder,
         cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),

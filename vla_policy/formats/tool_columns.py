@@ -1,4 +1,4 @@
-"""Which columns a model that says steps of one tool can drive: a step, or the pose that it leads to.
+"""Which columns a model that predicts steps of one tool can drive: a step, or the pose that it leads to.
 
 OpenVLA's and RT-2's numbers are metres and radians of a tool. Under names of joints, or as speeds, they would be
 executed as something else, so the names and spaces are compared and not only counted.
@@ -28,7 +28,7 @@ def problem(
     spaces: tuple[str, ...],
     state: tuple[str, ...],
 ) -> str | None:
-    """Why a model cannot drive these columns, in words; None if it can, and where tool is None: it drives any.
+    """Why a model cannot drive these columns, as text; None if it can. tool None: it drives any.
 
     names, state: of the robot. spaces: of its action groups, in order.
     """

@@ -1,4 +1,4 @@
-"""Steps between poses, and the way of a base, each with its inverse."""
+"""Steps between poses, each with its inverse, and the path of a base."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def poses_to_steps(start: Array, poses: Array) -> Array:
 
 
 def driven(speeds: Array, step_s: float) -> Array:
-    """Where a base that drives ahead and turns is after each row, seen from where it began.
+    """The path of a base that drives ahead and turns: its pose after each row, in the frame of its start.
 
     speeds: float[..., t, 2] m/s ahead and rad/s to the left, each for step_s. Returns float[..., t + 1, 3]
     x, y in m and the turn in rad; row 0 is the beginning.

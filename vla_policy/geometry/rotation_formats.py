@@ -9,8 +9,8 @@ import numpy as np
 from vla_policy.geometry.quaternions import quaternion_multiply, rotvec_to_quaternion
 from vla_policy.types import Array
 
-QUATERNION_TOLERANCE = 0.05  # of the norm; what is further off was not meant as a rotation
-SHORT = 1e-6  # length below which a direction means nothing
+QUATERNION_TOLERANCE = 0.05  # of the norm; with a larger error it is not taken as a rotation
+SHORT = 1e-6  # length below which a direction is undefined
 
 
 def from_quaternion(values: Array) -> Array:

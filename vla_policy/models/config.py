@@ -6,8 +6,8 @@ from typing import Any
 from vla_policy.parsing import dataclass_json
 from vla_policy.parsing.dataclass_json import require_sizes
 
-# What a size may be: several times the largest model there is. A file that says more would take all memory before
-# its weights could show that they are others.
+# Largest sizes: several times the largest model there is. A file with larger ones would take all memory before its
+# weights could show that they do not fit.
 STACK = {
     "width": (1, 32_768), "depth": (1, 128), "mlp": (1, 131_072), "heads": (1, 256), "kv_heads": (1, 256),
     "head_dim": (2, 1024),
@@ -21,7 +21,7 @@ WHOLE = {
     "vocab": (1, 1 << 20), "cameras": (1, 16), "state_dim": (0, 1024), "action_dim": (1, 1024),
     "max_text": (1, 8192), "arms": (1, 8),
 }  # fmt: skip
-MAX_PATCHES = 4096  # of one picture: attention takes their square
+MAX_PATCHES = 4096  # of one image: attention takes their square
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class ModelConfig:
 
     state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
     actions as in pi0; "none": it is in the words of the prompt (pi0.5) or not read at all (RT-2).
-    arms: most arms that a robot may have; with more than one, image tokens are told which arm they are of.
+    arms: most arms that a robot may have; with more than one, image tokens are marked with their arm.
     """
 
     name: str
@@ -273,7 +273,7 @@ def pi0() -> ModelConfig:
 
 
 def pi05() -> ModelConfig:
-    """pi0.5 (arXiv:2504.16054): pi0 with the state in words and the flow time in every norm of the expert."""
+    """pi0.5 (arXiv:2504.16054): pi0 with the state as text and the flow time in every norm of the expert."""
     base = pi0()
     return replace(
         base,

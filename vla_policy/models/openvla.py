@@ -58,7 +58,7 @@ def openvla_7b() -> OpenVlaConfig:
 
 
 class FusedVision(nn.Module):
-    """Both towers on the same picture, features side by side, DINOv2 first."""
+    """Both towers on the same image, features side by side, DINOv2 first."""
 
     def __init__(self, config: OpenVlaConfig) -> None:
         super().__init__()

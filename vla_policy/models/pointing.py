@@ -30,7 +30,7 @@ TOKENS = 4  # target, reference, destination in the front image; target in the w
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What n sentences point to. Lengths in metres, base frame unless said otherwise."""
+    """What n sentences point to. Lengths in metres, base frame unless stated otherwise."""
 
     xyz: Float[Tensor, "n 3 3"]  # per pointer
     present: Float[Tensor, "n 3"]  # logit: the sentence names such a thing

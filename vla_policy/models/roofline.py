@@ -63,7 +63,7 @@ def total_seconds(of: tuple[Stage, ...], device: Device) -> float:
 
 
 def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """Vision, prefix and actions of one chunk for one observation. cameras: pictures that are there. prompt: tokens."""
+    """Vision, prefix and actions of one chunk for one observation. cameras: images that are there. prompt: tokens."""
     language = config.language
     if isinstance(config.vision, PointingConfig):
         vision, per_image, cameras = _pointing(config), 1, 1
@@ -90,7 +90,7 @@ def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...
 
 
 def openvla_work(config: OpenVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """The same of OpenVLA, which has one picture."""
+    """The same of OpenVLA, which has one image."""
     language, head = config.language, config.vocab * config.language.width
     patches = (config.siglip.image_px // config.siglip.patch_px) ** 2
     features = config.dino.width + config.siglip.width
@@ -124,7 +124,7 @@ def smolvla_work(config: SmolVlaConfig, cameras: int, prompt: int) -> tuple[Stag
 
 
 def _tower(vision: SiglipConfig | VitConfig, tokens: int, after: int) -> Stage:
-    """One picture through a vision transformer and a projector of after weights."""
+    """One image through a vision transformer and a projector of after weights."""
     block = 4 * vision.width**2 + 2 * vision.width * vision.mlp
     weights = vision.depth * block + 3 * vision.patch_px**2 * vision.width + after
     attention = vision.depth * 4 * tokens**2 * vision.width
@@ -165,7 +165,7 @@ def _cache(stack: GemmaConfig | LlamaConfig, tokens: int) -> Stage:
 
 
 def _read(stack: GemmaConfig | LlamaConfig, tokens: int, layers: int, head: int) -> Stage:
-    """The prefix and the first token it says."""
+    """The prefix and the first token."""
     whole = _pass(stack, tokens, tokens, layers)
     return Stage("prefix", whole.flops + 2.0 * head, whole.bytes + head * WIDTH)
 

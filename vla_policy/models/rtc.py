@@ -129,7 +129,7 @@ def guided(
     max_weight: float,
     jacobian: bool = False,
 ) -> Velocity:
-    """The velocity that also leads to previous where weights say so.
+    """The velocity that also leads to previous, as strongly as weights.
 
     previous: model actions, row 0 where the new chunk has its row 0. weights: 0 where nothing is known.
     jacobian: pull through the network (needs autograd, so no inference_mode) and not only on x.

@@ -80,7 +80,7 @@ class Sampling(InferenceOptions):
 
     candidates: chunks drawn in one batch over the same prefix.
     previous: float64[t, m] model actions of the chunk in execution; None: nothing is continued.
-    known: bool[m], columns that previous says something about; None: all.
+    known: bool[m], columns that previous determines; None: all.
     Raises ValueError naming the option.
     """
 
@@ -117,7 +117,7 @@ class Sampling(InferenceOptions):
 
     @property
     def continues(self) -> bool:
-        """Whether the previous chunk has a say."""
+        """Whether the new chunk continues the previous one."""
         return self.previous is not None and max(self.frozen_rows, self.guidance_rows) > 0
 
     @property

@@ -81,7 +81,7 @@ class SmolVlaConfig:
 
     @property
     def image_tokens(self) -> int:
-        """Tokens of one picture."""
+        """Tokens of one image."""
         return (self.vision.image_px // self.vision.patch_px // self.shuffle) ** 2
 
 
@@ -222,7 +222,7 @@ class SmolVla(nn.Module):
         self.flow = SmolFlow(config.flow, config.action_dim)
 
     def image_tokens(self, patches: Float[Tensor, "b s f"]) -> Float[Tensor, "b i e"]:
-        """Features of the vision tower, one or more pictures after another, to tokens of the language model."""
+        """Features of the vision tower, one or more images after another, to tokens of the language model."""
         side = self.config.vision.image_px // self.config.vision.patch_px
         b, pictures = len(patches), patches.shape[1] // side**2
         each = patches.unflatten(1, (pictures, side**2)).flatten(0, 1)  # (b * pictures, side^2, f)
@@ -281,7 +281,7 @@ class SmolVla(nn.Module):
 
 
 def join_patches(x: Float[Tensor, "b s f"], side: int) -> Float[Tensor, "b i g"]:
-    """side x side neighbouring patches of a square picture to one, features row by row (SmolVLM's pixel shuffle)."""
+    """side x side neighbouring patches of a square image to one, features row by row (SmolVLM's pixel shuffle)."""
     n = int(x.shape[1] ** 0.5) // side
     x = x.unflatten(1, (n, side, n, side)).transpose(2, 3)  # (b, n, n, side, side, f)
     return x.flatten(3).flatten(1, 2)

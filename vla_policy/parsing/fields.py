@@ -201,7 +201,7 @@ def _below(path: str, key: str | int) -> str:
 
 
 def _lines(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, int]]:
-    """Every key's path and line below node. What aliases repeat is told once, so it ends."""
+    """Every key's path and line below node. What aliases repeat is listed once, so it ends."""
     if id(node) in seen:
         return
     seen.add(id(node))

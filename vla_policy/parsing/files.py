@@ -1,4 +1,4 @@
-"""Reading a file that anybody may have written: a regular one, not larger than what it is for.
+"""Reading a file from an untrusted source: a regular file, not larger than its purpose allows.
 
 A pipe, a device or a folder given as a file would block the reader, or never end.
 """
@@ -30,7 +30,7 @@ def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
     """
     require_file(path, limit)
     try:
-        # What was looked at may be another thing by now: a pipe must not block.
+        # The path may be another file by now: a pipe must not block.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path}: got something that is not a file, expected a file")
@@ -82,7 +82,7 @@ def require_file(path: Path, limit: int = ARRAYS) -> int:
 
 @contextmanager
 def within(where: Path) -> Iterator[None]:
-    """A refusal inside that does not say where is told with where before it."""
+    """A ValueError raised inside whose message does not begin with where is raised with it."""
     try:
         yield
     except ValueError as error:

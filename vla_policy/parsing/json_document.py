@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from vla_policy.parsing.files import one_line, read_bytes
 from vla_policy.parsing.strict_json import parse_json
 
-# Names of a folder's weights: in one file, or where they are in shards.
+# Names of a folder's weights: the single file, or the index of shards.
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 

@@ -51,7 +51,7 @@ def text_list(value: Any, where: str) -> tuple[str, ...]:
 
 
 class _Strange(Exception):
-    """Valid JSON that is not taken; not a ValueError, which json takes for a mistake in a number."""
+    """Valid JSON that is refused; not a ValueError, which json takes for a mistake in a number."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""YAML, strictly: one document, no key twice, no tags, and only such scalars as everybody reads alike.
+"""YAML, strictly: one document, no key twice, no tags, numbers as JSON writes them.
 
 Of numbers that is what JSON has: 3, -0.5, 1e-3. PyYAML follows YAML 1.1, where 010 is 8, 1:30 is 90, 1_0 is 10 and `no`
 is false; here these are words, which a key that wants a number refuses.

@@ -36,7 +36,7 @@ PACE_STEPS = 100  # over how many steps the pace is measured
 class Snapshot:
     """What the robot shows after one step, all of the instant time_ns.
 
-    images: of the cameras whose turn it is. judged: what the truth says of the task in words.
+    images: of the cameras that are due. judged: the judge's verdict on the task as text.
     pace: simulated time per wall time of the last moments, as a share of what was asked for.
     scene_seed: that the scene was drawn from. world: World.state_values(), if they are shared.
     """
@@ -53,7 +53,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SetTask:
-    """The scene that now stands, in words, and the task that is judged in it."""
+    """The present scene, as text, and the task that is judged in it."""
 
     description: str
     task: Task
@@ -109,7 +109,7 @@ class SimLoop:
         return first
 
     def set_scene(self, seed: int, instruction: str) -> Future[SetTask]:
-        """Ask for the scene of seed and the task in words; empty: a task drawn from the seed.
+        """Request the scene of seed and the task as a sentence; empty: a task drawn from the seed.
 
         The future gives what stands from then on, or the ValueError that says why the
         instruction does not fit the scene; then the scene stays as it was.
@@ -173,7 +173,7 @@ class SimLoop:
                 task, judge = scene_change
                 ends_s.clear()
             if task is None or judge is None:
-                return  # the first scene was refused; whoever asked has been told
+                return  # the first scene was refused; the caller has the reason
             self._send(world)
             world.step()
             steps += 1
@@ -188,7 +188,7 @@ class SimLoop:
     def _send(self, world: World) -> None:
         with self._lock:
             poses, grippers = dict(self._poses), dict(self._grippers)
-            drive, self._drive = self._drive, None  # told once: the base has a watchdog
+            drive, self._drive = self._drive, None  # passed on once: the base has a watchdog
         for arm, pose in poses.items():
             world.command(pose, grippers[arm], arm)
         if drive is not None:
@@ -244,7 +244,7 @@ class SimLoop:
 
 
 def describe(scene: Scene) -> str:
-    """What lies where, in words, from the robot's left (larger y) to its right."""
+    """What lies where, as text, from the robot's left (larger y) to its right."""
     things = sorted(scene.objects, key=lambda thing: -thing.xy[1])
     words = [f"{thing.name} of {2000 * thing.half_m:.0f} mm" for thing in things]
     return f"from left to right: {', '.join(words)}; a tray and a pad"

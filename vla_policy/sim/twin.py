@@ -1,4 +1,4 @@
-"""What the simulation knows of each robot that it can stand in for: pure data, one value a robot.
+"""The twins: what the simulation knows of each robot that it can simulate; pure data, one value per robot.
 
 Lengths in metres, in the robot's base frame. Names of tools, grippers and cameras are those of
 the embodiment file of the same name.

@@ -35,7 +35,7 @@ class Sample:
 def web_sample(
     checkpoint: Checkpoint, images: Sequence[Array], question: str, answer: str
 ) -> Sample:
-    """A question as `Policy.ask` puts it, answered in words and ended."""
+    """A question as `Policy.ask` formats it, with its answer as text and the end token."""
     words = checkpoint.tokenizer
     ids = (*words.encode(answer), words.eos)
     return Sample(tuple(images), tuple(rt2.text_ids(checkpoint, question)), ids)
@@ -48,7 +48,7 @@ def robot_sample(
     actions: Array,
     plan: str | None = None,
 ) -> Sample:
-    """What the policy is to write for instruction.
+    """The action tokens that the policy is to write for instruction.
 
     actions: float64[rows, 8] in robot units, terminate first. plan: the words before them; needed if and only if
     the checkpoint writes one. Raises ValueError for another number of rows or a plan too few or many.
@@ -76,7 +76,7 @@ def draw(
     count: int,
     rng: np.random.Generator,
 ) -> list[tuple[str, Sample]]:
-    """count samples with their source's name, each source as often as its share says.
+    """count samples with their source's name, sources drawn in proportion to their shares.
 
     Raises ValueError if shares are not of exactly these sources, or not above 0.
     """

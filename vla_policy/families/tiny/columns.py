@@ -27,9 +27,9 @@ COLUMNS = (ROW[TERMINATE], *(slot + name for slot in SLOTS for name in ROW[1:]),
 
 @dataclass(frozen=True, slots=True)
 class RobotColumns:
-    """What a robot has of a model.
+    """The columns of a model that a robot has.
 
-    arms: what stands before the names of each arm, ("",) or ("left.", "right."). base: columns of its base.
+    arms: prefix of the names of each arm, ("",) or ("left.", "right."). base: columns of its base.
     """
 
     arms: tuple[str, ...]
@@ -56,7 +56,7 @@ class RobotColumns:
 
 
 def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> RobotColumns:
-    """The body that these columns are of. Raises ValueError if they are not whole arms and bases."""
+    """The robot's columns by name. Raises ValueError if they are not whole arms and bases."""
     first = TOOL_POSE[0]
     arms = tuple(n.removesuffix(first) for n in state_names if n.endswith(first))
     base = tuple(n for n in BASE if n in action_names)
@@ -74,9 +74,9 @@ def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> Robo
 
 
 def robot_columns(contract: Contract, width: int) -> RobotColumns:
-    """The body of the robot that contract is with.
+    """The columns of the contract's robot.
 
-    width: action columns of the model. Raises ValueError if it has none for something of the robot.
+    width: action columns of the model. Raises ValueError if the model lacks a column of the robot.
     """
     body = body_of(contract.state_names, contract.action_names)
     if contract.model_action_names != body.model_action_names:

@@ -1,8 +1,8 @@
-"""What a `tiny` policy reads, rolled forward over rows that are under way: the chunk then goes on from their end.
+"""The inputs of a `tiny` policy, rolled forward over the frozen rows: the new chunk then continues from their end.
 
-The tools and the base are where those rows lead, the grippers as far open as they can be by then, and a thing that a
-closed hand is around goes with it. The pointing tower says in metres where things are, so the rest of what was seen
-need only be told from there; nothing is learned for it.
+The tools and the base are where those rows lead, the grippers as far open as they can be by then, and an object inside
+a closed gripper moves with it. The pointing tower reports places in metres, so everything else that it found is
+transformed to there; nothing is learned for it.
 
 After VLASH, which rolls the robot's state forward; differs in: what was found follows too.
 """
@@ -19,16 +19,16 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import pointing
 from vla_policy.types import Array
 
-AROUND_M = 0.03  # a thing this near to a hand that closes is in it
+AROUND_M = 0.03  # an object this near to a closing gripper is inside it
 CLOSED = 0.5  # a gripper below it is closing
 OPENING_PER_ROW = 0.6  # how far a gripper gets in a row of 0.1 s
-HELD_OPENING = 0.4  # of a hand around a thing, where it has not been measured
-LOOSE_OPENING = 0.75  # a hand this far open is not around anything yet
+HELD_OPENING = 0.4  # of a gripper around an object, where it has not been measured
+LOOSE_OPENING = 0.75  # a gripper this far open does not hold anything yet
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """One arm as a policy reads it. found: what its tower says. measured: float64[8], pose and opening."""
+    """One arm as a policy reads it. found: the tower's answer. measured: float64[8], pose and opening."""
 
     found: pointing.Found
     measured: Array
@@ -50,8 +50,8 @@ def ahead(
 ) -> tuple[Hand, ...]:
     """hands at the end of the known rows, in the frame of the base there.
 
-    said: of each hand its columns STEP and GRIPPER, float64[k] in robot units. way: float64[k + 1, 3], x, y and turn
-    of the base before and after each row, seen from where it is now; None: it stands.
+    said: of each arm its columns STEP and GRIPPER, float64[k] in robot units. way: float64[k + 1, 3], the path of the
+    base, x, y and yaw before and after each row, in its present frame; None: it does not move.
     """
     if way is None:
         way = np.zeros((len(said[0][GRIPPER]) + 1, 3))
@@ -64,7 +64,7 @@ def ahead(
 
 
 def _hand_ahead(hand: Hand, rows: dict[str, Array], way: Array) -> tuple[Hand, Array]:
-    """The hand at the end of its rows, and how far it carries the target, float64[3], seen from the base as it is now."""
+    """The arm at the end of its rows, and how far it carries the target, float64[3], in the present frame of the base."""
     steps = np.stack([rows[name] for name in STEP], axis=1)
     poses = pose_steps.steps_to_poses(hand.measured[:7], steps)
     place, opening = _target(hand), float(hand.measured[7])
@@ -80,7 +80,7 @@ def _hand_ahead(hand: Hand, rows: dict[str, Array], way: Array) -> tuple[Hand, A
 
 
 def _in_room(xyz: Array, base: Array) -> Array:
-    """A place that a base at x, y, turn sees, float64[3], from where the base is now."""
+    """A place in the frame of a base at x, y, yaw, float64[3], in the present frame of the base."""
     x, y, turn = base
     cos, sin = np.cos(turn), np.sin(turn)
     return np.array([x + cos * xyz[0] - sin * xyz[1], y + sin * xyz[0] + cos * xyz[1], xyz[2]])
@@ -96,7 +96,7 @@ def _opening(opening: float, *, closes: bool, around: bool) -> float:
 
 
 def _target(hand: Hand) -> Array:
-    """Where the target is, float64[3]: as the wrist sees it, else the front."""
+    """Where the target is, float64[3]: from the wrist camera if that sees it, else from the front camera."""
     found = hand.found
     if found.wrist_visible[0, 0] > 0:
         seen: Array = hand.measured[:3] + found.wrist_xyz[0].double().cpu().numpy()
@@ -105,7 +105,7 @@ def _target(hand: Hand) -> Array:
 
 
 def _seen(hand: Hand, there: Hand, carried: Array, base: Array) -> pointing.Found:
-    """What hand found, the target carried on, told from where hand and base are then."""
+    """The answer of hand with the target moved on, in the frames of the tool and base at that time."""
     found = hand.found
     shift = torch.from_numpy(carried).to(found.xyz)
     xyz = found.xyz.clone()

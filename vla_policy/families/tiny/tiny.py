@@ -63,7 +63,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
-    """Tokens of pictures and words, and the state; the same for both heads."""
+    """Tokens of images and words, and the state; the same for both heads."""
     return _prepare(checkpoint, observation, "action")
 
 

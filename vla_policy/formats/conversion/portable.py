@@ -27,7 +27,7 @@ SOURCE = "source"
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """header: None where no policy file says how the folder fits a robot.
+    """header: None without a policy file, which describes how the folder fits a robot.
 
     origin: kind whose small files documents are, name in the folder -> file. tokenizer: None if there is none.
     """

@@ -49,7 +49,7 @@ class Feature:
 class Foreign:
     """A folder read but for its weights.
 
-    slots: its camera names in its order. state_width, action_width: real columns; None where it does not say.
+    slots: its camera names in its order. state_width, action_width: real columns; None where they are not known.
     prompt_as_given, antialias, corner: see Settings. relative: None where it says of no action that it is.
     """
 
@@ -69,7 +69,7 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a folder and its policy file say together, but for weights and tokenizer."""
+    """Contract, statistics and settings of a folder with its policy file; no weights, no tokenizer."""
 
     contract: Contract
     statistics: Statistics

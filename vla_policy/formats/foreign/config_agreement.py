@@ -1,4 +1,4 @@
-"""config.json of a transformers folder against the network here: what both say must be the same.
+"""config.json of a transformers folder against the network here: values that both have must be equal.
 
 Weights do not show a norm's epsilon, the base of the rotary positions or an activation. A folder that has another one
 than the network computes with would load and be wrong in silence, so it is refused by name.
@@ -59,9 +59,9 @@ def rope_theta(text: Mapping[str, Any], path: Path, default: float) -> float:
 
 
 def require_paligemma(header: Mapping[str, Any], config: ModelConfig, path: Path) -> None:
-    """Raises ValueError for what config.json says of a PaliGemma that is not so in the network of its tensors."""
+    """Raises ValueError naming the first value of a PaliGemma's config.json that differs from the network of its tensors."""
     text, vision = header.get("text_config", {}), header.get("vision_config", {})
-    language, eyes = config.language, config.siglip
+    language, tower = config.language, config.siglip
     windows = ["sliding_attention", "full_attention"]
     order = [windows[i % 2] for i in range(language.depth)]
     require_agreement(text, {
@@ -81,14 +81,14 @@ def require_paligemma(header: Mapping[str, Any], config: ModelConfig, path: Path
         )
     require_agreement(vision, {
         "model_type": ("siglip_vision_model",), "layer_norm_eps": (siglip.EPS,), "hidden_act": GELU,
-        "hidden_size": (eyes.width,), "intermediate_size": (eyes.mlp,), "num_hidden_layers": (eyes.depth,),
-        "patch_size": (eyes.patch_px,), "image_size": (eyes.image_px,), "num_channels": (3,),
+        "hidden_size": (tower.width,), "intermediate_size": (tower.mlp,), "num_hidden_layers": (tower.depth,),
+        "patch_size": (tower.patch_px,), "image_size": (tower.image_px,), "num_channels": (3,),
         "vision_use_head": (False, None),
     }, path, "vision_config")  # fmt: skip
 
 
 def require_llama(text: Mapping[str, Any], language: LlamaConfig, path: Path) -> None:
-    """Raises ValueError for what text_config says of a Llama that is not so in the network of its tensors."""
+    """Raises ValueError naming the first value of a Llama's text_config that differs from the network of its tensors."""
     require_agreement(text, {
         "model_type": ("llama",), "hidden_act": ("silu",),
         "attention_bias": (False, None), "mlp_bias": (False, None),
@@ -99,7 +99,7 @@ def require_llama(text: Mapping[str, Any], language: LlamaConfig, path: Path) ->
     }, path, "text_config")  # fmt: skip
 
 
-# What OpenVLA's own config.json and preprocessor_config.json say of the picture and of the actions.
+# Expected values of OpenVLA's config.json and preprocessor_config.json: image processing and actions.
 OPENVLA: dict[str, tuple[Any, ...]] = {
     "use_fused_vision_backbone": (True,),
     "image_resize_strategy": ("resize-naive",),

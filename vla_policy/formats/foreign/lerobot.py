@@ -62,7 +62,7 @@ def load(
 
 
 def read_folder(folder: Path, *, heads: Heads | None, statistics: str | None = None) -> Foreign:
-    """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
+    """Everything but the weights' content. Raises ValueError for files that contradict each other."""
     path = folder / "config.json"
     config = read_json(path)
     kind = require(config, "type", str, path)
@@ -190,7 +190,7 @@ def require_plain_images(modes: Mapping[str, Any], path: Path) -> None:
 
 
 def _max_text(config: Mapping[str, Any], folder: Path | None, path: Path) -> int:
-    """Tokens of the prompt: config.json and the tokenizing step have to agree where both say so.
+    """Longest prompt in tokens; config.json and the tokenizing step must agree where both state it.
 
     folder: None for folders without processor files.
     """
@@ -218,7 +218,7 @@ def _continuing(config: Mapping[str, Any], flow: FlowHeadConfig, path: Path) -> 
 
 
 def _require_sizes(config: Mapping[str, Any], sizes: ModelConfig, path: Path) -> None:
-    """config.json must agree with the tensors where both say something."""
+    """Raises ValueError if a size in config.json differs from that of the tensors."""
     side = sizes.vision.image_px
     expected = {
         "image_resolution": [side, side],

@@ -2,7 +2,7 @@
 
     normalize_inputs.buffer_observation_state.mean    unnormalize_outputs.buffer_action.std    ...
 
-A statistic that was never set is infinite there. Pictures lay in the lower right corner of their square.
+A statistic that was never set is infinite there. Images lay in the lower right corner of their square.
 Source: lerobot 0.3.3 (policies/normalize.py, policies/pi0).
 """
 

@@ -78,7 +78,7 @@ def assets(folder: Path) -> dict[str, Path]:
 
 
 def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
-    """Camera names, and widths of state and actions; 0 where there is not one set of statistics to say them."""
+    """Camera names, and widths of state and actions; 0 unless exactly one set of statistics is present."""
     if len(assets(folder)) != 1:
         return SLOTS, 0, 0
     path, stats = norm_stats(folder, None)

@@ -82,7 +82,7 @@ def load(
 
 
 def read_folder(folder: Path, file: PolicyFile) -> Folder:
-    """Raises ValueError or FileNotFoundError for whatever does not hang together."""
+    """Everything but the weights' content. Raises FileNotFoundError, or ValueError for files that contradict each other."""
     path = folder / "config.json"
     config = read_json(path)
     require_understood(config, "smolvla", path)

@@ -1,4 +1,4 @@
-"""The kinds of folders of other projects, one module each: its record says how it is told, read and described.
+"""The kinds of checkpoint folders of other projects, one module each, with a record: how to detect, read, describe one.
 
 To add a kind: write `formats/kinds/<name>.py` that ends with `FORMAT = Format(...)` (formats/format.py says what each
 function gets and gives) and add it to FORMATS. docs/adding_a_family.md does it once from end to end.

@@ -30,7 +30,7 @@ def _ranges(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
 
 
 def facts(folder: Path) -> Facts:
-    """What config.json and the processors say, of SmolVLA too."""
+    """The facts in config.json and the processor files; of SmolVLA folders, too."""
     path = folder / "config.json"
     config = read_json(path)
     inputs = require(config, "input_features", dict, path)

@@ -1,6 +1,6 @@
-"""What a folder says of the sentences that its policy understands: language.json and naming.safetensors.
+"""The files of a folder that describe which sentences its policy understands: language.json and naming.safetensors.
 
-Both may be missing, in folders of before: then the policy says that it cannot tell.
+Both may be missing, in older folders: then the policy reports that it cannot tell.
 """
 
 from __future__ import annotations

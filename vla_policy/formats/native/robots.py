@@ -42,7 +42,7 @@ def contracts_of(
 def choose(folder: Path, robots: Mapping[str, T], embodiment: str | None) -> T:
     """What there is for a robot. embodiment: needed where there are several.
 
-    A single one is given for any robot: whether it fits is told by contract.check, with every difference.
+    A single one is returned for any robot: contract.check lists every difference to the robot.
     Raises ValueError that names the robots that there are.
     """
     if len(robots) == 1:

@@ -113,7 +113,7 @@ def sizes(
     side = round(places**0.5)
     if side * side != places or patch[0] % counts.vision:
         raise ValueError(
-            f"{store.folder}: {places} patch positions and {patch[0]} channels do not make a square picture "
+            f"{store.folder}: {places} patch positions and {patch[0]} channels do not make a square image "
             f"read with {counts.vision} heads"
         )
     variant = kind(named)

@@ -51,7 +51,7 @@ class Entry:
 
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Entries and metadata of a safetensors file. Raises ValueError that says what is wrong with it."""
+    """Entries and metadata of a safetensors file. Raises ValueError naming the fault."""
     try:
         size = require_file(path)
     except FileNotFoundError as error:

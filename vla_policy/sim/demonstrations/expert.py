@@ -1,4 +1,4 @@
-"""A scripted demonstrator: looks at the truth, says where the tools should be 0.1 s later.
+"""A scripted demonstrator: reads the ground truth, returns where the tools should be 0.1 s later.
 
 It has no memory and no timers: what to do follows from where things are, so that a policy
 without memory can imitate it. Its heights form a funnel: the nearer above the goal, the lower.
@@ -67,7 +67,7 @@ def expert_action(task: Task, truth: Truth) -> ExpertAction:
 
 
 def acting_arm(task: Task, truth: Truth) -> int:
-    """Which arm it is for: the one that holds the object or has put it down, else the one beside it."""
+    """The arm that acts: the one that holds the object or has put it down, else the one beside it."""
     if len(truth.tools) == 1:
         return 0
     centre, half_m = truth.object_xyz[task.target], truth.scene.objects[task.target].half_m
@@ -173,7 +173,7 @@ def _slide(tool: Tool, centre: np.ndarray, place: np.ndarray, low: float) -> Arm
 
 
 def _retreat(tool: Tool) -> tuple[ArmGoal, bool]:
-    """Open fully, go straight up, and say that it is done."""
+    """Open fully, go straight up, and report that it is done."""
     goal = np.array([*tool.xyz[:2], RETREAT_M if tool.gripper > 0.85 else tool.xyz[2]])
     return _move(tool, goal, 1.0), bool(tool.xyz[2] > RETREAT_M - 0.03)
 

@@ -23,7 +23,7 @@ class Driver:
         self.result: JudgeResult = judge.update(world.truth())
 
     def pursue(self, action: ExpertAction) -> JudgeResult:
-        """Reach what action says of arms and base one row (0.1 s) later, on straight lines."""
+        """Reach the poses and base velocity of action one row (0.1 s) later, on straight lines."""
         turns = [
             goal.pose[3:] * (1.0 if goal.pose[3:] @ start[3:] >= 0 else -1.0)
             for goal, start in zip(action.arms, self._poses, strict=True)

@@ -1,7 +1,7 @@
-"""A robot without physics: it moves as it is commanded, at most as fast as twice its limits.
+"""A robot without physics: it moves as it is commanded, at most twice as fast as its limits.
 
-It stands in for any embodiment, to try a configuration and a policy's wiring, not a policy. There is
-no inverse kinematics: where tools are commanded, tools move, and the joints only show that they do.
+It replaces any embodiment, to try a configuration and a policy's wiring, not a policy. There is
+no inverse kinematics: commanded tools move, and the joints only indicate that they do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Path:
 
 
 class MockRobot:
-    """State of the robot and what its controllers pursue. Only advance() moves it."""
+    """State of the robot and the goals of its controllers. Only advance() moves it."""
 
     def __init__(self, robot: Embodiment) -> None:
         self.robot, self.layout = robot, layout_of(robot)
@@ -60,11 +60,11 @@ class MockRobot:
         self._goals[part.group] = target
 
     def drive(self, part: ActionPart, velocity: Array, now_ns: int) -> None:
-        """Keep a velocity of the part's axes until it is not renewed."""
+        """Keep a velocity of the part's axes for VELOCITY_TIMEOUT_NS."""
         self._velocities[part.group] = (now_ns, velocity)
 
     def advance(self, now_ns: int, dt_s: float) -> None:
-        """Everything that follows from the commands by now_ns, dt_s after the last call."""
+        """Advance all parts to now_ns, dt_s after the last call."""
         for part in self.layout.parts:
             if part.kind == VELOCITY:
                 self._roll(part, now_ns, dt_s)
@@ -117,7 +117,7 @@ class MockRobot:
         self.base += np.array([cosine * x - sine * y, sine * x + cosine * y, angular[2]]) * dt_s
 
     def _show(self) -> None:
-        """Joints that nobody commands follow their tool a little, so that they are seen to move."""
+        """Joints without a command of their own follow their tool a little, so that motion is visible."""
         if self.layout.of_kind(JOINTS) or not self.poses:
             return
         moved = sum(float(np.sum(p[:3] - self._start[t][:3])) for t, p in self.poses.items())
@@ -125,7 +125,7 @@ class MockRobot:
 
 
 def picture(name: str, mock: MockRobot, time_ns: int, px: int) -> Array:
-    """uint8[px, px, 3]: a colour of the camera's own, a bar for each joint, and noise that is new."""
+    """uint8[px, px, 3]: a colour per camera, a bar per joint, and new noise in each image."""
     shade = sum(name.encode()) % 97 + 60
     image = np.full((px, px, 3), (shade, 150 - shade // 2, 220 - shade), dtype=np.uint8)
     values = np.append(mock.joints, [*mock.openings.values(), *mock.base])

@@ -23,7 +23,7 @@ _NEAR_M = 0.035
 
 @dataclass(frozen=True, slots=True)
 class JudgeResult:
-    """success: reached now.  ever_success: reached since the start.  detail: what moved, in words."""
+    """success: reached now.  ever_success: reached since the start.  detail: what moved, as text."""
 
     success: bool
     ever_success: bool
@@ -52,7 +52,7 @@ class Judge:
         return tuple(self._lifted)
 
     def update(self, truth: Truth) -> JudgeResult:
-        """Take in the present truth and say how things stand."""
+        """Update with the present ground truth and return the verdict."""
         rise = truth.room_xyz[:, 2] - self._start_xyz[:, 2]
         self._rise = np.maximum(self._rise, rise)
         for index in range(len(rise)):

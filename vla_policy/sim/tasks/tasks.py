@@ -1,4 +1,4 @@
-"""Tasks in words: drawing one for a scene, and understanding a typed one.
+"""Tasks as sentences: drawing one for a scene, and understanding a typed one.
 
 Families: pick ("pick up X"), put ("put X in the tray", "put X on the pad") and push ("push X to
 the pad": moved along the table, never lifted).

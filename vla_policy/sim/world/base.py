@@ -58,7 +58,7 @@ class BaseControl:
         self._told_ns = now_ns
 
     def send(self, now_ns: int, seconds: float) -> None:
-        """Move the setpoint on by seconds. Nothing heard for WATCHDOG_NS: to a stand."""
+        """Advance the setpoint by seconds. No command for WATCHDOG_NS: decelerate to zero."""
         fresh = self._told_ns is not None and now_ns - self._told_ns <= WATCHDOG_NS
         wanted = self._wanted if fresh else np.zeros(2)
         most = _ACCELERATION * seconds

@@ -93,7 +93,7 @@ def add_destinations(spec: mujoco.MjSpec) -> None:
 
 
 def add_object(spec: mujoco.MjSpec, index: int) -> None:
-    """A free body; a scene says its shape and size."""
+    """A free body; a scene sets its shape and size."""
     body = spec.worldbody.add_body(name=f"object{index}")
     body.add_freejoint(name=f"object{index}")
     body.add_geom(

@@ -1,4 +1,4 @@
-"""Physics, cameras and controllers: what stands in for the robot cell.
+"""Physics, cameras and controllers of a simulated robot cell.
 
 Time is integer nanoseconds of the simulation and moves only in step().
 """

@@ -32,13 +32,13 @@ OWN_SENTENCES = 3  # the first sentences of an episode's frame are its own instr
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Frames as the language model sees them, float32; n frames, q sentences."""
+    """Frames as the language model reads them, float32; n frames, q sentences."""
 
     found: Tensor  # (n, q, f) packed answers of the tower
     tool: Tensor  # (n, 4)
     state: Tensor  # (n, s) normalised
     chunks: Tensor | None  # (n, t, 8) normalised
-    answers: dict[str, list[list[str]]]  # question -> n lists of q answers in words
+    answers: dict[str, list[list[str]]]  # question -> n lists of q answers as text
     texts: list[list[str]]
 
     @property

@@ -147,10 +147,10 @@ def _speed(limits: GroupLimits, name: str) -> float:
 
 
 def begin(model: VLA, weights: dict[str, Tensor]) -> list[str]:
-    """Take over what fits of another model's weights; what is new, in words.
+    """Copy the weights of another model that fit; returns the names of those that are new.
 
-    A tensor that is only longer begins with the other's: its first columns are the same. Raises ValueError if
-    the other has something that this model has not.
+    A tensor that is only longer begins with the other's. Raises ValueError if the other model has a tensor that
+    this one does not have.
     """
     own, new = model.state_dict(), []
     if unknown := [key for key in weights if key not in own]:

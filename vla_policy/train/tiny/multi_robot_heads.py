@@ -38,7 +38,7 @@ MEASURED = 6  # every so many of the held-out frames
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """n frames as the language model sees them, float32, q sentences; what a robot does not have is 0."""
+    """n frames as the language model reads them, float32, q sentences; what a robot does not have is 0."""
 
     found: Tensor  # (n, q, arms, f) packed answers of the tower
     tool: Tensor  # (n, arms, 4)
@@ -96,14 +96,14 @@ def _states(checkpoint: Checkpoint, body: RobotColumns, frames: Frames) -> np.nd
 
 
 def _chunks(frames: Frames, arms: list[Frames], rows: int) -> np.ndarray:
-    """float32[n, rows, d] in robot units, in the order of Body.model_action_names."""
+    """float32[n, rows, d] in robot units, in the order of RobotColumns.model_action_names."""
     first, *more = (action_chunks(arm, rows) for arm in arms)
     return np.concatenate((first, *(m[..., 1:] for m in more), base_chunks(frames, rows)), -1)
 
 
 @torch.no_grad()
 def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path) -> np.ndarray:
-    """float32[n, q, arms of the robot, f]: what the tower says, packed."""
+    """float32[n, q, arms of the robot, f]: the tower's answers, packed."""
     tower, tokens = checkpoint.model.vision, checkpoint.tokenizer
     digest = hashlib.sha256()
     for weight in tower.state_dict().values():
