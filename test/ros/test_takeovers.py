@@ -1,0 +1,158 @@
+"""Taking over and handing back at random moments, while the policy and the person both move: at once, and without a jump.
+
+The policy always goes to +y and the person to -y, so that each command tells by its direction whose it is.
+`benchmarks/takeovers.py` runs this a hundred times and keeps the figures.
+"""
+
+import json
+import os
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
+from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
+from vla_policy.msg import ControlCommand  # noqa: E402
+
+from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.types import ActionChunk  # noqa: E402
+
+COUNT = int(os.environ.get("TAKEOVERS", "10"))
+STEP_M, ROWS = 0.006, 6
+WAY = {"autonomous": 1.0, "teleoperated": -1.0}
+SOURCE = {"autonomous": "policy", "teleoperated": "teleop"}
+
+
+class Sources:
+    """A policy and a person, each of whom sends chunks ten times a second, whoever is in control."""
+
+    def __init__(self, robot):
+        self.robot, self.sequence, self.ticks = robot, 0, []
+        self.person = robot.create_publisher(ActionChunkMsg, "teleop_chunk", qos.COMMAND)
+        self.listener = robot.create_subscription(
+            ControlCommand, "control_command", self._on_command, qos.TICKS
+        )
+        self.timer = robot.create_timer(0.1, self._send)
+
+    def _send(self):
+        self.sequence += 1
+        for publisher, way in ((self.robot.chunks, 1.0), (self.person, -1.0)):
+            rows = np.tile([*self.robot.pose, 0.5], (ROWS, 1))
+            room = max(0.0, 0.35 - way * rows[0, 1])
+            rows[:, 1] += way * np.minimum(STEP_M, room / ROWS) * np.arange(1, ROWS + 1)
+            names, now_ns = self.robot.robot.action_names, self.robot.now_ns()
+            chunk = ActionChunk(rows, names, now_ns, 100_000_000, self.sequence, "")
+            publisher.publish(convert.chunk_to_msg(chunk, frame_id="base_link"))
+
+    def _on_command(self, msg):
+        sent = np.array(msg.sent) if len(msg.sent) else None
+        stamp_ns = convert.ns_from_stamp(msg.header.stamp)
+        with self.robot.heard:
+            self.ticks.append((stamp_ns, msg.mode, msg.control_source, msg.level, sent))
+            self.robot.heard.notify_all()
+
+    def close(self):
+        self.robot.destroy_timer(self.timer)
+        self.robot.destroy_subscription(self.listener)
+        self.robot.destroy_publisher(self.person)
+
+
+@pytest.fixture
+def sources(mock_robot, start_node):
+    start_node("control_node")
+    both = Sources(mock_robot)
+    mock_robot.wait_status(lambda s: 0 <= s.joint_state_age < 0.1, "fresh joint states")
+    for _ in range(20):
+        response = mock_robot.call(SetBool, "/control/engage", SetBool.Request(data=True))
+        if response.success:
+            break
+        mock_robot.wait_ticks(1)
+    assert response.success, response.message
+    mock_robot.wait(lambda: mock_robot.targets, "the policy moves the arm")
+    yield both
+    both.close()
+
+
+def pressed(robot, buttons, mode):
+    """(before, after) the call of the button that leads to mode, node clock."""
+    before_ns, done = robot.now_ns(), threading.Event()
+    future = buttons[mode].call_async(Trigger.Request())
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(30.0) and future.result().success
+    return before_ns, robot.now_ns()
+
+
+def test_no_step_is_too_large_and_no_command_is_of_who_is_not_in_control(mock_robot, sources):
+    names = {"teleoperated": "/control/take_over", "autonomous": "/control/hand_back"}
+    buttons = {m: mock_robot.create_client(Trigger, name) for m, name in names.items()}
+    assert all(client.wait_for_service(30.0) for client in buttons.values())
+    rng, changes = random.Random(COUNT), [(0, 0, "autonomous")]
+    for _ in range(COUNT):
+        for mode in ("teleoperated", "autonomous"):
+            mock_robot.wait_stamp(mock_robot.now_ns() + int(rng.uniform(0.15, 0.7) * 1e9))
+            changes.append((*pressed(mock_robot, buttons, mode), mode))
+    mock_robot.wait_stamp(mock_robot.now_ns() + 500_000_000)
+    figures = judged(mock_robot.robot, sources.ticks, changes)
+    status = mock_robot.statuses[-1]
+    counts = dict(zip(status.intervention_names, status.intervention_counts, strict=True))
+    figures |= {"dropped_chunks": int(counts["chunk_mode"]), "changes": len(changes) - 1}
+    if out := os.environ.get("TAKEOVERS_OUT"):
+        Path(out).write_text(json.dumps(figures, indent=1) + "\n")
+    assert figures["wrong_source"] == figures["wrong_way"] == 0, f"must not move: {figures}"
+    assert figures["wrong_mode"] == 0
+    assert figures["largest_step_share"] <= 1.0 + 1e-6, "must not move"
+    assert figures["largest_speeding_up_share"] <= 1.0 + 1e-6, "must not move"
+    assert figures["ticks_of"]["policy"] > 10 and figures["ticks_of"]["teleop"] > 10
+
+
+def judged(robot, ticks, changes):
+    """The figures of a run. Shares: of what the robot's limits allow in the time between two commands."""
+    limits, period_s = robot.limits.groups["arm"], 1.0 / robot.rates.command_hz
+    wrong = {"wrong_mode": 0, "wrong_source": 0, "wrong_way": 0}
+    ticks_of, step, speeding, before, speed = (
+        {"policy": 0, "teleop": 0, "": 0},
+        0.0,
+        0.0,
+        None,
+        0.0,
+    )
+    held_s = []
+    for stamp_ns, mode, source, _, sent in ticks:
+        begun = [c for c in changes if c[0] <= stamp_ns]
+        sure = begun[-1][1] < stamp_ns  # the answer had come when this tick began
+        allowed = {begun[-1][2]} if sure else {begun[-1][2], begun[-2][2]}
+        wrong["wrong_mode"] += mode not in allowed
+        wrong["wrong_source"] += source not in ("", SOURCE[mode])
+        ticks_of[source] += 1
+        if sent is None:
+            continue
+        if before is not None:
+            dt_s = max(1e-9, (stamp_ns - before[0]) * 1e-9)
+            way = sent[:3] - before[1][:3]
+            length = float(np.linalg.norm(way))
+            wrong["wrong_way"] += bool(way[1] * WAY[mode] < -1e-9)
+            # A command may make up for one tick that came late; the guard knows the time since the last.
+            step = max(step, length / (limits.linear_speed_m_s * max(dt_s, period_s)))
+            gain = length / dt_s - speed
+            room = limits.linear_acceleration_m_s2 * max(dt_s, period_s)
+            speeding = max(speeding, gain / room)
+            speed = length / dt_s
+            if source and before[2] != source:
+                held_s.append(stamp_ns - max(c[1] for c in changes if c[1] <= stamp_ns))
+        before = (stamp_ns, sent, source or before[2] if before else source)
+    return {
+        **wrong,
+        "ticks": len(ticks),
+        "ticks_of": ticks_of,
+        "largest_step_share": step,
+        "largest_speeding_up_share": speeding,
+        "first_command_after_button_ms": [
+            round(float(v) * 1e-6, 1) for v in np.percentile(held_s, (50, 90, 100))
+        ],
+    }
