@@ -30,6 +30,10 @@ VERBS = {
         "vla_policy.commands.teleop",
         "drive the running robot with a gamepad, keys, a hand or a leader arm",
     ),
+    "replay": (
+        "vla_policy.commands.replay",
+        "play a recorded episode on the running robot, through the guard",
+    ),
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),

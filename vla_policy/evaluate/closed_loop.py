@@ -11,10 +11,11 @@ from vla_policy.embodiment.layout import GRIPPER, POSE, VELOCITY, Layout, layout
 from vla_policy.embodiment.spaces import POSE_PARTS
 from vla_policy.execution.replanning import Executing
 from vla_policy.runtime import control as core
+from vla_policy.runtime.control_mode import AUTONOMOUS, source_of
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import Inputs
 from vla_policy.sim.world.world import World
-from vla_policy.types import ActionChunk, Command, Level, Observation, RobotState
+from vla_policy.types import ActionChunk, Array, Command, Level, Observation, RobotState
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,17 @@ class ControlLoop:
     executing: the chunk that was accepted last, None before the first.
     """
 
-    def __init__(self, world: World, embodiment: Embodiment, *, scheme: str = "receding") -> None:
+    def __init__(
+        self,
+        world: World,
+        embodiment: Embodiment,
+        *,
+        scheme: str = "receding",
+        mode: str = AUTONOMOUS,
+    ) -> None:
         self._world = world
         self._robot = GuardedRobot(embodiment, layout_of(embodiment))
-        self._control = core.Control(scheme=scheme)
+        self._control = core.Control(scheme=scheme, mode=mode)
         self._camera_ns = world.time_ns
         self._control, refusal = core.engage(
             self._control, self._robot, self._inputs(), world.time_ns
@@ -71,6 +79,12 @@ class ControlLoop:
         return self._robot.layout
 
     @property
+    def sent(self) -> Array | None:
+        """float64[d], the last command of all parts; None before the first."""
+        sent = self._control.guard.sent
+        return None if sent is None else sent.values
+
+    @property
     def waits(self) -> bool:
         """Whether a chunk is still to arrive."""
         return bool(self._waiting)
@@ -90,7 +104,10 @@ class ControlLoop:
         arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
         self._waiting = [(at_ns, c) for at_ns, c in self._waiting if at_ns > now_ns]
         for chunk in arrived:
-            self._control, refusal = core.accept(self._control, self._robot, state, chunk, now_ns)
+            source = source_of(self._control.mode)
+            self._control, refusal = core.accept(
+                self._control, self._robot, state, chunk, now_ns, source=source
+            )
             plan = self._control.timeline.plan
             if refusal is None and plan is not None:
                 self.executing = Executing(chunk, plan.begin_ns, now_ns)

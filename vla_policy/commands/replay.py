@@ -1,0 +1,66 @@
+"""`vla replay EPISODE --set FOLDER`: play recorded actions on the running robot or twin, through the same guard.
+
+It begins only where the robot stands near the episode's first action, and pauses the robot at the end. --seed puts
+the simulated scene of that seed first, and the simulation judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from vla_policy.commands.up import end_as_ctrl_c
+from vla_policy.data.lerobot import layout as names
+from vla_policy.data.lerobot.reader import open_set
+from vla_policy.data.replay import replay_of
+from vla_policy.embodiment import load_embodiment
+from vla_policy.ros.bringup import session
+from vla_policy.ros.operator.client import Client
+from vla_policy.ros.operator.replayer import play
+from vla_policy.ros.operator.running_robot import running_robot
+from vla_policy.ros.process.notes import namespace_of
+
+SETTLE_S = 1.0  # after a scene was put, and before it is judged
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla replay`."""
+    parser.add_argument("episode", type=int, help="number of the episode, from 0")
+    parser.add_argument("--set", required=True, metavar="FOLDER", help="of the data set")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the twin's scene; put first")
+    parser.add_argument("--engage", action="store_true", help="let commands through first")
+    parser.add_argument("--domain", type=int, metavar="N", help="ROS domain of the robot")
+    parser.add_argument("--namespace", help="of the robot's nodes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if all of it was followed, and with --seed if the simulation says done."""
+    found = open_set(args.set)
+    if not 0 <= args.episode < len(found.entries):
+        raise ValueError(
+            f"episode: got {args.episode}, expected 0 to {len(found.entries) - 1} of {args.set}"
+        )
+    actions, task = found.rows(args.episode)[names.ACTION], found.task(args.episode)
+    space = None if args.namespace is None else namespace_of(args.namespace)
+    domain, space = session.join(args.domain, space)
+    end_as_ctrl_c()
+    with Client("replay", namespace=space) as client:
+        running = running_robot(client, domain)
+        robot = load_embodiment(running.embodiment)
+        name = f"episode {args.episode} of {args.set}"
+        replay = replay_of(actions, found.action_names, found.fps, robot, name)
+        if args.seed is not None:
+            print(client.set_scene(args.seed, task).message)
+            time.sleep(SETTLE_S)
+        if args.engage:
+            client.engage()
+        print(f"{name}, {replay.seconds:.1f} s: {task}", flush=True)
+        played = play(client, running, replay)
+        print(played.message)
+        if args.seed is None or not played.complete:
+            return 0 if played.complete else 1
+        time.sleep(SETTLE_S)
+        event = client.event
+        done = event is not None and event.ever_success
+        print(f"the simulation says: {'done' if done else 'not done'}")
+        return 0 if done else 1
