@@ -9,6 +9,7 @@ from typing import NoReturn
 # What may be done -> the module that does it, with add_arguments(parser) and run(args), and what it does.
 VERBS = {
     "info": ("vla_policy.commands.data_info", "say what a data set holds"),
+    "compare": ("vla_policy.commands.data_compare", "errors of a policy on recorded observations"),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
     "merge": ("vla_policy.commands.data_merge", "several sets as one"),
     "split": ("vla_policy.commands.data_split", "one set as several"),
