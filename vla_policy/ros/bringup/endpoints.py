@@ -1,4 +1,4 @@
-"""Who publishes and who hears what in a robot's graph, as data; nothing here imports ROS.
+"""Publishers, subscriptions, services and actions of a robot's graph, as data; nothing here imports ROS.
 
 The tests hold it against the running nodes, and `vla check` against a real robot's topics.
 """
@@ -34,7 +34,7 @@ COMMAND = "vla_policy/msg/ControlCommand"
 SIM_STATE = "vla_policy/msg/SimState"
 OUTCOME = "vla_policy/msg/InstructionOutcome"
 EVENT = "vla_policy/msg/SimEvent"
-COMMAND_AGE_S = 0.3  # of the control node's reports; beyond, its loop has stalled
+COMMAND_AGE_S = 0.3  # of the control node's reports; older ones mean that its loop has stalled
 # Their last message holds until the next, so a take begins with it.
 LATCHED = ("control_status", "active_instruction", "sim_event", "/tf_static")
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
@@ -78,7 +78,7 @@ def state_topics(robot: Embodiment) -> tuple[tuple[str, str], ...]:
 
 
 def shadow_topic(topic: str) -> str:
-    """Where a command goes that no controller may hear."""
+    """The topic of a command that no controller may receive."""
     return f"shadow/{topic.lstrip('/~')}"
 
 
@@ -90,7 +90,7 @@ def command_topics(robot: Embodiment, *, shadow: bool = False) -> tuple[tuple[st
     for part in layout_of(robot).parts:
         output = robot.outputs[part.group]
         kind = OUTPUT_TYPES[output.type]
-        # A goal has no topic: in shadow its position is told as it is to a forward controller.
+        # A goal has no topic: in shadow its position is published as to a forward controller.
         kind = OUTPUT_TYPES["float64_multi_array"] if "/action/" in kind else kind
         found.append((shadow_topic(output.topic), kind))
     return tuple(found)

@@ -142,7 +142,7 @@ def _player(sim: bool, mock: bool) -> str:
 
 
 def sim_mode(embodiment: str, sim: str) -> dict[str, bool]:
-    """What stands in for the robot, as arguments of node_specs.
+    """What simulates the robot, as arguments of node_specs.
 
     sim: 'false' the robot itself; 'mock'; 'true' the simulated twin, or the mock where there is none.
     Raises ValueError for another word.

@@ -1,4 +1,4 @@
-"""Which ROS domain a graph talks in, and how `vla say` and `vla stop` in another terminal find it."""
+"""The ROS domain of a graph, and how `vla say` and `vla stop` in another terminal find it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the cameras are alive: their newest stamps, pictures that do not change, frames and encodings.
+"""Whether the cameras are alive: their newest stamps, images that do not change, frames and encodings.
 
 Pictures are not decoded here. One that no policy could read counts as not received, and so does one
 after a gap: a camera is alive with the second picture in time, else a slow one would let the robot
@@ -32,7 +32,7 @@ MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
 
 @dataclass(slots=True)
 class Seen:
-    """stamp_ns: of the newest picture. before_ns: of the one before it. body: its bytes after the stamp.
+    """stamp_ns: of the newest image. before_ns: of the one before it. body: its bytes after the stamp.
 
     since_ns: when these bytes came first. joints: where the robot was when they were first repeated.
     moved: whether the joints have moved since. frame: of its header.
@@ -82,11 +82,11 @@ class ControlCameras:
         self._subscriptions = []
 
     def stamps(self) -> dict[str, int | None]:
-        """Camera -> stamp of its newest picture that came in time after another; None before that."""
+        """Camera -> stamp of its newest image that came in time after another; None before that."""
         return {name: self._stamp_of(name) for name in self._cameras}
 
     def swapped(self) -> Reason | None:
-        """Why two cameras are taken for each other, by the frames of their pictures."""
+        """The reason if two cameras are swapped, by the frames of their images."""
         found = swapped_cameras({name: seen.frame for name, seen in self._seen.items()})
         if found is None:
             return None
@@ -131,7 +131,7 @@ class ControlCameras:
     def _take(self, name: str, stamp_ns: int, body: Array, frame: str) -> None:
         seen = self._seen.get(name)
         if seen is None or (stamp_ns > seen.stamp_ns and not _same(body, seen.body)):
-            # Joints heard by now may be older than the picture; those at its first repetition are not.
+            # Joints received by now may be older than the image; those at its first repetition are not.
             before_ns = None if seen is None else seen.stamp_ns
             self._seen[name] = Seen(stamp_ns, before_ns, body, stamp_ns, None, frame)
         elif stamp_ns > seen.stamp_ns:
@@ -144,7 +144,7 @@ class ControlCameras:
 
 
 def _same(one: Array, other: Array) -> bool:
-    """Whether two pictures are equal; those of a sensor differ almost everywhere, so a few bytes tell."""
+    """Whether two images are equal; those of a sensor differ almost everywhere, so a few bytes are compared."""
     few = slice(None, None, FEW)
     return np.array_equal(one[few], other[few]) and np.array_equal(one, other)
 

@@ -1,4 +1,4 @@
-"""Who sends chunks: two policies, or two operators, at once are told apart by the middleware's publisher ids."""
+"""Publishers of chunks: two policies, or two operators, at once are distinguished by the middleware's publisher ids."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ APART_NS = 1_000_000_000  # two sources within this time are two; a restart take
 
 
 class ChunkSources:
-    """Remembers when each source of one kind was heard last, by the node's clock. who: 'policies' or 'operators'."""
+    """When each source of one kind published last, by the node's clock. who: 'policies' or 'operators'."""
 
     def __init__(self, who: str = "policies") -> None:
         self._who = who
         self._heard_ns: dict[bytes, int] = {}
 
     def note(self, gid: bytes | None, now_ns: int) -> None:
-        """A chunk came from gid; None where the middleware does not tell."""
+        """A chunk came from gid; None where the middleware does not provide it."""
         if gid is not None:
             self._heard_ns[gid] = now_ns
 

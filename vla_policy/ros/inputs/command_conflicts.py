@@ -1,4 +1,4 @@
-"""Who else is at the topics of our commands: others that command the robot, and whether its controllers hear us."""
+"""Other publishers on the command topics, and whether the robot's controllers subscribe to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
-RECENT_NS = 1_000_000_000  # somebody who commanded within this time commands still
+RECENT_NS = 1_000_000_000  # a publisher that commanded within this time still commands
 
 
 class CommandConflicts:
@@ -30,7 +30,7 @@ class CommandConflicts:
         self._last: tuple[str, int] | None = None
 
     def heard(self, now_ns: int) -> str | None:
-        """The topic on which somebody else has commanded since the last call, or None."""
+        """The topic on which another publisher has commanded since the last call, or None."""
         for topic in self._publishers:
             alone = self._node.count_publishers(topic) <= 1
             if alone and topic in self._subscriptions:
@@ -43,7 +43,7 @@ class CommandConflicts:
         return heard
 
     def against(self, now_ns: int) -> tuple[str, ...]:
-        """Why not to engage: somebody else commands, or no controller takes what is sent. Empty if all is well."""
+        """Reasons not to engage: another publisher commands, or no controller subscribes. Empty if there is none."""
         found = []
         if self._last is not None and 0 <= now_ns - self._last[1] < RECENT_NS:
             found.append(f"somebody else commands the robot on {self._last[0]}")
@@ -81,6 +81,6 @@ class CommandConflicts:
 
 
 def gid_of(info: Any) -> bytes | None:
-    """Who published a message, from its MessageInfo; None where the middleware does not tell."""
+    """The publisher id of a message, from its MessageInfo; None where the middleware does not provide it."""
     gid = info.get("publisher_gid")
     return None if gid is None else bytes(gid["data"])

@@ -1,4 +1,4 @@
-"""What the control node hears of the robot: its newest state, and how old each input is."""
+"""The control node's inputs: the newest state of the robot, and how old each input is."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ControlInputs:
         )
 
     def _beyond(self) -> Reason | None:
-        """Why the joints cannot be where they say; a robot in degrees, mostly."""
+        """The reason if measured joints are outside their ranges; mostly a robot in degrees."""
         positions = self.state.joint_positions
         detail = None if positions is None else joint_out_of_range(self._robot, positions)
         return None if detail is None else Reason("joint_beyond", detail)
@@ -77,7 +77,7 @@ class ControlInputs:
         if not _newer(stamp_ns, self._pose_ns.get(tool)):
             return
         self._pose_ns[tool] = stamp_ns
-        # A robot with two arms is as stale as the arm that is not heard.
+        # A robot with two arms is as stale as the arm whose state is older.
         heard = len(self._pose_ns) == len(self._robot.poses)
         oldest_ns = min(self._pose_ns.values()) if heard else None
         self.state = replace(self.state, poses={**self.state.poses, tool: pose}, ee_ns=oldest_ns)

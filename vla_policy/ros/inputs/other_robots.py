@@ -1,4 +1,4 @@
-"""Whether what plays a robot is alone: a real one in the same domain hears and speaks the same topics."""
+"""Whether a simulated robot is the only one: a real robot in the same domain uses the same topics."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rclpy.node import Node
 from vla_policy.embodiment import Embodiment
 from vla_policy.ros.bringup.endpoints import command_topics, state_topics
 
-DISCOVERY_S = 1.5  # until what is on the network has been heard of
-NAME_S = 5.0  # until a node that was heard of has said its name
+DISCOVERY_S = 1.5  # until endpoints on the network are discovered
+NAME_S = 5.0  # until a discovered endpoint has the name of its node
 POLL_S = 0.1
-UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that has not been heard of
-AGAIN_NS = 500_000_000  # between two looks
-# Beginnings of names of nodes that only look on.
+UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that is not discovered yet
+AGAIN_NS = 500_000_000  # between two checks
+# Prefixes of the names of nodes that only observe.
 WATCHERS = ("_ros2cli", "rosbag2", "rviz", "rqt", "foxglove", "plotjuggler")
 ADVICE = "a mock or simulation must not share a ROS domain with a real robot: set ROS_DOMAIN_ID"
 
@@ -23,7 +23,7 @@ ADVICE = "a mock or simulation must not share a ROS domain with a real robot: se
 def foreign_state_publisher(
     node: Node, robot: Embodiment, own: Collection[str] = ()
 ) -> str | None:
-    """A sentence on a node other than own that tells this robot's state, or None.
+    """A sentence on a node other than own that publishes this robot's state, or None.
 
     own: full names. One of them that tells the same twice is two nodes of one name.
     """
@@ -54,9 +54,9 @@ def foreign_command_subscriber(
 
 
 def require_alone(node: Node, robot: Embodiment) -> None:
-    """Wait for the discovery; raises ValueError if somebody tells the state or takes the commands."""
+    """Wait for the discovery; raises ValueError if another node publishes the state or subscribes to the commands."""
     start, found = time.monotonic(), None
-    # A topic is heard of before the name of its node, which is worth some more time.
+    # An endpoint is discovered before the name of its node, which is worth some more time.
     while time.monotonic() < start + (DISCOVERY_S if found is None else NAME_S):
         found = foreign_state_publisher(node, robot) or foreign_command_subscriber(node, robot)
         if found is not None and UNKNOWN not in found:
@@ -79,7 +79,7 @@ class SimulatedRobotGuard:
         self._alone_s: float | None = None
 
     def problem(self, now_ns: int, *, engaged: bool = False) -> str | None:
-        """Why nothing must engage by itself, or None; looked at twice a second.
+        """The reason why control must not engage by itself, or None; checked twice a second.
 
         engaged: why what has engaged by itself must let go. Then only another robot counts, not one
         more that listens.
@@ -97,11 +97,11 @@ class SimulatedRobotGuard:
 
     @property
     def settled(self) -> bool:
-        """Whether the player was the only one for so long that others would have been heard of."""
+        """Whether the simulated robot was the only one for so long that others would have been discovered."""
         return self._alone_s is not None and time.monotonic() - self._alone_s >= DISCOVERY_S
 
     def _is_there(self) -> bool:
-        """Whether the player tells all of the robot's state."""
+        """Whether the simulated robot publishes all of the robot's state."""
         for topic, _ in state_topics(self._robot):
             found = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
             if self._player not in (_full(i.node_namespace, i.node_name) for i in found):

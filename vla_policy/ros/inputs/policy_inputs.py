@@ -1,4 +1,4 @@
-"""What the policy node hears: a subscription and a stream per camera and state topic."""
+"""The policy node's inputs: a subscription and a sensor buffer per camera and state topic."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class PolicyInputs:
         self._log.problem(stream.topic, "refused", f"ignored: {error}")
 
     def check_stamp(self, stamp_ns: int, topic: str) -> None:
-        """Every stamp is taken: whether it can be used is judged when an observation is made."""
+        """Every stamp is accepted: whether it can be used is decided when an observation is made."""
 
     def _take(self, stream: SensorBuffer[Array], stamp_ns: int, value: Array) -> None:
         self._log.fine(stream.topic, f"{stream.topic}: accepted again")

@@ -1,4 +1,4 @@
-"""What a robot tells of itself: its joints by name, its tools by topic, tf2 or kinematics."""
+"""Subscriptions to the robot's state: its joints by name, its tools by topic, tf2 or kinematics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TF_HZ = 50.0
 
 
 class RobotListener(Protocol):
-    """Who is told. An input that cannot be used counts as not received."""
+    """Receiver of state updates. An input that cannot be used counts as not received."""
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:
         """values: float64[j + g] in the order of RobotState.joint_columns."""

@@ -129,7 +129,7 @@ class Client:
         return self._call(client, request, name, timeout_s)
 
     def say(self, text: str, timeout_s: float = 5.0) -> None:
-        """Put text on the topic instruction. Raises TimeoutError if nobody listens in time."""
+        """Publish text on the topic instruction. Raises TimeoutError if it has no subscription in time."""
         end = time.monotonic() + timeout_s
         while self._say.get_subscription_count() == 0:
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Which robot a running graph drives: asked of its control node."""
+"""The robot of a running graph, as its control node reports it."""
 
 from __future__ import annotations
 

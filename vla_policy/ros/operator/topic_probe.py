@@ -1,4 +1,4 @@
-"""Listens to a running graph for some seconds and tells what it heard as plain data (check/topic_samples.py)."""
+"""Subscribes to a running graph for some seconds and returns what it received as plain data (check/topic_samples.py)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHUNKS = "action_chunk"
 
 
 def probe(robot: Embodiment, *, seconds: float, namespace: str = "") -> GraphSnapshot:
-    """What is heard on the topics of robot in seconds, after the graph was discovered.
+    """What is received on the topics of robot within seconds, after the graph was discovered.
 
     namespace: of the robot's nodes; relative topics are resolved in it. Raises ValueError if /clock stands still.
     """
@@ -116,7 +116,7 @@ class TopicProbe:
         )  # fmt: skip
 
     def _discover(self) -> None:
-        """Until all that is looked for is there and nothing new comes, at most DISCOVERY_S."""
+        """Wait until all expected endpoints are discovered and no new ones come, at most DISCOVERY_S."""
         started_s = changed_s = time.monotonic()
         seen: dict[str, tuple[str, ...]] = {}
         while True:
@@ -129,7 +129,7 @@ class TopicProbe:
             time.sleep(0.1)
 
     def _complete(self) -> bool:
-        """Whether somebody publishes each input and reads each output."""
+        """Whether each input has a publisher and each output a subscription."""
         robot = self._robot
         topics = [*robot.joints.topics, *(c.topic for c in robot.cameras.values())]
         topics += [s.topic for s in robot.poses.values() if s.kind == "topic"]
@@ -319,7 +319,7 @@ def _name(info: Any) -> str:
 
 
 def _clash(publisher: QoSProfile, reader: QoSProfile | None) -> str:
-    """Why messages do not pass; empty if they do, or if it is not asked."""
+    """Why messages do not pass; empty if they do, or if it is not checked."""
     if reader is None:
         return ""
     compatible, reason = qos_check_compatible(_plain(publisher), _plain(reader))
@@ -329,7 +329,7 @@ def _clash(publisher: QoSProfile, reader: QoSProfile | None) -> str:
 
 
 def _plain(profile: QoSProfile) -> QoSProfile:
-    """The graph tells 'no deadline' as an endless one, which rclpy takes for a demand."""
+    """The graph reports 'no deadline' as an endless one, which rclpy takes for a demand."""
 
     def asked(duration: Duration) -> Duration:
         return Duration() if duration.nanoseconds >= ENDLESS_NS else duration

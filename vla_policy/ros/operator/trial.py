@@ -10,7 +10,7 @@ from vla_policy.ros.operator.client import Client, Outcome
 from vla_policy.ros.operator.watch import Watch
 
 SETTLE_S = 0.4  # for the robot's state of the new scene to reach every node
-AFTER_S = 0.6  # pictures after the end
+AFTER_S = 0.6  # of images after the end
 POLL_S = 0.05
 ENGAGE_S = 8.0
 
@@ -30,7 +30,7 @@ class Trial:
 def run_trial(
     client: Client, watch: Watch, head: str, seed: int, instruction: str, timeout_s: float
 ) -> Trial:
-    """Set the scene, engage, say it, and wait for the simulation's verdict or the time limit.
+    """Set the scene, engage, publish the instruction, and wait for the simulation's verdict or the time limit.
 
     timeout_s: of the instruction, on the clock of the simulation. Raises ValueError if the scene
     or the engagement is refused, TimeoutError if a node does not answer.
@@ -72,7 +72,7 @@ def _wait_for_task(client: Client, instruction: str) -> None:
 
 
 def _engage(client: Client) -> None:
-    """Engage as soon as the control node has fresh inputs, and wait until its status says so."""
+    """Engage as soon as the control node has fresh inputs, and wait until its status reports it."""
     end = time.monotonic() + ENGAGE_S
     while True:
         try:

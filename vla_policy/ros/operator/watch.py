@@ -1,4 +1,4 @@
-"""What can be seen of a running graph: camera rates, and the pictures of the overview camera."""
+"""Observing a running graph: camera rates, and the images of the overview camera."""
 
 from __future__ import annotations
 

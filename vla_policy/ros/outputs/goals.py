@@ -32,7 +32,7 @@ class Goals:
     def send(self, values: Array, rates: Array, stamp_ns: int) -> None:
         opening = opening_of(float(values[0]), self._part.opens_up)
         if self.problem() is not None:
-            return  # asked again at the next command: a goal that nobody hears is lost
+            return  # tried again at the next command: a goal without a server is lost
         self._state, goal = want(self._state, opening, stamp_ns)
         if goal is None:
             return

@@ -1,4 +1,4 @@
-"""JointTrajectoryController: each setpoint with its velocity and its way to rest."""
+"""JointTrajectoryController: each setpoint with its velocity and its path to rest."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class GripperTarget:
         self._lead_ns = LEAD_PERIODS * robot.period_ns
 
     def message(self, values: Array, rates: Array, stamp_ns: int) -> JointTrajectory:
-        """values: float64[1], the gripper's column. rates: not looked at."""
+        """values: float64[1], the gripper's column. rates: not used."""
         position = gripper_position(float(values[0]), self._part, self._output)
         target = np.full(len(self.names), position)
         lower, upper = sorted((self._output.closed, self._output.open))
         way = braking(
             target,
-            np.zeros_like(target),  # fingers that stop at an object need no way to brake
+            np.zeros_like(target),  # fingers that stop at an object need no path to brake
             acceleration=np.ones_like(target),
             lower=np.full_like(target, min(lower, position)),
             upper=np.full_like(target, max(upper, position)),

@@ -19,6 +19,6 @@ class ChangeLogger:
             self._logger.warning(sentence)
 
     def fine(self, key: str, sentence: str) -> None:
-        """Tell that key has recovered, if it had a problem."""
+        """Log that key has recovered, if it had a problem."""
         if self._problems.pop(key, None) is not None:
             self._logger.info(sentence)

@@ -15,7 +15,7 @@ def diagnostic_name(node: Node, name: str) -> str:
 
 
 def identified(node: Node, report: DiagnosticArray, embodiment: str) -> DiagnosticArray:
-    """report with names and hardware ids that tell one robot from another; changes it in place.
+    """report with names and hardware ids that distinguish robots; changes it in place.
 
     embodiment: of the robot, by name or path; its hardware id is that name in node's namespace.
     """

@@ -1,4 +1,4 @@
-"""What a process needs to send and take pictures without losing them or waiting for memory.
+"""What a process needs to send and receive images without losing them or waiting for memory.
 
 Fast DDS gives each process half a megabyte of shared memory for what it sends; a picture of 640x480 pixels is
 nearly twice that, and most of three sent together are lost. And the C library gives every freed picture back

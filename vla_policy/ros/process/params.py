@@ -36,7 +36,7 @@ WHEN = {
 
 @dataclass(frozen=True, slots=True)
 class ParamSpec:
-    """What is known of one parameter besides its default. changes: START, CONFIGURE or LIVE."""
+    """The description of one parameter besides its default. changes: START, CONFIGURE or LIVE."""
 
     description: str
     low: float | None
@@ -64,7 +64,7 @@ def param(
 
 
 def specs_of(kind: type) -> dict[str, ParamSpec]:
-    """Parameter name -> what is known of it, for a dataclass of param() fields."""
+    """Parameter name -> its description, for a dataclass of param() fields."""
     return {f.name: f.metadata["param"] for f in fields(kind)}
 
 

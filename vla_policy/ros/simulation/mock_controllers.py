@@ -37,7 +37,7 @@ class Controllers:
         self.accepted = self.refused = self.late = 0
         self.last_refusal = ""
         self._node, self._mock, self._robot, self._log = node, mock, mock.robot, log
-        self._confirmed: dict[str, set[str]] = {}  # servo node -> what it has been asked
+        self._confirmed: dict[str, set[str]] = {}  # servo node -> requested types
         for part in mock.layout.parts:
             self._add(part, self._robot.outputs[part.group])
 
@@ -65,7 +65,7 @@ class Controllers:
             self._serve_servo(output)
 
     def _hear(self, kind: type, topic: str, callback: Callable[[Any], str | None]) -> None:
-        """callback: takes a message, or says why not."""
+        """callback: accepts a message, or returns the reason why not."""
 
         def receive(msg: Any) -> None:
             self._count(topic, callback(msg))

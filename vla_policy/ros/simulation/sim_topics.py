@@ -1,4 +1,4 @@
-"""What the simulated robot says and hears, by its embodiment file: sensors out, commands in."""
+"""The simulated robot's publishers and subscriptions, by its embodiment file: sensors out, commands in."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Sensors:
 
 
 class Controllers:
-    """Hears the commands and leaves them to the simulation; what is none is refused, said once.
+    """Subscribes to the commands and passes them to the simulation; malformed ones are refused, logged once.
 
     now_ns: the simulation's clock.
     """
