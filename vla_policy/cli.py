@@ -34,6 +34,10 @@ VERBS = {
         "vla_policy.commands.replay",
         "play a recorded episode on the running robot, through the guard",
     ),
+    "record": (
+        "vla_policy.commands.record",
+        "record demonstrations of a robot as bags and a data set",
+    ),
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),

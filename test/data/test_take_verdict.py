@@ -47,7 +47,7 @@ def stream(need, **fields):
     [
         ({"lost": 3}, "lost", "3 messages came faster than they could be written"),
         ({"frames": 2}, "no_frames", "only 2 frames are complete"),
-        ({"invalid_frames": 12}, "invalid_frames", "12 of 120 frames lack"),
+        ({"stale_frames": 12}, "stale_frames", "12 of 120 frames lack"),
         (
             stream(CAMERA, gaps=(0.3, 0.8)),
             "gaps",
@@ -65,9 +65,9 @@ def stream(need, **fields):
             "held the robot in 12 % of the ticks, mostly for workspace",
         ),
         (
-            {"slowed": 300},
+            {"slowed": 400},
             "guard_slowed",
-            "slowed the robot in 60 % of the ticks, mostly for speed",
+            "slowed the robot in 80 % of the ticks, mostly for speed",
         ),
         ({"seconds": 3.0}, "short", "3.0 s is short beside the other takes of this task, 12.0 s"),
         ({"seconds": 50.0}, "long", "50.0 s is long beside the other takes of this task, 12.0 s"),
@@ -91,12 +91,15 @@ def test_each_fault_is_named(change, code, words):
 
 def test_what_was_not_looked_at_is_said_and_is_no_fault():
     verdict = judge(
-        replace(GOOD, out_of_view=None, others_s=(12.0,), seconds=90.0, invalid_frames=1)
+        replace(GOOD, out_of_view=None, others_s=(12.0,), seconds=90.0, stale_frames=1)
     )
     assert verdict.keep
     assert verdict.notes[0] == NOT_LOOKED_AT
     assert "1 saved take of this task" in verdict.notes[1]
-    assert verdict.notes[2] == "1 of 120 frames are marked invalid"
+    assert judge(replace(GOOD, idle_frames=9)).notes == (
+        "9 of 120 frames come before the first command",
+    )
+    assert verdict.notes[2] == "1 of 120 frames lack a fresh sample"
 
 
 def test_a_stream_that_nobody_needs_may_pause():

@@ -22,6 +22,7 @@ from vla_policy.data.bag.writer import BagWriter
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
+from vla_policy.data.robot_streams import max_ages_ns
 from vla_policy.data.streams import Decoder, Message
 from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
 from vla_policy.embodiment import Embodiment
@@ -35,11 +36,12 @@ REFUSED = 3  # topics whose refused messages are named
 class Written:
     """What there is of the open take. problem: why it cannot go on, one sentence; '' if it can.
 
-    invalid: frames with a sample that was too old. waiting: frames before the slowest encoder. written: bytes.
+    stale: frames with a sample that was too old. idle: of the others, those before the first command. waiting: frames before the slowest encoder. written: bytes.
     """
 
     frames: int = 0
-    invalid: int = 0
+    stale: int = 0
+    idle: int = 0
     waiting: int = 0
     written: int = 0
     moved: bool = False
@@ -78,6 +80,7 @@ class RecordingFiles:
         except BaseException:
             self._set.close()
             raise
+        self._ages_s = {name: s_from_ns(age) for name, age in max_ages_ns(robot).items()}
         self._decoder = Decoder()
         self._bag: BagWriter | None = None
         self._builder: EpisodeBuilder | None = None
@@ -113,7 +116,7 @@ class RecordingFiles:
         self._motion = MotionMeter()
         self._ended, self._problem = False, ""
         self._first_ns: int | None = None
-        self._invalid = self._bytes = 0
+        self._stale = self._idle = self._bytes = 0
 
     def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
         """Add a message to bag and frames. What goes wrong is a `problem` of written(); nothing raises."""
@@ -151,7 +154,8 @@ class RecordingFiles:
         refused = sorted(self._builder.sentences.items())[:REFUSED]
         return Written(
             frames=self._set.frames,
-            invalid=self._invalid,
+            stale=self._stale,
+            idle=self._idle,
             waiting=self._set.waiting,
             written=self._bytes,
             moved=self._motion.moved,
@@ -202,7 +206,9 @@ class RecordingFiles:
                     if self._first_ns is None:
                         self._first_ns = frame.stamp_ns
                     self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
-                    self._invalid += not frame.valid
+                    stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
+                    self._stale += stale
+                    self._idle += not frame.valid and not stale
         except (ValueError, OSError) as error:
             self._fail(str(error))
 

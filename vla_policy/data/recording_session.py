@@ -291,7 +291,8 @@ class RecordingSession:
         return TakeFacts(
             seconds=take.seconds(now_ns),
             frames=written.frames,
-            invalid_frames=written.invalid,
+            stale_frames=written.stale,
+            idle_frames=written.idle,
             lost=self._thread.lost - self._lost_before,
             streams=() if jumped else streams,  # their times are of two clocks
             stalls=written.stalls,

@@ -26,10 +26,10 @@ class Bounds:
     """
 
     slow: float = 0.8
-    invalid: float = 0.02
+    stale: float = 0.02
     stall_s: float = 4.0
     held: float = 0.05
-    slowed: float = 0.3
+    slowed: float = 0.6
     shortest: float = 0.4
     longest: float = 2.5
     others: int = 3
@@ -44,7 +44,7 @@ USUAL = Bounds()
 class TakeFacts:
     """What was measured of a take.
 
-    invalid_frames: in which a stream was older than the robot's file allows.  lost: messages that could not be kept.
+    stale_frames: in which a stream was older than the robot's file allows.  idle_frames: before the first command.  lost: messages that could not be kept.
     stalls:  (begin s, seconds) of each time in which the robot stood still.  moved: whether it ever moved.
     ticks:   of the control node with a plan; held, slowed: of these.  reasons: code of a check -> ticks in which it acted.
     others_s: lengths of the saved takes of the same task.
@@ -54,7 +54,8 @@ class TakeFacts:
 
     seconds: float
     frames: int
-    invalid_frames: int = 0
+    stale_frames: int = 0
+    idle_frames: int = 0
     lost: int = 0
     streams: tuple[StreamReport, ...] = ()
     stalls: tuple[tuple[float, float], ...] = ()
@@ -101,11 +102,11 @@ def _lost(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
         )
     if facts.frames < bounds.fewest_frames:
         found.append(Reason("no_frames", f"only {facts.frames} frames are complete"))
-    if facts.frames and facts.invalid_frames > bounds.invalid * facts.frames:
+    if facts.frames and facts.stale_frames > bounds.stale * facts.frames:
         found.append(
             Reason(
-                "invalid_frames",
-                f"{facts.invalid_frames} of {facts.frames} frames lack a fresh sample of every stream",
+                "stale_frames",
+                f"{facts.stale_frames} of {facts.frames} frames lack a fresh sample of every stream",
             )
         )
     return found
@@ -207,8 +208,10 @@ def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
         notes.append(
             f"its length was not compared: {_count(facts.others_s, 'saved take')} of this task"
         )
-    if 0 < facts.invalid_frames <= bounds.invalid * facts.frames:
-        notes.append(f"{facts.invalid_frames} of {facts.frames} frames are marked invalid")
+    if 0 < facts.stale_frames <= bounds.stale * facts.frames:
+        notes.append(f"{facts.stale_frames} of {facts.frames} frames lack a fresh sample")
+    if facts.idle_frames:
+        notes.append(f"{facts.idle_frames} of {facts.frames} frames come before the first command")
     return tuple(notes)
 
 

@@ -201,7 +201,7 @@ def _expert(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     return [
         Endpoint("expert", HEARS, "active_instruction", STRING),
         Endpoint("expert", HEARS, "sim_state", SIM_STATE),
-        Endpoint("expert", PUBLISHES, str(spec.parameters.get("chunks", "action_chunk")), CHUNK),
+        Endpoint("expert", PUBLISHES, str(spec.parameters.get("chunks", "teleop_chunk")), CHUNK),
         Endpoint("expert", PUBLISHES, "instruction_refused", OUTCOME),
     ]
 

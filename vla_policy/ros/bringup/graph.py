@@ -115,7 +115,7 @@ def node_specs(
             raise ValueError(
                 f"operator: got {operator!r}, which looks at the simulation's truth; add --sim"
             )
-        own = {**robot, "chunks": "action_chunk"}
+        own = {**robot, "chunks": "teleop_chunk"}
         specs = [NodeSpec("expert", own) if s.name == "policy" else s for s in specs]
     if record:
         specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))

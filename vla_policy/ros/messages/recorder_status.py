@@ -28,7 +28,7 @@ def status_msg(moment: Moment, *, stamp: Time, folder: str) -> RecorderStatus:
         missing=list(moment.missing),
         elapsed=moment.take_s,
         frames=written.frames,
-        invalid_frames=written.invalid,
+        invalid_frames=written.stale + written.idle,
         lost=moment.lost,
         streams=[stream.need.topic for stream in streams],
         rates=[stream.hz for stream in streams],

@@ -15,6 +15,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment.layout import layout_of
 from vla_policy.evaluate.expert_policy import STEP_NS, expert_rows
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import InstructionOutcome, SimState
@@ -34,6 +35,7 @@ from vla_policy.types import ActionChunk
 
 EVERY_NS = 300_000_000  # between the observations of two chunks
 CLOSE_S = 3.0
+TELEOP_CHUNK = "teleop_chunk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class ExpertParams:
 
     embodiment: str = param("vx300s", "robot whose twin is simulated, by name or path")
     chunks: str = param(
-        "action_chunk", "topic of the chunks", choices=("action_chunk", "teleop_chunk")
+        TELEOP_CHUNK,
+        "topic of the chunks: as a person's, or in place of a policy's",
+        choices=(TELEOP_CHUNK, "action_chunk"),
     )
 
 
@@ -53,6 +57,8 @@ class ExpertNode(Node):
         super().__init__("expert")
         self._params = follow_params(self, ExpertParams)
         self._robot = load_embodiment(self._params.embodiment)
+        executed = self._params.chunks == TELEOP_CHUNK
+        self._names = layout_of(self._robot).names if executed else self._robot.action_names
         self._twin = find_twin(self._robot.name).name
         self._log = ChangeLogger(self.get_logger())
         self._changed = threading.Condition()
@@ -117,7 +123,7 @@ class ExpertNode(Node):
     def _publish(self, rows: np.ndarray, stamp_ns: int, words: str, done: bool) -> None:
         if not rclpy.ok() or self._closed:
             return
-        names = self._robot.action_names
+        names = self._names
         chunk = ActionChunk(rows, names, stamp_ns, STEP_NS, self._sequence, words, terminate=done)
         self._sequence += 1
         self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))

@@ -126,7 +126,7 @@ class Client:
 
     def ask(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> Any:
         """The response of any service."""
-        return self._call(client, request, name, timeout_s)
+        return self.call(client, request, name, timeout_s)
 
     def say(self, text: str, timeout_s: float = 5.0) -> None:
         """Publish text on the topic instruction. Raises TimeoutError if it has no subscription in time."""
@@ -140,7 +140,7 @@ class Client:
     def set_scene(self, seed: int, instruction: str, timeout_s: float = 30.0) -> SetScene.Response:
         """Put the simulation into a seeded scene. Raises ValueError if it does not fit."""
         request = SetScene.Request(seed=seed, instruction=instruction)
-        response = self._call(self._scene, request, "set_scene", timeout_s)
+        response = self.call(self._scene, request, "set_scene", timeout_s)
         if not response.success:
             raise ValueError(response.message)
         return response
@@ -206,12 +206,13 @@ class Client:
         return _wait(self._executor.create_task(ask), 5.0, "this program's own callbacks")
 
     def _accepted(self, client: Any, request: Any, name: str, timeout_s: float = 5.0) -> str:
-        response = self._call(client, request, name, timeout_s)
+        response = self.call(client, request, name, timeout_s)
         if not response.success:
             raise ValueError(f"{name} refused: {response.message}")
         return response.message
 
-    def _call(self, client: Any, request: Any, name: str, timeout_s: float) -> Any:
+    def call(self, client: Any, request: Any, name: str, timeout_s: float) -> Any:
+        """The response of a service of this node's client. Raises TimeoutError."""
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(
                 f"nobody serves {name} in ROS domain {self._context.get_domain_id()}"

@@ -37,9 +37,9 @@ def run_trial(
     """
     client.engage(False)
     scene = client.set_scene(seed, instruction)
-    _wait_for_task(client, scene.instruction)
+    wait_for_task(client, scene.instruction)
     time.sleep(SETTLE_S)
-    _engage(client)
+    engage(client)
     watch.record()
     started = time.monotonic()
     result = client.start(scene.instruction, timeout_s)
@@ -59,7 +59,7 @@ def run_trial(
     )
 
 
-def _wait_for_task(client: Client, instruction: str) -> None:
+def wait_for_task(client: Client, instruction: str) -> None:
     end = time.monotonic() + 5.0
     while (
         client.event is None
@@ -71,7 +71,7 @@ def _wait_for_task(client: Client, instruction: str) -> None:
         time.sleep(POLL_S)
 
 
-def _engage(client: Client) -> None:
+def engage(client: Client) -> None:
     """Engage as soon as the control node has fresh inputs, and wait until its status reports it."""
     end = time.monotonic() + ENGAGE_S
     while True:
