@@ -10,6 +10,10 @@ from typing import NoReturn
 VERBS = {
     "info": ("vla_policy.commands.data_info", "say what a data set holds"),
     "compare": ("vla_policy.commands.data_compare", "errors of a policy on recorded observations"),
+    "convert": (
+        "vla_policy.commands.data_convert",
+        "bags, older sets and shards to a set, and back to shards",
+    ),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
     "merge": ("vla_policy.commands.data_merge", "several sets as one"),
     "split": ("vla_policy.commands.data_split", "one set as several"),
