@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import robots
+from . import robots, scenario
 from .run import known, one
 
 MOST = 160  # scenarios that one fault is looked for in
@@ -25,12 +25,14 @@ Swaps = tuple[tuple[str, Callable[[Any], Any]], ...]
 class Fault:
     """swaps: name of a function or constant, and what makes the broken one of the sound one.
 
-    blind: why it cannot be seen from outside.
+    blind: why it cannot be seen from outside. temper: fields of scenario.Temper with another value than was
+    drawn, so that a rare occasion comes often; the sound code then has the same ones.
     """
 
     name: str
     swaps: Swaps
     blind: str = ""
+    temper: tuple[tuple[str, Any], ...] = ()
 
 
 def _always(value: Any) -> Callable[[Any], Any]:
@@ -167,10 +169,12 @@ FAULTS = (
     Fault("nothing empties the plan", (("emptied", lambda _: lambda timeline, now_ns: timeline),)),
     Fault("stale inputs are not noticed", (("stale_inputs", _always(())),)),
     Fault("the age of the plan is not noticed", (("vla_policy.runtime.control.too_old", _always(None)),)),
-    Fault("jumps of the clock are not noticed", (("clock_jumped", _always(None)),)),
+    # Mostly what was stamped before a jump is stale after it; a small jump back is noticed by nothing else.
+    Fault("jumps of the clock are not noticed", (("clock_jumped", _always(None)),), temper=(("jump", 0.05),)),
     Fault("speeds do not fade in", (("_speed_share", _always(1.0)),)),
+    # Together with its second lock, for arms that have just begun to move.
     Fault("a robot that is moved by others is not noticed",
-          (("_astray", lambda _: lambda state, *args: (state, None)),)),
+          (("_astray", lambda _: lambda state, *args: (state, None)), ("goes_elsewhere", _always(False)))),
     Fault("another controller is not noticed", (("vla_policy.ros.nodes.control_node.ControlNode._against", _always(None)),)),
     Fault("another instruction keeps the plan", (("vla_policy.runtime.control.instruct", _old_plan),)),
     Fault("a late tick makes up for all that was missed", (("MAX_PERIODS", _constant(1000)), _NO_STEP)),
@@ -214,6 +218,17 @@ def planted(fault: Fault) -> Iterator[None]:
             setattr(owner, attribute, sound)
 
 
+@contextmanager
+def tempered(fault: Fault) -> Iterator[None]:
+    """Scenarios in which the occasion of a fault comes often."""
+    drawn = scenario.temper
+    scenario.temper = lambda rng: replace(drawn(rng), **dict(fault.temper))
+    try:
+        yield
+    finally:
+        scenario.temper = drawn
+
+
 def _places(name: str) -> Iterator[tuple[Any, str]]:
     """Owners and attributes: of a dotted name one, of a plain one every module of the product."""
     owner, _, attribute = name.rpartition(".")
@@ -234,13 +249,15 @@ def seen(fault: Fault, seed: int, most: int, sound: dict[int, set]) -> dict[str,
     sound: what the sound code shows, by scenario; filled as needed.
     """
     ticks, names = 0, robots.names()
+    sound = {} if fault.temper else sound
     for number in range(most):
         if names[number % len(names)] not in known()[0]:
             continue
-        if number not in sound:
-            sound[number] = {(v.group, v.rule) for v in one(number, seed)[3]}
-        with planted(fault):
-            robot, _, account, found = one(number, seed)
+        with tempered(fault):
+            if number not in sound:
+                sound[number] = {(v.group, v.rule) for v in one(number, seed)[3]}
+            with planted(fault):
+                robot, _, account, found = one(number, seed)
         ticks += account.ticks
         # A broken signature would raise: that is no sight.
         new = [v for v in found if v.rule != "raised" and (v.group, v.rule) not in sound[number]]
