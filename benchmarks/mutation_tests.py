@@ -20,7 +20,7 @@ TESTS = (
     "execution/test_spline", "execution/test_schemes", "execution/test_setpoints",
     "runtime/test_schedule", "safety/test_stopping_path", "safety/test_setpoint_limits", "execution/test_stopping_trajectory", "runtime/test_control", "runtime/test_control_plan", "runtime/test_control_mode", "safety/test_twist_limits",
     "execution/test_execution", "execution/test_execution_instruction", "execution/test_gripper_goals", "safety/test_guard", "safety/test_guard_moments",
-    "safety/test_collisions", "safety/test_guard_kinematics", "safety/test_guard_parts", "safety/test_late_ticks", "safety/test_limits", "safety/test_guard_state",
+    "safety/test_collisions", "safety/test_guard_kinematics", "safety/test_collision_models", "safety/test_guard_parts", "safety/test_late_ticks", "safety/test_limits", "safety/test_guard_state",
     "safety/test_rate_limits", "execution/test_to_absolute", "safety/test_hold", "safety/test_controller_state", "safety/test_stillness",
     "safety/test_stillness_bounds", "execution/test_timeline", "safety/test_watchdog",
 )  # fmt: skip
