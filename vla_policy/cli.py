@@ -102,7 +102,8 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
         module = importlib.import_module(VERBS[verb][0])
         parser = _Parser(prog=f"vla {verb}", description=module.__doc__)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(arguments))
+        code: int = module.run(parser.parse_args(arguments))
+        return code
     except ModuleNotFoundError as error:
         cure = CURES.get(error.name or "")
         if cure is None:

@@ -16,11 +16,11 @@ from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 
-from vla_policy.ros.bringup.graph import namespace_of  # noqa: E402
 from vla_policy.ros.bringup.launch import ARGUMENTS, first_words, specs_of  # noqa: E402
 from vla_policy.ros.operator.client import Client  # noqa: E402
 from vla_policy.ros.operator.follow import Progress, acted  # noqa: E402
 from vla_policy.ros.process import notes, qos  # noqa: E402
+from vla_policy.ros.process.notes import namespace_of  # noqa: E402
 
 B = 76
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.training_range import Columns, columns
+from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
 from vla_policy.formats.native.robots import choose, contracts_of
-from vla_policy.formats.policy_file import PolicyFile, read_policy_file
+from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.parsing.fields import Place, read_yaml
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import read_json

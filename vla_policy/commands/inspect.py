@@ -6,9 +6,10 @@ import argparse
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.formats.describe import describe, skeleton
+from vla_policy.formats.fit import Heads
 from vla_policy.formats.kinds import OWN
 from vla_policy.formats.load import kind_of
-from vla_policy.formats.policy_file import Heads, read_policy_file
+from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.formats.policy_file_draft import draft
 from vla_policy.paths import find_policy
 

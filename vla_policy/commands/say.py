@@ -7,12 +7,11 @@ import time
 
 from vla_policy.commands.up import end_as_ctrl_c
 from vla_policy.ros.bringup import session
-from vla_policy.ros.bringup.graph import namespace_of
 from vla_policy.ros.nodes.held_instruction import hold
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.follow import acted, follow, interventions
 from vla_policy.ros.operator.known_robots import call_lines, known_robots
-from vla_policy.ros.process.notes import running
+from vla_policy.ros.process.notes import namespace_of, running
 from vla_policy.runtime.instruction import Stop, stop_of
 
 EXIT = {"done": 0}

@@ -13,9 +13,10 @@ import time
 from vla_policy.check.doctor.domains import discovery_range, domain_in_use
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.ros.bringup.graph import namespace_of, node_specs, sim_mode
+from vla_policy.ros.bringup.graph import node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 from vla_policy.ros.process import notes
+from vla_policy.ros.process.notes import namespace_of
 
 POLL_S = 0.2
 

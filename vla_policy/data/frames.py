@@ -146,7 +146,7 @@ def base_chunks(frames: Frames, rows: int) -> Array:
     """float32[n, rows, k]: the speeds of the base from each frame on, of a robot that has one; 0 past the end."""
     arms = frames.arrays["state"].shape[1] // 8
     index, over = _rows_ahead(frames.arrays["episode"], rows)
-    speeds = frames.arrays["action"][:, 7 * arms + 1 :].astype(np.float32)[index]
+    speeds: Array = frames.arrays["action"][:, 7 * arms + 1 :].astype(np.float32)[index]
     speeds[over] = 0.0
     return speeds
 
@@ -162,7 +162,7 @@ def action_chunks(frames: Frames, rows: int) -> Array:
     position = frames.arrays["state"][:, :3].astype(np.float64)
     index, over = _rows_ahead(frames.arrays["episode"], rows)
     target = (position + recorded[:, :3])[index]  # (n, rows, 3)
-    chunks = recorded[:, RECORDED_TO_MODEL][index]
+    chunks: Array = recorded[:, RECORDED_TO_MODEL][index]
     chunks[..., 1:4] = np.diff(target, axis=1, prepend=position[:, None])
     chunks[..., 1:7][over] = 0.0
     chunks[..., 0][over] = 1.0

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -89,11 +89,14 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
 
 def read_texts(path: Path) -> list[list[str]]:
     """The texts of a shard, a list for each row. Raises FileNotFoundError or ValueError."""
-    texts = parse_json(read_bytes(path, TEXTS), path)
-    lists = isinstance(texts, list) and all(isinstance(row, list) for row in texts)
-    if not lists or not all(isinstance(text, str) for row in texts for text in row):
+    rows = parse_json(read_bytes(path, TEXTS), path)
+    if not isinstance(rows, list) or not all(map(_are_texts, rows)):
         raise ValueError(f"{path}: got something else, expected a list of texts for each row")
-    return texts
+    return rows
+
+
+def _are_texts(row: object) -> TypeGuard[list[str]]:
+    return isinstance(row, list) and all(isinstance(text, str) for text in row)
 
 
 def read_meta(path: Path) -> dict[str, Any]:

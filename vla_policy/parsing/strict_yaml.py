@@ -7,7 +7,8 @@ is false; here these are words, which a key that wants a number refuses.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import yaml
 
@@ -25,14 +26,14 @@ NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 class Loader(yaml.SafeLoader):
     """PyYAML's loader with the bounds and forms of this module."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str | None, list[Any]]] = {}
+    peek_event: Callable[[], Any]  # PyYAML's own, of which nobody has written the type
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth, self._values = 0, 0
         self._sizes: dict[int, int] = {}  # id of a node that is complete -> values in it
 
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         """One node and what is in it; the bounds hold before anything is built."""
         event = self.peek_event()
         if getattr(event, "tag", None) not in (None, "!"):
@@ -61,7 +62,7 @@ class Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
-    def _repeated(self, event: yaml.AliasEvent, parent: Any, index: Any) -> yaml.Node:
+    def _repeated(self, event: yaml.AliasEvent, parent: Any, index: Any) -> yaml.Node | None:
         node = super().compose_node(parent, index)
         if id(node) not in self._sizes:
             raise _error(event, f"*{event.anchor} stands within what it repeats")
@@ -74,6 +75,7 @@ class Loader(yaml.SafeLoader):
             raise _error(event, f"got more than {MAX_VALUES} values, expected fewer")
 
 
+Loader.yaml_implicit_resolvers = {}  # SafeLoader's go no further
 for _tag, _form, _first in (
     ("bool", BOOL, "tTfF"),
     ("float", FLOAT, "-+.0123456789"),

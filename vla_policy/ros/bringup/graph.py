@@ -103,7 +103,11 @@ def node_specs(
         NodeSpec("task", robot),
     ]
     if sim:
-        own_clock = {"embodiment": embodiment, "seed": seed, "renderer": renderer}
+        own_clock: dict[str, ParamValue] = {
+            "embodiment": embodiment,
+            "seed": seed,
+            "renderer": renderer,
+        }
         task = {"instruction": instruction, "split": split}
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
     if mock:

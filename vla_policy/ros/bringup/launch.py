@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros.bringup.graph import (
     PACKAGE,
     NodeSpec,
     executable_path,
-    namespace_of,
     node_specs,
     sim_mode,
 )
+from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.tasks.typed import find_scene
+
+if TYPE_CHECKING:
+    from launch import Action, LaunchContext, LaunchDescription
 
 HOLD_S = (
     120  # the first instruction waits for a policy that loads slowly, and is then dropped aloud
@@ -46,7 +51,7 @@ ARGUMENTS = {
 }
 
 
-def bringup(embodiment: str, *, sim: str = "false"):
+def bringup(embodiment: str, *, sim: str = "false") -> LaunchDescription:
     """A LaunchDescription of the graph for an embodiment, with the arguments above.
 
     sim: default of that argument. Raises ModuleNotFoundError without ROS's launch.
@@ -55,9 +60,9 @@ def bringup(embodiment: str, *, sim: str = "false"):
     from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
     from launch.substitutions import LaunchConfiguration
 
-    def nodes(context) -> list:
+    def nodes(context: LaunchContext) -> list[Action]:
         values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-        actions = [_launch_node(spec) for spec in specs_of(values)]
+        actions: list[Action] = [_launch_node(spec) for spec in specs_of(values)]
         if values["instruction"]:
             vla = [str(executable_path("vla")), *first_words(values)]
             actions.append(ExecuteProcess(cmd=vla, name="say", output="screen"))
@@ -133,7 +138,7 @@ def remappings(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _launch_node(spec: NodeSpec):
+def _launch_node(spec: NodeSpec) -> Action:
     from launch_ros.actions import Node
 
     return Node(

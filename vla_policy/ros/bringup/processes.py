@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
+from typing import IO
 
 from vla_policy.ros.bringup.graph import NodeSpec, command_line
 
@@ -47,7 +48,7 @@ class Processes:
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
         }
-        self._running: dict[str, subprocess.Popen] = {}
+        self._running: dict[str, subprocess.Popen[str]] = {}
         self._readers: dict[str, threading.Thread] = {}
 
     def start(self, specs: Iterable[NodeSpec]) -> None:
@@ -67,7 +68,9 @@ class Processes:
                 # as a second signal would end them at once.
                 preexec_fn=_own_group_that_ends_with_parent,
             )
-            reader = threading.Thread(target=self._read, args=(spec.name, process), daemon=True)
+            reader = threading.Thread(
+                target=self._read, args=(spec.name, process.stdout), daemon=True
+            )
             reader.start()
             self._running[spec.name], self._readers[spec.name] = process, reader
 
@@ -101,10 +104,10 @@ class Processes:
             self._running.pop(name)
         return killed
 
-    def _read(self, name: str, process: subprocess.Popen) -> None:
-        for line in process.stdout:
-            self._on_line(name, line.rstrip("\n"))
-        process.stdout.close()
+    def _read(self, name: str, output: IO[str]) -> None:
+        with output:
+            for line in output:
+                self._on_line(name, line.rstrip("\n"))
 
 
 def _own_group_that_ends_with_parent() -> None:
@@ -120,7 +123,7 @@ def _signal_group(process: subprocess.Popen, number: signal.Signals) -> None:
         process.poll()
 
 
-def _wait_all(processes: list[subprocess.Popen], patience_s: float) -> None:
+def _wait_all(processes: list[subprocess.Popen[str]], patience_s: float) -> None:
     end = time.monotonic() + patience_s
     for process in processes:
         try:

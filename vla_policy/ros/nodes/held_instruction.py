@@ -7,6 +7,7 @@ or anything else is said meanwhile.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from std_msgs.msg import String
@@ -80,9 +81,9 @@ def _missing(client: Client, policy: Lifecycles) -> str:
     return "" if client.status.engaged else "no operator has engaged the robot"
 
 
-def _keep_all(heard: list[str]):
+def _keep_all(heard: list[str]) -> Callable[[String], None]:
     return lambda msg: heard.append(msg.data)
 
 
-def _keep_words(heard: list[str]):
+def _keep_words(heard: list[str]) -> Callable[[String], None]:
     return lambda msg: heard.append(msg.data) if msg.data else None

@@ -98,15 +98,15 @@ class Client:
 
     def wait_for_control(self, timeout_s: float) -> bool:
         """Whether a control node answers."""
-        return self._engage.wait_for_service(timeout_sec=timeout_s)
+        return bool(self._engage.wait_for_service(timeout_sec=timeout_s))
 
     def wait_for_task(self, timeout_s: float) -> bool:
         """Whether a task node takes instructions."""
-        return self._action.wait_for_server(timeout_sec=timeout_s)
+        return bool(self._action.wait_for_server(timeout_sec=timeout_s))
 
     def wait_for_simulation(self, timeout_s: float) -> bool:
         """Whether a simulated robot answers."""
-        return self._scene.wait_for_service(timeout_sec=timeout_s)
+        return bool(self._scene.wait_for_service(timeout_sec=timeout_s))
 
     def engage(self, engaged: bool = True) -> str:
         """Let commands through, or no longer. Raises ValueError with the reason of a refusal."""
@@ -209,7 +209,7 @@ class Client:
         response = self.call(client, request, name, timeout_s)
         if not response.success:
             raise ValueError(f"{name} refused: {response.message}")
-        return response.message
+        return str(response.message)
 
     def call(self, client: Any, request: Any, name: str, timeout_s: float) -> Any:
         """The response of a service of this node's client. Raises TimeoutError."""
@@ -226,7 +226,7 @@ class Client:
             for outcome in self.outcomes[told:]:
                 same = outcome.instruction.strip() == instruction.strip()
                 if same and outcome.outcome == ExecuteInstruction.Result.REFUSED:
-                    return outcome.message
+                    return str(outcome.message)
             time.sleep(0.02)
         return "the task node did not take the instruction and gave no reason; see its log"
 

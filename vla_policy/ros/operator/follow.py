@@ -25,7 +25,7 @@ class Progress:
     def hear(self, feedback: ExecuteInstruction.Feedback, now_s: float) -> str | None:
         """A line worth printing now, or None."""
         self.heard_s = now_s
-        line = feedback.subtask or feedback.plan
+        line: str = feedback.subtask or feedback.plan
         if feedback.level >= ControlStatus.LEVEL_HOLD and feedback.reason:
             line = f"{line} (holds: {feedback.reason})"
         if not line or line == self._shown or now_s - self._shown_s < LINE_S:

@@ -35,7 +35,7 @@ class NodeLog:
             self._file.write(f"{name}: {line}\n")
             self._file.flush()
             if self._refused_by == name and not line.startswith("["):
-                self.refusal += f"\n  {line.strip()}"
+                self.refusal = f"{self.refusal or name}\n  {line.strip()}"
                 return
             self._refused_by = ""
             if found is None or line in self._shown or self.quiet:

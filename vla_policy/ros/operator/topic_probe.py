@@ -289,7 +289,7 @@ class TopicProbe:
         )
 
     def _now_ns(self) -> int:
-        return self._node.get_clock().now().nanoseconds
+        return int(self._node.get_clock().now().nanoseconds)
 
     def _spin(self) -> None:
         try:

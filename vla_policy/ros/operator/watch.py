@@ -77,4 +77,4 @@ class Lifecycles:
         future.add_done_callback(lambda _: done.set())
         if not done.wait(1.0):
             return False
-        return future.result().current_state.id == State.PRIMARY_STATE_ACTIVE
+        return bool(future.result().current_state.id == State.PRIMARY_STATE_ACTIVE)

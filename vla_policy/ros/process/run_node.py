@@ -70,7 +70,8 @@ def run_node(
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
     # interpreter at each of its hundreds of calls.
     sys.setswitchinterval(SWITCH_S)
-    started, ended = threading.Event(), SimpleQueue()
+    started = threading.Event()
+    ended: SimpleQueue[None] = SimpleQueue()
     _end_on_signals(started, ended)
     try:
         large_messages.prepare()
@@ -226,7 +227,8 @@ def _is_finalized(node: Node) -> bool:
     """Whether a lifecycle node was shut down: nothing leads out of that state."""
     if not isinstance(node, LifecycleNode):
         return False
-    return node._state_machine.current_state[1] == "finalized"  # rclpy tells it to nobody else
+    state: str = node._state_machine.current_state[1]
+    return state == "finalized"  # rclpy tells it to nobody else
 
 
 def _go_first(node: Node) -> None:

@@ -35,7 +35,9 @@ class StopLine:
 
     def __init__(self, node: Any, path: Path, answer: Answer) -> None:
         self._node, self._path, self._answer = node, path, answer
-        self._asked: SimpleQueue[tuple[str, socket.socket, SimpleQueue]] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[str, socket.socket, SimpleQueue[tuple[bool, str]]]] = (
+            SimpleQueue()
+        )
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             path.unlink(missing_ok=True)
