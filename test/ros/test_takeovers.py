@@ -143,7 +143,8 @@ def judged(robot, ticks, changes):
             way = sent[:3] - before[1][:3]
             length = float(np.linalg.norm(way))
             there = OPENING[SOURCE[mode]]
-            wrong["wrong_way"] += abs(sent[7] - there) > abs(before[1][7] - there) + 1e-9
+            away = abs(sent[7] - there) > abs(before[1][7] - there) + 1e-9
+            wrong["wrong_way"] += int(away)
             # A command may make up for one tick that came late; the guard knows the time since the last.
             step = max(step, length / (limits.linear_speed_m_s * max(dt_s, period_s)))
             gain = length / dt_s - speed
