@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import termios
@@ -50,14 +51,13 @@ def drive_with_keys(
     try:
         tty.setcbreak(sys.stdin)
         while goes_on():
-            key = _key(REPEAT_S)
-            if key == "q":
-                raise KeyboardInterrupt
-            if key in EVENTS:
-                show(client.press(EVENTS[key]) or EVENTS[key])
-            if key in OPENINGS:
-                openings.publish(Float64(data=OPENINGS[key]))
-            if key:
+            for key in _keys(REPEAT_S):
+                if key == "q":
+                    raise KeyboardInterrupt
+                if key in EVENTS:
+                    show(client.press(EVENTS[key]) or EVENTS[key])
+                if key in OPENINGS:
+                    openings.publish(Float64(data=OPENINGS[key]))
                 held, until_s = key, time.monotonic() + HELD_S
             msg = TwistStamped()
             msg.header.stamp = node.get_clock().now().to_msg()
@@ -70,7 +70,7 @@ def drive_with_keys(
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _key(patience_s: float) -> str:
-    """The key that is pressed within patience_s; '' for none."""
+def _keys(patience_s: float) -> str:
+    """What has been typed, after at most patience_s; '' for nothing. Not through sys.stdin, which reads ahead unseen."""
     ready, _, _ = select.select([sys.stdin], [], [], patience_s)
-    return sys.stdin.read(1) if ready else ""
+    return os.read(sys.stdin.fileno(), 64).decode(errors="ignore") if ready else ""
