@@ -104,7 +104,9 @@ def test_what_was_not_looked_at_is_said_and_is_no_fault():
 
 def test_a_stream_that_nobody_needs_may_pause():
     event = StreamNeed("instruction", "std_msgs/msg/String", max_age_s=0.1)
-    assert judge(replace(GOOD, streams=(StreamReport(event, gaps=(9.0,), count=1),))).keep
+    assert judge(
+        replace(GOOD, streams=(StreamReport(event, gaps=(9.0,), count=1, backwards=1),))
+    ).keep
 
 
 def test_stalls_are_the_times_without_motion():

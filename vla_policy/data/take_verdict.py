@@ -116,6 +116,8 @@ def _of_streams(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
     found = []
     for stream in facts.streams:
         need = stream.need
+        if not need.required:  # several publishers share such a topic, and pause as they like
+            continue
         if stream.backwards:
             found.append(
                 Reason(
@@ -123,8 +125,6 @@ def _of_streams(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
                     f"{need.topic}: {stream.backwards} stamps lie before earlier ones",
                 )
             )
-        if not need.required:
-            continue
         if stream.gaps:
             found.append(
                 Reason(

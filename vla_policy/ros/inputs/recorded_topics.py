@@ -88,7 +88,7 @@ def _profile(need: StreamNeed) -> QoSProfile:
         return qos.DIAGNOSTICS
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=30 if need.required else 20,
+        depth=60 if need.required else 20,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
