@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--policy", help="name or folder; default: both that are shipped")
     parser.add_argument("--robots", nargs="+", help="default: all of the policy")
-    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--scenes", type=int, default=SCENES, help="the first of the kept ones")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,10 +101,11 @@ def main() -> int:
     }
     for name, robots in chosen.items():
         for robot in robots:
-            cases = cases_of(robot, args.scenes)
+            cases = cases_of(robot, SCENES)
             report["sha256"][robot] = found = fingerprint(cases)
-            if args.scenes == SCENES and found != HASHES[robot]:
+            if found != HASHES[robot]:
                 raise ValueError(f"{robot}: got scenes of {found}, expected {HASHES[robot]}")
+            cases = [case for case in cases if case.seed < FIRST + args.scenes]
             policy = load_policy(name, embodiment=robot)
             world = World(robot=robot)
             of_robot = report["policies"].setdefault(name, {}).setdefault(robot, {})

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,9 @@ def absent_things(scene: Scene) -> dict[str, list[str]]:
 def fingerprint(cases: Iterable[Case]) -> str:
     """sha256 of the cases and of all numbers of their scenes."""
     found = hashlib.sha256()
+    drawn = cache(sample_scene)
     for case in cases:
-        scene = sample_scene(case.seed, split=case.split, robot=case.robot)
+        scene = drawn(case.seed, split=case.split, robot=case.robot)
         found.update(json.dumps([asdict(case), asdict(scene)], sort_keys=True).encode())
     return found.hexdigest()
 

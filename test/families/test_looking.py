@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from looking_cases import absent_things, cases_of
 
 SCENES = 6
+HARD = ("pair", "pair_both_there", "shape_alone")  # the kinds that are told apart least
 
 
 def observation(policy: Policy, image: np.ndarray, sentence: str) -> Observation:
@@ -33,11 +34,13 @@ def observation(policy: Policy, image: np.ndarray, sentence: str) -> Observation
     )
 
 
-@pytest.mark.parametrize(("name", "robot"), [("tiny", "vx300s")])
-def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot):
+@pytest.mark.parametrize(
+    ("name", "robot", "most"), [("tiny", "vx300s", 0.2), ("tiny_cross", "vx300s_pair", 0.4)]
+)
+def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot, most):
     policy, world = load_policy(name, embodiment=robot), World(robot=robot)
     wrong, at = {True: [], False: []}, None
-    for case in cases_of(robot, SCENES):
+    for case in (c for c in cases_of(robot, SCENES) if c.kind in HARD):
         if case.seed != at:
             at = case.seed
             world.reset(sample_scene(case.seed, split=case.split, robot=robot))
@@ -45,9 +48,9 @@ def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot):
         refusal = policy.sees(observation(policy, image, case.sentence))
         wrong[case.there].append((refusal is None) != case.there)
     world.close()
-    assert len(wrong[True]) == 2 * SCENES
-    assert np.mean(wrong[True]) <= 0.07
-    assert np.mean(wrong[False]) <= 0.10
+    assert len(wrong[True]) == SCENES
+    assert not any(wrong[True])
+    assert np.mean(wrong[False]) <= most
 
 
 def test_it_says_what_it_does_not_see():

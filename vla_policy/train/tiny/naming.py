@@ -34,6 +34,7 @@ from vla_policy.train.tiny.pointing import to_images
 TRAIN, MEASURE = 600_000, 700_000  # first seeds of scenes
 HELD_OUT = 1200  # of them, of each robot
 REFUSED = {"thing": 0.015, "shape": 0.015, "colour": 0.002}  # at most this part of what is there
+MOST = 0.9  # of a least score: beyond it scores of what is there differ by chance
 ON, OFF = 0.03, 0.075  # of the image side, from the middle of a thing: on it, and beside it
 BATCH = 32
 
@@ -163,7 +164,7 @@ def main() -> int:
     naming.closer = train_closer(tower, naming, pictures, some, steps=args.closer_steps, seed=args.seed)  # fmt: skip
     for robot, said in language.items():
         scores = measure(tower, naming, render(robot, MEASURE, HELD_OUT, works=False))
-        least = {k: float(np.quantile(scores[k][0], part)) for k, part in REFUSED.items()}
+        least = {k: min(MOST, float(np.quantile(scores[k][0], v))) for k, v in REFUSED.items()}
         said["least"] = {k: round(v, 4) for k, v in least.items()}
         for kind, (there, absent) in scores.items():
             refused, accepted = (there < least[kind]).mean(), (absent >= least[kind]).mean()
