@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from demonstrations import FPS, ROBOT, frame, recorded_set, require_same
+from demonstrations import FPS, ROBOT, frame, record, recorded_set, require_same
 
 from vla_policy import cli
 from vla_policy.data.lerobot.reader import open_set
@@ -152,27 +152,27 @@ def test_what_an_edit_that_was_cut_off_left_is_named(tmp_path):
         ("split SET a=0:2 b=30% --out NEW", "one of both"),
         ("split SET a=0,0 --out NEW", "has one twice"),
         ("split SET ../a=0 --out NEW", "expected a name for a folder"),
-        ("merge SET OTHER --out NEW", "OTHER: fps is 10, expected 20"),
-        ("merge OTHER THEIRS --out NEW", "robot_type is 'paper_arm', expected 'vx300s'"),
+        ("merge SET FAST --out NEW", "FAST: fps is 20, expected 10"),
+        ("merge SET THEIRS --out NEW", "robot_type is 'paper_arm', expected 'vx300s'"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(tmp_path, capsys, words, said):
-    root = tmp_path / "SET"
-    with SetWriter(root, ROBOT, 20 if "OTHER" in words else FPS) as writer:
-        for episode in range(3):
-            writer.begin(("push", "lift")[episode % 2])
-            writer.add(frame(episode, 0), wait=True)
-            writer.save()
-    if "OTHER" in words:
-        recorded_set(tmp_path / "OTHER", (2,))
-    before = content(tmp_path)
-    places = {w: str(tmp_path / w) for w in ("SET", "NEW", "OTHER")} | {
-        "THEIRS": str(SETS / "v30")
-    }
+def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(made, capsys, words, said):
+    folder, before = made
+    places = {w: str(folder / w) for w in ("SET", "FAST", "NEW")} | {"THEIRS": str(SETS / "v30")}
     assert vla(*(places.get(w, w) for w in words.split())) == 1
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
-    assert content(tmp_path) == before
+    assert content(folder) == before
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a set of three episodes and one of another rate, which refusals leave as they are."""
+    folder = tmp_path_factory.mktemp("made")
+    recorded_set(folder / "SET", (1, 2, 1))
+    with SetWriter(folder / "FAST", ROBOT, 20) as writer:
+        record(writer, 0, 1)
+    return folder, content(folder)
 
 
 def test_episodes_in_words():

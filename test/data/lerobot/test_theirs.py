@@ -13,6 +13,8 @@ import pytest
 from demonstrations import recorded_set
 
 from vla_policy.data.lerobot.reader import open_set
+from vla_policy.data.lerobot.rewrite import Changes
+from vla_policy.data.lerobot.verbs import edit, merge
 
 SETS = Path(__file__).resolve().parents[2] / "golden" / "lerobot_sets"
 _spec = importlib.util.spec_from_file_location("make_sets", SETS / "make_sets.py")
@@ -87,22 +89,37 @@ def test_several_workers_read_the_same():
 @pytest.mark.skipif(
     not LEROBOT, reason="LEROBOT_PYTHON names no Python that has lerobot (docs/data.md)"
 )
-def test_a_set_of_ours_is_the_same_there(tmp_path):
+@pytest.mark.parametrize("how", ["recorded", "merged", "edited", "theirs"])
+def test_a_set_of_ours_is_the_same_there(tmp_path, how):
     """Runs where LEROBOT_PYTHON is a command line for a Python with lerobot that sees the same folders."""
-    root, out = recorded_set(tmp_path / "set", (7, 5, 6)), tmp_path / "there.npz"
+    root, out = tmp_path / "set", tmp_path / "there.npz"
+    tell = lambda number: None  # noqa: E731
+    if how == "theirs":  # of both versions, several episodes in a video
+        merge([SETS / "v21", SETS / "v30"], tmp_path / "all", tell)
+        edit(tmp_path / "all", root, "1,2,4", Changes(), tell)
+    elif how == "recorded":
+        recorded_set(root, (7, 5, 6))
+    elif how == "merged":
+        merge(
+            [recorded_set(tmp_path / "a", (7, 5)), recorded_set(tmp_path / "b", (6,))], root, tell
+        )
+    else:
+        edit(
+            recorded_set(tmp_path / "a", (7, 5, 4, 6)), root, "2", Changes({"lift": "raise"}), tell
+        )
     command = [*shlex.split(LEROBOT), str(SETS / "dump_set.py"), str(root), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     here = open_set(root)
     with np.load(out) as there:
-        assert there["length"].tolist() == [18, 3, 10]
+        assert there["length"].tolist() == [len(here), 3, 10]
         for episode, entry in enumerate(here.entries):
             part = slice(entry.start, entry.start + entry.length)
             for name, values in here.rows(episode).items():
                 assert np.array_equal(
                     there[name][part], values, equal_nan=name == "proposed_action"
                 ), name
-        for index in range(18):
+        for index in range(len(here)):
             frame = here.frame(index)
             assert there["task"][index] == frame.task
             for camera, picture in frame.images.items():
