@@ -1,6 +1,7 @@
 """What it costs to write a data set live: three cameras of 640 x 480 at 30 Hz.
 
     python benchmarks/data_write.py --seconds 20 --out benchmarks/data_write.json
+    TMPDIR=/dev/shm python benchmarks/data_write.py      # the same without a disk
 
 CPU a frame and camera, how many frames waited for an encoder at most, and how long save() takes when the encoders have
 caught up, for the first and the last episode.
@@ -8,6 +9,7 @@ caught up, for the first and the last episode.
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -55,6 +57,7 @@ def run(episodes: int, seconds: float) -> dict:
                 writer.save()
                 saves.append((time.perf_counter() - began) * 1e3)
             cpu = time.process_time() - cpu
+        disk = one_fsync_ms(Path(folder))
         size = sum(p.stat().st_size for p in Path(folder).rglob("*.mp4"))
     count = round(episodes * seconds * FPS) * len(CAMERAS)
     return {
@@ -64,8 +67,22 @@ def run(episodes: int, seconds: float) -> dict:
         "cpu_ms_a_frame": round(cpu * 1e3 / count, 2),
         "share_of_one_core": round(cpu / (episodes * seconds), 3),
         "bytes_a_frame": size // count,
+        "one_fsync_ms": disk,  # of this disk, at this moment: a save waits for some of them
         "save_ms": [round(ms, 1) for ms in saves],
     }
+
+
+def one_fsync_ms(folder: Path) -> float:
+    """Median time of putting a small new file on the disk."""
+    times = []
+    for number in range(20):
+        began = time.perf_counter()
+        with open(folder / f"probe-{number}", "wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+        times.append((time.perf_counter() - began) * 1e3)
+    return round(float(np.median(times)), 1)
 
 
 def main() -> None:

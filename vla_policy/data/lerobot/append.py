@@ -121,7 +121,7 @@ def _write(
             layout.own_set(description["robot"], description["robot_yaml"]), layout.OWN_SET
         )
     change.table(_ages(take), layout.OWN_AGES.format(episode=episode))
-    change.json(_own_episode(take), own)
+    change.json(_own_episode(take), own, indent=None)
     change.table(table, files[0])
     change.table(tasks_table(new.tasks), layout.TASKS)
     change.table(new.files[-1], layout.EPISODES_PATH.format(**_place(row, "meta/episodes")))

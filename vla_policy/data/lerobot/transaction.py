@@ -15,7 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from vla_policy.data.lerobot.durable import replace_json, replace_table, sync_folder
+from vla_policy.data.lerobot.durable import (
+    json_bytes,
+    replace_json,
+    sync_all,
+    table_bytes,
+    write_file,
+)
 from vla_policy.data.lerobot.layout import STAGING
 from vla_policy.parsing.files import read_bytes
 from vla_policy.parsing.strict_json import parse_json
@@ -39,7 +45,7 @@ class Change:
         self._removes: list[str] = []
 
     def take(self, file: Path, target: str) -> None:
-        """A file below `.recording/` that is complete and on the disk goes to target, a path below root, before others.
+        """A file below `.recording/` that is complete goes to target, a path below root, before others.
 
         It stays where it is until the change is made, so that a full disk costs nothing.
         """
@@ -47,12 +53,12 @@ class Change:
 
     def table(self, table: pa.Table, target: str) -> None:
         name = self._next()
-        replace_table(self.root / STAGING / name, table)
+        write_file(self.root / STAGING / name, table_bytes(table))
         self._moves.append((name, target))
 
-    def json(self, value: Any, target: str) -> None:
+    def json(self, value: Any, target: str, *, indent: int | None = 4) -> None:
         name = self._next()
-        replace_json(self.root / STAGING / name, value)
+        write_file(self.root / STAGING / name, json_bytes(value, indent=indent))
         self._moves.append((name, target))
 
     def remove(self, target: str) -> None:
@@ -61,7 +67,7 @@ class Change:
 
     def commit(self) -> None:
         """Make the change. Raises DiskFull before anything of the set is touched."""
-        sync_folder(self.folder)
+        sync_all([self.folder, *(self.root / STAGING / name for name, _ in self._moves)])
         replace_json(
             self.folder / JOURNAL,
             {"what": self.what, "moves": self._moves, "removes": self._removes},
@@ -92,7 +98,6 @@ def finish(root: Path) -> str:
         (root / target).unlink(missing_ok=True)
     _sync([(root / target).parent for target in journal["removes"]])
     (folder / JOURNAL).unlink()
-    sync_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return str(journal["what"])
 
@@ -104,6 +109,4 @@ def _make_folders(folder: Path) -> None:
 
 
 def _sync(folders: Sequence[Path]) -> None:
-    for folder in dict.fromkeys(folders):
-        if folder.exists():
-            sync_folder(folder)
+    sync_all([folder for folder in dict.fromkeys(folders) if folder.exists()])

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from vla_policy.data.lerobot.durable import NO_ROOM, no_room, sync_file
+from vla_policy.data.lerobot.durable import NO_ROOM, no_room
 from vla_policy.data.lerobot.statistics import Histogram
 from vla_policy.types import Array
 
@@ -78,13 +78,12 @@ class VideoEncoder:
         return True
 
     def finish(self) -> EncodedVideo:
-        """Encode what waits, close the file and put it on the disk. Raises what went wrong, DiskFull among it."""
+        """Encode what waits, close the file. Raises what went wrong, DiskFull among it."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
         if self._problem is not None:
             raise self._problem
-        sync_file(self.path)
         return EncodedVideo(self.path, self._frames, self._histogram)
 
     def abandon(self) -> None:
