@@ -304,3 +304,20 @@ def test_columns_are_those_that_are_executed(tmp_path):
         assert recording.add(replace(measured, action=executed, proposed=executed))
         recording.save()
     assert open_set(tmp_path / "set").action_names == columns
+
+
+def test_a_restart_between_episodes_changes_no_byte(tmp_path):
+    """A set that was written in two sittings is the one that was written in one."""
+    recorded_set(tmp_path / "one", (4, 3, 5))
+    recorded_set(tmp_path / "two", (4, 3))
+    with SetWriter(tmp_path / "two", ROBOT, FPS) as again:
+        record(again, 2, 5, task="push", success=False)
+    files = {
+        name: {
+            p.relative_to(tmp_path / name): p.read_bytes()
+            for p in (tmp_path / name).rglob("*.*")
+            if p.is_file()
+        }
+        for name in ("one", "two")
+    }
+    assert [p for p, data in files["one"].items() if files["two"].get(p) != data] == []

@@ -78,23 +78,22 @@ def append_episode(
     stats = _stats(table, features) | {
         layout.video_key(c): v.histogram.statistics() for c, v in take.videos.items()
     }
-    full, rows, number = _last_file(state)
+    full, before, number = _last_file(state)
     said = [tasks[i] for i in dict.fromkeys(table["task_index"].to_pylist())]
-    rows.append(
-        episode_row(
-            episode=episode,
-            tasks=said,
-            length=len(take.rows),
-            start=start,
-            data_file=_next_file(state, "data"),
-            videos={
-                (key := layout.video_key(c)): (_next_file(state, f"videos/{key}"), 0.0, len(take.rows) / fps)
-                for c in take.videos
-            },
-            stats=stats,
-            episodes_file=number,
-        )
+    added = episode_row(
+        episode=episode,
+        tasks=said,
+        length=len(take.rows),
+        start=start,
+        data_file=_next_file(state, "data"),
+        videos={
+            (key := layout.video_key(c)): (_next_file(state, f"videos/{key}"), 0.0, len(take.rows) / fps)
+            for c in take.videos
+        },
+        stats=stats,
+        episodes_file=number,
     )  # fmt: skip
+    rows = pa.concat_tables([*before, rows_table([added])], promote_options="default")
     info = layout.info(
         features, fps=fps, robot=description["robot"], episodes=episode + 1,
         frames=start + len(take.rows), tasks=len(tasks),
@@ -103,7 +102,7 @@ def append_episode(
         info,
         joined_stats(state.stats if state else {}, stats),
         tuple(tasks),
-        (*full, rows_table(rows)),
+        (*full, rows.combine_chunks()),
     )
     return new, _write(root, new, take, table, description)
 
@@ -168,16 +167,16 @@ def _place(row: Mapping[str, Any], what: str) -> dict[str, int]:
 
 def _last_file(
     state: SetState | None,
-) -> tuple[tuple[pa.Table, ...], list[dict[str, Any]], int]:
-    """Files of meta/episodes that are full; the rows of the one that the next row joins; the number of that one."""
+) -> tuple[tuple[pa.Table, ...], tuple[pa.Table, ...], int]:
+    """Files of meta/episodes that are full; the one that the next row joins, if any; the number of that one."""
     if state is None or not state.files:
-        return (), [], 0
-    rows = state.files[-1].to_pylist()
-    at = _place(rows[-1], "meta/episodes")
+        return (), (), 0
+    last = state.files[-1]
+    at = _place(last.slice(len(last) - 1).to_pylist()[0], "meta/episodes")
     number = at["chunk_index"] * layout.FILES_IN_CHUNK + at["file_index"]
-    if len(rows) < layout.EPISODES_IN_FILE:
-        return state.files[:-1], rows, number
-    return state.files, [], number + 1
+    if len(last) < layout.EPISODES_IN_FILE:
+        return state.files[:-1], (last,), number
+    return state.files, (), number + 1
 
 
 def _next_file(state: SetState | None, what: str) -> int:

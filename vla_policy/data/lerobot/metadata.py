@@ -47,9 +47,19 @@ def read_state(root: Path) -> SetState:
     if not info["total_episodes"]:
         tasks = read_tasks(root) if (root / layout.TASKS).exists() else ()
         return SetState(info, stats, tasks, ())
-    tables = tuple(read_table(p) for p in episode_files(root))
+    tables = tuple(_as_made(read_table(p)) for p in episode_files(root))
     # A change that was cut off before info.json was replaced leaves a row too many at the end.
     return SetState(info, stats, read_tasks(root), _first(tables, int(info["total_episodes"])))
+
+
+def _as_made(table: pa.Table) -> pa.Table:
+    """A table that was read, with the types of rows_table: parquet names the items of lists otherwise."""
+    fields = [(f.name, _plain(f.type)) for f in table.schema]
+    return table.replace_schema_metadata(None).cast(pa.schema(fields))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(_plain(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def _first(tables: Sequence[pa.Table], count: int) -> tuple[pa.Table, ...]:
