@@ -15,7 +15,6 @@ VERBS = {
         "bags, older sets and shards to a set, and back to shards",
     ),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
-    "convert": ("vla_policy.commands.data_convert", "bags, older versions and shards to sets"),
     "merge": ("vla_policy.commands.data_merge", "several sets as one"),
     "split": ("vla_policy.commands.data_split", "one set as several"),
     "edit": (
