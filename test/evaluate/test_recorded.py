@@ -30,7 +30,7 @@ class Knows(PlainPolicy):
         self.contract = Columns(ROBOT.state_names, ROBOT.action_names)
         self.off_m, self.turn_rad, self.asked = off_m, turn_rad, []
 
-    def infer(self, observation, previous=None, **options):
+    def infer_chunk(self, observation, previous, options):
         self.asked.append((observation.instruction, sorted(observation.images)))
         k = round((observation.obs_ns - 10**9) * FPS / 1e9)
         rows = np.array([action(k + j) for j in range(ROWS)])

@@ -16,6 +16,7 @@ from vla_policy.embodiment.layout import POSE, Layout, layout_of
 from vla_policy.execution.history import History, remember
 from vla_policy.execution.to_absolute import References, is_relative, resolve
 from vla_policy.geometry.quaternions import turn_between
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.timing import NS_PER_S, s_from_ns
 from vla_policy.types import Array, Observation, Reason
@@ -71,7 +72,7 @@ def compare(
             words = frame.task or found.task(episode)
             state = np.asarray(frame.state, np.float64)
             seen = Observation(frame.images, state[picked], wanted, words, obs_ns)
-            chunk = policy.infer(seen, seed=number)
+            chunk = policy.infer_chunk(seen, None, InferenceOptions(seed=number))
             here = _here(state, found.state_names, layout, obs_ns) if is_relative(robot) else None
             references = References() if here is None else References(measured=here)
             said = resolve(chunk, robot, references)

@@ -139,7 +139,8 @@ def name_loss(
     colour = F.cross_entropy(tower.colour(here), truth["colour"], reduction="none")
     shape = F.cross_entropy(tower.shape(here), truth["shape"], reduction="none")
     size = (tower.size(here)[:, 0] - truth["size"] * 100).abs()
-    return ((colour + shape + size) * in_view).sum() / in_view.sum().clamp(min=1)
+    mean: Tensor = ((colour + shape + size) * in_view).sum() / in_view.sum().clamp(min=1)
+    return mean
 
 
 def heat_loss(logits: Tensor, place: Tensor, valid: Tensor, uv: Tensor) -> Tensor:
