@@ -244,6 +244,37 @@ def test_a_person_is_followed_at_once_whatever_the_scheme_of_the_policy(scheme):
     assert len(cell.control.timeline.plan.line.turns) == 5
 
 
+@pytest.mark.parametrize(("source", "continued", "faded"), [
+    (TELEOP, True, False), (TELEOP, False, True), (POLICY, True, True),
+])  # fmt: skip
+def test_only_a_person_s_chunk_that_continues_the_one_before_is_followed_as_it_is(
+    source, continued, faded
+):
+    """All else fades from where the arm is to the new rows, within one step."""
+    cell = Cell()
+    if source == TELEOP:
+        cell.set_mode(TELEOPERATED)
+    cell.run(4, source)
+    cell.now_ns += TICK
+    before = cell.control.timeline.plan.chunk.sequence
+    assert cell.chunk(source, jump_m=0.01, continues=before if continued else None) is None
+    assert cell.control.timeline.plan.gap.linear.any() == faded
+
+
+def test_a_person_s_late_chunk_is_not_played_anew_from_its_first_row():
+    """A policy's is, for an arm that rests: it stands where the policy saw it. A hand has gone on."""
+    begins = {}
+    for source, mode in ((POLICY, AUTONOMOUS), (TELEOP, TELEOPERATED)):
+        cell = Cell()
+        cell.set_mode(mode)
+        cell.now_ns += TICK
+        seen_ns = cell.now_ns
+        cell.now_ns += 10 * TICK
+        assert cell.chunk(source, obs_ns=seen_ns) is None
+        begins[source] = cell.control.timeline.plan.begin_ns - seen_ns
+    assert begins == {POLICY: 10 * TICK, TELEOP: 0}
+
+
 def test_the_instruction_of_the_policy_is_no_matter_of_the_person():
     cell = Cell()
     cell.control = core.instruct(cell.control, "do it")
