@@ -9,7 +9,7 @@ import pytest
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import POSE, layout_of
 from vla_policy.execution.history import KEEP_NS, History, at, remember
-from vla_policy.execution.to_absolute import References, is_relative, resolve
+from vla_policy.execution.to_absolute import References, as_executed, is_relative, resolve
 from vla_policy.geometry.quaternions import quaternion_to_rotvec, rotvec_to_quaternion
 from vla_policy.geometry.rotation_formats import from_r6d, from_rpy, quaternion_of, rotate
 from vla_policy.types import ActionChunk, Reason
@@ -39,6 +39,17 @@ def test_absolute_rows_of_an_executed_space_pass_through():
     found = resolve(chunk_of(VX, rows), VX, References())
     assert np.array_equal(found.actions, rows)
     assert found.names == layout_of(VX).names
+
+
+def test_what_is_executed_already_is_taken_as_it_is_by_a_robot_whose_policies_speak_in_steps():
+    robot = load_embodiment("panda_cartesian")
+    layout = layout_of(robot)
+    row = [0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0, 0.5]
+    chunk = ActionChunk(np.tile(row, (4, 1)), layout.names, OBS_NS, robot.step_ns, 0, "")
+    found = as_executed(chunk, robot)
+    assert np.array_equal(found.actions, chunk.actions) and found.names == layout.names
+    spoken = chunk_of(robot, np.zeros((4, len(robot.action_names))))
+    assert as_executed(spoken, robot).code == "chunk_names"
 
 
 @pytest.mark.parametrize(
