@@ -45,6 +45,7 @@ OWNERS = {
         r"QUATERNION_TOLERANCE = |1\.0\) <= 0\.05",
     ),
     "when an arm is at rest": ("execution/replanning.py", r"^SETTLE_NS = 200_000_000"),
+    "how a JPEG is made": ("runtime/images.py", r"IMWRITE_JPEG|imencode\(\"\.jpg"),
     "a joint out of its range": ("runtime/plausibility.py", r"its limits are \{"),
     "layout of a shard": (
         "data/shards.py",

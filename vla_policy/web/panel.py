@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 
+from vla_policy.runtime.images import encode_jpeg
 from vla_policy.types import Array
 
 JPEG_QUALITY = 85
@@ -113,5 +114,4 @@ def _encode(image: Array | None) -> bytes | None:
     scale = MAX_SIDE_PX / max(image.shape[:2])
     if scale < 1.0:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes() if done else None
+    return encode_jpeg(image, quality=JPEG_QUALITY)
