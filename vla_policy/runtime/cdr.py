@@ -34,7 +34,7 @@ def stamp_of_serialized(data: bytes, topic: str) -> int:
     if len(data) < START + STAMP:
         raise ValueError(f"{topic}: got a message of {len(data)} bytes, expected a header")
     sec, nanosec = struct.unpack_from(f"{_order(data)}iI", data, START)
-    stamp_ns = sec * NS_PER_S + nanosec
+    stamp_ns: int = sec * NS_PER_S + nanosec
     if not stamp_ns > 0:
         raise ValueError(
             f"{topic}: got stamp {stamp_ns} ns, expected the time of measurement (> 0)"
