@@ -19,7 +19,7 @@ from vla_policy.types import Observation
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from looking_cases import absent_things, cases_of
 
-SCENES = 6
+SCENES = 20
 HARD = ("pair", "pair_both_there", "shape_alone")  # the kinds that are told apart least
 
 
