@@ -29,6 +29,8 @@ def main() -> None:
         if time.monotonic() > end:
             sys.exit("nobody listens to rt/instruction")
         time.sleep(0.05)
+    # Several listen, and are found one by one: the control node for words that stop, the task node.
+    time.sleep(2.0)
     writer.write(String(sys.argv[1]))
     # The reader may be a moment behind the match; a reliable write waits for its word.
     time.sleep(1.0)
