@@ -46,8 +46,8 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import node_specs
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.cdr import START
 from vla_policy.ros.process import large_messages, qos
+from vla_policy.runtime.cdr import START
 from vla_policy.timing import NS_PER_S
 
 EVERY_S = 0.11

@@ -16,7 +16,7 @@ from vla_policy.msg import ActionChunk
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.inputs.camera_liveness import require_past
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
+from vla_policy.runtime.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.runtime.joint_states import JointStateMerger
 
 ROBOT = load_embodiment("vx300s")

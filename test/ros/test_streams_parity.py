@@ -26,10 +26,10 @@ from vla_policy.embodiment import embodiment_names, load_embodiment
 from vla_policy.embodiment.layout import JOINTS, POSE, executed_groups, layout_of
 from vla_policy.embodiment.spaces import GOALS
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.cdr import pixels_of_serialized
-from vla_policy.ros.messages.images import encode_jpeg
 from vla_policy.ros.outputs.direct import encoder
 from vla_policy.ros.outputs.trajectory import GripperTarget, JointTarget
+from vla_policy.runtime.cdr import pixels_of_serialized
+from vla_policy.runtime.images import encode_jpeg
 
 NS = 1_763_000_000_123_456_789
 RNG = np.random.default_rng(4)

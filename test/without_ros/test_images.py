@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vla_policy.ros.messages.images import (
+from vla_policy.runtime.images import (
     ENCODINGS,
     compressed_size,
     decode_compressed,

@@ -17,10 +17,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import Embodiment
-from vla_policy.ros.messages.cdr import head_of_serialized, stamp_of_serialized
-from vla_policy.ros.messages.images import require_encoding
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.runtime.cdr import head_of_serialized, stamp_of_serialized
+from vla_policy.runtime.images import require_encoding
 from vla_policy.runtime.plausibility import swapped_cameras
 from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s, s_from_ns
 from vla_policy.types import Array, Reason

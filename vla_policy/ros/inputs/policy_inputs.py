@@ -11,9 +11,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.spaces import POSE_PARTS
 from vla_policy.ros.inputs.robot_topics import RobotTopics
-from vla_policy.ros.messages.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.runtime.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.runtime.observation import SensorBuffer, StateSource
 from vla_policy.types import Array
 

@@ -18,13 +18,13 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.joint_units import to_wire
 from vla_policy.ros.inputs.other_robots import foreign_state_publisher, require_alone
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.images import encode_jpeg
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
 from vla_policy.ros.simulation.mock_controllers import Controllers
+from vla_policy.runtime.images import encode_jpeg
 from vla_policy.sim.mock.robot import MockRobot, picture
 from vla_policy.timing import NS_PER_S
 

@@ -27,8 +27,8 @@ from vla_policy.embodiment.spaces import AXES, GOALS
 from vla_policy.ros.bringup.endpoints import OUTPUT_TYPES
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
-from vla_policy.ros.messages.cdr import stamp_of_serialized
 from vla_policy.ros.process import qos
+from vla_policy.runtime.cdr import stamp_of_serialized
 
 QUIET_S, DISCOVERY_S, CLOCK_S = 0.8, 5.0, 3.0
 MAX_SAMPLES = 2000
