@@ -86,3 +86,12 @@ _.can_answer
 # Used by benchmarks/ alone.
 _.pids
 _.wait_for_control
+
+# The record of how a family is trained (families/training.py), for the trainer.
+_.token_weight
+_.text_weight
+_.detach_prefix
+_.padding_columns
+_.collate
+_.adapters
+_.as_trained

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.training import Training
 from vla_policy.models.roofline import Stage
 from vla_policy.models.sampling import Sampling
 from vla_policy.types import ActionChunk, Array, Observation, Reason
@@ -87,6 +88,7 @@ class Family:
     published: name -> sizes, of its architectures. work: (sizes, cameras, prompt) -> stages of one chunk
     (models/roofline.py); needed where there is a published one.
     engine: (model, precision) -> the engine of a flow head, or None if this model gains nothing; None: there is none.
+    training: how it learns (families/training.py); None: it cannot be trained here.
     """
 
     heads: tuple[str, ...]
@@ -102,6 +104,7 @@ class Family:
     published: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     work: Callable[[Any, int, int], tuple[Stage, ...]] | None = None
     engine: Callable[[Any, str], Any] | None = None
+    training: Training | None = None
     express: Callable[[Checkpoint, ActionChunk, Observation], Expressed] | None = None
     understand: Callable[[Checkpoint, str], Reason | None] | None = None
     see: Callable[[Checkpoint, Observation], Reason | None] | None = None
