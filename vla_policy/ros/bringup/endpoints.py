@@ -1,6 +1,6 @@
 """Publishers, subscriptions, services and actions of a robot's graph, as data; nothing here imports ROS.
 
-The tests hold it against the running nodes, and `vla check` against a real robot's topics.
+The tests compare it with the running nodes, and `vla check` with a real robot's topics.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ BUTTONS = ("take_over", "hand_back", "pause")  # that change who is in control
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One end of a topic, service or action. does: publishes, hears, serves or calls."""
+    """One end of a topic, service or action. does: PUBLISHES, HEARS (subscribes), SERVES or CALLS."""
 
     node: str
     does: str
@@ -53,12 +53,12 @@ class Endpoint:
 
 
 def endpoints(specs: tuple[NodeSpec, ...], robot: Embodiment) -> tuple[Endpoint, ...]:
-    """Every endpoint of a robot's nodes that belongs to its work; not parameters and logs."""
+    """Every endpoint of a robot's nodes but those of parameters and logs."""
     return tuple(end for spec in specs for end in _OF_NODE[spec.name](spec, robot))
 
 
 def robot_endpoints(robot: Embodiment, node: str = "robot") -> tuple[Endpoint, ...]:
-    """What a robot, or what plays it, has to offer: its state, its cameras and its controllers."""
+    """The endpoints of a robot, real or simulated: state, cameras, controllers."""
     ends = [Endpoint(node, PUBLISHES, name, kind) for name, kind in state_topics(robot)]
     for output in robot.outputs.values():
         kind = OUTPUT_TYPES[output.type]
@@ -157,7 +157,7 @@ def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 def recorded_streams(
     robot: Embodiment, *, shadow: bool = False, simulated: bool = False
 ) -> tuple[StreamNeed, ...]:
-    """What a recorder hears: the robot's streams, without which no take begins, then everything else of its graph."""
+    """A recorder's subscriptions: the robot's streams, without which no take begins, then the other topics of its graph."""
     ages = {camera.topic: camera.max_age_s for camera in robot.cameras.values()}
     ages |= dict.fromkeys(robot.joints.topics, robot.joints.max_age_s)
     ages |= {s.topic: s.max_age_s for s in robot.poses.values() if s.kind == "topic"}
@@ -222,12 +222,12 @@ def _mock(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 
 
 def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
-    """What matters of the page here: it commands no controller."""
+    """The page's endpoints; it commands no controller."""
     return []
 
 
 def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
-    """Beside these it hears the topics of its device."""
+    """It also subscribes to the topics of its device."""
     poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
     return [
         *_hears("teleop", tuple((topic, JOINT_STATE) for topic in robot.joints.topics)),

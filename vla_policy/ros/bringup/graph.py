@@ -42,7 +42,7 @@ class NodeSpec:
 
     @property
     def module(self) -> str:
-        """Where the executable's main() is."""
+        """The module with the executable's main()."""
         return f"{PACKAGE}.ros.nodes.{self.executable}"
 
 
@@ -71,8 +71,8 @@ def node_specs(
     embodiment: name in config/embodiments or path of a YAML file.
     scheme:     how chunks follow each other, one of execution.schemes.SCHEMES.
     shadow:     commands go to topics below shadow/, none to a controller.
-    sim:        the simulated robot stands in for the real one, and its clock is used.
-    mock:       a robot without physics stands in for the real one.
+    sim:        the twin in place of the robot; its clock is used.
+    mock:       a robot without physics in place of the robot.
     instruction: task that the simulation judges first; empty: one drawn from the seed.
     split:      kind of scenes of the simulation, see vla_policy.sim.scenes.scene.SPLITS.
     web_port:   of the operator's page on loopback; None leaves it out.
@@ -92,7 +92,7 @@ def node_specs(
                 "device": device,
                 "seed": seed,
                 "scheme": scheme,
-                "look_first": sim,  # what is measured: the pictures of the twins
+                "look_first": sim,  # measured only on the images of the twins
             },
         ),
         # Engaging a real robot is its operator's decision.
@@ -131,7 +131,7 @@ def node_specs(
 def teleop_spec(
     embodiment: str, device: str, *, arm: str = "", use_sim_time: bool = False, namespace: str = ""
 ) -> NodeSpec:
-    """The node through which a person drives a robot whose graph runs already."""
+    """The node through which a person drives a robot whose graph is already running."""
     parameters = {"embodiment": embodiment, "device": device, "arm": arm}
     return NodeSpec(
         "teleop",
@@ -141,7 +141,7 @@ def teleop_spec(
 
 
 def _player(sim: bool, mock: bool) -> str:
-    """The node that plays the robot; empty for a real one."""
+    """The node that simulates the robot; empty for a real one."""
     return "sim" if sim else "mock" if mock else ""
 
 

@@ -1,4 +1,4 @@
-"""The node graph as a launch description. The only place that imports `launch` and `launch_ros`."""
+"""The node graph as a launch description. The only module that imports `launch` and `launch_ros`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from vla_policy.sim.tasks.typed import find_scene
 if TYPE_CHECKING:
     from launch import Action, LaunchContext, LaunchDescription
 
-HOLD_S = (
-    120  # the first instruction waits for a policy that loads slowly, and is then dropped aloud
-)
+HOLD_S = 120  # the first instruction waits for a policy that loads slowly, and is then dropped with a message
 # Launch argument -> (default, description). Those without a default take the caller's.
 ARGUMENTS = {
     "embodiment": ("", "robot, by name in config/embodiments or path of its YAML file"),
@@ -128,7 +126,7 @@ def first_words(values: dict[str, str]) -> list[str]:
 
 
 def remappings(text: str) -> tuple[tuple[str, str], ...]:
-    """'a:=b,c:=d' as pairs. Raises ValueError naming what is no pair."""
+    """'a:=b,c:=d' as pairs. Raises ValueError naming the entry that is no pair."""
     pairs = []
     for rule in filter(None, (part.strip() for part in text.split(","))):
         old, sign, new = rule.partition(":=")

@@ -1,4 +1,4 @@
-"""Nodes as child processes: started together, watched, and stopped without leaving any behind."""
+"""Nodes as child processes: started together, watched, and stopped without orphans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vla_policy.ros.bringup.graph import NodeSpec, command_line
 # How long each signal is given before the next, stronger one.
 PATIENCE = ((signal.SIGINT, 6.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 PR_SET_PDEATHSIG = 1
-# What the nodes print: the level, so that a reader can tell warnings apart, and the sentence.
+# The nodes' log format: the level, then the sentence.
 LOG_FORMAT = {
     "RCUTILS_CONSOLE_OUTPUT_FORMAT": "[{severity}] {message}",
     "RCUTILS_COLORIZED_OUTPUT": "0",
@@ -133,7 +133,7 @@ def _wait_all(processes: list[subprocess.Popen[str]], patience_s: float) -> None
 
 
 def stop_all(processes: Processes) -> None:
-    """Stop every node; a second Ctrl-C meanwhile does not leave one behind."""
+    """Stop every node; a second Ctrl-C meanwhile leaves no orphan."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     killed = processes.stop()

@@ -16,7 +16,7 @@ from vla_policy.check.doctor.domains import (
 from vla_policy.ros.process.notes import running
 
 DOMAINS = range(1, LAST_CLEAR)
-PARTICIPANTS = 4  # of a domain whose first port is looked at; the first may have ended
+PARTICIPANTS = 4  # of a domain whose discovery port is tried; the first may have ended
 
 
 def join_or_isolate() -> int:
@@ -50,7 +50,7 @@ def domains_in_use() -> tuple[int, ...]:
 def join(domain: int | None = None, namespace: str | None = None) -> tuple[int, str]:
     """Choose the graph to talk to: (domain, which becomes ROS_DOMAIN_ID; namespace).
 
-    What is None is taken from ROS_DOMAIN_ID, then from the one graph that announced itself.
+    None is taken from ROS_DOMAIN_ID, then from the one graph that announced itself.
     Raises ValueError with the choices if several did.
     """
     chosen = chosen_domain()

@@ -1,8 +1,8 @@
 """Whether the cameras are alive: their newest stamps, images that do not change, frames and encodings.
 
-Pictures are not decoded here. One that no policy could read counts as not received, and so does one
-after a gap: a camera is alive with the second picture in time, else a slow one would let the robot
-move in jerks. A driver that hangs may send its last picture again and again under
+Images are not decoded here. One that no policy could read counts as not received, and so does one
+after a gap: a camera is alive with the second image in time, else a slow one would let the robot
+move in jerks. A driver that hangs may send its last image again and again under
 new stamps; no sensor gives the very same pixels twice while the robot moves in front of it.
 """
 
@@ -27,7 +27,7 @@ from vla_policy.types import Array, Reason
 
 HEAD_BYTES = 12  # encoding, options, sec, nanosec
 FEW = 997  # each such byte is compared first
-MOVED = 0.02  # rad or m of any joint: more than a robot at rest trembles
+MOVED = 0.02  # rad or m of any joint: more than the noise of a robot at rest
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ def _same(one: Array, other: Array) -> bool:
 
 
 def require_past(stamp_ns: int, now_ns: int, topic: str) -> None:
-    """Raise ValueError for a stamp that leads the clock: kept, it would hide all that come next."""
+    """Raise ValueError for a stamp ahead of the clock: kept, it would hide all later ones."""
     ahead_ns = stamp_ns - now_ns
     if ahead_ns > FUTURE_TOLERANCE_NS:
         raise ValueError(

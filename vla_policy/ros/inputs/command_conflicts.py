@@ -16,7 +16,7 @@ RECENT_NS = 1_000_000_000  # a publisher that commanded within this time still c
 class CommandConflicts:
     """Listens to a command topic only while it has more publishers than ours.
 
-    A teleoperation that is merely there does not count; its first message does. publishers: ours.
+    A teleoperation node that is merely present does not count; its first message does. publishers: ours.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from vla_policy.types import Array, Reason, RobotState
 class ControlInputs:
     """Subscriptions of the robot's state and of the cameras' stamps.
 
-    A message that cannot be used counts as not received, and its sentence is the reason when the
+    A message that cannot be used counts as not received, and its error is the reason when the
     input grows stale. A stamp that does not advance does not make an input younger.
     """
 

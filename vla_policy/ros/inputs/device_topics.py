@@ -1,4 +1,4 @@
-"""What the teleop node hears of a device: its messages as values, each younger than the one before."""
+"""The messages of a teleoperation device as values, each newer than the one before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BUTTONS_READ = 64  # of a joy message; more are no gamepad
 
 
 class DeviceTopics:
-    """state: what was heard last. on_event: called with take_over, hand_back or pause when its button goes down."""
+    """state: the latest values. on_event: called with take_over, hand_back or pause when its button goes down."""
 
     def __init__(
         self, node: Node, device: Device, log: ChangeLogger, on_event: Callable[[str], None]
@@ -97,7 +97,7 @@ class DeviceTopics:
         return Heard(stamp_ns, values, buttons)
 
     def _press(self, buttons: tuple[int, ...]) -> None:
-        """Buttons that have gone down; those that were down when the node first heard of them do not count."""
+        """Buttons that have gone down; those that were down in the first message do not count."""
         before, self._down = self._down, buttons
         if before is None:
             return

@@ -25,7 +25,7 @@ def foreign_state_publisher(
 ) -> str | None:
     """A sentence on a node other than own that publishes this robot's state, or None.
 
-    own: full names. One of them that tells the same twice is two nodes of one name.
+    own: full names. One of them with two such publishers is two nodes of one name.
     """
     for topic in dict.fromkeys(name for name, _ in state_topics(robot)):
         found = node.get_publishers_info_by_topic(node.resolve_topic_name(topic))
@@ -41,7 +41,7 @@ def foreign_command_subscriber(
 ) -> str | None:
     """A sentence on a node other than own that takes this robot's commands, or None."""
     for topic, kind in command_topics(robot):
-        if "/action/" in kind:  # who takes the goals tells what becomes of them
+        if "/action/" in kind:  # an action server publishes the status of its goals
             status = node.resolve_topic_name(f"{topic}/_action/status")
             found = node.get_publishers_info_by_topic(status)
         else:
@@ -67,7 +67,7 @@ def require_alone(node: Node, robot: Embodiment) -> None:
 
 
 class SimulatedRobotGuard:
-    """The node that plays the robot, and whether it still is the only one."""
+    """The node that plays the robot, and whether it is still the only one."""
 
     def __init__(self, node: Node, robot: Embodiment, name: str) -> None:
         self._node, self._robot = node, robot
@@ -81,8 +81,8 @@ class SimulatedRobotGuard:
     def problem(self, now_ns: int, *, engaged: bool = False) -> str | None:
         """The reason why control must not engage by itself, or None; checked twice a second.
 
-        engaged: why what has engaged by itself must let go. Then only another robot counts, not one
-        more that listens.
+        engaged: why a robot that engaged itself must disengage. Then only another robot counts, not another
+        subscriber.
         """
         if self._next_ns is None or not self._next_ns - AGAIN_NS <= now_ns < self._next_ns:
             self._next_ns = now_ns + AGAIN_NS

@@ -23,7 +23,7 @@ Sink = Callable[[SensorBuffer[Array], int, Array], None]
 class PolicyInputs:
     """Streams of a robot's cameras and state; add: called with (stream, stamp_ns, value) of each.
 
-    A message that cannot be used is told once and counts as not received.
+    A message that cannot be used is reported once and counts as not received.
     """
 
     def __init__(self, node: Node, robot: Embodiment, log: ChangeLogger, add: Sink) -> None:

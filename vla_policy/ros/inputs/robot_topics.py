@@ -33,13 +33,13 @@ class RobotListener(Protocol):
         """tool: None for the joints."""
 
     def check_stamp(self, stamp_ns: int, topic: str) -> None:
-        """Raises ValueError for a stamp that cannot be."""
+        """Raises ValueError for an impossible stamp."""
 
 
 class RobotTopics:
     """Subscriptions of joint states and tool poses; each message goes to listener.
 
-    Raises ValueError if a pose is to come from tf2 or a model, and that cannot be had here.
+    Raises ValueError if a pose is to come from tf2 or a model, and neither is available here.
     """
 
     def __init__(self, node: Node, robot: Embodiment, listener: RobotListener) -> None:

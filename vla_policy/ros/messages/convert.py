@@ -1,6 +1,6 @@
-"""Messages to the values of vla_policy.types and back; the only place that knows both.
+"""Messages to the values of vla_policy.types and back; the only module that imports both.
 
-Every *_from_msg raises ValueError with the topic for a message that is not what it should be; the
+Every *_from_msg raises ValueError with the topic for an invalid message; the
 caller treats that message as not received. Stamps are integer nanoseconds of the node's clock.
 """
 

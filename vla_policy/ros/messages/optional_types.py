@@ -1,6 +1,6 @@
-"""Message packages that not every ROS installation has; the only place that imports them.
+"""Message packages that not every ROS installation has; the only module that imports them.
 
-Each function returns the types, or raises ValueError with what needs them and how to get them.
+Each function returns the types, or raises ValueError that names what needs them and how to install them.
 """
 
 from __future__ import annotations

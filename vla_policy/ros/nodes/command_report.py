@@ -1,4 +1,4 @@
-"""What the control node proposed, sent and why, tick by tick, for who records it."""
+"""Per tick: what was proposed, what was sent and why, for recorders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vla_policy.types import Array, Command, Verdict
 
 
 class CommandReport:
-    """Publishes `control_command` once a tick while somebody subscribes; else a tick costs one question."""
+    """Publishes `control_command` once a tick while it has a subscriber; else a tick costs one check."""
 
     def __init__(self, node: Node, robot: GuardedRobot) -> None:
         self._node, self._robot = node, robot
@@ -65,5 +65,5 @@ def full_width(command: Command, names: tuple[str, ...]) -> Array:
 
 
 def _doubles(values: Array | None) -> array[float]:
-    """For a message: an array("d") is not checked value by value, a list is."""
+    """For a message field: an array("d") is not checked value by value, a list is."""
     return array("d", () if values is None else values.tolist())

@@ -54,7 +54,7 @@ from vla_policy.types import Command, Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
 CHUNK_TOPICS = {POLICY: "action_chunk", TELEOP: "teleop_chunk"}
-BRAKE_S = 0.5  # that velocities are given to come to zero on the way out
+BRAKE_S = 0.5  # in which velocities come to zero at shutdown
 
 
 class ControlNode(LifecycleNode):
@@ -105,7 +105,9 @@ class ControlNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._inactive, self._engage_soon = None, bool(self._params.stand_in)
-        self._control = replace(self._control, now_ns=None)  # the time between was no jump
+        self._control = replace(
+            self._control, now_ns=None
+        )  # the inactive time was no jump of the clock
         self._teller.start()
         self._timer.reset()
         return super().on_activate(state)
@@ -133,8 +135,8 @@ class ControlNode(LifecycleNode):
             s_from_ns(embodiment.period_ns), self._guarded(self._on_tick), autostart=False
         )
         self._endpoints = [(self.destroy_timer, self._timer)]
-        # What people say is heard here too, so that a word to stop depends on no other node. It comes before
-        # what the task node made of what was said after it.
+        # Instructions are received here too, so that a stop word depends on no other node. It arrives before
+        # the active instruction that the task node publishes for a later sentence.
         said = self.create_subscription(
             String, "instruction", self._guarded(self._on_said), qos.WORDS
         )
@@ -176,14 +178,14 @@ class ControlNode(LifecycleNode):
             raise
 
     def _watch_commands(self, embodiment: Embodiment) -> CommandConflicts:
-        """In shadow others are meant to command the robot, so nothing is watched."""
+        """In shadow another node is meant to command the robot, so nothing is watched."""
         outputs = () if self._params.shadow else embodiment.outputs.values()
         topics = {self.resolve_topic_name(output.topic) for output in outputs}
         own = {p.topic_name: p for p in self.publishers if p.topic_name in topics}
         return CommandConflicts(self, own, qos.SENSOR)
 
     def _rest(self) -> None:
-        """The last thing on the wire ends what this node still drives; nothing if it drives nothing."""
+        """The last command ends motion that this node still owns; none is sent if it owns none."""
         if self._inactive is not None:
             return
         self._timer.cancel()
@@ -196,7 +198,7 @@ class ControlNode(LifecycleNode):
         self._teller.rest()
 
     def _brake(self) -> None:
-        """Velocities to zero within their acceleration limits; at once after BRAKE_S, or if the clock stands."""
+        """Velocities to zero within their acceleration limits; at once after BRAKE_S, or if the clock stops."""
         end_s, before_ns = time.monotonic() + BRAKE_S, -1
         period_s = s_from_ns(self._robot.embodiment.period_ns)
         while hold.drives(self._control.guard) and time.monotonic() < end_s:
@@ -208,14 +210,14 @@ class ControlNode(LifecycleNode):
             self._control = replace(self._control, guard=guard)
             if command is not None:
                 self._send_last(command, now_ns)
-            time.sleep(period_s)  # nothing else may run here: the node is on its way out
+            time.sleep(period_s)  # nothing else may run here: the node is shutting down
         now_ns = self._now_ns()
         last = hold.final_command(self._control.guard, self._robot, now_ns)
         if last is not None:
             self._send_last(last, now_ns)
 
     def _send_last(self, command: Command, now_ns: int) -> None:
-        """A command of the way to rest, outside the ticks; reported as theirs are."""
+        """A command of the path to rest, outside the ticks; reported as theirs are."""
         self._commands.send(command)
         reasons = (Reason("inactive", NOT_ACTIVE),)
         self._report.publish(
@@ -244,7 +246,7 @@ class ControlNode(LifecycleNode):
             self._control = core.give_up(self._control, self._robot, self._groups_on(topic))
         reason = self._against(topic, now_ns)
         if reason is not None and self._control.guard.engaged:
-            # Nothing of the plan any more: not even one step of it, which a velocity would begin with.
+            # The plan is dropped: not even one row of it is executed, which a velocity would begin with.
             self._control, verdict = core.disengage_for(self._control, self._robot, reason, now_ns)
         else:
             self._control, verdict = core.tick(
@@ -257,7 +259,7 @@ class ControlNode(LifecycleNode):
         if "clock_jump" in codes:
             self._inputs.clear()
         if self._params.shadow and "moved_away" in codes:
-            self._engage_soon = True  # the robot follows somebody else, as it should
+            self._engage_soon = True  # the robot follows another node, as it should
         self._report.publish(self._control, verdict, now_ns)
         self._teller.take(verdict)
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
@@ -267,7 +269,7 @@ class ControlNode(LifecycleNode):
         return frozenset(g for g, o in outputs if self.resolve_topic_name(o.topic) == topic)
 
     def _against(self, topic: str | None, now_ns: int) -> Reason | None:
-        """Why to let go: another commands on topic, or beside a stand-in another robot has come."""
+        """The reason to disengage: another node commands on topic, or a real robot has appeared beside a simulated one."""
         if topic is not None:
             return Reason("other_controller", f"somebody else commands the robot on {topic}")
         if not self._by_itself or not self._control.guard.engaged or self._params.shadow:
@@ -286,7 +288,7 @@ class ControlNode(LifecycleNode):
         return replace(inputs, conflict=conflict or inputs.conflict)
 
     def _engage(self, now_ns: int) -> str | None:
-        """Let commands through if all is there; else a sentence that says what is not."""
+        """Let commands through if every input is valid; else return what is missing, a sentence."""
         missing = (*self._takeover.against(now_ns), *self._commands.problems())
         if missing and not self._control.guard.engaged:
             return "; ".join(missing)
@@ -296,7 +298,7 @@ class ControlNode(LifecycleNode):
         return refusal
 
     def _engage_if_fresh(self, now_ns: int) -> None:
-        # In shadow nothing reaches a controller, whoever is there.
+        # In shadow no command reaches a controller, whichever other nodes run.
         other = None if self._params.shadow else self._stand_in.problem(now_ns)
         if other is not None:
             self._log.problem("stand-in", "robot", f"not engaged by itself: {other}")
@@ -325,7 +327,7 @@ class ControlNode(LifecycleNode):
             self._log.fine(topic, "chunks are taken again")
             if source == POLICY:
                 self._teller.tell()  # at once: the policy continues what is executed
-        elif reason.code != "chunk_mode":  # that one is counted, and no fault of who sends
+        elif reason.code != "chunk_mode":  # that one is counted, and is no fault of the sender
             self._log.problem(topic, reason.code, f"chunk refused: {reason.detail}")
 
     def _on_instruction(self, msg: String) -> None:
@@ -376,7 +378,7 @@ class ControlNode(LifecycleNode):
         return response
 
     def _set_mode(self, mode: str) -> tuple[bool, str]:
-        """Whether it is done, and what there is to say: why not, or what the robot waits for."""
+        """(accepted, sentence): why it was refused, or what the robot waits for."""
         refusal = self._inactive or refuse_mode(mode)
         if refusal is not None:
             return False, refusal
@@ -386,7 +388,7 @@ class ControlNode(LifecycleNode):
         return True, self._waits_for(mode)
 
     def _waits_for(self, mode: str) -> str:
-        """What is still missing before anything moves in a mode, a sentence; empty: nothing, or nobody is to move it."""
+        """What is still missing before the robot moves in this mode, a sentence; empty: nothing, or it is paused."""
         topic = CHUNK_TOPICS.get(source_of(mode))
         if topic is None:
             return ""
@@ -408,12 +410,12 @@ class ControlNode(LifecycleNode):
         self._teller.take(Verdict(Level.STOP, None, (self._control.guard.stopped or reason,)))
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """The callback; if it raises, the robot is stopped and the node stays to say so."""
+        """The callback; if it raises, the robot is stopped and the node stays to report it."""
 
         def guarded(*args: Any) -> None:
             try:
                 callback(*args)
-            except Exception as error:  # noqa: BLE001 - outermost: whatever it is, nothing moves on
+            except Exception as error:  # noqa: BLE001 - outermost: whatever it is, motion ends
                 self.get_logger().fatal(traceback.format_exc())
                 self._stop(Reason("internal_error", f"{type(error).__name__}: {error}"))
 

@@ -1,4 +1,4 @@
-"""How the control node tells what it does: status on change and 5 times a second, diagnostics, log."""
+"""The reports of the control node: status on change and 5 times a second, diagnostics, log."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLOCK_STOPPED_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What there is to tell. inactive: why the node does not run, a sentence; None if it does.
+    """What is reported. inactive: why the node does not run, a sentence; None if it does.
 
     problems: why controllers cannot be commanded now, one sentence each.
     """
@@ -46,7 +46,7 @@ class View:
 
 
 class StatusPublisher:
-    """look: gives the view of this moment."""
+    """look: returns the present view."""
 
     def __init__(self, node: Node, log: ChangeLogger, look: Callable[[], View]) -> None:
         self._node, self._log, self._look = node, log, look
@@ -54,7 +54,7 @@ class StatusPublisher:
         self._last = self._worst = _STARTING
         self._status = node.create_publisher(ControlStatus, "control_status", qos.LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
-        # Steady: if the clock of a simulation stops, this must still be said.
+        # Steady: if the clock of a simulation stops, this must still be published.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(STATUS_S, self._on_timer, clock=steady)
         self._count = 0
@@ -73,7 +73,7 @@ class StatusPublisher:
         self._tick_ns, self._tick_s = now_ns, time.monotonic()
 
     def take(self, verdict: Verdict) -> None:
-        """A verdict; told at once if the level or the reason of a hold has changed."""
+        """Take a verdict; published at once if the level or the reason of a hold has changed."""
         before, self._last = self._last, verdict
         if verdict.level >= self._worst.level:
             self._worst = verdict
@@ -105,7 +105,7 @@ class StatusPublisher:
             self._diagnostics.publish(identified(self._node, report, view.embodiment))
 
     def rest(self) -> None:
-        """Tell, and give it a moment to arrive: the process may end before a slower one has read it."""
+        """Publish, and allow time for delivery: the process may end before a slower one has read it."""
         self.tell()
         self._status.wait_for_all_acked(Duration(seconds=ACK_S))
 
@@ -125,7 +125,7 @@ _STARTING = Verdict(Level.HOLD, None, (Reason("inactive", "the first tick is sti
 
 
 def _phase(verdict: Verdict) -> tuple[Level, str]:
-    """What is told at once when it changes; PASS and SLOW alternate too often for that."""
+    """What is published at once when it changes; PASS and SLOW alternate too often for that."""
     if verdict.level < Level.HOLD:
         return Level.PASS, ""
     return verdict.level, verdict.reasons[-1].code if verdict.reasons else ""
@@ -164,7 +164,7 @@ def status_msg(
     measured: Measured,
     now_ns: int,
 ) -> ControlStatus:
-    """The status at now_ns without its stamp; verdict: the one to tell of."""
+    """The status at now_ns without its stamp; verdict: the one to report."""
     reason = verdict.reasons[-1] if verdict.reasons else None
     plan = control.timeline.plan
     chunk = None if plan is None else plan.chunk

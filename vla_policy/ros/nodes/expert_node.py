@@ -1,7 +1,7 @@
-"""The scripted expert as an operator of the simulated robot: it looks at the simulation's truth, as a person looks at the table.
+"""The scripted expert as an operator of the simulated robot: it reads the simulation's ground truth, as a person sees the table.
 
 It plans on a copy of the world that the simulation shares (`sim_state`) and publishes chunks while an instruction is
-active. Its commands go the way of all others: timeline, guard, controllers.
+active. Its chunks take the path of all others: timeline, guard, controllers.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class ExpertNode(Node):
         self._log.fine("expert", "the expert plans again")
 
     def _refuse(self, words: str, why: str) -> None:
-        """What it cannot do in this scene is said once, and ends the run."""
+        """Report once what it cannot do in this scene, and end the run."""
         self._log.problem("expert", why, f"{words!r}: {why}")
         if rclpy.ok():
             how = Ended(Outcome.REFUSED, why)
@@ -139,7 +139,7 @@ class ExpertNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """The scene of a seed and a task in it, understood when things lay as they were drawn."""
+    """The scene of a seed and a task in it, parsed when the objects lay as they were drawn."""
 
     seed: int
     split: str
@@ -149,7 +149,7 @@ class _Task:
 
 
 def _task(before: _Task | None, state: SimState, words: str, twin: str) -> _Task:
-    """The one before, or the one for another seed or other words. Raises ValueError for words without sense here."""
+    """The previous one, or a new one for another seed or instruction. Raises ValueError for an instruction that the scene cannot meet."""
     seed, split = int(state.seed), str(state.split)
     if before is not None and (before.seed, before.split) == (seed, split):
         if before.words == words:

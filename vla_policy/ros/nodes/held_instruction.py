@@ -1,7 +1,7 @@
 """An instruction that is held until the graph can follow it, as that of a launch file.
 
-It never starts by surprise: it is dropped aloud after a stated time, and at once when the robot is stopped
-or anything else is said meanwhile.
+It never starts by surprise: it is dropped with a message after a stated time, and at once when the robot is stopped
+or another instruction arrives.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SETTLE_S = 0.5  # the task node reads the same status and may read it later
 def hold(client: Client, instruction: str, wait_s: float) -> None:
     """Return once policy, task and control can follow instruction.
 
-    Raises ValueError if it is dropped for what happens meanwhile or the policy node refuses its policy,
+    Raises ValueError if it is dropped meanwhile or the policy node refuses its policy,
     TimeoutError after wait_s, all with a sentence.
     """
     heard: list[str] = []
@@ -64,14 +64,14 @@ def hold(client: Client, instruction: str, wait_s: float) -> None:
 
 
 def errors_of(report: DiagnosticArray, name: str) -> list[str]:
-    """What the entry name of a report says, if it is an error."""
+    """The message of the diagnostics entry name, if it is an error."""
     return [
         s.message for s in report.status if s.name == name and s.level == DiagnosticStatus.ERROR
     ]
 
 
 def _missing(client: Client, policy: Lifecycles) -> str:
-    """What is not ready, a sentence; empty if all is."""
+    """What is not ready, a sentence; empty if everything is."""
     if not client.wait_for_task(0.0):
         return "no task node takes instructions"
     if not policy.active("policy"):

@@ -1,7 +1,7 @@
 """A mock of any robot: its topics, its controllers' rules, and no physics.
 
-`ros2 launch vla_policy <robot>.launch.py sim:=mock` puts it in the place of the robot. What a real
-controller would refuse is refused here, said once and counted on /diagnostics.
+`ros2 launch vla_policy <robot>.launch.py sim:=mock` runs it in place of the robot. What a real
+controller would refuse is refused here, logged once and counted on /diagnostics.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class MockParams:
 
 
 class MockNode(Node):
-    """Publishes what the robot publishes and takes what its controllers take.
+    """Publishes what the robot publishes and subscribes to what its controllers subscribe to.
 
-    Raises ValueError if such a robot is there already; ends if one comes.
+    Raises ValueError if such a robot is present already; ends if one appears.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ def _kind(camera: str) -> type:
 
 
 def _joint_values(mock: MockRobot) -> tuple[list[str], list[float]]:
-    """Names and positions as the topics write them, grippers' joints included, in no good order."""
+    """Names and positions as on the topics, gripper joints included, in an arbitrary order."""
     robot = mock.robot
     values = to_wire(robot.joints.wire, mock.joints)
     found = dict(zip(robot.joint_names, values.tolist(), strict=True))

@@ -13,7 +13,7 @@ from vla_policy.paths import find_policy
 from vla_policy.policy import Policy, load_policy
 from vla_policy.types import Observation
 
-# What a person can put right: told as a sentence, without a traceback.
+# What a user can put right: reported as a sentence, without a traceback.
 REFUSALS = (ValueError, FileNotFoundError)
 
 
@@ -22,7 +22,7 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
 
     head: auto for the first that the checkpoint has. Raises one of REFUSALS with every mismatch.
     """
-    import torch  # only to set what the device string and the threads mean
+    import torch  # only to resolve the device and set the threads
 
     try:
         found = torch.device(device)
@@ -49,7 +49,7 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
 
 
 def blank_observation(policy: Policy) -> Observation:
-    """Grey images and tools in the middle of the table: valid, and never used to move."""
+    """Grey images and tools in the middle of the workspace: valid, and never used to move."""
     contract = policy.contract
     side = contract.image_px
     neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}

@@ -1,6 +1,6 @@
 """The simulated robot, with the topics of a real one; a real robot replaces this node.
 
-Only `use_sim_time` on the other nodes tells them that the clock is this one's.
+The other nodes use its clock only with `use_sim_time`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from vla_policy.sim.scenes.scene import SPLITS
 from vla_policy.sim.twin import find_twin
 from vla_policy.srv import SetScene
 
-FIRST_SCENE_TIMEOUT_S = 90.0  # a machine that is busy builds its model slowly
+FIRST_SCENE_TIMEOUT_S = 90.0  # a busy machine builds the model slowly
 SCENE_TIMEOUT_S = 20.0
-SLOW, FULL = 0.8, 0.95  # shares of the asked pace: worth a warning, and over again
+SLOW, FULL = (
+    0.8,
+    0.95,
+)  # shares of the requested pace: below the first a warning, above the second recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class SimNode(Node):
         )
 
     def _share(self, snapshot: Snapshot) -> None:
-        """The whole state of the world, while somebody plans with it."""
+        """Publish the whole state of the world, while it has a subscriber."""
         self._loop.share_world = self._states.get_subscription_count() > 0
         if snapshot.world is None:
             return

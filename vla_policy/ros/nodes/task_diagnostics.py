@@ -1,4 +1,4 @@
-"""What the task node reports: feedback of the action and its entry on /diagnostics."""
+"""The reports of the task node: feedback of the action and its entry on /diagnostics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
 
 
 def feedback(run: Run) -> ExecuteInstruction.Feedback:
-    """What a client of the action is told of the present run."""
+    """The action's feedback on the present run."""
     status = run.status
     waiting = run.chunks == 0
     return ExecuteInstruction.Feedback(
@@ -29,7 +29,7 @@ def feedback(run: Run) -> ExecuteInstruction.Feedback:
 
 
 def outcome(instruction: str, how: Ended, now_ns: int) -> InstructionOutcome:
-    """What everybody is told of an instruction that has ended or was refused. now_ns: node clock."""
+    """The message on an instruction that has ended or was refused. now_ns: node clock."""
     return InstructionOutcome(
         header=Header(stamp=stamp_from_ns(now_ns)),
         instruction=instruction,

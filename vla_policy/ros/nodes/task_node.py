@@ -48,7 +48,7 @@ DIAGNOSTICS_EVERY = 20
 
 
 class TaskNode(LifecycleNode):
-    """Publishes active_instruction for the policy and says how each run ended."""
+    """Publishes active_instruction for the policy and the outcome of each run."""
 
     def __init__(self) -> None:
         super().__init__("task")
@@ -125,7 +125,7 @@ class TaskNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def part(self) -> None:
-        """Before the callbacks end: who waits for the run is told that it has ended."""
+        """Before the callbacks end: the run ends, and clients that wait for it get its outcome."""
         self._end(Ended(Outcome.CANCELED, "the task node was shut down"))
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class TaskNode(LifecycleNode):
         """Reject at once what cannot be followed; the reason goes to instruction_outcome."""
         text = request.instruction.strip() or request.instruction
         if stop_of(text) is not None:
-            return GoalResponse.ACCEPT  # heeded in whatever state
+            return GoalResponse.ACCEPT  # a stop word is taken in every state
         problem = self._problem(text)
         if problem is None:
             return GoalResponse.ACCEPT
@@ -177,7 +177,7 @@ class TaskNode(LifecycleNode):
         return CancelResponse.ACCEPT
 
     def _heed(self, text: str, stop: Stop, goal: ServerGoalHandle | None) -> None:
-        """A word to stop, whatever the state: the run ends; the control node hears it as well."""
+        """A stop word, in every state: the run ends; the control node receives it as well."""
         how = stopped_by(text, stop)
         if goal is not None and stop is Stop.LATCH:
             self._said.publish(String(data=text))
@@ -230,7 +230,7 @@ class TaskNode(LifecycleNode):
             self.get_logger().warning(sentence)
 
     def _finish(self, goal: ServerGoalHandle, how: Ended, run: Run | None, now_ns: int) -> None:
-        """Give the goal its result."""
+        """Send the goal's result."""
         result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
         if run is not None:
             result.chunks = run.chunks
@@ -254,7 +254,7 @@ class TaskNode(LifecycleNode):
         try:
             chunk = convert.chunk_from_msg(msg, "action_chunk")
         except ValueError:
-            return  # the control node tells of it; here it counts as silence
+            return  # the control node reports it; here it counts as silence
         self._run = with_chunk(self._run, chunk, self._now_ns(), time.monotonic_ns())
 
     def _on_refusal(self, msg: InstructionOutcome) -> None:

@@ -1,6 +1,6 @@
 """A person at a device drives the robot: messages in, chunks on `teleop_chunk` out, through the same guard as a policy's.
 
-It only wires: what is sent and what is not is decided in vla_policy.teleop, without ROS.
+Wiring only: what is sent is decided in vla_policy.teleop, without ROS.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vla_policy.teleop.device_file import load_device
 from vla_policy.teleop.follower import follower_of
 from vla_policy.teleop.teleoperation import Teleop, tick
 
-STATUS_S = 1.0  # the control node tells its status five times in it
+STATUS_S = 1.0  # the control node publishes its status five times in it
 REPORT_S = 1.0
 
 
@@ -60,7 +60,7 @@ class TeleopNode(Node):
         )
 
     def part(self) -> None:
-        """On a signal: who was driving stands still."""
+        """On a signal: the operator's motion ends."""
         self._send(teleoperated=self._teleoperated(self._now_ns()), silent=True)
 
     def _on_status(self, msg: ControlStatus) -> None:

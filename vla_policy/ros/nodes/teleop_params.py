@@ -9,7 +9,7 @@ from vla_policy.ros.process.params import param
 
 @dataclass(frozen=True, slots=True)
 class TeleopParams:
-    """All are of the start: another device is another node."""
+    """All are read-only: another device is another node."""
 
     embodiment: str = param("vx300s", "robot that is driven, by name or path of its YAML file")
     device: str = param("gamepad", "device, by name in config/teleop or path of its YAML file")

@@ -24,7 +24,7 @@ from vla_policy.types import Array, Level
 from vla_policy.web.panel import Panel
 
 OVERVIEW = "overview"
-SILENCE_S = 2.0  # of the control node, after which the page says so
+SILENCE_S = 2.0  # of the control node, after which the page shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class WebParams:
 
 
 class WebNode(Node):
-    """Without its port, or without aiohttp, it says so and stays without a page; nothing else fails."""
+    """Without its port, or without aiohttp, it logs that and serves no page; nothing else fails."""
 
     def __init__(self) -> None:
         super().__init__("web")
@@ -72,7 +72,7 @@ class WebNode(Node):
         self.create_timer(SILENCE_S / 2, self._on_tick, clock=steady)
 
     def close(self) -> None:
-        """Free the port."""
+        """Close the port."""
         if self._server is not None:
             self._server.close()
 
@@ -111,7 +111,7 @@ class WebNode(Node):
         self._panel.show(name, partial(self._image, topic, msg))
 
     def _image(self, topic: str, msg: Image | CompressedImage) -> Array | None:
-        """Runs in the thread that encodes, when somebody looks."""
+        """Runs in the encoding thread, while a page shows the camera."""
         try:
             image = convert.image_from_msg(msg, topic)
         except ValueError as error:

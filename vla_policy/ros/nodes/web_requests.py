@@ -1,7 +1,7 @@
-"""What the page asks for, as calls of the control node's services and goals of the task node.
+"""The page's requests, as calls of the control node's services and goals of the task node.
 
-Called from the server's threads; answers come in the executor's. Who asks cancels its future when its
-patience ends. An answer that comes later must not leave a robot moving that nobody waits for: a goal
+Called from the server's threads; answers come in the executor's. A caller cancels its future at its
+time-out. A later answer must not leave a robot moving that no caller waits for: a goal
 is cancelled then, and an engaged robot is disengaged.
 """
 
@@ -32,7 +32,7 @@ NOT_THERE = "the {} node is not there"
 
 
 class Requests:
-    """Carries out the page's requests for a node, and tells the panel how instructions go."""
+    """Executes the page's requests for a node, and reports the progress of instructions to the panel."""
 
     def __init__(self, node: Node, panel: Panel) -> None:
         self._node, self._panel = node, panel
@@ -64,9 +64,9 @@ class Requests:
         )
 
     def say(self, words: str) -> Future[Answer]:
-        """Give an instruction; the answer is there when it was taken or refused, its outcome later.
+        """Give an instruction; returns when it was accepted or refused; its outcome comes later.
 
-        A word to stop is no goal: all who can act on it hear it at once.
+        A stop word is no goal: it is published to all nodes that can act on it.
         """
         stop = stop_of(words)
         if stop is not None:
@@ -79,14 +79,14 @@ class Requests:
         now_ns = self._node.get_clock().now().nanoseconds
         self._tell(lambda log: instructions.given(log, id, words, now_ns))
         answer.add_done_callback(partial(self._if_given_up, id))
-        # In the executor's thread: a response must not come between sending and remembering.
+        # In the executor's thread: no response may arrive between sending and storing the future.
         executor.create_task(self._send_goal, words, id, answer)
         return answer
 
     def _heed(self, words: str, stop: Stop) -> Future[Answer]:
         heard = self._words.get_subscription_count() > 0
         self._words.publish(String(data=words))
-        if stop is Stop.LATCH:  # heard already; the service also says so
+        if stop is Stop.LATCH:  # received already; the service confirms it
             return self.stop()
         if not heard:
             return _answered(
@@ -95,7 +95,7 @@ class Requests:
         return _answered(Answer(True, "passed on: what is being done ends, the robot holds"))
 
     def judge(self, words: str, reached: bool, stamp_ns: int) -> None:
-        """What a simulation says of the task that it words so."""
+        """The simulation's verdict on the task of this wording."""
         self._tell(lambda log: instructions.judged(log, words, reached, stamp_ns))
 
     def explain(self, told: InstructionOutcome) -> None:
@@ -153,7 +153,7 @@ class Requests:
             self._panel.tell(goals=instructions.told(self._said))
 
     def _call(self, client: Any, request: Any, done: str, if_late: Any = None) -> Future[Answer]:
-        """Call a service. done: what to say if its answer has no words; if_late: see above."""
+        """Call a service. done: the message if its answer has none; if_late: see above."""
         if not client.service_is_ready():
             return _answered(
                 Answer(False, f"nobody serves {client.srv_name}: {NOT_THERE.format('control')}")

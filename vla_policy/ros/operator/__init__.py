@@ -1,1 +1,1 @@
-"""A person's side of a running graph."""
+"""Clients of a running graph, for people."""

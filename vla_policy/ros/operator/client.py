@@ -1,4 +1,4 @@
-"""An operator's side of the graph: instructions, engage, stop, scenes. Used by `vla say` and the demo."""
+"""An operator's client of the graph: instructions, engage, stop, scenes. Used by `vla say` and the demo."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Outcome:
 
 
 class Client:
-    """Talks to a running graph from one thread; a second one inside turns the callbacks.
+    """Calls a running graph from one thread; a second, internal thread runs the callbacks.
 
     Every call has a time limit and raises TimeoutError with a sentence when it passes. status and
     event are the last messages of control_status and sim_event, None before the first; outcomes
-    are those of instruction_outcome that came.
+    are the messages received on instruction_outcome.
     """
 
     def __init__(self, name: str = "operator", *, namespace: str = "") -> None:
@@ -179,7 +179,7 @@ class Client:
         return Outcome(OUTCOMES.get(got.outcome, "unknown"), got.message, elapsed_s, got.chunks)
 
     def cancel(self, timeout_s: float = 3.0) -> Outcome:
-        """Take the last instruction back; how it ended, once that is confirmed.
+        """Cancel the last instruction; its outcome, once that is confirmed.
 
         Raises TimeoutError without a confirmation in time.
         """
@@ -200,7 +200,7 @@ class Client:
     def _in_executor(self, ask: Callable[[], Any]) -> Any:
         """The future that ask() returns, made in the thread of the callbacks.
 
-        rclpy's action client notes a request after it has sent it: an answer that the other thread reads
+        rclpy's action client stores a request after it has sent it: an answer that the other thread reads
         between the two would be lost.
         """
         return _wait(self._executor.create_task(ask), 5.0, "this program's own callbacks")
@@ -220,7 +220,7 @@ class Client:
         return _wait(client.call_async(request), timeout_s, name)
 
     def _why_refused(self, instruction: str, told: int) -> str:
-        """The reason, which an action has no field for. told: outcomes that came before."""
+        """The reason, for which an action has no field. told: outcomes received before."""
         end = time.monotonic() + REASON_S
         while time.monotonic() < end:
             for outcome in self.outcomes[told:]:

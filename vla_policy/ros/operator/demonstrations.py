@@ -17,14 +17,14 @@ from vla_policy.timing import ns_from_s
 READY_S = 15.0
 AFTER_NS = ns_from_s(
     1.0
-)  # recorded after the expert has said that it is done, on the robot's clock
-PACE = 4  # how much slower than the wall a simulation may be
+)  # recorded after the expert has reported that it is done, on the robot's clock
+PACE = 4  # how much slower than real time a simulation may run
 POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """How one went. saved: it is an episode. success: as the simulation judges."""
+    """The result of one. saved: it is an episode. success: the simulation's verdict."""
 
     instruction: str
     success: bool
@@ -34,7 +34,7 @@ class Demonstration:
 
 
 class Demonstrator:
-    """Has the expert demonstrate through the recorder; seconds: the longest that a demonstration may take.
+    """Lets the expert demonstrate through the recorder; seconds: the time limit of a demonstration.
 
     Raises ValueError or TimeoutError if a node refuses or does not answer.
     """
@@ -46,7 +46,7 @@ class Demonstrator:
         client.node.create_subscription(ActionChunk, "teleop_chunk", self._on_chunk, qos.COMMAND)
 
     def demonstrate(self, seed: int) -> Demonstration:
-        """One take in the scene of seed; kept if physics and verdict agree that it is good."""
+        """One take in the scene of seed; kept if the simulation and the take's verdict agree on success."""
         client, recorder = self._client, self._recorder
         client.engage(False)
         scene = client.set_scene(seed, "")
@@ -59,7 +59,7 @@ class Demonstrator:
         self._begin()
         client.start(scene.instruction, self._seconds)
         self._follow()
-        # A take that has ended by itself answers that none is recorded; its verdict says why.
+        # A take that has ended by itself answers that none is recorded; its verdict has the reason.
         recorder.ask("end")
         client.cancel()
         return self._decide()

@@ -1,4 +1,4 @@
-"""Following an instruction from a terminal: what is printed meanwhile, and how it is given up."""
+"""Following an instruction from a terminal: the lines printed meanwhile, and its cancellation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Progress:
         self._shown_s = float("-inf")
 
     def hear(self, feedback: ExecuteInstruction.Feedback, now_s: float) -> str | None:
-        """A line worth printing now, or None."""
+        """The line to print now, or None."""
         self.heard_s = now_s
         line: str = feedback.subtask or feedback.plan
         if feedback.level >= ControlStatus.LEVEL_HOLD and feedback.reason:
@@ -51,8 +51,8 @@ def acted(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...
 def follow(client: Client, instruction: str, timeout_s: float) -> Outcome:
     """The outcome; timeout_s is kept by the task node, in the time of the robot.
 
-    Ctrl-C and a task node that is not heard for SILENCE_S take the instruction back: the outcome is
-    then that of the withdrawal, or of a stop where that was not confirmed.
+    Ctrl-C and a task node that is silent for SILENCE_S cancel the instruction: the outcome is
+    then that of the cancellation, or of a stop where that was not confirmed.
     """
     progress = Progress(time.monotonic())
 
@@ -76,7 +76,7 @@ def follow(client: Client, instruction: str, timeout_s: float) -> Outcome:
 
 
 def give_up(client: Client, why: str) -> Outcome:
-    """Take the instruction back and wait for the confirmation; without one stop the robot."""
+    """Cancel the instruction and wait for the confirmation; without one stop the robot."""
     print(f"{why}; taking the instruction back", flush=True)
     try:
         outcome = client.cancel()

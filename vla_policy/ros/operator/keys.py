@@ -41,7 +41,7 @@ def drive_with_keys(
     goes_on: Callable[[], bool],
     show: Callable[[str], None],
 ) -> None:
-    """Publish what is pressed until q, or goes_on says no. Raises KeyboardInterrupt at q."""
+    """Publish the pressed keys until q, or until goes_on is false. Raises KeyboardInterrupt at q."""
     node = client.node
     node.set_parameters([Parameter("use_sim_time", value=robot.use_sim_time)])
     twists = node.create_publisher(TwistStamped, device.topic, qos.SENSOR)
@@ -71,6 +71,6 @@ def drive_with_keys(
 
 
 def _keys(patience_s: float) -> str:
-    """What has been typed, after at most patience_s; '' for nothing. Not through sys.stdin, which reads ahead unseen."""
+    """The characters typed, after at most patience_s; '' for none. Not through sys.stdin, which reads ahead unseen."""
     ready, _, _ = select.select([sys.stdin], [], [], patience_s)
     return os.read(sys.stdin.fileno(), 64).decode(errors="ignore") if ready else ""

@@ -1,4 +1,4 @@
-"""Robots that are known by their notes, before any discovery, and what is said to their control nodes."""
+"""Robots known by their notes, before any discovery, and requests to their control nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vla_policy.ros.process.stop_line import ask
 class Known:
     """One robot. key: domain and full name of its control node; lines: its control nodes, mostly one.
 
-    None where only who started its graph has left a note: its control node may still be starting.
+    None where only the process that starts its graph has written a note: the control node may still be starting.
     """
 
     key: tuple[int, str]
@@ -42,7 +42,7 @@ class Known:
 
 
 def known_robots(sessions: Iterable[Session]) -> tuple[Known, ...]:
-    """One for each (domain, control node): the notes of control nodes go before those of who started them."""
+    """One for each (domain, control node): the notes of control nodes precede those of the processes that started them."""
     by_key: dict[tuple[int, str], list[Session]] = {}
     for one in sessions:
         by_key.setdefault(one.controls, []).append(one)
@@ -85,7 +85,7 @@ def _ask_all(robot: Known, word: str) -> list[tuple[bool, str]] | None:
         try:
             answer = ask(line_of(note), note.pid, word)
         except (OSError, ValueError):
-            answers = None  # the others are asked all the same
+            answers = None  # the others are called all the same
         else:
             answers = None if answers is None else [*answers, answer]
     return answers

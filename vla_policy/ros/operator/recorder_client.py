@@ -1,4 +1,4 @@
-"""A person's side of a running recorder: its status, and what may be asked of it."""
+"""A client of a running recorder: its status and its services."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OUTCOMES = {
     True: SaveEpisode.Request.SUCCESS,
     False: SaveEpisode.Request.FAILURE,
 }
-SAVE_S = 120.0  # what waits to be encoded comes first
+SAVE_S = 120.0  # queued frames are encoded first
 
 
 class RecorderClient:
-    """Talks to the recorder of a graph through an operator's client. status: the last one; None before the first."""
+    """Calls the recorder of a graph through an operator's client. status: the last one; None before the first."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class RecorderClient:
         return bool(response.success), str(response.message)
 
     def save(self, success: bool | None = None) -> tuple[bool, str]:
-        """(whether the take was kept, a sentence). success: None where nobody said."""
+        """(whether the take was kept, a sentence). success: None where it is not known."""
         request = SaveEpisode.Request(outcome=OUTCOMES[success])
         response = self._client.call(self._save, request, "recorder/save", SAVE_S)
         return bool(response.success), str(response.message)

@@ -1,4 +1,4 @@
-"""Plays a recorded episode on the running robot: takes over, sends its rows as a person would, and pauses at the end."""
+"""Plays a recorded episode on the running robot: takes over, sends its rows as a teleoperation device would, and pauses at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """complete: all of it was followed. message: why not, or how long it took."""
+    """complete: every row was executed. message: why not, or how long it took."""
 
     complete: bool
     message: str

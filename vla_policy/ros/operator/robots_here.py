@@ -19,8 +19,8 @@ from std_srvs.srv import Trigger
 
 from vla_policy.ros.operator.stop_request import Found
 
-# A participant says who it is when it begins and then every 3 s. What it says first is often missed by one of
-# the two sides; a further participant begins anew, and both are heard of through it.
+# A participant announces itself when it begins and then every 3 s. The first announcement is often missed by one of
+# the two sides; a further participant announces anew, and both are discovered through it.
 AGAIN_S, MOST_AGAIN = 0.3, 5
 MOST_PARTICIPANTS = 24  # of all domains together; each costs a few megabytes and milliseconds
 POLL_S = 0.02
@@ -29,7 +29,7 @@ SERVICES = ("stop", "engage", "reset")
 
 
 class Participant:
-    """One domain seen from one thread; a second one inside turns the callbacks."""
+    """One domain, used from one thread; a second, internal thread runs the callbacks."""
 
     def __init__(self, domain: int) -> None:
         self._context = Context()
@@ -60,7 +60,7 @@ class Participant:
         return [name for name, at in found if at == space and name != self._node.get_name()]
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
-        """The future of the answer; of nothing where nobody serves name any more."""
+        """The future of the answer; of None where no node serves name any more."""
         client = self._node.create_client(kind, name)
         client.wait_for_service(timeout_sec=0.2)
         return client.call_async(request)
@@ -95,7 +95,7 @@ class RobotsHere:
                 participant.close()
 
     def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]:
-        """All robots that are heard of, again and again until then (time.monotonic()); once at least."""
+        """All discovered robots, again and again until then (time.monotonic()); once at least."""
         while True:
             yield self.heard()
             now_s = time.monotonic()
@@ -107,7 +107,7 @@ class RobotsHere:
             time.sleep(POLL_S)
 
     def heard(self) -> tuple[Found, ...]:
-        """All robots that have been heard of by now."""
+        """All robots discovered so far."""
         return tuple(
             Found(domain, control, self._nodes(domain, control))
             for domain, participants in self._participants.items()
@@ -141,7 +141,7 @@ class RobotsHere:
                 total += 1
 
     def _nodes(self, domain: int, control: str) -> tuple[str, ...]:
-        """Names of the nodes beside a control node. The participant that knows most of them says so."""
+        """Names of the nodes beside a control node. Those of the participant that has discovered most."""
         space = control.rpartition("/")[0] or "/"
         seen = [participant.nodes(space) for participant in self._participants[domain]]
         most = max(map(sorted, seen), key=len)

@@ -1,4 +1,4 @@
-"""A whole graph as child processes, from its start until every node is ready, and its end."""
+"""A whole graph as child processes: start, wait until every node is ready, end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RunningGraph:
         self._head = ""
 
     def start(self, head: str) -> Client:
-        """Start all nodes; a client to talk to them with."""
+        """Start all nodes; the client of their graph."""
         self._processes.start(self._specs(head))
         self._head = head
         self._client = client = Client("demo", namespace=self._namespace)
@@ -74,7 +74,7 @@ class RunningGraph:
         return self._processes.ended()
 
     def wait_until_ready(self) -> None:
-        """Raises ValueError with the node's own sentence if one refuses or ends, TimeoutError after READY_S."""
+        """Raises ValueError with the node's message if one refuses or ends, TimeoutError after READY_S."""
         end = time.monotonic() + READY_S
         waiting = ["control", "task", "policy"]
         while waiting:
@@ -92,7 +92,7 @@ class RunningGraph:
     def check(self) -> None:
         """Raises ValueError if a node has refused or ended."""
         if self._log.refusal is not None:
-            time.sleep(0.3)  # for the lines that say more
+            time.sleep(0.3)  # for the lines with the details
             raise ValueError(self._log.refusal)
         ended = self._processes.ended()
         if ended:

@@ -1,4 +1,4 @@
-"""What `vla stop` was asked: the word, and which robots it means. No ROS in here."""
+"""The request of `vla stop`: stop or reset, and which robots are meant. No ROS in here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOT_STOPPED = "If a robot moves, use its emergency stop."
 
 
 class Robot(Protocol):
-    """What tells one robot from another, found by its note or by discovery."""
+    """The identity of a robot, found by its note or by discovery."""
 
     @property
     def key(self) -> Key: ...
@@ -27,7 +27,7 @@ class Robot(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One robot's control node. control: its full name; nodes: of its namespace; robot: '' if it does not say."""
+    """One robot's control node. control: its full name; nodes: of its namespace; robot: '' if it is not known."""
 
     domain: int
     control: str
@@ -36,7 +36,7 @@ class Found:
 
     @property
     def key(self) -> tuple[int, str]:
-        """What tells it from others."""
+        """Its key among all robots."""
         return self.domain, self.control
 
     @property
@@ -107,14 +107,14 @@ class Request:
         )
 
     def is_first(self, robot: Robot) -> bool:
-        """Whether it fits and goes before others: where ROS_DOMAIN_ID is set, those of that domain."""
+        """Whether it fits and goes before others: where ROS_DOMAIN_ID is set, robots of that domain."""
         free = self.everyone or self.domain is not None or self.own is None
         return self.fits(robot) and (free or robot.domain == self.own)
 
     def meant(self, robots: Iterable[R]) -> list[R]:
         """Those that go first; for a stop the others that fit where there is none of those.
 
-        A stop too many costs a reset; a reset of another's robot lifts a stop that somebody needs.
+        A stop too many costs a reset; a reset of another robot lifts a stop that its operator needs.
         """
         fits = [robot for robot in robots if self.fits(robot)]
         first = [robot for robot in fits if self.is_first(robot)]
@@ -122,7 +122,7 @@ class Request:
 
 
 def told(robot: Robot, refusal: str | None, request: Request) -> str:
-    """The sentence on what one robot has answered; refusal: None where it has done it."""
+    """The sentence on one robot's answer; refusal: None where it was done."""
     if refusal is not None:
         return f"{robot}: {refusal}: {request.failed}"
     if request.word == "reset":

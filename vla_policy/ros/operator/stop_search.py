@@ -1,4 +1,4 @@
-"""A robot to stop that is not known by its note: it is called as soon as it is heard of. No ROS in here."""
+"""Stopping a robot that has no note: it is called as soon as it is discovered. No ROS in here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Protocol
 from vla_policy.ros.operator.known_robots import Known
 from vla_policy.ros.operator.stop_request import Found, Key, Request, Robot
 
-GRACE_S = 0.5  # after the robot that was meant: for others that are heard of a moment later
-ELSEWHERE_S = 1.0  # for robots of ROS_DOMAIN_ID, before one of another domain is taken for the one that is meant
+GRACE_S = 0.5  # after the robot that was meant: for others that are discovered a moment later
+ELSEWHERE_S = (
+    1.0  # for robots of ROS_DOMAIN_ID, before one of another domain is assumed to be meant
+)
 ANSWER_S = 1.0
-NAME_S = 0.3  # a robot that does not tell its name in time is called without it
+NAME_S = 0.3  # a robot whose name does not arrive in time is called without it
 
 
 class Network(Protocol):
-    """What ros/operator/robots_here.RobotsHere gives: robots as they are heard of, and a way to call them."""
+    """The interface of ros/operator/robots_here.RobotsHere: robots as they are discovered, and calls to them."""
 
     def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]: ...
     def named(self, robots: Sequence[Found], within_s: float) -> list[Found]: ...
@@ -26,9 +28,9 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """accepted: what each robot that was asked has answered. others: heard of, fit, and were not asked.
+    """accepted: the answer of each robot that was called. others: discovered, fit, and were not called.
 
-    several: whether there were too many to ask one of them. heard: all that were heard of.
+    several: whether there were too many to call one of them. heard: all that were discovered.
     """
 
     accepted: dict[Key, bool]
@@ -39,9 +41,9 @@ class Ending:
 
 @dataclass(slots=True)
 class Search:
-    """One look over the network. told: robots that have answered already, accepted: whether they did it.
+    """One search of the network. told: robots that have answered already, accepted: whether they did it.
 
-    silent: robots that are known and have not: none is taken for another, and their control nodes are waited for.
+    silent: known robots that have not answered: none is taken for another, and their control nodes are waited for.
     """
 
     network: Network
@@ -55,10 +57,10 @@ class Search:
     _names: dict[Key, Found] = field(default_factory=dict)
 
     def run(self, until_s: float, grace_s: float | None = GRACE_S) -> Ending:
-        """Look until then (time.monotonic()), or for grace_s after all that is meant has been asked.
+        """Search until then (time.monotonic()), or for grace_s after every robot that is meant has been called.
 
-        Of several that are heard of in the same moment none is asked, but with --all. A reset waits until all
-        have been heard of: a stop too many does no harm.
+        Of several that are discovered in the same moment none is called, but with --all. A reset waits until all
+        are discovered: a stop too many does no harm.
         """
         began_s = time.monotonic()
         calls_at_once = self.request.word == "stop" or self.request.everyone
@@ -89,7 +91,7 @@ class Search:
         return self._ending(robots)
 
     def _meant(self, robots: Sequence[Found], *, elsewhere: bool) -> tuple[list[Found], bool]:
-        """Those that are meant and not asked yet, and whether one that is meant has been."""
+        """Robots that are meant and not called yet, and whether one that is meant has been."""
         keys = {one.key for one in self.request.meant([*self.told, *robots])}
         if not elsewhere and not self.told:
             keys = {one.key for one in robots if self.request.is_first(one)}
@@ -100,13 +102,13 @@ class Search:
         return len(new) + len(self._unheard(robots)) > 1 and not self.request.everyone
 
     def _unheard(self, robots: Sequence[Found]) -> list[Known]:
-        """Those that are known, as much meant as any that was heard of, and were not heard of themselves."""
+        """Known robots that are meant as much as a discovered one, and were not discovered themselves."""
         heard = {one.key for one in robots}
         meant = self.request.meant([*self.told, *robots, *self.silent])
         return [one for one in self.silent if one.key not in heard and one in meant]
 
     def _with_names(self, heard: Sequence[Found]) -> Sequence[Found]:
-        """Names are asked for only where they choose: the answer takes time that a stop has not."""
+        """Names are requested only where they choose: a stop cannot wait for the answer."""
         if self.request.robot is None:
             return heard
         unnamed = [one for one in heard if one.key not in self._names]

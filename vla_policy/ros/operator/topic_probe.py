@@ -40,7 +40,7 @@ CHUNKS = "action_chunk"
 def probe(robot: Embodiment, *, seconds: float, namespace: str = "") -> GraphSnapshot:
     """What is received on the topics of robot within seconds, after the graph was discovered.
 
-    namespace: of the robot's nodes; relative topics are resolved in it. Raises ValueError if /clock stands still.
+    namespace: of the robot's nodes; relative topics are resolved in it. Raises ValueError if /clock does not advance.
     """
     ears = TopicProbe(robot, namespace)
     try:
@@ -50,7 +50,7 @@ def probe(robot: Embodiment, *, seconds: float, namespace: str = "") -> GraphSna
 
 
 class TopicProbe:
-    """A node of its own context; one thread turns its callbacks. Nothing is published."""
+    """A node of its own context; one thread runs its callbacks. Nothing is published."""
 
     def __init__(self, robot: Embodiment, namespace: str) -> None:
         self._robot = robot
@@ -183,7 +183,7 @@ class TopicProbe:
     def _on_pose(self, topic: str) -> Callable[[PoseStamped], None]:
         def receive(msg: PoseStamped) -> None:
             problem = ""
-            try:  # the frame is judged apart, so that it is told with its own line
+            try:  # the frame is checked separately, so that it is reported on its own line
                 convert.pose_from_msg(msg, msg.header.frame_id, topic)
             except ValueError as error:
                 problem = str(error)
@@ -201,7 +201,7 @@ class TopicProbe:
 
         def receive(data: bytes) -> None:
             now_ns = self._now_ns()
-            if looked and time.monotonic() - looked[-1] < 1.0:  # pixels are looked at now and then
+            if looked and time.monotonic() - looked[-1] < 1.0:  # pixels are checked once a second
                 try:
                     stamp_ns = stamp_of_serialized(data, topic)
                 except ValueError:
@@ -319,7 +319,7 @@ def _name(info: Any) -> str:
 
 
 def _clash(publisher: QoSProfile, reader: QoSProfile | None) -> str:
-    """Why messages do not pass; empty if they do, or if it is not checked."""
+    """Why messages are not delivered; empty if they are, or if it is not checked."""
     if reader is None:
         return ""
     compatible, reason = qos_check_compatible(_plain(publisher), _plain(reader))
@@ -329,7 +329,7 @@ def _clash(publisher: QoSProfile, reader: QoSProfile | None) -> str:
 
 
 def _plain(profile: QoSProfile) -> QoSProfile:
-    """The graph reports 'no deadline' as an endless one, which rclpy takes for a demand."""
+    """The graph reports 'no deadline' as an endless one, which rclpy takes for a requirement."""
 
     def asked(duration: Duration) -> Duration:
         return Duration() if duration.nanoseconds >= ENDLESS_NS else duration

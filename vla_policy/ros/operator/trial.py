@@ -17,7 +17,7 @@ ENGAGE_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How one task went. success is the simulation's verdict, which knows the truth."""
+    """The result of one task. success: the verdict of the simulation, from its ground truth."""
 
     instruction: str
     head: str

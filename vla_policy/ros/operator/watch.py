@@ -62,13 +62,13 @@ class Watch:
 
 
 class Lifecycles:
-    """Asks lifecycle nodes for their state without blocking on those that do not answer."""
+    """Queries lifecycle nodes for their state without blocking on those that do not answer."""
 
     def __init__(self, node: Node, names: tuple[str, ...]) -> None:
         self._clients = {name: node.create_client(GetState, f"{name}/get_state") for name in names}
 
     def active(self, name: str) -> bool:
-        """Whether the node answers, within a second, that it is active."""
+        """Whether the node reports, within a second, that it is active."""
         client = self._clients[name]
         if not client.service_is_ready():
             return False

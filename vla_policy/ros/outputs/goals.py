@@ -46,7 +46,7 @@ class Goals:
         return f"no action server {self._action}"
 
     def rest(self) -> None:
-        """A goal that is being pursued ends by itself; a gripper that lets go would drop something."""
+        """A goal in execution ends by itself; a gripper that opened would drop its object."""
 
     def close(self) -> None:
         self._client.destroy()
@@ -55,7 +55,7 @@ class Goals:
         if future.cancelled() or future.exception() is not None:
             self._log.problem(self._action, "lost", f"{self._action}: the goal got no answer")
         elif not future.result().accepted:
-            self._state = GripperGoals()  # ask again
+            self._state = GripperGoals()  # send a goal again
             self._log.problem(self._action, "refused", f"{self._action} refused a goal")
         else:
             self._log.fine(self._action, f"{self._action}: goals are accepted again")

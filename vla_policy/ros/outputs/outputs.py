@@ -51,7 +51,7 @@ class Outputs:
         return tuple(f"action group {p.group!r}: {why}" for p, why in found if why is not None)
 
     def wait(self) -> None:
-        """The last command is out: see that it arrives, and end what would go on by itself."""
+        """After the last command: wait for its delivery, and end motion that would continue."""
         for _, sender in self._senders:
             sender.rest()
 

@@ -1,4 +1,4 @@
-"""What every kind of output can do."""
+"""The interface of every kind of output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rclpy.lifecycle.publisher import LifecyclePublisher
 from vla_policy.ros.process import qos
 from vla_policy.types import Array
 
-ACK_S = 0.2  # how long the last command of all is waited for
+ACK_S = 0.2  # how long the delivery of the last command is waited for
 
 
 class Sender(Protocol):
@@ -27,10 +27,10 @@ class Sender(Protocol):
         """Why the controller cannot be commanded now, or None."""
 
     def rest(self) -> None:
-        """The last command is out: see that it arrives, and end what would go on by itself."""
+        """After the last command: wait for its delivery, and end motion that would continue."""
 
     def close(self) -> None:
-        """Give back what was created."""
+        """Destroy the endpoints."""
 
 
 class Topic:
@@ -47,7 +47,7 @@ class Topic:
         self._publisher.publish(message)
 
     def rest(self) -> None:
-        """Give the last message a moment to arrive."""
+        """Wait for the delivery of the last message."""
         self._publisher.wait_for_all_acked(Duration(seconds=ACK_S))
 
     def close(self) -> None:

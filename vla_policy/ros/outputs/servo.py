@@ -2,7 +2,7 @@
 
 Servo drops commands of any other type than the one it was switched to, with a log line only, so
 nothing is sent before it has confirmed. It stops when nothing came for `incoming_command_timeout`
-(0.1 s); the control node's rate, which is higher, keeps it going, and a hold lets it stop.
+(0.1 s); the control node's rate, which is higher, keeps it running, and a hold lets it stop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Servo:
         self._switch = node.create_client(service, f"{servo}/switch_command_type")
         self._pause = node.create_client(SetBool, f"{servo}/pause_servo")
         self._switched = self._running = False
-        self._resting = True  # nothing to do yet: it is let run with the first command
+        self._resting = True  # paused until the first command
         self._timer = node.create_timer(RETRY_S, self._ask)
         self._ask()
 

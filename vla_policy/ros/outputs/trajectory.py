@@ -35,7 +35,7 @@ class JointTarget:
 
 
 class GripperTarget:
-    """Setpoints of a gripper into trajectories of its joint and those that move alike."""
+    """Setpoints of a gripper into trajectories of its joint and the mimic joints."""
 
     def __init__(self, robot: Embodiment, part: ActionPart, output: Output) -> None:
         joints = (output.joint, *output.also)
@@ -50,7 +50,7 @@ class GripperTarget:
         lower, upper = sorted((self._output.closed, self._output.open))
         way = braking(
             target,
-            np.zeros_like(target),  # fingers that stop at an object need no path to brake
+            np.zeros_like(target),  # fingers that stop at an object need no path to rest
             acceleration=np.ones_like(target),
             lower=np.full_like(target, min(lower, position)),
             upper=np.full_like(target, max(upper, position)),

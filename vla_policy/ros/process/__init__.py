@@ -1,1 +1,1 @@
-"""One process: start, parameters, QoS, log, way out."""
+"""One process: start, parameters, QoS, log, shutdown."""

@@ -1,8 +1,8 @@
 """What a process needs to send and receive images without losing them or waiting for memory.
 
-Fast DDS gives each process half a megabyte of shared memory for what it sends; a picture of 640x480 pixels is
-nearly twice that, and most of three sent together are lost. And the C library gives every freed picture back
-to the system and fetches it anew, page by page, for the next, which takes longer than all the rest.
+Fast DDS gives each process half a megabyte of shared memory for what it sends; an image of 640x480 pixels is
+nearly twice that, and most of three sent together are lost. And the C library returns the memory of every freed image
+to the system and fetches it again, page by page, for the next, which takes longer than all the rest.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
     if not any(name in environ for name in (TRANSPORTS, *PROFILES)):
         environ[TRANSPORTS] = ROOMY
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # glibc alone has it
+    if mallopt is not None:  # only glibc has it
         mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)
         mallopt(TRIM_THRESHOLD, KEPT)

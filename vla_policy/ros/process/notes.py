@@ -1,7 +1,7 @@
-"""Notes of the robots that run on this machine, one file for each, so that nobody has to wait for discovery.
+"""Notes of the robots that run on this machine, one file each, so that commands need not wait for discovery.
 
-A control node leaves one, and who starts a whole graph. They lie in a folder of the user alone; a note counts
-while the process that wrote it lives, and what cannot be used is told in a sentence and left out.
+A control node writes one, and so does the process that starts a whole graph. Only the user can read their folder. A note
+is valid while the process that wrote it lives; an unusable one is left out and reported in a sentence.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Session:
 
     @property
     def controls(self) -> tuple[int, str]:
-        """(domain, full name) of the graph's control node, by which robots are told apart."""
+        """(domain, full name) of the graph's control node, which identifies a robot."""
         return self.domain, self.control or f"{self.namespace}/control"
 
 
 def announce(session: Session) -> Path:
-    """Leave the note. Raises OSError or ValueError, in a sentence, where that is not possible."""
+    """Write the note. Raises OSError or ValueError, in a sentence, where that is not possible."""
     folder = own_folder()
     path = folder / f"{_stem(session)}.json"
     note = asdict(session) | {"started": started(session.pid)}
@@ -122,7 +122,7 @@ def own_folder() -> Path:
 
 
 def line_of(session: Session) -> Path:
-    """Where a control node listens to a word from this machine."""
+    """Path of the socket on which a control node takes requests from this machine."""
     return _folder() / f"{_stem(session)}.sock"
 
 
@@ -136,7 +136,7 @@ def started(pid: int) -> int | None:
 
 
 def age_s() -> float:
-    """How long this process has run, to a hundredth of a second; 0 where the machine does not say."""
+    """How long this process has run, to a hundredth of a second; 0 where the system does not report it."""
     ticks = started(os.getpid())
     if ticks is None:
         return 0.0

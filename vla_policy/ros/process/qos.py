@@ -32,16 +32,16 @@ STATES = _profile(ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE, 5)
 # Setpoints and chunks: must arrive, and a newer one replaces an older one.
 COMMAND = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 1)
 
-# What people say: a word to stop must not be pushed out by what is said next.
+# Instructions: a stop word must not be pushed out by the next sentence.
 WORDS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 20)
 
-# What was done tick by tick: who records it must miss none.
+# One report per tick: a recorder must miss none.
 TICKS = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE, 10)
 
-# Status: who joins late gets the last one.
+# Status: a late subscriber gets the last one.
 LATCHED = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 1)
 
-# How instructions ended: who joins late gets the last ones.
+# Outcomes of instructions: a late subscriber gets the last ones.
 OUTCOMES = _profile(ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL, 10)
 
 # The active instruction: latched too, but it ends with the process that gave it.

@@ -10,8 +10,8 @@ HOW = "`ulimit -r` says what is allowed, rtprio in /etc/security/limits.conf all
 def set_fifo_priority(priority: int) -> str | None:
     """Schedule all threads of this process, and those they make, by SCHED_FIFO.
 
-    All: where only the one that commands goes first, it waits for those that unpack messages for it.
-    priority: 1 to 99. Returns why it was not done, None if it was.
+    All threads: with only the commanding one prioritised it would wait for those that deserialise its messages.
+    priority: 1 to 99. Returns the reason if it was refused, else None.
     """
     for thread in os.listdir("/proc/self/task"):
         try:

@@ -1,4 +1,4 @@
-"""Starting and stopping nodes: autostart, signals, one clean way out."""
+"""Starting and stopping nodes: autostart, signals, one orderly shutdown."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from vla_policy.ros.process.real_time import set_fifo_priority
 SWITCH_S = (
     0.0005  # how long a thread may keep the interpreter while another waits; Python's own: 0.005
 )
-SIGNAL_S = 0.2  # a signal is heard within it
+SIGNAL_S = 0.2  # a signal is handled within it
 ANSWERED_S = 0.5  # an answer has arrived by then
 JOIN_S = 2.0  # a callback that takes longer is not waited for
 PART_TASKS = 3  # turns of the executor from the end of a goal to its result on the wire
-AGAIN_S = 1.0  # a signal to a whole group of processes comes twice: itself, and from whoever started them
-PRIORITY = "real_time_priority"  # parameter of a node that is to go before others
+AGAIN_S = 1.0  # a signal to a process group comes twice: directly, and from the parent process
+PRIORITY = "real_time_priority"  # parameter of a node that runs before others
 
 
 class NodeEnds(RuntimeError):
@@ -47,7 +47,7 @@ class NodeEnds(RuntimeError):
 
 
 def autostart(node: LifecycleNode) -> bool:
-    """Configure and activate node; False if a transition was refused (the node has said why)."""
+    """Configure and activate node; False if a transition was refused (the node has logged why)."""
     for transition in (node.trigger_configure, node.trigger_activate):
         if transition() != TransitionCallbackReturn.SUCCESS:
             return False
@@ -64,7 +64,7 @@ def run_node(
     transition, unless it was that which ended it, and node.close() if it has one. All can still
     publish, as the context is only closed after them. A signal more than AGAIN_S after the first
     ends the process at once.
-    ValueError from make_node, and arguments that ROS cannot read, are told in a sentence without
+    ValueError from make_node, and arguments that ROS cannot read, are printed as one sentence without
     a traceback; exit code 2.
     """
     # A network or a physics step that shares its process with callbacks would wait 5 ms for the
@@ -115,7 +115,7 @@ def _run(
     executor = (
         SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(num_threads=threads)
     )
-    # spin_once() returns only after a callback: this one is there to be called.
+    # spin_once() returns only after a callback: this one exists to be called.
     awake = node.create_guard_condition(lambda: None, callback_group=ReentrantCallbackGroup())
     executor.add_node(node)
     name = node.get_name()
@@ -149,7 +149,7 @@ def _spin(
     ended: SimpleQueue[None],
     failures: list[str],
 ) -> None:
-    """Callbacks until stop is set or the node ends by itself; ended hears of it."""
+    """Run callbacks until stop is set or the node ends by itself; ended is then set."""
     try:
         while not stop.is_set() and not _is_finalized(node):
             executor.spin_once()
@@ -170,9 +170,9 @@ def _spin(
 
 
 def _answer_last(executor: SingleThreadedExecutor | MultiThreadedExecutor) -> None:
-    """After the shutdown transition, whoever asks: its caller is answered, goals get their results.
+    """After the shutdown transition: its caller is answered, goals get their results.
 
-    The goodbye goes another way, and would make an answer that is still on its way that of a stranger.
+    The participant's goodbye takes another path and may overtake them: an answer from an unknown node is dropped.
     """
     end_s = time.monotonic() + ANSWERED_S
     while (left_s := end_s - time.monotonic()) > 0.0:
@@ -180,7 +180,7 @@ def _answer_last(executor: SingleThreadedExecutor | MultiThreadedExecutor) -> No
 
 
 def _wait(ended: SimpleQueue[None]) -> None:
-    """Until a signal or the executor's thread says so.
+    """Wait for a signal or for the end of the executor's thread.
 
     A wait without end can miss a signal that another thread of the process receives, or that comes
     just before it: Python looks for signals when the wait is over.
@@ -195,11 +195,11 @@ def _wait(ended: SimpleQueue[None]) -> None:
 def _part(
     executor: SingleThreadedExecutor | MultiThreadedExecutor, spinner: threading.Thread, node: Node
 ) -> None:
-    """What node.part() says to others, while the callbacks that send it still run."""
+    """Run node.part() while the callbacks that send its messages still run."""
     part = getattr(node, "part", None)
     if part is None or not spinner.is_alive():
         return
-    # What it says is sent by tasks that it leads to: a result, then the answers to who waits for it.
+    # Its messages are sent by tasks that it starts: a result, then the answers to clients that wait for it.
     for task in (part, *[lambda: None] * PART_TASKS):
         done = threading.Event()
         executor.create_task(task).add_done_callback(lambda _, done=done: done.set())
@@ -224,11 +224,11 @@ def _end_spinning(
 
 
 def _is_finalized(node: Node) -> bool:
-    """Whether a lifecycle node was shut down: nothing leads out of that state."""
+    """Whether a lifecycle node was shut down: no transition leaves that state."""
     if not isinstance(node, LifecycleNode):
         return False
     state: str = node._state_machine.current_state[1]
-    return state == "finalized"  # rclpy tells it to nobody else
+    return state == "finalized"  # rclpy exposes it nowhere else
 
 
 def _go_first(node: Node) -> None:
@@ -274,7 +274,7 @@ def _end_on_signals(started: threading.Event, ended: SimpleQueue[None]) -> None:
         # Not an Event: the thread that is interrupted may hold its lock.
         ended.put(None)
         if not started.is_set():
-            raise KeyboardInterrupt  # out of whatever takes long: loading a policy, say
+            raise KeyboardInterrupt  # interrupts whatever takes long, such as loading a policy
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)

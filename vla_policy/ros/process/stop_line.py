@@ -1,7 +1,7 @@
 """A line to a control node on the same machine: stop and reset without discovery, which can take seconds.
 
-A Unix socket beside the node's note, in a folder of the user alone. What is asked is answered in the thread
-of the node's other callbacks, so an answer says that it has been done.
+A Unix socket beside the node's note, in a folder that only the user can read. Requests are answered in the thread
+of the node's other callbacks, so an answer means that it has been done.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from vla_policy.ros.process.notes import Session, announce, line_of, withdraw
 
 WORDS = ("stop", "reset")
 ANSWER_S = 1.0
-ASK_S = 0.2  # that a caller has for its word
-MOST = 4096  # bytes of a word or an answer
+ASK_S = 0.2  # within which a caller must have sent its request
+MOST = 4096  # bytes of a request or an answer
 
-Answer = Callable[[str], tuple[bool, str]]  # word -> (accepted, sentence)
+Answer = Callable[[str], tuple[bool, str]]  # request -> (accepted, sentence)
 
 
 class StopLine:
@@ -52,7 +52,7 @@ class StopLine:
         threading.Thread(target=self._listen, name="stop line", daemon=True).start()
 
     def close(self) -> None:
-        """Who asks from now on finds nobody."""
+        """Later callers find no socket."""
         with self._lock:
             self._open = False
         try:
@@ -68,8 +68,8 @@ class StopLine:
                 word, caller, heard = self._asked.get_nowait()
             except Empty:
                 return
-            # Its caller was told that nobody answers. A stop is done all the same; a reset is not,
-            # as somebody may have stopped the robot since.
+            # Its caller has timed out. A stop is done all the same; a reset is not,
+            # as another operator may have stopped the robot since.
             if word != "stop" and _gone(caller):
                 continue
             heard.put(self._answer(word))
@@ -84,7 +84,7 @@ class StopLine:
                 try:
                     self._serve(caller)
                 except (OSError, ValueError, Empty):
-                    continue  # the caller is gone or hears no answer, and says so
+                    continue  # the caller is gone or timed out, and reports it
 
     def _serve(self, caller: socket.socket) -> None:
         caller.settimeout(ASK_S)
@@ -119,7 +119,7 @@ class Present:
             node.get_logger().warning(f"`vla stop` has to look for this node longer: {error}")
 
     def close(self) -> None:
-        """Take both away."""
+        """Remove both."""
         withdraw(self._control)
         if self._line is not None:
             self._line.close()
@@ -149,7 +149,7 @@ def ask(path: Path, pid: int, word: str) -> tuple[bool, str]:
 
 
 def _gone(caller: socket.socket) -> bool:
-    """Whether it waits no more; one that waits sends nothing, so there is nothing to read."""
+    """Whether the caller has hung up; a waiting one sends nothing, so there is nothing to read."""
     try:
         return bool(select.select([caller], [], [], 0.0)[0])
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""The robot's side of the graph, simulated."""
+"""Simulated robots as nodes of the graph."""

@@ -1,4 +1,4 @@
-"""The controllers of the mock robot: they take and refuse what the real ones do."""
+"""The controllers of the mock robot: they accept and refuse the same commands as the real ones."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class Controllers:
 
 
 def trajectory_of(msg: JointTrajectory) -> TrajectoryMessage:
-    """The message as the rules read it."""
+    """The message as a value for the rules of sim/mock."""
     points = tuple(
         Point(
             convert.ns_from_stamp(point.time_from_start),

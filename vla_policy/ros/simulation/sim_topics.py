@@ -46,7 +46,7 @@ class Sensors:
         }
 
     def publish(self, snapshot: Snapshot) -> None:
-        """All of the snapshot's instant."""
+        """Publish the whole snapshot."""
         stamp_ns, state = snapshot.time_ns, snapshot.state
         found = self._joint_values(snapshot)
         for topic, prefix in self._robot.joints.topics.items():
