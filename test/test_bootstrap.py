@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -107,3 +108,18 @@ def test_interfaces_that_the_environment_lacks_are_built(bootstrap, tmp_path, mo
 def test_every_interface_a_robot_needs_can_be_built(bootstrap):
     names = {p.parent.name for p in (bootstrap.ROOT / "interfaces").glob("*/package.xml")}
     assert names == {"control_msgs", "moveit_msgs"}
+
+
+def test_an_executable_without_the_workspace_names_what_to_source(tmp_path):
+    template = (Path(__file__).parents[1] / "tools" / "executable.py.in").read_text()
+    program = tmp_path / "vla"
+    program.write_text(template.replace("@MODULE@", "vla_policy.cli"))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-I", str(program), "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert ". install/setup.bash" in done.stderr and "Traceback" not in done.stderr
