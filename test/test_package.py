@@ -65,7 +65,8 @@ def test_pip_is_told_what_is_needed(metadata):
     assert any(r.startswith("torch>=") for r in needed)
     assert any(r.startswith("tokenizers>=") for r in needed)
     assert not [r for r in needed if r.startswith(("aiohttp", "mujoco", "pyarrow", "pytest"))]
-    assert set(metadata.metadata.get_all("Provides-Extra")) == {"data", "sim", "test", "web"}
+    extras = {"data", "sim", "test", "train", "web"}
+    assert set(metadata.metadata.get_all("Provides-Extra")) == extras
 
 
 def test_types_are_there_for_others():

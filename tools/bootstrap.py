@@ -150,7 +150,7 @@ VERSION_LINE = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def install_python_packages(venv: Path, distro: "str | None") -> None:
-    files = [requirements(n) for n in ("runtime", "data", "simulation", "web", "test")]
+    files = [requirements(n) for n in ("runtime", "data", "simulation", "train", "web", "test")]
     stamp = Stamp(venv, "python", [TORCH, GYM_ALOHA, *files])
     if stamp.current():
         return

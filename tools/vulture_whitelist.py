@@ -95,3 +95,9 @@ _.padding_columns
 _.collate
 _.adapters
 _.as_trained
+
+# What the training loop asks of a loader (train/batches.py).
+_.Batches
+_.samples
+_.stride
+_.waited_s
