@@ -27,6 +27,8 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/vla_policy"]),
         ("share/vla_policy", ["package.xml"]),
         *data_files("config"),
+        *data_files("config", "*.rviz"),
+        *data_files("config", "*.json"),
         *data_files("msg", "*.msg"),  # what bags say of our own messages
     ],
 )

@@ -25,10 +25,13 @@ from vla_policy.srv import GetActionChunk  # noqa: E402
 
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.nodes.control_params import ControlParams  # noqa: E402
+from vla_policy.ros.nodes.expert_node import ExpertParams  # noqa: E402
+from vla_policy.ros.nodes.markers_node import MarkersParams  # noqa: E402
 from vla_policy.ros.nodes.mock_node import MockParams  # noqa: E402
 from vla_policy.ros.nodes.policy_params import PolicyParams  # noqa: E402
 from vla_policy.ros.nodes.sim_node import SimParams  # noqa: E402
 from vla_policy.ros.nodes.task_params import TaskParams  # noqa: E402
+from vla_policy.ros.nodes.teleop_params import TeleopParams  # noqa: E402
 from vla_policy.ros.nodes.web_node import WebParams  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.ros.process.params import CONFIGURE, LIVE, START, specs_of  # noqa: E402
@@ -43,6 +46,9 @@ KINDS = {
     "sim": SimParams,
     "mock": MockParams,
     "web": WebParams,
+    "expert": ExpertParams,
+    "teleop": TeleopParams,
+    "markers": MarkersParams,
 }
 
 

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", default="", metavar="FOLDER", help="record takes there; see `vla record`"
     )
     parser.add_argument(
+        "--markers", action="store_true", help="draw chunks and commands for RViz and Foxglove"
+    )
+    parser.add_argument(
         "--head",
         default="auto",
         choices=("auto", "flow", "token"),
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         renderer=args.renderer,
         web_port=args.web_port or None,
         record=args.record,
+        markers=args.markers,
         namespace=args.namespace,
     )
     width = max(len(spec.name) for spec in specs)

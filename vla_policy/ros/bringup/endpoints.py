@@ -12,6 +12,7 @@ from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.graph import NodeSpec
+from vla_policy.runtime.tool_paths import path_tools, topic_of
 
 PUBLISHES, HEARS, SERVES, CALLS = "publishes", "hears", "serves", "calls"
 JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
@@ -238,6 +239,24 @@ def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     ]
 
 
+def _markers(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    """It commands nothing."""
+    poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
+    tools = path_tools(robot)
+    return [
+        *_hears("markers", tuple((topic, JOINT_STATE) for topic in robot.joints.topics)),
+        *_hears("markers", tuple(poses)),
+        *_hears("markers", (("action_chunk", CHUNK), ("teleop_chunk", CHUNK))),
+        Endpoint("markers", HEARS, "control_command", COMMAND),
+        Endpoint("markers", PUBLISHES, "chunk_markers", "visualization_msgs/msg/MarkerArray"),
+        *(
+            Endpoint("markers", PUBLISHES, f"{kind}/{topic_of(tool)}", "nav_msgs/msg/Path")
+            for kind in ("chunk_path", "sent_path")
+            for tool in tools
+        ),
+    ]
+
+
 _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "policy": _policy,
     "control": _control,
@@ -248,4 +267,5 @@ _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "recorder": _recorder,
     "expert": _expert,
     "teleop": _teleop,
+    "markers": _markers,
 }

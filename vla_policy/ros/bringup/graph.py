@@ -63,6 +63,7 @@ def node_specs(
     web_port: int | None = 8765,
     record: str = "",
     operator: str = "",
+    markers: bool = False,
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -78,6 +79,7 @@ def node_specs(
     web_port:   of the operator's page on loopback; None leaves it out.
     record:     folder into which a recorder writes takes; empty: no recorder.
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
+    markers:    a node that draws chunks and commands for RViz and Foxglove.
     namespace:  of all nodes, with or without a leading slash.
     """
     space = namespace_of(namespace)
@@ -123,6 +125,8 @@ def node_specs(
         specs = [NodeSpec("expert", own) if s.name == "policy" else s for s in specs]
     if record:
         specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))
+    if markers:
+        specs.append(NodeSpec("markers", robot))
     if web_port is not None:
         specs.append(NodeSpec("web", {**robot, "port": web_port}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)

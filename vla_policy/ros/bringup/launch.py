@@ -44,6 +44,7 @@ ARGUMENTS = {
         "",
         "folder into which a recorder writes takes: data set and bags; empty: no recorder",
     ),
+    "markers": ("false", "true: draw chunks and commands for RViz and Foxglove"),
     "namespace": ("", "namespace of all nodes, for several robots"),
     "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
 }
@@ -83,10 +84,11 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
                 f"launch argument {name}: got {values[name]!r}, expected a whole number"
             )
         numbers[name] = int(values[name])
-    if values["shadow"] not in ("true", "false"):
-        raise ValueError(
-            f"launch argument shadow: got {values['shadow']!r}, expected true or false"
-        )
+    for name in ("shadow", "markers"):
+        if values[name] not in ("true", "false"):
+            raise ValueError(
+                f"launch argument {name}: got {values[name]!r}, expected true or false"
+            )
     stands_in = sim_mode(values["embodiment"], values["sim"])
     if values["instruction"] and not any(stands_in.values()):
         raise ValueError(
@@ -114,6 +116,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         split=split,
         web_port=numbers["web_port"] or None,
         record=values["record"],
+        markers=values["markers"] == "true",
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )

@@ -24,6 +24,11 @@ class MeasuredAction:
         self._state = RobotState()
         self._pose_ns: dict[str, int] = {}
 
+    @property
+    def joints(self) -> Array | None:
+        """float64[j], the newest positions of joint_names; None before the first."""
+        return self._state.joint_positions if self._state.joint_ns else None
+
     def action(self, layout: Layout, now_ns: int) -> Array | None:
         """float64[d] in the order of layout.names; None while it is not known."""
         robot, state = self._robot, self._state
