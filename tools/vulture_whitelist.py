@@ -101,3 +101,7 @@ _.Batches
 _.samples
 _.stride
 _.waited_s
+
+# Fields of visualization_msgs/Marker.
+_.colors
+_.lifetime
