@@ -12,17 +12,28 @@ end it with `FAMILY = Family(...)` (families/family.py says what each gets and g
 the loader in `formats/` set `Checkpoint.family` to that name. docs/adding_a_family.md does it once from end to end. What the functions need beside the network stands in
 the checkpoint: `contract` (cameras, state and action names, spaces, rate), `statistics`, `tokenizer`, and `settings`,
 a frozen dataclass of the family's own (prompt, camera slots, compatibility switches). Nothing else is kept between
-calls. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
+calls. How a family is trained is a record of its own (families/training.py), in `<name>_training.py`. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
 """
 
-from vla_policy.families import openvla, pi0, rt2, smolvla
+from dataclasses import replace
+
+from vla_policy.families import (
+    openvla,
+    openvla_training,
+    pi0,
+    pi0_training,
+    rt2,
+    rt2_training,
+    smolvla,
+    smolvla_training,
+)
 from vla_policy.families.family import Family
-from vla_policy.families.tiny import tiny
+from vla_policy.families.tiny import tiny, tiny_training
 
 FAMILIES: dict[str, Family] = {
-    "tiny": tiny.FAMILY,
-    "pi0": pi0.FAMILY,
-    "smolvla": smolvla.FAMILY,
-    "openvla": openvla.FAMILY,
-    "rt2": rt2.FAMILY,
+    "tiny": replace(tiny.FAMILY, training=tiny_training.TRAINING),
+    "pi0": replace(pi0.FAMILY, training=pi0_training.TRAINING),
+    "smolvla": replace(smolvla.FAMILY, training=smolvla_training.TRAINING),
+    "openvla": replace(openvla.FAMILY, training=openvla_training.TRAINING),
+    "rt2": replace(rt2.FAMILY, training=rt2_training.TRAINING),
 }

@@ -113,9 +113,17 @@ def pictures_of(checkpoint: Checkpoint, observation: Observation) -> dict[str, t
 
 
 def inputs_of(
-    checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
+    checkpoint: Checkpoint,
+    pictures: Mapping[str, torch.Tensor],
+    state: Array,
+    instruction: str,
+    *,
+    device: torch.device | None = None,
 ) -> Inputs:
-    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
+    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
+
+    device: of the tensors; None: the network's.
+    """
     settings, side = checkpoint.settings, checkpoint.model.config.vision.image_px
     images = [
         letterbox(
@@ -129,14 +137,19 @@ def inputs_of(
     ]
     normalised = checkpoint.statistics.state.normalise(state)
     ids = [_ids(checkpoint, words, normalised) for words in (instruction, "")]
-    return assembled(checkpoint, images, normalised, ids)
+    return assembled(checkpoint, images, normalised, ids, device=device)
 
 
 def assembled(
-    checkpoint: Checkpoint, images: list[torch.Tensor], state: Array, ids: list[list[int]]
+    checkpoint: Checkpoint,
+    images: list[torch.Tensor],
+    state: Array,
+    ids: list[list[int]],
+    *,
+    device: torch.device | None = None,
 ) -> Inputs:
     """Inputs of squares float32[3, h, w], a normalised state and the prompt's ids with and without instruction."""
-    device = checkpoint.device
+    device = checkpoint.device if device is None else device
     padded = np.zeros(checkpoint.model.config.state_dim)
     padded[: len(state)] = state
     text, without = (torch.tensor([row], device=device) for row in ids)
@@ -312,7 +325,7 @@ def _clean(instruction: str) -> str:
 def _ids(checkpoint: Checkpoint, instruction: str, state: Array) -> list[int]:
     config, tokens = checkpoint.model.config, checkpoint.tokenizer
     text = prompt(instruction, state, checkpoint.settings)
-    ids = _encode(tokens, text)
+    ids = encode(tokens, text)
     if len(ids) > config.max_text:
         raise ValueError(
             f"instruction: its prompt has {len(ids)} tokens, the model takes at most {config.max_text}: {text!r}"
@@ -320,7 +333,7 @@ def _ids(checkpoint: Checkpoint, instruction: str, state: Array) -> list[int]:
     return ids
 
 
-def _encode(tokens: TextTokenizer, text: str) -> list[int]:
+def encode(tokens: TextTokenizer, text: str) -> list[int]:
     """Ids with the token that begins a text; a line end at the end of the prompt is a token of its own."""
     begin = [] if tokens.bos is None else [tokens.bos]
     if text.endswith("\n"):

@@ -37,9 +37,17 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.
 
 
 def inputs_of(
-    checkpoint: Checkpoint, pictures: Mapping[str, torch.Tensor], state: Array, instruction: str
+    checkpoint: Checkpoint,
+    pictures: Mapping[str, torch.Tensor],
+    state: Array,
+    instruction: str,
+    *,
+    device: torch.device | None = None,
 ) -> pi0.Inputs:
-    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units."""
+    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
+
+    device: of the tensors; None: the network's.
+    """
     side = checkpoint.model.config.vision.image_px
     images = [
         pi0.letterbox(pictures[name], side, antialias=False, bars=-1.0, corner=True)
@@ -47,7 +55,7 @@ def inputs_of(
     ]
     normalised = checkpoint.statistics.state.normalise(state)
     ids = [_ids(checkpoint, words) for words in (instruction, "")]
-    return pi0.assembled(checkpoint, images, normalised, ids)
+    return pi0.assembled(checkpoint, images, normalised, ids, device=device)
 
 
 FAMILY = Family(

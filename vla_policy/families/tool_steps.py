@@ -35,3 +35,8 @@ def poses_of(said: Mapping[str, Array], observation: Observation, *, arm: str, s
     """float64[rows, 7]: the poses that the columns slot + dx .. drz of said lead to from the measured one."""
     steps = np.stack([said[slot + name] for name in STEP], axis=1)
     return pose_steps.steps_to_poses(tool_pose(observation, arm), steps)
+
+
+def steps_of(poses: Array, observation: Observation, *, arm: str) -> Array:
+    """Inverse of poses_of: the steps dx .. drz, float64[rows, 6], that lead to poses float64[rows, 7]."""
+    return pose_steps.poses_to_steps(tool_pose(observation, arm), poses)

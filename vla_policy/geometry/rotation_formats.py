@@ -29,6 +29,15 @@ def from_rpy(values: Array) -> Array:
     return quaternion_multiply(yaw, quaternion_multiply(pitch, roll))
 
 
+def to_rpy(quaternions: Array) -> Array:
+    """Inverse of from_rpy, float64[t, 4] to float64[t, 3], with the pitch from -pi/2 to pi/2."""
+    x, y, z, w = quaternions.T
+    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1.0, 1.0))
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return np.stack((roll, pitch, yaw), axis=-1)
+
+
 def from_r6d(values: Array) -> Array:
     """float64[t, 6]: first and second column of the rotation matrix, made orthonormal.
 

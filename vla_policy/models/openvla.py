@@ -99,9 +99,15 @@ class OpenVla(nn.Module):
         self, pixels: Float[Tensor, "b 6 h w"], text: Int[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b v"], list[LayerCache]]:
         """Logits of the first answer token, and the cache. text: ids that begin with BOS, none of them padding."""
-        words = self.embed_tokens(text)
-        patches = self.projector(self.vision(pixels)).to(words.dtype)
-        return self._run(torch.cat((words[:, :1], patches, words[:, 1:]), 1), None)
+        return self._run(self._embed(pixels, text), None)
+
+    def states(
+        self, pixels: Float[Tensor, "b 6 h w"], text: Int[Tensor, "b s"]
+    ) -> Float[Tensor, "b s e"]:
+        """What lm_head reads after each token of text, which may be padded at its end: nothing sees what comes later."""
+        x = self._embed(pixels, text)
+        out, _ = self.language(x, *self._causal(x, 0), None)
+        return torch.cat((out[:, :1], out[:, 1 + x.shape[1] - text.shape[1] :]), 1)
 
     def next(
         self, token: Int[Tensor, " b"], cache: list[LayerCache]
@@ -109,15 +115,23 @@ class OpenVla(nn.Module):
         """Logits of the token after token, and the grown cache."""
         return self._run(self.embed_tokens(token[:, None]), cache)
 
-    def _run(self, x: Tensor, cache: list[LayerCache] | None) -> tuple[Tensor, list[LayerCache]]:
+    def _embed(self, pixels: Tensor, text: Tensor) -> Tensor:
+        words = self.embed_tokens(text)
+        patches = self.projector(self.vision(pixels)).to(words.dtype)
+        return torch.cat((words[:, :1], patches, words[:, 1:]), 1)
+
+    def _causal(self, x: Tensor, past: int) -> tuple[Tensor, Tensor | None]:
+        """Positions behind past tokens, and a mask if one is needed."""
         b, s, _ = x.shape
-        past = 0 if cache is None else cache[0][0].shape[2]
         mask = None
         if s > 1:
             mask = torch.ones(s, past + s, dtype=torch.bool, device=x.device).tril(past)
             mask = mask.expand(b, -1, -1)
-        positions = torch.arange(past, past + s, device=x.device).expand(b, s)
-        out, cache = self.language(x, positions, mask, cache)
+        return torch.arange(past, past + s, device=x.device).expand(b, s), mask
+
+    def _run(self, x: Tensor, cache: list[LayerCache] | None) -> tuple[Tensor, list[LayerCache]]:
+        past = 0 if cache is None else cache[0][0].shape[2]
+        out, cache = self.language(x, *self._causal(x, past), cache)
         return self.lm_head(out[:, -1]), cache
 
 

@@ -259,11 +259,13 @@ class SmolVla(nn.Module):
         state: Float[Tensor, "b n"],
         camera_valid: Bool[Tensor, "b c"] | None = None,
         text_valid: Bool[Tensor, "b w"] | None = None,
+        *,
+        detach: bool = False,
     ) -> SmolPrefix:
         """patches: features of the vision tower, camera after camera. text: ids.
 
         camera_valid, text_valid: false for absent cameras and padding; None: all are there. What is false may as
-        well be left out of patches and text.
+        well be left out of patches and text. detach: nothing learns through what the expert reads.
         """
         x, valid = self.embed(patches, text, state, camera_valid, text_valid)
         starts = torch.zeros_like(valid)
@@ -276,6 +278,8 @@ class SmolVla(nn.Module):
                 x, kept = layer(x, angles, mask, None)
             else:
                 kept = layer.self_attn.keys_values(layer.input_layernorm(x), angles)
+            if detach:
+                kept = kept[0].detach(), kept[1].detach()
             cache.append(self.flow.expert.read(i, kept))
         return SmolPrefix(cache, valid)
 

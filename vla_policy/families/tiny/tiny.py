@@ -195,7 +195,7 @@ FAMILY = Family(
 
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
-    text = _text(checkpoint, tokenizer.prompt(question, _said(checkpoint, observation)))
+    text = _text(checkpoint, tokenizer.prompt(question, trained_sentence(checkpoint, observation)))
     return Inputs(text, _look(checkpoint, observation))
 
 
@@ -203,12 +203,17 @@ def _prefix(
     checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
 ) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
     """The prefix, and the state, float32[1, n], in it."""
-    arms = np.stack([hand.measured for hand in inputs.hands])
-    values = checkpoint.statistics.state.normalise(pose_steps.canonical_state(arms).flatten())
-    values = widened_state(values, _body(checkpoint), checkpoint.model.config.state_dim)
-    state = torch.from_numpy(values).float().to(checkpoint.device)[None]
+    state = state_of(checkpoint, np.stack([hand.measured for hand in inputs.hands]))
+    state = state.to(checkpoint.device)[None]
     seen = [pointing.tokens(hand.found, hand.tool) for hand in inputs.hands]
     return model.prefix(torch.cat(seen, 1), inputs.text, state), state
+
+
+def state_of(checkpoint: Checkpoint, arms: Array) -> torch.Tensor:
+    """float32[n]: the model's state, of pose and opening of each arm, float64[arms, 8]."""
+    values = checkpoint.statistics.state.normalise(pose_steps.canonical_state(arms).flatten())
+    values = widened_state(values, _body(checkpoint), checkpoint.model.config.state_dim)
+    return torch.from_numpy(values).float()
 
 
 def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
@@ -216,24 +221,28 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
-    text = _text(checkpoint, tokenizer.clean(_said(checkpoint, observation)))
+    text = _text(checkpoint, tokenizer.clean(trained_sentence(checkpoint, observation)))
     seen = tower.look(front, text[None])
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
-        opening = observation.state[observation.state_names.index(arm + GRIPPER)]
-        measured = np.array([*tool_pose(observation, arm), opening])
+        measured = measured_of(observation, arm)
         tool = tool_of(measured, checkpoint.device)
         hands.append(Hand(tower.look_closer(seen, wrist, tool).found, measured))
     return tuple(hands)
 
 
+def measured_of(observation: Observation, arm: str) -> Array:
+    """float64[8]: pose and opening of an arm."""
+    opening = observation.state[observation.state_names.index(arm + GRIPPER)]
+    return np.array([*tool_pose(observation, arm), opening])
+
+
 def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:
-    image = fit_square(require_image(observation.images, name), checkpoint.contract.image_px)
-    scaled = torch.tensor(image, device=checkpoint.device).float() / 127.5 - 1.0
-    return scaled.permute(2, 0, 1)[None]
+    image = require_image(observation.images, name)
+    return picture(image, checkpoint.contract.image_px).to(checkpoint.device)[None]
 
 
-def _said(checkpoint: Checkpoint, observation: Observation) -> str:
+def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
     """The trained sentence that the instruction means; as it is where that is not known."""
     if checkpoint.language is None:
         return observation.instruction
@@ -321,6 +330,12 @@ def _body(checkpoint: Checkpoint) -> RobotColumns:
 def _slots(body: RobotColumns) -> tuple[tuple[str, str], ...]:
     """What stands before the names of each arm: the robot's, and the model's."""
     return tuple(zip(body.arms, SLOTS, strict=False))
+
+
+def picture(image: Array, side_px: int) -> torch.Tensor:
+    """uint8[h, w, 3] to float32[3, side, side] in [-1, 1]."""
+    scaled = torch.tensor(fit_square(image, side_px)).float() / 127.5 - 1.0
+    return scaled.permute(2, 0, 1)
 
 
 def fit_square(image: Array, side_px: int) -> Array:

@@ -1,0 +1,211 @@
+"""The `tiny` policies as they are trained: both heads over one prefix of what the tower finds.
+
+A robot of fewer arms or without a base is one of the batch: what it does not have is masked, its columns are 0.
+The row behind the end of an episode that reached its goal (`done`) says terminate, the tools stand still.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import losses
+from vla_policy.families.family import require_image, require_state
+from vla_policy.families.losses import NO_TOKENS, Drawn
+from vla_policy.families.tiny import tiny
+from vla_policy.families.tiny.columns import SLOTS, TERMINATE, robot_columns
+from vla_policy.families.training import (
+    Batch,
+    Demonstration,
+    Loss,
+    LossOptions,
+    Question,
+    Training,
+)
+from vla_policy.models import pointing, token_head, tokenizer
+from vla_policy.models.config import ModelConfig
+from vla_policy.models.vla import VLA, Prefix
+from vla_policy.types import ActionChunk, Array, Observation
+
+HEADS = ("flow", "token")
+
+
+def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
+    """Images of all arms that the model may have, the words for tower and language model, state and chunk."""
+    config, contract = checkpoint.model.config, checkpoint.contract
+    heads = losses.require_heads(heads, _heads(config), _heads(config))
+    observation = demonstration.observation
+    require_state(observation, contract.state_names)
+    rows = max(getattr(config, head).rows for head in heads)
+    learned = losses.learned_rows(demonstration, rows, contract.action_names)
+    chunk = _chunk(checkpoint, learned)
+    tokens = NO_TOKENS
+    if "token" in heads:
+        tokens = torch.from_numpy(_tokens(checkpoint, chunk, learned.counts))
+    there = robot_columns(contract, config.action_dim).there(config.action_dim)
+    return {
+        **_seen(checkpoint, observation),
+        **_words(checkpoint, observation),
+        "action_tokens": tokens,
+        "actions": torch.from_numpy(chunk).float(),
+        "columns": torch.from_numpy(there),
+        **losses.tensors_of(learned),
+    }
+
+
+def question(checkpoint: Checkpoint, asked: Question) -> None:
+    """It knows two questions, of name and place, which are not free words."""
+
+
+def loss(
+    checkpoint: Checkpoint, batch: Batch, options: LossOptions, generator: torch.Generator
+) -> Loss:
+    """Flow matching and cross-entropy of the action tokens, over one prefix."""
+    config = checkpoint.model.config
+    losses.require_heads(options.heads, _heads(config), _heads(config))
+    if options.max_delay:
+        raise ValueError(
+            f"max_delay: got {options.max_delay}, expected 0: this family continues a chunk by rolling its inputs ahead"
+        )
+    return loss_of(
+        checkpoint, batch, options, losses.draw(batch, options, generator, checkpoint.device)
+    )
+
+
+def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: Drawn) -> Loss:
+    """The same for what was drawn."""
+    model, device = checkpoint.model, checkpoint.device
+    heads = options.heads or _heads(model.config)
+    state = batch["state"].to(device)
+    prefix = prefix_of(model, batch, state, drawn)
+    parts = {}
+    if "flow" in heads:
+        shown = losses.detached(prefix) if options.detach_prefix else prefix
+        parts["flow"] = _flow(model, shown, state, batch, options, drawn)
+    if "token" in heads:
+        start = tokenizer.id_of(checkpoint.tokenizer, tokenizer.END)
+        tokens = batch["action_tokens"].to(device)
+        parts["token"] = losses.answer_loss(model, prefix, tokens, start=start)
+    return losses.weighted(batch["weight"].to(device), parts, options)
+
+
+def prefix_of(model: VLA, batch: Batch, state: torch.Tensor, drawn: Drawn) -> Prefix:
+    """What the tower finds for each arm, the words and the state, read by the language model."""
+    device, tower = state.device, model.pointing
+    text, _ = losses.chosen_text(batch, drawn.without)
+    asked = {k: batch[k].to(device) for k in ("sentence", "sentence_without")}
+    sentence = torch.where(drawn.without[:, None], asked["sentence_without"], asked["sentence"])
+    arms, tool = batch["image_valid"].to(device), batch["tool"].to(device)
+    wrists = batch["wrists"].to(device)
+    seen = tower.look(batch["front"].to(device), sentence[:, None])
+    found = []
+    for arm in range(int(arms.any(0).sum())):
+        closer = tower.look_closer(seen, wrists[:, arm], tool[:, arm]).found
+        found.append(pointing.tokens(closer, tool[:, arm]))
+    valid = arms[:, : len(found)].repeat_interleave(pointing.TOKENS, 1)
+    return model.prefix(torch.cat(found, 1), text, state, valid)
+
+
+def _flow(
+    model: VLA,
+    prefix: Prefix,
+    state: torch.Tensor,
+    batch: Batch,
+    options: LossOptions,
+    drawn: Drawn,
+) -> losses.Part:
+    rows, n = model.config.flow_head.rows, drawn.draws
+    columns = batch["columns"].to(state.device).repeat_interleave(n, 0)[:, None]
+    # Columns that the robot does not have stay 0, as when it acts.
+    noise = drawn.noise[:, :rows] * columns
+    cut = batch | {k: batch[k][:, :rows] for k in ("actions", "valid")}
+    repeated, read = prefix.repeat(n), state.repeat_interleave(n, 0)
+    return losses.flow_matching(
+        lambda x, t: model.flow_head(repeated, read, x, t),
+        cut,
+        Drawn(noise, drawn.time, drawn.delay, drawn.without),
+        options,
+    )
+
+
+def _heads(config: ModelConfig) -> tuple[str, ...]:
+    return tuple(head for head in HEADS if getattr(config, head) is not None)
+
+
+def _chunk(checkpoint: Checkpoint, learned: Demonstration) -> Array:
+    """float64[rows, action_dim]: the inverse of `restore`, with terminate in rows that are done."""
+    contract, observation = checkpoint.contract, learned.observation
+    body = robot_columns(contract, checkpoint.model.config.action_dim)
+    done = np.zeros(len(learned.valid), bool) if learned.done is None else learned.done
+    actions = learned.actions.copy()
+    for name in body.base:
+        actions[done, contract.action_names.index(name)] = 0.0
+    chunk = ActionChunk(
+        actions, contract.action_names, observation.obs_ns, contract.step_ns, 0, ""
+    )
+    expressed = tiny.express(checkpoint, chunk, observation).model_actions
+    expressed[done, TERMINATE] = 1.0
+    return expressed
+
+
+def _tokens(checkpoint: Checkpoint, chunk: Array, counts: Array) -> Array:
+    """int64[k]: ids of the leading rows that count, as many as the token head writes at most."""
+    config = checkpoint.model.config.token
+    counts = counts[: config.rows]
+    whole = len(counts) if counts.all() else int(np.argmin(counts))
+    bins = token_head.bins_of(chunk[:whole], config.bins)
+    first = tokenizer.id_of(checkpoint.tokenizer, tokenizer.ACTION.format(0))
+    ids: Array = first + bins.flatten()
+    return ids
+
+
+def _seen(checkpoint: Checkpoint, observation: Observation) -> Batch:
+    contract, config = checkpoint.contract, checkpoint.model.config
+    side, body = contract.image_px, robot_columns(contract, config.action_dim)
+    front, *wrists = (
+        tiny.picture(require_image(observation.images, name), side)
+        for name in contract.camera_names
+    )
+    measured = np.stack([tiny.measured_of(observation, arm) for arm in body.arms])
+    slots = len(SLOTS[: config.arms])
+    near, tool = torch.zeros(slots, *front.shape), torch.zeros(slots, 4)
+    for i, (wrist, arm) in enumerate(zip(wrists, measured, strict=True)):
+        near[i], tool[i] = wrist, torch.tensor([*arm[:3], arm[7]])
+    return {
+        "front": front,
+        "wrists": near,
+        "tool": tool,
+        "image_valid": torch.arange(slots) < len(body.arms),
+        "state": tiny.state_of(checkpoint, measured),
+    }
+
+
+def _words(checkpoint: Checkpoint, observation: Observation) -> Batch:
+    """The instruction as the tower and as the language model read it, and no instruction."""
+    words, room = checkpoint.tokenizer, checkpoint.model.config.max_text
+    found = {}
+    for name, said in (("", tiny.trained_sentence(checkpoint, observation)), ("_without", "")):
+        asked = tokenizer.prompt("action", said)
+        found[f"text{name}"] = torch.tensor(tokenizer.encode(words, asked, room))
+        sentence = tokenizer.encode(words, tokenizer.clean(said), room)
+        found[f"sentence{name}"] = torch.tensor(sentence)
+    return found
+
+
+TRAINING = Training(
+    example=example,
+    question=question,
+    collate=losses.collate,
+    loss=loss,
+    parts={
+        "vision": r"vision\.",
+        "language": r"(language|embed_tokens)\.",
+        "expert": r"flow\.expert\.",
+        "projections": r"flow\.(?!expert\.)|projector\.|state_proj\.|arm_slots",
+    },
+    adapters=(
+        r"(language|flow\.expert)\.layers\.\d+\.self_attn\.[qkvo]_proj",
+        r"(language|flow\.expert)\.layers\.\d+\.mlp\.(gate|up|down)_proj",
+    ),
+)
