@@ -1,9 +1,10 @@
 """What recording costs, and whether it loses anything: three cameras of 640 x 480 at 30 Hz, states at 100 Hz.
 
-The real nodes in their own processes: a mock robot with these streams (recording_cameras.py), the policy node with a
-model that answers at once, control at 50 Hz, task; and, in every other part of one run, the recorder with a take.
+The real nodes in their own processes: a mock robot and a driver of three cameras (recording_cameras.py), the policy node
+with a model that answers at once, control at 50 Hz, task; and, in every other part of one run, the recorder with a take.
 
-lost            images that the robot published in a take and that are not in its bag, and what the recorder says it lost
+lost            images that the driver published in a take and that are not in its bag, what the recorder says it lost,
+                and beats that the driver itself missed
 commands        lateness in ms of the stamps of commands, with and without a recorder, in the same run, and its ratio
 save_ms         from the request to keep a take until it is an episode, its encoding being done
 processor_share of one core, of each process
@@ -27,6 +28,7 @@ from lateness import TOPIC, _cpu_s, _spin, late
 from rclpy.executors import SingleThreadedExecutor
 
 from vla_policy.data.bag.reader import open_bag
+from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import NodeSpec, command_line, node_specs
 from vla_policy.ros.bringup.processes import Processes
@@ -48,8 +50,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each part")
     parser.add_argument("--rounds", type=int, default=2, help="parts without and with a recorder")
     parser.add_argument("--fps", type=int, default=30)
+    parser.add_argument("--reliable", action="store_true", help="a driver that publishes so")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    # As on a robot: kept to one machine, rmw_fastrtps takes transports of its own, too small for images.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     session.join_or_isolate()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name, (Path(name) / "nodes.log").open("w") as log:
@@ -59,7 +64,12 @@ def main() -> int:
         report = measure(args, folder, robot, log)
         log.flush()
         lines = (folder / "nodes.log").read_text().splitlines()
-    report = {**played.heading(load), **report, "complaints": played.complaints(lines)}
+    report = {
+        **played.heading(load),
+        "priority": played.priority(lines),
+        **report,
+        "complaints": played.complaints(lines),
+    }
     print(json.dumps(report, indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
@@ -69,14 +79,19 @@ def main() -> int:
 def measure(args, folder: Path, robot: str, log) -> dict:
     specs = node_specs(robot, mock=True, web_port=None, record=str(folder / "takes"))
     changes = {
-        "mock": {"state_hz": STATE_HZ, "camera_hz": CAMERA_HZ},
+        "mock": {"state_hz": STATE_HZ},
         "recorder": {"fps": args.fps, "task": played.INSTRUCTION, "least_free_gb": 0.0},
     }
-    specs = played.changed(specs, changes)
+    specs = [*played.changed(specs, changes), NodeSpec("cameras")]
+    streams = load_embodiment(robot)
+    topics = [f"/{camera.topic}" for camera in streams.cameras.values()]
     environment = {
-        "PLAYED_WORK": "none", "OPENBLAS_NUM_THREADS": "1",
-        "PLAYED_STAMPS": str(folder / "stamps.json"),
+        "PLAYED_WORK": "none", "OPENBLAS_NUM_THREADS": "1", "PLAYED_HZ": f"{CAMERA_HZ:g}",
+        "PLAYED_STAMPS": str(folder / "stamps.json"), "PLAYED_CAMERAS": " ".join(topics),
+        "PLAYED_AFTER": f"/{next(iter(streams.joints.topics))}",
     }  # fmt: skip
+    if args.reliable:
+        environment["PLAYED_RELIABLE"] = "yes"
     processes = Processes(
         lambda node, line: log.write(f"{node}: {line}\n"), environment=environment, command=command
     )
@@ -103,7 +118,7 @@ def measure(args, folder: Path, robot: str, log) -> dict:
     finally:
         processes.stop()
     published = json.loads((folder / "stamps.json").read_text())
-    lost, images, messages, size = losses(folder / "takes" / "bags", published)
+    lost, images, messages, size = losses(folder / "takes" / "bags", published["stamps"])
     summed = {name: summed_up(found) for name, found in parts.items()}
     return {
         "cameras": f"3 of 640 x 480 at {CAMERA_HZ:g} Hz",
@@ -112,7 +127,13 @@ def measure(args, folder: Path, robot: str, log) -> dict:
         "fps": args.fps,
         "seconds": args.seconds,
         "rounds": args.rounds,
-        "lost": {"images": lost, "of": images, "said": sum(t["lost"] for t in takes)},
+        "driver": "reliable" if args.reliable else "best effort",
+        "lost": {
+            "images": lost,
+            "of": images,
+            "said": sum(t["lost"] for t in takes),
+            "beats_missed": published["missed"],
+        },
         "bag": {"messages": messages, "mb": round(size / 1e6)},
         "takes": takes,
         "commands": summed,
@@ -131,6 +152,8 @@ def measure(args, folder: Path, robot: str, log) -> dict:
 
 
 def command(spec: NodeSpec) -> list[str]:
+    if spec.name == "cameras":
+        return [sys.executable, str(HERE / "recording_cameras.py"), "driver"]
     line = command_line(spec)
     if spec.name in OWN:
         line[1] = str(HERE / OWN[spec.name])

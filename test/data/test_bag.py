@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from io import FileIO
 from pathlib import Path
 
 import bag_messages as make
@@ -18,6 +19,7 @@ import yaml
 from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 
+from vla_policy.data.bag import mcap_file
 from vla_policy.data.bag.metadata import KEY, RECOVERED, TASK
 from vla_policy.data.bag.qos import Qos
 from vla_policy.data.bag.reader import open_bag
@@ -295,3 +297,21 @@ def test_a_full_disk_leaves_a_bag_that_recovers(tmp_path, monkeypatch):
     found = list(open_bag(tmp_path / "bag").messages())
     assert found == messages[: len(found)]
     assert found
+
+
+def test_a_chunk_is_written_in_pieces_that_hold_up_nobody(tmp_path):
+    sizes = []
+
+    class Disk(FileIO):
+        def write(self, data):
+            sizes.append(len(data))
+            return super().write(data)
+
+    file = mcap_file.McapFile(Disk(tmp_path / "x.mcap", "xb"))
+    data = os.urandom(3_000_000)
+    channel = file.add_channel("/x", file.add_schema("std_msgs/msg/String", "ros2msg", b""), {})
+    file.add_message(channel, data, log_ns=1, publish_ns=1, sequence=1)
+    file.end_chunk()
+    file.close()
+    assert max(sizes) <= mcap_file.WRITE_BYTES < sum(sizes)
+    assert (tmp_path / "x.mcap").stat().st_size == sum(sizes) > len(data)

@@ -214,3 +214,11 @@ def test_gaps_are_the_steps_that_are_too_long(steps_ms):
     found = meter_of(stamps).report((stamps[-1] + 10) * MS)
     assert found.gaps == pytest.approx([s / 1000 for s in steps_ms if s > 200])
     assert 0.0 <= found.hz <= 1000.0
+
+
+def test_what_the_transport_lost_is_counted_take_by_take():
+    meter = StreamMeter(CAMERA)
+    meter.drop(5)
+    meter.begin(NS_PER_S)
+    meter.drop(2)
+    assert meter.report(2 * NS_PER_S).dropped == 2

@@ -12,6 +12,7 @@ bag_messages = pytest.importorskip("bag_messages")  # needs rosbags, of requirem
 
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
 from vla_policy.data.lerobot.durable import Busy  # noqa: E402
+from vla_policy.data.lerobot.video_encoder import VideoEncoder  # noqa: E402
 from vla_policy.data.recording import Phase  # noqa: E402
 from vla_policy.data.recording_files import RecordingFiles  # noqa: E402
 from vla_policy.data.recording_session import RecordingSession  # noqa: E402
@@ -213,6 +214,52 @@ def test_messages_beyond_the_queue_are_counted_and_make_a_fault(tmp_path, messag
         )
     finally:
         session.close()
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".recording" not in path.parts
+    }
+
+
+def test_an_episode_whose_encoders_fell_behind_is_made_of_its_bag_with_the_same_bytes(
+    tmp_path, messages, monkeypatch
+):
+    usual = Session(tmp_path / "usual")
+    usual.record(messages)
+    assert usual.run(usual.session.save(True, START))[0]
+    usual.close()
+    put, taken = VideoEncoder.put, []
+
+    def slow(self, image, *, wait):
+        taken.append(wait)
+        return put(self, image, wait=wait) if wait or len(taken) < 6 else False
+
+    monkeypatch.setattr(VideoEncoder, "put", slow)
+    session = Session(tmp_path / "slow")
+    session.record(messages)
+    moment = session.session.moment("", START + 2 * S)
+    assert session.session.watch(START + 2 * S, START) is None  # nothing ends the take for it
+    assert moment.written.frames > 10 and "behind at frame" in moment.written.behind
+    assert moment.verdict.keep and "its videos are made from its bag" in moment.verdict.notes[1]
+    kept, sentence = session.run(session.session.save(True, START))
+    assert kept, sentence
+    session.close()
+    assert True in taken
+    assert files_of(tmp_path / "slow" / "set") == files_of(tmp_path / "usual" / "set")
+
+
+def test_a_take_whose_encoders_fell_behind_can_be_discarded(tmp_path, messages, monkeypatch):
+    monkeypatch.setattr(VideoEncoder, "put", lambda self, image, *, wait: False)
+    session = Session(tmp_path / "rec")
+    session.record(messages)
+    assert session.run(session.session.discard())[0]
+    monkeypatch.undo()
+    session.record(messages)
+    assert session.run(session.session.save(None, START))[0]
+    session.close()
 
 
 def test_what_was_latched_before_the_take_is_its_first_message(tmp_path, messages):

@@ -57,6 +57,11 @@ def stream(need, **fields):
         (stream(CAMERA, before_hz=45.0), "slow", "front ran at 30.0 Hz instead of 45.0"),
         (stream(COMMAND), "slow", "the control loop ran at 30.0 Hz instead of 50.0"),
         (stream(CAMERA, backwards=1), "stamps_back", "front: 1 stamps lie before earlier ones"),
+        (
+            stream(CAMERA, dropped=9),
+            "dropped",
+            "front: 9 of 309 messages were lost before they came",
+        ),
         ({"moved": False}, "no_motion", "the robot never moved"),
         ({"stalls": ((1.0, 2.0), (4.0, 5.5))}, "stall", "stood still for 5.5 s from 4.0 s on"),
         (
@@ -126,3 +131,9 @@ def test_a_slow_motion_is_no_stall_and_a_robot_that_stands_never_moved():
         still.add(k / 10, np.array([0.3]))
     assert slow.moved and slow.stalls() == ()
     assert not still.moved and still.stalls() == ((0.0, pytest.approx(9.9)),)
+
+
+def test_one_lost_image_is_told_and_does_not_cost_the_take():
+    verdict = judge(replace(GOOD, **stream(CAMERA, dropped=1)))
+    assert verdict.keep
+    assert verdict.notes == ("front: 1 of 301 messages were lost before they came",)

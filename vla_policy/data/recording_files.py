@@ -17,8 +17,10 @@ from pathlib import Path
 
 from vla_policy.data.bag import metadata
 from vla_policy.data.bag.qos import Qos
+from vla_policy.data.bag.reader import open_bag
 from vla_policy.data.bag.recover import recover
 from vla_policy.data.bag.writer import BagWriter
+from vla_policy.data.conversion.bag_takes import frames_of
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
@@ -36,6 +38,7 @@ REFUSED = 3  # topics whose refused messages are named
 class Written:
     """What there is of the open take. problem: why it cannot go on, one sentence; '' if it can.
 
+    behind: why its videos are made from its bag when it is kept; '' where they are made meanwhile.
     stale: frames with a sample that was too old. idle: of the others, those before the first command. waiting: frames before the slowest encoder. written: bytes.
     """
 
@@ -48,6 +51,7 @@ class Written:
     stalls: tuple[tuple[float, float], ...] = ()
     refused: tuple[str, ...] = ()
     guard: GuardCounts = field(default_factory=GuardCounts)
+    behind: str = ""
     problem: str = ""
 
 
@@ -94,6 +98,7 @@ class RecordingFiles:
     def begin(self, task: str) -> None:
         """Open the files of a take."""
         folder = self.folder / OPEN / _name(self.episodes)
+        self._task = task
         self._custom = {
             metadata.TASK: task,
             metadata.SUCCESS: "",
@@ -114,9 +119,9 @@ class RecordingFiles:
         )
         self._guard = GuardCounts()
         self._motion = MotionMeter()
-        self._ended, self._problem = False, ""
+        self._ended, self._problem, self._behind = False, "", ""
         self._first_ns: int | None = None
-        self._stale = self._idle = self._bytes = 0
+        self._taken = self._stale = self._idle = self._bytes = 0
 
     def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
         """Add a message to bag and frames. What goes wrong is a `problem` of written(); nothing raises."""
@@ -153,7 +158,7 @@ class RecordingFiles:
             return Written()
         refused = sorted(self._builder.sentences.items())[:REFUSED]
         return Written(
-            frames=self._set.frames,
+            frames=self._taken,
             stale=self._stale,
             idle=self._idle,
             waiting=self._set.waiting,
@@ -165,12 +170,18 @@ class RecordingFiles:
                 f"{self._builder.refused[topic]} messages were refused, the first: {sentence}"
                 for topic, sentence in refused
             ),
+            behind=self._behind,
             problem=self._problem or self._builder.problem or self._set.problem,
         )
 
     def save(self, success: bool | None) -> Kept:
-        """The take becomes the next episode. Raises ValueError or OSError if it cannot; it is still open then."""
+        """The take becomes the next episode. Raises ValueError or OSError if it cannot; it is still open then.
+
+        Where the encoders fell behind, or failed, the episode is made of the bag first: with the same bytes, later.
+        """
         self.end()
+        if self._behind or self._set.problem:
+            self._make_again()
         info = self._set.save(success)
         shown = "" if success is None else str(success).lower()
         bag, note = self._put_away(
@@ -181,7 +192,8 @@ class RecordingFiles:
     def discard(self) -> Path | None:
         """The take is given up; where its bag is from now on."""
         self.end()
-        self._set.discard()
+        if self._set.is_open:
+            self._set.discard()
         return self._put_away(self._free(DISCARDED, self.episodes), {})[0]
 
     def delete_last(self) -> int:
@@ -202,15 +214,44 @@ class RecordingFiles:
         assert self._builder is not None
         try:
             for frame in ask(self._builder):
-                if self._set.add(frame):
-                    if self._first_ns is None:
-                        self._first_ns = frame.stamp_ns
-                    self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
-                    stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
-                    self._stale += stale
-                    self._idle += not frame.valid and not stale
+                if not self._behind and not self._set.add(frame):
+                    self._fall_behind()
+                self._meet(frame)
         except (ValueError, OSError) as error:
             self._fail(str(error))
+
+    def _meet(self, frame: Frame) -> None:
+        """Count a frame, for the verdict."""
+        self._taken += 1
+        if self._first_ns is None:
+            self._first_ns = frame.stamp_ns
+        self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
+        stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
+        self._stale += stale
+        self._idle += not frame.valid and not stale
+
+    def _fall_behind(self) -> None:
+        """The encoders are too slow for these streams: they stop, and what they would have made is made later."""
+        self._behind = self._set.behind
+        if self._behind:
+            self._set.discard()
+
+    def _make_again(self) -> None:
+        """The open episode once more, from the messages of its bag in the order in which they came.
+
+        Raises ValueError or OSError.
+        """
+        assert self._bag is not None
+        if self._problem:
+            raise ValueError(f"its bag is not whole: {self._problem}")
+        self._bag.flush()
+        if self._set.is_open:
+            self._set.discard()
+        self._set.begin(self._task)
+        builder = EpisodeBuilder(self._robot, self._fps, namespace=self._space)
+        for frame in frames_of(open_bag(self._bag.folder), builder):
+            self._set.add(frame, wait=True)
+        self._behind = ""
 
     def _count(self, message: Message) -> None:
         try:

@@ -109,6 +109,12 @@ class RecordingSession:
         if self._taking:
             self._thread.put(message, qos)
 
+    def drop(self, topic: str, count: int) -> None:
+        """The transport has lost messages of a topic."""
+        meter = self._meters.get(topic)
+        if meter is not None:
+            meter.drop(count)
+
     def missing(self, task: str, now_ns: int, problems: Iterable[str] = ()) -> tuple[str, ...]:
         """Why no take can begin now; problems: of the robot, as sentences."""
         return core.missing(
@@ -302,6 +308,7 @@ class RecordingSession:
             slowed=guard.slowed,
             reasons=guard.reasons,
             others_s=self._recording.lengths_s(take.task),
+            behind=written.behind,
             ended_by=None if reason is None or reason.code == "time_limit" else reason,
         )
 

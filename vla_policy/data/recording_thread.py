@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from vla_policy.data.background import WRITING, give_way
 from vla_policy.data.bag.qos import Qos
 from vla_policy.data.recording_files import RecordingFiles, Written
 from vla_policy.data.streams import Message
@@ -81,6 +82,7 @@ class RecordingThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        give_way(WRITING)
         try:
             done = 0
             while (work := self._next()) is not None:

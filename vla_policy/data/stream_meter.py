@@ -36,6 +36,7 @@ class StreamReport:
     before_hz: the rate when the take began.
     gaps:      seconds of each pause between stamps that is longer than max_age_s, the present one included.
     backwards: samples whose stamp lies before that of an earlier one.
+    dropped:   messages that were sent and never came, as the transport counts them.
     """
 
     need: StreamNeed
@@ -47,6 +48,7 @@ class StreamReport:
     before_hz: float = 0.0
     gaps: tuple[float, ...] = ()
     backwards: int = 0
+    dropped: int = 0
 
 
 class StreamMeter:
@@ -60,7 +62,7 @@ class StreamMeter:
         self._begin_ns: int | None = None
         self._before_hz = 0.0
         self._gaps: list[float] = []
-        self._count = self._backwards = 0
+        self._count = self._backwards = self._dropped = 0
 
     def add(self, stamp_ns: int, received_ns: int) -> None:
         """One message."""
@@ -76,18 +78,24 @@ class StreamMeter:
             self._newest_ns = stamp_ns
         self._count += 1
 
+    def drop(self, count: int) -> None:
+        """The transport has lost messages."""
+        self._dropped += count
+
     def begin(self, now_ns: int) -> None:
         """A take begins: pauses and counts are its own from now on."""
         # A stream that has only just been found has no rate of before.
         known = bool(self._arrivals) and now_ns - self._arrivals[0][0] >= WINDOW_NS // 4
         self._before_hz = self._hz(now_ns) if known else 0.0
-        self._begin_ns, self._gaps, self._count, self._backwards = now_ns, [], 0, 0
+        self._begin_ns, self._gaps = now_ns, []
+        self._count = self._backwards = self._dropped = 0
 
     def clear(self) -> None:
         """Forget all times, after the clock jumped: none of them can be compared with now."""
         self._arrivals.clear()
         self._newest_ns = self._begin_ns = None
-        self._gaps, self._count, self._backwards = [], 0, 0
+        self._gaps = []
+        self._count = self._backwards = self._dropped = 0
 
     def report(self, now_ns: int) -> StreamReport:
         """What is known at now_ns."""
@@ -106,6 +114,7 @@ class StreamMeter:
             before_hz=self._before_hz,
             gaps=tuple(gaps),
             backwards=self._backwards,
+            dropped=self._dropped,
         )
 
     def _gap_ns(self, stamp_ns: int) -> int | None:

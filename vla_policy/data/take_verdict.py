@@ -18,6 +18,7 @@ NOT_LOOKED_AT = (
 class Bounds:
     """What a take may be like and still be kept.
 
+    dropped:     share of a stream's messages that the transport may lose.
     slow:        share of its rate that a stream must keep.  gap_shares: of the take that pauses may last together.
     stall_s:     longest time in which the robot may stand still.
     held, slowed: share of the ticks with a plan in which the guard may hold or slow it.
@@ -25,6 +26,7 @@ class Bounds:
     out_of_view: share of frames.
     """
 
+    dropped: float = 0.01
     slow: float = 0.8
     stale: float = 0.02
     stall_s: float = 4.0
@@ -49,6 +51,7 @@ class TakeFacts:
     ticks:   of the control node with a plan; held, slowed: of these.  reasons: code of a check -> ticks in which it acted.
     others_s: lengths of the saved takes of the same task.
     out_of_view: camera -> share of frames in which the tool was outside of its image; None: not known.
+    behind:  why its videos are made from its bag later; '' where they were made meanwhile.
     ended_by: why the take could not go on; None: somebody or its time limit ended it.
     """
 
@@ -66,6 +69,7 @@ class TakeFacts:
     reasons: Mapping[str, int] = field(default_factory=dict)
     others_s: tuple[float, ...] = ()
     out_of_view: Mapping[str, float] | None = None
+    behind: str = ""
     ended_by: Reason | None = None
 
 
@@ -125,6 +129,8 @@ def _of_streams(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
                     f"{need.topic}: {stream.backwards} stamps lie before earlier ones",
                 )
             )
+        if stream.dropped > bounds.dropped * (stream.count + stream.dropped):
+            found.append(Reason("dropped", _dropped(stream)))
         if stream.gaps:
             found.append(
                 Reason(
@@ -204,6 +210,11 @@ def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
     notes = []
     if facts.out_of_view is None:
         notes.append(NOT_LOOKED_AT)
+    if facts.behind:
+        notes.append(f"keeping it takes longer, its videos are made from its bag: {facts.behind}")
+    for stream in facts.streams:
+        if 0 < stream.dropped <= bounds.dropped * (stream.count + stream.dropped):
+            notes.append(_dropped(stream))
     if 0 < len(facts.others_s) < bounds.others:
         notes.append(
             f"its length was not compared: {_count(facts.others_s, 'saved take')} of this task"
@@ -213,6 +224,11 @@ def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
     if facts.idle_frames:
         notes.append(f"{facts.idle_frames} of {facts.frames} frames come before the first command")
     return tuple(notes)
+
+
+def _dropped(stream: StreamReport) -> str:
+    sent = stream.count + stream.dropped
+    return f"{stream.need.topic}: {stream.dropped} of {sent} messages were lost before they came"
 
 
 def _count(things: Sequence[object], what: str) -> str:

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 
+from vla_policy.data.background import ENCODING, give_way
 from vla_policy.data.lerobot.durable import NO_ROOM, no_room
 from vla_policy.data.lerobot.statistics import Histogram
 from vla_policy.types import Array
@@ -94,6 +95,7 @@ class VideoEncoder:
             self._thread.join()
 
     def _run(self) -> None:
+        give_way(ENCODING)
         try:
             self._encode()
         except OSError as error:

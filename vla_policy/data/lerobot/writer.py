@@ -106,6 +106,16 @@ class SetWriter:
         """Why the open episode cannot be saved; '' if it can."""
         return self._take.problem if self._take else ""
 
+    @property
+    def behind(self) -> str:
+        """Why the encoders could not take all frames of the open episode; '' if they did."""
+        return self._take.overrun if self._take else ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an episode that is neither saved nor discarded."""
+        return self._take is not None
+
     def begin(self, task: str) -> None:
         """Open an episode. Raises ValueError if one is open."""
         if self._take is not None:
@@ -132,7 +142,7 @@ class SetWriter:
             if not encoder.put(frame.images[camera], wait=wait):
                 take.overrun = (
                     f"the encoder of camera {camera} is {encoder.waiting} frames behind at frame "
-                    f"{len(take.rows)}: this machine is too slow for these cameras, and a frame was lost"
+                    f"{len(take.rows)}: this machine is too slow for these cameras"
                 )
                 return False
         take.rows.append(Row.of(frame))
@@ -340,4 +350,6 @@ class _OpenTake:
     @property
     def problem(self) -> str:
         broken = (e.problem for e in self.encoders.values())
-        return self.overrun or next((p for p in broken if p), "")
+        if self.overrun:
+            return f"{self.overrun}, and a frame was lost"
+        return next((p for p in broken if p), "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -17,7 +19,8 @@ from vla_policy.ros.process import qos
 
 
 class RecordedTopics:
-    """Raw subscriptions; take is called with each message and its publishers' profiles.
+    """Raw subscriptions; take is called with each message and its publishers' profiles, drop with a topic and how
+    many of its messages the transport has lost.
 
     Raises ValueError for a type that this ROS lacks, by its topic.
     """
@@ -27,8 +30,9 @@ class RecordedTopics:
         node: Node,
         needs: Iterable[StreamNeed],
         take: Callable[[Message, Sequence[Qos]], None],
+        drop: Callable[[str, int], None],
     ) -> None:
-        self._node, self._take = node, take
+        self._node, self._take, self._drop = node, take, drop
         self._decoder = Decoder()
         self._offered: dict[str, tuple[Qos, ...]] = {}
         self._subscriptions: list[Any] = []
@@ -43,18 +47,30 @@ class RecordedTopics:
                     ) from error
                 node.get_logger().warning(f"{need.topic} is not recorded: no {need.type} here")
                 continue
-            topic = node.resolve_topic_name(need.topic)
-            self._subscriptions.append(
-                node.create_subscription(
-                    kind, topic, self._callback(topic, need.type), _profile(need), raw=True
-                )
-            )
+            self._subscriptions.append(self._subscription(need, kind))
 
     def close(self) -> None:
         """Stop listening."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+
+    def _subscription(self, need: StreamNeed, kind: Any) -> Any:
+        topic = self._node.resolve_topic_name(need.topic)
+
+        def lost(event: Any) -> None:
+            self._drop(topic, int(event.total_count_change))
+
+        events = SubscriptionEventCallbacks(message_lost=lost if need.required else None)
+        make = partial(
+            self._node.create_subscription,
+            *(kind, topic, self._callback(topic, need.type), _profile(need)),
+            raw=True,
+        )
+        try:
+            return make(event_callbacks=events)
+        except UnsupportedEventTypeError:  # another DDS, which does not count what it loses
+            return make()
 
     def _callback(self, topic: str, kind: str) -> Callable[[bytes], None]:
         def receive(data: bytes) -> None:

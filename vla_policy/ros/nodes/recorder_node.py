@@ -158,7 +158,7 @@ class RecorderNode(LifecycleNode):
 
     def _add_endpoints(self, needs: tuple[StreamNeed, ...]) -> None:
         self._goals = RecorderGoals(self, self)
-        self._topics = RecordedTopics(self, needs, self._on_message)
+        self._topics = RecordedTopics(self, needs, self._on_message, self._on_drop)
         # Their own group: an answer waits for files, and the streams and the watch go on meanwhile.
         serve = partial(self.create_service, callback_group=ReentrantCallbackGroup())
         services = [
@@ -269,6 +269,10 @@ class RecorderNode(LifecycleNode):
             self._instruction = deserialize_message(message.data, String).data.strip()
         elif message.topic == self._full("instruction_outcome"):
             self._goals.heard(deserialize_message(message.data, InstructionOutcome))
+
+    def _on_drop(self, topic: str, count: int) -> None:
+        if self._session is not None:
+            self._session.drop(topic, count)
 
     async def _on_start(self, request: Trigger.Request, response: Trigger.Response) -> Any:
         refusal = await self.begin("", 0)
