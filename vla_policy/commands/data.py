@@ -9,6 +9,7 @@ from typing import NoReturn
 # What may be done -> the module that does it, with add_arguments(parser) and run(args), and what it does.
 VERBS = {
     "info": ("vla_policy.commands.data_info", "say what a data set holds"),
+    "check": ("vla_policy.commands.data_check", "find what is wrong with recorded data"),
     "compare": ("vla_policy.commands.data_compare", "errors of a policy on recorded observations"),
     "convert": (
         "vla_policy.commands.data_convert",

@@ -12,6 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A function that is told each number, from 0 to total - 1, when work on it begins."""
+    with counted(what) as tell:
+        tell(0, total)
+        yield lambda number: tell(number, total)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function that is told how many are done, of how many."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -22,5 +30,5 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda number: bar.update(task, completed=number)
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,52 @@
+"""Columns that number the rows of an episode: gaps, repetitions and tasks that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_policy.data.checks.episode_data import Rows
+from vla_policy.data.checks.finding import DataFinding, count, fault
+
+RENUMBER = (
+    "Write the set anew with `vla data edit --out` from a whole source, or delete the episode"
+)
+
+
+def check_index(rows: Rows) -> Iterator[DataFinding]:
+    """frame_index counts from 0, index through the set, task_index names a task."""
+    expected = np.arange(len(rows))
+    starts = {"frame_index": 0} | ({} if rows.start is None else {"index": rows.start})
+    for name, start in starts.items():
+        values = rows.columns.get(name)
+        if values is None:
+            continue
+        wrong = np.flatnonzero(np.asarray(values, np.int64).reshape(-1) != expected + start)
+        if len(wrong):
+            at = int(wrong[0])
+            yield fault(
+                "index_gap",
+                f"{name} is {int(values[at])}, expected {at + start}; {count(len(wrong), 'row')} so",
+                RENUMBER,
+                frame=at,
+                frames=len(wrong),
+            )
+            return  # the others follow from it
+    yield from _check_task(rows)
+
+
+def _check_task(rows: Rows) -> Iterator[DataFinding]:
+    values = rows.columns.get("task_index")
+    if values is None or rows.tasks is None:
+        return
+    codes = np.asarray(values, np.int64).reshape(-1)
+    wrong = np.flatnonzero((codes < 0) | (codes >= rows.tasks))
+    if len(wrong):
+        yield fault(
+            "task",
+            f"task_index is {int(codes[wrong[0]])}, expected 0 to {rows.tasks - 1}",
+            "Name the task with `vla data edit --task OLD=NEW`, or delete the episode",
+            frame=int(wrong[0]),
+            frames=len(wrong),
+        )

@@ -1,0 +1,169 @@
+"""A whole LeRobot set: its metadata, every episode in several processes, and what only the whole shows."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+
+from vla_policy.data.checks.bounds import UNKNOWN, ColumnBounds
+from vla_policy.data.checks.columns import check_constant, check_mixed
+from vla_policy.data.checks.episode_data import EpisodeReport
+from vla_policy.data.checks.finding import DataFinding, fault
+from vla_policy.data.checks.frozen import check_frozen
+from vla_policy.data.checks.lengths import check_lengths
+from vla_policy.data.checks.lerobot_episode import check_episode
+from vla_policy.data.checks.metadata import (
+    check_metadata,
+    check_tasks,
+    check_video_ranges,
+    file_findings,
+)
+from vla_policy.data.checks.statistics_fit import check_statistics
+from vla_policy.data.checks.swapped import check_swapped
+from vla_policy.data.lerobot import layout
+from vla_policy.data.lerobot.files import read_json_lines, read_table
+from vla_policy.data.lerobot.metadata import episode_files
+from vla_policy.data.lerobot.reader import DataSet, open_set
+
+Tell = Callable[[int], None]
+FEW = 2000  # frames that one process reads sooner than others have started
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs: the set, the robot's bounds, what is to be done."""
+
+    root: Path
+    bounds: ColumnBounds
+    quick: bool
+
+
+def check_set(
+    root: Path,
+    bounds: ColumnBounds = UNKNOWN,
+    *,
+    quick: bool = False,
+    workers: int = 0,
+    tell: Tell = lambda done: None,
+) -> tuple[DataFinding, ...]:
+    """All findings, those of the set first, then by episode. tell: how many episodes are done."""
+    found = list(check_metadata(root))
+    try:
+        data = open_set(root)
+    except (ValueError, FileNotFoundError) as error:
+        if not found:
+            says = str(error).replace(f"{root}/", "")
+            found = [fault("unreadable", says, "Restore the file from a copy")]
+        return tuple(found)
+    broken = bool(found)
+    if not broken and data.version.startswith("v3.") and len(data):
+        found += check_video_ranges(root, data.fps)
+    found += check_tasks(data.tasks, [e.tasks for e in data.entries])
+    reports = []
+    for done, report in enumerate(_reports(Job(root, bounds, quick), data, workers), 1):
+        reports.append(report)
+        tell(done)
+    found += [f for r in reports for f in r.findings]
+    told = {(f.code, f.episode) for f in found}
+    extra = [f for f in _files(data) if ("unreadable", f.episode) not in told]
+    if not any(f.code in ("drift", "missing_frames", "false_length", "false_fps") for f in found):
+        found += extra
+    return in_order((*found, *judge(reports, data, root)))
+
+
+def judge(reports: Sequence[EpisodeReport], data: DataSet, root: Path) -> Iterator[DataFinding]:
+    """What only the whole set shows."""
+    yield from check_swapped(reports)
+    yield from check_mixed(_named(reports, data))
+    yield from check_frozen(reports)
+    yield from check_lengths(reports, data.fps)
+    yield from check_constant(reports)
+    mixed = any(True for _ in check_mixed(_named(reports, data)))
+    if not mixed:
+        yield from check_statistics(reports, data.stats, layout.STATS, exact=bool(data.own))
+
+
+def _named(reports: Sequence[EpisodeReport], data: DataSet) -> Sequence[EpisodeReport]:
+    """With the robots that the set names; two names are two robots."""
+    own = str(data.own.get("robot", ""))
+    if not own or not data.robot_type or own == data.robot_type or len(reports) < 1:
+        return reports
+    first, *others = reports
+    return [
+        replace(first, robot=data.robot_type),
+        *(replace(r, robot=own) for r in others or [first]),
+    ]
+
+
+def in_order(findings: Sequence[DataFinding]) -> tuple[DataFinding, ...]:
+    """By episode and frame, those of the set first; none twice."""
+    once = dict.fromkeys(findings)
+    return tuple(
+        sorted(once, key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.code))
+    )
+
+
+def _reports(job: Job, data: DataSet, workers: int) -> Iterator[EpisodeReport]:
+    stored = _episode_statistics(job.root, data)
+    work = [(k, stored.get(k)) for k in range(len(data.entries))]
+    many = min(workers or os.cpu_count() or 1, len(work))
+    if many <= 1 or (not workers and len(data) < FEW):
+        for number, kept in work:
+            yield check_episode(data, number, job.bounds, stored=kept, quick=job.quick)
+        return
+    # A process that was forked would have the threads' locks, but not the threads, of its parent.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(many, _start, (job,)) as pool:
+        yield from pool.imap(_one, work)
+
+
+_OPENED: list[tuple[DataSet, Job]] = []  # of this worker
+
+
+def _start(job: Job) -> None:
+    _OPENED[:] = [(open_set(job.root), job)]
+
+
+def _one(work: tuple[int, Mapping[str, Any] | None]) -> EpisodeReport:
+    data, job = _OPENED[0]
+    return check_episode(data, work[0], job.bounds, stored=work[1], quick=job.quick)
+
+
+def _episode_statistics(root: Path, data: DataSet) -> dict[int, dict[str, Any]]:
+    """Statistics that the set keeps by episode: feature -> what."""
+    try:
+        if not data.version.startswith("v3."):
+            path = root / "meta" / "episodes_stats.jsonl"
+            lines = read_json_lines(path) if path.exists() else []
+            return {int(line["episode_index"]): dict(line["stats"]) for line in lines}
+        found: dict[int, dict[str, Any]] = {}
+        for file in episode_files(root):
+            table = read_table(file)
+            names = [n for n in table.column_names if n.startswith("stats/")]
+            for row in table.select(["episode_index", *names]).to_pylist():
+                stats: dict[str, Any] = {}
+                for name in names:
+                    feature, _, what = name.removeprefix("stats/").rpartition("/")
+                    if row[name] is not None:
+                        stats.setdefault(feature, {})[what] = row[name]
+                found[int(row["episode_index"])] = stats
+        return found
+    except (ValueError, KeyError, FileNotFoundError):
+        return {}  # what cannot be read is found where the set is opened
+
+
+def _files(data: DataSet) -> Iterator[DataFinding]:
+    totals: dict[Path, int] = {}
+    for path in {p for e in data.entries for p, _ in e.videos.values()}:
+        try:
+            with av.open(str(path)) as container:
+                totals[path] = int(container.streams.video[0].frames)
+        except (av.FFmpegError, OSError, IndexError):
+            continue  # found with its episode
+    yield from file_findings(data.root, data.entries, totals)

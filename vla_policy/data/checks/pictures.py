@@ -1,0 +1,94 @@
+"""Images of one camera in one episode: the same again and again, blank, of another size, and a signature.
+
+Each image is thinned out to a thumbnail; of the images before, only one thumbnail is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from vla_policy.data.checks.episode_data import ACTION, STATE, CameraSummary, Rows, StillRun
+from vla_policy.data.checks.finding import DataFinding, count, doubt
+from vla_policy.types import Array
+
+WIDTH, HEIGHT = 32, 24  # of a thumbnail
+SAME = 1.2  # of 255, largest change of a cell of thumbnails of one image, encoded twice
+FEWEST, FEWEST_S = 3, 0.2  # repetitions that are looked into, and their time
+BLANK = 2.0  # of 255, deviation within an image that shows nothing
+
+
+def thumbnail(image: Array) -> Array:
+    """float32[24, 32, 3] YUV of uint8[h, w, 3] RGB: the mean of each cell."""
+    small = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2YUV), np.float32)
+
+
+@dataclass
+class CameraPass:
+    """Adds up the images of one camera in one episode, in order; add() each, then end()."""
+
+    camera: str
+    rows: Rows
+    size: tuple[int, int] = (0, 0)
+    still: list[StillRun] = field(default_factory=list)
+    _number: int = 0
+    _first: int = 0
+    _anchor: Array | None = None
+    _before: Array | None = None
+    _sum: Array | None = None
+    _blank: list[int] = field(default_factory=list)
+    _changes: list[float] = field(default_factory=list)
+
+    def add(self, small: Array) -> None:
+        """The thumbnail of the next image."""
+        light = small[..., 0]
+        self._sum = small.astype(np.float64) if self._sum is None else self._sum + small
+        if float(light.std()) < BLANK:
+            self._blank.append(self._number)
+        if self._before is not None:
+            self._changes.append(float(np.abs(light - self._before[..., 0]).max()))
+        if self._anchor is None or float(np.abs(small - self._anchor).max()) > SAME:
+            self._close()
+            self._anchor, self._first = small, self._number
+        self._before = small
+        self._number += 1
+
+    def end(self) -> CameraSummary | None:
+        """What is kept; None if there was no image."""
+        self._close()
+        if self._sum is None:
+            return None
+        changes = float(np.quantile(self._changes, 0.75)) if self._changes else 0.0
+        mean = (self._sum / self._number).astype(np.float32)
+        return CameraSummary(mean, changes, self._number, self.size)
+
+    def findings(self) -> Iterator[DataFinding]:
+        """Images that show nothing."""
+        if self._blank:
+            yield doubt(
+                "blank",
+                f"camera {self.camera} shows one colour in {count(len(self._blank), 'frame')}",
+                "Look at it with `vla data view`; delete the episode if the camera failed",
+                frame=self._blank[0],
+                frames=len(self._blank),
+            )
+
+    def _close(self) -> None:
+        """Keep the run of equal images that ends before the present one, if it is long."""
+        last = min(self._number, len(self.rows)) - 1
+        repeats = last - self._first
+        if self._anchor is None or repeats < max(FEWEST, FEWEST_S * self.rows.fps):
+            return
+        part = slice(self._first, last + 1)
+        moved = {}
+        for feature in (STATE, ACTION):
+            table = self.rows.table(feature)
+            if table is not None:
+                moved[feature] = np.ptp(table[part], axis=0)
+        valid = self.rows.columns.get("frame_valid")
+        flagged = valid is not None and not np.asarray(valid[self._first + 1 : last + 1]).any()
+        self.still.append(StillRun(self.camera, self._first + 1, last, moved, flagged))
