@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
 
 from vla_policy.data.checks.bounds import UNKNOWN, ColumnBounds
+from vla_policy.data.checks.causes import root_causes
 from vla_policy.data.checks.columns import check_constant, check_mixed
 from vla_policy.data.checks.episode_data import EpisodeReport
 from vla_policy.data.checks.finding import DataFinding, fault
@@ -32,6 +33,7 @@ from vla_policy.data.lerobot.metadata import episode_files
 from vla_policy.data.lerobot.reader import DataSet, open_set
 
 Tell = Callable[[int], None]
+VIDEO_FAULTS = frozenset(("drift", "missing_frames", "false_length", "false_fps", "unreadable"))
 FEW = 2000  # frames that one process reads sooner than others have started
 
 
@@ -61,8 +63,10 @@ def check_set(
             says = str(error).replace(f"{root}/", "")
             found = [fault("unreadable", says, "Restore the file from a copy")]
         return tuple(found)
-    broken = bool(found)
-    if not broken and data.version.startswith("v3.") and len(data):
+    if any(f.code == "false_fps" for f in found):
+        return tuple(found)  # everything else is measured by it
+    found += _names(data)
+    if not found and data.version.startswith("v3.") and len(data):
         found += check_video_ranges(root, data.fps)
     found += check_tasks(data.tasks, [e.tasks for e in data.entries])
     reports = []
@@ -70,43 +74,33 @@ def check_set(
         reports.append(report)
         tell(done)
     found += [f for r in reports for f in r.findings]
-    told = {(f.code, f.episode) for f in found}
-    extra = [f for f in _files(data) if ("unreadable", f.episode) not in told]
-    if not any(f.code in ("drift", "missing_frames", "false_length", "false_fps") for f in found):
-        found += extra
-    return in_order((*found, *judge(reports, data, root)))
+    found += _of_set(reports, data)
+    return root_causes(found)
 
 
-def judge(reports: Sequence[EpisodeReport], data: DataSet, root: Path) -> Iterator[DataFinding]:
+def _of_set(reports: Sequence[EpisodeReport], data: DataSet) -> Iterator[DataFinding]:
     """What only the whole set shows."""
+    mixed = list(check_mixed(reports))
+    yield from mixed
     yield from check_swapped(reports)
-    yield from check_mixed(_named(reports, data))
     yield from check_frozen(reports)
     yield from check_lengths(reports, data.fps)
     yield from check_constant(reports)
-    mixed = any(True for _ in check_mixed(_named(reports, data)))
     if not mixed:
         yield from check_statistics(reports, data.stats, layout.STATS, exact=bool(data.own))
+    if not any(f.code in VIDEO_FAULTS for r in reports for f in r.findings):
+        yield from _files(data)
 
 
-def _named(reports: Sequence[EpisodeReport], data: DataSet) -> Sequence[EpisodeReport]:
-    """With the robots that the set names; two names are two robots."""
+def _names(data: DataSet) -> Iterator[DataFinding]:
+    """Two names of the robot in one set."""
     own = str(data.own.get("robot", ""))
-    if not own or not data.robot_type or own == data.robot_type or len(reports) < 1:
-        return reports
-    first, *others = reports
-    return [
-        replace(first, robot=data.robot_type),
-        *(replace(r, robot=own) for r in others or [first]),
-    ]
-
-
-def in_order(findings: Sequence[DataFinding]) -> tuple[DataFinding, ...]:
-    """By episode and frame, those of the set first; none twice."""
-    once = dict.fromkeys(findings)
-    return tuple(
-        sorted(once, key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.code))
-    )
+    if own and data.robot_type and own != data.robot_type:
+        yield fault(
+            "mixed_robots",
+            f"{layout.INFO} states robot {data.robot_type!r}, {layout.OWN_SET} {own!r}",
+            "Write the name of the robot that it was recorded with: `vla data edit --robot NAME`",
+        )
 
 
 def _reports(job: Job, data: DataSet, workers: int) -> Iterator[EpisodeReport]:

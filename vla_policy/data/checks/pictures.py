@@ -16,7 +16,7 @@ from vla_policy.data.checks.finding import DataFinding, count, doubt
 from vla_policy.types import Array
 
 WIDTH, HEIGHT = 32, 24  # of a thumbnail
-SAME = 1.2  # of 255, largest change of a cell of thumbnails of one image, encoded twice
+SAME = 2.0  # of 255, largest change of light in a block of four cells, of one image that was encoded twice
 FEWEST, FEWEST_S = 3, 0.2  # repetitions that are looked into, and their time
 BLANK = 2.0  # of 255, deviation within an image that shows nothing
 
@@ -49,12 +49,13 @@ class CameraPass:
         self._sum = small.astype(np.float64) if self._sum is None else self._sum + small
         if float(light.std()) < BLANK:
             self._blank.append(self._number)
+        blocks = light.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean((1, 3))
         if self._before is not None:
-            self._changes.append(float(np.abs(light - self._before[..., 0]).max()))
-        if self._anchor is None or float(np.abs(small - self._anchor).max()) > SAME:
+            self._changes.append(float(np.abs(blocks - self._before).max()))
+        if self._anchor is None or float(np.abs(blocks - self._anchor).max()) > SAME:
             self._close()
-            self._anchor, self._first = small, self._number
-        self._before = small
+            self._anchor, self._first = blocks, self._number
+        self._before = blocks
         self._number += 1
 
     def end(self) -> CameraSummary | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.data.checks.bounds import UNKNOWN, ColumnBounds, bounds_of
+from vla_policy.data.checks.causes import root_causes
 from vla_policy.data.checks.columns import check_constant, check_mixed
 from vla_policy.data.checks.episode import check_rows, sums_by_feature
 from vla_policy.data.checks.episode_data import ACTION, STATE, EpisodeReport, Rows
@@ -54,7 +55,7 @@ def check_shards(
     found += [f for r in reports for f in r.findings]
     found += [*check_swapped(reports), *check_mixed(reports), *check_frozen(reports)]
     found += [*check_lengths(reports, FPS), *check_constant(reports)]
-    return tuple(dict.fromkeys(found))
+    return root_causes(found)
 
 
 def _episodes(
