@@ -358,9 +358,7 @@ def false_episode_length(root: Path, rng) -> Expected:
     more = int(rng.integers(1, 5))
     values[episode] += more
     put(episodes_file(root), "length", values)
-    change_json(
-        root / "meta/info.json", lambda d: d.update(total_frames=d["total_frames"] + more)
-    )
+    change_json(root / "meta/info.json", lambda d: d.update(total_frames=d["total_frames"] + more))
     return "false_length", episode, None
 
 
@@ -396,7 +394,9 @@ def no_task(root: Path, rng) -> Expected:
     tasks[episode] = [[], [""]][int(rng.integers(2))]
     place = table.column_names.index("tasks")
     field = table.schema.field("tasks")
-    pq.write_table(table.set_column(place, field, pa.array(tasks, field.type)), episodes_file(root))
+    pq.write_table(
+        table.set_column(place, field, pa.array(tasks, field.type)), episodes_file(root)
+    )
     return "task", episode, None
 
 

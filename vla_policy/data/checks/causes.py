@@ -11,6 +11,7 @@ FOLLOWS = {
     "false_length": {"drift", "missing_frames", "index_gap", "false_length", "statistics"},
     "mixed_robots": {"out_of_limits", "leap", "stuck_state", "statistics"},
     "stuck_state": {"leap"},
+    "not_finite": {"leap"},
     "unreadable": {"drift", "short"},
     "false_fps": {"drift", "short", "long"},
     "missing_frames": {"leap"},

@@ -12,7 +12,8 @@ from vla_policy.types import Array
 
 CONSTANT = 1e-4  # of the largest range of columns of the same feature
 OTHER_SHARE = 0.5  # of the columns that lie apart from those of all other episodes
-APART = 1.0  # ranges of the others, between an episode's middle and them
+APART = 3.0  # ranges of the others, between an episode's middle and them
+WIDER = 30.0  # times the range of the others; degrees are 57 times as wide as radians
 
 
 def spans(reports: Sequence[EpisodeReport]) -> dict[str, Array]:
@@ -81,10 +82,11 @@ def _apart(feature: str, reports: Sequence[EpisodeReport]) -> Iterator[DataFindi
             np.quantile(low[others], 0.1, axis=0),
             np.quantile(high[others], 0.9, axis=0),
         )
-        span = highest - lowest
-        used = span > 1e-6
+        # A column that hardly moved says little of where else it may be.
+        span = np.maximum(highest - lowest, 0.5 * np.maximum(np.abs(lowest), np.abs(highest)))
+        used = highest - lowest > 1e-6
         far = (middle[i] < lowest - APART * span) | (middle[i] > highest + APART * span)
-        wide = (high[i] - low[i]) > 10 * span
+        wide = (high[i] - low[i]) > WIDER * span
         apart = used & (far | wide)
         if used.sum() and apart.sum() >= max(2, OTHER_SHARE * used.sum()):
             yield fault(

@@ -63,8 +63,8 @@ def check_set(
             says = str(error).replace(f"{root}/", "")
             found = [fault("unreadable", says, "Restore the file from a copy")]
         return tuple(found)
-    if any(f.code == "false_fps" for f in found):
-        return tuple(found)  # everything else is measured by it
+    if any(f.code in ("false_fps", "index_gap") for f in found):
+        return tuple(found)  # everything else is measured and numbered by it
     found += _names(data)
     if not found and data.version.startswith("v3.") and len(data):
         found += check_video_ranges(root, data.fps)

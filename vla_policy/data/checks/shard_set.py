@@ -61,7 +61,7 @@ def check_shards(
 def _episodes(
     arrays: dict[str, Array], texts: list[list[str]], robot: str, begin: int
 ) -> Iterator[EpisodeReport]:
-    bounds, names = _known(robot)
+    bounds, names = _known(robot, arrays["state"].shape[1] if "state" in arrays else 0)
     order = arrays["episode"]
     for place, which in enumerate(dict.fromkeys(order.tolist())):
         where = np.flatnonzero(order == which)
@@ -99,9 +99,11 @@ def _episodes(
         )
 
 
-def _known(robot: str) -> tuple[ColumnBounds, dict[str, tuple[str, ...]]]:
+def _known(robot: str, width: int) -> tuple[ColumnBounds, dict[str, tuple[str, ...]]]:
     """Limits and names of the state of a shipped robot; an action is a step, which has no names there."""
     if robot not in embodiment_names():
         return UNKNOWN, {}
     known = load_embodiment(robot)
+    if len(known.state_names) != width:
+        return UNKNOWN, {}
     return bounds_of(known), {STATE: known.state_names}
