@@ -1,5 +1,5 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
-# make test    set everything up, run all tests                            TESTS="test/ros -k say"
+# make test    set everything up, run all tests, several at a time         TESTS="test/ros -k say" (one at a time) WORKERS=0
 # make check   lint, types, the quick tests that need no ROS             TESTS="test/safety/test_guard.py"
 # make lint    style, and code that nothing uses
 # make types   mypy, strict; what is known and not mended is in tools/types_baseline.txt
@@ -13,6 +13,9 @@ export INSTRUCTION ?=
 HEAD ?=
 TESTS ?= test
 ROUNDS ?= 20
+# Processes that run tests beside each other; chosen tests run in one, where -s and --pdb work. Tests with nodes wait
+# more than they compute, so one more than there are processors, of whom the last takes what needs no ROS.
+WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))
 
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
 PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
@@ -25,7 +28,7 @@ demo: setup
 	@. tools/env.sh && exec vla demo $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
 
 test: setup
-	@. tools/env.sh && exec pytest $(TESTS)
+	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)
 
 check: lint types
 	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import lanes
 import pytest
 from jaxtyping import install_import_hook
 
@@ -18,6 +19,10 @@ install_import_hook(["vla_policy.models", "vla_policy.families.openvla_inputs"],
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.register_profile("fuzz", print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# Beside other workers torch has no processor to spare; before torch is imported, also by what tests start.
+if lanes.count() > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PI0 = Path(__file__).parent / "golden" / "ref_pi0_tiny.safetensors"
 LANGUAGE = "paligemma_with_expert.paligemma.model.language_model."
@@ -34,6 +39,29 @@ RENAMED = (
     (".mlp.fc", ".fc"),
 )
 UNUSED = ("lm_head.weight",)
+
+
+def pytest_configure():
+    lanes.give_way()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was tried again, and why: a fault that shows only now and then would go unseen."""
+    retried = terminalreporter.getreports("rerun")
+    if not retried:
+        return
+    terminalreporter.section("tried again")
+    for report in retried:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        terminalreporter.line(report.nodeid)
+        terminalreporter.line(f"  {crash or report.longreprtext}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from lane_scheduler import LaneScheduling
+
+    return LaneScheduling(config, log)
 
 
 def ours(key: str) -> str:

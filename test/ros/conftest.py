@@ -1,8 +1,8 @@
 """Real nodes in their own processes, and a robot that the tests play themselves."""
 
+import fcntl
 import importlib.util
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -10,11 +10,12 @@ import threading
 import time
 from pathlib import Path
 
+import lanes
 import numpy as np
 import pytest
 
 # Before rclpy is imported: tests must not hear each other, nor a robot in the same network.
-os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 99))
+os.environ["ROS_DOMAIN_ID"] = str(lanes.free_domain())
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 rclpy = pytest.importorskip("rclpy")
@@ -23,6 +24,7 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.action import graph as actions  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node, NodeNameNonExistentError  # noqa: E402
+from ros_process import participant  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray, Header  # noqa: E402
@@ -211,12 +213,11 @@ def pytest_collection_modifyitems(items):
             )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ros():
-    """rclpy of the test process."""
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()
+    """rclpy of the test process, anew for each file; files whose nodes come and go have one for each test."""
+    with participant():
+        yield
 
 
 @pytest.fixture
@@ -326,12 +327,15 @@ def interfaces():
     built = STANDINS.parent / "build" / "standins" / "-".join(lacking)
     line = ["colcon", "--log-base", str(built / "log"), "build", "--base-paths", str(STANDINS)]
     line += ["--build-base", str(built / "build"), "--install-base", str(built / "install")]
-    if not (built / "install" / "setup.sh").is_file():
-        if shutil.which("colcon") is None:
-            pytest.skip(
-                f"no {', '.join(lacking)} and no colcon to build stand-ins; see make setup"
-            )
-        subprocess.run([*line, "--merge-install", "--packages-select", *lacking], check=True)
+    built.mkdir(parents=True, exist_ok=True)
+    with (built / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers need them too
+        if not (built / "install" / "setup.sh").is_file():
+            if shutil.which("colcon") is None:
+                pytest.skip(
+                    f"no {', '.join(lacking)} and no colcon to build stand-ins; see make setup"
+                )
+            subprocess.run([*line, "--merge-install", "--packages-select", *lacking], check=True)
     install = built / "install"
     python = next(install.glob("lib/python3*/site-packages"))
     environment = dict(os.environ)

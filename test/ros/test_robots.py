@@ -10,6 +10,7 @@ rclpy = pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from ros_process import participant  # noqa: E402
 from ros_witness import (  # noqa: E402
     READY_S,
     SCRIPTED_POLICY,
@@ -27,6 +28,13 @@ from vla_policy.embodiment import embodiment_names, load_embodiment  # noqa: E40
 from vla_policy.ros.bringup.endpoints import endpoints  # noqa: E402
 from vla_policy.ros.bringup.graph import command_line, node_specs  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
+
+
+@pytest.fixture
+def ros():
+    """Each robot's nodes have the same names."""
+    with participant():
+        yield
 
 
 class MockWitness(Witness):

@@ -16,6 +16,7 @@ from action_msgs.msg import GoalStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
+from ros_process import participant  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
@@ -37,6 +38,13 @@ NODES = {
     "sim_node": [],
 }
 ROUNDS = int(os.environ.get("VLA_POLICY_INTERRUPTS", "3"))  # of each node
+
+
+@pytest.fixture
+def ros():
+    """Nodes of the same names begin and end in every test."""
+    with participant():
+        yield
 
 
 @pytest.fixture
@@ -73,22 +81,10 @@ def ends_well(process, written):
     assert code == 0, text
 
 
-def seen(robot, node):
-    """How many nodes of that name the test's own process knows of.
-
-    The middleware may keep one of an earlier test for good: a process that was killed as it began,
-    whose description came after its end had been noticed.
-    """
-    return robot.get_node_names().count(node)
-
-
-def said_goodbye(robot, node, before, within_s=5.0):
-    """Whether the graph has forgotten a node whose process has ended; without a goodbye it takes 20 s.
-
-    before: how many of its name were seen before it was started.
-    """
+def said_goodbye(robot, node, within_s=5.0):
+    """Whether the graph has forgotten a node whose process has ended; without a goodbye it takes 20 s."""
     end_s = time.monotonic() + within_s
-    while seen(robot, node) > before:
+    while node in robot.get_node_names():
         if time.monotonic() > end_s:
             return False
         time.sleep(0.1)
@@ -98,7 +94,6 @@ def said_goodbye(robot, node, before, within_s=5.0):
 @pytest.mark.parametrize("state", SHUTDOWN)
 @pytest.mark.parametrize("node", ["control", "task", "policy"])
 def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state):
-    before = seen(mock_robot, node)
     process, written = start(f"{node}_node", "-p", "autostart:=false")
     if state != "unconfigured":
         assert change(mock_robot, node, Transition.TRANSITION_CONFIGURE)
@@ -107,9 +102,7 @@ def test_the_shutdown_transition_ends_the_process(mock_robot, start, node, state
     assert change(mock_robot, node, SHUTDOWN[state])
     process.send_signal(signal.SIGINT)  # as of somebody who does not see that it ends already
     ends_well(process, written)
-    assert said_goodbye(mock_robot, node, before), (
-        "its node is seen by others after its process has ended"
-    )
+    assert said_goodbye(mock_robot, node), "its node is seen by others after its process has ended"
 
 
 def finished(robot, future, within_s=20.0):

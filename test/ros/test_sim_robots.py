@@ -10,6 +10,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import TwistStamped  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from ros_process import participant  # noqa: E402
 from ros_witness import (  # noqa: E402
     READY_S,
     SCRIPTED_POLICY,
@@ -31,6 +32,13 @@ from vla_policy.ros.bringup.graph import command_line, node_specs  # noqa: E402
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.sim.twin import TWINS  # noqa: E402
+
+
+@pytest.fixture
+def ros():
+    """Each robot's nodes have the same names."""
+    with participant():
+        yield
 
 
 @pytest.fixture(params=sorted(TWINS))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
+from ros_process import participant
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vla_policy.action import ExecuteInstruction
@@ -23,6 +24,13 @@ PERIOD_S = 0.02
 CHUNK_AGE_S = 1.2
 LEASE_S = 4.0  # a task node that was killed is found dead after its lease of 3 s
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+@pytest.fixture
+def ros():
+    """Some are killed, and the next have their names."""
+    with participant():
+        yield
 
 
 @pytest.fixture

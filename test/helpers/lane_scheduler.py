@@ -1,0 +1,30 @@
+"""Which worker runs which file; imported only where pytest-xdist runs."""
+
+import lanes
+from xdist.scheduler import LoadScopeScheduling
+
+
+class LaneScheduling(LoadScopeScheduling):
+    """LoadScopeScheduling by file, that asks lanes.next_file what a worker does next."""
+
+    def _split_scope(self, nodeid):
+        return nodeid.partition("::")[0]
+
+    def _next(self, node):
+        number = int(node.gateway.id.removeprefix("gw"))
+        quiet = lanes.is_quiet(number, self.numnodes)
+        return lanes.next_file(list(self.workqueue), quiet=quiet)
+
+    def _assign_work_unit(self, node):
+        file = self._next(node)
+        if file is None:
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
+
+    def _reschedule(self, node):
+        if not node.shutting_down and self._next(node) is None:
+            node.shutdown()  # it ends what it has
+            return
+        super()._reschedule(node)
