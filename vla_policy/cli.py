@@ -54,6 +54,10 @@ VERBS = {
         "vla_policy.commands.check",
         "find mistakes in a robot file, checkpoint or running graph",
     ),
+    "security": (
+        "vla_policy.commands.security",
+        "write the SROS2 policy of a robot's graph: an enclave for each node",
+    ),
     "doctor": (
         "vla_policy.commands.doctor",
         "tell machine, ROS, GPU, packages, and known problems with cures",

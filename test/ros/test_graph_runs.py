@@ -2,14 +2,18 @@
 
 import socket
 import time
+from functools import partial
+from xml.etree import ElementTree
 
 import pytest
+from rclpy.action import graph as actions
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup.endpoints import PUBLISHES, command_topics, endpoints
 from vla_policy.ros.bringup.graph import node_specs
 from vla_policy.ros.bringup.processes import Processes
+from vla_policy.ros.bringup.security_policy import security_policy
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.watch import Lifecycles
 
@@ -87,6 +91,36 @@ def test_the_running_graph_is_what_the_data_says(graph, running_ends, name):
         if end.node == name
     }
     assert running_ends(graph[0].node, name) == told
+
+
+@pytest.mark.parametrize("name", ["sim", "policy", "control", "task", "web"])
+def test_the_security_policy_covers_the_running_node_and_no_more(graph, name):
+    specs, robot = node_specs("vx300s", sim=True, web_port=1), load_embodiment("vx300s")
+    enclaves = ElementTree.fromstring(security_policy(specs, robot)).iter("enclave")
+    (own,) = (e for e in enclaves if e.get("path") == f"/vla_policy/{name}")
+    told = {
+        (attribute, entry.text)
+        for group in own.iter()
+        for attribute, value in group.attrib.items()
+        if value == "ALLOW"
+        for entry in group
+    }
+    node = graph[0].node
+    found = {
+        ("publish", node.get_publisher_names_and_types_by_node),
+        ("subscribe", node.get_subscriber_names_and_types_by_node),
+        ("reply", node.get_service_names_and_types_by_node),
+        ("request", node.get_client_names_and_types_by_node),
+        ("execute", partial(actions.get_action_server_names_and_types_by_node, node)),
+        ("call", partial(actions.get_action_client_names_and_types_by_node, node)),
+    }
+    running = {
+        (attribute, topic)
+        for attribute, of_node in found
+        for topic, _ in of_node(name, "/")
+        if "/_action/" not in topic  # an action allows its own topics and services
+    }
+    assert running == told
 
 
 def test_the_page_commands_no_controller(graph, running_ends):

@@ -223,8 +223,19 @@ def _mock(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 
 
 def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
-    """The page's endpoints; it commands no controller."""
-    return []
+    """It commands no controller."""
+    cameras = [(camera.topic, CAMERA_TYPES[camera.type]) for camera in robot.cameras.values()]
+    kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER}
+    return [
+        *_hears("web", (*cameras, ("overview/image_raw", CAMERA_TYPES["image"]))),
+        Endpoint("web", HEARS, "control_status", STATUS),
+        Endpoint("web", HEARS, "sim_event", EVENT),
+        Endpoint("web", HEARS, "instruction_outcome", OUTCOME),
+        Endpoint("web", HEARS, "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+        Endpoint("web", PUBLISHES, "instruction", STRING),
+        Endpoint("web", CALLS, "execute_instruction", "vla_policy/action/ExecuteInstruction"),
+        *(Endpoint("web", CALLS, f"control/{name}", kind) for name, kind in kinds.items()),
+    ]
 
 
 def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:

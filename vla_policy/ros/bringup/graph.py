@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from vla_policy.sim.twin import TWINS
 PACKAGE = "vla_policy"
 SIM_MODES = ("false", "true", "mock")
 OPERATORS = ("expert",)
+OPERATOR = "operator"  # enclave of `vla say`, `vla stop` and other clients
 ParamValue = bool | int | float | str
 
 
@@ -161,6 +163,24 @@ def sim_mode(embodiment: str, sim: str) -> dict[str, bool]:
     return {"sim": twin, "mock": sim != "false" and not twin}
 
 
+def enclave_of(namespace: str, node: str) -> str:
+    """The path of a node's SROS2 enclave."""
+    return f"{namespace}/{PACKAGE}/{node}"
+
+
+def enclave_arguments(namespace: str, node: str) -> list[str]:
+    """ROS arguments that put a process into its enclave; none while ROS_SECURITY_ENABLE is not true."""
+    if os.environ.get("ROS_SECURITY_ENABLE", "").lower() != "true":
+        return []
+    return ["--enclave", enclave_of(namespace, node)]
+
+
+def client_arguments(namespace: str) -> list[str]:
+    """Arguments of rclpy.init() for an operator's client: its enclave, where security is on."""
+    arguments = enclave_arguments(namespace, OPERATOR)
+    return ["--ros-args", *arguments] if arguments else []
+
+
 def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
     """The program and arguments that run one node as a process of this Python.
 
@@ -169,6 +189,7 @@ def command_line(spec: NodeSpec, *, log_level: str = "info") -> list[str]:
     arguments = ["--log-level", log_level]
     if spec.namespace:
         arguments += ["-r", f"__ns:={spec.namespace}"]
+    arguments += enclave_arguments(spec.namespace, spec.name)
     for old, new in spec.remappings:
         arguments += ["-r", f"{old}:={new}"]
     for name, value in spec.parameters.items():

@@ -8,6 +8,7 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros.bringup.graph import (
     PACKAGE,
     NodeSpec,
+    enclave_arguments,
     executable_path,
     node_specs,
     sim_mode,
@@ -149,6 +150,7 @@ def _launch_node(spec: NodeSpec) -> Action:
         namespace=spec.namespace,
         parameters=[dict(spec.parameters)],
         remappings=list(spec.remappings),
+        ros_arguments=enclave_arguments(spec.namespace, spec.name),
         output="screen",
         emulate_tty=True,
     )

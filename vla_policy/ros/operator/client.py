@@ -22,6 +22,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
 from vla_policy.ros.bringup.endpoints import BUTTONS
+from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.srv import SetScene
@@ -54,7 +55,11 @@ class Client:
 
     def __init__(self, name: str = "operator", *, namespace: str = "") -> None:
         self._context = Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=client_arguments(namespace_of(namespace)),
+            context=self._context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         self.node = Node(
             f"{name}_{os.getpid()}",
             namespace=namespace_of(namespace) or None,

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
+from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.operator.stop_request import Found
 
 # A participant announces itself when it begins and then every 3 s. The first announcement is often missed by one of
@@ -34,7 +35,7 @@ class Participant:
     def __init__(self, domain: int) -> None:
         self._context = Context()
         rclpy.init(
-            args=[],
+            args=client_arguments(""),
             context=self._context,
             domain_id=domain,
             signal_handler_options=SignalHandlerOptions.NO,

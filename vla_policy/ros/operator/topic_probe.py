@@ -25,6 +25,7 @@ from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot,
 from vla_policy.embodiment import Embodiment, Output
 from vla_policy.embodiment.spaces import AXES, GOALS
 from vla_policy.ros.bringup.endpoints import OUTPUT_TYPES
+from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
@@ -55,7 +56,11 @@ class TopicProbe:
     def __init__(self, robot: Embodiment, namespace: str) -> None:
         self._robot = robot
         self._context = Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=client_arguments(namespace),
+            context=self._context,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         name = f"vla_check_{os.getpid()}"
         self._node = Node(name, namespace=namespace or None, context=self._context)
         space = self._node.get_namespace().rstrip("/")
