@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,
-        **stands_in,
+        sim=stands_in["sim"],
+        mock=stands_in["mock"],
         shadow=args.shadow,
         record="recordings" if args.record else "",
         markers=args.markers,
