@@ -102,6 +102,11 @@ _.samples
 _.stride
 _.waited_s
 
+# Data for training (docs/training_data.md), for the trainer.
+_.open_training_set
+_.read_options
+_.Questions
+
 # Fields of visualization_msgs/Marker.
 _.colors
 _.lifetime

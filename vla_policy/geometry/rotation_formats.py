@@ -1,4 +1,4 @@
-"""Ways to write a rotation that policies use, each as a unit quaternion xyzw. Numpy only."""
+"""Ways to write a rotation that policies use, each to a unit quaternion xyzw and back. Numpy only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vla_policy.geometry.quaternions import quaternion_multiply, rotvec_to_quaternion
+from vla_policy.geometry.quaternions import (
+    quaternion_multiply,
+    quaternion_to_rotvec,
+    rotvec_to_quaternion,
+)
 from vla_policy.types import Array
 
 QUATERNION_TOLERANCE = 0.05  # of the norm; with a larger error it is not taken as a rotation
@@ -30,12 +34,16 @@ def from_rpy(values: Array) -> Array:
 
 
 def to_rpy(quaternions: Array) -> Array:
-    """Inverse of from_rpy, float64[t, 4] to float64[t, 3], with the pitch from -pi/2 to pi/2."""
-    x, y, z, w = quaternions.T
-    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
-    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1.0, 1.0))
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return np.stack((roll, pitch, yaw), axis=-1)
+    """Inverse of from_rpy, float64[t, 4] to float64[t, 3], pitch from -pi/2 to pi/2; at its ends roll is 0."""
+    x, y, z, w = np.moveaxis(from_quaternion(quaternions), -1, 0)
+    sine = np.clip(2.0 * (w * y - z * x), -1.0, 1.0)
+    level = np.abs(sine) < 1.0 - SHORT
+    roll = np.arctan2(2.0 * (w * x + y * z), 1.0 - 2.0 * (x * x + y * y))
+    yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    upright = 2.0 * np.arctan2(z, w)  # of a quaternion with roll 0
+    return np.stack(
+        (np.where(level, roll, 0.0), np.arcsin(sine), np.where(level, yaw, upright)), -1
+    )
 
 
 def from_r6d(values: Array) -> Array:
@@ -79,6 +87,21 @@ QUATERNION: dict[str, Callable[[Array], Array]] = {
     "rpy": from_rpy,
     "rotation_vector": rotvec_to_quaternion,
     "r6d": from_r6d,
+}
+
+
+def to_r6d(quaternions: Array) -> Array:
+    """Inverse of from_r6d, float64[t, 4] to float64[t, 6]."""
+    unit = from_quaternion(quaternions)
+    columns = [rotate(unit, np.broadcast_to(axis, (len(unit), 3))) for axis in np.eye(3)[:2]]
+    return np.concatenate(columns, axis=-1)
+
+
+WRITTEN: dict[str, Callable[[Array], Array]] = {
+    "quaternion_xyzw": from_quaternion,
+    "rpy": to_rpy,
+    "rotation_vector": quaternion_to_rotvec,
+    "r6d": to_r6d,
 }
 
 

@@ -32,6 +32,10 @@ class TextTokenizer:
     eos: int | None
     source: Path
 
+    def __reduce__(self) -> tuple[Callable[[Path], "TextTokenizer"], tuple[Path]]:
+        """Another process reads the file again: what the libraries hold does not pickle."""
+        return load_text_tokenizer, (self.source,)
+
 
 def tokenizer_of(folder: Path, vocab: int) -> TextTokenizer:
     """The tokenizer in folder, of at most vocab tokens. Raises FileNotFoundError or ValueError."""

@@ -197,16 +197,17 @@ def _frame(
 
 
 def targets(action: Array, state: Array, body: Body) -> Array:
-    """float64[d]: where the steps of one row lead from the measured state, as the robot is commanded."""
+    """float64[..., d]: where the steps of rows lead from the measured states, as the robot is commanded."""
     values: list[Array] = []
     for arm in range(len(body.arms)):
-        pose = np.asarray(state[ARM * arm : ARM * arm + 7], np.float64)
-        step = np.asarray(action[STEP * arm : STEP * arm + STEP], np.float64)
-        half = step[3:6] / 2.0  # the vector part of the turn: labels leave the arc sine away
-        turn = np.append(half, np.sqrt(max(0.0, 1.0 - float(half @ half))))
-        rotation = quaternion_multiply(turn, pose[3:])
-        values += [pose[:3] + step[:3], rotation / np.linalg.norm(rotation), step[6:]]
-    return np.concatenate((*values, action[STEP * len(body.arms) + 1 :]))
+        pose = np.asarray(state[..., ARM * arm : ARM * arm + 7], np.float64)
+        step = np.asarray(action[..., STEP * arm : STEP * arm + STEP], np.float64)
+        half = step[..., 3:6] / 2.0  # the vector part of the turn: labels leave the arc sine away
+        scalar = np.sqrt(np.maximum(0.0, 1.0 - np.sum(half * half, -1, keepdims=True)))
+        rotation = quaternion_multiply(np.concatenate((half, scalar), -1), pose[..., 3:])
+        rotation = rotation / np.linalg.norm(rotation, axis=-1, keepdims=True)
+        values += [pose[..., :3] + step[..., :3], rotation, step[..., 6:]]
+    return np.concatenate((*values, action[..., STEP * len(body.arms) + 1 :]), axis=-1)
 
 
 def steps(action: Array, state: Array, body: Body, *, terminate: bool) -> Array:

@@ -1,0 +1,67 @@
+"""All numbers of a data set as arrays over its frames; the images stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vla_policy.types import Array
+
+NOT_SAID = -1  # control source of a frame of a set that has no such column
+
+
+@dataclass(frozen=True, slots=True)
+class SetNumbers:
+    """Over the n frames of a set, episode after episode.
+
+    first, length: int64[e], of each episode. state: float32[n, s]. action: float32[n, d]. seconds: float64[n] since
+    the episode began. valid: bool[n]. source: int8[n], place in CONTROL_SOURCES or NOT_SAID. correction: bool[n].
+    finished: bool[n], the frame is marked as after the goal was reached.
+    """
+
+    first: Array
+    length: Array
+    state: Array
+    action: Array
+    seconds: Array
+    valid: Array
+    source: Array
+    correction: Array
+    finished: Array
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+class SetSource(Protocol):
+    """What the kinds of data sets have in common. Pickles into workers.
+
+    label: for messages. robot_name: '' where the set does not say. own: recorded by this package, so that its columns
+    are those that the robot executes.
+    """
+
+    label: str
+    robot_name: str
+    fps: float
+    own: bool
+    cameras: tuple[str, ...]
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    numbers: SetNumbers
+
+    def image(self, episode: int, number: int, camera: str) -> Array:
+        """uint8[h, w, 3] RGB of a frame. Raises ValueError naming file, episode and frame."""
+        ...
+
+    def sentences(self, episode: int, number: int) -> Sequence[str]:
+        """The instruction of a frame, and other ways to say it; none if the set has none."""
+        ...
+
+    def success(self, episode: int) -> bool | None:
+        """Whether the episode reached its goal; None if nobody said."""
+        ...
+
+    def identity(self, episode: int) -> str:
+        """What stays the same of an episode when others are removed, where the set keeps that."""
+        ...

@@ -1,0 +1,163 @@
+"""How a data set is read for training: which robot it shows, where its columns are, what of it counts.
+
+Sets that this package recorded need none of it. For a set of another project the run file states what no file of the
+set says: its robot, which of its columns is which of the robot's and in what unit, and what its actions are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vla_policy.data.frame import CONTROL_SOURCES
+from vla_policy.parsing import fields
+from vla_policy.parsing.fields import Place
+
+PARTS = ("all", "train", "held_out")
+KEYS = (
+    "robot", "cameras", "state", "action", "spaces", "episodes", "part", "held_out", "failures", "weights",
+    "correction_weight", "phrasings", "instruction",
+)  # fmt: skip
+MOST = 1_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the robot in a set of another project: robot value = scale * its value + offset."""
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptions:
+    """robot: name or file, where the set does not say.
+
+    cameras: camera of the robot -> of the set. state, action: column of the robot -> Column of the set; what is not
+    listed has the same name in both. spaces: action group -> what its columns are in a set of another project: as the
+    robot executes them (joint_position, ee_pose), or as the robot's policies write them (joint_delta, ee_delta).
+    episodes: which count; None: all. part, held_out: the share of episodes that is kept apart for evaluation, and which
+    side this is. failures: episodes that did not succeed count too.
+    weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor for frames in which a
+    person corrects the policy. phrasings: task -> other ways to say it. instruction: for a set that has no tasks.
+    Raises ValueError that begins with the field's name.
+    """
+
+    robot: str | None = None
+    cameras: Mapping[str, str] = field(default_factory=dict)
+    state: Mapping[str, Column] = field(default_factory=dict)
+    action: Mapping[str, Column] = field(default_factory=dict)
+    spaces: Mapping[str, str] = field(default_factory=dict)
+    episodes: tuple[int, ...] | None = None
+    part: str = "all"
+    held_out: float = 0.0
+    failures: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+    correction_weight: float = 2.0
+    phrasings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.part not in PARTS:
+            raise ValueError(f"part: got {self.part!r}, expected one of {', '.join(PARTS)}")
+        if not 0.0 <= self.held_out < 1.0:
+            raise ValueError(f"held_out: got {self.held_out}, expected 0 to below 1")
+        if self.part != "all" and not self.held_out:
+            raise ValueError(f"part: got {self.part!r} with held_out 0, expected a share above 0")
+        for name, weight in self.weights.items():
+            if name not in CONTROL_SOURCES or not 0.0 <= weight <= MOST:
+                known = ", ".join(filter(None, CONTROL_SOURCES))
+                raise ValueError(
+                    f"weights: got {name!r}: {weight}, expected {known} with 0 or more"
+                )
+        if not 0.0 <= self.correction_weight <= MOST:
+            raise ValueError(
+                f"correction_weight: got {self.correction_weight}, expected 0 or more"
+            )
+
+
+DEFAULTS = SetOptions()
+
+
+def weight_of(control_source: str, options: SetOptions = DEFAULTS, *, correction: bool) -> float:
+    """How much a frame counts. Where nobody commands the robot there is nothing to be learned: 0."""
+    if not control_source:
+        return 0.0
+    weight = options.weights.get(control_source, 1.0)
+    return weight * (options.correction_weight if correction else 1.0)
+
+
+def read_options(value: Any, place: Place) -> SetOptions:
+    """The options of one entry of a run file. Raises Refused with file, line, got and expected."""
+    given = fields.mapping(value, place, (), KEYS)
+    known: dict[str, Any] = {}
+    for key, item in given.items():
+        at = place.at(key)
+        if key in ("robot", "instruction"):
+            known[key] = fields.text(item, at, "words")
+        elif key == "part":
+            known[key] = fields.choice(item, at, PARTS)
+        elif key == "held_out":
+            known[key] = fields.number(item, at, 0.0, 0.99)
+        elif key == "correction_weight":
+            known[key] = fields.number(item, at, 0.0, MOST)
+        elif key == "failures":
+            known[key] = _bool(item, at)
+        elif key == "episodes":
+            known[key] = _episodes(item, at)
+        else:
+            known[key] = _entries(key, item, at)
+    try:
+        return SetOptions(**known)
+    except ValueError as error:
+        raise place.refuse(str(error), "options that go together") from error
+
+
+def _bool(value: Any, place: Place) -> bool:
+    if not isinstance(value, bool):
+        raise place.refuse(value, "true or false")
+    return value
+
+
+def _episodes(value: Any, place: Place) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise place.refuse(value, "a list of episode numbers, at least one")
+    for number in value:
+        if type(number) is not int or number < 0:
+            raise place.refuse(number, "the number of an episode, from 0")
+    return tuple(sorted(set(value)))
+
+
+def _entries(key: str, value: Any, place: Place) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        raise place.refuse(value, "a mapping with at least one entry")
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        at = place.at(str(name))
+        if key == "weights":
+            found[str(name)] = fields.number(item, at, 0.0, MOST)
+        elif key in ("state", "action"):
+            found[str(name)] = _column(item, at)
+        elif key == "phrasings":
+            if not isinstance(item, list) or not all(isinstance(w, str) and w for w in item):
+                raise at.refuse(item, "a list of sentences")
+            found[str(name)] = tuple(item)
+        else:
+            found[str(name)] = fields.text(item, at, "a name")
+    return found
+
+
+def _column(value: Any, place: Place) -> Column:
+    """'name', or {name: ..., scale: ..., offset: ...}."""
+    if isinstance(value, str):
+        return Column(fields.text(value, place, "the name of a column of the set"))
+    given = fields.mapping(value, place, ("name",), ("scale", "offset"))
+    scale = fields.number(given.get("scale", 1.0), place.at("scale"), -MOST, MOST)
+    if scale == 0.0:
+        raise place.at("scale").refuse(0.0, "a number other than 0")
+    offset = fields.number(given.get("offset", 0.0), place.at("offset"), -MOST, MOST)
+    return Column(
+        fields.text(given["name"], place.at("name"), "a column of the set"), scale, offset
+    )
