@@ -10,14 +10,20 @@ An optional "seed" puts the simulation into the scene in which the sentence has 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
+import platform
+import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vla_policy.evaluate.metrics import wilson
 from vla_policy.runtime.instruction import stop_of
 
 MOVED_RAD = 0.01
@@ -113,6 +119,11 @@ def _say(client: Any, arm: Arm, case: dict[str, Any]) -> dict[str, Any]:
     return {"got": got, "moved_rad": arm.moved_rad, "outcome": code, "message": message}
 
 
+def _interval(count: int, of: int) -> list[float] | None:
+    """95 %, of Wilson."""
+    return [round(edge, 4) for edge in wilson(count, of)] if of else None
+
+
 def _ready(client: Any) -> None:
     """Reset and engaged, whatever was said before."""
     end_s = time.monotonic() + 20.0
@@ -141,11 +152,17 @@ def main() -> int:
     moved = [r for r in senseless if r["got"] == "move"]
     stood = [r for r in sensible if r["got"] != "move"]
     summary: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.now().date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.0f}",
+        "sha256": hashlib.sha256(args.cases.read_bytes()).hexdigest(),
         "offline": args.offline,
         "senseless": len(senseless),
         "of them moved the arm": len(moved),
+        "interval of that part": _interval(len(moved), len(senseless)),
         "sensible": len(sensible),
         "of them refused or still": len(stood),
+        "interval of this part": _interval(len(stood), len(sensible)),
     }
     kinds = dict.fromkeys(row["kind"] for row in rows if "kind" in row)
     if kinds:

@@ -25,6 +25,8 @@ from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
+TELLS = 0.1  # at most this part of what is not there is taken for there, where a policy can tell
+KINDS = {"thing": "colour and shape", "shape": "shape alone", "colour": "colour alone"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -86,7 +88,13 @@ class Policy(KeywordInfer):
         looks = self.family.see is not None and self.checkpoint.naming is not None
         if not looks or self.checkpoint.language.least is None:
             return "this policy refuses sentences that it was not trained on; it cannot tell what it does not see"
-        return "this policy refuses sentences that it was not trained on and things that it does not see"
+        words = "this policy refuses sentences that it was not trained on"
+        accepts = self.checkpoint.language.accepts or {}
+        if not accepts or (worst := max(accepts.values())) <= TELLS:
+            return f"{words} and things that it does not see"
+        sure = " or ".join(KINDS[kind] for kind, part in accepts.items() if part <= TELLS)
+        but = f" unless it is named by {sure}" if sure else ""
+        return f"{words}; it cannot tell reliably what it does not see{but}: up to {worst:.0%} of what is not there is tried"
 
     def understands(self, instruction: str) -> Reason | None:
         """Why the words of instruction cannot be followed; None if they can, or this policy cannot tell."""

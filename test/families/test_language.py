@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,14 @@ def test_paraphrases_are_put_into_trained_words():
     )
     things = read("lift the cube left of the yellow ball").things
     assert things == ({"shape": "cube"}, {"colour": "yellow", "shape": "ball"})
+    assert read("lift the cube left of the yellow ball").sides == ((0, "left", 1),)
+    assert read("lift the one on the right side of the can").sides == ((0, "right", 1),)
+    for plain in (
+        "lift the cube left of the tray",
+        "lift the cube nearest to the ball",
+        "lift the cube",
+    ):
+        assert read(plain).sides == ()
 
 
 def test_a_robot_that_was_never_told_to_push_refuses_it():
@@ -106,7 +115,7 @@ def test_the_shipped_records_are_what_the_command_writes():
     for folder in ("tiny", "tiny_cross"):
         data = json.loads((weights_dir() / folder / FILE).read_text())
         for robot, said in data.items():
-            assert said | {"least": None} == to_dict(language_of(robot))
+            assert said | {"least": None, "accepts": None} == to_dict(language_of(robot))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,10 @@ def test_the_shipped_records_are_what_the_command_writes():
         ("looks", {"colour": {"red": -1}}),
         ("least", {"thing": 2.0, "colour": 0.5}),
         ("least", True),
+        ("least", {"thing": 0.0, "colour": 0.5}),
+        ("accepts", {"thing": 0.1}),
+        ("accepts", {"thing": 1.0, "colour": 0.0}),
+        ("accepts", {"thing": "few", "colour": 0.0}),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(key, value):
@@ -141,6 +154,36 @@ def test_a_policy_says_what_it_understands(tmp_path):
     older = load_policy(str(tmp_path / "older"))
     assert older.understands("pick up the banana") is None
     assert "cannot tell" in older.understanding
+
+
+def test_a_record_without_what_it_accepts_is_read():
+    older = to_dict(LANGUAGE)
+    del older["accepts"]
+    assert from_dict(older) == replace(LANGUAGE, accepts=None)
+
+
+@pytest.mark.parametrize(
+    ("accepts", "says"),
+    [
+        (None, "and things that it does not see"),
+        ({"thing": 0.02, "shape": 0.1, "colour": 0.0}, "and things that it does not see"),
+        (
+            {"thing": 0.18, "shape": 0.23, "colour": 0.0},
+            "it cannot tell reliably what it does not see unless it is named by colour alone: "
+            "up to 23% of what is not there is tried",
+        ),
+        (
+            {"thing": 0.04, "shape": 0.12, "colour": 0.0},
+            "unless it is named by colour and shape or colour alone: up to 12%",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_tell_what_is_there_says_so(accepts, says):
+    policy = load_policy("tiny")
+    language = replace(policy.checkpoint.language, accepts=accepts)
+    changed = replace(policy, checkpoint=replace(policy.checkpoint, language=language))
+    assert says in changed.understanding
+    assert ("cannot tell" in changed.understanding) == ("cannot tell" in says or "12%" in says)
 
 
 def test_a_record_of_another_robot_or_a_broken_one_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from vla_policy.models.naming import Naming, NamingConfig
 from vla_policy.paths import weights_dir
 from vla_policy.policy import Policy, load_policy
 from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.tasks.references import all_references
 from vla_policy.sim.world.world import World
 from vla_policy.types import Observation
 
@@ -58,6 +59,29 @@ def test_it_says_what_it_does_not_see():
     image = np.full((96, 96, 3), 120, np.uint8)
     assert policy.sees(observation(policy, image, "pick up the red cube")).detail == "no red cube is to be seen on the table"  # fmt: skip
     assert policy.sees(observation(policy, image, "lift the ball")).code == "not_seen"
+
+
+def test_a_thing_on_the_other_side_is_not_what_is_asked_for():
+    """What is clearly on one side of another, asked for on that side and on the other."""
+    policy, world = load_policy("tiny"), World(robot="vx300s")
+    here, elsewhere = [], []
+    for seed in range(800_000, 800_004):
+        scene = sample_scene(seed)
+        world.reset(scene)
+        image = world.render("front")
+        shapes = [o.shape for o in scene.objects]
+        for phrase in (r.phrase for r in all_references(scene) if " of the " in r.phrase):
+            if shapes.count(phrase.split()[0]) != 1 or "to the" in phrase:
+                continue
+            side, other = ("left", "right")[:: 1 if "left" in phrase else -1]
+            seen = policy.sees(observation(policy, image, f"lift the {phrase}"))
+            here.append(seen is not None and f" {side} of " in seen.detail)
+            phrase = phrase.replace(side, other)
+            elsewhere.append(policy.sees(observation(policy, image, f"lift the {phrase}")) is None)
+    world.close()
+    assert len(here) > 10
+    assert not any(here)
+    assert np.mean(elsewhere) < 0.1
 
 
 def test_absent_things_are_absent_as_their_kind_says():

@@ -52,12 +52,33 @@ def test_a_place_outside_is_the_nearest_pixel(uv, expected):
     assert tuple(pixels(torch.tensor(uv), 96).tolist()) == expected
 
 
+def test_a_place_is_looked_at_from_beside_it_too_and_the_mean_is_told():
+    """A closer that sees a ball only where the crop is not shifted is not sure of it; one that always does is."""
+
+    class Picky(Closer):
+        def forward(self, some):
+            bright = some[:, 0, CROP_PX // 2, CROP_PX // 2] > 0.5
+            shape = torch.zeros(len(some), 4)
+            shape[:, 2] = torch.where(bright, 100.0, -100.0)
+            return torch.zeros(len(some), 7), shape
+
+    images = torch.full((1, 3, 96, 96), -1.0)
+    uv = torch.tensor([[[42.5 / 96, 42.5 / 96]]])
+    # crops are mirrored about a line between two pixels, so each of two pixels is the middle of one of them
+    images[:, :, 42, 41:43] = 1.0
+    alone = Picky(6, 3).look(images, uv)[1][0, 0, 2].item()
+    images[:, :, 40:45, 39:45] = 1.0
+    sure = Picky(6, 3).look(images, uv)[1][0, 0, 2].item()
+    assert sure == pytest.approx(1.0)
+    assert 0.0 < alone < 0.5
+
+
 def test_colour_and_shape_of_a_pair_are_of_one_place():
     """A red cube beside a blue ball is no red ball."""
 
     class TwoThings(Closer):
-        def look(self, images, here):
-            colour, shape = torch.zeros(1, 2, 7), torch.zeros(1, 2, 4)
+        def look(self, images, uv):
+            colour, shape = torch.zeros(1, PLACES, 7), torch.zeros(1, PLACES, 4)
             colour[0, 0, 0] = colour[0, 1, 2] = 1.0  # red, blue
             shape[0, 0, 0] = shape[0, 1, 2] = 1.0  # cube, ball
             return colour, shape

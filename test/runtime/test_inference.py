@@ -386,7 +386,7 @@ def test_words_that_are_not_understood_make_no_chunk():
 
 
 def test_what_is_not_seen_in_three_pictures_is_refused_before_any_chunk():
-    bench = Bench()
+    bench = Bench(look_first=True)
     bench.policy.sees.return_value = Reason("not_seen", "no purple ball is to be seen")
     bench.inference.set_instruction("lift the purple ball")
     for at_ms in range(0, 600, 100):
@@ -399,15 +399,32 @@ def test_what_is_not_seen_in_three_pictures_is_refused_before_any_chunk():
     bench.inference.close()
 
 
-def test_what_comes_into_view_is_followed():
-    bench = Bench()
+def test_what_comes_into_view_is_followed_after_three_pictures_that_show_it():
+    bench = Bench(look_first=True)
     missing = Reason("not_seen", "no purple ball is to be seen")
-    bench.policy.sees.side_effect = [missing, None]
+    bench.policy.sees.side_effect = [missing, None, None, None]
     bench.inference.set_instruction("lift the purple ball")
-    for at_ms in range(0, 400, 100):
-        bench.show(at_ms)
-        wait_for(lambda: bench.chunks, 0.1)
+    for look in range(4):
+        assert bench.chunks == []
+        bench.show(100 * look)
+        assert wait_for(lambda looks=look + 1: bench.policy.sees.call_count == looks)
     assert wait_for(lambda: bench.chunks)
+    bench.show(1000)
+    assert wait_for(lambda: len(bench.chunks) == 2)
     assert bench.refusals == []
-    assert bench.policy.sees.call_count == 2  # not again while it is followed
+    assert bench.policy.sees.call_count == 4  # not again while it is followed
+    bench.inference.close()
+
+
+def test_one_picture_that_shows_it_among_others_that_do_not_moves_nothing():
+    bench = Bench(look_first=True)
+    missing = Reason("not_seen", "no cube is to be seen")
+    bench.policy.sees.side_effect = [missing, None, missing, None, None, missing]
+    bench.inference.set_instruction("lift the cube")
+    for look in range(6):
+        bench.show(100 * look)
+        assert wait_for(lambda looks=look + 1: bench.policy.sees.call_count == looks)
+    assert wait_for(lambda: bench.refusals)
+    assert bench.refusals == [("lift the cube", "not_seen")]
+    assert bench.chunks == []
     bench.inference.close()

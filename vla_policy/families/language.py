@@ -30,10 +30,14 @@ THINGS = ("thing", "anchor")  # parts of a sentence that name something to be se
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """said: the trained sentence that means the same. things: words that name each thing, by their class."""
+    """said: the trained sentence that means the same. things: words that name each thing, by their class.
+
+    sides: (a, "left" or "right", b): number a of things is said to be on that side of number b.
+    """
 
     said: str
     things: tuple[Mapping[str, str], ...]
+    sides: tuple[tuple[int, str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Language:
     form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
     openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
     examples: for people. least: scores of naming below which a thing, a thing named by its shape alone (if it is given) and
-    a colour are not there; None: not looked for.
+    a colour are not there; None: not looked for. accepts: the part of absent things that was taken for there with these scores
+    on scenes of their own, by the same kinds (of things those whose colour was there); None: not known.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -57,6 +62,7 @@ class Language:
     examples: tuple[str, ...]
     looks: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
     least: Mapping[str, float] | None = None
+    accepts: Mapping[str, float] | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or why there is none."""
@@ -89,19 +95,20 @@ class Language:
 
     def _understood(self, match: re.Match[str], said: str) -> Understood:
         groups = {k: v for k, v in match.groupdict().items() if v is not None}
-        parts, things = {}, []
+        parts, things, sides = {}, [], []
         for part in _PART.findall(said):
             if part not in THINGS:
                 parts[part] = self._trained(part, groups[part])
         for part in THINGS:
             if part in groups:
-                named = self._named(groups[part])
-                parts[part] = named[0]
-                things += named[1]
-        return Understood(_PART.sub(lambda m: parts[m[1]], said), tuple(things))
+                parts[part], named, side = self._named(groups[part])
+                if side is not None and len(named) == 2:  # not of the tray or the pad
+                    sides.append((len(things), side, len(things) + 1))
+                things += named
+        return Understood(_PART.sub(lambda m: parts[m[1]], said), tuple(things), tuple(sides))
 
-    def _named(self, text: str) -> tuple[str, list[Mapping[str, str]]]:
-        """The trained words for a thing, and what it and the things in them are."""
+    def _named(self, text: str) -> tuple[str, list[Mapping[str, str]], str | None]:
+        """The trained words for a thing, what it and the things in them are, and on which side of the second the first is."""
         # The sentence's pattern was made of these, so one fits.
         matches = ((p.fullmatch(text), form) for p, form in self._thing_patterns)
         match, form = next((match, form) for match, form in matches if match)
@@ -109,12 +116,13 @@ class Language:
         inner: list[Mapping[str, str]] = []
         for part, words in match.groupdict().items():
             if part == "anchor":
-                parts[part], inner = self._named(words)
+                parts[part], inner, _ = self._named(words)
             else:
                 parts[part] = self._trained(part, words)
         named = {k: v for k, v in parts.items() if k in self.looks}
         own = [] if "place" in parts else [named]  # tray and pad are always there
-        return _PART.sub(lambda m: parts[m[1]], form), own + inner
+        side = next((s for s in ("left", "right") if s in parts.get("side", "")), None)
+        return _PART.sub(lambda m: parts[m[1]], form), own + inner, side
 
     def _trained(self, part: str, words: str) -> str:
         for trained in self.classes[part]:
@@ -196,6 +204,7 @@ def to_dict(language: Language) -> dict[str, Any]:
         "openings": list(language.openings),
         "looks": {k: dict(v) for k, v in language.looks.items()},
         "least": None if language.least is None else dict(language.least),
+        "accepts": None if language.accepts is None else dict(language.accepts),
     }
 
 
@@ -203,7 +212,12 @@ def from_dict(data: Mapping[str, Any]) -> Language:
     """Inverse of to_dict. Raises ValueError that says what does not fit."""
     keys = {"format", "examples", "forms", "things", "anchors", "classes", "synonyms", "harmless"}
     keys |= {"openings", "looks", "least"}
-    if not isinstance(data, Mapping) or set(data) != keys or data["format"] != FORMAT:
+    # "accepts" came later: files without it are read.
+    if (
+        not isinstance(data, Mapping)
+        or set(data) - {"accepts"} != keys
+        or data["format"] != FORMAT
+    ):
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
         raise ValueError(
             f"language: got {got}, expected format {FORMAT} with {', '.join(sorted(keys))}"
@@ -228,14 +242,14 @@ def from_dict(data: Mapping[str, Any]) -> Language:
             type(number) is int and number >= 0 for number in words.values()
         ):
             raise ValueError(f"language.looks.{name}: got {words!r}, expected numbers by words")
-    least = data["least"]
-    if least is not None and not (
-        isinstance(least, Mapping)
-        and {"thing", "colour"} <= set(least) <= {"thing", "shape", "colour"}
-        and all(type(v) is float and 0 < v < 1 for v in least.values())
-    ):
+    least, accepts = data["least"], data.get("accepts")
+    if not _are_scores(least) or (least and not all(least.values())):
         raise ValueError(
             f"language.least: got {least!r}, expected thing and colour from 0 to 1, or null"
+        )
+    if not _are_scores(accepts):
+        raise ValueError(
+            f"language.accepts: got {accepts!r}, expected thing and colour from 0 to 1, or null"
         )
     if not isinstance(data["forms"], list):
         raise ValueError(f"language.forms: got {data['forms']!r}, expected a list")
@@ -261,6 +275,16 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         examples=tuple(data["examples"]),
         looks={k: dict(v) for k, v in data["looks"].items()},
         least=least,
+        accepts=accepts,
+    )
+
+
+def _are_scores(value: Any) -> bool:
+    """Whether value is None, or has a number from 0 to below 1 by kind of thing."""
+    return value is None or (
+        isinstance(value, Mapping)
+        and {"thing", "colour"} <= set(value) <= {"thing", "shape", "colour"}
+        and all(type(v) is float and 0 <= v < 1 for v in value.values())
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 CROP_PX = 16  # side of a crop
 PLACES = 6  # that are looked at: things, and what looks like one
 APART = 1.5  # of a place's side: two that are looked at are farther apart
+BESIDE_PX = (-1, 0, 1)  # each place is looked at from here, too, across and down, and mirrored
 CHANNELS, WIDTH = (64, 96), 128
 BLACK = -1.0  # what is beyond the picture
 
@@ -42,11 +43,18 @@ class Closer(nn.Module):
         return self.colour(x), self.shape(x)
 
     def look(
-        self, images: Float[Tensor, "b 3 i j"], here: Float[Tensor, "b h w"]
+        self, images: Float[Tensor, "b 3 i j"], uv: Float[Tensor, "b p 2"]
     ) -> tuple[Float[Tensor, "b p k"], Float[Tensor, "b p s"]]:
-        """Probabilities of colour and of shape at the PLACES places where here, from 0 to 1, is highest."""
-        some = crops(images, pixels(busiest(here), images.shape[-1])).flatten(0, 1)
-        colour, shape = (x.softmax(-1).unflatten(0, (len(images), -1)) for x in self(some))
+        """Probabilities of colour and of shape at places uv from 0 to 1.
+
+        The mean of crops that are a pixel beside each other and mirrored: what is there stays what it is, a guess does not.
+        """
+        at = pixels(uv, images.shape[-1])
+        beside = torch.tensor([(x, y) for y in BESIDE_PX for x in BESIDE_PX], device=at.device)
+        some = crops(images, (at[:, :, None] + beside).flatten(1, 2))  # (b, p * 9, 3, c, c)
+        each = self(torch.stack((some, some.flip(-1)), 2).flatten(0, 2))
+        shown = (len(images), at.shape[1], 2 * len(beside))
+        colour, shape = (x.softmax(-1).unflatten(0, shown).mean(2) for x in each)
         return colour, shape
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vla_policy.models.closer import Closer
+from vla_policy.models.closer import Closer, busiest
 from vla_policy.models.pointing import COLOURS, SHAPES
 
 STRIDE = 4  # pixels of a place, as of the tower's features
@@ -28,6 +28,20 @@ class NamingConfig:
     shapes: int = SHAPES
     width: int = 64
     closer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Probabilities of colour and of shape, the last that nothing stands there, at places uv from 0 to 1 of the image."""
+
+    uv: Float[Tensor, "b p 2"]
+    colour: Float[Tensor, "b p k"]
+    shape: Float[Tensor, "b p s"]
+
+    def named(self, colour: int | None, shape: int | None) -> Float[Tensor, "b p"]:
+        """How surely each place is of that colour and shape, 0 to 1; None: of any."""
+        here = 1 - self.colour[..., -1] if colour is None else self.colour[..., colour]
+        return here * (1 - self.shape[..., -1] if shape is None else self.shape[..., shape])
 
 
 class Naming(nn.Module):
@@ -51,6 +65,20 @@ class Naming(nn.Module):
         x = self.body(torch.cat((F.pixel_unshuffle(images, STRIDE), features), 1))
         return self.colour(x), self.shape(x)
 
+    def places(
+        self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
+    ) -> Places:
+        """What stands where: at the places of the second look, or without one at all."""
+        colour, shape = (logits.softmax(1) for logits in self(images, features))
+        if self.closer is not None:
+            uv = busiest((1 - colour[:, -1]) * (1 - shape[:, -1]))
+            return Places(uv, *self.closer.look(images, uv))
+        height, width = colour.shape[-2:]
+        v, u = ((torch.arange(n, device=images.device) + 0.5) / n for n in (height, width))
+        uv = torch.stack(torch.meshgrid(u, v, indexing="xy"), -1).flatten(0, 1)
+        flat = (x.flatten(2).transpose(1, 2) for x in (colour, shape))
+        return Places(uv.expand(len(images), -1, -1), *flat)
+
     def scores(
         self,
         images: Float[Tensor, "b 3 i j"],
@@ -58,14 +86,5 @@ class Naming(nn.Module):
         named: tuple[tuple[int | None, int | None], ...],
     ) -> Float[Tensor, "b n"]:
         """How surely something in the picture is of each named (colour, shape), 0 to 1; None: of any."""
-        colour, shape = (logits.softmax(1) for logits in self(images, features))
-        if self.closer is None:
-            colour, shape = (x.flatten(2).transpose(1, 2) for x in (colour, shape))
-        else:
-            colour, shape = self.closer.look(images, (1 - colour[:, -1]) * (1 - shape[:, -1]))
-        found = []
-        for c, s in named:
-            here = 1 - colour[..., -1] if c is None else colour[..., c]
-            here = here * (1 - shape[..., -1] if s is None else shape[..., s])
-            found.append(here.amax(-1))
-        return torch.stack(found, 1)
+        places = self.places(images, features)
+        return torch.stack([places.named(c, s).amax(-1) for c, s in named], 1)

@@ -17,7 +17,8 @@ import numpy as np
 
 from vla_policy.execution.replanning import NOTHING, Continuation, truncated
 from vla_policy.execution.resampling import aligned
-from vla_policy.runtime import schedule
+from vla_policy.runtime import looking, schedule
+from vla_policy.runtime.looking import Looking
 from vla_policy.runtime.observation import SensorBuffer, StateSource, synchronize
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.runtime.schedule import InferenceConfig, InferenceState
@@ -26,11 +27,7 @@ from vla_policy.types import ActionChunk, Array, Observation, Reason
 MAX_FAILURES = 3  # exceptions of the model in a row
 IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
 LATENCIES = 100
-
-
-LOOKS = (
-    3  # observations in a row on which a thing is not to be seen before it is said not to be there
-)
+LOOKED = Reason("looking", "what the instruction names is looked for once more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +55,9 @@ class Inference:
 
     now_ns: the node's clock. on_chunk: called with each chunk in the thread. on_error: called with
     the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
-    An instruction whose words are not understood, or that names what is not seen in LOOKS observations, is refused
-    before any chunk is made of it: on_refusal is called, and refusal tells it for as long as it is the active one.
+    Before any chunk is made of an instruction its words must be understood, and the looks of looking.py agree that all that it
+    names is there; else on_refusal is called, and refusal tells it for as long as it is the active one. Once it is followed
+    it is not looked for again.
     """
 
     def __init__(
@@ -83,10 +81,7 @@ class Inference:
         self._model = threading.Lock()  # one inference at a time
         self._instruction = ""
         self._refusal: Reason | None = None
-        self._looks, self._looked_ns = (
-            0,
-            0,
-        )  # that are still to be had before the instruction is followed
+        self._looking: Looking | None = None  # before the instruction is followed
         self._news = self._active = self._closed = False
         self._asked = InferenceState()
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
@@ -110,7 +105,8 @@ class Inference:
         refusal = None if refusal is None else _refused(refusal)
         with self._lock:
             self._instruction, self._news = instruction, True
-            self._refusal, self._looks = refusal, LOOKS if self._config.look_first else 0
+            self._refusal = refusal
+            self._looking = Looking() if self._config.look_first else None
             self._lock.notify_all()
         if refusal is not None:
             self._on_refusal(instruction, refusal)
@@ -222,7 +218,7 @@ class Inference:
                     continue
                 if observation is None:
                     continue
-                looks = self._looks
+                looks = self._looking is not None
                 change = schedule.change(self._asked, self._config, observation)
                 ask = self._continuation(observation)
                 if not looks:
@@ -245,29 +241,29 @@ class Inference:
         observation = self._observe(self._instruction)
         if isinstance(observation, Reason):
             return observation
-        if 0 < self._looks < LOOKS and observation.obs_ns <= self._looked_ns:
+        if self._looking is not None and not looking.is_new(self._looking, observation.obs_ns):
             return None  # another look needs another picture
         due = schedule.should_infer(self._asked, self._config, observation, self._now_ns())
         return observation if due else None
 
     def _look(self, observation: Observation) -> bool:
-        """Whether what the instruction names is to be seen; if it is not in LOOKS looks, it is refused."""
+        """Whether the instruction is followed from observation on; if it is not, it may be refused."""
         try:
             missing = self._policy.sees(observation)
         except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
             self._on_error(traceback.format_exc())
             missing = Reason("failed", "the model raised, see the log")
         with self._lock:
-            if observation.instruction != self._instruction:
+            if observation.instruction != self._instruction or self._looking is None:
                 return False
-            self._looked_ns = observation.obs_ns
-            self._looks = 0 if missing is None else self._looks - 1
-            if missing is None:
+            self._looking = now = looking.looked(self._looking, missing, observation.obs_ns)
+            if now.followed:
+                self._looking = None
                 return True
-            self._reason = missing
-            if self._looks > 0:
+            self._reason = now.missing or LOOKED
+            if now.refusal is None:
                 return False
-            self._refusal = refusal = _refused(missing)
+            self._refusal = refusal = _refused(now.refusal)
         self._on_refusal(observation.instruction, refusal)
         return False
 

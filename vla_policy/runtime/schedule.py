@@ -34,7 +34,7 @@ class InferenceConfig:
     options: of every chunk; seed and rows of the plan are those of the chunk.
     layout: of the rows; None where they are not what is executed, so that they cannot be continued.
     change: what becomes of the plan when the instruction changes, one of types.CHANGES.
-    look_first: an instruction that names what the policy does not see is refused.
+    look_first: an instruction that names what the policy does not see is refused, see looking.py.
     """
 
     state_names: tuple[str, ...]
@@ -46,7 +46,7 @@ class InferenceConfig:
     options: InferenceOptions = DEFAULT_OPTIONS
     layout: Layout | None = None
     change: str = "flush"
-    look_first: bool = True
+    look_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

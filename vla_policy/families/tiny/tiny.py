@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +25,7 @@ from vla_policy.families.family import (
     require_plain,
     require_state,
 )
+from vla_policy.families.language import Language
 from vla_policy.families.tiny.columns import (
     BASE,
     COLUMNS,
@@ -40,6 +42,7 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import config, flow, pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.engine import Engine, EnginePrefix, engine_for
+from vla_policy.models.naming import Places
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import DEFAULT_PULL, Sampling
 from vla_policy.models.vla import VLA, Prefix
@@ -132,24 +135,37 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
     read = language.read(observation.instruction)
     if isinstance(read, Reason):
         return read
-    of_shape = "shape" if "shape" in language.least else "thing"
-    asked = [(t, t, "thing" if "colour" in t else of_shape) for t in read.things]
-    asked += [(t, {"colour": t["colour"]}, "colour") for t in read.things if "colour" in t]
-    if not asked:
+    if not read.things:
         return None
-    numbers = tuple(
-        tuple(language.looks[kind].get(part.get(kind, "")) for kind in ("colour", "shape"))
-        for _, part, _ in asked
-    )
     image = _image(checkpoint, observation, checkpoint.contract.camera_names[0])
-    scores = naming.scores(image, checkpoint.model.vision.front.stem(image), numbers)[0]
-    for (thing, _, least), score in zip(asked, scores.tolist(), strict=True):
-        if not score >= language.least[least]:
-            words = (thing[kind] for kind in ("colour", "shape") if kind in thing)
-            return Reason(
-                "not_seen", f"no {' '.join(words) or 'object'} is to be seen on the table"
-            )
+    places = naming.places(image, checkpoint.model.vision.front.stem(image))
+    shown = [_shown(language, language.least, places, thing) for thing in read.things]
+    for thing, here in zip(read.things, shown, strict=True):
+        if not here.any():
+            return Reason("not_seen", f"no {_words(thing)} is to be seen on the table")
+    u = places.uv[0, :, 0]
+    for a, side, b in read.sides:
+        left = u[:, None] < u if side == "left" else u[:, None] > u
+        if not (left & shown[a][:, None] & shown[b]).any():
+            beside = f"{_words(read.things[a])} {side} of the {_words(read.things[b])}"
+            return Reason("not_seen", f"no {beside} is to be seen on the table")
     return None
+
+
+def _shown(
+    language: Language, least: Mapping[str, float], places: Places, thing: Mapping[str, str]
+) -> torch.Tensor:
+    """bool[p]: the places that are thing, if its colour is in the picture at all."""
+    colour, shape = (language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
+    kind = "thing" if colour is not None or "shape" not in least else "shape"
+    here = places.named(colour, shape)[0] >= least[kind]
+    if colour is None:
+        return here
+    return here & (places.named(colour, None)[0].amax() >= least["colour"])
+
+
+def _words(thing: Mapping[str, str]) -> str:
+    return " ".join(thing[kind] for kind in ("colour", "shape") if kind in thing) or "object"
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:

@@ -9,7 +9,7 @@ from std_msgs.msg import Header
 from vla_policy.runtime.inference import InferenceStatus
 
 ENTRY = "policy: inference"
-QUIET = ("inactive", "no_instruction", "words", "not_seen")  # reasons that are no fault
+QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are no fault
 
 
 def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> DiagnosticArray:
