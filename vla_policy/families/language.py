@@ -95,7 +95,9 @@ class Language:
 
     def _understood(self, match: re.Match[str], said: str) -> Understood:
         groups = {k: v for k, v in match.groupdict().items() if v is not None}
-        parts, things, sides = {}, [], []
+        parts: dict[str, str] = {}
+        things: list[Mapping[str, str]] = []
+        sides: list[tuple[int, str, int]] = []
         for part in _PART.findall(said):
             if part not in THINGS:
                 parts[part] = self._trained(part, groups[part])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def measure(
     Of the pairs that are not there only those whose colour is, which are told by their shape. What is out of the picture
     is neither.
     """
-    kinds = {
+    kinds: dict[str, list[tuple[int | None, int | None]]] = {
         "thing": [(c, s) for c in range(N_COLOURS) for s in range(N_SHAPES)],
         "shape": [(None, s) for s in range(N_SHAPES)],
         "colour": [(c, None) for c in range(N_COLOURS)],
@@ -185,15 +185,14 @@ def main() -> int:
     return 0
 
 
-def _trained(
-    args: argparse.Namespace, tower: PointingTower, language: Mapping[str, object]
-) -> Naming:
-    begin = None
+def _trained(args: argparse.Namespace, tower: PointingTower, robots: Iterable[str]) -> Naming:
+    """A head that looks, for these robots."""
+    robots, begin = list(robots), None
     if args.begin:
-        begin = load_policy(args.begin, embodiment=next(iter(language))).checkpoint.naming
+        begin = load_policy(args.begin, embodiment=robots[0]).checkpoint.naming
     if args.keep and begin is None:
         raise ValueError("--keep: got no --begin with places to keep")
-    pictures = [render(r, TRAIN, max(args.scenes, args.closer_scenes)) for r in language]
+    pictures = [render(r, TRAIN, max(args.scenes, args.closer_scenes)) for r in robots]
     some = [first(p, 2 * args.scenes) for p in pictures]
     naming = begin
     if naming is None or not args.keep:
