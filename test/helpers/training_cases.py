@@ -26,6 +26,7 @@ from vla_policy.types import Array, Observation
 
 TOKENS = tokenizer.build("pick up the red green cube ball put in tray".split())
 WORDS = ("pick up the red cube", "put the green ball in the tray")
+EYES = config.PointingConfig(48, (8, 16, 16), 16, 24, 32, 1)
 POSE = np.array([0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0])
 
 
@@ -162,14 +163,14 @@ def openvla(folder: Path, *, poses: bool) -> Case:
 
 
 def tiny(folder: Path, robot: str, *, cross: bool) -> Case:
-    """Random weights; the robot's own contract."""
+    """Random weights and small eyes; the robot's own contract."""
     torch.manual_seed(0)
     embodiment, vocab = load_embodiment(robot), TOKENS.get_vocab_size()
-    contract = multi_robot.contract_of(embodiment)
+    contract = replace(multi_robot.contract_of(embodiment), image_px=EYES.image_px)
     body = robot_columns(contract, len(COLUMNS))
     sizes = config.tiny_cross(vocab) if cross else config.tiny(vocab)
     statistics = multi_robot.statistics_of(embodiment, body)
-    checkpoint = Checkpoint(VLA(sizes).eval(), contract, statistics, TOKENS)
+    checkpoint = Checkpoint(VLA(replace(sizes, vision=EYES)).eval(), contract, statistics, TOKENS)
     return tools(f"tiny_{robot}", Policy(checkpoint, "flow"))
 
 

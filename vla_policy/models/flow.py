@@ -29,10 +29,12 @@ def sample_time(
 
 
 def interpolate(
-    actions: Float[Tensor, "b t d"], noise: Float[Tensor, "b t d"], time: Float[Tensor, " b"]
+    actions: Float[Tensor, "b t d"],
+    noise: Float[Tensor, "b t d"],
+    time: Float[Tensor, " b"] | Float[Tensor, "b t"],
 ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
-    """The point x_t on the straight path from actions to noise, and its velocity dx/dt."""
-    t = time[:, None, None]
+    """The point x_t on the straight path from actions to noise, of all rows or of each, and its velocity dx/dt."""
+    t = time.reshape(len(time), -1, 1)  # (b, 1 or t, 1)
     return t * noise + (1 - t) * actions, noise - actions
 
 
