@@ -35,7 +35,8 @@ def lengths(root: Path) -> list[int]:
 def pick(root: Path, rng, margin: int = 6) -> tuple[int, int]:
     """An episode, and a frame away from its ends."""
     all_of = lengths(root)
-    episode = int(rng.integers(len(all_of)))
+    long_enough = [k for k, length in enumerate(all_of) if length > 2 * margin]
+    episode = int(rng.choice(long_enough))
     return episode, int(rng.integers(margin, all_of[episode] - margin))
 
 
@@ -383,8 +384,19 @@ def false_video_range(root: Path, rng) -> Expected:
 def task_out_of_list(root: Path, rng) -> Expected:
     episode, _ = pick(root, rng)
     values = rows(data_file(root, episode), "task_index")
-    put(data_file(root, episode), "task_index", values + 7)
+    count = len(pq.read_table(root / "meta/tasks.parquet"))
+    put(data_file(root, episode), "task_index", values + int(rng.integers(count, 2 * count)))
     return "task", episode, 0
+
+
+def other_task(root: Path, rng) -> Expected:
+    """From a frame on, rows have the number of a task that the episode does not have."""
+    episode, frame = pick(root, rng)
+    values = rows(data_file(root, episode), "task_index")
+    count = len(pq.read_table(root / "meta/tasks.parquet"))
+    values[frame:] = (values[frame:] + int(rng.integers(1, count))) % count
+    put(data_file(root, episode), "task_index", values)
+    return "task", episode, frame
 
 
 def no_task(root: Path, rng) -> Expected:
@@ -439,7 +451,7 @@ FAULTS: dict[str, Callable[..., Expected]] = {
         truncated_video, truncated_rows, lost_video, swapped_cameras, time_back, stamp_back, time_gap, false_rate,
         slow_clock, false_info_fps, not_finite, out_of_limits, leap, stuck_state, constant_column, degrees,
         other_width, other_robot_named, frame_index_gap, index_gap, lost_episode_row, false_total,
-        false_episode_length, lost_rows, false_video_range, task_out_of_list, no_task, false_statistics,
+        false_episode_length, lost_rows, false_video_range, task_out_of_list, other_task, no_task, false_statistics,
         false_episode_statistics, invalid_frames,
     )
 }  # fmt: skip

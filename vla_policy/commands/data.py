@@ -15,6 +15,7 @@ VERBS = {
         "vla_policy.commands.data_convert",
         "bags, older sets and shards to a set, and back to shards",
     ),
+    "view": ("vla_policy.commands.data_view", "one HTML file to look at episodes"),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
     "merge": ("vla_policy.commands.data_merge", "several sets as one"),
     "split": ("vla_policy.commands.data_split", "one set as several"),

@@ -26,7 +26,7 @@ class Rows:
     """The numbers of an episode. columns: feature -> [n] or [n, d]. names: feature -> names of its columns.
 
     start: index of its first row in the set, None where the source does not count through.
-    stamps_ns: measured times of the rows; None where they were not kept. tasks: how many the set has.
+    stamps_ns: measured times of the rows; None where they were not kept. tasks: all of the set. named: those of this episode.
     """
 
     episode: int
@@ -35,7 +35,8 @@ class Rows:
     fps: float
     start: int | None = None
     stamps_ns: Array | None = None
-    tasks: int | None = None
+    tasks: tuple[str, ...] | None = None
+    named: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()))) if self.columns else 0

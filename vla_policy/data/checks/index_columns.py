@@ -41,12 +41,15 @@ def _check_task(rows: Rows) -> Iterator[DataFinding]:
     if values is None or rows.tasks is None:
         return
     codes = np.asarray(values, np.int64).reshape(-1)
-    wrong = np.flatnonzero((codes < 0) | (codes >= rows.tasks))
+    outside = (codes < 0) | (codes >= len(rows.tasks))
+    others = [k for k, task in enumerate(rows.tasks) if rows.named and task not in rows.named]
+    wrong = np.flatnonzero(outside | np.isin(codes, others))
     if len(wrong):
-        yield fault(
-            "task",
-            f"task_index is {int(codes[wrong[0]])}, expected 0 to {rows.tasks - 1}",
-            "Name the task with `vla data edit --task OLD=NEW`, or delete the episode",
-            frame=int(wrong[0]),
-            frames=len(wrong),
+        at, code = int(wrong[0]), int(codes[wrong[0]])
+        says = (
+            f"task_index is {code}, expected 0 to {len(rows.tasks) - 1}"
+            if outside[at]
+            else f"task_index is {code} ({rows.tasks[code]!r}), which is no task of this episode"
         )
+        change = "Name the task with `vla data edit --task OLD=NEW`, or delete the episode"
+        yield fault("task", says, change, frame=at, frames=len(wrong))

@@ -132,7 +132,8 @@ def _rows(data: DataSet, number: int, table: pa.Table | None, found: list[DataFi
         fps=data.fps,
         start=entry.start,
         stamps_ns=_stamps(data, number),
-        tasks=len(data.tasks),
+        tasks=data.tasks,
+        named=entry.tasks if all(t.strip() for t in entry.tasks) else (),
     )
 
 

@@ -52,9 +52,13 @@ def check_set(
     *,
     quick: bool = False,
     workers: int = 0,
+    episodes: Sequence[int] | None = None,
     tell: Tell = lambda done: None,
 ) -> tuple[DataFinding, ...]:
-    """All findings, those of the set first, then by episode. tell: how many episodes are done."""
+    """All findings, those of the set first, then by episode. tell: how many episodes are done.
+
+    episodes: those that are read; None: all. What needs all of them is left out then.
+    """
     found = list(check_metadata(root))
     try:
         data = open_set(root)
@@ -69,16 +73,19 @@ def check_set(
     if not found and data.version.startswith("v3.") and len(data):
         found += check_video_ranges(root, data.fps)
     found += check_tasks(data.tasks, [e.tasks for e in data.entries])
+    read = range(len(data.entries)) if episodes is None else episodes
     reports = []
-    for done, report in enumerate(_reports(Job(root, bounds, quick), data, workers), 1):
+    for done, report in enumerate(_reports(Job(root, bounds, quick), data, read, workers), 1):
         reports.append(report)
         tell(done)
     found += [f for r in reports for f in r.findings]
-    found += _of_set(reports, data)
+    found += _of_set(reports, data, whole=episodes is None)
     return root_causes(found)
 
 
-def _of_set(reports: Sequence[EpisodeReport], data: DataSet) -> Iterator[DataFinding]:
+def _of_set(
+    reports: Sequence[EpisodeReport], data: DataSet, *, whole: bool
+) -> Iterator[DataFinding]:
     """What only the whole set shows."""
     mixed = list(check_mixed(reports))
     yield from mixed
@@ -86,9 +93,9 @@ def _of_set(reports: Sequence[EpisodeReport], data: DataSet) -> Iterator[DataFin
     yield from check_frozen(reports)
     yield from check_lengths(reports, data.fps)
     yield from check_constant(reports)
-    if not mixed:
+    if whole and not mixed:
         yield from check_statistics(reports, data.stats, layout.STATS, exact=bool(data.own))
-    if not any(f.code in VIDEO_FAULTS for r in reports for f in r.findings):
+    if whole and not any(f.code in VIDEO_FAULTS for r in reports for f in r.findings):
         yield from _files(data)
 
 
@@ -103,11 +110,13 @@ def _names(data: DataSet) -> Iterator[DataFinding]:
         )
 
 
-def _reports(job: Job, data: DataSet, workers: int) -> Iterator[EpisodeReport]:
+def _reports(
+    job: Job, data: DataSet, read: Sequence[int], workers: int
+) -> Iterator[EpisodeReport]:
     stored = _episode_statistics(job.root, data)
-    work = [(k, stored.get(k)) for k in range(len(data.entries))]
+    work = [(k, stored.get(k)) for k in read]
     many = min(workers or os.cpu_count() or 1, len(work))
-    if many <= 1 or (not workers and len(data) < FEW):
+    if many <= 1 or (not workers and sum(data.entries[k].length for k in read) < FEW):
         for number, kept in work:
             yield check_episode(data, number, job.bounds, stored=kept, quick=job.quick)
         return

@@ -89,7 +89,9 @@ class CameraPass:
         for feature in (STATE, ACTION):
             table = self.rows.table(feature)
             if table is not None:
-                moved[feature] = np.ptp(table[part], axis=0)
+                # One row that leaps is no motion: the usual step counts, as often as there are steps.
+                steps = np.abs(np.diff(table[part], axis=0))
+                moved[feature] = np.median(steps, axis=0) * len(steps)
         valid = self.rows.columns.get("frame_valid")
         flagged = valid is not None and not np.asarray(valid[self._first + 1 : last + 1]).any()
         self.still.append(StillRun(self.camera, self._first + 1, last, moved, flagged))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vla_policy.data.bag.reader import is_bag
@@ -21,24 +22,37 @@ from vla_policy.embodiment import Embodiment, embodiment_names, load_embodiment
 Tell = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """quick: decode nothing. workers: processes, 0: one a core. episodes: those that are read, None: all."""
+
+    quick: bool
+    workers: int
+    episodes: Sequence[int] | None
+    tell: Tell
+
+
 def check_data(
     path: Path,
     robot: str | None = None,
     *,
     quick: bool = False,
     workers: int = 0,
+    episodes: Sequence[int] | None = None,
     tell: Tell = lambda done, total: None,
 ) -> tuple[DataFinding, ...]:
     """Findings of a data set, of shards, of a bag or a folder of bags, or of a recording with both.
 
     robot: name or file; without it the one that the data name, where it is known here. tell: (done, of how many).
+    episodes: of a set, those that are read; None: all.
     Raises FileNotFoundError or ValueError for a path that is none of these.
     """
+    how = How(quick, workers, episodes, tell)
     inner = path / "set"
     if (inner / layout.INFO).is_file() and not (path / layout.INFO).is_file():
         bags = bags_below(path) if (path / "bags").is_dir() else []
         of_bags = check_bags(bags, _named(robot))
-        return (*of_bags, *_set(inner, robot, quick=quick, workers=workers, tell=tell))
+        return (*of_bags, *_set(inner, robot, how))
     kind = kind_of(path)
     if kind == BAGS:
         bags = [path] if is_bag(path) else bags_below(path)
@@ -46,17 +60,15 @@ def check_data(
     if kind == SHARDS:
         total = len(shards_below(path, META_FILE))
         return check_shards(path, tell=lambda done: tell(done, total))
-    return _set(path, robot, quick=quick, workers=workers, tell=tell)
+    return _set(path, robot, how)
 
 
-def _set(
-    path: Path, robot: str | None, *, quick: bool, workers: int, tell: Tell
-) -> tuple[DataFinding, ...]:
+def _set(path: Path, robot: str | None, how: How) -> tuple[DataFinding, ...]:
     try:
         info = read_json(path / layout.INFO)
     except (ValueError, FileNotFoundError):
         return check_set(path)
-    total = int(info.get("total_episodes") or 0)
+    total = int(info.get("total_episodes") or 0) if how.episodes is None else len(how.episodes)
     named = _named(robot)
     said = str(info.get("robot_type") or "")
     own = path / layout.OWN_SET
@@ -65,9 +77,10 @@ def _set(
     found = check_set(
         path,
         UNKNOWN if known is None else bounds_of(known),
-        quick=quick,
-        workers=workers,
-        tell=lambda done: tell(done, total),
+        quick=how.quick,
+        workers=how.workers,
+        episodes=how.episodes,
+        tell=lambda done: how.tell(done, total),
     )
     if named is not None and said and said != named.name:
         other = fault(

@@ -110,6 +110,8 @@ def _compare(
 def _quantiles(
     feature: str, sums: Sequence[ColumnSums], stored: Mapping[str, Any], count: int, *, exact: bool
 ) -> str:
+    lowest, highest = np.min([s.minimum for s in sums], 0), np.max([s.maximum for s in sums], 0)
+    room = OFF * (highest - lowest) + 1e-5 * (1 + np.abs(highest))
     before = None
     for key, share in QUANTILES.items():
         said = _flat(stored.get(key))
@@ -118,11 +120,15 @@ def _quantiles(
         if not np.isfinite(said).all() or (before is not None and (said < before - 1e-6).any()):
             return f"{feature}: {key} is below a lower quantile"
         before = said
+        outside = (said < lowest - room) | (said > highest + room)
+        if outside.any():
+            i = int(np.flatnonzero(outside)[0])
+            return f"{feature}: {key} of column {i} is {said[i]:.4g}, the data go from {lowest[i]:.4g} to {highest[i]:.4g}"
         if not exact or not all(key in s.below for s in sums):
             continue
         under, upto = np.sum([s.below[key] for s in sums], 0) / count
-        room = RANK + 1 / count
-        off = (under > share + room) | (upto < share - room)
+        near = min(RANK, 0.8 * min(share, 1 - share)) + 1 / count
+        off = (under > share + near) | (upto < share - near)
         if off.any():
             i = int(np.flatnonzero(off)[0])
             return f"{feature}: {key} of column {i} is {said[i]:.4g}, but {100 * under[i]:.0f} % of the data are below it"

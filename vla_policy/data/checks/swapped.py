@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 
@@ -13,39 +13,82 @@ from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.types import Array
 
 MARGIN = 0.6  # times the distance as named, at most, of the other order
+MANY = 5  # episodes that have a usual image
+SCALE = 1.48  # a deviation is so many times the median distance from the median
+NOISE, MOST_OFF = 4.0, 4.0  # of 255, added to each deviation; deviations that count of one cell
+DIFFERENT, OTHER, OUTLIER = (
+    0.25,
+    0.1,
+    2.5,
+)  # likeness of cameras that differ; of an exchanged one; deviations
 MOST = 5  # cameras whose orders are all tried
 
 
 def check_swapped(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
     """Episodes whose cameras stand in another order than in most others.
 
-    Each episode is compared with the one that is most like all; the order that most have is the right one.
+    Many episodes are held against the usual image of each camera, cell by cell, where cells that differ from episode
+    to episode count less. Few are held against the one that is most like all; the order that most have is the right one.
     """
     names = _cameras(reports)
-    if len(names) < 2:
-        return
     seen = [r for r in reports if all(c in r.cameras for c in names)]
-    if len(seen) < 2:
+    if len(names) < 2 or len(seen) < 2:
         return
     marks = np.array([[r.cameras[c].signature for c in names] for r in seen], np.float64)
     marks = marks.reshape(len(seen), len(names), -1)
+    exchanged = _by_usual(marks) if len(seen) >= MANY else _by_pivot(marks)
+    for place, wrong in exchanged.items():
+        which = " and ".join(names[i] for i in wrong)
+        yield fault(
+            "swapped_cameras",
+            f"the images of cameras {which} are exchanged, compared with most other episodes",
+            "Delete the episode, or record it again with the cameras named as in the others",
+            episode=seen[place].episode,
+            frame=0,
+        )
+
+
+def _by_usual(marks: Array) -> dict[int, tuple[int, ...]]:
+    """Episode's place -> the two cameras that are exchanged.
+
+    The likeness of an episode is the logarithm of its distance in the other order over that as named. Cameras that
+    look alike have none, and nothing is said of them.
+    """
+    usual = np.median(marks, axis=0)
+    spread = SCALE * np.median(np.abs(marks - usual), axis=0) + NOISE
+    found: dict[int, tuple[float, tuple[int, ...]]] = {}
+    for i, j in combinations(range(marks.shape[1]), 2):
+        near = _off(marks[:, i], usual[i], spread[i]) + _off(marks[:, j], usual[j], spread[j])
+        far = _off(marks[:, j], usual[i], spread[i]) + _off(marks[:, i], usual[j], spread[j])
+        likeness = np.log((far + 1e-6) / (near + 1e-6))
+        middle = float(np.median(likeness))
+        width = SCALE * float(np.median(np.abs(likeness - middle)))
+        if middle < DIFFERENT:
+            continue
+        for place in np.flatnonzero(likeness < min(-OTHER, middle - OUTLIER * width)).tolist():
+            if place not in found or likeness[place] < found[place][0]:
+                found[place] = (float(likeness[place]), (i, j))
+    return {place: pair for place, (_, pair) in sorted(found.items())}
+
+
+def _off(marks: Array, usual: Array, spread: Array) -> Array:
+    """float64[n]: how far images are from the usual one of a camera, in its usual spread, cell by cell."""
+    return np.asarray(np.minimum(np.abs(marks - usual) / spread, MOST_OFF).mean(-1))
+
+
+def _by_pivot(marks: Array) -> dict[int, tuple[int, ...]]:
+    """Episode's place -> the cameras that are exchanged."""
     pivot = _pivot(marks)
     orders = [_order(marks[pivot], each) for each in marks]
     usual = Counter(orders).most_common(1)[0][0]
     if orders.count(usual) * 2 == len(orders):  # of two alike, the first are right
         usual = orders[0]
-    for report, order in zip(seen, orders, strict=True):
-        if order != usual:
-            # order[i] is the camera of the pivot that i of this episode looks like
-            wrong = [i for i in range(len(names)) if order[i] != usual[i]]
-            which = " and ".join(names[i] for i in wrong)
-            yield fault(
-                "swapped_cameras",
-                f"the images of cameras {which} are exchanged, compared with most other episodes",
-                "Delete the episode, or record it again with the cameras named as in the others",
-                episode=report.episode,
-                frame=0,
-            )
+    # order[i] is the camera of the pivot that camera i of an episode looks like
+    return {
+        place: tuple(i for i in range(len(order)) if order[i] != usual[i])
+        for place, order in enumerate(orders)
+        if order != usual
+    }
 
 
 def _cameras(reports: Sequence[EpisodeReport]) -> tuple[str, ...]:
@@ -61,10 +104,8 @@ def _distances(a: Array, b: Array) -> Array:
 
 def _pivot(marks: Array) -> int:
     """The episode that is most like all others, whatever the order of its cameras."""
-    sample = marks if len(marks) <= 64 else marks[:: -(-len(marks) // 64)]
-    step = 1 if len(marks) <= 64 else -(-len(marks) // 64)
-    far = [sum(float(_distances(a, b).min(0).sum()) for b in sample) for a in sample]
-    return int(np.argmin(far)) * step
+    far = [sum(float(_distances(a, b).min(0).sum()) for b in marks) for a in marks]
+    return int(np.argmin(far))
 
 
 def _order(pivot: Array, other: Array) -> tuple[int, ...]:
