@@ -14,6 +14,7 @@ from vla_policy.data.lerobot.writer import SetWriter
 
 SIZE = (48, 64)
 LENGTHS = (20, 24, 22, 26)
+TASKS = ("push the block", "lift the cup")
 LOW = np.array([0.15, -0.3, 0.05, -0.6, -0.6, -0.6, 0.1, 0.05])
 HIGH = np.array([0.55, 0.3, 0.4, 0.6, 0.6, 0.6, 0.9, 0.95])
 
@@ -68,11 +69,13 @@ def frame(episode: int, number: int, **changes) -> Frame:
     return Frame(**values | changes)
 
 
-def clean_set(root: Path, lengths=LENGTHS, *, change=lambda episode, number: {}, **more) -> Path:
+def clean_set(
+    root: Path, lengths=LENGTHS, *, tasks=TASKS, change=lambda episode, number: {}, **more
+) -> Path:
     """A set; change(episode, number) gives what a frame has in place of its own."""
     with SetWriter(root, ROBOT, FPS, **more) as writer:
         for episode, length in enumerate(lengths):
-            writer.begin(("push the block", "lift the cup")[episode % 2])
+            writer.begin(tasks[episode % 2])
             for number in range(length):
                 made = frame(episode, number, **change(episode, number))
                 assert writer.add(made, wait=True), writer.problem
