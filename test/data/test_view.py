@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -136,6 +137,14 @@ def test_what_is_not_possible_is_one_sentence(shown, tmp_path, capsys, monkeypat
     line = capsys.readouterr().err.strip()
     assert said in line and "\n" not in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(find_spec("rerun") is None, reason="needs Rerun: pip install rerun-sdk")
+def test_a_recording_for_rerun(shown, tmp_path):
+    out = tmp_path / "set.rrd"
+    assert main(["data", "view", str(shown), "--episodes", "0", "--rerun", str(out)]) == 0
+    assert out.read_bytes()[:3] == b"RRF"
+    assert not (Path.cwd() / "view.html").exists()
 
 
 PIXELS = """
