@@ -110,3 +110,5 @@ _.Questions
 # Fields of visualization_msgs/Marker.
 _.colors
 _.lifetime
+# The trainer, for `vla train`.
+_.find_run

@@ -22,6 +22,10 @@ def kind_of(folder: Path) -> str:
 
     Raises ValueError if it is none of them; what leads to a checkpoint is told as such.
     """
+    if folder.name.endswith(".partial"):
+        raise ValueError(
+            f"{folder}: a checkpoint that was not written to its end; take one beside it"
+        )
     require_checkpoint(folder)
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}

@@ -1,0 +1,103 @@
+"""What is learned, on the disk: a checkpoint that load_policy loads, and the state to go on from."""
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.data.lerobot.durable import replace_file
+from vla_policy.families.training import as_trained
+from vla_policy.formats.native.folder import save
+from vla_policy.models.text import TextTokenizer
+from vla_policy.train.ema import Mean
+from vla_policy.train.run import Run
+from vla_policy.train.run_folder import (
+    CHECKPOINTS,
+    STATE,
+    folder_of,
+    point_at,
+    remove,
+    steps_in,
+    to_keep,
+    write_whole,
+)
+from vla_policy.train.state import Facts, read_facts, read_state, write_state
+
+
+@dataclass(slots=True)
+class Learner:
+    """What changes while a run goes on. parameters: those that are trained, by name. measured: step -> held-out loss."""
+
+    checkpoint: Checkpoint
+    parameters: dict[str, nn.Parameter]
+    optimiser: torch.optim.Optimizer
+    mean: Mean | None
+    measured: dict[int, float] = field(default_factory=dict)
+
+
+def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
+    """The checkpoint, then the link to it, then the state; then those that are not kept go. Raises DiskFull."""
+    checkpoint = replace(learner.checkpoint, engine=None)
+    as_trained(checkpoint, run.loss)
+    with learner.mean.in_place() if learner.mean is not None else nullcontext():
+        write_whole(folder_of(out, CHECKPOINTS, step), lambda folder: save(folder, checkpoint))
+    kept = to_keep(steps_in(out, CHECKPOINTS), learner.measured, run.checkpoints.keep)
+    point_at(out, best_of(kept, learner.measured))
+    facts = Facts(step, learner.measured)
+    mean = None if learner.mean is None else learner.mean.values
+    write_whole(
+        folder_of(out, STATE, step),
+        lambda folder: write_state(folder, facts, learner.parameters, learner.optimiser, mean),
+    )
+    remove(folder_of(out, STATE, s) for s in steps_in(out, STATE) if s != step)
+    remove(folder_of(out, CHECKPOINTS, s) for s in steps_in(out, CHECKPOINTS) if s not in kept)
+
+
+def with_own_tokenizer(out: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """Its tokenizer's file is that in out: the folder that it came from may be gone before the run ends."""
+    tokenizer = checkpoint.tokenizer
+    if not isinstance(tokenizer, TextTokenizer):
+        return checkpoint
+    own = out / f"tokenizer{tokenizer.source.suffix}"
+    if not own.is_file():
+        replace_file(own, tokenizer.source.read_bytes())
+    return replace(checkpoint, tokenizer=replace(tokenizer, source=own))
+
+
+def newest(out: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None: it has not got so far."""
+    states = steps_in(out, STATE)
+    return folder_of(out, CHECKPOINTS, states[-1]) if states else None
+
+
+def go_on(out: Path, learner: Learner) -> int:
+    """Put the newest state in place; steps done, 0 without one. Checkpoints of steps that are done again go."""
+    states = steps_in(out, STATE)
+    if not states:
+        return 0
+    folder = folder_of(out, STATE, states[-1])
+    facts = read_facts(folder)
+    mean = None if learner.mean is None else learner.mean.values
+    read_state(folder, learner.parameters, learner.optimiser, mean)
+    learner.measured = dict(facts.measured)
+    return facts.step
+
+
+def drop_later(out: Path, step: int, learner: Learner) -> None:
+    """Checkpoints after step, which were written before their state could be, go; the link first."""
+    there = steps_in(out, CHECKPOINTS)
+    if later := [s for s in there if s > step]:
+        if kept := [s for s in there if s <= step]:
+            point_at(out, best_of(kept, learner.measured))
+        remove(folder_of(out, CHECKPOINTS, s) for s in later)
+
+
+def best_of(steps: Iterable[int], measured: dict[int, float]) -> int:
+    """The one with the lowest held-out loss; the newest where nothing was measured."""
+    there = list(steps)
+    ranked = [s for s in there if s in measured]
+    return min(ranked, key=lambda s: (measured[s], -s)) if ranked else max(there)

@@ -1,0 +1,31 @@
+"""log.jsonl of a run: one line every so many steps; of a run that goes on, without the steps that are done again."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vla_policy.data.lerobot.durable import replace_file, room_for
+
+LOG = "log.jsonl"
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines; a last one that was cut off is left out."""
+    path = out / LOG
+    lines = path.read_text().split("\n") if path.is_file() else [""]
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def cut_log(out: Path, step: int) -> None:
+    """Forget lines after step."""
+    if (out / LOG).is_file():
+        kept = [line for line in read_log(out) if line["step"] <= step]
+        replace_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+
+def add_line(out: Path, line: Mapping[str, Any]) -> None:
+    """Append one line."""
+    path = out / LOG
+    with room_for(path), path.open("a") as file:
+        file.write(json.dumps(dict(line), allow_nan=False) + "\n")

@@ -1,0 +1,182 @@
+"""One training run as a value: what is trained on what, for how long, with which numbers. A run file holds it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from vla_policy.families.training import LossOptions
+
+METRIC = "held_out_loss"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One set of demonstrations. weight: its share among the sets; None: frames to the power 0.43."""
+
+    set: str
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            require("weight", self.weight, 0, math.inf, open_low=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW. rates: part of the network -> factor on learning_rate. clip: greatest norm of the gradient."""
+
+    learning_rate: float = 2.5e-5
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    clip: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        require("learning_rate", self.learning_rate, 0, 1, open_low=True)
+        require("weight_decay", self.weight_decay, 0, 1)
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to below 1")
+        require("epsilon", self.epsilon, 0, 1, open_low=True)
+        require("clip", self.clip, 0, math.inf, open_low=True)
+        for part, factor in self.rates.items():
+            if not 0 < factor <= 1000:
+                raise ValueError(
+                    f"rates: got {factor} for {part}, expected above 0 to 1000; to leave a part as it is: freeze"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Linear warm-up over `warmup` steps, then half a cosine down to `final` of the learning rate, or constant."""
+
+    kind: Literal["cosine", "constant"] = "cosine"
+    warmup: int = 100
+    final: float = 0.1
+
+    def __post_init__(self) -> None:
+        require("warmup", self.warmup, 0, 10**9)
+        require("final", self.final, 0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """A checkpoint every so many steps. keep: how many stay, beside the newest: the best, where something is measured."""
+
+    every: int = 1000
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        require("every", self.every, 1, 10**9)
+        require("keep", self.keep, 1, 10**6)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Episodes that only measure. share: of each set's episodes; batches: micro-batches that are measured."""
+
+    share: float = 0.0
+    batches: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share: got {self.share}, expected 0 to below 1")
+        require("batches", self.batches, 1, 10**6)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """See docs/training.md.
+
+    policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers.
+    robot: name or file, for which it is to act; None: the robot of the data.
+    statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
+    where it is for this robot.
+    batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
+    ema: decay of the running mean of the weights, which is then what is saved; None: there is none.
+    freeze: parts of the network that stay as they are.
+    """
+
+    policy: str
+    data: tuple[DataSet, ...]
+    out: str
+    steps: int = 1000
+    batch: int = 32
+    micro_batch: int | None = None
+    weights: Literal["policy", "random"] = "policy"
+    robot: str | None = None
+    statistics: Literal["auto", "policy", "data"] = "auto"
+    loss: LossOptions = field(default_factory=LossOptions)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    schedule: Schedule = field(default_factory=Schedule)
+    freeze: tuple[str, ...] = ()
+    ema: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+    held_out: HeldOut = field(default_factory=HeldOut)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    log_every: int = 10
+    seed: int = 0
+    workers: int = 1
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ValueError("data: got an empty list, expected at least one set")
+        for name, low, high in (
+            ("steps", 1, 10**9), ("batch", 1, 10**6), ("log_every", 1, 10**9), ("seed", 0, 2**31 - 1),
+            ("workers", 0, 256),
+        ):  # fmt: skip
+            require(name, getattr(self, name), low, high)
+        if self.threads is not None:
+            require("threads", self.threads, 1, 1024)
+        if self.micro_batch is not None and not (
+            1 <= self.micro_batch <= self.batch and self.batch % self.micro_batch == 0
+        ):
+            raise ValueError(
+                f"micro_batch: got {self.micro_batch}, expected a divisor of batch, {self.batch}"
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema: got {self.ema}, expected a decay between 0 and 1")
+
+    @property
+    def at_once(self) -> int:
+        """Samples of a micro-batch."""
+        return self.micro_batch or self.batch
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of a step, over all processes."""
+        return self.batch // self.at_once
+
+
+# What may differ between a run and the call that goes on with it: none of them changes a number.
+FREE = frozenset({"out", "log_every", "workers", "threads", "device", "checkpoints"})
+
+
+def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """One phrase for each key of two runs, as plain data, that changes the numbers and differs."""
+    return [
+        f"{key}: {_short(theirs.get(key))} there, {_short(mine.get(key))} here"
+        for key in dict.fromkeys((*mine, *theirs))
+        if key not in FREE and mine.get(key) != theirs.get(key)
+    ]
+
+
+def require(name: str, value: float, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raises ValueError that starts with name unless low <= value <= high, or low < value."""
+    inside = (low < value if open_low else low <= value) and value <= high
+    if not inside or not math.isfinite(value):
+        words = f"above {low:g}" if open_low else f"from {low:g}"
+        end = "" if high == math.inf else f" to {high:g}"
+        raise ValueError(f"{name}: got {value}, expected a number {words}{end}")
+
+
+def _short(value: Any) -> str:
+    shown = str(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,81 @@
+"""What a run needs beside its newest checkpoint to go on as if it had never stopped."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vla_policy.formats.tensors.safetensors_file import read, read_header, tensor_bytes, write
+from vla_policy.parsing.json_document import read_json, require
+
+TENSORS, FACTS = "training.safetensors", "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """step: steps done. measured: step -> what was measured of its checkpoint."""
+
+    step: int
+    measured: Mapping[int, float]
+
+
+def write_state(
+    folder: Path,
+    facts: Facts,
+    parameters: Mapping[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    mean: Mapping[str, Tensor] | None,
+) -> None:
+    """parameters: what is trained, by name. mean: of them, where one is kept. Random numbers follow from the step."""
+    tensors: dict[str, Tensor] = {f"weight.{name}": p for name, p in parameters.items()}
+    tensors |= {f"mean.{name}": value for name, value in (mean or {}).items()}
+    for name, p in parameters.items():
+        tensors |= {f"{slot}.{name}": value for slot, value in optimiser.state[p].items()}
+    write(
+        folder / TENSORS,
+        {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()},
+        (tensor_bytes(value) for value in tensors.values()),
+    )
+    measured = {str(step): value for step, value in facts.measured.items()}
+    (folder / FACTS).write_text(json.dumps({"step": facts.step, "measured": measured}) + "\n")
+
+
+def read_facts(folder: Path) -> Facts:
+    """Raises ValueError or FileNotFoundError in one sentence."""
+    path = folder / FACTS
+    data = read_json(path)
+    measured = require(data, "measured", dict, path)
+    return Facts(require(data, "step", int, path), {int(k): float(v) for k, v in measured.items()})
+
+
+def read_state(
+    folder: Path,
+    parameters: Mapping[str, nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    mean: Mapping[str, Tensor] | None,
+) -> None:
+    """Put a state in place. Raises ValueError if it is not of these parameters."""
+    entries, _ = read_header(folder / TENSORS)
+    wanted = {f"weight.{name}" for name in parameters} | {f"mean.{name}" for name in mean or {}}
+    found = {name for name in entries if name.startswith(("weight.", "mean."))}
+    if wanted != found:
+        name = min(wanted ^ found)
+        raise ValueError(
+            f"{folder / TENSORS}: {name}: {'missing' if name in wanted else 'unknown'}; "
+            "the state of another network or of another choice of what is trained"
+        )
+    slots = {name.partition(".")[0] for name in entries} - {"weight", "mean"}
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(read(entries[f"weight.{name}"]))
+            if mean is not None:
+                mean[name].copy_(read(entries[f"mean.{name}"]))
+            kept = {s: read(entries[f"{s}.{name}"]) for s in slots if f"{s}.{name}" in entries}
+            # The count of steps stays on the CPU, as AdamW has it; moments are where the parameter is.
+            optimiser.state[p] = {
+                slot: value if value.ndim == 0 and p.ndim else value.to(p.device)
+                for slot, value in kept.items()
+            }

@@ -1,0 +1,147 @@
+"""The training loop over any family: step, log, checkpoint, and going on exactly where a run stopped."""
+
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.training import Training
+from vla_policy.train.batches import Batch, Batches
+from vla_policy.train.checkpoints import (
+    Learner,
+    drop_later,
+    go_on,
+    save_checkpoint,
+    with_own_tokenizer,
+)
+from vla_policy.train.curves import write_curves
+from vla_policy.train.devices import devices_of
+from vla_policy.train.ema import Mean
+from vla_policy.train.held_out import held_out_loss
+from vla_policy.train.log import add_line, cut_log, read_log
+from vla_policy.train.meter import Meter
+from vla_policy.train.optimiser import adamw, freeze, rate_at, set_rate
+from vla_policy.train.progress import progress
+from vla_policy.train.recompute import recompute_layers
+from vla_policy.train.run import METRIC, Run
+from vla_policy.train.run_folder import open_folder
+from vla_policy.train.step import LossOf, Sums, gradient, not_finite
+from vla_policy.train.stop import asked_to_stop
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run trains, and on what. held_out: micro-batches that only measure."""
+
+    checkpoint: Checkpoint
+    training: Training
+    batches: Batches
+    held_out: tuple[Batch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """step: steps done, all that are saved. stopped: somebody asked it to end before the last."""
+
+    step: int
+    stopped: bool
+
+
+def train(run: Run, work: Work, *, shown: bool = True) -> Outcome:
+    """Train to the last step or until asked to stop, with everything in the folder run.out.
+
+    A second call goes on from the newest checkpoint and gives what one call would have given.
+    Raises NotFinite, which names step and samples; DiskFull; ValueError for the folder of another run.
+    """
+    devices = devices_of(run)
+    out = Path(run.out)
+    with open_folder(out, run) if devices.is_main_process else nullcontext():
+        devices.wait_for_everyone()
+        with asked_to_stop() as stop:
+            return _train(run, work, out, devices, stop, shown and devices.is_main_process)
+
+
+def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bool) -> Outcome:
+    loss_of, learner = _prepare(run, work, devices)
+    step = go_on(out, learner)
+    devices.wait_for_everyone()
+    if devices.is_main_process:
+        learner.checkpoint = with_own_tokenizer(out, learner.checkpoint)
+        drop_later(out, step, learner)
+        cut_log(out, step)
+    first = step * run.micro_batches + devices.process_index
+    stream = work.batches.batches(first, devices.num_processes)
+    meter, sums = Meter(run.batch, work.batches, step), Sums()
+    asked = False
+    with closing(stream), progress(run.steps, step, shown=shown) as tell:  # type: ignore[type-var]
+        while step < run.steps and not asked:
+            rate = run.optimiser.learning_rate * rate_at(step, run.steps, run.schedule)
+            set_rate(learner.optimiser, rate)
+            learner.optimiser.zero_grad(set_to_none=True)
+            samples = gradient(loss_of, stream, step, run, devices, sums)
+            norm = float(devices.clip_grad_norm_(learner.parameters.values(), run.optimiser.clip))
+            if not norm < float("inf"):
+                raise not_finite("gradient", step, sums.means(), samples)
+            learner.optimiser.step()
+            step += 1
+            if learner.mean is not None:
+                learner.mean.update(step)
+            asked = _anyone(stop, devices)
+            last = step == run.steps or asked
+            line: dict[str, Any] = {}
+            if step % run.checkpoints.every == 0 or last:
+                line |= _save(run, work, out, devices, loss_of, learner, step)
+            if step % run.log_every == 0 or line or last:
+                line = {"step": step, **sums.means(), "rate": rate, "gradient": norm, **line}
+                line |= meter.read(step)
+                sums = Sums()
+                if devices.is_main_process:
+                    add_line(out, line)
+            tell(step, line)
+    if devices.is_main_process:
+        write_curves(out, read_log(out))
+    devices.wait_for_everyone()
+    return Outcome(step, asked and step < run.steps)
+
+
+def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
+    model = work.checkpoint.model
+    if wrong := {p.dtype for p in model.parameters() if p.dtype != torch.float32}:
+        raise ValueError(f"policy: got weights in {min(map(str, wrong))}, expected torch.float32")
+    freeze(model, run, work.training.parts)
+    if run.gradient_checkpointing:
+        recompute_layers(model)
+    model.to(devices.device).train()
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimiser = adamw(parameters, run.optimiser, work.training.parts)
+    loss_of = LossOf(work.checkpoint, work.training, run.loss)
+    mean = None if run.ema is None else Mean(parameters, run.ema)
+    return devices.prepare(loss_of), Learner(work.checkpoint, parameters, optimiser, mean)
+
+
+def _save(
+    run: Run, work: Work, out: Path, devices: Any, loss_of: Any, learner: Learner, step: int
+) -> dict[str, float]:
+    """A checkpoint; what was measured of it."""
+    measured = {}
+    if work.held_out:
+        with learner.mean.in_place() if learner.mean is not None else nullcontext():
+            measured[METRIC] = held_out_loss(loss_of, work.held_out, run, devices)
+        learner.measured[step] = measured[METRIC]
+    if devices.is_main_process:
+        save_checkpoint(out, learner, step, run)
+        write_curves(out, read_log(out))
+    devices.wait_for_everyone()
+    return measured
+
+
+def _anyone(stop: Event, devices: Any) -> bool:
+    """Whether any process was asked to stop, so that all end after the same step."""
+    if devices.num_processes == 1:
+        return stop.is_set()
+    asked = torch.tensor(float(stop.is_set()), device=devices.device)
+    return float(devices.reduce(asked, "sum")) > 0
