@@ -1,7 +1,9 @@
 """A small pi0 folder whose action projections learn a line from numbers, so that a step takes a millisecond."""
 
+import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from vla_policy.formats.load import load_checkpoint
 from vla_policy.formats.native.folder import load, save
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
-from vla_policy.train.run import DataSet, HeldOut, Run, Schedule
+from vla_policy.train.run import Checkpoints, DataSet, HeldOut, Optimiser, Run, Schedule
 from vla_policy.train.seeds import seed_of
-from vla_policy.train.trainer import Work
+from vla_policy.train.trainer import Work, train
 
 PARTS = {"projections": r"^flow\.action_(in|out)_proj", "rest": ""}
 
@@ -83,7 +85,6 @@ TOY = Training(
 
 def toy_run(tmp_path: Path, name: str = "run", **changes) -> Run:
     """Twelve steps of eight samples, a checkpoint every four."""
-    from vla_policy.train.run import Checkpoints, Optimiser
 
     values = {
         "policy": str(start(tmp_path)), "data": (DataSet("toys"),), "out": str(tmp_path / name),
@@ -100,3 +101,10 @@ def toy_work(run: Run, **more) -> Work:
     checkpoint = load(newest(Path(run.out)) or Path(run.policy), dtype=torch.float32)
     held_out = tuple(numbers.batch(range(10**6 + 4 * i, 10**6 + 4 * i + 4)) for i in range(2))
     return Work(checkpoint, TOY, numbers, held_out)
+
+
+if __name__ == "__main__":  # one process of several (torchrun), or one that is to be killed
+    torch.set_num_threads(1)
+    root, name = Path(sys.argv[1]), sys.argv[2]
+    given = toy_run(root, name, **json.loads(sys.argv[3]))
+    sys.stdout.write(f"{train(given, toy_work(given, pause_s=float(sys.argv[4])), shown=False)}\n")
