@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from vla_policy.families.training import LossOptions
-from vla_policy.parsing.record import plain
 from vla_policy.paths import config_dir
 from vla_policy.train.run import DataSet, Run, differences
-from vla_policy.train.run_file import find_run, read_run, run_text
+from vla_policy.train.run_file import find_run, read_run, run_data, run_text
 
 SHIPPED = sorted((config_dir() / "runs").glob("*.yaml"))
 LEAST = {"policy": "tiny", "data": [{"set": "sets/cubes"}], "out": "runs/a"}
@@ -34,7 +33,7 @@ def test_a_run_and_its_file_are_the_same(tmp_path):
     run = read_run(
         written(
             tmp_path, batch=12, micro_batch=3, ema=0.99, freeze=["vision"], loss={"heads": ["flow"], "max_delay": 3},
-            optimiser={"learning_rate": 1, "rates": {"vision": 0.1}}, data=["one", {"set": "two", "weight": 2}],
+            optimiser={"learning_rate": 1, "rates": {"vision": 0.1}}, data=["one", {"set": "two", "weight": 2, "cameras": {"front": "top"}, "correction_weight": 3}],
         )
     )  # fmt: skip
     assert (run.micro_batches, run.data[1].weight, run.optimiser.rates["vision"]) == (4, 2.0, 0.1)
@@ -63,7 +62,9 @@ def test_what_is_given_beside_the_file_wins(tmp_path):
         ({"data": []}, "data: got an empty list, expected at least one set"),
         ({"data": "cubes"}, "data: got 'cubes', expected a list"),
         ({"data": [{"set": "a", "wieght": 1}]}, r"run.yaml:4: data\[0\].wieght: got an unknown key"),
-        ({"data": [{"set": "a", "weight": 0}]}, r"data\[0\].weight: got 0.0, expected a number above 0"),
+        ({"data": [{"set": "a", "weight": 0}]}, r"data\[0\].weight: got 0, expected a number"),
+        ({"data": [{"weight": 1}]}, r"data\[0\].set: got nothing, expected this key"),
+        ({"data": [{"set": "a", "part": "train"}]}, r"data\[0\].part: got 'train', expected nothing here"),
         ({"steps": 0}, "steps: got 0, expected a number from 1"),
         ({"steps": 1.5}, "steps: got 1.5, expected a whole number"),
         ({"steps": True}, "steps: got True, expected a whole number"),
@@ -112,7 +113,7 @@ def test_differences_name_what_changes_the_numbers():
         Run("a", (DataSet("x"),), "o"),
         Run("a", (DataSet("y"),), "p", workers=3, steps=5),
     )
-    said = differences(plain(mine), plain(theirs))
+    said = differences(run_data(mine), run_data(theirs))
     assert len(said) == 2
     assert said[0].startswith("data: [{'set': 'y'")
     assert said[1] == "steps: 5 there, 1000 here"

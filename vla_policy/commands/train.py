@@ -1,78 +1,96 @@
-"""`vla train`: make the shipped `tiny` policy from generated data, stage by stage, resumable."""
+"""`vla train RUN.yaml`: train any policy on recorded data; the same command goes on with a run that was stopped.
+
+    vla train RUN.yaml                                 a run file, or the folder of a run, to go on with it
+    vla train --policy FOLDER --data SET --out RUN     the common case without a file
+    vla train --data data --out runs/tiny              the shipped `tiny` policy from generated data
+
+docs/training.md tells the rest. On several GPUs or machines: `torchrun ... -m vla_policy.cli train RUN.yaml`.
+"""
 
 import argparse
 from pathlib import Path
-
-import torch
-
-from vla_policy.formats.native.folder import load, save
-from vla_policy.paths import find_policy
-from vla_policy.train.tiny.recipe import STAGES, TRAIN, fresh
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla train`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--data", type=Path, help="folder with scenes, scenes_val, episodes; none: data"
+        "run", nargs="?", help="run file, shipped run, or folder of a run to go on with"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/tiny"), help="run folder; a second call resumes"
-    )
+    parser.add_argument("--policy", help="shipped name, folder or policy file to start from")
+    parser.add_argument("--data", nargs="+", metavar="SET", help="data sets; without --policy and RUN the folder of generated data")  # fmt: skip
+    parser.add_argument("--out", help="run folder; a second call goes on")
+    parser.add_argument("--steps", type=int, help="in all (1000)")
+    parser.add_argument("--batch", type=int, help="samples per step, over all processes (32)")
+    parser.add_argument("--workers", type=int, help="processes that read data (1)")
+    parser.add_argument("--seed", type=int, help="0")
+    recipe = parser.add_argument_group("the shipped policies, without RUN and --policy")
+    add_recipe_arguments(recipe)
+
+
+def add_recipe_arguments(parser: Any) -> None:
+    """What only the recipe of the shipped policies has."""
     parser.add_argument(
         "--cross", type=Path, nargs="+", metavar="DATA",
         help="train one tiny_cross for several robots, from such a folder of each, instead",
     )  # fmt: skip
-    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
-    parser.add_argument(
-        "--init", help="checkpoint, by name or folder, to start from instead of random weights"
-    )
+    parser.add_argument("--stage", choices=("all", "pointing", "heads"), default="all")
+    parser.add_argument("--init", help="checkpoint, by name or folder, to start from instead of random weights")  # fmt: skip
     parser.add_argument("--embodiment", help="vx300s")
     parser.add_argument("--pointing-steps", type=int, help="6000, with --cross 1800")
     parser.add_argument("--heads-steps", type=int, help="4000, with --cross 4200")
-    parser.add_argument(
-        "--heads-rate", type=float, help="learning rate of the heads: 0.0015, with --cross 0.001"
-    )
-    parser.add_argument("--batch", type=int, default=64, help="frames per step of the heads stage")
-    parser.add_argument(
-        "--images", type=int, default=32, help="images per step of the pointing stage"
-    )
+    parser.add_argument("--heads-rate", type=float, help="learning rate of the heads: 0.0015, with --cross 0.001")  # fmt: skip
+    parser.add_argument("--images", type=int, default=32, help="images per step of the pointing stage")  # fmt: skip
     parser.add_argument("--draws", type=int, default=4, help="noise samples per frame")
-    parser.add_argument(
-        "--held-out", type=int, default=1500, help="last frames of the episodes that only measure"
-    )
-    parser.add_argument(
-        "--episodes", type=int, default=500, help="with --cross: at most so many of each robot"
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", type=int, default=1500, help="last frames of the episodes that only measure")  # fmt: skip
+    parser.add_argument("--episodes", type=int, default=500, help="with --cross: at most so many of each robot")  # fmt: skip
+    parser.add_argument("--threads", type=int, help="of PyTorch")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then leave a checkpoint folder at OUT/checkpoint."""
-    if args.cross:
-        from vla_policy.train.tiny import multi_robot
+    """Train, and leave a checkpoint folder at OUT/checkpoint."""
+    if args.run is None and args.policy is None:
+        from vla_policy.train.tiny.command import run_recipe
 
-        for name in ("data", "embodiment"):
-            if getattr(args, name) is not None:
-                raise ValueError(
-                    f"--{name}: got one beside --cross, whose folders name the robots"
-                )
-        return multi_robot.run(args)
-    args.data = args.data or Path("data")
-    args.embodiment = args.embodiment or "vx300s"
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    stages = STAGES if args.stage == "all" else (args.stage,)
-    folder = args.out / "checkpoint"
-    start = folder if (folder / "config.json").is_file() else args.init
-    if start is None and "pointing" not in stages:
-        raise ValueError(f"--stage {args.stage}: {folder} has no checkpoint; name one: --init")
-    checkpoint = fresh(args) if start is None else load(find_policy(str(start)))
-    save(folder, checkpoint)
-    size = sum(p.numel() for p in checkpoint.model.parameters())
-    print(f"{checkpoint.model.config.name}: {size:,} parameters; run folder {args.out}")
-    for stage in stages:
-        TRAIN[stage](checkpoint, args)
-        save(folder, checkpoint)
-    print(f"checkpoint: {folder}")
+        return run_recipe(args)
+    for name in ("cross", "init", "embodiment"):
+        if getattr(args, name) is not None:
+            raise ValueError(
+                f"--{name}: got it beside a run file or --policy, expected it without them"
+            )
+    from vla_policy.parsing.fields import Place
+    from vla_policy.train.run_file import find_run, read_run, run_of
+
+    given = {
+        k: getattr(args, k)
+        for k in ("policy", "out", "steps", "batch", "workers", "seed", "threads")
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if args.data:
+        given["data"] = [{"set": name} for name in args.data]
+    if args.run is None:
+        return train_run(run_of(given, Place("vla train")))
+    path = find_run(args.run)
+    if path.parent == Path(args.run):  # the folder of a run, wherever it is now
+        given.setdefault("out", args.run)
+    return train_run(read_run(path, **given))
+
+
+def train_run(run: Any) -> int:
+    """Exit code 0, or 130 for a run that was asked to stop."""
+    import torch
+
+    from vla_policy.train.setup import prepare
+    from vla_policy.train.trainer import train
+
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    outcome = train(run, prepare(run))
+    if not outcome.leads:
+        return 0
+    if outcome.stopped:
+        print(f"stopped after step {outcome.step} of {run.steps}; all of it is saved. To go on: vla train {run.out}")  # fmt: skip
+        return 130
+    print(f"checkpoint: {run.out}/checkpoint; curves: {run.out}/curves.png")
     return 0

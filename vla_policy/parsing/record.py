@@ -17,14 +17,22 @@ from vla_policy.parsing.fields import MANY, Place, Refused, choice, mapping, nam
 Record = TypeVar("Record")
 
 
-def read_record(cls: type[Record], value: Any, place: Place) -> Record:
-    """value, a mapping, as cls. Raises Refused: file and line, key, what was got, what was expected."""
+def read_record(
+    cls: type[Record], value: Any, place: Place, already: Mapping[str, Any] = MappingProxyType({})
+) -> Record:
+    """value, a mapping, as cls. already: values of fields that were read in another way.
+
+    Raises Refused: file and line, key, what was got, what was expected.
+    """
     known = fields(cast(Any, cls))
     required = [f.name for f in known if f.default is MISSING and f.default_factory is MISSING]
     optional = [f.name for f in known if f.name not in required]
     given = mapping(value, place, required, optional)
     hints = get_type_hints(cls)
-    values = {name: _value(hints[name], v, place.at(name)) for name, v in given.items()}
+    values = {
+        name: already[name] if name in already else _value(hints[name], v, place.at(name))
+        for name, v in given.items()
+    }
     try:
         return cls(**values)
     except Refused:

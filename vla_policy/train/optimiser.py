@@ -58,10 +58,11 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 def rate_at(step: int, steps: int, schedule: Schedule) -> float:
     """Factor on the learning rate at step, counted from 0: in (0, 1]."""
-    if step < schedule.warmup:
-        return (step + 1) / schedule.warmup
+    warmup = steps // 20 if schedule.warmup is None else schedule.warmup
+    if step < warmup:
+        return (step + 1) / warmup
     if schedule.kind == "constant":
         return 1.0
-    progress = (step - schedule.warmup) / max(1, steps - schedule.warmup)
+    progress = (step - warmup) / max(1, steps - warmup)
     wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return schedule.final + (1 - schedule.final) * wave

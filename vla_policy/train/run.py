@@ -7,16 +7,21 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vla_policy.families.training import LossOptions
+from vla_policy.train.set_options import DEFAULTS, SetOptions
 
 METRIC = "held_out_loss"
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One set of demonstrations. weight: its share among the sets; None: frames to the power 0.43."""
+    """One set of demonstrations. weight: its share among the sets; None: frames to the power 0.43.
+
+    options: how it is read; its part and held_out are the run's business.
+    """
 
     set: str
     weight: float | None = None
+    options: SetOptions = DEFAULTS
 
     def __post_init__(self) -> None:
         if self.weight is not None:
@@ -52,14 +57,18 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Linear warm-up over `warmup` steps, then half a cosine down to `final` of the learning rate, or constant."""
+    """Linear warm-up over `warmup` steps, then half a cosine down to `final` of the learning rate, or constant.
+
+    warmup: None: a twentieth of the run.
+    """
 
     kind: Literal["cosine", "constant"] = "cosine"
-    warmup: int = 100
+    warmup: int | None = None
     final: float = 0.1
 
     def __post_init__(self) -> None:
-        require("warmup", self.warmup, 0, 10**9)
+        if self.warmup is not None:
+            require("warmup", self.warmup, 0, 10**9)
         require("final", self.final, 0, 1)
 
 

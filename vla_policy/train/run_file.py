@@ -3,15 +3,19 @@
 A set or policy that lies beside the file may be named from there; other paths, and `out`, start at the working folder.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vla_policy.parsing.fields import read_yaml
+from vla_policy.parsing.fields import Place, number, read_yaml, text
 from vla_policy.parsing.record import plain, read_record
 from vla_policy.paths import config_dir
-from vla_policy.train.run import Run
+from vla_policy.train.run import DataSet, Run
+from vla_policy.train.set_options import DEFAULTS, read_options
+
+OWN = ("part", "held_out")  # options of a set that the run decides
 
 
 def read_run(path: Path, **instead: Any) -> Run:
@@ -24,15 +28,22 @@ def read_run(path: Path, **instead: Any) -> Run:
         content = {**content, **instead}
         if "policy" not in instead and isinstance(content.get("policy"), str):
             content["policy"] = _beside(path, content["policy"])
-        if "data" not in instead and isinstance(content.get("data"), list):
-            content["data"] = [_set(path, entry) for entry in content["data"]]
-    return read_record(Run, content, place)
+    return run_of(content, place, None if "data" in instead else path)
+
+
+def run_of(content: Any, place: Place, file: Path | None = None) -> Run:
+    """The run in plain data. file: beside which its sets may lie."""
+    known = {}
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        at = place.at("data")
+        known["data"] = tuple(_set(e, at.at(i), file) for i, e in enumerate(content["data"]))
+    return read_record(Run, content, place, known)
 
 
 def find_run(name_or_path: str) -> Path:
-    """The file of a shipped run by name, or the path itself. Raises FileNotFoundError."""
-    named = config_dir() / "runs" / f"{name_or_path}.yaml"
-    for found in (Path(name_or_path).expanduser(), named):
+    """The file of a shipped run by name, a file, or the one in the folder of a run. Raises FileNotFoundError."""
+    path = Path(name_or_path).expanduser()
+    for found in (path, path / "run.yaml", config_dir() / "runs" / f"{name_or_path}.yaml"):
         if found.is_file():
             return found
     names = sorted(p.stem for p in (config_dir() / "runs").glob("*.yaml"))
@@ -41,18 +52,42 @@ def find_run(name_or_path: str) -> Path:
     )
 
 
+def run_data(run: Run) -> dict[str, Any]:
+    """What a run file holds, every key of run; of the options of a set those that are not as usual."""
+    return {**plain(run), "data": [_set_data(data) for data in run.data]}
+
+
 def run_text(run: Run) -> str:
-    """A run file that holds every key of run."""
-    text: str = yaml.safe_dump(plain(run), sort_keys=False, width=99)
+    """The same as YAML."""
+    text: str = yaml.safe_dump(run_data(run), sort_keys=False, width=99)
     return text
 
 
-def _set(file: Path, entry: Any) -> Any:
+def _set(entry: Any, place: Place, file: Path | None) -> DataSet:
     if isinstance(entry, str):  # the short form: a folder alone
         entry = {"set": entry}
-    if isinstance(entry, dict) and isinstance(entry.get("set"), str):
-        return {**entry, "set": _beside(file, entry["set"])}
-    return entry
+    if not isinstance(entry, dict):
+        raise place.refuse(entry, "a folder, or a mapping with set")
+    rest = {k: v for k, v in entry.items() if k not in ("set", "weight")}
+    for key in OWN:
+        if key in rest:
+            raise place.at(key).refuse(
+                rest[key], "nothing here: `held_out: {share: ...}` of the run"
+            )
+    options = read_options(rest, place)
+    if "set" not in entry:
+        raise place.at("set").refuse("nothing", "this key, it has no default")
+    name = text(entry["set"], place.at("set"), "a folder")
+    weight = entry.get("weight")
+    if weight is not None:
+        weight = number(weight, place.at("weight"), 1e-9, 1e9)
+    return DataSet(name if file is None else _beside(file, name), weight, options)
+
+
+def _set_data(data: DataSet) -> dict[str, Any]:
+    usual: Mapping[str, Any] = plain(DEFAULTS)
+    options = {k: v for k, v in plain(data.options).items() if v != usual[k]}
+    return {"set": data.set, "weight": data.weight, **options}
 
 
 def _beside(file: Path, name: str) -> str:

@@ -24,9 +24,8 @@ from vla_policy.data.lerobot.durable import (
     sync_all,
     sync_folder,
 )
-from vla_policy.parsing.record import plain
 from vla_policy.train.run import Run, differences
-from vla_policy.train.run_file import read_run, run_text
+from vla_policy.train.run_file import read_run, run_data, run_text
 
 CHECKPOINTS, STATE, LATEST, PARTIAL = "checkpoints", "state", "checkpoint", ".partial"
 
@@ -38,7 +37,7 @@ def open_folder(out: Path, run: Run) -> IO[str]:
     """
     written = out / "run.yaml"
     if written.is_file():
-        if other := differences(plain(run), plain(read_run(written))):
+        if other := differences(run_data(run), run_data(read_run(written))):
             raise ValueError(
                 f"{out}: got the folder of another run, expected a new folder or the same run: {'; '.join(other)}"
             )

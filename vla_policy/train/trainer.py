@@ -45,10 +45,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """step: steps done, all that are saved. stopped: somebody asked it to end before the last."""
+    """step: steps done, all that are saved. stopped: somebody asked it to end before the last.
+
+    leads: this is the process that speaks for all.
+    """
 
     step: int
     stopped: bool
+    leads: bool = True
 
 
 def train(run: Run, work: Work, *, shown: bool = True) -> Outcome:
@@ -105,7 +109,7 @@ def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bo
     if devices.is_main_process:
         write_curves(out, read_log(out))
     devices.wait_for_everyone()
-    return Outcome(step, asked and step < run.steps)
+    return Outcome(step, asked and step < run.steps, devices.is_main_process)
 
 
 def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:

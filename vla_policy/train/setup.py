@@ -1,0 +1,138 @@
+"""From a run to what the loop needs: the checkpoint it starts from, its data, and a loader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import FAMILIES
+from vla_policy.families.training import Demonstration, Training
+from vla_policy.formats.load import load_checkpoint
+from vla_policy.paths import find_policy
+from vla_policy.policy import has_head
+from vla_policy.train.batches import Batch
+from vla_policy.train.checkpoints import newest
+from vla_policy.train.loader import Loader
+from vla_policy.train.mixture import Entry, Mixture, Sample
+from vla_policy.train.run import Run
+from vla_policy.train.sentences import taught
+from vla_policy.train.trainer import Work
+from vla_policy.train.training_set import TrainingSet, open_training_set
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What loader processes need of a network: how large it is, not its weights."""
+
+    config: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Sample -> tensors, as a value that goes to loader processes."""
+
+    checkpoint: Checkpoint
+    heads: tuple[str, ...]
+
+    def __call__(self, sample: Sample) -> dict[str, Tensor]:
+        training = training_of(self.checkpoint)
+        if isinstance(sample.value, Demonstration):
+            return training.example(self.checkpoint, self.heads, sample.value)
+        example = training.question(self.checkpoint, sample.value)
+        if example is None:
+            raise ValueError(
+                f"{sample.where}: a {self.checkpoint.family} model does not learn from questions"
+            )
+        return example
+
+
+def prepare(run: Run) -> Work:
+    """The work of run, from its newest checkpoint where there is one.
+
+    Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
+    data that does not fit it, with episode and frame.
+    """
+    checkpoint = start(run)
+    training = training_of(checkpoint)
+    heads = heads_of(checkpoint, run)
+    rows = max(FAMILIES[checkpoint.family].rows(checkpoint, head) for head in heads)
+    learned = mixture_of(run, checkpoint, rows, part="train" if run.held_out.share else "all")
+    if newest(Path(run.out)) is None:
+        checkpoint = taught(checkpoint, run, tasks_of(learned))
+    lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
+    examples = Examples(lean, heads)
+    loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
+    held_out: tuple[Batch, ...] = ()
+    if run.held_out.share:
+        apart = mixture_of(run, checkpoint, rows, part="held_out")
+        source = Loader(apart, examples, training.collate, batch=run.at_once, workers=0)
+        held_out = tuple(islice(source.batches(0), run.held_out.batches))
+    return Work(checkpoint, training, loader, held_out)
+
+
+def start(run: Run) -> Checkpoint:
+    """What the run begins or goes on with, in float32 on the CPU."""
+    path = newest(Path(run.out))
+    checkpoint = load_checkpoint(
+        path or find_policy(run.policy), device="cpu", dtype=torch.float32, embodiment=run.robot
+    )
+    if path is None and run.weights == "random":
+        torch.manual_seed(run.seed)
+        checkpoint = replace(
+            checkpoint, model=FAMILIES[checkpoint.family].network(checkpoint.model.config)
+        )
+    return checkpoint
+
+
+def training_of(checkpoint: Checkpoint) -> Training:
+    """How its family is trained. Raises ValueError if it cannot be here."""
+    training = FAMILIES[checkpoint.family].training
+    if training is None:
+        able = ", ".join(name for name, family in FAMILIES.items() if family.training is not None)
+        raise ValueError(
+            f"policy: got a {checkpoint.family} model, expected one that can be trained: {able}"
+        )
+    return training
+
+
+def heads_of(checkpoint: Checkpoint, run: Run) -> tuple[str, ...]:
+    """Those that the run names, else all that the checkpoint has. Raises ValueError for one that it has not."""
+    there = tuple(h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h))
+    if missing := [h for h in run.loss.heads if h not in there]:
+        raise ValueError(
+            f"loss.heads: got {missing[0]!r}, expected heads of this checkpoint: {', '.join(there)}"
+        )
+    return run.loss.heads or there
+
+
+def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mixture:
+    """The samples of the run's sets, of one part of their episodes."""
+    entries = [
+        Entry(set_of(run, i, checkpoint, rows, part), d.weight) for i, d in enumerate(run.data)
+    ]
+    return Mixture(entries, seed=run.seed)
+
+
+def set_of(run: Run, number: int, checkpoint: Checkpoint, rows: int, part: str) -> TrainingSet:
+    data = run.data[number]
+    options = replace(data.options, part=part, held_out=run.held_out.share)
+    return open_training_set(data.set, checkpoint.contract, rows=rows, options=options)
+
+
+def tasks_of(mixture: Mixture) -> list[str]:
+    """Every way to say what is done in the sets."""
+    sets = [entry.source for entry in mixture.entries if isinstance(entry.source, TrainingSet)]
+    said: dict[str, None] = {}
+    for data in sets:
+        for episode in data.episodes:
+            said |= dict.fromkeys(data.source.sentences(episode, 0))
+        said |= dict.fromkeys(word for ways in data.options.phrasings.values() for word in ways)
+        if data.options.instruction is not None:
+            said[data.options.instruction] = None
+    return list(said)
