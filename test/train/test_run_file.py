@@ -83,6 +83,9 @@ def test_what_is_given_beside_the_file_wins(tmp_path):
         ({"held_out": {"share": 1.0}}, "held_out.share: got 1.0, expected 0 to below 1"),
         ({"loss": {"heads": ["flwo"]}}, "loss.heads: got .*expected some of flow, token"),
         ({"loss": {"draws": 0}}, "loss.draws: got 0, expected at least 1"),
+        ({"questions": [{"file": "a.jsonl"}]}, "robot_share: got None, expected a share between 0 and 1"),
+        ({"robot_share": 0.5}, "robot_share: got 0.5, expected none without questions"),
+        ({"questions": [{"fiel": "a"}], "robot_share": 0.5}, r"questions\[0\].fiel: got an unknown key"),
         ({"seed": -1}, "seed: got -1, expected a number from 0"),
     ],
 )  # fmt: skip

@@ -25,12 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="samples per step, over all processes (32)")
     parser.add_argument("--workers", type=int, help="processes that read data (1)")
     parser.add_argument("--seed", type=int, help="0")
-    recipe = parser.add_argument_group("the shipped policies, without RUN and --policy")
-    add_recipe_arguments(recipe)
-
-
-def add_recipe_arguments(parser: Any) -> None:
-    """What only the recipe of the shipped policies has."""
+    # What only the recipe of the shipped policies has.
     parser.add_argument(
         "--cross", type=Path, nargs="+", metavar="DATA",
         help="train one tiny_cross for several robots, from such a folder of each, instead",

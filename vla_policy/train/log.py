@@ -1,7 +1,9 @@
 """log.jsonl of a run: one line every so many steps; of a run that goes on, without the steps that are done again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,23 @@ def cut_log(out: Path, step: int) -> None:
         replace_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
-def add_line(out: Path, line: Mapping[str, Any]) -> None:
-    """Append one line."""
+@contextmanager
+def board(out: Path, step: int) -> Iterator[Any]:
+    """TensorBoard's writer into OUT/tensorboard, from step on; None where it is not installed."""
+    if find_spec("tensorboard") is None:
+        yield None
+        return
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(out / "tensorboard"), purge_step=step + 1) as writer:
+        yield writer
+
+
+def add_line(out: Path, line: Mapping[str, Any], writer: Any = None) -> None:
+    """Append one line, and the same to a board."""
     path = out / LOG
+    if writer is not None:
+        for key, value in line.items():
+            writer.add_scalar(key, value, line["step"])
     with room_for(path), path.open("a") as file:
         file.write(json.dumps(dict(line), allow_nan=False) + "\n")

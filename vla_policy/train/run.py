@@ -29,6 +29,18 @@ class DataSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Questions:
+    """A file of questions about images, one JSON object a line. weight: as of a DataSet."""
+
+    file: str
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:
+            require("weight", self.weight, 0, math.inf, open_low=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Optimiser:
     """AdamW. rates: part of the network -> factor on learning_rate. clip: greatest norm of the gradient."""
 
@@ -106,6 +118,7 @@ class Run:
     statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
     where it is for this robot.
     batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
+    questions: beside the data, for a policy that answers in words; robot_share: of all samples, the demonstrations.
     ema: decay of the running mean of the weights, which is then what is saved; None: there is none.
     freeze: parts of the network that stay as they are.
     """
@@ -113,6 +126,8 @@ class Run:
     policy: str
     data: tuple[DataSet, ...]
     out: str
+    questions: tuple[Questions, ...] = ()
+    robot_share: float | None = None
     steps: int = 1000
     batch: int = 32
     micro_batch: int | None = None
@@ -142,6 +157,11 @@ class Run:
             ("workers", 0, 256),
         ):  # fmt: skip
             require(name, getattr(self, name), low, high)
+        if (self.robot_share is None) == bool(self.questions):
+            expected = "a share between 0 and 1" if self.questions else "none without questions"
+            raise ValueError(f"robot_share: got {self.robot_share}, expected {expected}")
+        if self.robot_share is not None and not 0 < self.robot_share < 1:
+            raise ValueError(f"robot_share: got {self.robot_share}, expected between 0 and 1")
         if self.threads is not None:
             require("threads", self.threads, 1, 1024)
         if self.micro_batch is not None and not (

@@ -37,6 +37,8 @@ def run_of(content: Any, place: Place, file: Path | None = None) -> Run:
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         at = place.at("data")
         known["data"] = tuple(_set(e, at.at(i), file) for i, e in enumerate(content["data"]))
+    if file is not None and isinstance(content, dict):
+        content = {**content, "questions": _questions(content.get("questions", []), file)}
     return read_record(Run, content, place, known)
 
 
@@ -82,6 +84,18 @@ def _set(entry: Any, place: Place, file: Path | None) -> DataSet:
     if weight is not None:
         weight = number(weight, place.at("weight"), 1e-9, 1e9)
     return DataSet(name if file is None else _beside(file, name), weight, options)
+
+
+def _questions(entries: Any, file: Path) -> Any:
+    """The same, with files that lie beside the run file."""
+    if not isinstance(entries, list):
+        return entries
+    return [
+        {**e, "file": _beside(file, e["file"])}
+        if isinstance(e, dict) and isinstance(e.get("file"), str)
+        else e
+        for e in entries
+    ]
 
 
 def _set_data(data: DataSet) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
 from vla_policy.train.loader import Loader
 from vla_policy.train.mixture import Entry, Mixture, Sample
+from vla_policy.train.questions import Questions
 from vla_policy.train.run import Run
 from vla_policy.train.sentences import taught
 from vla_policy.train.trainer import Work
@@ -112,11 +113,13 @@ def heads_of(checkpoint: Checkpoint, run: Run) -> tuple[str, ...]:
 
 
 def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mixture:
-    """The samples of the run's sets, of one part of their episodes."""
-    entries = [
-        Entry(set_of(run, i, checkpoint, rows, part), d.weight) for i, d in enumerate(run.data)
-    ]
-    return Mixture(entries, seed=run.seed)
+    """The samples of the run's sets, of one part of their episodes; questions are all learned."""
+    sets = [set_of(run, i, checkpoint, rows, part) for i in range(len(run.data))]
+    robots = [Entry(s, d.weight) for s, d in zip(sets, run.data, strict=True)]
+    if part == "held_out":
+        return Mixture(robots, seed=run.seed)
+    questions = [Entry(Questions(Path(q.file)), q.weight) for q in run.questions]
+    return Mixture(robots, questions, seed=run.seed, robot_share=run.robot_share)
 
 
 def set_of(run: Run, number: int, checkpoint: Checkpoint, rows: int, part: str) -> TrainingSet:

@@ -22,7 +22,7 @@ from vla_policy.train.curves import write_curves
 from vla_policy.train.devices import devices_of
 from vla_policy.train.ema import Mean
 from vla_policy.train.held_out import held_out_loss
-from vla_policy.train.log import add_line, cut_log, read_log
+from vla_policy.train.log import add_line, board, cut_log, read_log
 from vla_policy.train.meter import Meter
 from vla_policy.train.optimiser import adamw, freeze, rate_at, set_rate
 from vla_policy.train.progress import progress
@@ -81,7 +81,8 @@ def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bo
     stream = work.batches.batches(first, devices.num_processes)
     meter, sums = Meter(run.batch, work.batches, step), Sums()
     asked = False
-    with closing(stream), progress(run.steps, step, shown=shown) as tell:  # type: ignore[type-var]
+    writer = board(out, step) if devices.is_main_process else nullcontext()
+    with writer as shown_too, closing(stream), progress(run.steps, step, shown=shown) as tell:  # type: ignore[type-var]
         while step < run.steps and not asked:
             rate = run.optimiser.learning_rate * rate_at(step, run.steps, run.schedule)
             set_rate(learner.optimiser, rate)
@@ -104,7 +105,7 @@ def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bo
                 line |= meter.read(step)
                 sums = Sums()
                 if devices.is_main_process:
-                    add_line(out, line)
+                    add_line(out, line, shown_too)
             tell(step, line)
     if devices.is_main_process:
         write_curves(out, read_log(out))
