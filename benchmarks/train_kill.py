@@ -33,6 +33,7 @@ from vla_policy.train.run_folder import folder_of, steps_in
 from vla_policy.types import Observation
 
 STEPS, EVERY = 60, 5
+WHEN = ("training", "writing a checkpoint", "starting", "writing a state")
 
 
 def main() -> None:
@@ -58,7 +59,7 @@ def measure(scratch: Path, kills: int, rng: random.Random) -> dict:
     alone = time.monotonic() - begun
     out, told = scratch / "killed", []
     while len(told) < kills:
-        when = ("training", "writing", "starting")[len(told) % 3]
+        when = WHEN[len(told) % len(WHEN)]
         told.append(kill_once(run_file, out, when, rng))
         print(told[-1], flush=True)
         if steps_in(out, "state")[-1:] == [STEPS]:
@@ -89,16 +90,17 @@ def start(run_file: Path, out: Path) -> subprocess.Popen:
 
 
 def kill_once(run_file: Path, out: Path, when: str, rng: random.Random) -> dict:
-    """One child, killed up to 2 s after its first checkpoint, up to 3 s after it began, or while it writes."""
+    """One child, killed up to 2 s after its first state, up to 3 s after it began, or up to 20 ms after it began to write."""
     before = steps_in(out, "state")[-1:] or [0]
     child = start(run_file, out)
     if when != "starting":
-        while child.poll() is None and steps_in(out, "checkpoints")[-1:] in ([], before):
+        while child.poll() is None and steps_in(out, "state")[-1:] in ([], before):
             time.sleep(0.001)
-    if when == "writing":
-        while child.poll() is None and not list(out.glob("*/.*.partial")):
+    if when.startswith("writing"):
+        kind = when.removeprefix("writing a ") + "*"
+        while child.poll() is None and not list(out.glob(f"{kind}/.*.partial")):
             pass
-    longest = {"training": 2.0, "starting": 3.0, "writing": 0.02}[when]
+    longest = {"training": 2.0, "starting": 3.0}.get(when, 0.02)
     delay = rng.uniform(0.0, longest)
     time.sleep(delay)
     os.kill(child.pid, signal.SIGKILL)

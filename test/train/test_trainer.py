@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from toy_training import toy_run, toy_work
 
+from vla_policy.cli import main
 from vla_policy.data.lerobot.durable import Busy, DiskFull
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.policy import load_policy
@@ -77,6 +78,14 @@ def test_the_loss_falls_and_the_folder_acts(tmp_path, whole):
     policy = load_policy(str(tmp_path / "whole" / "checkpoint"))
     assert policy.rows == 8
     assert (tmp_path / "whole" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_comes_out_converts(tmp_path, whole):
+    source, there = tmp_path / "whole" / "checkpoint", tmp_path / "there"
+    assert main(["convert", str(source), str(there), "--to", "lerobot"]) == 0
+    weights = load_file(there / "model.safetensors")
+    name = next(k for k in weights if k.endswith("action_in_proj.weight"))
+    assert torch.equal(weights[name], whole[1]["flow.action_in_proj.weight"])
 
 
 @pytest.mark.parametrize("stop_at", [1, 6])

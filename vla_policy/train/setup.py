@@ -61,13 +61,13 @@ def prepare(run: Run) -> Work:
     """
     checkpoint = start(run)
     training = training_of(checkpoint)
-    heads = heads_of(checkpoint, run)
-    rows = max(FAMILIES[checkpoint.family].rows(checkpoint, head) for head in heads)
+    rows = rows_of(checkpoint)
     learned = mixture_of(run, checkpoint, rows, part="train" if run.held_out.share else "all")
     if newest(Path(run.out)) is None:
         checkpoint = taught(checkpoint, run, tasks_of(learned))
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
-    examples = Examples(lean, heads)
+    examples = Examples(lean, run.loss.heads)
+    examples(learned.sample(0))  # what does not fit is said before there is a folder
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()
     if run.held_out.share:
@@ -102,14 +102,10 @@ def training_of(checkpoint: Checkpoint) -> Training:
     return training
 
 
-def heads_of(checkpoint: Checkpoint, run: Run) -> tuple[str, ...]:
-    """Those that the run names, else all that the checkpoint has. Raises ValueError for one that it has not."""
-    there = tuple(h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h))
-    if missing := [h for h in run.loss.heads if h not in there]:
-        raise ValueError(
-            f"loss.heads: got {missing[0]!r}, expected heads of this checkpoint: {', '.join(there)}"
-        )
-    return run.loss.heads or there
+def rows_of(checkpoint: Checkpoint) -> int:
+    """Rows that a demonstration needs, for the longest chunk of any head."""
+    family = FAMILIES[checkpoint.family]
+    return max(family.rows(checkpoint, h) for h in family.heads if has_head(checkpoint, h))
 
 
 def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mixture:
