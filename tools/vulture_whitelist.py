@@ -96,19 +96,6 @@ _.collate
 _.adapters
 _.as_trained
 
-# What the training loop asks of a loader (train/batches.py).
-_.Batches
-_.samples
-_.stride
-_.waited_s
-
-# Data for training (docs/training_data.md), for the trainer.
-_.open_training_set
-_.read_options
-_.Questions
-
 # Fields of visualization_msgs/Marker.
 _.colors
 _.lifetime
-# The trainer, for `vla train`.
-_.find_run

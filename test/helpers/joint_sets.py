@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from demonstrations import image
 from pi0_folders import GOLDEN, policy_file
 
-from demonstrations import image
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import SetWriter
 from vla_policy.embodiment import load_embodiment

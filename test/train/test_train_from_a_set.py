@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from training_sets import ROBOT, arm_set, frame
 
 from vla_policy.cli import main
@@ -74,27 +73,6 @@ def test_another_run_in_the_folder_is_refused(trained, demonstrations, capsys):
     words = ["train", "--policy", "tiny", "--data", demonstrations, "--out", trained, "--steps", 7]
     assert main([str(w) for w in [*words, "--batch", 4]]) == 1
     assert "the folder of another run" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_loader_processes_change_nothing(trained, demonstrations, tmp_path):
-    """Slow: a process of its own loads torch."""
-    words = [
-        "train",
-        "--policy",
-        "tiny",
-        "--data",
-        demonstrations,
-        "--out",
-        tmp_path / "run",
-        "--steps",
-        6,
-    ]
-    assert main([str(w) for w in [*words, "--batch", 4, "--workers", 1, "--threads", 1]]) == 0
-    mine, theirs = (
-        load_policy(str(p / "checkpoint")).checkpoint.model.state_dict() for p in (trained, tmp_path / "run")
-    )  # fmt: skip
-    assert not [name for name, value in mine.items() if not torch.equal(value, theirs[name])]
 
 
 @pytest.mark.parametrize(
