@@ -24,6 +24,7 @@ LOG = ROOT / "log" / "setup.log"
 PYTHONS = ((3, 10), (3, 14))
 TORCH = "torch==2.13.0"
 GYM_ALOHA = "gym-aloha==0.1.5"
+OPENPI_CLIENT = "openpi-client==0.1.2"
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
 
@@ -150,8 +151,8 @@ VERSION_LINE = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def install_python_packages(venv: Path, distro: "str | None") -> None:
-    files = [requirements(n) for n in ("runtime", "data", "simulation", "train", "web", "test")]
-    stamp = Stamp(venv, "python", [TORCH, GYM_ALOHA, *files])
+    files = [requirements(n) for n in ("runtime", "data", "simulation", "train", "web", "serve", "test")]
+    stamp = Stamp(venv, "python", [TORCH, GYM_ALOHA, OPENPI_CLIENT, *files])
     if stamp.current():
         return
     # First and by exact version, so that nothing later pulls another one.
@@ -166,6 +167,8 @@ def install_python_packages(venv: Path, distro: "str | None") -> None:
     pip(venv, *constraints, *[a for f in files for a in ("-r", str(f))])
     # Only its meshes are read; its own pins contradict a present-day MuJoCo.
     pip(venv, "--no-deps", GYM_ALOHA)
+    # Its client alone is run, by the tests; its pins are of an older NumPy.
+    pip(venv, "--no-deps", OPENPI_CLIENT)
     stamp.write()
 
 

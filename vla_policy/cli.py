@@ -41,6 +41,10 @@ VERBS = {
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),
+    "serve": (
+        "vla_policy.commands.serve",
+        "let robots on the network use a policy of this machine",
+    ),
     "data": (
         "vla_policy.commands.data",
         "look at demonstrations on disk, check, change and convert them",
@@ -78,6 +82,11 @@ CURES = {
         ("pyarrow", "av", "mcap", "zstandard", "rosbags"),
         "packages for data sets and bags are missing in this environment. "
         "Run `pip install pyarrow av mcap zstandard rosbags`",
+    ),
+    **dict.fromkeys(
+        ("msgpack", "websockets", "aiohttp"),
+        "packages for policies on another machine are missing in this environment. "
+        "Run `pip install msgpack websockets aiohttp`",
     ),
     "torch": "no PyTorch in this environment. Run `pip install torch`",
 }

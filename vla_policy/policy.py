@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,9 +20,14 @@ from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy
+from vla_policy.remote.address import is_address
+from vla_policy.remote.handshake import statistics_hash
 from vla_policy.runtime.instruction import refuse_instruction
 from vla_policy.runtime.policy_protocol import KeywordInfer
 from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+if TYPE_CHECKING:
+    from vla_policy.remote.client import RemotePolicy
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
@@ -72,13 +78,27 @@ class Policy(KeywordInfer):
         """Whether it answers questions in words."""
         return self.family.ask is not None
 
+    @property
+    def looks_at_state(self) -> bool:
+        """Whether it reads the robot's state."""
+        return self.family.needs_state(self.contract)
+
+    @property
+    def middles(self) -> Mapping[str, float]:
+        """Column of the state -> mean or middle in training, where that was recorded elsewhere; else empty."""
+        state = getattr(self.checkpoint.statistics, "state", None)
+        return state.middles if isinstance(state, Normalizer) else {}
+
+    @property
+    def statistics_hash(self) -> str:
+        """Of the numbers that it normalises with: two checkpoints with the same columns differ in it."""
+        plain = self.family.statistics.to_dict(self.checkpoint.statistics)
+        return statistics_hash(plain)
+
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the contract; empty if it fits."""
         problems = check_contract(self.contract, embodiment)
-        state = getattr(self.checkpoint.statistics, "state", None)
-        if isinstance(state, Normalizer):  # of data that was recorded elsewhere
-            problems += check_middles("statistics", state.middles, embodiment)
-        return problems
+        return problems + check_middles("statistics", self.middles, embodiment)
 
     @property
     def understanding(self) -> str:
@@ -217,8 +237,11 @@ def load_policy(
     device: str = "cpu",
     dtype: str | None = None,
     engine: str = "auto",
-) -> Policy:
+) -> Policy | RemotePolicy:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
+
+    A name ws://host:port or wss://host:port is the policy that `vla serve` has there; device, dtype and engine are
+    that machine's business. Raises Unavailable, a ConnectionError, if nobody answers there.
 
     embodiment: name of the robot, needed if the checkpoint is for several; whether one that is for a single robot
     fits is told by Policy.check. head: "flow" or "token"; None: the first that the checkpoint has. dtype:
@@ -227,6 +250,27 @@ def load_policy(
     Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should, has no such
     head, or is for several robots and not for embodiment.
     """
+    if is_address(name_or_path):
+        from vla_policy.remote.client import (
+            connect_policy,  # policies in this process need no network
+        )
+
+        return connect_policy(name_or_path, head)
+    return load_local(
+        name_or_path, embodiment=embodiment, head=head, device=device, dtype=dtype, engine=engine
+    )
+
+
+def load_local(
+    name_or_path: str,
+    *,
+    embodiment: str | None = None,
+    head: str | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    engine: str = "auto",
+) -> Policy:
+    """The same for a policy whose network is in this process."""
     if head is not None and head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     if dtype is not None and dtype not in DTYPES:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.contract import Contract
 from vla_policy.families.training import Training
 from vla_policy.models.roofline import Stage
 from vla_policy.models.sampling import Sampling
@@ -79,6 +80,7 @@ class Family:
              at the observation; None where no head continues a chunk.
     understand: (checkpoint, instruction) -> why its words cannot be followed, or None. None: any sentence is tried.
     see:     (checkpoint, observation) -> what the instruction names and is not to be seen, or None. None: it cannot tell.
+    needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
     point, ask: see Policy; None where the family has no such thing.
 
     What it is made of, and how a folder of this project holds it (formats/native):
@@ -110,6 +112,7 @@ class Family:
     see: Callable[[Checkpoint, Observation], Reason | None] | None = None
     point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
+    needs_state: Callable[[Contract], bool] = lambda contract: True
 
 
 def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:

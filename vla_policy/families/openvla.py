@@ -148,4 +148,5 @@ FAMILY = Family(
     tokenizer=tokenizer_of,
     published={"openvla-7b": openvla_7b},
     work=openvla_work,
+    needs_state=lambda contract: contract.action_names[:7] == TOOL_POSE,
 )

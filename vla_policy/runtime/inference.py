@@ -20,7 +20,7 @@ from vla_policy.execution.resampling import aligned
 from vla_policy.runtime import looking, schedule
 from vla_policy.runtime.looking import Looking
 from vla_policy.runtime.observation import SensorBuffer, StateSource, synchronize
-from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.runtime.policy_protocol import PolicyProtocol, Unavailable
 from vla_policy.runtime.schedule import InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
@@ -175,15 +175,18 @@ class Inference:
 
         asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance rows are
         counted from the new observation on.
-        Reason codes: those of observe.assemble, no_instruction, refused, failed.
+        Reason codes: those of observe.assemble, no_instruction, refused, unavailable, failed.
         """
         with self._lock:
             observation = self._observe(instruction or self._instruction)
         if isinstance(observation, Reason):
             return observation
-        problem = self._policy.understands(observation.instruction)
-        if problem is None and self._config.look_first:
-            problem = self._policy.sees(observation)
+        try:
+            problem = self._policy.understands(observation.instruction)
+            if problem is None and self._config.look_first:
+                problem = self._policy.sees(observation)
+        except Unavailable as error:
+            return Reason("unavailable", str(error))
         if problem is not None:
             return Reason("refused", f"the policy refuses: {problem.detail}")
         if not (asked.frozen_rows or asked.guidance_rows):
@@ -250,6 +253,10 @@ class Inference:
         """Whether the instruction is followed from observation on; if it is not, it may be refused."""
         try:
             missing = self._policy.sees(observation)
+        except Unavailable as error:  # it has not looked
+            with self._lock:
+                self._reason = Reason("unavailable", str(error))
+            return False
         except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
             self._on_error(traceback.format_exc())
             missing = Reason("failed", "the model raised, see the log")
@@ -302,6 +309,11 @@ class Inference:
                 chunk = self._policy.infer_chunk(observation, asked.previous, options)
             except ValueError as error:  # the policy's own sentence: the instruction does not fit
                 return Reason("refused", f"the policy refuses: {error}")
+            except Unavailable as error:
+                with self._lock:
+                    # The plan grows old and the robot holds; the next observation is tried.
+                    self._asked = schedule.on_unanswered(self._asked)
+                return Reason("unavailable", str(error))
             except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
                 self._failures += 1
                 self._in_a_row += 1

@@ -13,6 +13,13 @@ from vla_policy.models.sampling import DEFAULT_PULL, InferenceOptions, Pull, Sam
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 
+class Unavailable(ConnectionError):
+    """There is no answer now, one sentence why: a server that is lost, slow, busy or says what cannot be.
+
+    Not the model's failure: the plan in execution becomes old, the robot holds, and the next observation is tried.
+    """
+
+
 class ColumnsProtocol(Protocol):
     """The part of a contract that callers read: the names of state and action columns."""
 
@@ -35,6 +42,7 @@ class PolicyProtocol(Protocol):
     """What may be asked of a policy.
 
     rows: of a chunk. head: of a network; None: there is none. continues: whether infer takes a chunk to continue.
+    All that look at an observation may raise Unavailable, where who answers is on another machine.
     can_point, can_answer: whether point and ask answer; they raise ValueError where they do not.
     understanding: one sentence on what it can tell of what it does not understand.
     """

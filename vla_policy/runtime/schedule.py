@@ -80,6 +80,11 @@ def on_requested(asked: InferenceState, observation: Observation) -> InferenceSt
     return replace(asked, attempt=(observation.instruction, observation.obs_ns))
 
 
+def on_unanswered(asked: InferenceState) -> InferenceState:
+    """Nobody answered what was asked last: the next observation is looked at."""
+    return replace(asked, attempt=None)
+
+
 def on_published(asked: InferenceState, chunk: ActionChunk, now_ns: int) -> InferenceState:
     """A chunk has gone out."""
     return replace(asked, sent=(*asked.sent, chunk)[-SENT:], sent_ns=now_ns)

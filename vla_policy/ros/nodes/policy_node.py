@@ -36,7 +36,7 @@ from vla_policy.srv import GetActionChunk
 from vla_policy.types import ActionChunk, Array, Reason
 
 STATUS_S = 0.5
-NOT_READY = ("missing", "stale", "future", "skew", "state", "inactive")
+NOT_READY = ("missing", "stale", "future", "skew", "state", "inactive", "unavailable")
 
 
 class PolicyNode(LifecycleNode):

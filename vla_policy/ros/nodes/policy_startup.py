@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from vla_policy.check.checkpoint import check_fit
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import find_policy
-from vla_policy.policy import Policy, load_policy
+from vla_policy.remote.address import is_address
+from vla_policy.runtime.policy_protocol import Unavailable
 from vla_policy.types import Observation
 
+if TYPE_CHECKING:
+    from vla_policy.policy import Policy
+    from vla_policy.remote.client import RemotePolicy
+
 # What a user can put right: reported as a sentence, without a traceback.
-REFUSALS = (ValueError, FileNotFoundError)
+REFUSALS = (ValueError, FileNotFoundError, Unavailable)
 
 
-def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> Policy:
+def load(
+    robot: Embodiment, name: str, head: str, device: str, threads: int
+) -> Policy | RemotePolicy:
     """Load, check against robot, and infer once so that the first real chunk is not the slow one.
 
+    name: ws://host:port is the policy of a server, for which this process needs no torch.
     head: auto for the first that the checkpoint has. Raises one of REFUSALS with every mismatch.
     """
-    import torch  # only to resolve the device and set the threads
+    chosen = None if head == "auto" else head
+    here = not is_address(name)
+    policy = _local(robot, name, chosen, device, threads) if here else _remote(robot, name, chosen)
+    if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
+        raise ValueError(
+            f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
+        )
+    policy.infer(blank_observation(policy), seed=0)
+    return policy
+
+
+def _remote(robot: Embodiment, name: str, head: str | None) -> RemotePolicy:
+    from vla_policy.remote.client import connect_policy
+
+    policy = connect_policy(name, head)
+    if problems := policy.check(robot):
+        policy.close()
+        raise ValueError(
+            f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(problems)}"
+        )
+    return policy
+
+
+def _local(robot: Embodiment, name: str, head: str | None, device: str, threads: int) -> Policy:
+    import torch  # only to set what the device string and the threads mean
+
+    from vla_policy.check.checkpoint import check_fit
+    from vla_policy.policy import load_local
 
     try:
         found = torch.device(device)
@@ -38,18 +74,11 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
         raise ValueError(
             f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )
-    chosen = None if head == "auto" else head
-    policy = load_policy(name, embodiment=robot.name, head=chosen, device=device)
-    if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
-        raise ValueError(
-            f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
-        )
-    policy.infer(blank_observation(policy), seed=0)
-    return policy
+    return load_local(name, embodiment=robot.name, head=head, device=device)
 
 
-def blank_observation(policy: Policy) -> Observation:
-    """Grey images and tools in the middle of the workspace: valid, and never used to move."""
+def blank_observation(policy: Policy | RemotePolicy) -> Observation:
+    """Grey images and tools in the middle of the table: valid, and never used to move."""
     contract = policy.contract
     side = contract.image_px
     neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}

@@ -26,7 +26,7 @@ from vla_policy.models.pointing import COLOURS as N_COLOURS
 from vla_policy.models.pointing import SHAPES as N_SHAPES
 from vla_policy.models.pointing import PointingTower
 from vla_policy.parsing.json_document import write_json
-from vla_policy.policy import load_policy
+from vla_policy.policy import load_local
 from vla_policy.train.loop import total
 from vla_policy.train.tiny import closer
 from vla_policy.train.tiny.closer import ELSEWHERE, Crops, crops_of, places_of
@@ -156,10 +156,10 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     language = json.loads((args.folder / FILE).read_text())
-    checkpoint = load_policy(str(args.folder), embodiment=next(iter(language))).checkpoint
+    checkpoint = load_local(str(args.folder), embodiment=next(iter(language))).checkpoint
     tower, naming = checkpoint.model.vision, checkpoint.naming
     if args.closer_of and naming is not None:
-        other = load_policy(args.closer_of, embodiment=next(iter(language))).checkpoint.naming
+        other = load_local(args.closer_of, embodiment=next(iter(language))).checkpoint.naming
         if other is None or other.closer is None:
             raise ValueError(f"--closer-of: got {args.closer_of}, which has no second look")
         naming.closer = other.closer
@@ -189,7 +189,7 @@ def _trained(args: argparse.Namespace, tower: PointingTower, robots: Iterable[st
     """A head that looks, for these robots."""
     robots, begin = list(robots), None
     if args.begin:
-        begin = load_policy(args.begin, embodiment=robots[0]).checkpoint.naming
+        begin = load_local(args.begin, embodiment=robots[0]).checkpoint.naming
     if args.keep and begin is None:
         raise ValueError("--keep: got no --begin with places to keep")
     pictures = [render(r, TRAIN, max(args.scenes, args.closer_scenes)) for r in robots]

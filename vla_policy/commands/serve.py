@@ -1,0 +1,108 @@
+"""`vla serve POLICY`: let robots on the network use a policy of this machine.
+
+Listens on loopback unless told otherwise, and elsewhere only with a token: VLA_TOKEN in the environment, or a file
+that its owner alone can read. docs/serving.md has the robot's side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_policy import __version__
+from vla_policy.remote.address import find_token, read_token_file
+from vla_policy.remote.handshake import Offer
+from vla_policy.remote.journal import Journal
+from vla_policy.remote.server import Server
+from vla_policy.remote.serving import Serving
+
+STEPS = 3  # inferences before the first robot comes: engines compile in them
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vla serve`."""
+    parser.add_argument("policy", help="shipped name, checkpoint folder or policy file")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="8000; 0 takes a free one")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="a token; its owner's alone"
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate, for wss://")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key")
+    parser.add_argument("--head", choices=("flow", "token"), help="action head; else the first")
+    parser.add_argument("--embodiment", help="robot, where the policy is for several")
+    parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the networks (1)")
+    parser.add_argument("--connections", type=int, default=32, help="robots at a time (32)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after Ctrl-C or SIGTERM."""
+    token = find_token() if args.token_file is None else read_token_file(args.token_file)
+    serving = Serving(
+        host=args.host, port=args.port, token=token, tls_cert=args.tls_cert, tls_key=args.tls_key,
+        connections=args.connections,
+    )  # fmt: skip
+    serving.tls()  # what is wrong with the files is said before a model is loaded
+    server = _server(args, serving, Journal(sys.stderr))
+    return asyncio.run(_serve(server, serving, lambda port: _announce(args, serving, port)))
+
+
+def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Server:
+    import torch
+
+    from vla_policy.policy import load_local
+    from vla_policy.ros.nodes.policy_startup import blank_observation
+
+    torch.set_num_threads(args.threads)
+    policy = load_local(
+        args.policy, embodiment=args.embodiment, head=args.head, device=args.device
+    )
+    for seed in range(STEPS):
+        policy.infer(blank_observation(policy), seed=seed)
+    offer = Offer(
+        policy=Path(args.policy).name,
+        version=__version__,
+        statistics=policy.statistics_hash,
+        middles=policy.middles,
+        contract=policy.contract,
+        rows=policy.rows,
+        head=policy.head,
+        continues=policy.continues,
+        can_point=policy.can_point,
+        can_answer=policy.can_answer,
+        understanding=policy.understanding,
+    )
+    return Server(policy, offer, serving, journal, looks_at_state=policy.looks_at_state)
+
+
+async def _serve(server: Server, serving: Serving, announce: Callable[[int], None]) -> int:
+    """Until a signal."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    announce(await server.start())
+    await ended.wait()
+    await server.stop()
+    return 0
+
+
+def _announce(args: argparse.Namespace, serving: Serving, port: int) -> None:
+    """What to type at the robot."""
+    scheme = "ws" if serving.tls_cert is None else "wss"
+    host = serving.host
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    robot = args.embodiment or "ROBOT"
+    print(f"vla up {robot} --policy {scheme}://{host}:{port}", flush=True)
+    if serving.token is not None:
+        print("with the same token there: VLA_TOKEN_FILE=<file>", flush=True)
+    if not serving.is_local and serving.tls_cert is None:
+        print("no TLS: pictures and token can be read on the way; see --tls-cert", file=sys.stderr)

@@ -1,0 +1,102 @@
+"""Where a policy on another machine is, and what opens its door: address, token, certificate.
+
+A token never stands in an address or on a command line, where every user of the machine reads it: it comes from the
+environment (VLA_TOKEN) or from a file that only its owner reads (VLA_TOKEN_FILE).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+SCHEMES = ("ws", "wss")
+TOKEN, TOKEN_FILE, TLS_CA = "VLA_TOKEN", "VLA_TOKEN_FILE", "VLA_TLS_CA"
+MAX_TOKEN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """url: what is connected to. jpeg: quality of the pictures that are sent; None: as they are."""
+
+    url: str
+    jpeg: int | None = None
+
+
+def is_address(name: str) -> bool:
+    """Whether a policy of this name is on another machine."""
+    return name.partition("://")[0] in SCHEMES
+
+
+def parse_address(text: str) -> Address:
+    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed pictures. Raises ValueError."""
+    expected = (
+        "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed pictures"
+    )
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"policy {text!r}: {error}; {expected}") from error
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            f"policy at {parts.hostname}: a token in an address is read by everybody; set {TOKEN} or {TOKEN_FILE}"
+        )
+    if parts.scheme not in SCHEMES or not parts.hostname or parts.fragment:
+        raise ValueError(f"policy {text!r}: {expected}")
+    asked = parse_qs(parts.query, keep_blank_values=True)
+    jpeg = asked.pop("jpeg", None)
+    if asked or (jpeg is not None and not (jpeg[-1].isdecimal() and 1 <= int(jpeg[-1]) <= 100)):
+        raise ValueError(f"policy {text!r}: got {parts.query!r}; {expected}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    url = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path or '/'}"
+    return Address(url, None if jpeg is None else int(jpeg[-1]))
+
+
+def read_token_file(path: Path) -> str:
+    """The token in a file. Raises ValueError if others may read the file or it holds none, OSError without it."""
+    path = path.expanduser()
+    mode = path.stat().st_mode
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ValueError(
+            f"{path}: others may read or write this token (mode {stat.S_IMODE(mode):04o}); run: chmod 600 {path}"
+        )
+    return _token(path.read_text(errors="replace"), str(path))
+
+
+def find_token(given: Mapping[str, str] | None = None) -> str | None:
+    """The token of the environment; None if there is none. Raises as read_token_file does."""
+    values = os.environ if given is None else given
+    if TOKEN in values and TOKEN_FILE in values:
+        raise ValueError(f"got both {TOKEN} and {TOKEN_FILE}, expected one of them")
+    if TOKEN in values:
+        return _token(values[TOKEN], TOKEN)
+    return read_token_file(Path(values[TOKEN_FILE])) if TOKEN_FILE in values else None
+
+
+def client_tls(url: str, ca: str | None) -> ssl.SSLContext | None:
+    """How a wss server's certificate is checked: against the file ca, else against the system's. None for ws."""
+    if not url.startswith("wss:"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"{TLS_CA}: {ca}: not a certificate file: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _token(text: str, where: str) -> str:
+    token = text.strip()
+    if (
+        not 0 < len(token) <= MAX_TOKEN
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+    ):
+        raise ValueError(f"{where}: expected a token, 1 to {MAX_TOKEN} characters without spaces")
+    return token

@@ -1,0 +1,86 @@
+"""What a policy answers to the requests of a batch; runs in the worker thread of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from vla_policy.models.sampling import InferenceOptions, Sampling
+from vla_policy.remote.messages import Asked
+from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.types import ActionChunk, Observation, Reason, required
+
+# Observations and options of several robots in, their chunks out, in one batch.
+InferMany = Callable[[Sequence[Observation], Sequence[InferenceOptions]], Sequence[ActionChunk]]
+
+
+def kind_of(asked: Asked) -> Hashable:
+    """What requests that one batch can answer have in common; None for one that is answered alone."""
+    if asked.want != "infer" or asked.previous is not None:
+        return None
+    options = replace(asked.options, seed=None)
+    return tuple((f.name, getattr(options, f.name)) for f in fields(InferenceOptions))
+
+
+def answer(
+    policy: PolicyProtocol,
+    batch: Sequence[Asked],
+    on_error: Callable[[Exception], None],
+    infer_many: InferMany | None = None,
+) -> list[Any]:
+    """One outcome for each of batch: chunks, an answer, or a Reason: refused, failed.
+
+    on_error: told what a model raised. A batch that cannot be computed at once is computed one by one, so that
+    the request of one robot cannot spoil those of others.
+    """
+    if infer_many is not None and len(batch) > 1:
+        refusals = [policy.understands(asked.instruction) for asked in batch]
+        if not any(refusals):
+            seen = [required(asked.observation, "observation") for asked in batch]
+            try:
+                return [(chunk,) for chunk in infer_many(seen, [asked.options for asked in batch])]
+            except ValueError:
+                # Alone each learns what is wrong with its own.
+                return [_one(policy, asked, on_error) for asked in batch]
+            except Exception as error:  # noqa: BLE001 - told, and each is tried alone
+                on_error(error)
+    return [_one(policy, asked, on_error) for asked in batch]
+
+
+def _one(
+    policy: PolicyProtocol, asked: Asked, on_error: Callable[[Exception], None]
+) -> tuple[ActionChunk, ...] | dict[str, Any] | Reason:
+    try:
+        return _answer(policy, asked)
+    except ValueError as error:
+        return Reason("refused", str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a model raises; the client hears no more than that
+        on_error(error)
+        return Reason("failed", "the model raised; the server's log has what")
+
+
+def _answer(
+    policy: PolicyProtocol, asked: Asked
+) -> tuple[ActionChunk, ...] | dict[str, Any] | Reason:
+    if (why := policy.understands(asked.instruction)) is not None:
+        if asked.want == "understands":
+            return {"reason": {"code": why.code, "detail": why.detail}}
+        return Reason("refused", why.detail)
+    if asked.want == "understands":
+        return {"reason": None}
+    observation = required(asked.observation, "observation")
+    if asked.want == "sees":
+        missing = policy.sees(observation)
+        plain = None if missing is None else {"code": missing.code, "detail": missing.detail}
+        return {"reason": plain}
+    if asked.want == "point":
+        return {"points": dict(policy.point(observation))}
+    if asked.want == "ask":
+        return {"text": policy.ask(observation, asked.question)}
+    if asked.want == "candidates":
+        sampling = Sampling.of(asked.options, previous=None, known=None)
+        return tuple(
+            policy.infer_candidates(observation, replace(sampling, candidates=asked.candidates))
+        )
+    return (policy.infer_chunk(observation, asked.previous, asked.options),)

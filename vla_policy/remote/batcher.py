@@ -1,0 +1,143 @@
+"""Requests of several robots, one after another or several at once, in one worker thread.
+
+The event loop never computes: it hands jobs to the thread and goes on answering everybody else. A request that
+would be late is told so before it waits, and one that became late is not computed any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from vla_policy.remote.turns import Job, Turns
+from vla_policy.types import Reason
+
+MAX_WAITING = 128  # requests altogether
+MAX_OF_CLIENT = 2
+SMOOTHING = 0.3  # weight of the newest duration in the one that is reckoned with
+
+# Answers jobs of one kind, one outcome each, in the worker thread.
+Answer = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Load:
+    """What is known of the work: seconds that a batch takes, and when the present one began; None: none runs."""
+
+    batch_s: float = 0.0
+    began_s: float | None = None
+    batches: int = 0
+    jobs: int = 0
+
+
+@dataclass(slots=True)
+class Batcher:
+    """Waiting requests and the thread that answers them. Used from one event loop.
+
+    answer: computes a batch. most: jobs of an equal kind that it takes at once.
+    """
+
+    answer: Answer
+    most: int = 1
+    load: Load = field(default_factory=Load)
+    _turns: Turns = field(default_factory=Turns)
+    _futures: dict[Job, asyncio.Future[Any]] = field(default_factory=dict)
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="inference")
+    )
+    _runner: asyncio.Task[None] | None = None
+    _closed: bool = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._turns)
+
+    def expected_s(self, now_s: float) -> float:
+        """From now until a request that comes now is answered, as the last batches went."""
+        load = self.load
+        if load.began_s is None and not len(self._turns):
+            return 0.0  # tried, however long it took the last time: else one slow answer would be the last
+        ahead = math.ceil((len(self._turns) + 1) / self.most) * load.batch_s
+        if load.began_s is None:
+            return ahead
+        return ahead + max(0.0, load.batch_s - (now_s - load.began_s))
+
+    async def submit(
+        self, client: Hashable, work: Any, *, deadline_s: float, kind: Hashable = None
+    ) -> Any:
+        """The outcome of work, or a Reason: busy (would be late), late (became late), closing.
+
+        deadline_s: on time.monotonic.
+        """
+        now_s = time.monotonic()
+        if self._closed:
+            return Reason("closing", "the server ends")
+        if len(self._turns) >= MAX_WAITING or self._turns.of(client) >= MAX_OF_CLIENT:
+            return Reason("busy", f"{len(self._turns)} requests wait already")
+        expected_s = self.expected_s(now_s)
+        if now_s + expected_s > deadline_s:
+            return Reason(
+                "busy",
+                f"an answer takes {expected_s:.2f} s with {len(self._turns)} requests waiting, "
+                f"{max(0.0, deadline_s - now_s):.2f} s were allowed",
+            )
+        job = Job(client, work, deadline_s, kind)
+        self._futures[job] = future = asyncio.get_running_loop().create_future()
+        self._turns.put(job)
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run())
+        try:
+            return await future
+        finally:
+            self._futures.pop(job, None)
+
+    async def close(self) -> None:
+        """Answer what runs, refuse what waits, end the thread."""
+        self._closed = True
+        for job in self._turns.late(math.inf):
+            self._settle(job, Reason("closing", "the server ends"))
+        if self._runner is not None:
+            await self._runner
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while len(self._turns):
+                now_s = time.monotonic()
+                for job in self._turns.late(now_s):
+                    self._settle(job, Reason("late", "its deadline passed while it waited"))
+                # A client that went away has cancelled its own.
+                batch = [job for job in self._turns.next(self.most) if job in self._futures]
+                if not batch:
+                    continue
+                self.load.began_s = now_s
+                works = [job.work for job in batch]
+                outcomes: Sequence[Any]
+                try:
+                    outcomes = await loop.run_in_executor(self._thread, self.answer, works)
+                except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+                    outcomes = [Reason("failed", type(error).__name__)] * len(works)
+                took_s = time.monotonic() - now_s
+                self._count(took_s, len(batch))
+                for job, outcome in zip(batch, outcomes, strict=True):
+                    self._settle(job, outcome)
+        finally:
+            self._runner = None
+
+    def _count(self, took_s: float, jobs: int) -> None:
+        load = self.load
+        share = SMOOTHING if load.batches else 1.0
+        load.batch_s += share * (took_s - load.batch_s)
+        load.began_s, load.batches, load.jobs = None, load.batches + 1, load.jobs + jobs
+
+    def _settle(self, job: Job, outcome: Any) -> None:
+        future = self._futures.get(job)
+        if future is not None and not future.done():
+            future.set_result(outcome)

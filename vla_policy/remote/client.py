@@ -1,0 +1,352 @@
+"""A policy on another machine. It answers what every policy answers, or says within a bounded time that it cannot.
+
+What a server sends is believed only as far as it can be checked: number of the request, columns, sizes, finite
+numbers, the rows that were to be kept. Whether the motion is safe is the guard's business, as for every policy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vla_policy.checkpoint.contract import Contract, check_middles
+from vla_policy.checkpoint.contract import check as check_contract
+from vla_policy.embodiment import Embodiment
+from vla_policy.models.sampling import InferenceOptions, Sampling
+from vla_policy.parsing.files import one_line
+from vla_policy.remote import wire
+from vla_policy.remote.address import TLS_CA, Address, client_tls, find_token, parse_address
+from vla_policy.remote.connection import Connection
+from vla_policy.remote.handshake import Offer, changed, read_offer
+from vla_policy.remote.messages import (
+    MAX_DEADLINE_S,
+    OWN,
+    PROMPT,
+    STATE,
+    camera_key,
+    read_chunk,
+    write_chunk,
+    write_options,
+)
+from vla_policy.runtime.images import encode_jpeg
+from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
+from vla_policy.types import ActionChunk, Array, Observation, Reason
+
+FIRST_S = 10.0  # for the first handshake: a person waits, no robot
+WORDS_S = 0.5  # for a question about words, which is asked where messages are received
+LEAST_S = 0.5
+WORDS_KEPT = 64
+UNANSWERED = 2  # requests in a row after which the connection is given up
+REPLY_LIMITS = wire.Limits(items=4096)
+
+
+class RemotePolicy(KeywordInfer):
+    """A vla_policy server's policy. One request at a time; threads wait for each other.
+
+    Raises ValueError where the policy itself refuses, Unavailable where there is no answer now.
+    """
+
+    def __init__(self, address: Address, token: str | None, ca: str | None = None) -> None:
+        """Connects. Raises Unavailable if there is no server, ValueError if it does not say what it has."""
+        self._address = address
+        self._lock = threading.RLock()
+        self._number = 0
+        self._unanswered = 0
+        self._words: OrderedDict[str, Reason | None] = OrderedDict()
+        self._offer: Offer | None = None
+        self._connection = Connection(address.url, token, client_tls(address.url, ca), self._greet)
+        self._connection.connect(FIRST_S)
+
+    @property
+    def offer(self) -> Offer:
+        """What the server says of its policy."""
+        if self._offer is None:
+            raise Unavailable(f"{self._address.url}: it has not said yet what it has")
+        return self._offer
+
+    @property
+    def contract(self) -> Contract:
+        """What the policy expects and produces."""
+        return self.offer.contract
+
+    @property
+    def rows(self) -> int:
+        """Rows of a chunk."""
+        return self.offer.rows
+
+    @property
+    def head(self) -> str | None:
+        """The head that the server uses."""
+        return self.offer.head
+
+    @property
+    def continues(self) -> bool:
+        """Whether it continues a chunk in execution."""
+        return self.offer.continues
+
+    @property
+    def can_point(self) -> bool:
+        """Whether point answers."""
+        return self.offer.can_point
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether ask answers."""
+        return self.offer.can_answer
+
+    @property
+    def understanding(self) -> str:
+        """What it can tell of what it does not understand, one sentence."""
+        return self.offer.understanding
+
+    @property
+    def timeout_s(self) -> float:
+        """For one request: when the last row of a chunk is due, an answer is of no use any more."""
+        lasts_s = self.rows * self.contract.step_ns / 1e9
+        return min(MAX_DEADLINE_S, max(LEAST_S, lasts_s))
+
+    def check(self, embodiment: Embodiment) -> tuple[str, ...]:
+        """Sentences that say how embodiment differs from the server's contract; empty if it fits."""
+        problems = check_contract(self.contract, embodiment)
+        return problems + check_middles("statistics", self.offer.middles, embodiment)
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def understands(self, instruction: str) -> Reason | None:
+        """As the server says; None where it does not say it at once: it looks again before it infers."""
+        with self._lock:
+            if instruction in self._words:
+                return self._words[instruction]
+        try:
+            said = self._ask({"want": "understands"}, {PROMPT: instruction}, WORDS_S)
+        except Unavailable:
+            return None
+        why = _reason(said)
+        with self._lock:
+            self._words[instruction] = why
+            while len(self._words) > WORDS_KEPT:
+                self._words.popitem(last=False)
+        return why
+
+    def sees(self, observation: Observation) -> Reason | None:
+        """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
+        return _reason(self._ask({"want": "sees"}, self._seen(observation), self.timeout_s))
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        """The chunk of actions for observation. Raises ValueError as a Policy does, and Unavailable."""
+        started_ns = time.perf_counter_ns()
+        continued = previous if options.frozen_rows or options.guidance_rows else None
+        own: dict[str, Any] = {"options": write_options(options), "obs_ns": observation.obs_ns}
+        if continued is not None:
+            own["previous"] = write_chunk(continued)
+        said = self._ask(own, self._seen(observation), self.timeout_s)
+        chunk = self._chunks(said, observation, 1)[0]
+        if continued is not None:
+            chunk = self._continuing(chunk, continued, options.frozen_rows)
+        return replace(chunk, infer_ns=time.perf_counter_ns() - started_ns)
+
+    def infer_candidates(
+        self, observation: Observation, sampling: Sampling
+    ) -> tuple[ActionChunk, ...]:
+        """sampling.candidates chunks for one observation; of one that continues a chunk, infer_chunk makes one."""
+        if sampling.previous is not None:
+            raise ValueError(
+                "candidates: a policy on another machine draws none that continue a chunk"
+            )
+        plain = {n: getattr(sampling, n) for n in InferenceOptions.__dataclass_fields__}
+        own = {
+            "want": "candidates",
+            "candidates": sampling.candidates,
+            "options": write_options(InferenceOptions(**plain)),
+            "obs_ns": observation.obs_ns,
+        }
+        said = self._ask(own, self._seen(observation), self.timeout_s)
+        return self._chunks(said, observation, sampling.candidates)
+
+    def point(self, observation: Observation) -> Mapping[str, Array]:
+        """Where it sees what the instruction names. Raises ValueError if it does not point."""
+        found = self._ask({"want": "point"}, self._seen(observation), self.timeout_s).get("points")
+        if not isinstance(found, dict) or not all(
+            isinstance(v, np.ndarray) and v.shape == (3,) for v in found.values()
+        ):
+            raise self._lies("points that are not float64[3]")
+        return found
+
+    def ask(self, observation: Observation, question: str) -> str:
+        """Its answer in words. Raises ValueError if it answers none."""
+        own = {"want": "ask", "question": question}
+        text = self._ask(own, self._seen(observation), self.timeout_s).get("text")
+        if not isinstance(text, str):
+            raise self._lies("an answer that is no text")
+        return text
+
+    def _seen(self, observation: Observation) -> dict[str, Any]:
+        """The cameras of the contract, as they are or compressed. Raises ValueError for one that is not there."""
+        missing = [n for n in self.contract.camera_names if n not in observation.images]
+        if missing:
+            raise ValueError(
+                f"camera {missing[0]!r} is missing; the observation has {', '.join(observation.images) or 'none'}"
+            )
+        if observation.state_names != self.contract.state_names:
+            raise ValueError(
+                f"observation.state_names: got {observation.state_names}, expected {self.contract.state_names}"
+            )
+        quality = self._address.jpeg
+        return {
+            **{
+                camera_key(name): observation.images[name]
+                if quality is None
+                else encode_jpeg(observation.images[name], quality=quality)
+                for name in self.contract.camera_names
+            },
+            STATE: observation.state,
+            PROMPT: observation.instruction,
+        }
+
+    def _ask(
+        self, own: dict[str, Any], message: dict[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        """What the server says to one request, by its number. Raises ValueError and Unavailable."""
+        ends_s = time.monotonic() + timeout_s
+        if not self._lock.acquire(timeout=timeout_s):
+            raise Unavailable(f"{self._address.url}: the request before is not answered yet")
+        try:
+            self._number += 1
+            number, left_s = self._number, max(0.05, ends_s - time.monotonic())
+            request = {**message, OWN: {**own, "request_id": number, "deadline_s": left_s}}
+            self._connection.request(wire.encode(request), left_s)
+            said = self._reply(number, ends_s, timeout_s)
+        finally:
+            self._lock.release()
+        error = said.get("error")
+        if error is None:
+            answer: dict[str, Any] = said[OWN]
+            return answer
+        code, detail = (
+            (error.get("code"), error.get("detail")) if isinstance(error, dict) else (None, None)
+        )
+        if not isinstance(detail, str):
+            raise self._lies("an error without a sentence")
+        if code == "refused":
+            raise ValueError(one_line(detail, 1000))
+        raise Unavailable(
+            f"{self._address.url}: the server is not able to answer: {one_line(detail, 1000)}"
+        )
+
+    def _reply(self, number: int, ends_s: float, timeout_s: float) -> dict[str, Any]:
+        """The reply to request number; those to requests before it came too late and are dropped."""
+        while True:
+            try:
+                data = self._connection.reply(ends_s)
+            except TimeoutError as error:
+                self._unanswered += 1
+                why = f"no answer in {timeout_s:.2f} s"
+                if self._unanswered >= UNANSWERED:
+                    raise self._connection.failed(why) from error
+                raise Unavailable(f"{self._address.url}: {why}") from error
+            said = self._decoded(data)
+            own = said.get(OWN)
+            answered = own.get("request_id") if isinstance(own, dict) else None
+            if answered == number:
+                self._unanswered = 0
+                self._connection.worked()
+                return said
+            if type(answered) is not int or not 0 < answered < number:
+                raise self._lies(
+                    f"an answer to request {one_line(repr(answered), 40)} instead of {number}"
+                )
+
+    def _decoded(self, data: bytes | str) -> dict[str, Any]:
+        if isinstance(data, str):
+            raise self._lies(f"a text: {one_line(data, 300)}")
+        try:
+            said = wire.decode(data, REPLY_LIMITS)
+        except ValueError as error:
+            raise self._lies(str(error)) from error
+        if not isinstance(said, dict):
+            raise self._lies(f"a {type(said).__name__}")
+        return said
+
+    def _chunks(
+        self, said: dict[str, Any], observation: Observation, count: int
+    ) -> tuple[ActionChunk, ...]:
+        """Checked chunks of a reply."""
+        given = said.get("chunks")
+        if not isinstance(given, list) or len(given) != count:
+            raise self._lies(f"something else than {count} chunks")
+        try:
+            chunks = tuple(
+                read_chunk(
+                    one,
+                    self.contract,
+                    obs_ns=observation.obs_ns,
+                    instruction=observation.instruction,
+                )
+                for one in given
+            )
+        except ValueError as error:
+            raise self._lies(str(error)) from error
+        if any(len(chunk.actions) > self.rows for chunk in chunks):
+            raise self._lies(
+                f"{max(len(c.actions) for c in chunks)} rows, expected at most {self.rows}"
+            )
+        return chunks
+
+    def _continuing(self, chunk: ActionChunk, previous: ActionChunk, frozen: int) -> ActionChunk:
+        """chunk, whose first rows have to be those that are executed meanwhile."""
+        kept = min(frozen, len(previous.actions), len(chunk.actions))
+        if chunk.frozen_rows != frozen or not np.allclose(
+            chunk.actions[:kept], previous.actions[:kept], rtol=0.0, atol=1e-9
+        ):
+            raise self._lies("a chunk that does not continue the one in execution")
+        return replace(chunk, continues=previous.sequence)
+
+    def _greet(self, first: bytes | str) -> None:
+        """A new connection: the policy behind it has to be the one that this robot was started with."""
+        if isinstance(first, str):
+            raise ValueError(f"{self._address.url}: {one_line(first, 300)}")
+        try:
+            offer = read_offer(wire.decode(first, REPLY_LIMITS))
+        except ValueError as error:
+            raise ValueError(f"{self._address.url}: {error}") from error
+        if self._offer is not None and (problem := changed(self._offer, offer)) is not None:
+            raise Unavailable(
+                f"{self._address.url}: {problem}; configure the policy node again for it"
+            )
+        self._offer, self._unanswered = offer, 0
+
+    def _lies(self, what: str) -> Unavailable:
+        """The server sent what no policy says; nothing more is taken from this connection."""
+        with self._lock:
+            return self._connection.failed(f"the server sent {what}")
+
+
+def connect_policy(name: str, head: str | None = None) -> RemotePolicy:
+    """The policy of a server at ws://host:port, with the token and certificate that the environment names.
+
+    head: that the server is to have; None: whatever it has. Raises ValueError, and Unavailable without a server.
+    """
+    policy = RemotePolicy(parse_address(name), find_token(), os.environ.get(TLS_CA))
+    if head is not None and policy.head != head:
+        policy.close()
+        raise ValueError(f"head: got {head!r}, {name} has the {policy.head} head; choose it there")
+    return policy
+
+
+def _reason(said: Mapping[str, Any]) -> Reason | None:
+    why = said.get("reason")
+    if not isinstance(why, dict):
+        return None
+    return Reason(one_line(str(why.get("code")), 40), one_line(str(why.get("detail")), 500))

@@ -1,0 +1,148 @@
+"""One connection to a server: bounded in time in every direction, opened again by itself, with growing pauses."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+
+from vla_policy.parsing.files import one_line
+from vla_policy.runtime.policy_protocol import Unavailable
+
+OPEN_S, CLOSE_S, PING_S = 3.0, 0.5, 20.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 2.0
+MAX_REPLY = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Connection:
+    """url, token, tls: as in remote.address. Not for two threads at a time.
+
+    greet: told the first frame of each new connection; what it raises ends the connection.
+    """
+
+    url: str
+    token: str | None
+    tls: ssl.SSLContext | None
+    greet: Callable[[bytes | str], None]
+    _open: contextlib.ExitStack | None = None
+    _socket: Any = None
+    _pause_s: float = 0.0
+    _not_before_s: float = 0.0
+    _problem: str = field(default="not connected yet")
+
+    def request(self, data: bytes, timeout_s: float) -> None:
+        """Send one message, connecting first where that is needed. Raises Unavailable."""
+        ends_s = time.monotonic() + timeout_s
+        if self._open is None:
+            self.connect(min(OPEN_S, timeout_s))
+        try:
+            with self._bounded(ends_s):
+                self._socket.send(data)
+        except (WebSocketException, OSError) as error:
+            raise self.failed(f"the request could not be sent: {_told(error)}") from error
+
+    def reply(self, ends_s: float) -> bytes | str:
+        """The next message. Raises Unavailable if none comes before time.monotonic is ends_s."""
+        try:
+            data: bytes | str = self._socket.recv(max(0.0, ends_s - time.monotonic()))
+        except TimeoutError:
+            raise
+        except (WebSocketException, OSError) as error:
+            raise self.failed(f"the server is gone: {_told(error)}") from error
+        return data
+
+    def failed(self, why: str) -> Unavailable:
+        """Drop the connection, without a word to the server; what to raise."""
+        _cut(getattr(self._socket, "socket", None))
+        self.close()
+        self._problem = why
+        self._pause_s = min(LAST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
+        self._not_before_s = time.monotonic() + self._pause_s
+        return Unavailable(f"{self.url}: {why}")
+
+    def worked(self) -> None:
+        """An answer came: the next failure is followed by a short pause again."""
+        self._pause_s = 0.0
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        stack, self._open = self._open, None
+        if stack is not None:
+            with (
+                self._bounded(time.monotonic() + CLOSE_S),
+                contextlib.suppress(WebSocketException, OSError),
+            ):
+                stack.close()
+        self._socket = None
+
+    def connect(self, timeout_s: float) -> None:
+        """Open the connection and hear its first frame. Raises Unavailable, and what greet raises."""
+        now_s = time.monotonic()
+        if now_s < self._not_before_s:
+            raise Unavailable(
+                f"{self.url}: {self._problem}; next try in {self._not_before_s - now_s:.1f} s"
+            )
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        stack = contextlib.ExitStack()
+        try:
+            self._socket = stack.enter_context(
+                connect(
+                    self.url, ssl=self.tls, additional_headers=headers, compression=None, proxy=None,
+                    open_timeout=timeout_s, close_timeout=CLOSE_S, ping_interval=PING_S, ping_timeout=PING_S,
+                    max_size=MAX_REPLY, max_queue=4,
+                )
+            )  # fmt: skip
+            self._open = stack
+            first = self._socket.recv(timeout_s)
+        except ssl.SSLCertVerificationError as error:
+            raise self.failed(f"its certificate is refused: {error.verify_message}") from error
+        except InvalidStatus as error:
+            raise self.failed(_refusal(error)) from error
+        except TimeoutError as error:
+            raise self.failed(f"no answer to the connection in {timeout_s:.1f} s") from error
+        except (WebSocketException, InvalidHandshake, OSError) as error:
+            raise self.failed(f"no connection: {_told(error)}") from error
+        try:
+            self.greet(first)
+        except (ValueError, Unavailable) as error:
+            self.failed(str(error))
+            raise
+
+    @contextlib.contextmanager
+    def _bounded(self, ends_s: float) -> Any:
+        """Whatever the socket is at ends with ends_s: a frozen server takes no bytes, and sending waits for that."""
+        raw = getattr(self._socket, "socket", None)
+        timer = threading.Timer(max(0.0, ends_s - time.monotonic()), _cut, (raw,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _cut(raw: socket.socket | None) -> None:
+    if raw is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(raw, socket.SHUT_RDWR)
+
+
+def _refusal(error: InvalidStatus) -> str:
+    status = error.response.status_code
+    if status == 401:
+        return "the server refuses the token (VLA_TOKEN or VLA_TOKEN_FILE)"
+    said = one_line((error.response.body or b"").decode(errors="replace"), 200)
+    return f"the server refuses the connection, HTTP {status}{f': {said}' if said else ''}"
+
+
+def _told(error: BaseException) -> str:
+    return one_line(str(error) or type(error).__name__, 200)

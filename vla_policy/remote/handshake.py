@@ -1,0 +1,115 @@
+"""What a server says of its policy in its first frame, and whether a client can go by it.
+
+openpi's server sends any mapping there, RoboArena's its PolicyServerConfig. Ours is one key, `vla`, that openpi's
+client hands through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from vla_policy.checkpoint import contract as contracts
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.parsing.files import one_line
+from vla_policy.remote.messages import MAX_ROWS, OWN
+
+PROTOCOL = 1
+TEXTS = ("policy", "version", "understanding", "statistics")
+FLAGS = ("continues", "can_point", "can_answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A policy as its server describes it.
+
+    policy: its name there. version: of the server's vla_policy. statistics: hash of its normalisation.
+    middles: column of the state -> its middle in training, where that is known.
+    The others: as in runtime.policy_protocol.
+    """
+
+    policy: str
+    version: str
+    statistics: str
+    middles: Mapping[str, float]
+    contract: Contract
+    rows: int
+    head: str | None
+    continues: bool
+    can_point: bool
+    can_answer: bool
+    understanding: str
+
+
+def metadata(offer: Offer) -> dict[str, Any]:
+    """The first frame of a server."""
+    said = {f.name: getattr(offer, f.name) for f in fields(Offer)}
+    plain = json.loads(json.dumps(contracts.to_dict(offer.contract)))  # tuples become lists
+    return {OWN: {**said, "protocol": PROTOCOL, "contract": plain, "middles": dict(offer.middles)}}
+
+
+def read_offer(first: Any) -> Offer:
+    """The offer in a server's first frame. Raises ValueError, one sentence, for another version or a wrong one."""
+    said = first.get(OWN) if isinstance(first, dict) else None
+    if not isinstance(said, dict):
+        raise ValueError("handshake: the server does not say what its policy expects and produces")
+    if said.get("protocol") != PROTOCOL:
+        raise ValueError(
+            f"handshake: the server speaks version {_short(said.get('protocol'))} of the protocol, "
+            f"this client version {PROTOCOL}; install the same vla_policy on both"
+        )
+    expected = {f.name for f in fields(Offer)} | {"protocol"}
+    if set(said) != expected:
+        raise ValueError(f"handshake: got {sorted(said)}, expected {sorted(expected)}")
+    for key in TEXTS:
+        if not isinstance(said[key], str) or len(said[key]) > 1000:
+            raise ValueError(f"handshake.{key}: got {_short(said[key])}, expected a text")
+    for key in FLAGS:
+        if not isinstance(said[key], bool):
+            raise ValueError(f"handshake.{key}: got {_short(said[key])}, expected true or false")
+    if type(said["rows"]) is not int or not 0 < said["rows"] <= MAX_ROWS:
+        raise ValueError(f"handshake.rows: got {_short(said['rows'])}, expected 1 to {MAX_ROWS}")
+    if said["head"] is not None and not isinstance(said["head"], str):
+        raise ValueError(f"handshake.head: got {_short(said['head'])}, expected a name")
+    if not isinstance(said["contract"], dict):
+        raise ValueError(f"handshake.contract: got {_short(said['contract'])}, expected a mapping")
+    middles = said["middles"]
+    if not isinstance(middles, dict) or not all(
+        isinstance(v, int | float) for v in middles.values()
+    ):
+        raise ValueError(f"handshake.middles: got {_short(middles)}, expected numbers by column")
+    contract = contracts.from_dict(said["contract"], "handshake.contract")
+    values = {f.name: said[f.name] for f in fields(Offer)}
+    return Offer(**{**values, "contract": contract})
+
+
+def changed(before: Offer, now: Offer) -> str | None:
+    """How the policy of a server is another one than before, by name; None if it is the same.
+
+    A robot that was started with one policy does not go on with another behind the same address.
+    """
+    names = [f.name for f in fields(Offer) if f.name not in ("contract", "version", "policy")]
+    pairs = [(n, getattr(before, n), getattr(now, n)) for n in names]
+    pairs += [
+        (f.name, getattr(before.contract, f.name), getattr(now.contract, f.name))
+        for f in fields(Contract)
+    ]
+    other = [
+        f"{name} was {_short(a)} and is {_short(b)}"
+        for name, a, b in pairs
+        if a != b  # in the order of the fields
+    ]
+    return f"the server has another policy now: {'; '.join(other)}" if other else None
+
+
+def statistics_hash(plain: Mapping[str, Any]) -> str:
+    """Of plain JSON data of a checkpoint's normalisation; the same numbers have the same hash."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _short(value: Any) -> str:
+    return one_line(repr(value)[:400], 80)

@@ -1,0 +1,358 @@
+"""A policy for robots on a network: openpi's WebSocket protocol, OpenVLA's /act, /healthz and /metrics on one port.
+
+Nothing is answered before a connection has said in time what it wants and shown the token. What comes in is checked
+before anything is made of it; what goes out in an error is one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from aiohttp import WSMsgType, web
+
+from vla_policy.remote import answers, openvla, wire
+from vla_policy.remote.answers import InferMany
+from vla_policy.remote.batcher import Batcher
+from vla_policy.remote.gate import Doors, Gate
+from vla_policy.remote.handshake import Offer, metadata
+from vla_policy.remote.journal import Journal
+from vla_policy.remote.messages import ENDPOINT, OWN, Asked, read_request, write_chunk
+from vla_policy.remote.metrics import Metrics, count
+from vla_policy.remote.serving import Serving, authorised, refuse_stranger
+from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.types import ActionChunk, Reason
+
+PING_S = 5.0  # a client that finishes no message, not even a pong, in twice that is gone
+SEND_S = 5.0  # for a client to take an answer
+BODY_S = 10.0
+CLOSE_S = 2.0
+MAX_WRONG = 3  # messages in a row that are none
+HTTP = {"busy": 503, "closing": 503, "late": 504, "refused": 422, "failed": 500}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """One policy behind one port.
+
+    infer_many: several observations at once, where the policy can; most: how many.
+    looks_at_state: whether the policy reads the robot's state; OpenVLA's clients send none.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyProtocol,
+        offer: Offer,
+        serving: Serving,
+        journal: Journal,
+        *,
+        infer_many: InferMany | None = None,
+        most: int = 8,
+        looks_at_state: bool = True,
+    ) -> None:
+        self._policy, self._offer, self._serving, self._journal = policy, offer, serving, journal
+        self._infer_many, self._looks_at_state = infer_many, looks_at_state
+        self.metrics = Metrics()
+        self._batcher = Batcher(self._answer, most if infer_many is not None else 1)
+        self._pictures = ThreadPoolExecutor(2, thread_name_prefix="pictures")
+        self._doors = Doors(serving.connections + serving.strangers, self._turned_away)
+        self._sockets: set[web.WebSocketResponse] = set()
+        self._numbers = itertools.count(1)
+        self._limits = wire.Limits(size=serving.max_bytes)
+
+    async def start(self) -> int:
+        """Listen; the port."""
+        app = web.Application(middlewares=[self._guarded], client_max_size=self._serving.max_bytes)
+        app.router.add_get("/", self._on_socket)
+        app.router.add_get("/healthz", self._on_health)
+        app.router.add_get("/metrics", self._on_metrics)
+        app.router.add_post("/act", self._on_act)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=15.0,
+            handle_signals=False,
+            shutdown_timeout=CLOSE_S,
+        )
+        await self._runner.setup()
+        serve = cast(Callable[[], asyncio.Protocol], self._runner.server)
+        tls = self._serving.tls()
+        self._listening = await asyncio.get_running_loop().create_server(
+            lambda: Gate(serve, self._doors),
+            self._serving.host,
+            self._serving.port,
+            ssl=tls,
+            backlog=128,
+            ssl_handshake_timeout=None if tls is None else PING_S,
+        )
+        port: int = self._listening.sockets[0].getsockname()[1]
+        self._journal.write(
+            "listening", host=self._serving.host, port=port, tls=tls is not None,
+            token=self._serving.token is not None, policy=self._offer.policy,
+        )  # fmt: skip
+        return port
+
+    async def stop(self) -> None:
+        """Take no more connections, answer what is being computed, close the others with a word."""
+        self._listening.close()
+        await self._batcher.close()
+        closing = [s.close(code=1001, message=b"the server ends") for s in self._sockets]
+        await asyncio.wait_for(
+            asyncio.gather(*closing, return_exceptions=True), timeout=2 * CLOSE_S
+        )
+        await self._runner.cleanup()
+        self._pictures.shutdown()
+        self._journal.write("ended", requests=self.metrics.requests)
+
+    def _answer(self, batch: Sequence[Asked]) -> Sequence[Any]:
+        """Runs in the worker thread."""
+        started_s = time.perf_counter()
+        outcomes = answers.answer(self._policy, batch, self._on_error, self._infer_many)
+        self.metrics.infer_s.add(time.perf_counter() - started_s)
+        return outcomes
+
+    def _on_error(self, error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        self._journal.write("model_raised", error=type(error).__name__, traceback=text)
+
+    def _turned_away(self, why: str) -> None:
+        count(self.metrics.refused, why)
+        self._journal.write("connection_refused", why=why)
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whom nothing is answered: pages of strangers, and who has no token."""
+        problem = refuse_stranger(self._serving, request.host, request.headers.get("Origin"))
+        if problem is not None:
+            self._turned_away("stranger")
+            return web.Response(status=403, text=f"{problem}\n", headers={"Connection": "close"})
+        public = request.path == "/healthz"
+        if not public and not authorised(self._serving, request.headers.get("Authorization")):
+            self._turned_away("token")
+            text = "this server needs a token: Authorization: Bearer <token>, or Api-Key <token>\n"
+            return web.Response(
+                status=401,
+                text=text,
+                headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
+            )
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the client hears no more than that
+            self._on_error(error)
+            return web.Response(status=500, text="the server failed; its log has what\n")
+
+    async def _on_health(self, request: web.Request) -> web.Response:
+        return web.Response(text="OK\n")
+
+    async def _on_metrics(self, request: web.Request) -> web.Response:
+        load = self._batcher.load
+        text = self.metrics.text(
+            waiting=self._batcher.waiting, connections=self._doors.open, batches_total=load.batches,
+            batched_requests_total=load.jobs, batch_seconds=load.batch_s,
+        )  # fmt: skip
+        return web.Response(text=text, content_type="text/plain")
+
+    async def _on_act(self, request: web.Request) -> web.Response:
+        """OpenVLA's protocol: one picture and one sentence in JSON, one action back."""
+        started_s = time.monotonic()
+        try:
+            body = await asyncio.wait_for(request.read(), BODY_S)
+            asked, wrapped = openvla.read_act(
+                body, self._offer.contract, looks_at_state=self._looks_at_state
+            )
+        except asyncio.TimeoutError:
+            return web.Response(status=408, text="the request did not come in time\n")
+        except ValueError as error:
+            count(self.metrics.requests, "wrong")
+            return web.Response(status=400, text=f"{error}\n")
+        outcome = await self._ask(request.remote, asked, started_s)
+        if isinstance(outcome, Reason):
+            return web.Response(status=HTTP[outcome.code], text=f"{outcome.detail}\n")
+        return web.Response(
+            body=openvla.write_act(outcome[0], wrapped), content_type="application/json"
+        )
+
+    async def _on_socket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(
+            autoping=False, compress=False, max_msg_size=self._serving.max_bytes, timeout=CLOSE_S
+        )
+        if not socket.can_prepare(request).ok:
+            return web.Response(
+                status=426, text="this is a WebSocket server; see docs/serving.md\n"
+            )
+        if len(self._sockets) >= self._serving.connections:
+            self._turned_away("full")
+            return web.Response(
+                status=503, text=f"{len(self._sockets)} robots are connected, which is the most\n"
+            )
+        self._sockets.add(socket)
+        name = f"robot {next(self._numbers)}"
+        self._journal.write("connected", client=name, address=request.remote)
+        self.metrics.robots += 1
+        why = "closed"
+        try:
+            await socket.prepare(request)
+            why = await self._converse(socket, name)
+        except (ConnectionError, asyncio.TimeoutError) as error:
+            why = type(error).__name__
+        finally:
+            self._sockets.discard(socket)
+            self.metrics.robots -= 1
+            self._journal.write("disconnected", client=name, why=why)
+        return socket
+
+    async def _converse(self, socket: web.WebSocketResponse, name: str) -> str:
+        """Until the client goes; why it did. One task reads, so that pings are answered, one answers."""
+        await _send(socket, wire.encode(metadata(self._offer)))
+        inbox: asyncio.Queue[bytes] = asyncio.Queue(2)
+        answering = asyncio.create_task(self._answer_all(socket, name, inbox))
+        try:
+            reading = asyncio.create_task(self._read_all(socket, inbox))
+            done, _ = await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            return done.pop().result()
+        finally:
+            answering.cancel()
+            with contextlib.suppress(
+                asyncio.CancelledError, ConnectionError, asyncio.TimeoutError
+            ):
+                await answering
+            await socket.close()
+
+    async def _read_all(self, socket: web.WebSocketResponse, inbox: asyncio.Queue[bytes]) -> str:
+        heard_s = time.monotonic()
+        while True:
+            try:
+                message = await socket.receive(timeout=PING_S)
+            except asyncio.TimeoutError:
+                if time.monotonic() - heard_s >= 2 * PING_S:
+                    self._turned_away("silent")
+                    return "silent"
+                await asyncio.wait_for(socket.ping(), SEND_S)
+                continue
+            heard_s = time.monotonic()
+            if message.type == WSMsgType.BINARY:
+                if inbox.full():
+                    await _say(socket, "send one request at a time, and wait for its answer")
+                    return "too many requests at a time"
+                inbox.put_nowait(message.data)
+            elif message.type == WSMsgType.PING:
+                await asyncio.wait_for(socket.pong(message.data), SEND_S)
+            elif message.type == WSMsgType.TEXT:
+                await _say(socket, "requests are binary frames of msgpack, not text")
+                return "text"
+            elif message.type != WSMsgType.PONG:
+                return "closed" if message.type != WSMsgType.ERROR else "not a WebSocket frame"
+
+    async def _answer_all(
+        self, socket: web.WebSocketResponse, name: str, inbox: asyncio.Queue[bytes]
+    ) -> str:
+        wrong, before_ms = 0, 0.0
+        while wrong < MAX_WRONG:
+            data = await inbox.get()
+            started_s = time.monotonic()
+            try:
+                message = wire.decode(data, self._limits)
+                if isinstance(message, dict) and message.get(ENDPOINT, "infer") != "infer":
+                    await _say(socket, _endpoint(message[ENDPOINT]))
+                    continue
+                asked = await self._read(message)
+            except ValueError as error:
+                wrong += 1
+                count(self.metrics.requests, "wrong")
+                await self._refuse(
+                    socket, message_of(data, self._limits), Reason("wrong", str(error))
+                )
+                continue
+            wrong = 0
+            outcome = await self._ask(name, asked, started_s)
+            took_s = time.monotonic() - started_s
+            if isinstance(outcome, Reason):
+                own = {"request_id": asked.request_id} if asked.own else None
+                await self._refuse(socket, own, outcome)
+            else:
+                infer_ms = 1e3 * self._batcher.load.batch_s
+                reply = _reply(asked, outcome, infer_ms, before_ms)
+                await _send(socket, wire.encode(reply))
+            before_ms = 1e3 * took_s
+        return "wrong messages"
+
+    async def _read(self, message: Any) -> Asked:
+        """Compressed pictures are decoded in a thread."""
+        if isinstance(message, dict) and any(isinstance(v, bytes) for v in message.values()):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._pictures, read_request, message, self._offer.contract
+            )
+        return read_request(message, self._offer.contract)
+
+    async def _ask(self, client: Any, asked: Asked, started_s: float) -> Any:
+        allowed_s = asked.deadline_s or self._serving.deadline_s
+        kind = answers.kind_of(asked) if self._infer_many is not None else None
+        outcome = await self._batcher.submit(
+            client, asked, deadline_s=started_s + allowed_s, kind=kind
+        )
+        count(self.metrics.requests, outcome.code if isinstance(outcome, Reason) else "ok")
+        self.metrics.answer_s.add(time.monotonic() - started_s)
+        return outcome
+
+    async def _refuse(
+        self, socket: web.WebSocketResponse, own: dict[str, Any] | None, why: Reason
+    ) -> None:
+        """Our client is told by a message, openpi's by a text, which it raises."""
+        self._journal.write("refused", code=why.code, says=why.detail[:300])
+        if own is None:
+            await _say(socket, why.detail)
+            return
+        said = {OWN: own, "error": {"code": why.code, "detail": why.detail[:1000]}}
+        await _send(socket, wire.encode(said))
+
+
+def message_of(data: bytes, limits: wire.Limits) -> dict[str, Any] | None:
+    """What our client's request calls itself, if it can be read that far; None: it is not ours."""
+    try:
+        message = wire.decode(data, limits)
+    except ValueError:
+        return None
+    own = message.get(OWN) if isinstance(message, dict) else None
+    number = own.get("request_id") if isinstance(own, dict) else None
+    return {"request_id": number} if type(number) is int else None
+
+
+def _reply(asked: Asked, outcome: Any, infer_ms: float, before_ms: float) -> dict[str, Any]:
+    if isinstance(outcome, dict):
+        return {OWN: {"request_id": asked.request_id, **outcome}}
+    chunks: tuple[ActionChunk, ...] = outcome
+    infer_ms = chunks[0].infer_ns / 1e6 or infer_ms
+    reply: dict[str, Any] = {
+        "policy_timing": {"infer_ms": infer_ms},
+        "server_timing": {"infer_ms": infer_ms, "prev_total_ms": before_ms},
+    }
+    if asked.own:
+        reply[OWN] = {"request_id": asked.request_id, "chunks": [write_chunk(c) for c in chunks]}
+    else:
+        state = None if asked.observation is None else asked.observation.state
+        reply |= {"actions": chunks[0].actions, "state": state}
+    return reply
+
+
+def _endpoint(name: Any) -> str:
+    """RoboArena's clients reset before an episode; nothing is kept here, so there is nothing to do."""
+    return "reset successful" if name == "reset" else "endpoint: expected infer or reset"
+
+
+async def _say(socket: web.WebSocketResponse, text: str) -> None:
+    await asyncio.wait_for(socket.send_str(text[:1000]), SEND_S)
+
+
+async def _send(socket: web.WebSocketResponse, data: bytes) -> None:
+    await asyncio.wait_for(socket.send_bytes(data), SEND_S)

@@ -1,0 +1,77 @@
+"""Where a server listens and for whom: token, TLS, limits. Refuses to be open to anybody."""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from dataclasses import dataclass
+
+from vla_policy.web.access import LOCAL_NAMES, access, is_loopback, refuse_host, refuse_origin
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """host: address to listen at. token: what a client has to show; None: on loopback alone.
+
+    tls_cert, tls_key: files; None: no TLS. connections: robots at a time. strangers: connections beside them, of
+    those that have not shown a token yet. max_bytes: of one message. deadline_s: of a request that states none.
+    Raises ValueError for an address beyond this machine without a token.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    connections: int = 32
+    strangers: int = 96
+    max_bytes: int = 16 * 1024 * 1024
+    deadline_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port: got {self.port}, expected 0 to 65535")
+        if not self.is_local and self.token is None:
+            raise ValueError(
+                f"host: got {self.host!r}, where others reach this server, and no token; give one "
+                "(--token-file, or VLA_TOKEN in the environment), or listen at 127.0.0.1"
+            )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both, --tls-cert and --tls-key")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host in LOCAL_NAMES or is_loopback(self.host)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """None without. Raises OSError or ValueError naming the files."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"--tls-cert {self.tls_cert}, --tls-key {self.tls_key}: not a certificate and its key: {error}"
+            ) from error
+        return context
+
+
+def authorised(serving: Serving, header: str | None) -> bool:
+    """Whether the Authorization header shows the token, as Bearer or as openpi's Api-Key."""
+    if serving.token is None:
+        return True
+    kind, _, given = (header or "").partition(" ")
+    right = secrets.compare_digest(given.strip().encode(), serving.token.encode())
+    return right and kind.lower() in ("bearer", "api-key")
+
+
+def refuse_stranger(serving: Serving, host: str, origin: str | None) -> str | None:
+    """Why a browser's page of somebody else is not served, one sentence; None if it is none."""
+    if (problem := refuse_origin(origin, host)) is not None:
+        return problem
+    if serving.token is not None:
+        return None
+    return refuse_host(access(serving.host), host, "")

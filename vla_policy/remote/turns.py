@@ -1,0 +1,71 @@
+"""Whose request is next: round robin over the robots, and what belongs into one batch. Values only, no clock.
+
+Each robot has its own queue. A batch begins with the oldest request of the robot whose turn it is and takes, from
+the robots after it, the ones that can be computed together with it. Whoever was served goes to the back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One request. client: whose. kind: jobs of an equal kind can be one batch; None: alone.
+
+    deadline_s: after it the answer is of no use; on the clock of who puts it in.
+    """
+
+    client: Hashable
+    work: Any
+    deadline_s: float
+    kind: Hashable = None
+
+
+@dataclass(slots=True)
+class Turns:
+    """Waiting jobs by client, in the order of their turns. Single-threaded."""
+
+    waiting: OrderedDict[Hashable, deque[Job]] = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return sum(len(jobs) for jobs in self.waiting.values())
+
+    def of(self, client: Hashable) -> int:
+        """Jobs of one client that wait."""
+        return len(self.waiting.get(client, ()))
+
+    def put(self, job: Job) -> None:
+        """job waits behind the others of its client."""
+        self.waiting.setdefault(job.client, deque()).append(job)
+
+    def late(self, now_s: float) -> list[Job]:
+        """Takes out the jobs whose deadline has passed."""
+        found = [job for jobs in self.waiting.values() for job in jobs if job.deadline_s <= now_s]
+        for job in found:
+            self._take(job)
+        return found
+
+    def next(self, most: int) -> list[Job]:
+        """Takes out the jobs of the next batch, at most `most`; empty if none waits."""
+        if not self.waiting:
+            return []
+        first = next(iter(self.waiting.values()))[0]
+        batch = [first]
+        if first.kind is not None:
+            others = [jobs[0] for jobs in self.waiting.values() if jobs[0] is not first]
+            batch += [job for job in others if job.kind == first.kind][: most - 1]
+        for job in batch:
+            self._take(job)
+            if job.client in self.waiting:
+                self.waiting.move_to_end(job.client)
+        return batch
+
+    def _take(self, job: Job) -> None:
+        jobs = self.waiting[job.client]
+        jobs.remove(job)
+        if not jobs:
+            del self.waiting[job.client]
