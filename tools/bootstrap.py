@@ -151,7 +151,9 @@ VERSION_LINE = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def install_python_packages(venv: Path, distro: "str | None") -> None:
-    files = [requirements(n) for n in ("runtime", "data", "simulation", "train", "web", "serve", "test")]
+    files = [
+        requirements(n) for n in ("runtime", "data", "simulation", "train", "web", "serve", "test")
+    ]
     stamp = Stamp(venv, "python", [TORCH, GYM_ALOHA, OPENPI_CLIENT, *files])
     if stamp.current():
         return
