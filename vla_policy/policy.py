@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,15 @@ from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy
-from vla_policy.remote.address import is_address
 from vla_policy.remote.handshake import statistics_hash
+from vla_policy.remote.server_file import is_remote
 from vla_policy.runtime.instruction import refuse_instruction
 from vla_policy.runtime.policy_protocol import KeywordInfer
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 if TYPE_CHECKING:
     from vla_policy.remote.client import RemotePolicy
+    from vla_policy.remote.foreign import ForeignPolicy
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
@@ -159,25 +160,61 @@ class Policy(KeywordInfer):
         with torch.no_grad() if through else torch.inference_mode():
             inputs = self.family.prepare(self.checkpoint, self.head, observation)
             sampled = self.family.sample(self.checkpoint, self.head, inputs, sampling)
-        rows = [
-            self.family.restore(self.checkpoint, m, observation) for m in sampled.model_actions
-        ]
+        infer_ns = time.perf_counter_ns() - started
+        plans = sampled.plan or ("",) * len(sampled.model_actions)
+        return tuple(
+            self._chunk(model_actions, observation, infer_ns, plan, sampling.frozen_rows)
+            for model_actions, plan in zip(sampled.model_actions, plans, strict=True)
+        )
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether infer_many draws the chunks of several observations in one batch."""
+        return self.head == "flow" and self.family.sample_many is not None
+
+    def infer_many(
+        self, observations: Sequence[Observation], options: Sequence[InferenceOptions]
+    ) -> tuple[ActionChunk, ...]:
+        """One chunk for each of several observations, in one batch; options differ in their seeds alone.
+
+        Raises as infer does, whichever of them does not fit, and ValueError where can_batch is false.
+        """
+        if self.family.sample_many is None or not self.can_batch:
+            raise ValueError(
+                f"the {self.head} head of a {self.checkpoint.family} model takes one observation"
+            )
+        samplings = [Sampling.of(o, previous=None, known=None) for o in options]
+        started = time.perf_counter_ns()
+        with torch.inference_mode():
+            inputs = [self.family.prepare(self.checkpoint, self.head, o) for o in observations]
+            drawn = self.family.sample_many(self.checkpoint, inputs, samplings)
         infer_ns = time.perf_counter_ns() - started
         return tuple(
-            ActionChunk(
-                actions=row.actions,
-                names=self.contract.action_names,
-                obs_ns=observation.obs_ns,
-                step_ns=self.contract.step_ns,
-                sequence=0,
-                instruction=observation.instruction,
-                plan=sampled.plan[i] if sampled.plan else "",
-                terminate=row.terminate,
-                infer_ns=infer_ns,
-                frozen_rows=sampling.frozen_rows,
-                model_actions=sampled.model_actions[i],
-            )
-            for i, row in enumerate(rows)
+            self._chunk(model_actions, observation, infer_ns)
+            for model_actions, observation in zip(drawn, observations, strict=True)
+        )
+
+    def _chunk(
+        self,
+        model_actions: Array,
+        observation: Observation,
+        infer_ns: int,
+        plan: str = "",
+        frozen: int = 0,
+    ) -> ActionChunk:
+        row = self.family.restore(self.checkpoint, model_actions, observation)
+        return ActionChunk(
+            actions=row.actions,
+            names=self.contract.action_names,
+            obs_ns=observation.obs_ns,
+            step_ns=self.contract.step_ns,
+            sequence=0,
+            instruction=observation.instruction,
+            plan=plan,
+            terminate=row.terminate,
+            infer_ns=infer_ns,
+            frozen_rows=frozen,
+            model_actions=model_actions,
         )
 
     def _expressed(
@@ -237,10 +274,11 @@ def load_policy(
     device: str = "cpu",
     dtype: str | None = None,
     engine: str = "auto",
-) -> Policy | RemotePolicy:
+) -> Policy | RemotePolicy | ForeignPolicy:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
-    A name ws://host:port or wss://host:port is the policy that `vla serve` has there; device, dtype and engine are
+    A name ws://host:port or wss://host:port is the policy that `vla serve` has there, a policy file with `server:` that of
+    another project's server; device, dtype and engine are
     that machine's business. Raises Unavailable, a ConnectionError, if nobody answers there.
 
     embodiment: name of the robot, needed if the checkpoint is for several; whether one that is for a single robot
@@ -250,7 +288,7 @@ def load_policy(
     Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should, has no such
     head, or is for several robots and not for embodiment.
     """
-    if is_address(name_or_path):
+    if is_remote(name_or_path):
         from vla_policy.remote.client import (
             connect_policy,  # policies in this process need no network
         )

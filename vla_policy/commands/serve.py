@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embodiment", help="robot, where the policy is for several")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the networks (1)")
+    parser.add_argument(
+        "--batch", type=int, default=8, help="robots computed at once, at most (8)"
+    )
     parser.add_argument("--connections", type=int, default=32, help="robots at a time (32)")
 
 
@@ -78,7 +81,15 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
         can_answer=policy.can_answer,
         understanding=policy.understanding,
     )
-    return Server(policy, offer, serving, journal, looks_at_state=policy.looks_at_state)
+    return Server(
+        policy,
+        offer,
+        serving,
+        journal,
+        infer_many=policy.infer_many if policy.can_batch else None,
+        most=args.batch,
+        looks_at_state=policy.looks_at_state,
+    )
 
 
 async def _serve(server: Server, serving: Serving, announce: Callable[[int], None]) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
@@ -80,6 +81,9 @@ class Family:
              at the observation; None where no head continues a chunk.
     understand: (checkpoint, instruction) -> why its words cannot be followed, or None. None: any sentence is tried.
     see:     (checkpoint, observation) -> what the instruction names and is not to be seen, or None. None: it cannot tell.
+    sample_many: (checkpoint, inputs, samplings) -> float64[observations, rows, model_dim]: one chunk for each of several
+             observations, in one batch; the samplings differ in their seeds alone and continue nothing. Of the flow
+             head; None: they are drawn one after another.
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
     point, ask: see Policy; None where the family has no such thing.
 
@@ -112,6 +116,7 @@ class Family:
     see: Callable[[Checkpoint, Observation], Reason | None] | None = None
     point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
+    sample_many: Callable[[Checkpoint, Sequence[Any], Sequence[Sampling]], Array] | None = None
     needs_state: Callable[[Contract], bool] = lambda contract: True
 
 
@@ -138,6 +143,11 @@ def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -
         if not isinstance(value, np.ndarray) and value == getattr(default, option.name):
             continue
         raise ValueError(f"{option.name}: the {head} head of this model has no such option")
+
+
+def stacked_text(texts: Sequence[Tensor]) -> Tensor:
+    """int64[1, s] of each observation as int64[observations, longest]; 0 is padding."""
+    return pad_sequence([text[0] for text in texts], batch_first=True)
 
 
 def require_state(observation: Observation, state_names: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what ler
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from vla_policy.families.family import (
     require_image,
     require_plain,
     require_state,
+    stacked_text,
 )
 from vla_policy.models import config, flow, rtc
 from vla_policy.models.config import FlowHeadConfig, ModelConfig
@@ -216,6 +217,53 @@ def actions_from(
     )
 
 
+def sample_many(
+    checkpoint: Checkpoint, inputs: Sequence[Inputs], samplings: Sequence[Sampling]
+) -> Array:
+    """One chunk for each of several observations. Raises ValueError for an option that a batch does not take."""
+    for sampling in samplings:
+        require_plain(sampling, head="flow", but=("num_steps", "solver"))
+    config, steps = checkpoint.model.config, samplings[0].num_steps
+    noise = torch.cat(
+        [
+            flow.candidate_noise(
+                s.seed, 1, (config.flow.rows, config.action_dim), device=checkpoint.device
+            )
+            for s in samplings
+        ]
+    )
+    together = Inputs(
+        images=torch.cat([one.images for one in inputs]),
+        text=stacked_text([one.text for one in inputs]),
+        text_without=stacked_text([one.text_without for one in inputs]),
+        state=torch.cat([one.state for one in inputs]),
+    )
+    model, images = network(checkpoint, samplings[0]), together.images
+    steps = steps or config.flow.steps
+    if isinstance(model, Engine):
+        there = torch.ones(images.shape[:2], dtype=torch.bool, device=noise.device)
+        drawn = model.sample(
+            images,
+            there,
+            together.text,
+            together.state,
+            noise,
+            steps=steps,
+            solver=samplings[0].solver,
+        )
+    else:
+        features = model.vision(images.flatten(0, 1)).unflatten(0, images.shape[:2]).flatten(1, 2)
+        prefix = model.prefix(features, together.text, together.state)
+        drawn = flow.integrate(
+            lambda x, t: model.flow(prefix, together.state, x, t),
+            noise,
+            steps,
+            solver=samplings[0].solver,
+        )
+    many: Array = drawn.double().cpu().numpy()
+    return many
+
+
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
     """The real columns in robot units; relative ones added to the state at the observation."""
     names = checkpoint.contract.action_names
@@ -257,6 +305,7 @@ FAMILY = Family(
     rows=rows,
     prepare=prepare,
     sample=sample,
+    sample_many=sample_many,
     restore=restore,
     express=express,
     network=VLA,

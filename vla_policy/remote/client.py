@@ -22,8 +22,16 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.parsing.files import one_line
 from vla_policy.remote import wire
-from vla_policy.remote.address import TLS_CA, Address, client_tls, find_token, parse_address
-from vla_policy.remote.connection import Connection
+from vla_policy.remote.address import (
+    TLS_CA,
+    Address,
+    client_tls,
+    find_token,
+    is_address,
+    parse_address,
+)
+from vla_policy.remote.connection import FIRST_S, Connection
+from vla_policy.remote.foreign import ForeignPolicy
 from vla_policy.remote.handshake import Offer, changed, read_offer
 from vla_policy.remote.messages import (
     MAX_DEADLINE_S,
@@ -35,11 +43,11 @@ from vla_policy.remote.messages import (
     write_chunk,
     write_options,
 )
+from vla_policy.remote.server_file import read_server_file, server_file
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
-FIRST_S = 10.0  # for the first handshake: a person waits, no robot
 WORDS_S = 0.5  # for a question about words, which is asked where messages are received
 LEAST_S = 0.5
 WORDS_KEPT = 64
@@ -333,12 +341,19 @@ class RemotePolicy(KeywordInfer):
             return self._connection.failed(f"the server sent {what}")
 
 
-def connect_policy(name: str, head: str | None = None) -> RemotePolicy:
-    """The policy of a server at ws://host:port, with the token and certificate that the environment names.
+def connect_policy(name: str, head: str | None = None) -> RemotePolicy | ForeignPolicy:
+    """The policy of a server at ws://host:port, or of the policy file of one.
+
+    Token and certificate are those that the environment names.
 
     head: that the server is to have; None: whatever it has. Raises ValueError, and Unavailable without a server.
     """
-    policy = RemotePolicy(parse_address(name), find_token(), os.environ.get(TLS_CA))
+    token, ca = find_token(), os.environ.get(TLS_CA)
+    policy: RemotePolicy | ForeignPolicy
+    if (path := None if is_address(name) else server_file(name)) is not None:
+        policy = ForeignPolicy(read_server_file(path), token, ca)
+    else:
+        policy = RemotePolicy(parse_address(name), token, ca)
     if head is not None and policy.head != head:
         policy.close()
         raise ValueError(f"head: got {head!r}, {name} has the {policy.head} head; choose it there")

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from vla_policy.parsing.files import one_line
 from vla_policy.runtime.policy_protocol import Unavailable
 
+FIRST_S = 10.0  # for the first connection: a person waits, no robot
 OPEN_S, CLOSE_S, PING_S = 3.0, 0.5, 20.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 2.0
 MAX_REPLY = 16 * 1024 * 1024
@@ -39,11 +40,15 @@ class Connection:
     _not_before_s: float = 0.0
     _problem: str = field(default="not connected yet")
 
+    def ready(self, timeout_s: float) -> None:
+        """Connect if there is no connection. Raises Unavailable, and what greet raises."""
+        if self._open is None:
+            self.connect(min(OPEN_S, timeout_s))
+
     def request(self, data: bytes, timeout_s: float) -> None:
         """Send one message, connecting first where that is needed. Raises Unavailable."""
         ends_s = time.monotonic() + timeout_s
-        if self._open is None:
-            self.connect(min(OPEN_S, timeout_s))
+        self.ready(timeout_s)
         try:
             with self._bounded(ends_s):
                 self._socket.send(data)

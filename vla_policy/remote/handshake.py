@@ -55,7 +55,10 @@ def read_offer(first: Any) -> Offer:
     """The offer in a server's first frame. Raises ValueError, one sentence, for another version or a wrong one."""
     said = first.get(OWN) if isinstance(first, dict) else None
     if not isinstance(said, dict):
-        raise ValueError("handshake: the server does not say what its policy expects and produces")
+        raise ValueError(
+            "handshake: the server does not say what its policy expects and produces; describe it in a policy file with "
+            "`server: ws://...` (docs/serving.md)"
+        )
     if said.get("protocol") != PROTOCOL:
         raise ValueError(
             f"handshake: the server speaks version {_short(said.get('protocol'))} of the protocol, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from vla_policy.families.family import (
     require_image,
     require_plain,
     require_state,
+    stacked_text,
 )
 from vla_policy.families.language import Language
 from vla_policy.families.tiny.columns import (
@@ -76,6 +77,32 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
         return Sampled(_flow(checkpoint, inputs, sampling))
     require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
     return Sampled(_tokens(checkpoint, inputs, sampling))
+
+
+def sample_many(
+    checkpoint: Checkpoint, inputs: Sequence[Inputs], samplings: Sequence[Sampling]
+) -> Array:
+    """One chunk of the flow head for each of several observations; each was looked at alone."""
+    for sampling in samplings:
+        require_plain(sampling, head="flow", but=("num_steps", "solver"))
+    model, first = network(checkpoint, samplings[0]), samplings[0]
+    config = model.config
+    seen, states = zip(*(_seen(checkpoint, one) for one in inputs), strict=True)
+    state = torch.cat(states)
+    prefix = model.prefix(torch.cat(seen), stacked_text([one.text for one in inputs]), state)
+    shape = (config.flow.rows, config.action_dim)
+    noise = torch.cat(
+        [flow.candidate_noise(s.seed, 1, shape, device=checkpoint.device) for s in samplings]
+    )
+    there = torch.from_numpy(_body(checkpoint).there(config.action_dim)).to(noise.device)
+    actions = flow.integrate(
+        lambda x, t: model.flow(prefix, state, x, t) * there,
+        noise * there,
+        first.num_steps or config.flow.steps,
+        solver=first.solver,
+    )
+    many: Array = actions.double().cpu().numpy()
+    return many
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
@@ -191,6 +218,7 @@ FAMILY = Family(
     rows=rows,
     prepare=prepare,
     sample=sample,
+    sample_many=sample_many,
     restore=restore,
     express=express,
     understand=understand,
@@ -219,10 +247,16 @@ def _prefix(
     checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
 ) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
     """The prefix, and the state, float32[1, n], in it."""
+    seen, state = _seen(checkpoint, inputs)
+    return model.prefix(seen, inputs.text, state), state
+
+
+def _seen(checkpoint: Checkpoint, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of the images, and the state, float32[1, n]."""
     state = state_of(checkpoint, np.stack([hand.measured for hand in inputs.hands]))
     state = state.to(checkpoint.device)[None]
     seen = [pointing.tokens(hand.found, hand.tool) for hand in inputs.hands]
-    return model.prefix(torch.cat(seen, 1), inputs.text, state), state
+    return torch.cat(seen, 1), state
 
 
 def state_of(checkpoint: Checkpoint, arms: Array) -> torch.Tensor:

@@ -11,13 +11,14 @@ from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import find_policy
-from vla_policy.remote.address import is_address
+from vla_policy.remote.server_file import is_remote
 from vla_policy.runtime.policy_protocol import Unavailable
 from vla_policy.types import Observation
 
 if TYPE_CHECKING:
     from vla_policy.policy import Policy
     from vla_policy.remote.client import RemotePolicy
+    from vla_policy.remote.foreign import ForeignPolicy
 
 # What a user can put right: reported as a sentence, without a traceback.
 REFUSALS = (ValueError, FileNotFoundError, Unavailable)
@@ -25,14 +26,14 @@ REFUSALS = (ValueError, FileNotFoundError, Unavailable)
 
 def load(
     robot: Embodiment, name: str, head: str, device: str, threads: int
-) -> Policy | RemotePolicy:
+) -> Policy | RemotePolicy | ForeignPolicy:
     """Load, check against robot, and infer once so that the first real chunk is not the slow one.
 
     name: ws://host:port is the policy of a server, for which this process needs no torch.
     head: auto for the first that the checkpoint has. Raises one of REFUSALS with every mismatch.
     """
     chosen = None if head == "auto" else head
-    here = not is_address(name)
+    here = not is_remote(name)
     policy = _local(robot, name, chosen, device, threads) if here else _remote(robot, name, chosen)
     if robot.ee_pose is None and any(entry.startswith("ee.") for entry in robot.state_names):
         raise ValueError(
@@ -42,7 +43,7 @@ def load(
     return policy
 
 
-def _remote(robot: Embodiment, name: str, head: str | None) -> RemotePolicy:
+def _remote(robot: Embodiment, name: str, head: str | None) -> RemotePolicy | ForeignPolicy:
     from vla_policy.remote.client import connect_policy
 
     policy = connect_policy(name, head)
@@ -77,7 +78,7 @@ def _local(robot: Embodiment, name: str, head: str | None, device: str, threads:
     return load_local(name, embodiment=robot.name, head=head, device=device)
 
 
-def blank_observation(policy: Policy | RemotePolicy) -> Observation:
+def blank_observation(policy: Policy | RemotePolicy | ForeignPolicy) -> Observation:
     """Grey images and tools in the middle of the table: valid, and never used to move."""
     contract = policy.contract
     side = contract.image_px

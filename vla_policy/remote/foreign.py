@@ -1,0 +1,247 @@
+"""Policies of other projects' servers: openpi's, and those that send RoboArena's first frame.
+
+They say nothing of columns, so a policy file does (server_file.py), and they do not number their answers, so a
+request that is not answered in time ends the connection: what is still under way on it is never read.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.checkpoint.contract import check as check_contract
+from vla_policy.embodiment import Embodiment
+from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
+from vla_policy.parsing.files import one_line
+from vla_policy.remote import wire
+from vla_policy.remote.address import client_tls, parse_address
+from vla_policy.remote.connection import FIRST_S, Connection
+from vla_policy.remote.messages import rows_of
+from vla_policy.remote.server_file import ServerFile
+from vla_policy.runtime.policy_protocol import PlainPolicy, Unavailable
+from vla_policy.types import ActionChunk, Array, Observation
+
+TIMEOUT_S = (0.5, 60.0)
+# RoboArena's action_space -> the space of an action group here.
+SPACES = {
+    "joint_position": "joint_position", "cartesian_position": "ee_pose", "cartesian_velocity": "ee_twist",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """What RoboArena's first frame asks for. size: height and width of pictures; None: as they are."""
+
+    size: tuple[int, int] | None
+    session: bool
+
+
+def read_arena(first: Any, file: ServerFile) -> Arena | None:
+    """None for a first frame that is not RoboArena's. Raises ValueError, by name, if the file does not fit it."""
+    if not isinstance(first, dict) or "action_space" not in first:
+        return None
+    space, groups = first["action_space"], dict(file.contract.spaces)
+    wanted = SPACES.get(space) if isinstance(space, str) else None
+    if wanted is None:
+        raise ValueError(f"action_space: the server commands {one_line(repr(space), 60)}, robots here take "
+                         f"{', '.join(SPACES)}")  # fmt: skip
+    if wanted not in groups.values():
+        raise ValueError(
+            f"action_space: the server commands {space}, the policy file has {', '.join(groups.values())}"
+        )
+    wrist = sum("wrist" in key for key in file.cameras)
+    outside = sum("exterior" in key for key in file.cameras)
+    if first.get("needs_wrist_camera") and not wrist:
+        raise ValueError(
+            "cameras: the server needs observation/wrist_image_left, the policy file has none"
+        )
+    needed = first.get("n_external_cameras", 0)
+    if type(needed) is not int or outside < needed * (
+        2 if first.get("needs_stereo_camera") else 1
+    ):
+        raise ValueError(
+            f"cameras: the server needs {one_line(repr(needed), 20)} exterior cameras, the policy file has {outside}"
+        )
+    size = first.get("image_resolution")
+    plain = (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(n) is int and 0 < n <= 4096 for n in size)
+    )
+    if size is not None and not plain:
+        raise ValueError(f"image_resolution: got {one_line(repr(size), 60)}, expected two sizes")
+    return Arena(None if size is None else (size[0], size[1]), bool(first.get("needs_session_id")))
+
+
+def write_request(
+    file: ServerFile, arena: Arena | None, seen: Observation, session: str
+) -> dict[str, Any]:
+    """seen with the server's keys, in its units."""
+    message: dict[str, Any] = {}
+    size = arena.size if arena is not None and arena.size is not None else None
+    if size is None and file.side_px is not None:
+        size = (file.side_px, file.side_px)
+    for key, camera in file.cameras.items():
+        if camera not in seen.images:
+            raise ValueError(
+                f"camera {camera!r} is missing; the observation has {', '.join(seen.images) or 'none'}"
+            )
+        picture = seen.images[camera] if size is None else with_bars(seen.images[camera], size)
+        _put(message, key, picture.transpose(2, 0, 1) if file.layout == "chw" else picture)
+    values = dict(zip(seen.state_names, seen.state, strict=True))
+    for key, columns in file.state.items():
+        _put(message, key, np.array([_theirs(file, name, values[name]) for name in columns]))
+    _put(message, file.prompt, seen.instruction)
+    if arena is not None:
+        message["endpoint"] = "infer"
+        if arena.session:
+            message["session_id"] = session
+    return message
+
+
+def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
+    """float64[rows, columns] in the robot's units out of a reply. Raises ValueError for what is none."""
+    actions = reply.get("actions") if isinstance(reply, dict) else reply
+    names = file.contract.action_names
+    if isinstance(actions, np.ndarray) and actions.ndim == 1:
+        actions = actions[None]
+    rows = rows_of(actions, "actions", len(names))
+    if len(rows) > file.rows:
+        raise ValueError(f"actions: got {len(rows)} rows, expected at most {file.rows}")
+    values = dict(zip(seen.state_names, seen.state, strict=True))
+    for column, name in enumerate(names):
+        if name in file.inverted:
+            rows[:, column] = 1.0 - rows[:, column]
+        rows[:, column] *= file.scale.get(name, 1.0)
+        if name in file.relative:
+            rows[:, column] += values[name]
+    return rows
+
+
+def with_bars(image: Array, size: tuple[int, int]) -> Array:
+    """uint8[h, w, 3] scaled into uint8[*size, 3], black where its shape differs."""
+    if image.shape[:2] == size:
+        return image
+    scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
+    h, w = (max(1, round(n * scale)) for n in image.shape[:2])
+    scaled = cv2.resize(
+        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    out = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - h) // 2, (size[1] - w) // 2
+    out[top : top + h, left : left + w] = scaled
+    return out
+
+
+class ForeignPolicy(PlainPolicy):
+    """The policy of another project's server, as a policy file describes it. One request at a time."""
+
+    def __init__(self, file: ServerFile, token: str | None, ca: str | None = None) -> None:
+        """Connects. Raises Unavailable without a server, ValueError if it needs what the file does not give."""
+        self._file, self._lock = file, threading.Lock()
+        self._arena: Arena | None = None
+        self._session = uuid.uuid4().hex
+        url = parse_address(file.address).url
+        self._connection = Connection(url, token, client_tls(url, ca), self._greet)
+        self._connection.connect(FIRST_S)
+
+    @property
+    def contract(self) -> Contract:
+        """What the policy file says."""
+        return self._file.contract
+
+    @property
+    def rows(self) -> int:
+        """Rows of a chunk, at most."""
+        return self._file.rows
+
+    @property
+    def timeout_s(self) -> float:
+        """For one request: when the last row of a chunk is due, an answer is of no use any more."""
+        low, high = TIMEOUT_S
+        return min(high, max(low, self.rows * self.contract.step_ns / 1e9))
+
+    def check(self, embodiment: Embodiment) -> tuple[str, ...]:
+        """Sentences that say how embodiment differs from the policy file; empty if it fits."""
+        return check_contract(self.contract, embodiment)
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        """The chunk of actions for observation; of the options, such servers take none.
+
+        Raises ValueError for an option and for an observation that lacks something, Unavailable without an answer.
+        """
+        for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows"):
+            if getattr(options, name) != getattr(DEFAULT_OPTIONS, name):
+                raise ValueError(f"{name}: a server of another project takes no such option")
+        started_ns = time.perf_counter_ns()
+        with self._lock:
+            reply = self._ask(observation)
+            try:
+                rows = read_rows(self._file, reply, observation)
+            except ValueError as error:
+                raise self._connection.failed(f"the server sent {error}") from error
+        return ActionChunk(
+            rows,
+            self.contract.action_names,
+            observation.obs_ns,
+            self.contract.step_ns,
+            0,
+            observation.instruction,
+            infer_ns=time.perf_counter_ns() - started_ns,
+        )
+
+    def _ask(self, observation: Observation) -> Any:
+        ends_s = time.monotonic() + self.timeout_s
+        self._connection.ready(
+            self.timeout_s
+        )  # what the first frame asks for decides what is sent
+        message = write_request(self._file, self._arena, observation, self._session)
+        self._connection.request(wire.encode(message), max(0.05, ends_s - time.monotonic()))
+        try:
+            data = self._connection.reply(ends_s)
+        except TimeoutError as error:
+            raise self._connection.failed(f"no answer in {self.timeout_s:.2f} s") from error
+        if isinstance(data, str):  # openpi sends what its model raised, and ends the connection
+            last = data.strip().splitlines()[-1:] or [""]
+            raise self._connection.failed(f"the server failed: {one_line(last[0], 300)}")
+        try:
+            reply = wire.decode(data)
+        except ValueError as error:
+            raise self._connection.failed(f"the server sent what is no answer: {error}") from error
+        self._connection.worked()
+        return reply
+
+    def _greet(self, first: bytes | str) -> None:
+        if isinstance(first, str):
+            raise Unavailable(f"{self._file.address}: {one_line(first, 300)}")
+        try:
+            self._arena = read_arena(wire.decode(first), self._file)
+        except ValueError as error:
+            raise ValueError(f"{self._file.address}: {error}") from error
+
+
+def _theirs(file: ServerFile, name: str, value: float) -> float:
+    value = value / file.scale.get(name, 1.0)
+    return 1.0 - value if name in file.inverted else value
+
+
+def _put(message: dict[str, Any], key: str, value: Any) -> None:
+    """message[key]; a dot goes one mapping deeper."""
+    *above, last = key.split(".")
+    for part in above:
+        message = message.setdefault(part, {})
+    message[last] = value
