@@ -142,6 +142,7 @@ def test_package_xml_names_the_python_packages_that_have_a_rosdep_key_and_no_oth
         "PIL": "python3-pil",
         "aiohttp": "python3-aiohttp",
         "cv2": "python3-opencv",
+        "msgpack": "python3-msgpack",
         "numpy": "python3-numpy",
         "rich": "python3-rich",
         "rosbags": "python3-rosbags-pip",
