@@ -171,13 +171,29 @@ def times_ms(policy, observation: Observation, calls: int) -> list[float]:
 
 def overhead_ms(address: str, size: tuple[int, int], calls: int) -> dict[str, float]:
     observation = seen(CONTRACT, size)
-    there = load_policy(address)
-    far, near = times_ms(there, observation, calls), times_ms(Still(), observation, calls)
+    there, pid = load_policy(address), child()
+    own_s, server_s = time.process_time(), cpu_s(pid)
+    far = times_ms(there, observation, calls)
+    own_s, server_s = time.process_time() - own_s, cpu_s(pid) - server_s
+    near = times_ms(Still(), observation, calls)
     there.close()
     return {
         "overhead_p50_ms": round(float(np.median(far) - np.median(near)), 3),
         "overhead_p99_ms": round(float(np.percentile(far, 99) - np.median(near)), 3),
+        "cpu_ms_robot": round(1e3 * own_s / len(far), 3),
+        "cpu_ms_server": round(1e3 * server_s / len(far), 3),
     }
+
+
+def child() -> int:
+    """The server's process."""
+    return int(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()[-1])
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def tiny_ms(address: str, calls: int) -> dict[str, float]:

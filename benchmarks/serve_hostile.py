@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from serve import CONTRACT, Process, seen
+from serve import CONTRACT, Process, child, seen
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
@@ -47,7 +47,7 @@ def main() -> int:
     args = parser.parse_args()
     os.environ["VLA_TOKEN"] = TOKEN
     with Process("still") as address:
-        memory = Memory(address)
+        memory = Memory()
         robots = Robots(address)
         robots.measure(3.0)
         warm_up(address)
@@ -194,8 +194,8 @@ class Attack:
 class Memory:
     """Resident memory of the server, looked at ten times a second."""
 
-    def __init__(self, address: str) -> None:
-        self._pid = pid_of(address)
+    def __init__(self) -> None:
+        self._pid = child()
         self.peak_kb, self._ended = 0, threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -220,12 +220,6 @@ class Memory:
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
             self.peak_kb = max(self.peak_kb, self._read())
-
-
-def pid_of(address: str) -> int:
-    """The child of this process that listens."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return int(children[-1])
 
 
 class Robots:

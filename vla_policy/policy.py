@@ -27,8 +27,7 @@ from vla_policy.runtime.policy_protocol import KeywordInfer
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 if TYPE_CHECKING:
-    from vla_policy.remote.client import RemotePolicy
-    from vla_policy.remote.foreign import ForeignPolicy
+    from vla_policy.remote.client import Remote
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
@@ -274,7 +273,7 @@ def load_policy(
     device: str = "cpu",
     dtype: str | None = None,
     engine: str = "auto",
-) -> Policy | RemotePolicy | ForeignPolicy:
+) -> Policy | Remote:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
     A name ws://host:port or wss://host:port is the policy that `vla serve` has there, a policy file with `server:` that of

@@ -1,5 +1,7 @@
 """Our client against servers of other projects, written here from what they publish of their protocols."""
 
+import base64
+import json
 import threading
 
 import msgpack
@@ -260,3 +262,75 @@ def test_nested_keys_and_bars(file):
     assert server.asked[0]["images"]["cam_high"].shape == (3, 16, 16)
     barred = with_bars(np.full((10, 20, 3), 9, np.uint8), (16, 16))
     assert (barred[:4] == 0).all() and (barred[4:12] == 9).all() and (barred[12:] == 0).all()
+
+
+class OpenVla:
+    """As OpenVLA's deploy script is described: POST /act, JSON with arrays in it; answer: the text of a reply."""
+
+    def __init__(self, answer):
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+        asked = self.asked = []
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_POST(self):
+                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(answer.encode())
+
+            def log_message(self, *_):
+                """Nothing on the screen."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Answers)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/act"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def openvla_file(file, address):
+    changes = (
+        ("cameras: {observation/exterior_image_1_left: side, observation/wrist_image_left: wrist}", "cameras: {image: side}"),
+        ("observation/joint_position: [joint.a, joint.b], observation/gripper_position: [gripper]", "state: [joint.a, joint.b, gripper]"),
+        ("rows: 4", "rows: 1\nunnorm_key: bridge_orig"),
+    )  # fmt: skip
+    return str(file(address, *changes))
+
+
+def test_openvlas_server_is_asked_by_plain_http(file):
+    action = np.array([0.1, 90.0, 1.0])
+    said = {"__numpy__": base64.b64encode(action.tobytes()).decode(), "dtype": "<f8", "shape": [3]}
+    for answer in (json.dumps(said), json.dumps(json.dumps(said)), json.dumps(action.tolist())):
+        with OpenVla(answer) as server:
+            policy = load_policy(openvla_file(file, server.address))
+            rows = policy.infer(seen()).actions
+        np.testing.assert_allclose(rows, [[0.6, np.pi / 2, 0.0]])
+        asked = server.asked[0]
+        assert (asked["instruction"], asked["unnorm_key"]) == ("pick up the cup", "bridge_orig")
+        image = np.frombuffer(base64.b64decode(asked["image"]["__numpy__"]), np.uint8)
+        np.testing.assert_array_equal(image.reshape(24, 32, 3), seen().images["side"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ('"error"', "the server sent 'error'; its log has more"),
+        ("[1, 2]", r"actions: got float64\[1, 2\]"),
+        ("[NaN, 1, 2]", "not finite"),
+        ("<html>", "not valid JSON"),
+        ("[" * 2000, "nested"),
+    ],
+)
+def test_what_openvlas_server_says_is_checked(file, answer, words):
+    with OpenVla(answer) as server:
+        policy = load_policy(openvla_file(file, server.address))
+        with pytest.raises(Unavailable, match=words):
+            policy.infer(seen())
+    with pytest.raises(Unavailable, match="no answer"):
+        policy.infer(seen())

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from vla_policy.remote.messages import (
     write_chunk,
     write_options,
 )
+from vla_policy.remote.openvla_client import OpenVlaPolicy
 from vla_policy.remote.server_file import read_server_file, server_file
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
@@ -341,7 +342,11 @@ class RemotePolicy(KeywordInfer):
             return self._connection.failed(f"the server sent {what}")
 
 
-def connect_policy(name: str, head: str | None = None) -> RemotePolicy | ForeignPolicy:
+# A policy that is asked over the network.
+Remote: TypeAlias = RemotePolicy | ForeignPolicy | OpenVlaPolicy
+
+
+def connect_policy(name: str, head: str | None = None) -> Remote:
     """The policy of a server at ws://host:port, or of the policy file of one.
 
     Token and certificate are those that the environment names.
@@ -349,9 +354,10 @@ def connect_policy(name: str, head: str | None = None) -> RemotePolicy | Foreign
     head: that the server is to have; None: whatever it has. Raises ValueError, and Unavailable without a server.
     """
     token, ca = find_token(), os.environ.get(TLS_CA)
-    policy: RemotePolicy | ForeignPolicy
+    policy: Remote
     if (path := None if is_address(name) else server_file(name)) is not None:
-        policy = ForeignPolicy(read_server_file(path), token, ca)
+        file = read_server_file(path)
+        policy = (OpenVlaPolicy if file.is_http else ForeignPolicy)(file, token, ca)
     else:
         policy = RemotePolicy(parse_address(name), token, ca)
     if head is not None and policy.head != head:

@@ -110,6 +110,13 @@ def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
     """float64[rows, columns] in the robot's units out of a reply. Raises ValueError for what is none."""
     actions = reply.get("actions") if isinstance(reply, dict) else reply
     names = file.contract.action_names
+    if isinstance(actions, list):  # of numbers, or of one array a row
+        try:
+            actions = np.array(actions, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"actions: {one_line(error, 100)}") from error
+        if not np.isfinite(actions).all():
+            raise ValueError("actions: numbers that are not finite")
     if isinstance(actions, np.ndarray) and actions.ndim == 1:
         actions = actions[None]
     rows = rows_of(actions, "actions", len(names))
@@ -140,6 +147,19 @@ def with_bars(image: Array, size: tuple[int, int]) -> Array:
     return out
 
 
+def timeout_of(file: ServerFile) -> float:
+    """Seconds for one request: when the last row of a chunk is due, an answer is of no use any more."""
+    low, high = TIMEOUT_S
+    return min(high, max(low, file.rows * file.contract.step_ns / 1e9))
+
+
+def refuse_options(options: InferenceOptions) -> None:
+    """Raises ValueError for an option away from its default; the seed has no effect there."""
+    for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows"):
+        if getattr(options, name) != getattr(DEFAULT_OPTIONS, name):
+            raise ValueError(f"{name}: a server of another project takes no such option")
+
+
 class ForeignPolicy(PlainPolicy):
     """The policy of another project's server, as a policy file describes it. One request at a time."""
 
@@ -165,8 +185,7 @@ class ForeignPolicy(PlainPolicy):
     @property
     def timeout_s(self) -> float:
         """For one request: when the last row of a chunk is due, an answer is of no use any more."""
-        low, high = TIMEOUT_S
-        return min(high, max(low, self.rows * self.contract.step_ns / 1e9))
+        return timeout_of(self._file)
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
         """Sentences that say how embodiment differs from the policy file; empty if it fits."""
@@ -184,9 +203,7 @@ class ForeignPolicy(PlainPolicy):
 
         Raises ValueError for an option and for an observation that lacks something, Unavailable without an answer.
         """
-        for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows"):
-            if getattr(options, name) != getattr(DEFAULT_OPTIONS, name):
-                raise ValueError(f"{name}: a server of another project takes no such option")
+        refuse_options(options)
         started_ns = time.perf_counter_ns()
         with self._lock:
             reply = self._ask(observation)

@@ -1,6 +1,6 @@
 """Policy files of servers that say nothing of a robot: which of its cameras and columns theirs are.
 
-    server: ws://gpu:8000
+    server: ws://gpu:8000              # or http://gpu:8000/act, of OpenVLA
     cameras: {observation/exterior_image_1_left: side, observation/wrist_image_left: wrist}   # the server's: the robot's
     state: {observation/joint_position: [joint.fr3_joint1, joint.fr3_joint2], observation/gripper_position: [gripper]}
     actions:
@@ -15,6 +15,7 @@
     image_layout: hwc                  # or chw
     units: {joint.fr3_joint1: deg}     # the server's, where the robot has rad, m, 0 .. 1
     inverted: [gripper]                # 1 - x, for a gripper that is 1 where it is closed
+    unnorm_key: bridge_orig            # of an OpenVLA server
 
 A dot in a key goes one mapping deeper: images.cam_high. Strict like the embodiment file.
 """
@@ -33,8 +34,9 @@ from vla_policy.paths import find_policy
 from vla_policy.remote.address import is_address
 from vla_policy.remote.messages import MAX_ROWS
 
+SERVERS = "ws://HOST:PORT, wss://HOST:PORT, or http://HOST:PORT/act of an OpenVLA server"
 REQUIRED = ("server", "cameras", "state", "actions", "policy_hz", "rows", "embodiments")
-OPTIONAL = ("prompt", "image_px", "image_layout", "units", "inverted")
+OPTIONAL = ("unnorm_key", "prompt", "image_px", "image_layout", "units", "inverted")
 LAYOUTS = ("hwc", "chw")
 
 
@@ -56,6 +58,12 @@ class ServerFile:
     layout: str
     scale: Mapping[str, float]
     inverted: tuple[str, ...]
+    unnorm_key: str = ""
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is an OpenVLA server."""
+        return self.address.startswith(("http://", "https://"))
 
 
 def is_remote(name: str) -> bool:
@@ -79,9 +87,9 @@ def read_server_file(path: Path) -> ServerFile:
     """Raises ValueError with the file, the key, what was got and what was expected."""
     content, place = fields.read_yaml(path)
     data = fields.mapping(content, place, REQUIRED, OPTIONAL)
-    address = fields.text(data["server"], place.at("server"), "ws://HOST:PORT or wss://HOST:PORT")
-    if not is_address(address):
-        raise place.at("server").refuse(address, "ws://HOST:PORT or wss://HOST:PORT")
+    address = fields.text(data["server"], place.at("server"), SERVERS)
+    if not is_address(address) and not address.startswith(("http://", "https://")):
+        raise place.at("server").refuse(address, SERVERS)
     actions = fields.mapping(
         data["actions"], place.at("actions"), ("names", "spaces"), ("relative",)
     )
@@ -130,7 +138,12 @@ def read_server_file(path: Path) -> ServerFile:
             at.at("relative"),
             tuple(n for n in action_names if n in state_names),
         ),
-        prompt=fields.text(data.get("prompt", "prompt"), place.at("prompt"), "a key", fields.NAME),
+        prompt=fields.text(
+            data.get("prompt", "prompt" if is_address(address) else "instruction"),
+            place.at("prompt"),
+            "a key",
+            fields.NAME,
+        ),
         side_px=side_px,
         layout=fields.choice(data.get("image_layout", "hwc"), place.at("image_layout"), LAYOUTS),
         scale={
@@ -140,6 +153,9 @@ def read_server_file(path: Path) -> ServerFile:
             for column, unit in (data.get("units") or {}).items()
         },
         inverted=_some(data.get("inverted"), place.at("inverted"), known),
+        unnorm_key=""
+        if "unnorm_key" not in data
+        else fields.text(data["unnorm_key"], place.at("unnorm_key"), "a data set's name"),
     )
 
 

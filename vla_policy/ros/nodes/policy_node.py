@@ -31,6 +31,7 @@ from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.runtime.control_mode import AUTONOMOUS
 from vla_policy.runtime.inference import Inference
+from vla_policy.runtime.latency import slow
 from vla_policy.runtime.task import Ended, Outcome
 from vla_policy.srv import GetActionChunk
 from vla_policy.types import ActionChunk, Array, Reason
@@ -248,6 +249,11 @@ class PolicyNode(LifecycleNode):
         self._diagnostics.publish(identified(self, entry, self._params.embodiment))
         if status is None:
             return
+        late = slow(status, self._rows * self._robot.step_ns / 1e9)
+        if late is None:
+            self._log.fine("latency", "chunks come fast enough again")
+        else:
+            self._log.problem("latency", "slow", late)
         if status.stopped:
             self.get_logger().error("the model keeps raising: deactivated")
             self.trigger_deactivate()

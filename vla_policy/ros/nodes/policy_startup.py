@@ -17,16 +17,13 @@ from vla_policy.types import Observation
 
 if TYPE_CHECKING:
     from vla_policy.policy import Policy
-    from vla_policy.remote.client import RemotePolicy
-    from vla_policy.remote.foreign import ForeignPolicy
+    from vla_policy.remote.client import Remote
 
 # What a user can put right: reported as a sentence, without a traceback.
 REFUSALS = (ValueError, FileNotFoundError, Unavailable)
 
 
-def load(
-    robot: Embodiment, name: str, head: str, device: str, threads: int
-) -> Policy | RemotePolicy | ForeignPolicy:
+def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> Policy | Remote:
     """Load, check against robot, and infer once so that the first real chunk is not the slow one.
 
     name: ws://host:port is the policy of a server, for which this process needs no torch.
@@ -43,7 +40,7 @@ def load(
     return policy
 
 
-def _remote(robot: Embodiment, name: str, head: str | None) -> RemotePolicy | ForeignPolicy:
+def _remote(robot: Embodiment, name: str, head: str | None) -> Remote:
     from vla_policy.remote.client import connect_policy
 
     policy = connect_policy(name, head)
@@ -78,7 +75,7 @@ def _local(robot: Embodiment, name: str, head: str | None, device: str, threads:
     return load_local(name, embodiment=robot.name, head=head, device=device)
 
 
-def blank_observation(policy: Policy | RemotePolicy | ForeignPolicy) -> Observation:
+def blank_observation(policy: Policy | Remote) -> Observation:
     """Grey images and tools in the middle of the table: valid, and never used to move."""
     contract = policy.contract
     side = contract.image_px

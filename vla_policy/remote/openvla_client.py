@@ -1,0 +1,107 @@
+"""OpenVLA's server: one picture and one sentence, one action back, by plain HTTP (openvla.py has the format)."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from vla_policy.checkpoint.contract import Contract
+from vla_policy.checkpoint.contract import check as check_contract
+from vla_policy.embodiment import Embodiment
+from vla_policy.models.sampling import InferenceOptions
+from vla_policy.parsing.files import one_line
+from vla_policy.parsing.strict_json import parse_json
+from vla_policy.remote.address import client_tls
+from vla_policy.remote.foreign import read_rows, refuse_options, timeout_of, write_request
+from vla_policy.remote.openvla import TAG, read_array, write_array
+from vla_policy.remote.server_file import ServerFile
+from vla_policy.runtime.policy_protocol import PlainPolicy, Unavailable
+from vla_policy.types import ActionChunk, Array, Observation
+
+MAX_REPLY = 1024 * 1024
+WHERE = "reply"
+
+
+class OpenVlaPolicy(PlainPolicy):
+    """The policy of an OpenVLA server, as a policy file describes it. Each request is a connection of its own."""
+
+    def __init__(self, file: ServerFile, token: str | None, ca: str | None = None) -> None:
+        self._file, self._token = file, token
+        self._tls = client_tls(file.address.replace("https:", "wss:"), ca)
+
+    @property
+    def contract(self) -> Contract:
+        """What the policy file says."""
+        return self._file.contract
+
+    @property
+    def rows(self) -> int:
+        """Rows of a chunk, at most."""
+        return self._file.rows
+
+    def check(self, embodiment: Embodiment) -> tuple[str, ...]:
+        """Sentences that say how embodiment differs from the policy file; empty if it fits."""
+        return check_contract(self.contract, embodiment)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        """The action for observation, as a chunk. Raises ValueError for an option, Unavailable without an answer."""
+        refuse_options(options)
+        started_ns = time.perf_counter_ns()
+        message = write_request(self._file, None, observation, "")
+        if self._file.unnorm_key:
+            message["unnorm_key"] = self._file.unnorm_key
+        body = json.dumps(
+            {k: write_array(v) if isinstance(v, Array) else v for k, v in message.items()}
+        )
+        try:
+            rows = read_rows(self._file, _action(self._asked(body.encode())), observation)
+        except ValueError as error:
+            raise Unavailable(
+                f"{self._file.address}: the server sent {one_line(error, 300)}"
+            ) from error
+        return ActionChunk(
+            rows, self.contract.action_names, observation.obs_ns, self.contract.step_ns, 0, observation.instruction,
+            infer_ns=time.perf_counter_ns() - started_ns,
+        )  # fmt: skip
+
+    def _asked(self, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(self._file.address, data=body, headers=headers)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+        )
+        try:
+            with opener.open(request, timeout=timeout_of(self._file)) as reply:
+                data: bytes = reply.read(MAX_REPLY + 1)
+        except urllib.error.HTTPError as error:
+            said = one_line(error.read(1000).decode(errors="replace"), 200)
+            raise Unavailable(f"{self._file.address}: HTTP {error.code}: {said}") from error
+        except OSError as error:
+            raise Unavailable(
+                f"{self._file.address}: no answer: {one_line(error, 200)}"
+            ) from error
+        if len(data) > MAX_REPLY:
+            raise Unavailable(f"{self._file.address}: the server sent more than {MAX_REPLY} bytes")
+        return data
+
+
+def _action(data: bytes) -> Any:
+    """The array in a reply: as json-numpy has it, in a text of JSON, or as plain numbers."""
+    said = parse_json(data, WHERE)
+    if isinstance(said, str):
+        if said == "error":  # all that OpenVLA's server says of a failure
+            raise ValueError("'error'; its log has more")
+        said = parse_json(said.encode(), WHERE)
+    if isinstance(said, list) and said and all(isinstance(row, dict) for row in said):
+        return [read_array(row, WHERE) for row in said]
+    return read_array(said, WHERE) if isinstance(said, dict) and TAG in said else said
