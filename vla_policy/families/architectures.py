@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Family
+from vla_policy.models.blank import without_weights
 from vla_policy.models.roofline import Stage
 
 
@@ -25,7 +25,7 @@ def network(sizes: Any) -> nn.Module:
 
 def parameters(sizes: Any) -> int:
     """How many numbers the network has; none of them is made."""
-    with torch.device("meta"):
+    with without_weights():
         return sum(p.numel() for p in network(sizes).parameters())
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from vla_policy.checkpoint.contract import Contract
@@ -21,6 +20,7 @@ from vla_policy.formats.kinds import FORMATS, OWN
 from vla_policy.formats.load import kind_of, load_checkpoint
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.store import Store, open_store
+from vla_policy.models.blank import without_weights
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.vla import VLA
 
@@ -52,7 +52,7 @@ def _width(feature: Feature) -> int:
 def _describe_own(folder: Path) -> list[str]:
     headers = vla.read_headers(folder)
     header = next(iter(headers.values()))
-    with torch.device("meta"):
+    with without_weights():
         network = FAMILIES[header.family].network(header.sizes)
     lines = [f"{folder}: {header.family}, a folder of this project"]
     lines += _weights(open_store(folder), network)
@@ -68,7 +68,7 @@ def _describe_own(folder: Path) -> list[str]:
 
 def _describe_foreign(portable: Portable, folder: Path, kind: str) -> list[str]:
     foreign: Foreign = portable.foreign
-    with torch.device("meta"):
+    with without_weights():
         network = VLA(foreign.config)
     lines = [f"{folder}: {foreign.config.name}, a folder of {kind}"]
     lines += _weights(foreign.store, network) + _sizes(foreign.config)

@@ -156,7 +156,7 @@ class PointingTower(nn.Module):
         w, k, v = config.text_width, config.key_width, config.value_width
         self.embed = nn.Embedding(vocab, w)
         nn.init.normal_(self.embed.weight, std=0.5)
-        self.asks = nn.Parameter(torch.randn(3, w) * 0.5)
+        self.asks = nn.Parameter(nn.init.normal_(torch.empty(3, w), std=0.5))
         self.text = Gemma(GemmaConfig(w, config.text_depth, 2 * w, 4, 4, w // 4))
         self.front, self.wrist = Patches(config), Patches(config)
         self.queries = nn.Linear(w, k)

@@ -138,7 +138,9 @@ class VLA(nn.Module):
             self.vision = Siglip(config.vision)
             self.projector = nn.Linear(config.vision.width, width)
         if config.arms > 1:
-            self.arm_slots = nn.Parameter(torch.randn(config.arms, width) * 0.1)
+            self.arm_slots = nn.Parameter(
+                nn.init.normal_(torch.empty(config.arms, width), std=0.1)
+            )
         if config.state_token == "prefix":
             self.state_proj = nn.Linear(config.state_dim, width)
         self.language = Gemma(config.language)

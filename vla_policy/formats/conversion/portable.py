@@ -18,6 +18,7 @@ from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, TIED, UNREAD
 from vla_policy.formats.tensors.safetensors_file import Entry, read_header
 from vla_policy.formats.tensors.store import Store, open_store, require_same
+from vla_policy.models.blank import without_weights
 from vla_policy.models.text import SUBFOLDER, find_tokenizer
 from vla_policy.models.vla import VLA
 
@@ -108,7 +109,7 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
 
 def require_complete(foreign: Foreign) -> None:
     """Raises ValueError with a report unless the tensors are exactly those of the model."""
-    with torch.device("meta"):
+    with without_weights():
         model = VLA(foreign.config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     names = {key: foreign.named.names.get(key) or NAMING.theirs(key) for key in shapes}

@@ -14,6 +14,7 @@ from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors import smolvla_names
 from vla_policy.formats.tensors.safetensors_file import Entry, chunks, read_header, write
 from vla_policy.formats.tensors.store import Store, open_store, require_same
+from vla_policy.models.blank import without_weights
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
 from vla_policy.models.text import find_tokenizer
 from vla_policy.parsing.json_document import INDEX, WEIGHTS
@@ -104,7 +105,7 @@ def _with_unread(folder: Path, store: Store, keep_unread: bool) -> dict[str, Ent
 
 
 def _model_shapes(sizes: SmolVlaConfig) -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
+    with without_weights():
         model = SmolVla(sizes)
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 

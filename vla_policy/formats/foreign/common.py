@@ -21,6 +21,7 @@ from vla_policy.formats.tensors import pi0_names
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.store import Store, fill, require_same
+from vla_policy.models.blank import without_weights
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.text import NAMES, TextTokenizer, find_tokenizer, load_text_tokenizer
 from vla_policy.models.vla import VLA
@@ -145,7 +146,7 @@ def build(
     dtype: None keeps each tensor as it is in the file. called: what a key of the model is called in such files,
     for the report of what is missing.
     """
-    with torch.device("meta"):
+    with without_weights():
         model = network(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     expected = {key: named.names.get(key) or called(key) for key in shapes}

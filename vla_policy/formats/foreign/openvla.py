@@ -27,6 +27,7 @@ from vla_policy.formats.foreign.config_agreement import (
 )
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
+from vla_policy.models.blank import without_weights
 from vla_policy.models.llama import LlamaConfig
 from vla_policy.models.openvla import OpenVla, OpenVlaConfig
 from vla_policy.models.text import NAMES, find_tokenizer, load_text_tokenizer
@@ -82,7 +83,7 @@ def load(
         openvla_inputs.action_range(norm_stats(folder, header), file.statistics, openvla.NAMES)
     )
     contract = file.contract(image_px=config.dino.image_px, model_action_names=openvla.NAMES)
-    with torch.device("meta"):
+    with without_weights():
         model = OpenVla(config)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     expected = {key: named.names.get(key, key) for key in shapes}

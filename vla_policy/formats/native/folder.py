@@ -31,6 +31,7 @@ from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.safetensors_file import tensor_bytes, write
 from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
+from vla_policy.models.blank import without_weights
 from vla_policy.models.text import TextTokenizer
 from vla_policy.parsing import dataclass_json
 from vla_policy.parsing.json_document import WEIGHTS, read_json, require, write_json
@@ -209,15 +210,10 @@ def fill_network(
     dtype: torch.dtype | None,
 ) -> nn.Module:
     """The network with the tensors of a store that has the model's own names."""
-    with torch.device("meta"):
+    with without_weights():
         model = network(sizes)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     names = {key: key for key in shapes}
     require_same(store, names, shapes, set())
     fill(model, store, names, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype))
-    # Buffers that are not saved are constants of the sizes; they are still on the meta device.
-    if any(b.is_meta for b in model.buffers()):
-        for name, buffer in network(sizes).named_buffers():
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, buffer.to(device))
-    return model.eval()
+    return model.to(device).eval()  # with buffers that are not saved: constants of the sizes
