@@ -16,8 +16,9 @@ from jaxtyping import install_import_hook
 install_import_hook(["vla_policy.models", "vla_policy.families.openvla_inputs"], "shapes.checked")
 
 # Property tests take the same examples in every run; `make fuzz` takes others, and prints how to repeat them.
-hypothesis.settings.register_profile("same", derandomize=True)
-hypothesis.settings.register_profile("fuzz", print_blob=True)
+# How long an example took says something of the machine alone.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("fuzz", print_blob=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Beside other workers torch has no processor to spare; before torch is imported, also by what tests start.

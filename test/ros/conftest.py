@@ -24,6 +24,7 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.action import graph as actions  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node, NodeNameNonExistentError  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
 from ros_process import participant  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
@@ -39,6 +40,7 @@ from vla_policy.types import ActionChunk  # noqa: E402
 TIMEOUT_S = 60.0  # for a machine that does other things as well
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 STEP_NS = 100_000_000
+RETRY_S, TRIES = 3.0, 8
 CAMERA_EVERY = 2  # periods of the robot state
 
 
@@ -47,6 +49,7 @@ class MockRobot(Node):
 
     silent: inputs that are not published. lag_ns: input -> how much older its stamps are.
     frozen: cameras that repeat their last message. still: cameras whose pixels do not change.
+    changed_ns: camera -> stamp of its last image that was not as the one before.
     offset_ns: of its clock; with publish_clock() it is the clock of all.
     """
 
@@ -56,6 +59,7 @@ class MockRobot(Node):
         self.heard = threading.Condition()
         self.silent, self.frozen, self.still = set(), set(), set()
         self.lag_ns, self.last_ns, self.offset_ns = {}, {}, 0
+        self.changed_ns, self._shown = {}, {}
         self._images, self._count = {}, 0
         self.clear()
         self.pose, self.opening = HOME, 0.5
@@ -70,8 +74,14 @@ class MockRobot(Node):
         self.create_subscription(
             Float64MultiArray, "gripper_controller/commands", self._on_gripper, 100
         )
+        # What is told for one tick only must not give way to the next before it was heard.
+        every_status = QoSProfile(
+            depth=100,
+            reliability=qos.LATCHED.reliability,
+            durability=qos.LATCHED.durability,
+        )
         self.create_subscription(
-            vla_msg.ControlStatus, "control_status", self._on_status, qos.LATCHED
+            vla_msg.ControlStatus, "control_status", self._on_status, every_status
         )
         self.create_timer(0.02, self._publish)
 
@@ -115,6 +125,18 @@ class MockRobot(Node):
         msg.values = rows.ravel().tolist()
         self.chunks.publish(msg)
         return obs_ns
+
+    def set_in_motion(self, xs, commands):
+        """Send a way as in send_chunk, and wait until the robot has had more than so many commands.
+
+        Sent again after RETRY_S: where the machine stalls, it was too old when it came.
+        """
+        for sequence in range(TRIES):
+            self.send_chunk(xs, sequence=sequence)
+            with self.heard:
+                if self.heard.wait_for(lambda: len(self.targets) > commands, RETRY_S):
+                    return
+        raise AssertionError(f"no motion; last status: {self.statuses[-1]}")
 
     def wait(self, condition, what, timeout_s=TIMEOUT_S):
         """Wait until condition() holds; it is looked at whenever something was heard."""
@@ -175,6 +197,8 @@ class MockRobot(Node):
                 count = 0 if name in self.still else self._count % 256
                 image = np.full((8, 8, 3), count, dtype=np.uint8)
                 stamp_ns = self.stamp(name)
+                if self._shown.get(name) != count:
+                    self.changed_ns[name], self._shown[name] = stamp_ns, count
                 self._images[name] = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=name)
             publisher.publish(self._images[name])
 

@@ -167,8 +167,7 @@ def test_when_chunks_stop_the_arm_holds_at_the_last_row(mock_robot, control):
 
 def test_stop_latches_until_reset(mock_robot, control):
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    mock_robot.set_in_motion([0.30 + 0.002 * k for k in range(1, 12)], 3)
     assert mock_robot.call(Trigger, "/control/stop").success
     status = mock_robot.wait_status(lambda s: s.level == ControlStatus.LEVEL_STOP, "STOP")
     assert (status.reason, status.engaged) == ("operator_stop", False)
@@ -199,8 +198,7 @@ def say(robot, text):
 @pytest.mark.parametrize("text", ["stop", "please STOP it now!", "停止"])
 def test_a_word_stops_without_any_task_node(mock_robot, control, text):
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    mock_robot.set_in_motion([0.30 + 0.002 * k for k in range(1, 12)], 3)
     words = say(mock_robot, text)
     status = mock_robot.wait_status(lambda s: s.level == ControlStatus.LEVEL_STOP, "STOP")
     assert (status.reason, status.engaged) == ("operator_stop", False)
@@ -211,8 +209,7 @@ def test_a_word_stops_without_any_task_node(mock_robot, control, text):
 
 def test_a_milder_word_holds_and_no_chunk_is_taken_any_more(mock_robot, control):
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    mock_robot.set_in_motion([0.30 + 0.002 * k for k in range(1, 12)], 3)
     words = say(mock_robot, "cancel that")
     mock_robot.wait_status(lambda s: s.reason == "no_chunk", "held")
     mock_robot.wait_ticks()
@@ -238,8 +235,7 @@ def test_engage_is_refused_with_a_sentence_while_the_robot_is_not_heard(mock_rob
 
 def test_disengage_forgets_the_plan(mock_robot, control):
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.002 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 3, "motion")
+    mock_robot.set_in_motion([0.30 + 0.002 * k for k in range(1, 12)], 3)
     assert engage(mock_robot, False).success
     status = mock_robot.wait_status(lambda s: not s.engaged and s.reason == "disengaged", "HOLD")
     assert status.queued_rows == 0
@@ -281,8 +277,7 @@ ENDS = ["deactivate", [signal.SIGTERM], [signal.SIGINT] * 2]
 def test_no_position_goes_out_at_the_end(mock_robot, control, shared_nodes, stamped, how):
     """The controller has its last setpoint; whatever else went out would be motion."""
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.004 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
+    mock_robot.set_in_motion([0.30 + 0.004 * k for k in range(1, 12)], 10)
     before_ns = mock_robot.now_ns()
     end(mock_robot, control, how)
     sentinel(mock_robot, stamped)
@@ -301,8 +296,7 @@ def test_an_arm_that_was_moved_by_hand_after_a_stop_stays_when_the_node_ends(
     mock_robot, control, shared_nodes, stamped, first, how
 ):
     engaged(mock_robot)
-    mock_robot.send_chunk([0.30 + 0.004 * k for k in range(1, 12)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
+    mock_robot.set_in_motion([0.30 + 0.004 * k for k in range(1, 12)], 10)
     if first == "stop":
         assert mock_robot.call(Trigger, "/control/stop").success
         mock_robot.wait_status(lambda s: s.level == ControlStatus.LEVEL_STOP, "STOP")

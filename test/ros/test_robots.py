@@ -86,12 +86,14 @@ def test_one_instruction_to_a_finished_goal(running, running_ends):
     result = witness.goal_result()
     assert result.outcome == ExecuteInstruction.Result.DONE, result.message
     after = dict(witness.state)
-    reports = witness.mock
-    wait(lambda: witness.mock is not reports, "a later report of the mock", 10.0)
+    reports = witness.mock  # one from before the motion may still be on its way
+    wait(
+        lambda: witness.mock is not reports and witness.mock[0]["accepted"] > 20,
+        "a later report of the mock, of more than 20 commands",
+    )
     counts, message = witness.mock
     # A machine that stalls delivers late; how often is for benchmarks, not for this test.
     assert counts["refused"] == counts["late"] < 0.2 * counts["accepted"], message
-    assert counts["accepted"] > 20
     assert ControlStatus.LEVEL_STOP not in witness.levels
     moved = {n: after[n] - before[n] for n in before}
     joints = [n for g in robot.actions if g.space.startswith("joint_") for n in g.names]

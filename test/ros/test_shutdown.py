@@ -196,8 +196,7 @@ def engage(mock_robot):
 def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):
     process, written = start("control_node")
     engage(mock_robot)
-    mock_robot.send_chunk([0.3 + 0.002 * i for i in range(100)])
-    mock_robot.wait(lambda: len(mock_robot.targets) > 10, "motion")
+    mock_robot.set_in_motion([0.3 + 0.002 * i for i in range(100)], 10)
     assert change(mock_robot, "control", SHUTDOWN["active"])
     ends_well(process, written)
     time.sleep(0.5)  # what was still on the way has arrived

@@ -63,8 +63,11 @@ def test_one_instruction_to_a_finished_goal(running, running_ends):
         for end in endpoints(node_specs(robot.name, sim=True, web_port=None), robot)
         if end.node == "sim"
     }
-    found = {end for end in running_ends(witness, "sim") if "parameters" not in end[1]}
-    assert found == told
+
+    def found():
+        return {end for end in running_ends(witness, "sim") if "parameters" not in end[1]}
+
+    wait(lambda: found() == told, f"what sim does as the data says, {sorted(told)}")
     assert witness.goals.wait_for_server(READY_S)
     before = dict(witness.state)
     result = witness.goal_result()

@@ -84,10 +84,13 @@ class Cell:
         return moves(self.robot.targets)[-1]
 
     def nothing_moves(self, ticks=3):
-        """Wait for later statuses and assert that no command moved meanwhile."""
-        before = len(moves(self.robot.targets))
+        """Wait for later statuses and assert that no command after the newest of now moved.
+
+        By stamps: what was sent before it may arrive after it.
+        """
+        since_ns, last = stamp(self.robot.statuses[-1]), max(0, len(self.robot.targets) - 1)
         self.robot.wait_ticks(ticks)
-        assert len(moves(self.robot.targets)) == before
+        assert [ns for ns in moves(self.robot.targets[last:]) if ns > since_ns] == []
 
     def moves_again(self, sequence=100):
         """A fresh chunk, and only that, makes the robot move again."""

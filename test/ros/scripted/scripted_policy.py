@@ -27,7 +27,7 @@ class ScriptedPolicy(Node):
         super().__init__("policy")
         self.robot = load_embodiment(sys.argv[1])
         self.instruction, self.sequence = "", 0
-        self.begun_ns = self.last_ns = None
+        self.last_ns, self.since_ns = None, 0
         self.state = {}
         self.streams = {}
         self.chunks = self.create_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
@@ -38,7 +38,7 @@ class ScriptedPolicy(Node):
         self.create_timer(0.05, self.on_timer)
 
     def on_instruction(self, msg):
-        self.instruction, self.begun_ns = msg.data, None
+        self.instruction, self.last_ns = msg.data, None
 
     def on_input(self, stream, stamp_ns, value):
         self.streams[stream.topic] = stamp_ns
@@ -52,13 +52,14 @@ class ScriptedPolicy(Node):
         if not self.instruction or not seen:
             return
         obs_ns = min(self.streams[topic] for topic in cameras)
-        if self.begun_ns is None:
-            self.begun_ns, self.last_ns = obs_ns, 0
-        if obs_ns - self.last_ns < EVERY_NS:
+        if self.last_ns is None:
+            self.since_ns = 0
+        elif obs_ns - self.last_ns < EVERY_NS:
             return
+        else:  # a machine that stalls takes no part of the motion away
+            self.since_ns += min(obs_ns - self.last_ns, 2 * EVERY_NS)
         self.last_ns = obs_ns
-        since_ns = obs_ns - self.begun_ns
-        robot = self.robot
+        robot, since_ns = self.robot, self.since_ns
         chunk = ActionChunk(
             actions_of(robot, self.state, since_ns), robot.action_names, obs_ns, robot.step_ns,
             self.sequence, self.instruction, terminate=since_ns > ENDS_NS,
