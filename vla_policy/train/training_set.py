@@ -27,7 +27,9 @@ from vla_policy.train.lerobot_source import LeRobotSource
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers, SetSource
 from vla_policy.train.set_options import DEFAULTS, SetOptions, weight_of
 from vla_policy.train.shard_source import ShardSource
-from vla_policy.types import Array, Observation
+from vla_policy.types import Array, Observation, readonly
+
+BLACK = readonly(np.zeros((8, 8, 3)), np.uint8)
 
 
 def open_training_set(
@@ -141,6 +143,15 @@ class TrainingSet(Sequence[Demonstration]):
     def __iter__(self) -> Iterator[Demonstration]:
         return (self.sample(i) for i in range(len(self)))
 
+    def states(self) -> Array:
+        """float64[len, s]: the state of every demonstration, contract.state_names."""
+        states: Array = self._state[self._index]
+        return states
+
+    def blind(self, index: int) -> Demonstration:
+        """The same with small black images, for what reads its numbers alone: no file is opened."""
+        return self._demonstration(index, None, images=False)
+
     def where(self, index: int) -> str:
         """'set, episode 3, frame 17' of a demonstration. Raises IndexError."""
         return self._places.of(self._frame(index))
@@ -150,16 +161,21 @@ class TrainingSet(Sequence[Demonstration]):
 
         Raises IndexError, or ValueError naming file, episode and frame.
         """
+        return self._demonstration(index, rng, images=True)
+
+    def _demonstration(
+        self, index: int, rng: np.random.Generator | None, *, images: bool
+    ) -> Demonstration:
         frame, numbers = self._frame(index), self.source.numbers
         episode = int(np.searchsorted(numbers.first, frame, "right")) - 1
         begin, count = int(numbers.first[episode]), int(numbers.length[episode])
         number = frame - begin
-        images = {
-            name: self.source.image(episode, number, theirs)
+        seen = {
+            name: self.source.image(episode, number, theirs) if images else BLACK
             for name, theirs in self._columns.cameras.items()
         }
         observation = Observation(
-            images=images,
+            images=seen,
             state=self._state[frame],
             state_names=self.contract.state_names,
             instruction=self._instruction(episode, number, rng),
