@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -230,6 +231,28 @@ def test_what_differs_from_the_policy_is_refused_by_name(plain, tmp_path):
         opened(plain, spaces={"arm": "ee_delta"})
     with pytest.raises(FileNotFoundError):
         opened(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("then", "says"),
+    [
+        ("base_frame: world\n", "base_frame: was 'world' when it was recorded, robot 'vx300s' has 'base_link'"),
+        ("joints: {unit: m}\n", "joints.unit: was 'm' when it was recorded, robot 'vx300s' has 'rad'"),
+        ("actions: [{group: hand, open: 0.0}]\n", "actions.hand.open: was 0.0 when it was recorded"),
+        ("limits: [\n", "the robot file that it brings cannot be read"),
+    ],
+)  # fmt: skip
+def test_units_and_frames_that_changed_since_are_refused(plain, tmp_path, then, says):
+    root = tmp_path / "set"
+    shutil.copytree(plain, root)
+    own = root / "meta/vla_policy/set.json"
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"robot_yaml": then}))
+    with pytest.raises(ValueError, match=says):
+        opened(root)
+    own.write_text(
+        json.dumps(json.loads(own.read_text()) | {"robot_yaml": "rates: {policy_hz: 3}\n"})
+    )
+    assert len(opened(root)) == 14
 
 
 def foreign(tmp_path):

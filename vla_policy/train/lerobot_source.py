@@ -26,7 +26,7 @@ class LeRobotSource:
         self.data = data
         self.label = data.root.name or str(data.root)
         self.robot_name, self.fps = data.robot_type, float(data.fps)
-        self.own = bool(data.own)
+        self.own, self.robot_yaml = bool(data.own), data.robot_yaml
         self.cameras = data.cameras
         self.state_names, self.action_names = data.state_names, data.action_names
         for name in (layout.STATE, layout.ACTION):

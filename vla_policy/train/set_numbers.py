@@ -38,13 +38,14 @@ class SetSource(Protocol):
     """What the kinds of data sets have in common. Pickles into workers.
 
     label: for messages. robot_name: '' where the set does not say. own: recorded by this package, so that its columns
-    are those that the robot executes.
+    are those that the robot executes. robot_yaml: the robot file of then; '' where it has none.
     """
 
     label: str
     robot_name: str
     fps: float
     own: bool
+    robot_yaml: str
     cameras: tuple[str, ...]
     state_names: tuple[str, ...]
     action_names: tuple[str, ...]

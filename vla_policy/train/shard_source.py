@@ -26,6 +26,7 @@ class ShardSource:
     """SetSource of the shards below a folder. Raises ValueError for shards of single scenes or of several robots."""
 
     own = True
+    robot_yaml = ""  # a shard names its robot only
 
     def __init__(self, root: Path, robot: str | None = None) -> None:
         self.label = root.name or str(root)

@@ -24,6 +24,7 @@ from vla_policy.timing import NS_PER_S
 from vla_policy.train import set_checks, set_columns
 from vla_policy.train.chunk_rows import ChunkRows
 from vla_policy.train.lerobot_source import LeRobotSource
+from vla_policy.train.recorded_robot import require_same_units
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers, SetSource
 from vla_policy.train.set_options import DEFAULTS, SetOptions, weight_of
 from vla_policy.train.shard_source import ShardSource
@@ -74,6 +75,7 @@ def robot_of_source(
         raise ValueError(
             f"{source.label}: robot: got {robot.name!r}, the set was recorded of {source.robot_name!r}"
         )
+    require_same_units(source.label, source.robot_yaml, robot)
     if contract is not None and robot.name not in contract.embodiments:
         raise ValueError(
             f"{source.label}: is of robot {robot.name!r}, the policy is for {', '.join(contract.embodiments)}"

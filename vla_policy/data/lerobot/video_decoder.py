@@ -12,10 +12,12 @@ from weakref import WeakSet
 import av
 import numpy as np
 
-from vla_policy.parsing.files import one_line, require_file
+from vla_policy.parsing.files import MIB, one_line, require_file
 from vla_policy.types import Array
 
-OPEN_FILES = 16
+OPEN_FILES = 256
+HELD_BYTES = 256 * MIB  # of the pictures that open decoders keep, about
+PICTURES_HELD = 10  # by each of them
 _LIVING: WeakSet[VideoFile] = WeakSet()
 _INHERITED: list[VideoFile] = []
 # A decoder that was open when a process forked must not be taken down in the child: its threads are not there.
@@ -42,6 +44,11 @@ class VideoFile:
         # One thread: several workers share the cores already, and a fork leaves threads behind.
         self._stream.codec_context.thread_count = 1
         _LIVING.add(self)
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the decoder holds: some pictures of one and a half bytes a pixel."""
+        return int(self._stream.width * self._stream.height * 3 // 2 * PICTURES_HELD)
 
     def at(self, seconds: float) -> Array:
         """uint8[h, w, 3] RGB of the frame at a time of the file, to half a frame."""
@@ -84,18 +91,23 @@ class Videos:
     def __init__(self, fps: int) -> None:
         self._fps = fps
         self._open: OrderedDict[Path, VideoFile] = OrderedDict()
+        self._held = 0
         self._process = os.getpid()
 
     def frame(self, path: Path, seconds: float) -> Array:
         """uint8[h, w, 3] RGB, read-only. Raises FileNotFoundError, or ValueError naming the file."""
         if self._process != os.getpid():  # forked: a decoder belongs to the process that opened it
-            self._open, self._process = OrderedDict(), os.getpid()
+            self._open, self._held, self._process = OrderedDict(), 0, os.getpid()
         if path not in self._open:
-            while len(self._open) >= OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            self._open[path] = VideoFile(path, self._fps)
+            video = VideoFile(path, self._fps)
+            self._held += video.held_bytes
+            while self._open and (len(self._open) >= OPEN_FILES or self._held > HELD_BYTES):
+                oldest = self._open.popitem(last=False)[1]
+                self._held -= oldest.held_bytes
+                oldest.close()
+            self._open[path] = video
         self._open.move_to_end(path)
         return np.asarray(self._open[path].at(seconds))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_fps": self._fps, "_open": OrderedDict(), "_process": 0}
+        return {"_fps": self._fps, "_open": OrderedDict(), "_held": 0, "_process": 0}
