@@ -96,6 +96,10 @@ _.collate
 _.adapters
 _.as_trained
 
+# Data for training (docs/training_data.md), for the trainer.
+_.augmenter
+_.contract_of_set
+
 # Fields of visualization_msgs/Marker.
 _.colors
 _.lifetime
