@@ -32,7 +32,7 @@ from vla_policy.policy import load_policy
 from vla_policy.train.run_folder import folder_of, steps_in
 from vla_policy.types import Observation
 
-STEPS, EVERY = 60, 5
+STEPS, EVERY = 45, 5
 WHEN = ("training", "writing a checkpoint", "starting", "writing a state")
 
 
@@ -114,7 +114,7 @@ def kill_once(run_file: Path, out: Path, when: str, rng: random.Random) -> dict:
         "delay_s": round(delay, 3),
         "from_step": before[0],
         "saved_step": step,
-        "lost": made - step,
+        "lost": max(0, made - step),
         "loaded": loaded,
         "refused": refused,
     }

@@ -87,18 +87,8 @@ _.can_answer
 _.pids
 _.wait_for_control
 
-# The record of how a family is trained (families/training.py), for the trainer.
-_.token_weight
-_.text_weight
-_.detach_prefix
-_.padding_columns
-_.collate
+# The record of how a family is trained (families/training.py): layers for low-rank adapters.
 _.adapters
-_.as_trained
-
-# Data for training (docs/training_data.md), for the trainer.
-_.augmenter
-_.contract_of_set
 
 # Fields of visualization_msgs/Marker.
 _.colors

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vla_policy.families.training import LossOptions
+from vla_policy.train.augment import Augmentation
 from vla_policy.train.set_options import DEFAULTS, SetOptions
 
 METRIC = "held_out_loss"
@@ -114,9 +115,10 @@ class Run:
     """See docs/training.md.
 
     policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers.
-    robot: name or file, for which it is to act; None: the robot of the data.
+    robot: which one learns, of a folder that is for several. A policy for another robot than that of the data gets the
+    cameras and columns of the first set; cameras: name of the network -> of the robot, where their order does not say it.
     statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
-    where it is for this robot.
+    where it is for this robot. augment: how images are changed; None: they are not.
     batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
     questions: beside the data, for a policy that answers in words; robot_share: of all samples, the demonstrations.
     ema: decay of the running mean of the weights, which is then what is saved; None: there is none.
@@ -134,6 +136,8 @@ class Run:
     weights: Literal["policy", "random"] = "policy"
     robot: str | None = None
     statistics: Literal["auto", "policy", "data"] = "auto"
+    cameras: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    augment: Augmentation | None = None
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)

@@ -11,20 +11,30 @@ import torch
 from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.checkpoint.contract import Contract
 from vla_policy.families import FAMILIES
 from vla_policy.families.training import Demonstration, Training
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.paths import find_policy
 from vla_policy.policy import has_head
+from vla_policy.train.augment import augmenter
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
+from vla_policy.train.contract_of_set import contract_of_set
 from vla_policy.train.loader import Loader
 from vla_policy.train.mixture import Entry, Mixture, Sample
+from vla_policy.train.new_robot import for_robot
 from vla_policy.train.questions import Questions
 from vla_policy.train.run import Run
 from vla_policy.train.sentences import taught
+from vla_policy.train.statistics_of import statistics_of
 from vla_policy.train.trainer import Work
-from vla_policy.train.training_set import TrainingSet, open_training_set
+from vla_policy.train.training_set import (
+    TrainingSet,
+    open_source,
+    open_training_set,
+    robot_of_source,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +69,20 @@ def prepare(run: Run) -> Work:
     Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
     data that does not fit it, with episode and frame.
     """
+    first = newest(Path(run.out)) is None
     checkpoint = start(run)
     training = training_of(checkpoint)
+    robot_changed = first and not made_for_data(checkpoint, run)
+    if robot_changed:
+        checkpoint = for_robot(checkpoint, contract_for(checkpoint, run), run.cameras)
     rows = rows_of(checkpoint)
     learned = mixture_of(run, checkpoint, rows, part="train" if run.held_out.share else "all")
-    if newest(Path(run.out)) is None:
+    if first:
         checkpoint = taught(checkpoint, run, tasks_of(learned))
+        if run.statistics == "data" or (run.statistics == "auto" and robot_changed):
+            checkpoint = replace(
+                checkpoint, statistics=statistics_of(checkpoint, sets_of(learned))
+            )
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
     examples = Examples(lean, run.loss.heads)
     examples(learned.sample(0))  # what does not fit is said before there is a folder
@@ -108,6 +126,23 @@ def rows_of(checkpoint: Checkpoint) -> int:
     return max(family.rows(checkpoint, h) for h in family.heads if has_head(checkpoint, h))
 
 
+def made_for_data(checkpoint: Checkpoint, run: Run) -> bool:
+    """Whether the policy acts on the robot of the first set."""
+    data = run.data[0]
+    robot = robot_of_source(open_source(Path(data.set), data.options), data.options)
+    return robot.name in checkpoint.contract.embodiments
+
+
+def contract_for(checkpoint: Checkpoint, run: Run) -> Contract:
+    """Of the robot of the first set. Raises ValueError where the statistics of another robot are to stay."""
+    if run.statistics == "policy":
+        raise ValueError(
+            f"statistics: got 'policy', whose numbers are of {', '.join(checkpoint.contract.embodiments)}; expected 'data'"
+        )
+    data = run.data[0]
+    return contract_of_set(data.set, image_px=checkpoint.contract.image_px, options=data.options)
+
+
 def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mixture:
     """The samples of the run's sets, of one part of their episodes; questions are all learned."""
     sets = [set_of(run, i, checkpoint, rows, part) for i in range(len(run.data))]
@@ -115,7 +150,8 @@ def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mix
     if part == "held_out":
         return Mixture(robots, seed=run.seed)
     questions = [Entry(Questions(Path(q.file)), q.weight) for q in run.questions]
-    return Mixture(robots, questions, seed=run.seed, robot_share=run.robot_share)
+    augment = None if run.augment is None else augmenter(run.augment)
+    return Mixture(robots, questions, seed=run.seed, robot_share=run.robot_share, augment=augment)
 
 
 def set_of(run: Run, number: int, checkpoint: Checkpoint, rows: int, part: str) -> TrainingSet:
@@ -126,12 +162,16 @@ def set_of(run: Run, number: int, checkpoint: Checkpoint, rows: int, part: str) 
 
 def tasks_of(mixture: Mixture) -> list[str]:
     """Every way to say what is done in the sets."""
-    sets = [entry.source for entry in mixture.entries if isinstance(entry.source, TrainingSet)]
     said: dict[str, None] = {}
-    for data in sets:
+    for data in sets_of(mixture):
         for episode in data.episodes:
             said |= dict.fromkeys(data.source.sentences(episode, 0))
         said |= dict.fromkeys(word for ways in data.options.phrasings.values() for word in ways)
         if data.options.instruction is not None:
             said[data.options.instruction] = None
     return list(said)
+
+
+def sets_of(mixture: Mixture) -> list[TrainingSet]:
+    """The sets of demonstrations in it."""
+    return [entry.source for entry in mixture.entries if isinstance(entry.source, TrainingSet)]
