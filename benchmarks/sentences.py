@@ -93,8 +93,12 @@ def running(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _say(client: Any, arm: Arm, case: dict[str, Any]) -> dict[str, Any]:
     _ready(client)
     if "seed" in case:
+        client.engage(
+            False
+        )  # a command on its way would take the arm of the new scene to where it was in the old one
+        time.sleep(0.3)
         client.set_scene(case["seed"], case.get("task", ""))
-        time.sleep(1.5)  # the arm was put elsewhere, which ends the engagement
+        time.sleep(1.5)
         _ready(client)
     time.sleep(0.7)
     arm.mark()
