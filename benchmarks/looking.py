@@ -54,7 +54,7 @@ def refused(policy: Policy, cases: list[Case], pose: str, world: World) -> list[
             {
                 "kind": case.kind,
                 "split": case.split,
-                "refused": policy.sees(_observation(policy, image, case.sentence)) is not None,
+                "refused": policy.sees(observation_of(policy, image, case.sentence)) is not None,
             }
         )
     return rows
@@ -128,7 +128,8 @@ def _place(world: World, case: Case, pose: str) -> None:
         world.reset(scene)
 
 
-def _observation(policy: Policy, image: np.ndarray, sentence: str) -> Observation:
+def observation_of(policy: Policy, image: np.ndarray, sentence: str) -> Observation:
+    """The front picture and a sentence; the state does not matter to what it sees."""
     names = policy.contract.state_names
     return Observation(
         images={policy.contract.camera_names[0]: image},

@@ -1,5 +1,7 @@
 """The shipped policies refuse what they do not see: measured at length by benchmarks/looking.py, here on a few pictures."""
 
+import hashlib
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -12,10 +14,10 @@ from vla_policy.formats.native.language import NAMING, read_naming, write_naming
 from vla_policy.models.naming import Naming, NamingConfig
 from vla_policy.paths import weights_dir
 from vla_policy.policy import Policy, load_policy
-from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.scenes.scene import SHAPES, sample_scene
 from vla_policy.sim.tasks.references import all_references
 from vla_policy.sim.world.world import World
-from vla_policy.types import Observation
+from vla_policy.types import Observation, Reason
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from looking_cases import absent_things, cases_of
@@ -133,3 +135,36 @@ def test_a_robot_whose_camera_does_not_show_shapes_says_so(robot, tells):
     says = load_policy("tiny_cross", embodiment=robot).understanding
     assert ("cannot tell reliably" in says) != tells
     assert tells or "unless it is named by colour alone" in says
+
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize("name", ["judge", "looking", "more"])
+def test_the_sentences_that_were_said_are_those_that_are_kept(name):
+    kept = BENCHMARKS / f"sentences_{name}.json"
+    result = json.loads((BENCHMARKS / f"sentences_{name}_result.json").read_text())
+    assert result["summary"]["sha256"] == hashlib.sha256(kept.read_bytes()).hexdigest()
+    said = [(row["sentence"], row.get("seed")) for row in result["sentences"]]
+    cases = [(case["sentence"], case.get("seed")) for case in json.loads(kept.read_text())]
+    assert [case for case in cases if case in said] == said
+
+
+def test_what_the_sentences_name_is_there_or_not_as_their_kind_says():
+    language = load_policy("tiny").checkpoint.language
+    for case in json.loads((BENCHMARKS / "sentences_more.json").read_text()):
+        absent = case["kind"].startswith("absent") and case["kind"] != "absent side"
+        read = language.read(case["sentence"])
+        if not (absent or case["expect"] == "move") or isinstance(read, Reason):
+            continue
+        objects = sample_scene(case["seed"]).objects
+        there = [
+            any(
+                thing.get("colour", o.colour) == o.colour
+                and language.looks["shape"].get(thing.get("shape", o.shape))
+                == SHAPES.index(o.shape)
+                for o in objects
+            )
+            for thing in read.things
+        ]
+        assert all(there) != absent, case
