@@ -11,13 +11,18 @@ import pytest
 bag_messages = pytest.importorskip("bag_messages")  # needs rosbags, of requirements/data.txt
 
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
+from vla_policy.data.conversion.bag_takes import Job, make_take  # noqa: E402
+from vla_policy.data.lerobot import layout  # noqa: E402
 from vla_policy.data.lerobot.durable import Busy  # noqa: E402
+from vla_policy.data.lerobot.reader import open_set  # noqa: E402
 from vla_policy.data.lerobot.video_encoder import VideoEncoder  # noqa: E402
 from vla_policy.data.recording import Phase  # noqa: E402
 from vla_policy.data.recording_files import RecordingFiles  # noqa: E402
 from vla_policy.data.recording_session import RecordingSession  # noqa: E402
 from vla_policy.data.recording_thread import RecordingThread  # noqa: E402
+from vla_policy.data.scene import DrawnScene  # noqa: E402
 from vla_policy.data.stream_meter import StreamNeed  # noqa: E402
+from vla_policy.paths import find_embodiment  # noqa: E402
 from vla_policy.types import Reason  # noqa: E402
 
 S, START = bag_messages.S, bag_messages.START
@@ -260,6 +265,25 @@ def test_a_take_whose_encoders_fell_behind_can_be_discarded(tmp_path, messages, 
     session.record(messages)
     assert session.run(session.session.save(None, START))[0]
     session.close()
+
+
+def test_the_scene_of_a_simulation_is_in_the_episode_and_in_its_bag(tmp_path, messages):
+    session = Session(tmp_path / "rec")
+    session.record(messages)
+    session.run(session.session.save(True, START))
+    session.session.scene = DrawnScene(300007, "train")
+    session.record(messages)
+    session.run(session.session.save(True, START))
+    session.close()
+    found = open_set(tmp_path / "rec" / "set")
+    assert [found.scene(k) for k in (0, 1)] == [None, DrawnScene(300007, "train")]
+    bag = tmp_path / "rec" / "bags" / "episode-000001"
+    made = make_take(Job(bag, find_embodiment("so101"), FPS, tmp_path / "made"))
+    assert made.take.scene == DrawnScene(300007, "train"), made.problem
+    with open(tmp_path / "rec" / "set" / layout.OWN_EPISODE.format(episode=1), "a") as file:
+        file.truncate(0)
+        file.write('{"scene": {"seed": "x", "split": 3}}')
+    assert open_set(tmp_path / "rec" / "set").scene(1) is None
 
 
 def test_what_was_latched_before_the_take_is_its_first_message(tmp_path, messages):

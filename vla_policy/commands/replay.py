@@ -1,7 +1,7 @@
 """`vla replay EPISODE --set FOLDER`: play recorded actions on the running robot or twin, through the same guard.
 
-It begins only where the robot stands near the episode's first action, and pauses the robot at the end. --seed puts
-the simulated scene of that seed first, and the simulation judges.
+It begins only where the robot stands near the episode's first action, and pauses the robot at the end. On a
+simulated robot the scene of the episode is put first, and the simulation judges.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from vla_policy.commands.up import end_as_ctrl_c
 from vla_policy.data.lerobot import layout as names
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.replay import replay_of
+from vla_policy.data.scene import DrawnScene
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.replayer import play
 from vla_policy.ros.operator.running_robot import running_robot
+from vla_policy.ros.operator.trial import engage, wait_for_task
 from vla_policy.ros.process.notes import namespace_of
 
+FOUND_S, POLL_S = 5.0, 0.05
 SETTLE_S = 1.0  # after a scene was put, and before it is judged
 
 
@@ -27,14 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla replay`."""
     parser.add_argument("episode", type=int, help="number of the episode, from 0")
     parser.add_argument("--set", required=True, metavar="FOLDER", help="of the data set")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the twin's scene; put first")
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of another scene of the twin than the episode's own"
+    )
     parser.add_argument("--engage", action="store_true", help="let commands through first")
     parser.add_argument("--domain", type=int, metavar="N", help="ROS domain of the robot")
     parser.add_argument("--namespace", help="of the robot's nodes")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if all of it was followed, and with --seed if the simulation says done."""
+    """0 if all of it was followed, and in a simulated scene if the simulation says done."""
     found = open_set(args.set)
     if not 0 <= args.episode < len(found.entries):
         raise ValueError(
@@ -49,18 +54,44 @@ def run(args: argparse.Namespace) -> int:
         robot = load_embodiment(running.embodiment)
         name = f"episode {args.episode} of {args.set}"
         replay = replay_of(actions, found.action_names, found.fps, robot, name)
-        if args.seed is not None:
-            print(client.set_scene(args.seed, task).message)
+        seed = args.seed
+        if seed is None and running.use_sim_time:
+            seed = seed_of(found.scene(args.episode), client, name)
+        if seed is not None:
+            if args.engage:
+                client.engage(False)  # the arm is somewhere else at once
+            scene = client.set_scene(seed, task)
+            print(scene.message)
+            wait_for_task(client, scene.instruction)
             time.sleep(SETTLE_S)
         if args.engage:
-            client.engage()
+            engage(client)
         print(f"{name}, {replay.seconds:.1f} s: {task}", flush=True)
         played = play(client, running, replay)
         print(played.message)
-        if args.seed is None or not played.complete:
+        if seed is None or not played.complete:
             return 0 if played.complete else 1
         time.sleep(SETTLE_S)
         event = client.event
         done = event is not None and event.ever_success
         print(f"the simulation says: {'done' if done else 'not done'}")
         return 0 if done else 1
+
+
+def seed_of(scene: DrawnScene | None, client: Client, name: str) -> int | None:
+    """What draws the episode's scene in the running simulation; None if the episode was not simulated.
+
+    Raises ValueError if the simulation draws other scenes.
+    """
+    if scene is None:
+        return None
+    end_s = time.monotonic() + FOUND_S
+    while client.event is None:
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"the simulation has not said its scene within {FOUND_S:g} s")
+        time.sleep(POLL_S)
+    if client.event.split != scene.split:
+        raise ValueError(
+            f"{name}: got a scene of the split {scene.split!r}, the simulation draws those of {client.event.split!r}"
+        )
+    return scene.seed

@@ -21,10 +21,12 @@ from vla_policy.data.bag.reader import open_bag
 from vla_policy.data.bag.recover import recover
 from vla_policy.data.bag.writer import BagWriter
 from vla_policy.data.conversion.bag_takes import frames_of
+from vla_policy.data.early_sync import EarlySync
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
 from vla_policy.data.robot_streams import max_ages_ns
+from vla_policy.data.scene import DrawnScene, text_of_scene
 from vla_policy.data.streams import Decoder, Message
 from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
 from vla_policy.embodiment import Embodiment
@@ -86,6 +88,7 @@ class RecordingFiles:
             raise
         self._ages_s = {name: s_from_ns(age) for name, age in max_ages_ns(robot).items()}
         self._decoder = Decoder()
+        self._early = EarlySync()
         self._bag: BagWriter | None = None
         self._builder: EpisodeBuilder | None = None
         self._ended = False
@@ -95,10 +98,10 @@ class RecordingFiles:
         """Saved episodes of the data set."""
         return self._set.episodes
 
-    def begin(self, task: str) -> None:
-        """Open the files of a take."""
+    def begin(self, task: str, scene: DrawnScene | None = None) -> None:
+        """Open the files of a take. scene: of a simulation."""
         folder = self.folder / OPEN / _name(self.episodes)
-        self._task = task
+        self._task, self._scene = task, scene
         self._custom = {
             metadata.TASK: task,
             metadata.SUCCESS: "",
@@ -106,7 +109,9 @@ class RecordingFiles:
             metadata.ROBOT_FILE: self._yaml,
             metadata.NAMESPACE: self._space,
         }
-        self._set.begin(task)
+        if scene is not None:
+            self._custom[metadata.SCENE] = text_of_scene(scene)
+        self._set.begin(task, scene)
         try:
             self._bag = BagWriter(folder, self._custom)
             self._bag.open()
@@ -114,6 +119,7 @@ class RecordingFiles:
             self._bag = None
             self._set.discard()
             raise
+        self._early.begin([folder, self._set.take_folder])
         self._builder = EpisodeBuilder(
             self._robot, self._fps, namespace=self._space, decoder=self._decoder
         )
@@ -150,6 +156,8 @@ class RecordingFiles:
         if self._bag is None or self._ended:
             return
         self._frames(lambda builder: builder.end())
+        self.flush()
+        self._early.end()
         self._ended = True
 
     def written(self) -> Written:
@@ -208,6 +216,7 @@ class RecordingFiles:
         """A take that is open is discarded; its bag stays."""
         if self._bag is not None:
             self.discard()
+        self._early.close()
         self._set.close()
 
     def _frames(self, ask: Callable[[EpisodeBuilder], Sequence[Frame]]) -> None:
@@ -247,7 +256,7 @@ class RecordingFiles:
         self._bag.flush()
         if self._set.is_open:
             self._set.discard()
-        self._set.begin(self._task)
+        self._set.begin(self._task, self._scene)
         builder = EpisodeBuilder(self._robot, self._fps, namespace=self._space)
         for frame in frames_of(open_bag(self._bag.folder), builder):
             self._set.add(frame, wait=True)

@@ -17,6 +17,7 @@ from vla_policy.data.bag.qos import Qos
 from vla_policy.data.recording import Phase, Recording
 from vla_policy.data.recording_files import RecordingFiles, Written
 from vla_policy.data.recording_thread import RecordingThread
+from vla_policy.data.scene import DrawnScene
 from vla_policy.data.stream_meter import StreamMeter, StreamNeed, StreamReport
 from vla_policy.data.streams import Message
 from vla_policy.data.take_verdict import USUAL, Bounds, TakeFacts, TakeVerdict, judge
@@ -79,6 +80,7 @@ class RecordingSession:
         self._free = core.free_bytes(folder)
         self._free_at: int | None = None
         self.message = ""
+        self.scene: DrawnScene | None = None  # of the simulation, for the next take
         self.last_verdict: TakeVerdict | None = None  # of the newest take that ended
 
     @property
@@ -136,7 +138,8 @@ class RecordingSession:
         if refusal is not None:
             return refusal
         self._busy = "a take is being opened"
-        answer = self._thread.ask(lambda files: files.begin(task.strip()))
+        scene = self.scene
+        answer = self._thread.ask(lambda files: files.begin(task.strip(), scene))
         for kept in self._latched.values():  # what was said before and still holds
             if kept is not None:
                 self._thread.put(replace(kept[0], received_ns=now_ns), kept[1])

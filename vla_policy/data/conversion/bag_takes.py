@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from vla_policy.data.bag.metadata import SUCCESS, TASK
+from vla_policy.data.bag.metadata import SCENE, SUCCESS, TASK
 from vla_policy.data.bag.reader import Bag, open_bag
 from vla_policy.data.conversion.sources import recorded
 from vla_policy.data.episode_builder import EpisodeBuilder
@@ -15,6 +15,7 @@ from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.append import Row, Take
 from vla_policy.data.lerobot.video_encoder import VideoEncoder
 from vla_policy.data.lerobot.writer import require_even
+from vla_policy.data.scene import scene_of_text
 from vla_policy.embodiment import Embodiment, load_embodiment
 
 WAITING_FRAMES = 16  # of a camera, for its encoder
@@ -88,7 +89,9 @@ def _make(job: Job) -> Made:
             encoder.abandon()
         raise
     task = _task(job, bag, rows)
-    take = Take(task, rows, videos, ANSWERS.get(bag.custom.get(SUCCESS, "")))
+    said = bag.custom
+    scene = scene_of_text(said.get(SCENE, ""))
+    take = Take(task, rows, videos, ANSWERS.get(said.get(SUCCESS, "")), scene)
     shapes = {camera: encoder.shape for camera, encoder in encoders.items()}
     return Made(job.bag, take, shapes, tuple(_notes(bag, builder, rows)))
 

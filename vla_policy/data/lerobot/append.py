@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from vla_policy.data.lerobot.metadata import (
 from vla_policy.data.lerobot.statistics import of_rows
 from vla_policy.data.lerobot.transaction import Change
 from vla_policy.data.lerobot.video_encoder import EncodedVideo
+from vla_policy.data.scene import DrawnScene
 from vla_policy.types import Array
 
 
@@ -47,12 +48,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """A whole episode. videos: by camera, closed files."""
+    """A whole episode. videos: by camera, closed files. scene: of a simulation."""
 
     task: str
     rows: Sequence[Row]
     videos: Mapping[str, EncodedVideo]
     success: bool | None
+    scene: DrawnScene | None = None
 
 
 def append_episode(
@@ -256,10 +258,12 @@ def _ages(take: Take) -> pa.Table:
 
 
 def _own_episode(take: Take) -> dict[str, Any]:
+    scene = {} if take.scene is None else {"scene": asdict(take.scene)}
     return {
         "task": take.task,
         "success": take.success,
         "start_ns": take.rows[0].stamp_ns,
+        **scene,
         "image_histograms": {
             c: {"counts": v.histogram.counts.tolist(), "images": v.histogram.images}
             for c, v in take.videos.items()

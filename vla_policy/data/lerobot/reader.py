@@ -17,6 +17,7 @@ from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.files import read_json, read_table
 from vla_policy.data.lerobot.versions import READ, EpisodeEntry, read_episodes
 from vla_policy.data.lerobot.video_decoder import Videos
+from vla_policy.data.scene import DrawnScene, scene_of
 from vla_policy.parsing.files import within
 from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
@@ -167,6 +168,10 @@ class DataSet:
         """Stamp of frame 0; None if the set does not have it."""
         held: int | None = self._of(episode)["about"].get("start_ns")
         return held
+
+    def scene(self, episode: int) -> DrawnScene | None:
+        """Of the simulation; None where it is not known, as of a real robot."""
+        return scene_of(self.own_episode(episode).get("scene"))
 
     def success(self, episode: int) -> bool | None:
         """Whether it succeeded; None if nobody said."""

@@ -21,6 +21,7 @@ from vla_policy.data.lerobot.metadata import SetState, read_state
 from vla_policy.data.lerobot.recover import recover_locked
 from vla_policy.data.lerobot.set_statistics import write_true_statistics
 from vla_policy.data.lerobot.video_encoder import VideoEncoder
+from vla_policy.data.scene import DrawnScene
 from vla_policy.embodiment.description import Embodiment
 from vla_policy.embodiment.layout import layout_of
 
@@ -116,15 +117,20 @@ class SetWriter:
         """Whether there is an episode that is neither saved nor discarded."""
         return self._take is not None
 
-    def begin(self, task: str) -> None:
-        """Open an episode. Raises ValueError if one is open."""
+    @property
+    def take_folder(self) -> Path:
+        """Where the files of an open episode are."""
+        return self.root / layout.STAGING / "take"
+
+    def begin(self, task: str, scene: DrawnScene | None = None) -> None:
+        """Open an episode. scene: of a simulation. Raises ValueError if one is open."""
         if self._take is not None:
             raise ValueError(f"{self.root}: an episode is open already; save or discard it first")
         self._require_open()
-        folder = self.root / layout.STAGING / "take"
+        folder = self.take_folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self._take = _OpenTake(folder, task)
+        self._take = _OpenTake(folder, task, scene)
 
     def add(self, frame: Frame, *, wait: bool = False) -> bool:
         """Take the next frame. Never waits for the encoders, unless told to.
@@ -161,7 +167,8 @@ class SetWriter:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
         videos = {c: e.finish() for c, e in take.encoders.items()}
         shapes = {c: e.shape for c, e in take.encoders.items()}
-        info = self._append(Take(take.task, take.rows, videos, success), shapes)
+        done = Take(take.task, take.rows, videos, success, take.scene)
+        info = self._append(done, shapes)
         shutil.rmtree(take.folder, ignore_errors=True)
         self._take = None
         return info
@@ -341,8 +348,8 @@ def require_even(camera: str, size: tuple[int, int]) -> None:
 class _OpenTake:
     """What is collected of the open episode."""
 
-    def __init__(self, folder: Path, task: str) -> None:
-        self.folder, self.task = folder, task
+    def __init__(self, folder: Path, task: str, scene: DrawnScene | None) -> None:
+        self.folder, self.task, self.scene = folder, task, scene
         self.encoders: dict[str, VideoEncoder] = {}
         self.rows: list[Row] = []
         self.overrun = ""

@@ -28,11 +28,12 @@ from vla_policy.data.recording import GB, Phase
 from vla_policy.data.recording_files import RecordingFiles
 from vla_policy.data.recording_session import Moment, RecordingSession
 from vla_policy.data.recording_thread import RecordingThread
+from vla_policy.data.scene import DrawnScene
 from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.data.streams import Message
 from vla_policy.data.take_verdict import TakeVerdict
 from vla_policy.embodiment import load_embodiment
-from vla_policy.msg import ControlStatus, InstructionOutcome, RecorderStatus
+from vla_policy.msg import ControlStatus, InstructionOutcome, RecorderStatus, SimEvent
 from vla_policy.paths import find_embodiment
 from vla_policy.ros.bringup.endpoints import LATCHED, recorded_streams
 from vla_policy.ros.inputs.recorded_topics import RecordedTopics
@@ -267,6 +268,9 @@ class RecorderNode(LifecycleNode):
             self._engagement = deserialize_message(message.data, ControlStatus)
         elif message.topic == self._full("active_instruction"):
             self._instruction = deserialize_message(message.data, String).data.strip()
+        elif message.topic == self._full("sim_event"):
+            event = deserialize_message(message.data, SimEvent)
+            session.scene = DrawnScene(int(event.seed), str(event.split))
         elif message.topic == self._full("instruction_outcome"):
             self._goals.heard(deserialize_message(message.data, InstructionOutcome))
 

@@ -57,7 +57,7 @@ class SimNode(Node):
         self._params = follow_params(self, SimParams)
         self._robot = load_embodiment(self._params.embodiment)
         self._log = ChangeLogger(self.get_logger())
-        self._event: tuple[str, bool, bool, str] | None = None
+        self._event: tuple[str, bool, bool, str, int] | None = None
         self._now_ns = time.time_ns()
         self._failure: str | None = None
         self._failed = self.create_guard_condition(self._end)
@@ -112,18 +112,23 @@ class SimNode(Node):
 
     def _tell(self, snapshot: Snapshot) -> None:
         judged = snapshot.judged
-        event = (snapshot.instruction, judged.success, judged.ever_success, judged.detail)
+        event = (
+            *(snapshot.instruction, judged.success, judged.ever_success, judged.detail),
+            snapshot.scene_seed,
+        )
         if event == self._event:
             return
         self._event = event
         header = Header(stamp=convert.stamp_from_ns(snapshot.time_ns))
-        instruction, success, ever_success, detail = event
+        instruction, success, ever_success, detail, seed = event
         self._events.publish(
             SimEvent(
                 header=header,
                 instruction=instruction,
                 success=success,
                 ever_success=ever_success,
+                seed=seed,
+                split=self._params.split,
                 detail=detail,
             )
         )
