@@ -35,7 +35,7 @@ def open_set(root: Path | str) -> DataSet:
     if not path.exists():
         before = root.with_name(f"{root.name}.undo") if root.name else root
         cut = (
-            f"; {before} is the set before an edit that was cut off"
+            f"; {before} is the set before an edit that was cut off, which `vla data edit` or a recorder finishes"
             if (before / layout.INFO).exists()
             else ""
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.durable import lock_folder
+from vla_policy.data.lerobot.exchange import edited_of, exchange, finish_exchange, undo_of
 from vla_policy.data.lerobot.reader import DataSet, open_set
 from vla_policy.data.lerobot.rewrite import Changes, rewrite
 
@@ -94,6 +95,8 @@ def edit(source: Path, target: Path | None, delete: str, changes: Changes, tell:
 
     Then the set as it was stands beside it as <name>.undo, and undo() brings it back.
     """
+    source = Path(os.path.abspath(source))  # '.' has no name
+    finish_exchange(source)
     data = open_set(source)
     gone = set(episodes_in(delete, len(data.entries))) if delete else set()
     strange = [task for task in changes.tasks if task not in data.tasks]
@@ -104,29 +107,22 @@ def edit(source: Path, target: Path | None, delete: str, changes: Changes, tell:
     kept = [(data, e) for e in range(len(data.entries)) if e not in gone]
     if target is not None:
         return rewrite(kept, target, changes, tell)
-    source = Path(os.path.abspath(source))  # '.' has no name
     with lock_folder(source / layout.STAGING):  # nobody may record into it meanwhile
-        beside = source.with_name(f"{source.name}.edited")
+        beside = edited_of(source)
+        shutil.rmtree(
+            beside, ignore_errors=True
+        )  # of an edit that was cut off before it was whole
         rewrite(kept, beside, replace(changes, linked=True), tell)
-        _exchange(source, beside)
+        exchange(source, beside)
     return open_set(source)
 
 
 def undo(source: Path) -> DataSet:
     """Bring back the set as it was before the last edit in place; what it is now can be brought back the same way."""
     source = Path(os.path.abspath(source))
-    before = source.with_name(f"{source.name}.undo")
+    finish_exchange(source)
+    before = undo_of(source)
     open_set(before)
     with lock_folder(source / layout.STAGING):
-        beside = source.with_name(f"{source.name}.edited")
-        os.rename(before, beside)
-        _exchange(source, beside)
+        exchange(source, before)
     return open_set(source)
-
-
-def _exchange(source: Path, beside: Path) -> None:
-    """beside takes the place of source, which becomes <name>.undo."""
-    before = source.with_name(f"{source.name}.undo")
-    shutil.rmtree(before, ignore_errors=True)
-    os.rename(source, before)
-    os.rename(beside, source)

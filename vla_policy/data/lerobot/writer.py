@@ -6,6 +6,7 @@ An episode is collected below `.recording/`; save() closes its files and makes t
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.append import Row, Take, append_episode, remove_last
 from vla_policy.data.lerobot.durable import lock_folder
+from vla_policy.data.lerobot.exchange import finish_exchange
 from vla_policy.data.lerobot.metadata import SetState, read_state
 from vla_policy.data.lerobot.recover import recover_locked
 from vla_policy.data.lerobot.set_statistics import write_true_statistics
@@ -74,6 +76,7 @@ class SetWriter:
         odd = [c for c in self.cameras if "/" in c or not c]
         if odd or len(set(self.cameras)) < len(self.cameras):
             raise ValueError(f"cameras: got {self.cameras}, expected different names without '/'")
+        finish_exchange(Path(os.path.abspath(self.root)))
         self._lock = lock_folder(self.root / layout.STAGING)
         try:
             self.recovered = recover_locked(self.root)
