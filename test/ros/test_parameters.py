@@ -29,6 +29,7 @@ from vla_policy.ros.nodes.expert_node import ExpertParams  # noqa: E402
 from vla_policy.ros.nodes.markers_node import MarkersParams  # noqa: E402
 from vla_policy.ros.nodes.mock_node import MockParams  # noqa: E402
 from vla_policy.ros.nodes.policy_params import PolicyParams  # noqa: E402
+from vla_policy.ros.nodes.recorder_params import RecorderParams  # noqa: E402
 from vla_policy.ros.nodes.sim_node import SimParams  # noqa: E402
 from vla_policy.ros.nodes.task_params import TaskParams  # noqa: E402
 from vla_policy.ros.nodes.teleop_params import TeleopParams  # noqa: E402
@@ -49,6 +50,7 @@ KINDS = {
     "expert": ExpertParams,
     "teleop": TeleopParams,
     "markers": MarkersParams,
+    "recorder": RecorderParams,
 }
 
 

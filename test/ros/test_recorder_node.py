@@ -20,6 +20,8 @@ from vla_policy.srv import SaveEpisode  # noqa: E402
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
 from vla_policy.data.episode_builder import EpisodeBuilder  # noqa: E402
 from vla_policy.data.lerobot.reader import open_set  # noqa: E402
+from vla_policy.ros.bringup.endpoints import endpoints  # noqa: E402
+from vla_policy.ros.bringup.graph import node_specs  # noqa: E402
 from vla_policy.ros.messages.convert import duration_from_ns  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 
@@ -120,6 +122,19 @@ def test_a_take_by_services_is_an_episode_and_the_set_is_what_the_bag_gives(cell
     assert any(frame.control_source == "policy" for frame in frames)
     last = max(message.stamp_ns for message in messages if message.topic == "/target_pose")
     assert any(stamp == last for stamp, _, _ in cell.robot.targets)
+
+
+def test_the_running_node_is_what_the_data_says(cell, running_ends):
+    cell.start()
+    cell.wait(lambda s: True, "a status")
+    robot = cell.robot.robot
+    specs = [s for s in node_specs(robot.name, record=str(cell.folder)) if s.name == "recorder"]
+    told = {
+        (end.does, f"/{end.name.lstrip('/')}", end.type)
+        for end in endpoints(tuple(specs), robot)
+        if end.name != "/diagnostics"  # which running_ends leaves out
+    }
+    assert running_ends(cell.robot, "recorder") == told
 
 
 def test_a_camera_that_dies_ends_the_take_and_nothing_is_lost(cell):

@@ -6,11 +6,12 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from std_srvs.srv import SetBool  # noqa: E402
+from vla_policy.msg import ControlStatus  # noqa: E402
 
 from vla_policy.data.replay import replay_of  # noqa: E402
 from vla_policy.embodiment.layout import layout_of  # noqa: E402
 from vla_policy.ros.operator.client import Client  # noqa: E402
-from vla_policy.ros.operator.replayer import play  # noqa: E402
+from vla_policy.ros.operator.replayer import given_up, play  # noqa: E402
 from vla_policy.ros.operator.running_robot import RunningRobot, running_robot  # noqa: E402
 
 FPS = 20
@@ -58,3 +59,19 @@ def test_far_from_its_begin_nothing_moves_and_it_says_how_far(mock_robot, client
     assert "0.2" in str(error.value)
     assert mock_robot.targets == [], "must not move"
     assert mock_robot.statuses[-1].mode == "autonomous"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, None),
+        ({"level": 2, "reason": "no_teleop"}, None),
+        ({"level": 2, "reason": "clock_stopped"}, None),
+        ({"level": 2, "reason": "stale", "detail": "old"}, "the robot holds after 1.5 s: old"),
+        ({"mode": "paused"}, "somebody changed the mode to paused after 1.5 s"),
+    ],
+)
+def test_an_episode_ends_where_the_robot_does_not_follow_and_stands_while_a_simulation_does(
+    fields, said
+):
+    assert given_up(ControlStatus(**{"mode": "teleoperated", **fields}), 1.5) == said

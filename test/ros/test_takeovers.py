@@ -2,9 +2,11 @@
 
 The policy goes to +y with an open gripper, the person to -y with a closed one. A gripper is not faded over, so the opening
 that is proposed tells exactly whose it is, and the one that is sent never goes towards that of the other.
+A recorder writes all of it as one episode, whose flags must be those of the ticks that the test heard.
 `benchmarks/takeovers.py` runs this a hundred times and keeps the figures.
 """
 
+import bisect
 import json
 import os
 import random
@@ -16,10 +18,14 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from vla_policy.msg import ControlCommand  # noqa: E402
+from vla_policy.srv import SaveEpisode  # noqa: E402
 
+from vla_policy.data.lerobot.reader import open_set  # noqa: E402
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
@@ -69,6 +75,13 @@ class Sources:
 
 
 @pytest.fixture
+def folder(tmp_path, start_node):
+    """Of a recorder."""
+    start_node("recorder_node", folder=tmp_path / "rec", least_free_gb=0.0, max_duration_s=3600.0)
+    return tmp_path / "rec"
+
+
+@pytest.fixture
 def sources(mock_robot, start_node):
     start_node("control_node")
     both = Sources(mock_robot)
@@ -93,17 +106,59 @@ def pressed(robot, buttons, mode):
     return before_ns, robot.now_ns()
 
 
-def test_no_step_is_too_large_and_no_command_is_of_who_is_not_in_control(mock_robot, sources):
+def recorded(robot, folder):
+    """begin a take; what is called afterwards ends it, keeps it and gives its set."""
+    parameters = SetParameters.Request(
+        parameters=[Parameter("task", value="go").to_parameter_msg()]
+    )
+    robot.call(SetParameters, "/recorder/set_parameters", parameters)
+    for _ in range(100):
+        response = robot.call(Trigger, "/recorder/start")
+        if response.success:
+            break
+        robot.wait_ticks(1)
+    assert response.success, response.message
+
+    def keep():
+        robot.call(Trigger, "/recorder/end")
+        response = robot.call(SaveEpisode, "/recorder/save", SaveEpisode.Request())
+        assert response.success, response.message
+        return open_set(folder / "set")
+
+    return keep
+
+
+def judged_flags(found, ticks):
+    """How many frames of an episode have other flags than the last tick that they may know."""
+    step_ns, wrong = 1_000_000_000 // found.fps, {"wrong_flag": 0, "wrong_recorded_proposal": 0}
+    stamps = [stamp_ns for stamp_ns, *_ in ticks]
+    for frame in found.episode(0).frames:
+        tick = bisect.bisect_right(stamps, frame.stamp_ns + step_ns) - 1
+        _, mode, source, proposed, _ = ticks[tick]
+        wrong["wrong_flag"] += frame.control_source != source
+        wrong["wrong_flag"] += frame.intervention != (mode == "teleoperated")
+        theirs = np.nan if proposed is None else proposed
+        same = np.isclose(frame.proposed[7], theirs, atol=1e-6, equal_nan=True)
+        wrong["wrong_recorded_proposal"] += int(not same)
+    return {**wrong, "frames": len(found)}
+
+
+def test_no_step_is_too_large_and_no_command_is_of_who_is_not_in_control(
+    mock_robot, sources, folder
+):
     names = {"teleoperated": "/control/take_over", "autonomous": "/control/hand_back"}
     buttons = {m: mock_robot.create_client(Trigger, name) for m, name in names.items()}
     assert all(client.wait_for_service(30.0) for client in buttons.values())
+    keep = recorded(mock_robot, folder)
     rng, changes = random.Random(COUNT), [(0, 0, "autonomous")]
     for _ in range(COUNT):
         for mode in ("teleoperated", "autonomous"):
             mock_robot.wait_stamp(mock_robot.now_ns() + int(rng.uniform(0.15, 0.7) * 1e9))
             changes.append((*pressed(mock_robot, buttons, mode), mode))
     mock_robot.wait_stamp(mock_robot.now_ns() + 500_000_000)
+    found = keep()
     figures = judged(mock_robot.robot, sources.ticks, changes)
+    figures |= judged_flags(found, sources.ticks)
     status = mock_robot.statuses[-1]
     counts = dict(zip(status.intervention_names, status.intervention_counts, strict=True))
     figures |= {"dropped_chunks": int(counts["chunk_mode"]), "changes": len(changes) - 1}
@@ -113,6 +168,8 @@ def test_no_step_is_too_large_and_no_command_is_of_who_is_not_in_control(mock_ro
     assert not wrong, f"must not move: {wrong}"
     assert figures["largest_step_share"] <= 1.0 + 1e-6, "must not move"
     assert figures["largest_speeding_up_share"] <= 1.0 + 1e-6, "must not move"
+    assert figures["frames"] > 3 * COUNT
+    assert {f.intervention for f in found.episode(0).frames} == {True, False}
     assert figures["ticks_of"]["policy"] > 10 and figures["ticks_of"]["teleop"] > 10
 
 
