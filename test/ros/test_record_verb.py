@@ -1,6 +1,8 @@
 """`vla record` as a process: the expert in the twin without a person, keys from a pipe, and what it refuses."""
 
+import importlib.util
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,16 @@ from std_srvs.srv import SetBool  # noqa: E402
 from vla_policy import cli  # noqa: E402
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
 from vla_policy.data.lerobot.reader import open_set  # noqa: E402
+from vla_policy.data.scene import DrawnScene  # noqa: E402
+
+
+def benchmark(name):
+    """A program of benchmarks/ as a module."""
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_expert_demonstrates_through_the_running_graph(tmp_path):
@@ -30,6 +42,10 @@ def test_the_expert_demonstrates_through_the_running_graph(tmp_path):
     assert sources.count("teleop") > 0.7 * len(frames) > 7
     assert all(frame.valid for frame in frames[3:])
     assert abs(frames[-1].state - frames[0].state).max() > 0.02
+    assert found.scene(0) == DrawnScene(0, "train")
+    figures = benchmark("recorded_generated").compare(out / "set")["apart"]
+    assert figures["state_mm"]["p50"] <= 10.0 and figures["gripper"]["p50"] <= 0.1
+    assert figures["turn_deg"]["p95"] <= 1.0
     messages = list(open_bag(out / "bags" / "episode-000000").messages())
     assert {"/teleop_chunk", "/control_command", "/sim_event", "/front/image_raw"} <= {
         message.topic for message in messages

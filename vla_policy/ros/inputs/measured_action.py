@@ -20,9 +20,10 @@ class MeasuredAction:
 
     def __init__(self, node: Node, robot: Embodiment, log: ChangeLogger) -> None:
         self._node, self._robot, self._log = node, robot, log
-        self._topics = RobotTopics(node, robot, self)
         self._state = RobotState()
         self._pose_ns: dict[str, int] = {}
+        self._topics: RobotTopics | None = None
+        self._topics = RobotTopics(node, robot, self)
 
     @property
     def joints(self) -> Array | None:
@@ -41,6 +42,8 @@ class MeasuredAction:
         return measured_action(layout, state)
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:
+        if self._topics is None:  # heard by another thread while this is made
+            return
         joints = len(self._robot.joint_names)
         read = zip(self._topics.joint_columns[joints:], values[joints:], strict=True)
         grippers = {name: float(opening) for name, opening in read}
