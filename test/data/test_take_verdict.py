@@ -77,9 +77,9 @@ def stream(need, **fields):
         ({"seconds": 3.0}, "short", "3.0 s is short beside the other takes of this task, 12.0 s"),
         ({"seconds": 50.0}, "long", "50.0 s is long beside the other takes of this task, 12.0 s"),
         (
-            {"out_of_view": {"front": 0.3}},
+            {"out_of_view": {"front": 0.6}},
             "out_of_view",
-            "outside the image of front in 30 % of the frames",
+            "outside the image of front in 60 % of the frames",
         ),
         (
             {"ended_by": Reason("silent", "front has been silent")},
@@ -137,3 +137,9 @@ def test_one_lost_image_is_told_and_does_not_cost_the_take():
     verdict = judge(replace(GOOD, **stream(CAMERA, dropped=1)))
     assert verdict.keep
     assert verdict.notes == ("front: 1 of 301 messages were lost before they came",)
+
+
+def test_an_arm_that_leaves_the_image_for_a_while_is_told():
+    verdict = judge(replace(GOOD, out_of_view={"front": 0.22, "side": 0.05}))
+    assert verdict.keep
+    assert verdict.notes == ("the tool is outside the image of front in 22 % of the frames",)

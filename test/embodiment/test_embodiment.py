@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_policy.embodiment import embodiment_names, load_embodiment
+from vla_policy.embodiment import View, embodiment_names, load_embodiment
 from vla_policy.embodiment.parse import parse_embodiment
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import config_dir
@@ -222,3 +222,35 @@ def test_a_joint_position_robot_needs_joint_limits_and_no_workspace():
     del data["limits"]["arm"]["joint_speed_per_s"]
     with pytest.raises(ValueError, match=r"limits.arm.joint_speed_per_s: got nothing"):
         parse_embodiment(data, Place("robot.yaml"))
+
+
+VIEW = {"position_m": [0.6, 0.0, 0.5], "target_m": [0.3, 0.0, 0.0], "fovy_deg": 42.0}
+
+
+def with_view(view):
+    data = content("vx300s")
+    data["cameras"]["front"]["view"] = view
+    return parse_embodiment(data, Place(Path("robot.yaml")))
+
+
+def test_a_file_may_say_where_a_camera_stands():
+    view = with_view(VIEW).cameras["front"].view
+    assert view == View((0.6, 0.0, 0.5), (0.3, 0.0, 0.0), 42.0)
+    assert with_view({**VIEW, "up": [-1, 0, 0]}).cameras["front"].view.up == (-1.0, 0.0, 0.0)
+    assert parse_embodiment(content("vx300s"), Place(Path("x"))).cameras["front"].view is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fovy_deg": 0}, "fovy_deg"),
+        ({"fovy_deg": float("nan")}, "fovy_deg"),
+        ({"target_m": [0.6, 0.0, 0.5]}, "a target away from position"),
+        ({"target_m": [0.6, 0.0, 0.0]}, "an up that is not on the way"),
+        ({"position_m": [0.6, 0.0]}, "position_m"),
+        ({"roll": 3.0}, "roll"),
+    ],
+)
+def test_a_view_that_is_none_is_refused(change, said):
+    with pytest.raises(ValueError, match=said):
+        with_view({**VIEW, **change})

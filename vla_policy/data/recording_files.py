@@ -20,6 +20,7 @@ from vla_policy.data.bag.qos import Qos
 from vla_policy.data.bag.reader import open_bag
 from vla_policy.data.bag.recover import recover
 from vla_policy.data.bag.writer import BagWriter
+from vla_policy.data.camera_view import ViewMeter
 from vla_policy.data.conversion.bag_takes import frames_of
 from vla_policy.data.early_sync import EarlySync
 from vla_policy.data.episode_builder import EpisodeBuilder
@@ -29,7 +30,7 @@ from vla_policy.data.robot_streams import max_ages_ns
 from vla_policy.data.scene import DrawnScene, text_of_scene
 from vla_policy.data.streams import Decoder, Message
 from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
-from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment import Embodiment, View
 from vla_policy.timing import s_from_ns
 
 SET, BAGS, DISCARDED, RECOVERED, OPEN = "set", "bags", "discarded", "recovered", "open"
@@ -41,6 +42,7 @@ class Written:
     """What there is of the open take. problem: why it cannot go on, one sentence; '' if it can.
 
     behind: why its videos are made from its bag when it is kept; '' where they are made meanwhile.
+    out_of_view: camera -> share of frames in which a tool is outside its image; None: not looked at.
     stale: frames with a sample that was too old. idle: of the others, those before the first command. waiting: frames before the slowest encoder. written: bytes.
     """
 
@@ -53,6 +55,7 @@ class Written:
     stalls: tuple[tuple[float, float], ...] = ()
     refused: tuple[str, ...] = ()
     guard: GuardCounts = field(default_factory=GuardCounts)
+    out_of_view: Mapping[str, float] | None = None
     behind: str = ""
     problem: str = ""
 
@@ -69,16 +72,26 @@ class Kept:
 class RecordingFiles:
     """begin, write ..., end, then save or discard; again and again; close. Not for several threads at once.
 
-    robot_yaml: the text of the robot's file. namespace: what its relative topics stand below.
+    robot_yaml: the text of the robot's file. namespace: what its relative topics stand below. views: of cameras, where
+    they are other than in that file.
     recovered: what an earlier recorder had left, in sentences.
     Raises OSError, Busy among it, if another process records there, ValueError if the folder is of another robot.
     """
 
     def __init__(
-        self, folder: Path, robot: Embodiment, fps: int, *, robot_yaml: str, namespace: str = "/"
+        self,
+        folder: Path,
+        robot: Embodiment,
+        fps: int,
+        *,
+        robot_yaml: str,
+        namespace: str = "/",
+        views: Mapping[str, View] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self._robot, self._fps, self._yaml, self._space = robot, fps, robot_yaml, namespace
+        own = {c.name: c.view for c in robot.cameras.values() if c.view is not None}
+        self._views = own if views is None else dict(views)
         EpisodeBuilder(robot, fps, namespace=namespace)  # refuses a robot that cannot be recorded
         self._set = SetWriter(self.folder / SET, robot, fps, robot_yaml=robot_yaml)
         try:
@@ -125,6 +138,7 @@ class RecordingFiles:
         )
         self._guard = GuardCounts()
         self._motion = MotionMeter()
+        self._seen = ViewMeter(self._robot, self._views)
         self._ended, self._problem, self._behind = False, "", ""
         self._first_ns: int | None = None
         self._taken = self._stale = self._idle = self._bytes = 0
@@ -178,6 +192,7 @@ class RecordingFiles:
                 f"{self._builder.refused[topic]} messages were refused, the first: {sentence}"
                 for topic, sentence in refused
             ),
+            out_of_view=self._seen.shares,
             behind=self._behind,
             problem=self._problem or self._builder.problem or self._set.problem,
         )
@@ -235,6 +250,7 @@ class RecordingFiles:
         if self._first_ns is None:
             self._first_ns = frame.stamp_ns
         self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
+        self._seen.add(frame.state, frame.images)
         stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
         self._stale += stale
         self._idle += not frame.valid and not stale

@@ -311,6 +311,7 @@ class RecordingSession:
             slowed=guard.slowed,
             reasons=guard.reasons,
             others_s=self._recording.lengths_s(take.task),
+            out_of_view=written.out_of_view,
             behind=written.behind,
             ended_by=None if reason is None or reason.code == "time_limit" else reason,
         )

@@ -23,7 +23,7 @@ class Bounds:
     stall_s:     longest time in which the robot may stand still.
     held, slowed: share of the ticks with a plan in which the guard may hold or slow it.
     shortest, longest: of the median length of at least `others` takes of the same task.
-    out_of_view: share of frames.
+    out_of_view: share of frames; told from a fifth of it on, as an arm that lifts may leave an image for a while.
     """
 
     dropped: float = 0.01
@@ -36,7 +36,7 @@ class Bounds:
     longest: float = 2.5
     others: int = 3
     fewest_frames: int = 5
-    out_of_view: float = 0.1
+    out_of_view: float = 0.5
 
 
 USUAL = Bounds()
@@ -197,19 +197,23 @@ def _of_length(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
 
 def _of_view(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
     return [
-        Reason(
-            "out_of_view",
-            f"the tool is outside the image of {camera} in {100 * share:.0f} % of the frames",
-        )
+        Reason("out_of_view", _outside(camera, share))
         for camera, share in (facts.out_of_view or {}).items()
         if share > bounds.out_of_view
     ]
+
+
+def _outside(camera: str, share: float) -> str:
+    return f"the tool is outside the image of {camera} in {100 * share:.0f} % of the frames"
 
 
 def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
     notes = []
     if facts.out_of_view is None:
         notes.append(NOT_LOOKED_AT)
+    for camera, share in (facts.out_of_view or {}).items():
+        if bounds.out_of_view / 5 < share <= bounds.out_of_view:
+            notes.append(_outside(camera, share))
     if facts.behind:
         notes.append(f"keeping it takes longer, its videos are made from its bag: {facts.behind}")
     for stream in facts.streams:

@@ -11,6 +11,7 @@ from vla_policy.embodiment.description import (
     Output,
     PoseSource,
     Rates,
+    View,
     Workspace,
 )
 from vla_policy.embodiment.load import load_embodiment
@@ -27,6 +28,7 @@ __all__ = [
     "Output",
     "PoseSource",
     "Rates",
+    "View",
     "Workspace",
     "embodiment_names",
     "find_embodiment",

@@ -24,10 +24,24 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """Where a camera stands and the point in the middle of its image, m in base_frame.
+
+    fovy_deg: how high the image is. up: what points up in it.
+    """
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy_deg: float
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Camera:
     """type: 'image' (sensor_msgs/Image) or 'compressed' (sensor_msgs/CompressedImage).
 
     max_still_s: how long it may show the very same pixels while the robot moves.
+    view: of one that stands still; None where it is not known or moves.
     """
 
     name: str
@@ -35,6 +49,7 @@ class Camera:
     type: str
     max_age_s: float
     max_still_s: float
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from vla_policy.embodiment.description import (
     ActionGroup,
     Camera,
@@ -22,6 +24,7 @@ from vla_policy.embodiment.description import (
     Model,
     PoseSource,
     Rates,
+    View,
     Workspace,
 )
 from vla_policy.embodiment.parse_outputs import read_outputs
@@ -93,16 +96,37 @@ def _cameras(value: Any, place: Place) -> MappingProxyType[str, Camera]:
     cameras = {}
     for name, entry in f.named(value, place, "names of cameras").items():
         at = place.at(name)
-        fields = f.mapping(entry, at, ("topic", "type", "max_age_s", "max_still_s"))
+        fields = f.mapping(entry, at, ("topic", "type", "max_age_s", "max_still_s"), ("view",))
         cameras[name] = Camera(
             name=name,
             topic=f.topic(fields["topic"], at.at("topic")),
             type=f.choice(fields["type"], at.at("type"), CAMERA_TYPES),
             max_age_s=f.age(fields["max_age_s"], at.at("max_age_s")),
             max_still_s=f.number(fields["max_still_s"], at.at("max_still_s"), 0.1, 3600, "s"),
+            view=_view(fields["view"], at.at("view")) if "view" in fields else None,
         )
     f.require_distinct(place, "topic", {n: c.topic for n, c in cameras.items()})
     return MappingProxyType(cameras)
+
+
+def _view(value: Any, place: Place) -> View:
+    fields = f.mapping(value, place, ("position_m", "target_m", "fovy_deg"), ("up",))
+    position, target, up = (
+        f.numbers(fields.get(key, [0.0, 0.0, 1.0]), place.at(key), 3, -20.0, 20.0, unit)
+        for key, unit in (("position_m", "m"), ("target_m", "m"), ("up", ""))
+    )
+    way = target - position
+    if not np.linalg.norm(np.cross(way, up)) > 1e-3 * np.linalg.norm(way) > 0.0:
+        raise place.refuse(
+            value, "a target away from position, and an up that is not on the way to it"
+        )
+    fovy_deg = f.number(fields["fovy_deg"], place.at("fovy_deg"), 1.0, 170.0, "deg")
+    return View(_triple(position), _triple(target), fovy_deg, _triple(up))
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 def _state(

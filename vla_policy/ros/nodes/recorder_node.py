@@ -32,7 +32,7 @@ from vla_policy.data.scene import DrawnScene
 from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.data.streams import Message
 from vla_policy.data.take_verdict import TakeVerdict
-from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment import Embodiment, View, load_embodiment
 from vla_policy.msg import ControlStatus, InstructionOutcome, RecorderStatus, SimEvent
 from vla_policy.paths import find_embodiment
 from vla_policy.ros.bringup.endpoints import LATCHED, recorded_streams
@@ -44,6 +44,7 @@ from vla_policy.ros.nodes.recorder_params import RecorderParams
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
+from vla_policy.sim.twin import TWINS, find_twin
 from vla_policy.srv import SaveEpisode
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Level
@@ -88,6 +89,7 @@ class RecorderNode(LifecycleNode):
                 params.fps or round(robot.policy_hz),
                 robot_yaml=find_embodiment(params.embodiment).read_text(),
                 namespace=self.get_namespace(),
+                views=self._views(robot),
             )
         except (ValueError, OSError) as error:
             self.get_logger().error(f"not configured: {error}")
@@ -373,6 +375,13 @@ class RecorderNode(LifecycleNode):
 
     def _use(self, params: RecorderParams) -> None:
         self._params = params
+
+    def _views(self, robot: Embodiment) -> dict[str, View] | None:
+        """How a twin's front camera sees; None where the robot's file has to say it."""
+        if not self.get_parameter("use_sim_time").value or robot.name not in TWINS:
+            return None
+        front = find_twin(robot.name).front
+        return {"front": View(front.position, front.target, front.fovy_deg, front.up)}
 
     def _named(self, need: StreamNeed) -> StreamNeed:
         return replace(need, topic=self.resolve_topic_name(need.topic))

@@ -1,0 +1,58 @@
+"""Whether a robot's tool is inside the image of a camera that stands still in its base frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vla_policy.embodiment.description import Embodiment, View
+from vla_policy.embodiment.spaces import TOOL_POSE
+from vla_policy.types import Array
+
+
+def in_view(view: View, xyz: Array, size: tuple[int, int]) -> bool:
+    """Whether the point xyz, m, is in an image of (height, width) pixels."""
+    forward = _unit(np.subtract(view.target, view.position))
+    right = _unit(np.cross(forward, view.up))
+    down = np.cross(forward, right)
+    way = np.subtract(xyz, view.position)
+    half_height = float(way @ forward) * np.tan(np.radians(view.fovy_deg) / 2)
+    half_width = half_height * size[1] / size[0]
+    return bool(abs(way @ down) < half_height and abs(way @ right) < half_width)
+
+
+class ViewMeter:
+    """Counts the frames of a take in which a tool is outside an image; add() each.
+
+    views: camera -> where it stands, those that are known. Without one, or for a robot whose state has no tool
+    poses, nothing is looked at.
+    """
+
+    def __init__(self, robot: Embodiment, views: Mapping[str, View]) -> None:
+        names = robot.state_names
+        own = [n.removesuffix(TOOL_POSE[0]) for n in names if n.endswith(TOOL_POSE[0])]
+        self._tools = [[names.index(arm + axis) for axis in TOOL_POSE[:3]] for arm in own]
+        self._views = dict(views) if self._tools else {}
+        self._outside = dict.fromkeys(self._views, 0)
+        self._frames = 0
+
+    def add(self, state: Array, images: Mapping[str, Array]) -> None:
+        """state: float[s] of a frame. images: camera -> uint8[h, w, 3]."""
+        self._frames += 1
+        for camera, view in self._views.items():
+            size = images[camera].shape[:2]
+            seen = all(in_view(view, state[tool], size) for tool in self._tools)
+            self._outside[camera] += not seen
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """camera -> share of the frames in which a tool was outside its image; None: not looked at."""
+        if not self._views or not self._frames:
+            return None
+        return {camera: count / self._frames for camera, count in self._outside.items()}
+
+
+def _unit(vector: Array) -> Array:
+    found: Array = vector / np.linalg.norm(vector)
+    return found
