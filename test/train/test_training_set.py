@@ -12,6 +12,7 @@ import pytest
 from training_sets import ROBOT, arm_set, contract_for, frame, pose, x_of
 
 from vla_policy.data.conversion.shard_sets import set_to_shards
+from vla_policy.data.lerobot import reader as lerobot_reader
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.from_absolute import Anchors, written
@@ -160,6 +161,19 @@ def test_it_goes_to_other_processes_without_what_is_open(plain):
     again = pickle.loads(pickle.dumps(data))  # noqa: S301
     assert np.array_equal(again[3].actions, before.actions)
     assert np.array_equal(again[3].observation.images["front"], before.observation.images["front"])
+
+
+def test_a_demonstration_reads_no_file_but_its_videos(plain, monkeypatch):
+    """A random frame must not cost the reading of its episode's numbers."""
+    data = opened(plain)
+    data.source.data._held.clear()  # what a large set does not keep
+
+    def refused(*_, **__):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(lerobot_reader, "read_table", refused)
+    monkeypatch.setattr(lerobot_reader, "read_json", refused)
+    assert [data[i].done.any() for i in (0, 7, 9)] == [False, True, False]
 
 
 def test_held_out_episodes_stay_apart_whatever_comes_and_goes(tmp_path):

@@ -16,7 +16,8 @@ from vla_policy.parsing.files import within
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers
 from vla_policy.types import Array
 
-FLAGS = ("timestamp", "task_index", "frame_valid", "control_source", "intervention")
+SUCCESS = "next.success"
+FLAGS = ("timestamp", "task_index", "frame_valid", "control_source", "intervention", SUCCESS)
 
 
 class LeRobotSource:
@@ -35,6 +36,8 @@ class LeRobotSource:
         columns = _columns(data)
         self._task = columns["task_index"].astype(np.int64)
         self.numbers = _numbers(data, columns)
+        self._about = [data.own_episode(e) if self.own else {} for e in range(len(data.entries))]
+        self._success = [self._outcome(e, columns.get(SUCCESS)) for e in range(len(data.entries))]
 
     def image(self, episode: int, number: int, camera: str) -> Array:
         """As SetSource.image."""
@@ -52,11 +55,19 @@ class LeRobotSource:
 
     def success(self, episode: int) -> bool | None:
         """As SetSource.success."""
-        return self.data.success(episode)
+        return self._success[episode]
+
+    def _outcome(self, episode: int, marks: Array | None) -> bool | None:
+        if "success" in self._about[episode]:
+            said = self._about[episode]["success"]
+            return None if said is None else bool(said)
+        first = int(self.numbers.first[episode])
+        end = first + int(self.numbers.length[episode])
+        return None if marks is None else bool(marks[first:end].any())
 
     def identity(self, episode: int) -> str:
         """The time at which it was recorded; its number where that is not kept."""
-        start = self.data.own_episode(episode).get("start_ns") if self.own else None
+        start = self._about[episode].get("start_ns")
         return f"start {start}" if start is not None else f"episode {episode}"
 
 
