@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,14 @@ from training_sets import ROBOT, arm_set, contract_for, frame, pose, x_of
 
 from vla_policy.data.conversion.shard_sets import set_to_shards
 from vla_policy.data.lerobot import reader as lerobot_reader
+from vla_policy.data.lerobot.reader import open_set
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.from_absolute import Anchors, written
 from vla_policy.execution.resampling import resampled
 from vla_policy.parsing.fields import Place
+from vla_policy.train.lerobot_source import LeRobotSource
+from vla_policy.train.set_numbers import NOT_SAID
 from vla_policy.train.set_options import Column, SetOptions, read_options
 from vla_policy.train.training_set import is_held_out, open_training_set
 from vla_policy.types import ActionChunk
@@ -153,6 +157,25 @@ def test_shards_give_what_their_set_gives(tmp_path, plain):
     assert np.array_equal(
         again[3].observation.images["wrist"], there[3].observation.images["wrist"]
     )
+
+
+@pytest.mark.parametrize("name", ["v21", "v30", "v30_images"])
+def test_numbers_of_sets_that_lerobot_wrote_are_those_of_its_frames(name):
+    """One file an episode in v2.1, all episodes in one in v3.0; no word of who moved the robot."""
+    data = open_set(Path(__file__).parents[1] / "golden" / "lerobot_sets" / name)
+    source = LeRobotSource(data)
+    numbers = source.numbers
+    assert (source.own, source.robot_name, source.fps) == (False, "paper_arm", 10.0)
+    assert numbers.length.tolist() == [e.length for e in data.entries]
+    for index in range(len(data)):
+        episode, number = data.locate(index)
+        frame = data.frame(index)
+        place = int(numbers.first[episode]) + number
+        assert np.array_equal(numbers.state[place], frame.state)
+        assert np.array_equal(numbers.action[place], frame.action)
+        assert source.sentences(episode, number)[0] == frame.task
+    assert numbers.valid.all() and (numbers.source == NOT_SAID).all()
+    assert source.success(0) is None and source.identity(2) == "episode 2"
 
 
 def test_it_goes_to_other_processes_without_what_is_open(plain):
