@@ -84,6 +84,8 @@ class StillRun:
     """A camera that showed the same image in frames first to last while others of its values went on.
 
     moved: feature -> float64[d], how far each column went meanwhile. flagged: the rows say themselves that they are invalid.
+    jump: how far the next image is from the repeated one, in usual changes from image to image around it: a camera
+    that was frozen shows all that it missed at once. None where the episode ends before.
     """
 
     camera: str
@@ -91,6 +93,7 @@ class StillRun:
     last: int
     moved: Mapping[str, Array]
     flagged: bool
+    jump: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,69 +1,89 @@
-"""Cameras that showed the same image while the robot moved, judged by how far it usually goes in this set."""
+"""Cameras that showed the same image while the robot moved, judged by how far it usually goes in this set.
+
+A view may be empty: the other arm moves, or a bare floor passes by. What tells a frozen camera is the leap with which it
+goes on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-
 from vla_policy.data.checks.columns import spans
 from vla_policy.data.checks.episode_data import EpisodeReport, StillRun
 from vla_policy.data.checks.finding import DataFinding, doubt, fault
-from vla_policy.data.checks.pictures import SAME
 from vla_policy.types import Array
 
 MOVED = 0.05  # of a column's range in the set
 USED = 0.02  # of the widest column's range: narrower ones are noise around one value
 WHOLE = 0.95  # of an episode, in which a camera stood still
+OFTEN = 0.2  # of the episodes: a camera that stands still in more of them rather sees nothing that moves
+# Usual changes from image to image: what a frozen camera shows at once when it goes on; less is a doubt, little is none.
+JUMP, SMOOTH = 1.5, 0.5
+SIDES = (("left", "right"), ("right", "left"))
 CHANGE = "Delete the episode with `vla data edit --delete`, and see to the camera, its cable and its driver"
+LOOK = "Look at it with `vla data view`: the camera stood still, or nothing moved in front of it"
 
 
 def check_frozen(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
-    """Each stretch of equal images that is no stretch of rest."""
+    """Each stretch of equal images that is neither a stretch of rest nor a view in which nothing moves."""
     span = spans(reports)
-    cameras = dict.fromkeys(c for r in reports for c in r.cameras)
-    for camera in cameras:
+    for camera in dict.fromkeys(c for r in reports for c in r.cameras):
         seen = [r for r in reports if camera in r.cameras]
-        static = [r for r in seen if _whole(r, camera)]
-        moving = [r for r in static if any(_moved(s, span) for s in r.still if s.camera == camera)]
-        if len(static) == len(seen):
-            if moving:
-                yield doubt(
-                    "frozen",
-                    f"camera {camera} shows one and the same image in every episode while the robot moves",
-                    "See that the camera works and looks at the robot",
-                )
-            continue
-        usual = float(np.median([r.cameras[camera].changes for r in seen if r not in static]))
-        for report in seen:
-            for still in report.still:
-                if still.camera != camera or still.flagged or not _moved(still, span):
-                    continue
-                if usual > 2 * SAME or report in static:
-                    yield _frozen(report, still)
+        suspect = [
+            (r, run)
+            for r in seen
+            for run in r.still
+            if run.camera == camera and not run.flagged and _moved(run, span, r.names)
+        ]
+        # Until the end of the episode, so that no next image says what was missed.
+        endless = [(r, run) for r, run in suspect if run.jump is None]
+        if len(endless) > max(1, OFTEN * len(seen)) or len(seen) == len(endless):
+            yield _often(camera, len(endless), len(seen))
+        else:
+            yield from (_endless(r, run) for r, run in endless)
+        for report, run in suspect:
+            if run.jump is not None and run.jump >= SMOOTH:
+                yield _frozen(report, run, sure=run.jump >= JUMP)
 
 
-def _frozen(report: EpisodeReport, still: StillRun) -> DataFinding:
-    return fault(
+def _often(camera: str, still: int, episodes: int) -> DataFinding:
+    if still == episodes:
+        says = (
+            f"camera {camera} shows one and the same image in every episode while the robot moves"
+        )
+        return doubt("frozen", says, "See that the camera works and looks at the robot")
+    says = f"camera {camera} stands still until the end of {still} of {episodes} episodes while the robot moves"
+    return doubt("frozen", says, LOOK)
+
+
+def _endless(report: EpisodeReport, run: StillRun) -> DataFinding:
+    frames = report.cameras[run.camera].frames
+    return _frozen(report, run, sure=run.last - run.first + 2 >= WHOLE * frames)
+
+
+def _frozen(report: EpisodeReport, run: StillRun, *, sure: bool) -> DataFinding:
+    make, change = (fault, CHANGE) if sure else (doubt, LOOK)
+    return make(
         "frozen",
-        f"camera {still.camera} repeats one image in frames {still.first - 1} to {still.last} while the robot moves",
-        CHANGE,
+        f"camera {run.camera} repeats one image in frames {run.first - 1} to {run.last} while the robot moves",
+        change,
         episode=report.episode,
-        frame=still.first,
-        frames=still.last - still.first + 1,
+        frame=run.first,
+        frames=run.last - run.first + 1,
     )
 
 
-def _whole(report: EpisodeReport, camera: str) -> bool:
-    frames = report.cameras[camera].frames
-    return any(s.camera == camera and s.last - s.first + 2 >= WHOLE * frames for s in report.still)
-
-
-def _moved(still: StillRun, span: Mapping[str, Array]) -> bool:
-    for feature, far in still.moved.items():
+def _moved(run: StillRun, span: Mapping[str, Array], names: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether something went far meanwhile; of the other arm that is nothing to a camera of one side."""
+    for feature, far in run.moved.items():
         wide = span.get(feature)
-        if wide is not None and wide.shape == far.shape:
-            used = wide > USED * wide.max()
-            if bool((far[used] > MOVED * wide[used]).any()):
-                return True
+        if wide is None or wide.shape != far.shape:
+            continue
+        used = wide > USED * wide.max()
+        for own, other in SIDES:
+            if own in run.camera and other not in run.camera:
+                said = names.get(feature, ())
+                used &= [i >= len(said) or other not in said[i] for i in range(len(used))]
+        if bool((far[used] > MOVED * wide[used]).any()):
+            return True
     return False

@@ -6,7 +6,7 @@ Each image is thinned out to a thumbnail; of the images before, only one thumbna
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from vla_policy.types import Array
 WIDTH, HEIGHT = 32, 24  # of a thumbnail
 SAME = 2.0  # of 255, largest change of light in a block of four cells, of one image that was encoded twice
 FEWEST, FEWEST_S = 3, 0.2  # repetitions that are looked into, and their time
+AROUND, NOTHING = 4, 0.1  # steps on either side of a run; mean change, of 255, that is none
 BLANK = 2.0  # of 255, deviation within an image that shows nothing
 
 
@@ -42,6 +43,7 @@ class CameraPass:
     _sum: Array | None = None
     _blank: list[int] = field(default_factory=list)
     _changes: list[float] = field(default_factory=list)
+    _means: list[float] = field(default_factory=list)
 
     def add(self, small: Array) -> None:
         """The thumbnail of the next image."""
@@ -51,7 +53,9 @@ class CameraPass:
             self._blank.append(self._number)
         blocks = light.reshape(HEIGHT // 2, 2, WIDTH // 2, 2).mean((1, 3))
         if self._before is not None:
-            self._changes.append(float(np.abs(blocks - self._before).max()))
+            change = np.abs(blocks - self._before)
+            self._changes.append(float(change.max()))
+            self._means.append(float(change.mean()))
         if self._anchor is None or float(np.abs(blocks - self._anchor).max()) > SAME:
             self._close()
             self._anchor, self._first = blocks, self._number
@@ -63,6 +67,7 @@ class CameraPass:
         self._close()
         if self._sum is None:
             return None
+        self.still = [replace(run, jump=self._jump(run)) for run in self.still]
         changes = float(np.quantile(self._changes, 0.75)) if self._changes else 0.0
         mean = (self._sum / self._number).astype(np.float32)
         return CameraSummary(mean, changes, self._number, self.size)
@@ -77,6 +82,17 @@ class CameraPass:
                 frame=self._blank[0],
                 frames=len(self._blank),
             )
+
+    def _jump(self, run: StillRun) -> float | None:
+        """What a run ends with, in usual changes of the images before and after it."""
+        means = np.array(self._means)  # of the step from image k to k + 1
+        if run.last >= len(means):
+            return None
+        after = means[run.last + 1 : run.last + 1 + AROUND]
+        before = means[max(0, run.first - 1 - AROUND) : run.first - 1]
+        around = np.concatenate((after, before))
+        around = around[around > NOTHING]
+        return float(means[run.last] / np.median(around)) if len(around) else None
 
     def _close(self) -> None:
         """Keep the run of equal images that ends before the present one, if it is long."""
