@@ -80,9 +80,11 @@ def _moved(run: StillRun, span: Mapping[str, Array], names: Mapping[str, tuple[s
         if wide is None or wide.shape != far.shape:
             continue
         used = wide > USED * wide.max()
+        said = names.get(feature, ())
         for own, other in SIDES:
             if own in run.camera and other not in run.camera:
-                said = names.get(feature, ())
+                if not said and any(names.values()):
+                    used[:] = False  # another feature says which columns are of this side
                 used &= [i >= len(said) or other not in said[i] for i in range(len(used))]
         if bool((far[used] > MOVED * wide[used]).any()):
             return True

@@ -77,16 +77,15 @@ def _episodes(
         if not first or not first[0].strip():
             found.append(fault("task", "has no sentence", RESTORE, frame=0))
         cameras, still = {}, []
-        for camera in IMAGES:
-            if camera in arrays and arrays[camera].ndim == 4:
-                seen = CameraPass(camera, rows)
-                for row in where:
-                    seen.add(thumbnail(np.ascontiguousarray(arrays[camera][row])))
-                summary = seen.end()
-                if summary is not None:
-                    found += seen.findings()
-                    cameras[camera] = summary
-                    still += seen.still
+        for camera, pixels in _views(arrays).items():
+            seen = CameraPass(camera, rows)
+            for row in where:
+                seen.add(thumbnail(np.ascontiguousarray(pixels[row])))
+            summary = seen.end()
+            if summary is not None:
+                found += seen.findings()
+                cameras[camera] = summary
+                still += seen.still
         yield EpisodeReport(
             episode=number,
             findings=tuple(in_episode(found, number)),
@@ -97,6 +96,19 @@ def _episodes(
             still=tuple(still),
             cameras=cameras,
         )
+
+
+def _views(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Camera -> uint8[n, h, w, 3]; a robot with several arms has a wrist for each."""
+    found = {}
+    for name in IMAGES:
+        pixels = arrays.get(name)
+        if pixels is not None and pixels.ndim == 4:
+            found[name] = pixels
+        elif pixels is not None and pixels.ndim == 5:
+            sides = ("left", "right") if pixels.shape[1] == 2 else range(pixels.shape[1])
+            found |= {f"{side} {name}": pixels[:, i] for i, side in enumerate(sides)}
+    return found
 
 
 def _known(robot: str, width: int) -> tuple[ColumnBounds, dict[str, tuple[str, ...]]]:
