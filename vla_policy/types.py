@@ -41,7 +41,10 @@ def _sealed(array: Array) -> bool:
     """Whether neither the array nor the memory that it shows can be written."""
     if array.flags.writeable:
         return False
-    return array.base is None or (isinstance(array.base, np.ndarray) and _sealed(array.base))
+    base = array.base
+    return (
+        base is None or isinstance(base, bytes) or (isinstance(base, np.ndarray) and _sealed(base))
+    )
 
 
 def _require_vector(owner: str, name: str, array: Array, width: int) -> None:

@@ -1,6 +1,8 @@
 """A policy on another machine behind the same questions: what it answers, and what happens when it does not."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -308,3 +310,21 @@ def test_addresses(monkeypatch):
     ):
         with pytest.raises(ValueError, match="VLA_TOKEN"):
             find_token(values)
+
+
+def test_the_robots_side_needs_no_torch():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from vla_policy.embodiment import load_embodiment\n"
+        "from vla_policy.ros.nodes.policy_startup import load\n"
+        "load(load_embodiment('vx300s'), sys.argv[1], 'auto', 'cpu', 1)\n"
+    )
+    with Running() as running:
+        done = subprocess.run(
+            [sys.executable, "-c", code, running.address], capture_output=True, text=True
+        )
+    assert (
+        "does not fit robot 'vx300s': cameras" in done.stderr
+        or "state: the checkpoint has" in done.stderr
+    )
+    assert "torch" not in done.stderr

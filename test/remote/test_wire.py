@@ -10,6 +10,7 @@ import pytest
 from hostile import frames
 
 from vla_policy.remote import wire
+from vla_policy.types import readonly
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i8", "f4", "f8", "?", ">i2", "f2"])
@@ -131,3 +132,13 @@ def test_a_message_is_counted_as_it_is_read():
         made = value(3)
         if count(made) < 4096:
             assert wire.measure(msgpack.packb(made)) == count(made)
+
+
+def test_what_is_read_from_bytes_is_not_copied_and_what_can_be_written_is():
+    """Three pictures of a request are megabytes; bytes cannot be changed by anybody, so they are taken as they are."""
+    data = bytes(range(12))
+    read = np.frombuffer(data, np.uint8).reshape(2, 2, 3)
+    assert readonly(read, np.uint8) is read
+    written = np.frombuffer(bytearray(data), np.uint8).reshape(2, 2, 3)
+    written.flags.writeable = False
+    assert readonly(written, np.uint8) is not written

@@ -14,7 +14,7 @@ from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout
 from vla_policy.execution.replanning import Continuation, Delays, measured
 from vla_policy.runtime.inference import MAX_FAILURES, Inference
 from vla_policy.runtime.observation import SensorBuffer, StateSource
-from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.runtime.policy_protocol import PolicyProtocol, Unavailable
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import ActionChunk, Reason
 
@@ -427,4 +427,48 @@ def test_one_picture_that_shows_it_among_others_that_do_not_moves_nothing():
     assert wait_for(lambda: bench.refusals)
     assert bench.refusals == [("lift the cube", "not_seen")]
     assert bench.chunks == []
+    bench.inference.close()
+
+
+def test_no_answer_is_no_failure_and_the_next_observation_is_tried(bench):
+    """A server that is lost for long: the thread goes on, and a chunk comes with the first look after it."""
+    lost = True
+
+    def infer(observation, previous, options):
+        if lost:
+            raise Unavailable("ws://gpu:8000/: no connection")
+        return bench.answer(observation, previous, options)
+
+    bench.policy.infer_chunk.side_effect = infer
+    bench.inference.set_instruction("go")
+    for at_ms in range(0, 100 * (MAX_FAILURES + 3), 100):  # each observation, not only one in four
+        calls = bench.policy.infer_chunk.call_count
+        bench.show(at_ms)
+        assert wait_for(lambda n=calls: bench.policy.infer_chunk.call_count == n + 1)
+    assert wait_for(lambda: bench.reason() == "unavailable")
+    status = bench.inference.status()
+    assert (status.failures, status.stopped, bench.errors) == (0, False, [])
+    assert "no connection" in bench.inference.request("go").detail
+    lost = False
+    bench.show(at_ms + 100)
+    assert wait_for(lambda: len(bench.chunks) == 1)
+
+
+def test_a_look_that_nobody_answered_is_no_look():
+    bench = Bench(look_first=True)
+    bench.policy.sees.side_effect = Unavailable("gone")
+    bench.inference.set_instruction("go")
+    for at_ms in range(0, 800, 100):
+        calls = bench.policy.sees.call_count
+        bench.show(at_ms)
+        # At least once: what was not looked at is asked for again.
+        assert wait_for(lambda n=calls: bench.policy.sees.call_count > n)
+    assert wait_for(lambda: bench.reason() == "unavailable")
+    assert bench.refusals == [] and bench.chunks == []
+    bench.policy.sees.side_effect = None
+    for at_ms in range(800, 1100, 100):
+        calls = bench.policy.sees.call_count
+        bench.show(at_ms)
+        assert wait_for(lambda n=calls: bench.policy.sees.call_count > n)
+    assert wait_for(lambda: len(bench.chunks) == 1)
     bench.inference.close()
