@@ -14,7 +14,7 @@ HEAD ?=
 TESTS ?= test
 ROUNDS ?= 20
 # Processes that run tests beside each other; chosen tests run in one, where -s and --pdb work. Tests with nodes wait
-# more than they compute, so one more than there are processors, of whom the last takes what needs no ROS.
+# more than they compute, so one more than there are processors, of whom the last takes what only computes.
 WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))
 
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
@@ -31,7 +31,7 @@ test: setup
 	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)
 
 check: lint types
-	@$(PLAIN); exec pytest $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
+	@$(PLAIN); exec pytest $(if $(WORKERS),-n $(shell nproc)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture

@@ -1,5 +1,7 @@
 """Which worker of a parallel run takes which file."""
 
+from pathlib import Path
+
 import lanes
 import pytest
 
@@ -22,6 +24,11 @@ def test_the_others_take_those_first_and_help_then():
     assert lanes.next_file(FILES, quiet=False) == FILES[1]
     assert lanes.next_file(FILES[:1], quiet=False) == FILES[0]
     assert lanes.next_file([], quiet=False) is None
+
+
+def test_the_files_that_are_named_exist():
+    root = Path(__file__).parents[1]
+    assert [name for name in (*lanes.LONG, *lanes.TIMED) if not (root / name).exists()] == []
 
 
 def test_what_takes_long_is_begun_first(monkeypatch):

@@ -1,8 +1,8 @@
-"""Workers of a parallel run (`pytest -n N`): whole files for each, what needs ROS apart from what computes.
+"""Workers of a parallel run (`pytest -n N`): whole files for each, what judges times apart from what computes.
 
-Tests with nodes wait more than they compute, and some of them judge times. So the quiet lanes, which take
-only files without ROS, run at low priority and fill what the others leave of the processors. The others take
-files of test/ros first and help with the rest afterwards.
+Tests with nodes or a browser wait more than they compute, and some of them judge times. So the quiet lanes, which
+take none of these, run at low priority and fill what the others leave of the processors. The others take these
+first and help with the rest afterwards.
 """
 
 import os
@@ -13,12 +13,26 @@ from collections.abc import Sequence
 WORKER, WORKERS, RUN = (
     f"PYTEST_XDIST_{word}" for word in ("WORKER", "WORKER_COUNT", "TESTRUNUID")
 )
-ROS = "test/ros/"
+TIMED = ("test/ros/", "test/web/", "test/without_ros/test_processes.py")
 QUIET_NICE = 10
 # Above what Linux hands out by itself, and not looked through by `vla stop`, which looks for robots in 0 to 100.
 DOMAINS = range(215, 232)
-# Begun first, longest first, so that no lane works on long after the others.
-LONG: tuple[str, ...] = ()
+# Half a minute and more: begun first, longest first, so that no lane works on long after the others.
+LONG: tuple[str, ...] = (
+    "test/ros/test_walk.py",
+    "test/ros/test_check_topics.py",
+    "test/ros/faults/test_fault_processes.py",
+    "test/ros/test_robots.py",
+    "test/ros/test_operator.py",
+    "test/web/test_web_browser.py",
+    "test/ros/test_shutdown.py",
+    "test/ros/test_control_node.py",
+    "test/ros/test_whole_graph.py",
+    "test/train/test_multi_robot.py",
+    "test/test_observer.py",
+    "test/train/test_train.py",
+    "test/without_ros/test_images.py",
+)
 
 
 def count() -> int:
@@ -32,7 +46,7 @@ def own() -> int:
 
 
 def is_quiet(worker: int, workers: int) -> bool:
-    """Whether it takes only files without ROS: the last third, one at least where there are several.
+    """Whether it takes nothing that judges times: the last third, one at least where there are several.
 
     Who comes later, in place of one that crashed, takes all.
     """
@@ -46,11 +60,11 @@ def next_file(waiting: Sequence[str], *, quiet: bool) -> str | None:
     'test/ros/b.py'
     >>> next_file(["test/ros/b.py"], quiet=True)
     """
-    fits = [file for file in waiting if not (quiet and file.startswith(ROS))]
+    fits = [file for file in waiting if not (quiet and file.startswith(TIMED))]
     rank = {file: k for k, file in enumerate(LONG)}
     return min(
         fits,
-        key=lambda file: (not file.startswith(ROS), rank.get(file, len(LONG))),
+        key=lambda file: (not file.startswith(TIMED), rank.get(file, len(LONG))),
         default=None,
     )
 
