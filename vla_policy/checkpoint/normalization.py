@@ -53,6 +53,11 @@ class Normalizer:
     _offset: Array = field(init=False, repr=False)
     _spread: Array = field(init=False, repr=False)
 
+    def __reduce__(self) -> tuple[type[Normalizer], tuple[Any, ...]]:
+        """To another process: a view of a mapping does not pickle."""
+        more = (self.eps, self.eps_inverse, self.constant)
+        return Normalizer, (self.what, self.names, self.mode, dict(self.statistics), *more)
+
     def __post_init__(self) -> None:
         if self.mode not in NEEDS:
             raise ValueError(
