@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeAlias
@@ -151,10 +152,14 @@ def _next(iterator: Iterator[Batch | _Failed]) -> Batch | _Failed:
 
 
 def _end(iterator: Iterator[Any]) -> None:
-    """End the workers now: by itself torch waits until nothing refers to the iterator, a traceback among it."""
+    """End the workers now: by itself torch waits until nothing refers to the iterator, a traceback among it.
+
+    A worker that dies of being ended, in the middle of a video, is ended as well: nothing is asked of it any more.
+    """
     shutdown = getattr(iterator, "_shutdown_workers", None)
     if shutdown is not None:
-        shutdown()
+        with suppress(RuntimeError):
+            shutdown()
 
 
 def _start_worker(number: int) -> None:
