@@ -6,9 +6,10 @@ import os
 import threading
 from contextlib import suppress
 
+# Not more: a thread that is held back while it holds the interpreter holds back the one that writes.
 WRITING, ENCODING = (
     0,
-    10,
+    2,
 )  # niceness of what must keep up with the streams, and of what may fall behind
 
 
