@@ -205,7 +205,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     report = {
-        "command": "python benchmarks/loader.py " + " ".join(sys.argv[1:]),
+        "command": f"python benchmarks/loader.py --samples {args.samples} --episodes {args.episodes} "
+        f"--length {args.length} --steps {args.steps}",
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
