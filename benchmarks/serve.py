@@ -9,7 +9,6 @@ Overhead: p50 of a request over loopback minus p50 of the same `infer` here, for
 import argparse
 import asyncio
 import datetime
-import io
 import json
 import os
 import platform
@@ -129,7 +128,7 @@ def serve(name: str) -> int:
         policy,
         offer_of(policy, name),
         Serving(port=0, token=os.environ.get("VLA_TOKEN")),
-        Journal(io.StringIO()),
+        Journal(open(os.devnull, "w")),
         infer_many=many,
     )
 
