@@ -39,7 +39,7 @@ from vla_policy.ros.process import qos
 ROBOT, SUITE = "vx300s", "pick_put"
 HOLD_S = 1.22  # the plan's greatest age and a tick
 CASES = ("none", "kill", "freeze", "delay 50 ms", "delay 200 ms", "delay 1000 ms")
-AWAY_S, TASK_S = 3.0, 30.0
+AWAY_S, TASK_S, PERIOD_S = 3.0, 30.0, 0.02
 MOVED = 1e-9
 
 
@@ -253,10 +253,10 @@ class Sent:
         return [b[0] for a, b in pairwise(list(self.targets)) if np.abs(a[1] - b[1]).max() > MOVED]
 
     def wait_moving(self, seconds: float) -> bool:
-        """Until the arm has been moving for a second."""
+        """Until the arm has been moving for a third of a second."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
-            if len(self.moves()) > 50:
+            if len(self.moves()) > 15:
                 return True
             time.sleep(0.05)
         return False
@@ -272,13 +272,12 @@ class Sent:
     def outside(self) -> list[str]:
         """Setpoints that no limit of the robot's file allows."""
         found = []
-        period_s = 1.0 / self._robot.control_hz
         for before, after in pairwise(list(self.targets)):
             gap_s = (after[0] - before[0]) / 1e9
-            if gap_s > 10 * period_s:
+            if gap_s > 10 * PERIOD_S:
                 continue  # begun anew from the measured position
             way_m = np.linalg.norm(after[1][:3] - before[1][:3])
-            if way_m > self._limits.linear_speed_m_s * min(max(gap_s, 0.0), 2 * period_s) + 1e-6:
+            if way_m > self._limits.linear_speed_m_s * min(max(gap_s, 0.0), 2 * PERIOD_S) + 1e-6:
                 found.append("speed")
         box = self._limits.workspace
         for _, pose in self.targets:
