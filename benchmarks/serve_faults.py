@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.evaluate.suites import SUITES, trial
@@ -34,7 +35,6 @@ from vla_policy.ros.messages import convert
 from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
 from vla_policy.ros.operator.trial import run_trial
 from vla_policy.ros.operator.watch import Watch
-from vla_policy.ros.process import qos
 
 ROBOT, SUITE = "vx300s", "pick_put"
 HOLD_S = 1.22  # the plan's greatest age and a tick
@@ -97,6 +97,7 @@ def main() -> int:
 def measure(graph, client, watch, sent, server, relay, case: str, args) -> dict[str, object]:
     """One case: so many tasks, each with the fault in it once the arm moves."""
     successes, last_moves, went_on, outside, setpoints = 0, [], 0, 0, 0
+    examples: list[str] = []
     words = case.split()
     for index in range(args.episodes):
         scene, task = trial(SUITES[SUITE], args.seed, index)
@@ -112,12 +113,13 @@ def measure(graph, client, watch, sent, server, relay, case: str, args) -> dict[
             went_on += sent.moved_after(fault.over_ns)
         found = sent.outside()
         outside += len(found)
+        examples += found[:3]
         setpoints += len(sent.targets)
         graph.check()
     relay.delay_s = 0.0
     return {
         "case": case, "episodes": args.episodes, "successes": successes, "setpoints": setpoints,
-        "outside_limits": outside, "faults": len(last_moves), "went_on": went_on,
+        "outside_limits": outside, "examples": examples, "faults": len(last_moves), "went_on": went_on,
         "last_move_s": round(max(last_moves, default=0.0), 3),
     }  # fmt: skip
 
@@ -234,7 +236,9 @@ class Sent:
         self._limits = self._robot.limits.groups["arm"]
         self.targets: list[tuple[int, np.ndarray]] = []
         output = self._robot.outputs["arm"]
-        node.create_subscription(PoseStamped, output.topic, self._on_target, qos.COMMAND)
+        # Deep: a setpoint that is missed here would make the next look like a jump.
+        deep = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+        node.create_subscription(PoseStamped, output.topic, self._on_target, deep)
 
     def _on_target(self, msg: PoseStamped) -> None:
         p, q = msg.pose.position, msg.pose.orientation
@@ -278,7 +282,7 @@ class Sent:
                 continue  # begun anew from the measured position
             way_m = np.linalg.norm(after[1][:3] - before[1][:3])
             if way_m > self._limits.linear_speed_m_s * min(max(gap_s, 0.0), 2 * PERIOD_S) + 1e-6:
-                found.append("speed")
+                found.append(f"speed {way_m / max(gap_s, 1e-9):.3f} m/s over {gap_s:.3f} s")
         box = self._limits.workspace
         for _, pose in self.targets:
             inside = (pose[:3] >= box.lower - 1e-9).all() and (pose[:3] <= box.upper + 1e-9).all()
