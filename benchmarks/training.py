@@ -12,6 +12,7 @@ them runs alternately, and the median of the rounds counts.
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -178,7 +179,7 @@ print("FOUND" + json.dumps({"samples_per_s": (steps - skipped) * batch / spent, 
 def lerobot(python: str, data: Path, steps: int) -> dict:
     words = [data, GOLDEN, GOLDEN / "ckpt061_pi0", BATCH, steps, SKIPPED * EVERY]
     done = subprocess.run(
-        [python, "-c", THERE, *map(str, words)],
+        [*shlex.split(python), "-c", THERE, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
