@@ -56,10 +56,6 @@ _.thread_count
 _.look_error_m
 _.looked_right
 
-# What users of the library call (docs/rt2.md).
-_.robot_sample
-_.web_sample
-
 # What a recorder calls (data/lerobot).
 _.delete_last
 _.recover

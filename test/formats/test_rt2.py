@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from vla_policy import cli
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.embodiment import load_embodiment
-from vla_policy.families import rt2
+from vla_policy.families import rt2, rt2_training
+from vla_policy.families.training import Demonstration, LossOptions, Question
 from vla_policy.formats.conversion.convert import convert
 from vla_policy.formats.native import folder as vla
 from vla_policy.models import token_head
@@ -24,7 +25,6 @@ from vla_policy.models.sampling import Sampling
 from vla_policy.models.text import load_text_tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.policy import Policy, load_policy
-from vla_policy.train import cotrain
 from vla_policy.train.loop import Settings, run
 from vla_policy.types import Observation
 
@@ -256,36 +256,13 @@ def test_what_does_not_fit_is_refused(paligemma: Path, tmp_path: Path) -> None:
     (tmp_path / "rt2" / "config.json").write_text(json.dumps(header | {"settings": settings}))
     with pytest.raises(ValueError, match="got 9 different ids"):
         load_policy(str(tmp_path / "rt2"))
-    with pytest.raises(ValueError, match="plan: got None, the checkpoint writes a plan"):
-        cotrain.robot_sample(make(paligemma, plan=True), (), "go", np.zeros((1, 8)))
-    with pytest.raises(ValueError, match=r"got shape \(2, 8\), expected \(1, 8\)"):
-        cotrain.robot_sample(policy.checkpoint, (), "go", np.zeros((2, 8)))
-    with pytest.raises(ValueError, match="shares: got"):
-        cotrain.draw({"web": [], "robot": []}, {"web": 1.0}, 1, np.random.default_rng(0))
-
-
-def test_a_batch_is_the_mean_over_the_tokens_of_each_sample(paligemma: Path) -> None:
-    checkpoint = make(paligemma)
-    seen = [tuple(observe(seed=i).images.values()) for i in range(2)]
-    web = cotrain.web_sample(checkpoint, seen[0], "what is on the table?", "a ball")
-    robot = cotrain.robot_sample(checkpoint, seen[1], "pick up the red cube", np.zeros((1, 8)))
-    with torch.no_grad():
-        both, parts = cotrain.loss(checkpoint, [("web", web), ("robot", robot)])
-        one, _ = cotrain.loss(checkpoint, [("web", web)])
-        other, _ = cotrain.loss(checkpoint, [("robot", robot)])
-    n, m = len(web.answer), len(robot.answer)
-    assert n != m and len(web.text) != len(robot.text)  # so that there is padding of both
-    assert both.item() == pytest.approx((one * n + other * m).item() / (n + m), rel=1e-5)
-    assert parts == pytest.approx({"web": one.item(), "robot": other.item()}, rel=1e-5)
-
-
-def test_shares_of_the_mixture() -> None:
-    sample = cotrain.Sample((), (1,), (1,))
-    drawn = cotrain.draw(
-        {"web": [sample], "robot": [sample]}, {"web": 1.0, "robot": 2.0}, 3000,
-        np.random.default_rng(0),
-    )  # fmt: skip
-    assert sum(name == "robot" for name, _ in drawn) / 3000 == pytest.approx(2 / 3, abs=0.03)
+    still = Demonstration(observe(), np.array([STATE]), np.array([True]))
+    with pytest.raises(ValueError, match="plan: got none, the checkpoint writes a plan"):
+        rt2_training.example(make(paligemma, plan=True), ("token",), still)
+    with pytest.raises(ValueError, match="detach_prefix: got True, but RT-2 has no flow head"):
+        batch = rt2_training.TRAINING.collate([rt2_training.example(make(paligemma), (), still)])
+        options = LossOptions(detach_prefix=True)
+        rt2_training.loss(policy.checkpoint, batch, options, torch.Generator())
 
 
 @pytest.mark.slow
@@ -297,26 +274,39 @@ def test_co_training_teaches_to_act_plan_and_answer_with_the_same_weights(
     actions = np.array([[[0, 0.02, -0.03, 0.01, 0.05, 0, -0.08, 1.0]],
                         [[1, -0.01, 0, 0.035, 0, 0.09, 0, 0.0]]])  # fmt: skip
     plans = ("pick the red cube", "pick rxbar chocolate")
+    normalised = [checkpoint.statistics.actions.normalise(a) for a in actions]
     robot = [
-        cotrain.robot_sample(checkpoint, tuple(o.images.values()), o.instruction, a, plan)
-        for o, a, plan in zip((cube, hungry), actions, plans, strict=True)
+        rt2_training.example(
+            checkpoint,
+            ("token",),
+            Demonstration(
+                o,
+                rt2.restore(checkpoint, a, o).actions,
+                np.array([True]),
+                plan=plan,
+                done=a[:, 0] > 0,
+            ),
+        )
+        for o, a, plan in zip((cube, hungry), normalised, plans, strict=True)
     ]
     questions = {"what is on the table?": "a red cube", "what is green?": "the ball"}
     web = [
-        cotrain.web_sample(checkpoint, tuple(cube.images.values()), question, answer)
-        for question, answer in questions.items()
+        rt2_training.question(checkpoint, Question(tuple(cube.images.values()), *pair))
+        for pair in questions.items()
     ]
-    batch = [("web", s) for s in web] + [("robot", s) for s in robot]
+    batch = rt2_training.TRAINING.collate([*web, *robot])
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        found = rt2_training.loss(checkpoint, batch, LossOptions(), torch.Generator())
+        return found.total, {k: v.item() for k, v in found.parts.items()}
+
     checkpoint.model.requires_grad_(True)
     with torch.no_grad():
-        before = cotrain.loss(checkpoint, batch)[0].item()
-    run(
-        "cotrain", checkpoint.model, lambda step: cotrain.loss(checkpoint, batch),
-        Settings(60, 1e-2, warmup=5), tmp_path,
-    )  # fmt: skip
+        before = loss(0)[0].item()
+    run("cotrain", checkpoint.model, loss, Settings(60, 1e-2, warmup=5), tmp_path)
     with torch.no_grad():
-        after, parts = cotrain.loss(checkpoint, batch)
-    assert before > 4 and after < 0.05 and set(parts) == {"web", "robot"}
+        after, parts = loss(0)
+    assert before > 4 and after < 0.05 and set(parts) == {"token", "text"}
 
     vla.save(tmp_path / "trained", checkpoint)
     policy = load_policy(str(tmp_path / "trained"), head="token")

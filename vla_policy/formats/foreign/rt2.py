@@ -1,6 +1,6 @@
 """A PaliGemma folder becomes an RT-2 policy: action ids are chosen, and the contract with a robot is written down.
 
-What comes out has still to be trained (train/cotrain.py): its action tokens mean nothing yet.
+What comes out has still to be trained (families/rt2_training.py): its action tokens mean nothing yet.
 """
 
 from __future__ import annotations
