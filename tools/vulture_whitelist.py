@@ -83,8 +83,10 @@ _.can_answer
 _.pids
 _.wait_for_control
 
-# The record of how a family is trained (families/training.py): layers for low-rank adapters.
+# The layers that adapters reach, and adapters by peft (train/adapters.py), for the trainer.
 _.adapters
+_.lay
+_.take_up
 
 # Fields of visualization_msgs/Marker.
 _.colors

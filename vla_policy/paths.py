@@ -94,3 +94,14 @@ def find_embodiment(name_or_path: str | Path) -> Path:
             "or the path of a .yaml file"
         )
     return config_dir() / "embodiments" / f"{as_text}.yaml"
+
+
+def split_adapter(name_or_path: str) -> tuple[str, Path | None]:
+    """BASE+ADAPTER as the name of the base and the adapter's folder; the name itself and None if it has none.
+
+    Only the last + separates, and none in a path that is there.
+    """
+    base, found, adapter = name_or_path.rpartition("+")
+    if not (found and base and adapter) or Path(name_or_path).expanduser().exists():
+        return name_or_path, None
+    return base, Path(adapter).expanduser()

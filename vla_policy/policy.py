@@ -17,9 +17,10 @@ from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
+from vla_policy.formats.adapter import merge, read_adapter
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.sampling import InferenceOptions, Sampling
-from vla_policy.paths import find_policy
+from vla_policy.paths import find_policy, split_adapter
 from vla_policy.remote.handshake import statistics_hash
 from vla_policy.remote.server_file import is_remote
 from vla_policy.runtime.instruction import refuse_instruction
@@ -276,6 +277,7 @@ def load_policy(
 ) -> Policy | Remote:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
+    BASE+ADAPTER is one of these with the adapter in a folder added into its weights (formats/adapter.py).
     A name ws://host:port or wss://host:port is the policy that `vla serve` has there, a policy file with `server:` that of
     another project's server; device, dtype and engine are
     that machine's business. Raises Unavailable, a ConnectionError, if nobody answers there.
@@ -314,10 +316,13 @@ def load_local(
         raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
     if engine not in ENGINES:
         raise ValueError(f"engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
-    path = find_policy(name_or_path)
+    base, folder = split_adapter(name_or_path)
+    path, adapter = find_policy(base), None if folder is None else read_adapter(folder)
     checkpoint = load_checkpoint(
         path, device=device, dtype=DTYPES.get(dtype or ""), embodiment=embodiment
     )
+    if adapter is not None:
+        merge(checkpoint.model, adapter)
     heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")

@@ -12,7 +12,7 @@ from vla_policy.checkpoint.contract import check as check_contract
 from vla_policy.embodiment.embodiment_file import EmbodimentFile, read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, Finding, error, errors
 from vla_policy.parsing.fields import Place, Refused
-from vla_policy.paths import find_policy
+from vla_policy.paths import find_policy, split_adapter
 
 FIRST = "The rest is looked at when this is right"
 
@@ -23,7 +23,7 @@ def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Findi
     The errors are those for which the policy node refuses to activate, and ranges that cannot be.
     Raises FileNotFoundError or ValueError if there is no such checkpoint or robot.
     """
-    path = find_policy(name_or_path)
+    path = find_policy(split_adapter(name_or_path)[0])
     robots = trained_for(path) if robot is None else (robot,)
     sheets = [None if name is None else read_embodiment_file(name) for name in robots]
     found = [finding for sheet in sheets for finding in check_fit(path, sheet)]

@@ -8,6 +8,7 @@ from vla_policy.parsing.json_document import INDEX, WEIGHTS, read_json
 
 PRETRAINED, CHECKPOINTS, LAST = "pretrained_model", "checkpoints", "last"
 ADAPTER, PARAMS = "adapter_config.json", "params"
+BASE = "base.json"  # beside an adapter that this project trained
 # Files of an orbax checkpoint, one of which every version writes.
 ORBAX = ("_METADATA", "manifest.ocdbt", "_sharding", "checkpoint")
 # Type in config.json -> module and class of lerobot.
@@ -29,6 +30,10 @@ def _adapter(folder: Path) -> str | None:
     if not (folder / ADAPTER).is_file():
         return None
     base = read_json(folder / ADAPTER).get("base_model_name_or_path") or "BASE"
+    if (folder / BASE).is_file():
+        return (
+            f"an adapter of {base}, not a whole checkpoint; name the two together: {base}+{folder}"
+        )
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     module, policy = POLICIES.get(str(config.get("type")), POLICIES["pi05"])
     return (

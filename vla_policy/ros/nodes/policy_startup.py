@@ -10,7 +10,7 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
-from vla_policy.paths import find_policy
+from vla_policy.paths import find_policy, split_adapter
 from vla_policy.remote.server_file import is_remote
 from vla_policy.runtime.policy_protocol import Unavailable
 from vla_policy.types import Observation
@@ -68,7 +68,8 @@ def _local(robot: Embodiment, name: str, head: str | None, device: str, threads:
         )
     torch.set_num_threads(threads)
     # What `vla check` calls an error, before weights are read.
-    if wrong := errors(check_fit(find_policy(name), EmbodimentFile(robot, Place(robot.name)))):
+    path = find_policy(split_adapter(name)[0])
+    if wrong := errors(check_fit(path, EmbodimentFile(robot, Place(robot.name)))):
         raise ValueError(
             f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )

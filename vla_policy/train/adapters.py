@@ -1,0 +1,150 @@
+"""Low-rank adapters by peft: laid over a base for training, saved alone.
+
+Which layers they reach is the family's to say (Training.adapters); what else is learned whole, such as the projections
+of state and actions, are parts by name. Reading and merging: formats/adapter.py.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families import FAMILIES
+from vla_policy.formats.adapter import CONFIG, START, WEIGHTS, fingerprint, write_base
+from vla_policy.parsing.json_document import read_json, write_json
+
+NAME = "default"  # peft's, of the only adapter
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterOptions:
+    """rank, alpha, dropout: LoRA's. layers: regular expressions over module names; empty: the family's own.
+
+    whole: names of parts (Training.parts) that are learned whole beside them; None: the projections, if there are any.
+    """
+
+    rank: int = 16
+    alpha: float = 16.0
+    dropout: float = 0.0
+    layers: tuple[str, ...] = ()
+    whole: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank: got {self.rank}, expected at least 1")
+        if not 0.0 < self.alpha < float("inf"):
+            raise ValueError(f"alpha: got {self.alpha}, expected a number above 0")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout: got {self.dropout}, expected 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """An adapter that lies over the network of a checkpoint. base: the name it was loaded by; of it: fingerprint.
+
+    layers: linear layers that are covered. whole: parameters that are learned whole.
+    """
+
+    checkpoint: Checkpoint
+    options: AdapterOptions
+    base: str
+    fingerprint: str
+    layers: tuple[str, ...]
+    whole: tuple[str, ...]
+
+
+def reached(checkpoint: Checkpoint, options: AdapterOptions) -> tuple[str, ...]:
+    """The linear layers of the network that the expressions reach, each of which reaches one at least."""
+    training = FAMILIES[checkpoint.family].training
+    if training is None:
+        raise ValueError(f"adapter: a {checkpoint.family} policy cannot be trained")
+    linear = [n for n, m in checkpoint.model.named_modules() if isinstance(m, nn.Linear)]
+    expressions = options.layers or training.adapters
+    for expression in expressions:
+        if not any(re.fullmatch(expression, name) for name in linear):
+            raise ValueError(f"layers: {expression!r} reaches no linear layer of this network")
+    return tuple(name for name in linear if any(re.fullmatch(e, name) for e in expressions))
+
+
+def lay(checkpoint: Checkpoint, base: str, options: AdapterOptions) -> Laid:
+    """Cover the layers, in place; from then on only the adapter and the parts learned whole have gradients.
+
+    The policy is unchanged at first: B is 0. Raises ValueError for layers or parts that are not there.
+    """
+    from peft import LoraConfig, inject_adapter_in_model  # takes seconds to import
+
+    model: nn.Module = checkpoint.model
+    layers, print_of_base = reached(checkpoint, options), fingerprint(model)
+    whole = tuple(_whole(checkpoint, options))
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=list(layers),
+    )
+    inject_adapter_in_model(config, model, NAME)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".lora_" in name or name in whole)
+    return Laid(checkpoint, options, base, print_of_base, layers, whole)
+
+
+def tensors(laid: Laid) -> dict[str, Tensor]:
+    """What was learned, by peft's names in a file."""
+    found = {}
+    for name, parameter in laid.checkpoint.model.named_parameters():
+        if f".{NAME}." in name and ".lora_" in name:
+            found[START + name.replace(f".{NAME}.", ".")] = parameter.detach()
+        elif name in laid.whole:
+            found[START + name] = parameter.detach()
+    return found
+
+
+def save(folder: Path, laid: Laid) -> None:
+    """Write the adapter alone; a folder that is there is replaced file by file, the weights last."""
+    from peft import LoraConfig
+
+    folder.mkdir(parents=True, exist_ok=True)
+    LoraConfig(
+        r=laid.options.rank,
+        lora_alpha=laid.options.alpha,
+        lora_dropout=laid.options.dropout,
+        target_modules=list(laid.layers),
+        modules_to_save=sorted({name.rpartition(".")[0] for name in laid.whole}) or None,
+        base_model_name_or_path=laid.base,
+    ).save_pretrained(folder)
+    config = read_json(folder / CONFIG)
+    write_json(folder / CONFIG, config | {"target_modules": sorted(laid.layers)})
+    write_base(folder, laid.base, laid.fingerprint)
+    part = folder / f"{WEIGHTS}.part"
+    save_file({k: v.cpu().contiguous() for k, v in tensors(laid).items()}, part)
+    os.replace(part, folder / WEIGHTS)
+
+
+@torch.no_grad()
+def take_up(laid: Laid) -> None:
+    """Add the adapter into the weights and take it off, in place: the network is a plain one again."""
+    for name in laid.layers:
+        owner_name, _, leaf = name.rpartition(".")
+        owner = laid.checkpoint.model.get_submodule(owner_name)
+        covered = getattr(owner, leaf)
+        covered.merge(safe_merge=True)
+        setattr(owner, leaf, covered.get_base_layer())
+    vars(laid.checkpoint.model).pop("peft_config", None)  # peft's mark of a model that is covered
+
+
+def _whole(checkpoint: Checkpoint, options: AdapterOptions) -> Iterator[str]:
+    training = FAMILIES[checkpoint.family].training
+    parts = {} if training is None else training.parts
+    wanted = ("projections",) if "projections" in parts else ()
+    for part in wanted if options.whole is None else options.whole:
+        if part not in parts:
+            raise ValueError(f"whole: got {part!r}, expected some of {', '.join(parts)}")
+        for name, _ in checkpoint.model.named_parameters():
+            if re.match(parts[part], name):
+                yield name
