@@ -110,7 +110,7 @@ def merge(model: nn.Module, adapter: Adapter) -> None:
             f"({found[:12]}): what it adds means nothing there"
         )
     parameters = dict(model.named_parameters())
-    shapes = {
+    shapes: dict[str, tuple[int, ...] | None] = {
         f"{layer}.weight": (up.shape[0], down.shape[1]) if down.shape[0] == up.shape[1] else None
         for layer, (down, up) in adapter.low_rank.items()
     }
