@@ -22,6 +22,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.action import graph as actions  # noqa: E402
+from rclpy.exceptions import InvalidHandle  # noqa: E402
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node, NodeNameNonExistentError  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
@@ -249,16 +250,22 @@ def mock_robot(ros):
     node = MockRobot()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    stopped = threading.Event()
 
     def spin():
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
+        # What a test destroys while its callback runs ends rclpy's spin(), and with it all that the test would hear.
+        while not stopped.is_set():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                continue
 
     thread = threading.Thread(target=spin)
     thread.start()
     yield node
+    stopped.set()
     executor.shutdown(timeout_sec=2.0)
     thread.join(timeout=5.0)
     node.destroy_node()

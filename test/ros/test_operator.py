@@ -17,6 +17,7 @@ from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
 
 from vla_policy.ros.bringup.launch import ARGUMENTS, first_words, specs_of  # noqa: E402
+from vla_policy.ros.operator import client as operator_client  # noqa: E402
 from vla_policy.ros.operator.client import Client  # noqa: E402
 from vla_policy.ros.operator.follow import Progress, acted  # noqa: E402
 from vla_policy.ros.process import notes, qos  # noqa: E402
@@ -266,6 +267,26 @@ def test_what_is_interrupted_is_taken_back_and_confirmed(robot, say, number):
     code, said = ended(process)
     assert code == 1 and "canceled after" in said and "the client canceled" in said, said
     robot.node.wait(lambda: robot.active[-1] == "", "the end")
+
+
+def test_an_interrupt_just_after_sending_cancels_what_was_sent(robot, monkeypatch):
+    client = Client("interrupted")
+    wait = operator_client._wait
+
+    def interrupted(future, timeout_s, what):
+        monkeypatch.setattr(operator_client, "_wait", wait)
+        raise KeyboardInterrupt
+
+    try:
+        assert client.wait_for_task(10.0)
+        monkeypatch.setattr(operator_client, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.start("pick up the red cube", 30.0)
+        outcome = client.cancel()
+        assert (outcome.code, outcome.message) == ("canceled", "the client canceled")
+        robot.node.wait(lambda: robot.active[-1] == "", "the end")
+    finally:
+        client.close()
 
 
 def test_a_task_node_that_is_lost_ends_in_a_stop_or_a_warning(robot, say):

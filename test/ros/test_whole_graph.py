@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import lanes
 import numpy as np
 import pytest
 
@@ -27,7 +28,7 @@ from vla_policy.ros.operator.watch import Lifecycles  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 
 HERE = Path(__file__).parent
-RATE = float(os.environ.get("VLA_TEST_RATE", "1.0"))
+RATE = float(os.environ.get("VLA_TEST_RATE", "0.5" if lanes.count() > 1 else "1.0"))
 POLICY = os.environ.get("VLA_TEST_POLICY", "tiny")
 READY_S = 90.0
 TASK_S = 30.0  # of the simulation's clock

@@ -1,5 +1,6 @@
 """Micro-batches: the same whoever makes them, and every end is one sentence."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -107,7 +108,8 @@ def test_an_interrupt_ends_the_program_and_its_workers(root, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent(f"""
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored
         sys.path[:0] = [{str(Path(__file__).parents[1] / "helpers")!r}]
         from training_sets import collate, example, made_for
         from vla_policy.train.loader import Loader
@@ -124,9 +126,13 @@ def test_an_interrupt_ends_the_program_and_its_workers(root, tmp_path):
         [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
     )  # fmt: skip
-    workers = {int(p) for _ in range(6) for p in process.stdout.readline().split()}
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
-    out, errors = process.communicate(timeout=60)
+    try:
+        workers = {int(p) for _ in range(6) for p in process.stdout.readline().split()}
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
+        out, errors = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0 and out.endswith("interrupted\n"), errors
     assert len(workers) == 1 and not any(Path(f"/proc/{p}").exists() for p in workers)
     assert "Traceback" not in errors, errors

@@ -159,11 +159,13 @@ class Client:
         goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
         callback = None if on_feedback is None else lambda message: on_feedback(message.feedback)
         told = len(self.outcomes)
-        self._result = None
-        self._sent = self._in_executor(
-            lambda: self._action.send_goal_async(goal, feedback_callback=callback)
-        )
-        handle = _wait(self._sent, 10.0, "execute_instruction")
+        self._sent = self._result = None
+
+        def send() -> Any:  # kept at once: an interrupt of this thread must not lose what was sent
+            self._sent = self._action.send_goal_async(goal, feedback_callback=callback)
+            return self._sent
+
+        handle = _wait(self._in_executor(send), 10.0, "execute_instruction")
         if not handle.accepted:
             return Outcome("refused", self._why_refused(instruction, told))
         self._result = self._in_executor(handle.get_result_async)
@@ -188,6 +190,9 @@ class Client:
 
         Raises TimeoutError without a confirmation in time.
         """
+        self._in_executor(
+            lambda: None
+        )  # after what start() has handed over before it was interrupted
         if self._sent is None:
             return Outcome("canceled", "nothing had been sent")
         handle = _wait(self._sent, timeout_s, "execute_instruction")
