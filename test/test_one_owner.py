@@ -81,3 +81,9 @@ def test_a_fact_is_said_in_one_module(fact):
 def test_a_second_owner_is_found():
     copied = {**SOURCES, "ros/copy.py": "NS_PER_S = 1_000_000_000\n"}
     assert says(OWNERS["nanoseconds of a second"][1], copied) == ["ros/copy.py", "timing.py"]
+
+
+@pytest.mark.parametrize("name", ["Robot", "Outcome", "Settings", "Described", "Plan"])
+def test_a_word_that_many_would_like_is_one_class_at_most(name):
+    owners = [p for p, text in SOURCES.items() if re.search(rf"^class {name}\b", text, re.M)]
+    assert len(owners) <= 1, owners

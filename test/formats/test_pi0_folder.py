@@ -59,10 +59,10 @@ def test_the_bugs_of_others_are_not_repeated_unasked(kind: str, tmp_path: Path) 
 
 
 def test_the_state_in_words_is_binned_as_in_openpi() -> None:
-    settings = pi0.Settings(slots=(), state_in_words=True, state_words=3)
+    settings = pi0.Pi0Settings(slots=(), state_in_words=True, state_words=3)
     text = pi0.prompt("go", np.array([-1.0, 0.999, 0.0]), settings)
     assert text == "Task: go, State: 0 255 128;\nAction: "
-    assert pi0.prompt("a_b\n", np.zeros(2), pi0.Settings(slots=())) == "a b\n"
+    assert pi0.prompt("a_b\n", np.zeros(2), pi0.Pi0Settings(slots=())) == "a b\n"
 
 
 def test_pictures_keep_their_shape() -> None:

@@ -25,7 +25,7 @@ from vla_policy.models.sampling import Sampling
 from vla_policy.models.text import load_text_tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.policy import Policy, load_policy
-from vla_policy.train.loop import Settings, run
+from vla_policy.train.loop import LoopSettings, run
 from vla_policy.types import Observation
 
 SENTENCES = [
@@ -244,7 +244,7 @@ def test_what_does_not_fit_is_refused(paligemma: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rt2 is missing: a PaliGemma needs it to act"):
         load_policy(str(paligemma / "policy.yaml"))
     with pytest.raises(ValueError, match="action_ids: got 3 different ids, expected 256"):
-        rt2.Settings((1, 2, 3))
+        rt2.Rt2Settings((1, 2, 3))
     policy = Policy(make(paligemma), "token")
     with pytest.raises(ValueError, match="camera 'wrist' is missing"):
         policy.infer(replace(observe(), images={"front": observe().images["front"]}))
@@ -303,7 +303,7 @@ def test_co_training_teaches_to_act_plan_and_answer_with_the_same_weights(
     checkpoint.model.requires_grad_(True)
     with torch.no_grad():
         before = loss(0)[0].item()
-    run("cotrain", checkpoint.model, loss, Settings(60, 1e-2, warmup=5), tmp_path)
+    run("cotrain", checkpoint.model, loss, LoopSettings(60, 1e-2, warmup=5), tmp_path)
     with torch.no_grad():
         after, parts = loss(0)
     assert before > 4 and after < 0.05 and set(parts) == {"token", "text"}

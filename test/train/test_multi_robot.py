@@ -42,11 +42,11 @@ SENTENCE = "pick up the red cube"
 POSE = (0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0)
 
 
-def robot(name: str) -> multi_robot.Robot:
+def robot(name: str) -> multi_robot.RobotData:
     embodiment = load_embodiment(name)
     contract = multi_robot.contract_of(embodiment)
     body = robot_columns(contract, len(COLUMNS))
-    return multi_robot.Robot(
+    return multi_robot.RobotData(
         name, body, contract, multi_robot.statistics_of(embodiment, body), Path(name)
     )
 

@@ -22,7 +22,7 @@ from vla_policy.train import checkpoints
 from vla_policy.train.run import Checkpoints, HeldOut
 from vla_policy.train.run_folder import folder_of, open_folder, steps_in
 from vla_policy.train.step import NotFinite
-from vla_policy.train.trainer import Outcome, train
+from vla_policy.train.trainer import TrainingResult, train
 
 
 def run_all(run, **more):
@@ -51,7 +51,7 @@ def require_same_to_the_bit(a, b):
 def folder(tmp_path_factory):
     """The start of all these runs, and one that is complete."""
     folder = tmp_path_factory.mktemp("runs")
-    assert run_all(toy_run(folder, "whole")) == Outcome(12, stopped=False)
+    assert run_all(toy_run(folder, "whole")) == TrainingResult(12, stopped=False)
     return folder
 
 
@@ -103,8 +103,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(tmp_path, whole, stop_at, mon
         return draw(samples)
 
     first.batches.batch = interrupt
-    assert train(run, first, shown=False) == Outcome(stop_at, stopped=True)
-    assert run_all(run) == Outcome(12, stopped=False)
+    assert train(run, first, shown=False) == TrainingResult(stop_at, stopped=True)
+    assert run_all(run) == TrainingResult(12, stopped=False)
     assert left(run.out)[0].keys() == left(dropped.out)[0].keys()
     got, expected = left(run.out), left(dropped.out)
     for mine, theirs in zip(got[:2], expected[:2], strict=True):
@@ -119,7 +119,7 @@ def test_a_run_that_broke_off_after_a_checkpoint_goes_on_to_the_bit(tmp_path, wh
     with pytest.raises(NotFinite):
         train(run, work, shown=False)
     assert steps_in(Path(run.out), "state") == [4]
-    assert run_all(run) == Outcome(12, stopped=False)
+    assert run_all(run) == TrainingResult(12, stopped=False)
     require_same_to_the_bit(left(run.out), whole)
 
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_whose_state_was_not_written_is_done_again(tmp_path, whole,
 def test_a_finished_run_does_nothing_more(tmp_path, whole):
     run = toy_run(tmp_path, "whole")
     work = toy_work(run)
-    assert train(run, work, shown=False) == Outcome(12, stopped=False)
+    assert train(run, work, shown=False) == TrainingResult(12, stopped=False)
     assert work.batches.asked == []
     require_same_to_the_bit(left(run.out), whole)
 
@@ -270,4 +270,4 @@ def test_in_another_thread_signals_are_left_alone(tmp_path):
     thread = threading.Thread(target=lambda: outcome.append(run_all(run)))
     thread.start()
     thread.join(60)
-    assert outcome == [Outcome(12, stopped=False)]
+    assert outcome == [TrainingResult(12, stopped=False)]

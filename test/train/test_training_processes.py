@@ -17,7 +17,7 @@ from toy_training import toy_run, toy_work
 
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.train.run_folder import folder_of, steps_in
-from vla_policy.train.trainer import Outcome, train
+from vla_policy.train.trainer import TrainingResult, train
 
 
 def final(out, step=12):
@@ -29,7 +29,7 @@ def final(out, step=12):
 def test_two_processes_learn_what_one_learns(tmp_path):
     """Each has half of the micro-batches; what differs is the order in which numbers are added up."""
     one = toy_run(tmp_path, "one")
-    assert train(one, toy_work(one), shown=False) == Outcome(12, stopped=False)
+    assert train(one, toy_work(one), shown=False) == TrainingResult(12, stopped=False)
     two = toy_run(tmp_path, "two")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -58,7 +58,7 @@ def rank(run, number, port):
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     work = toy_work(run)
-    assert train(run, work, shown=False) == Outcome(12, stopped=False, leads=number == 0)
+    assert train(run, work, shown=False) == TrainingResult(12, stopped=False, leads=number == 0)
     assert work.batches.asked == list(range(number, 24, 2))
 
 
@@ -89,6 +89,6 @@ def test_a_run_that_is_killed_loses_at_most_the_steps_since_its_checkpoint(tmp_p
         for half in (out / "checkpoints").glob(".*"):
             with pytest.raises(ValueError, match="not written to its end"):
                 load_checkpoint(half, device="cpu")
-    assert train(run, toy_work(run), shown=False) == Outcome(24, stopped=False)
+    assert train(run, toy_work(run), shown=False) == TrainingResult(24, stopped=False)
     expected, got = final(whole.out, 24), final(run.out, 24)
     assert not [k for k in expected if not torch.equal(expected[k], got[k])]

@@ -29,7 +29,7 @@ class ModelJoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ModelDescription:
     """What a model file has: movable joints and bodies by name."""
 
     joints: dict[str, ModelJoint]
@@ -54,7 +54,7 @@ def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Fin
     yield from _grippers(sheet, model, file)
 
 
-def read_model(file: Path) -> Described:
+def read_model(file: Path) -> ModelDescription:
     """A URDF, read as it is, or an MJCF, compiled by MuJoCo. Raises ValueError or OSError."""
     root = read_model_xml(file)
     if root.tag == "robot":
@@ -64,7 +64,7 @@ def read_model(file: Path) -> Described:
     raise ValueError(f"{file}: got <{root.tag}>, expected a URDF's <robot> or an MJCF's <mujoco>")
 
 
-def _urdf(root: ElementTree.Element, file: Path) -> Described:
+def _urdf(root: ElementTree.Element, file: Path) -> ModelDescription:
     joints = {}
 
     def number(text: str, key: str, joint: ElementTree.Element) -> float:
@@ -88,10 +88,10 @@ def _urdf(root: ElementTree.Element, file: Path) -> Described:
             high = number(given.get("upper", "0"), "upper", joint)
         speed = number(given["velocity"], "velocity", joint) if "velocity" in given else None
         joints[joint.get("name", "")] = ModelJoint(kind != "prismatic", low, high, speed or None)
-    return Described(joints, tuple(link.get("name", "") for link in root.findall("link")))
+    return ModelDescription(joints, tuple(link.get("name", "") for link in root.findall("link")))
 
 
-def _mjcf(file: Path) -> Described:
+def _mjcf(file: Path) -> ModelDescription:
     try:
         import mujoco
     except ModuleNotFoundError as missing:
@@ -110,10 +110,10 @@ def _mjcf(file: Path) -> Described:
             joints[model.joint(i).name] = ModelJoint(int(kind) == hinge, low, high, None)
     names = [model.body(i).name for i in range(model.nbody)]
     names += [model.site(i).name for i in range(model.nsite)]
-    return Described(joints, tuple(n for n in names if n))
+    return ModelDescription(joints, tuple(n for n in names if n))
 
 
-def _names(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[Finding]:
+def _names(sheet: EmbodimentFile, model: ModelDescription, file: Path) -> Iterator[Finding]:
     robot = sheet.robot
     for i, name in enumerate(robot.joint_names):
         if name not in model.joints:
@@ -126,7 +126,7 @@ def _names(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[Find
             yield error(sheet.at(key), says, nearest(frame, model.bodies))
 
 
-def _ranges(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
+def _ranges(sheet: EmbodimentFile, model: ModelDescription) -> Iterator[Finding]:
     joints = sheet.robot.joints
     for i, name in enumerate(joints.names):
         found = model.joints.get(name)
@@ -156,7 +156,7 @@ def _ranges(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
                 )
 
 
-def _speeds(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
+def _speeds(sheet: EmbodimentFile, model: ModelDescription) -> Iterator[Finding]:
     robot = sheet.robot
     for group in robot.actions:
         speeds = robot.limits.groups[group.name].joint_speed_per_s
@@ -170,7 +170,7 @@ def _speeds(sheet: EmbodimentFile, model: Described) -> Iterator[Finding]:
                 )
 
 
-def _grippers(sheet: EmbodimentFile, model: Described, file: Path) -> Iterator[Finding]:
+def _grippers(sheet: EmbodimentFile, model: ModelDescription, file: Path) -> Iterator[Finding]:
     for group, output in sheet.robot.outputs.items():
         if output.joint is None:
             continue

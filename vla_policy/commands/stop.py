@@ -18,7 +18,7 @@ from typing import NoReturn
 from vla_policy.check.doctor.domains import LAST_DOMAIN, chosen_domain, domain_in_use
 from vla_policy.parsing.files import one_line
 from vla_policy.ros.operator.known_robots import Known, call_lines, known_robots
-from vla_policy.ros.operator.stop_request import Key, Request, Robot, choices, told
+from vla_policy.ros.operator.stop_request import Key, Request, RobotIdentity, choices, told
 from vla_policy.ros.operator.stop_search import Ending, Search
 from vla_policy.ros.process import notes
 
@@ -175,16 +175,16 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _teller(request: Request) -> Callable[[Robot, str | None], None]:
+def _teller(request: Request) -> Callable[[RobotIdentity, str | None], None]:
     return lambda robot, refusal: _tell(robot, refusal, request)
 
 
-def _tell(robot: Robot, refusal: str | None, request: Request) -> None:
+def _tell(robot: RobotIdentity, refusal: str | None, request: Request) -> None:
     where = sys.stdout if refusal is None else sys.stderr
     print(told(robot, refusal, request), file=where, flush=True)
 
 
-def _say_which(robots: Sequence[Robot], request: Request) -> None:
+def _say_which(robots: Sequence[RobotIdentity], request: Request) -> None:
     print(
         f"{len(robots)} robots are running and none was {request.done}; say which:\n"
         f"{choices(robots, request)}",
@@ -192,7 +192,7 @@ def _say_which(robots: Sequence[Robot], request: Request) -> None:
     )
 
 
-def _say_others(robots: Sequence[Robot], request: Request) -> bool:
+def _say_others(robots: Sequence[RobotIdentity], request: Request) -> bool:
     """Those that were found after the one that was known has been asked; whether there are any."""
     if robots:
         done = "reset" if request.word == "reset" else "STOPPED"
@@ -214,7 +214,7 @@ def _say_how_long(looked_s: float, request: Request) -> None:
         )
 
 
-def _nothing(robots: Sequence[Robot], domains: Sequence[int], request: Request) -> int:
+def _nothing(robots: Sequence[RobotIdentity], domains: Sequence[int], request: Request) -> int:
     looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
     if not robots:
         print(f"vla stop: no control node answers in {looked}: {request.failed}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vla_policy.data.conversion.bags import Options, Outcome, Tell, convert_bags
+from vla_policy.data.conversion.bags import BagResult, Options, Tell, convert_bags
 from vla_policy.data.conversion.set_upgrade import upgrade_set
 from vla_policy.data.conversion.shard_sets import set_to_shards, shards_to_set
 from vla_policy.data.conversion.sources import BAGS, SET, SHARDS, kind_of
@@ -18,7 +18,7 @@ def convert(
     *,
     to: str = SET,
     tell: Tell = lambda done, total: None,
-) -> Outcome:
+) -> BagResult:
     """Convert what stands at sources, all of one kind, into destination. to: SET (v3.0) or SHARDS.
 
     Raises FileNotFoundError or ValueError for sources that are nothing known or of several kinds, and

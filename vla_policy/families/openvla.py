@@ -52,7 +52,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class OpenVlaSettings:
     """mean, std: of a pixel, six numbers each, DINOv2's then SigLIP's.
 
     constrained: only action ids may be written; the reference decodes without that. crop: trained with random
@@ -144,7 +144,7 @@ FAMILY = Family(
     network=OpenVla,
     sizes=OpenVlaConfig,
     statistics=STATISTICS,
-    settings=Settings,
+    settings=OpenVlaSettings,
     tokenizer=tokenizer_of,
     published={"openvla-7b": openvla_7b},
     work=openvla_work,

@@ -3,7 +3,7 @@
 pi0    [images | words | newline]  state beside the noisy actions
 pi0.5  [images | "Task: words, State: numbers;\\nAction: "]  the state is in the words
 
-Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Settings.
+Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Pi0Settings.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Pi0Settings:
     """What the weights were trained with.
 
     slots: the checkpoint's names of contract.camera_names.
@@ -311,7 +311,7 @@ FAMILY = Family(
     network=VLA,
     sizes=ModelConfig,
     statistics=STATISTICS,
-    settings=Settings,
+    settings=Pi0Settings,
     tokenizer=tokenizer_of,
     published={"pi0": config.pi0, "pi05": config.pi05},
     work=vla_work,
@@ -339,7 +339,7 @@ def letterbox(
     return out
 
 
-def prompt(instruction: str, state: Array, settings: Settings) -> str:
+def prompt(instruction: str, state: Array, settings: Pi0Settings) -> str:
     """The text before tokens. state: float64[d], normalised."""
     if not settings.state_in_words:
         if settings.prompt_as_given:

@@ -41,7 +41,7 @@ MAX_ANSWER = 64  # tokens of an answer
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Rt2Settings:
     """What an RT-2 checkpoint needs beside its weights.
 
     action_ids: vocabulary id of each of the 256 bins. plan: it was trained to write `Plan: ... Action:` before
@@ -164,7 +164,7 @@ FAMILY = Family(
     network=VLA,
     sizes=ModelConfig,
     statistics=STATISTICS,
-    settings=Settings,
+    settings=Rt2Settings,
     tokenizer=tokenizer_of,
     published={name: partial(paligemma.rt2, name) for name in paligemma.LANGUAGE},
     work=vla_work,

@@ -23,8 +23,8 @@ from vla_policy.types import Array, Observation
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """slots: the checkpoint's names of contract.camera_names. relative: see pi0.Settings."""
+class SmolVlaSettings:
+    """slots: the checkpoint's names of contract.camera_names. relative: see pi0.Pi0Settings."""
 
     slots: tuple[str, ...]
     relative: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ FAMILY = Family(
     network=SmolVla,
     sizes=SmolVlaConfig,
     statistics=pi0.STATISTICS,
-    settings=Settings,
+    settings=SmolVlaSettings,
     tokenizer=tokenizer_of,
     published={"smolvla-450m": smolvla_450m},
     work=smolvla_work,

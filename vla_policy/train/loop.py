@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LoopSettings:
     """steps: in all, over resumed runs. save_every: steps between resumable states."""
 
     steps: int
@@ -30,7 +30,7 @@ def run(
     name: str,
     model: nn.Module,
     loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
-    settings: Settings,
+    settings: LoopSettings,
     folder: Path,
     *,
     evaluate: Callable[[], dict[str, float]] | None = None,

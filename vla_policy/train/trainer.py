@@ -44,7 +44,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingResult:
     """step: steps done, all that are saved. stopped: somebody asked it to end before the last.
 
     leads: this is the process that speaks for all.
@@ -55,7 +55,7 @@ class Outcome:
     leads: bool = True
 
 
-def train(run: Run, work: Work, *, shown: bool = True) -> Outcome:
+def train(run: Run, work: Work, *, shown: bool = True) -> TrainingResult:
     """Train to the last step or until asked to stop, with everything in the folder run.out.
 
     A second call goes on from the newest checkpoint and gives what one call would have given.
@@ -69,7 +69,9 @@ def train(run: Run, work: Work, *, shown: bool = True) -> Outcome:
             return _train(run, work, out, devices, stop, shown and devices.is_main_process)
 
 
-def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bool) -> Outcome:
+def _train(
+    run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bool
+) -> TrainingResult:
     loss_of, learner = _prepare(run, work, devices)
     step = go_on(out, learner)
     devices.wait_for_everyone()
@@ -110,7 +112,7 @@ def _train(run: Run, work: Work, out: Path, devices: Any, stop: Event, shown: bo
     if devices.is_main_process:
         write_curves(out, read_log(out))
     devices.wait_for_everyone()
-    return Outcome(step, asked and step < run.steps, devices.is_main_process)
+    return TrainingResult(step, asked and step < run.steps, devices.is_main_process)
 
 
 def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:

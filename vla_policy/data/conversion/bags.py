@@ -40,7 +40,7 @@ DEFAULTS = Options()
 
 
 @dataclass
-class Outcome:
+class BagResult:
     """episodes, frames: added by this run. skipped: sources that an earlier run had done.
 
     notes: what was wrong with recordings that are in the set. problems: why others are not.
@@ -58,10 +58,10 @@ def convert_bags(
     destination: Path,
     options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
-) -> Outcome:
+) -> BagResult:
     """Add one episode for each bag that the set does not have yet.
 
-    sources: bags, or folders of bags. A bag that cannot be converted is told in Outcome.problems and
+    sources: bags, or folders of bags. A bag that cannot be converted is told in BagResult.problems and
     tried again by the next run; the others go on. Raises ValueError for a robot or set that does not
     fit, Busy if another process writes the set.
     """
@@ -100,10 +100,10 @@ def _convert(
     options: Options,
     scratch: Path,
     tell: Tell,
-) -> Outcome:
+) -> BagResult:
     journal = Journal.read(writer.root, writer.episodes)
     waiting = [bag for bag in bags if not journal.has(source_name(bag))]
-    outcome = Outcome(skipped=len(bags) - len(waiting))
+    outcome = BagResult(skipped=len(bags) - len(waiting))
     tell(outcome.skipped, len(bags))
     jobs = [
         Job(bag, robot, fps, scratch / f"{i:06d}", options.task, options.namespace)

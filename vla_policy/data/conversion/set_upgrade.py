@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vla_policy.data.conversion.bags import Outcome, Tell
+from vla_policy.data.conversion.bags import BagResult, Tell
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.durable import lock_folder, sync_file
 from vla_policy.data.lerobot.metadata import (
@@ -28,7 +28,9 @@ from vla_policy.data.lerobot.statistics import Histogram, of_rows
 from vla_policy.data.lerobot.transaction import Change
 
 
-def upgrade_set(source: Path, destination: Path, tell: Tell = lambda done, total: None) -> Outcome:
+def upgrade_set(
+    source: Path, destination: Path, tell: Tell = lambda done, total: None
+) -> BagResult:
     """Add the episodes of source that destination does not have yet, one change each.
 
     Raises ValueError for a source that is of version 3 already, and for a destination that is of another
@@ -44,7 +46,7 @@ def upgrade_set(source: Path, destination: Path, tell: Tell = lambda done, total
         total = len(data.entries)
         if state is not None:
             _require_same(destination, state, data)
-        outcome = Outcome(skipped=state.episodes if state else 0)
+        outcome = BagResult(skipped=state.episodes if state else 0)
         tell(outcome.skipped, total)
         for episode in range(outcome.skipped, total):
             state = _add(destination, state, data, episode)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_policy.data.conversion.bags import DEFAULTS, Options, Outcome, Tell, frames_per_second
+from vla_policy.data.conversion.bags import DEFAULTS, BagResult, Options, Tell, frames_per_second
 from vla_policy.data.conversion.journal import Journal
 from vla_policy.data.conversion.sources import RobotFile, named_robot
 from vla_policy.data.frame import Episode, Frame
@@ -70,7 +70,7 @@ def shards_to_set(
     destination: Path,
     options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
-) -> Outcome:
+) -> BagResult:
     """Add one episode for each demonstration that the set does not have yet; pictures keep their size.
 
     Raises ValueError for shards of single scenes, of several robots or of another robot.
@@ -83,7 +83,7 @@ def shards_to_set(
         if read_meta(shard / META_FILE).get("what") != "episodes":
             raise ValueError(f"{shard}: has single scenes, expected episodes")
     with SetWriter(destination, robot, fps, robot_yaml=file.text) as writer:
-        journal, outcome = Journal.read(writer.root, writer.episodes), Outcome()
+        journal, outcome = Journal.read(writer.root, writer.episodes), BagResult()
         for done, shard in enumerate(shards):
             tell(done, len(shards))
             for name, task, frames in _demonstrations(shard, robot, body, fps):
@@ -105,7 +105,7 @@ def set_to_shards(
     destination: Path,
     options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
-) -> Outcome:
+) -> BagResult:
     """Write the successful episodes of a set, and those of which nobody said, as shards that are not there yet.
 
     Raises ValueError for a set of another robot, or one whose robot has no tool poses and grippers.
@@ -124,7 +124,7 @@ def set_to_shards(
         )
     kept = [k for k in range(len(data.entries)) if data.success(k) is not False]
     groups = [kept[i : i + EPISODES_IN_SHARD] for i in range(0, len(kept), EPISODES_IN_SHARD)]
-    outcome = Outcome()
+    outcome = BagResult()
     for index, group in enumerate(groups):
         tell(index, len(groups))
         path = shard_path(destination, index)

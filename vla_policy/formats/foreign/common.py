@@ -14,7 +14,7 @@ from torch import nn
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.normalization import Normalizer
-from vla_policy.families.pi0 import Settings, Statistics
+from vla_policy.families.pi0 import Pi0Settings, Statistics
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.lerobot_config import Relative
 from vla_policy.formats.tensors import pi0_names
@@ -51,7 +51,7 @@ class Foreign:
     """A folder read but for its weights.
 
     slots: its camera names in its order. state_width, action_width: real columns; None where they are not known.
-    prompt_as_given, antialias, corner: see Settings. relative: None where it says of no action that it is.
+    prompt_as_given, antialias, corner: see Pi0Settings. relative: None where it says of no action that it is.
     """
 
     store: Store
@@ -69,12 +69,12 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class FolderDescription:
     """Contract, statistics and settings of a folder with its policy file; no weights, no tokenizer."""
 
     contract: Contract
     statistics: Statistics
-    settings: Settings
+    settings: Pi0Settings
 
 
 def assemble(
@@ -100,7 +100,7 @@ def assemble(
     )
 
 
-def describe(foreign: Foreign, file: PolicyFile) -> Described:
+def describe(foreign: Foreign, file: PolicyFile) -> FolderDescription:
     """Contract, statistics and settings. Raises ValueError for whatever does not fit."""
     config = foreign.config
     pairs = cameras(foreign.slots, file)
@@ -114,7 +114,7 @@ def describe(foreign: Foreign, file: PolicyFile) -> Described:
         normaliser(foreign.actions, file.action_names, file),
     )
     padded = "state_padded_in_prompt" in file.compatibility
-    settings = Settings(
+    settings = Pi0Settings(
         slots=tuple(slot for slot, _ in pairs),
         relative=relative_names(foreign.relative, file),
         prompt_as_given=foreign.prompt_as_given,
@@ -128,7 +128,7 @@ def describe(foreign: Foreign, file: PolicyFile) -> Described:
     contract = file.contract(
         image_px=config.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
     )
-    return Described(contract, statistics, settings)
+    return FolderDescription(contract, statistics, settings)
 
 
 def build(

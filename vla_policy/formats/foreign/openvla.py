@@ -73,7 +73,7 @@ def load(
     config = sizes(store, named, header, file.heads or PUBLISHED)
     words = load_text_tokenizer(_tokenizer(folder, file))
     mean, std = pixel_statistics(folder)
-    settings = openvla.Settings(
+    settings = openvla.OpenVlaSettings(
         mean=mean,
         std=std,
         constrained="openvla_constrained" in file.compatibility,

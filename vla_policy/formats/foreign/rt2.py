@@ -12,7 +12,7 @@ import torch
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families.openvla import Statistics
-from vla_policy.families.rt2 import Settings
+from vla_policy.families.rt2 import Rt2Settings
 from vla_policy.families.tool_steps import ROW, STEP_M, STEP_RAD, row_ranges
 from vla_policy.formats import tool_columns
 from vla_policy.formats.fit import PolicyFile, Rt2
@@ -52,7 +52,7 @@ def load(
         dtype=dtype,
         tokenizer=file.tokenizer,
     )
-    settings = Settings(choose_action_ids(words, rt2.action_tokens), rt2.plan)
+    settings = Rt2Settings(choose_action_ids(words, rt2.action_tokens), rt2.plan)
     if (highest := max(settings.action_ids)) >= model.config.vocab:
         raise ValueError(
             f"{words.source}: action id {highest}, the model has {model.config.vocab} tokens: another tokenizer"

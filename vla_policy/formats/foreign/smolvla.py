@@ -17,7 +17,7 @@ import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.pi0 import Statistics
-from vla_policy.families.smolvla import Settings
+from vla_policy.families.smolvla import SmolVlaSettings
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import lerobot
 from vla_policy.formats.foreign.common import (
@@ -113,7 +113,7 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
         contract=file.contract(
             image_px=sizes.vision.image_px, camera_names=tuple(robot for _, robot in pairs)
         ),
-        settings=Settings(
+        settings=SmolVlaSettings(
             tuple(slot for slot, _ in pairs),
             relative_names(read_relative(folder, len(file.action_names)), file),
         ),

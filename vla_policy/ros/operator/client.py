@@ -36,7 +36,7 @@ OnFeedback = Callable[[ExecuteInstruction.Feedback], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InstructionResult:
     """How an instruction ended: one of the values of OUTCOMES, and a sentence."""
 
     code: str
@@ -153,7 +153,7 @@ class Client:
     def start(
         self, instruction: str, timeout_s: float, on_feedback: OnFeedback | None = None
     ) -> Any:
-        """Send an instruction; what outcome() takes, or the Outcome itself if it was refused."""
+        """Send an instruction; what outcome() takes, or the InstructionResult itself if it was refused."""
         goal = ExecuteInstruction.Goal(instruction=instruction)
         goal.timeout.sec = int(timeout_s)
         goal.timeout.nanosec = int(timeout_s % 1 * 1e9)
@@ -167,25 +167,27 @@ class Client:
 
         handle = _wait(self._in_executor(send), 10.0, "execute_instruction")
         if not handle.accepted:
-            return Outcome("refused", self._why_refused(instruction, told))
+            return InstructionResult("refused", self._why_refused(instruction, told))
         self._result = self._in_executor(handle.get_result_async)
         return self._result
 
-    def outcome(self, result: Any, timeout_s: float) -> Outcome | None:
-        """The Outcome of what start() returned, or None if it is not there in time."""
-        if isinstance(result, Outcome):
+    def outcome(self, result: Any, timeout_s: float) -> InstructionResult | None:
+        """The InstructionResult of what start() returned, or None if it is not there in time."""
+        if isinstance(result, InstructionResult):
             return result
         try:
             answer = _wait(result, timeout_s, "execute_instruction")
         except TimeoutError:
             return None
         if answer.status == GoalStatus.STATUS_UNKNOWN:
-            return Outcome("stale", "the task node is gone")
+            return InstructionResult("stale", "the task node is gone")
         got = answer.result
         elapsed_s = got.elapsed.sec + got.elapsed.nanosec * 1e-9
-        return Outcome(OUTCOMES.get(got.outcome, "unknown"), got.message, elapsed_s, got.chunks)
+        return InstructionResult(
+            OUTCOMES.get(got.outcome, "unknown"), got.message, elapsed_s, got.chunks
+        )
 
-    def cancel(self, timeout_s: float = 3.0) -> Outcome:
+    def cancel(self, timeout_s: float = 3.0) -> InstructionResult:
         """Cancel the last instruction; its outcome, once that is confirmed.
 
         Raises TimeoutError without a confirmation in time.
@@ -194,10 +196,10 @@ class Client:
             lambda: None
         )  # after what start() has handed over before it was interrupted
         if self._sent is None:
-            return Outcome("canceled", "nothing had been sent")
+            return InstructionResult("canceled", "nothing had been sent")
         handle = _wait(self._sent, timeout_s, "execute_instruction")
         if not handle.accepted:
-            return Outcome("refused", "it was not accepted")
+            return InstructionResult("refused", "it was not accepted")
         if self._result is None:
             self._result = self._in_executor(handle.get_result_async)
         if not self._result.done():

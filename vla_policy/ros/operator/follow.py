@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus
-from vla_policy.ros.operator.client import Client, Outcome
+from vla_policy.ros.operator.client import Client, InstructionResult
 
 LINE_S = 1.0  # between two lines of progress
 SILENCE_S = 5.0  # without feedback, after which the task node counts as lost
@@ -48,7 +48,7 @@ def acted(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...
     return tuple(f"{code}: {count} times" for code, count in most if count > 0)
 
 
-def follow(client: Client, instruction: str, timeout_s: float) -> Outcome:
+def follow(client: Client, instruction: str, timeout_s: float) -> InstructionResult:
     """The outcome; timeout_s is kept by the task node, in the time of the robot.
 
     Ctrl-C and a task node that is silent for SILENCE_S cancel the instruction: the outcome is
@@ -75,7 +75,7 @@ def follow(client: Client, instruction: str, timeout_s: float) -> Outcome:
         return give_up(client, str(error))
 
 
-def give_up(client: Client, why: str) -> Outcome:
+def give_up(client: Client, why: str) -> InstructionResult:
     """Cancel the instruction and wait for the confirmation; without one stop the robot."""
     print(f"{why}; taking the instruction back", flush=True)
     try:
@@ -83,13 +83,17 @@ def give_up(client: Client, why: str) -> Outcome:
     except TimeoutError as error:
         problem = str(error)
     else:
-        return Outcome("canceled", f"{why}; taken back: {outcome.message}", outcome.elapsed_s)
+        return InstructionResult(
+            "canceled", f"{why}; taken back: {outcome.message}", outcome.elapsed_s
+        )
     try:
         client.stop(timeout_s=2.0)
     except (TimeoutError, ValueError) as error:
-        return Outcome(
+        return InstructionResult(
             "unknown",
             f"{why}; NOT TAKEN BACK ({problem}) and NOT STOPPED ({error});"
             " if the robot moves, use its emergency stop",
         )
-    return Outcome("stopped", f"{why}; not taken back ({problem}), so the robot was stopped")
+    return InstructionResult(
+        "stopped", f"{why}; not taken back ({problem}), so the robot was stopped"
+    )

@@ -10,7 +10,7 @@ Key = tuple[int, str]  # domain, full name of the control node
 NOT_STOPPED = "If a robot moves, use its emergency stop."
 
 
-class Robot(Protocol):
+class RobotIdentity(Protocol):
     """The identity of a robot, found by its note or by discovery."""
 
     @property
@@ -55,7 +55,7 @@ class Found:
         )
 
 
-R = TypeVar("R", bound=Robot)
+R = TypeVar("R", bound=RobotIdentity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Request:
     def failed(self) -> str:
         return "not reset" if self.word == "reset" else f"NOT STOPPED. {NOT_STOPPED}"
 
-    def fits(self, robot: Robot) -> bool:
+    def fits(self, robot: RobotIdentity) -> bool:
         """Whether the command line leaves it open that this one is meant."""
         return (
             self.domain in (None, robot.domain)
@@ -106,7 +106,7 @@ class Request:
             and self.robot in (None, robot.robot)
         )
 
-    def is_first(self, robot: Robot) -> bool:
+    def is_first(self, robot: RobotIdentity) -> bool:
         """Whether it fits and goes before others: where ROS_DOMAIN_ID is set, robots of that domain."""
         free = self.everyone or self.domain is not None or self.own is None
         return self.fits(robot) and (free or robot.domain == self.own)
@@ -121,7 +121,7 @@ class Request:
         return first if first or self.word == "reset" else fits
 
 
-def told(robot: Robot, refusal: str | None, request: Request) -> str:
+def told(robot: RobotIdentity, refusal: str | None, request: Request) -> str:
     """The sentence on one robot's answer; refusal: None where it was done."""
     if refusal is not None:
         return f"{robot}: {refusal}: {request.failed}"
@@ -130,7 +130,7 @@ def told(robot: Robot, refusal: str | None, request: Request) -> str:
     return f"stopped: {robot}; `vla stop --reset {robot.choice}` lifts it"
 
 
-def choices(robots: Iterable[Robot], request: Request) -> str:
+def choices(robots: Iterable[RobotIdentity], request: Request) -> str:
     """Lines with the command for each of several, and for all."""
     lines = [f"  {robot}:  {request.command} {robot.choice}" for robot in robots]
     return "\n".join([*lines, f"  all of them:  {request.command_for_all}"])

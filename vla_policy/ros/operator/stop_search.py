@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vla_policy.ros.operator.known_robots import Known
-from vla_policy.ros.operator.stop_request import Found, Key, Request, Robot
+from vla_policy.ros.operator.stop_request import Found, Key, Request, RobotIdentity
 
 GRACE_S = 0.5  # after the robot that was meant: for others that are discovered a moment later
 ELSEWHERE_S = (
@@ -34,7 +34,7 @@ class Ending:
     """
 
     accepted: dict[Key, bool]
-    others: tuple[Robot, ...]
+    others: tuple[RobotIdentity, ...]
     several: bool
     heard: tuple[Found, ...]
 
@@ -48,8 +48,8 @@ class Search:
 
     network: Network
     request: Request
-    tell: Callable[[Robot, str | None], None]
-    told: tuple[Robot, ...] = ()
+    tell: Callable[[RobotIdentity, str | None], None]
+    told: tuple[RobotIdentity, ...] = ()
     accepted: dict[Key, bool] = field(default_factory=dict)
     silent: Sequence[Known] = ()
     answer_s: float = ANSWER_S

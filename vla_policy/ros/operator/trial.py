@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from vla_policy.evaluate.video import Strip
-from vla_policy.ros.operator.client import Client, Outcome
+from vla_policy.ros.operator.client import Client, InstructionResult
 from vla_policy.ros.operator.watch import Watch
 
 SETTLE_S = 0.4  # for the robot's state of the new scene to reach every node
@@ -90,7 +90,9 @@ def engage(client: Client) -> None:
     time.sleep(SETTLE_S)
 
 
-def _wait_for_verdict(client: Client, result: object, timeout_s: float) -> Outcome | None:
+def _wait_for_verdict(
+    client: Client, result: object, timeout_s: float
+) -> InstructionResult | None:
     """None once the simulation saw success, else how the instruction ended."""
     # A slow machine simulates slower than real time; the time limit is the simulation's.
     end = time.monotonic() + 4 * timeout_s + 10.0
@@ -100,4 +102,4 @@ def _wait_for_verdict(client: Client, result: object, timeout_s: float) -> Outco
         outcome = client.outcome(result, POLL_S)
         if outcome is not None:
             return outcome
-    return Outcome("timeout", "no outcome in four times the time limit")
+    return InstructionResult("timeout", "no outcome in four times the time limit")

@@ -23,7 +23,7 @@ from vla_policy.models import flow, pointing, tokenizer
 from vla_policy.models.codec import UniformBins
 from vla_policy.models.vla import VLA
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES
-from vla_policy.train.loop import Settings, run
+from vla_policy.train.loop import LoopSettings, run
 from vla_policy.train.tiny.pointing import PRECISION, encode_texts, make_batch
 
 WRONG_M = 0.03  # an answer this far off is about something else
@@ -216,7 +216,7 @@ def answer_loss(
 
 def train(
     model: VLA, tokens: Tokenizer, episodes: Examples, others: Iterable[Examples], folder: Path, *,
-    settings: Settings, batch_size: int, draws: int, seed: int, held_out: int,
+    settings: LoopSettings, batch_size: int, draws: int, seed: int, held_out: int,
 ) -> None:  # fmt: skip
     """Train everything but the tower. The last held_out frames of episodes only measure."""
     for p in model.vision.parameters():

@@ -27,15 +27,15 @@ from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.paths import find_policy
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES
-from vla_policy.train.loop import Settings
+from vla_policy.train.loop import LoopSettings
 from vla_policy.train.tiny import multi_robot_heads, multi_robot_pointing
 
-POINTING = Settings(1800, 1e-3)
-HEADS = Settings(4200, 1e-3)
+POINTING = LoopSettings(1800, 1e-3)
+HEADS = LoopSettings(4200, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
-class Robot:
+class RobotData:
     """One robot to train for. data: its folder, with scenes, scenes_val and episodes."""
 
     name: str
@@ -85,12 +85,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def robot(data: Path) -> Robot:
+def robot(data: Path) -> RobotData:
     """The robot whose data a folder holds."""
     embodiment = load_embodiment(robot_of(data))
     contract = contract_of(embodiment)
     body = body_of(contract.state_names, contract.action_names)
-    return Robot(embodiment.name, body, contract, statistics_of(embodiment, body), data)
+    return RobotData(embodiment.name, body, contract, statistics_of(embodiment, body), data)
 
 
 def contract_of(embodiment: Embodiment) -> Contract:
@@ -173,7 +173,7 @@ def begin(model: VLA, weights: dict[str, Tensor]) -> list[str]:
     return new
 
 
-def _model(folder: Path, robots: list[Robot], init: str | None) -> tuple[VLA, Tokenizer]:
+def _model(folder: Path, robots: list[RobotData], init: str | None) -> tuple[VLA, Tokenizer]:
     """The model and tokenizer of a run: as it was left, begun from another checkpoint, or new."""
     if (folder / "config.json").is_file():
         there = set(read_headers(folder))
@@ -198,7 +198,7 @@ def _model(folder: Path, robots: list[Robot], init: str | None) -> tuple[VLA, To
     return model, tokens
 
 
-def _words(robots: list[Robot]) -> set[str]:
+def _words(robots: list[RobotData]) -> set[str]:
     words = {*COLOURS, *SHAPES}
     for frames in _frames(robots, "scenes").values():
         for text in {t for row in frames.texts for t in row}:
@@ -206,11 +206,11 @@ def _words(robots: list[Robot]) -> set[str]:
     return words
 
 
-def _frames(robots: list[Robot], name: str) -> dict[str, Frames]:
+def _frames(robots: list[RobotData], name: str) -> dict[str, Frames]:
     return {r.name: load_frames(r.data / name) for r in robots}
 
 
-def _settings(usual: Settings, steps: int | None, rate: float | None) -> Settings:
-    return Settings(
+def _settings(usual: LoopSettings, steps: int | None, rate: float | None) -> LoopSettings:
+    return LoopSettings(
         usual.steps if steps is None else steps, usual.learning_rate if rate is None else rate
     )

@@ -26,7 +26,7 @@ from vla_policy.families.tiny.columns import (
 from vla_policy.geometry import pose_steps
 from vla_policy.models import flow, pointing, tokenizer
 from vla_policy.models.vla import VLA, Prefix
-from vla_policy.train.loop import Settings, run
+from vla_policy.train.loop import LoopSettings, run
 from vla_policy.train.tiny.heads import OWN_SENTENCES, correct, noisy
 from vla_policy.train.tiny.multi_robot_pointing import arms_of
 from vla_policy.train.tiny.pointing import PRECISION, encode_texts, make_batch
@@ -196,7 +196,7 @@ def _told(
 
 def train(
     model: VLA, tokens: Tokenizer, examples: Examples, folder: Path, *,
-    settings: Settings, batch_size: int, draws: int, seed: int,
+    settings: LoopSettings, batch_size: int, draws: int, seed: int,
 ) -> None:  # fmt: skip
     """Train everything but the tower. batch_size: frames of all robots together."""
     for p in model.vision.parameters():

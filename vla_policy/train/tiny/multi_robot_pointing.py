@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vla_policy.data.frames import Frames
 from vla_policy.models.pointing import PointingTower
-from vla_policy.train.loop import Settings, run, total
+from vla_policy.train.loop import LoopSettings, run, total
 from vla_policy.train.tiny import pointing
 
 
@@ -42,7 +42,7 @@ def losses(
 
 def train(
     tower: PointingTower, tokens: Tokenizer, scenes: dict[str, Frames], held_out: dict[str, Frames], folder: Path, *,
-    settings: Settings, batch_size: int, length: int, seed: int,
+    settings: LoopSettings, batch_size: int, length: int, seed: int,
 ) -> None:  # fmt: skip
     """Train tower on the scenes of each robot, in folder (resumable). batch_size: images of all robots together."""
     arms = {name: arms_of(frames) for name, frames in scenes.items()}

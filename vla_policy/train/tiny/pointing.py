@@ -16,7 +16,7 @@ from torch import Tensor
 from vla_policy.data.frames import Frames
 from vla_policy.models import pointing, tokenizer
 from vla_policy.models.pointing import PointingTower
-from vla_policy.train.loop import Settings, run, total
+from vla_policy.train.loop import LoopSettings, run, total
 
 HEAT_SIGMA = 0.04  # of the image side
 UNKNOWN_WORDS = 0.05
@@ -154,7 +154,7 @@ def heat_loss(logits: Tensor, place: Tensor, valid: Tensor, uv: Tensor) -> Tenso
 
 def train(
     tower: PointingTower, tokens: Tokenizer, scenes: Frames, held_out: Frames, folder: Path, *,
-    settings: Settings, batch_size: int, length: int, seed: int,
+    settings: LoopSettings, batch_size: int, length: int, seed: int,
 ) -> None:  # fmt: skip
     """Train tower on scenes, in folder (resumable)."""
 

@@ -14,7 +14,7 @@ from vla_policy.families.tool_steps import ROW, row_ranges
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES
-from vla_policy.train.loop import Settings
+from vla_policy.train.loop import LoopSettings
 from vla_policy.train.tiny import heads, pointing
 
 STAGES = ("pointing", "heads")
@@ -58,7 +58,7 @@ def train_pointing(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     pointing.train(
         checkpoint.model.vision, checkpoint.tokenizer, load_frames(args.data / "scenes"),
         load_frames(args.data / "scenes_val"), args.out,
-        settings=Settings(_steps(args.pointing_steps, POINTING_STEPS), 2e-3),
+        settings=LoopSettings(_steps(args.pointing_steps, POINTING_STEPS), 2e-3),
         batch_size=args.images, length=checkpoint.model.config.max_text, seed=args.seed,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def train_heads(checkpoint: Checkpoint, args: argparse.Namespace) -> None:
     asked = _examples(checkpoint, args, "scenes", SCENES_ASKED)
     heads.train(
         checkpoint.model, checkpoint.tokenizer, _examples(checkpoint, args, "episodes"), [asked],
-        args.out, settings=Settings(
+        args.out, settings=LoopSettings(
             _steps(args.heads_steps, HEADS_STEPS), HEADS_RATE if args.heads_rate is None else args.heads_rate
         ),
         batch_size=args.batch, draws=args.draws, seed=args.seed, held_out=args.held_out,
