@@ -134,7 +134,9 @@ def test_the_running_node_is_what_the_data_says(cell, running_ends):
         for end in endpoints(tuple(specs), robot)
         if end.name != "/diagnostics"  # which running_ends leaves out
     }
-    assert running_ends(cell.robot, "recorder") == told
+    cell.robot.wait(
+        lambda: running_ends(cell.robot, "recorder") == told, "all endpoints of the recorder"
+    )
 
 
 def test_a_camera_that_dies_ends_the_take_and_nothing_is_lost(cell):
