@@ -8,7 +8,7 @@ from vla_policy.cli import main
 from vla_policy.embodiment import load_embodiment
 from vla_policy.paths import embodiment_names
 from vla_policy.ros.bringup.endpoints import command_topics
-from vla_policy.ros.bringup.graph import client_arguments, command_line, node_specs
+from vla_policy.ros.bringup.graph import client_arguments, enclave_arguments, node_specs
 from vla_policy.ros.bringup.security_policy import security_policy
 
 
@@ -55,12 +55,10 @@ def test_a_namespace_moves_enclaves_and_names():
 
 
 def test_enclaves_are_joined_only_where_security_is_on(monkeypatch):
-    (spec,) = (s for s in node_specs("vx300s") if s.name == "control")
     monkeypatch.delenv("ROS_SECURITY_ENABLE", raising=False)
-    assert "--enclave" not in command_line(spec) and client_arguments("") == []
+    assert enclave_arguments("", "control") == [] and client_arguments("") == []
     monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
-    line = command_line(spec)
-    assert line[line.index("--enclave") + 1] == "/vla_policy/control"
+    assert enclave_arguments("", "control") == ["--enclave", "/vla_policy/control"]
     assert client_arguments("/left") == ["--ros-args", "--enclave", "/left/vla_policy/operator"]
 
 

@@ -84,9 +84,10 @@ def _standard() -> Any:
 
 
 def _learn_own(store: Any) -> None:
+    """From their own files: what they use is standard and known, also where no ROS is installed."""
     for name in OWN:
-        if name not in store.fielddefs and (found := _text(name)) is not None:
-            _learn(store, name, found)
+        if name not in store.fielddefs and (file := definition_file(name)) is not None:
+            _learn(store, name, read_text(file, MIB))
 
 
 def _is_known(store: Any, type_name: str, text: str) -> bool:
