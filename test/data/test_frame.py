@@ -1,9 +1,8 @@
 """The value that recorder, converters and readers share."""
 
-import pickle
-
 import numpy as np
 import pytest
+from worker_copy import as_a_worker_gets
 
 from vla_policy.data.frame import Frame
 
@@ -49,7 +48,7 @@ def test_a_frame_cannot_be_changed_and_goes_to_another_process():
     whole = frame()
     with pytest.raises(ValueError, match="read-only"):
         whole.images["front"][0, 0, 0] = 1
-    there = pickle.loads(pickle.dumps(whole))  # noqa: S301
+    there = as_a_worker_gets(whole)
     assert there.images["front"].tolist() == whole.images["front"].tolist()
     assert (there.state.dtype, there.task, dict(there.ages_s)) == (
         np.float32,

@@ -1,11 +1,11 @@
 """Tokenizers that do not come with a checkpoint."""
 
-import pickle
 import sys
 from pathlib import Path
 
 import pytest
 from pi0_folders import GOLDEN, characters, observation, policy_file
+from worker_copy import as_a_worker_gets
 
 from vla_policy.families import pi0
 from vla_policy.models.text import load_text_tokenizer
@@ -65,6 +65,6 @@ def test_without_sentencepiece_its_file_is_refused_with_the_cure(
 
 def test_another_process_reads_the_file_again(tmp_path: Path) -> None:
     here = load_text_tokenizer(characters(tmp_path / "tokenizer.json"))
-    there = pickle.loads(pickle.dumps(here))  # noqa: S301
+    there = as_a_worker_gets(here)
     assert there.source == here.source and there.size == here.size
     assert there.encode("pick up the cube") == here.encode("pick up the cube")

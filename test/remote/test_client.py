@@ -216,6 +216,33 @@ def test_a_server_that_says_what_cannot_be_is_not_believed(answer, words):
         assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "own",
+    [{}, {"reason": 3}, {"reason": {}}, {"reason": {"code": "not_seen"}}, {"reason": {"code": 1, "detail": "no"}}],
+)  # fmt: skip
+def test_an_answer_that_does_not_say_whether_it_sees_is_none(own):
+    """What is not said is unknown: it must not count as seen."""
+
+    def say(request):
+        return wire.encode({"vla": {"request_id": request["vla"]["request_id"], **own}})
+
+    with Fake(wire.encode(metadata(OFFER)), [say]) as address:
+        there = RemotePolicy(parse_address(address), None)
+        with pytest.raises(Unavailable, match="the server sent"):
+            there.sees(observation())
+
+
+def test_words_that_a_server_refuses_to_judge_are_refused():
+    def say(request):
+        own = {"request_id": request["vla"]["request_id"]}
+        return wire.encode({"vla": own, "error": {"code": "refused", "detail": "no such want"}})
+
+    with Fake(wire.encode(metadata(OFFER)), [say]) as address:
+        there = RemotePolicy(parse_address(address), None)
+        why = there.understands("pick it")
+        assert why is not None and why.detail == "no such want"
+
+
 def test_a_chunk_that_does_not_keep_the_frozen_rows_is_not_taken():
     with Fake(wire.encode(metadata(OFFER)), [reply(frozen_rows=2)]) as address:
         there = RemotePolicy(parse_address(address), None)

@@ -1,11 +1,11 @@
 """What goes to loader processes: a policy without its weights, of every family, makes the same examples there."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 import training_cases
+from worker_copy import as_a_worker_gets
 
 from vla_policy.train.mixture import Sample
 from vla_policy.train.setup import Examples, Sizes
@@ -15,7 +15,7 @@ from vla_policy.train.setup import Examples, Sizes
 def test_an_example_is_the_same_in_another_process(family, tmp_path):
     case = training_cases.CASES[family](tmp_path)
     lean = replace(case.checkpoint, model=Sizes(case.checkpoint.model.config), engine=None, naming=None)  # fmt: skip
-    there = pickle.loads(pickle.dumps(Examples(lean, ())))  # noqa: S301  our own bytes
+    there = as_a_worker_gets(Examples(lean, ()))
     mine = case.training.example(case.checkpoint, (), case.demonstration(3))
     theirs = there(Sample(case.demonstration(3), 0, "", 0))
     assert mine.keys() == theirs.keys()

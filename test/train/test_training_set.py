@@ -1,7 +1,6 @@
 """A data set as demonstrations: which numbers stand where, what does not teach, and what is refused."""
 
 import json
-import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from training_sets import ROBOT, arm_set, contract_for, frame, pose, x_of
+from worker_copy import as_a_worker_gets
 
 from vla_policy.data.conversion.shard_sets import set_to_shards
 from vla_policy.data.lerobot import reader as lerobot_reader
@@ -153,7 +153,7 @@ def test_shards_give_what_their_set_gives(tmp_path, plain):
         assert set(there[i].observation.images) == {"front", "wrist"}
     assert there[0].actions[:, :3] == pytest.approx(here[0].actions[:, :3], abs=1e-6)
     assert there[7].done.tolist() == [True] * 4  # the last frame of an episode says so itself
-    again = pickle.loads(pickle.dumps(there))  # noqa: S301
+    again = as_a_worker_gets(there)
     assert np.array_equal(
         again[3].observation.images["wrist"], there[3].observation.images["wrist"]
     )
@@ -181,7 +181,7 @@ def test_numbers_of_sets_that_lerobot_wrote_are_those_of_its_frames(name):
 def test_it_goes_to_other_processes_without_what_is_open(plain):
     data = opened(plain)
     before = data[3]
-    again = pickle.loads(pickle.dumps(data))  # noqa: S301
+    again = as_a_worker_gets(data)
     assert np.array_equal(again[3].actions, before.actions)
     assert np.array_equal(again[3].observation.images["front"], before.observation.images["front"])
 

@@ -138,9 +138,11 @@ class RemotePolicy(KeywordInfer):
                 return self._words[instruction]
         try:
             said = self._ask({"want": "understands"}, {PROMPT: instruction}, WORDS_S)
+            why = self._reason(said)
         except Unavailable:
             return None
-        why = _reason(said)
+        except ValueError as error:  # it is asked for words alone, and does not take them
+            return Reason("words", str(error))
         with self._lock:
             self._words[instruction] = why
             while len(self._words) > WORDS_KEPT:
@@ -149,7 +151,7 @@ class RemotePolicy(KeywordInfer):
 
     def sees(self, observation: Observation) -> Reason | None:
         """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
-        return _reason(self._ask({"want": "sees"}, self._seen(observation), self.timeout_s))
+        return self._reason(self._ask({"want": "sees"}, self._seen(observation), self.timeout_s))
 
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
@@ -336,6 +338,16 @@ class RemotePolicy(KeywordInfer):
             )
         self._offer, self._unanswered = offer, 0
 
+    def _reason(self, said: Mapping[str, Any]) -> Reason | None:
+        """The answer to understands or sees. One that is not there is no answer, not the answer that all is well."""
+        why = said.get("reason", "")
+        if why is None:
+            return None
+        code, detail = (why.get("code"), why.get("detail")) if isinstance(why, dict) else (0, 0)
+        if not isinstance(code, str) or not isinstance(detail, str):
+            raise self._lies("neither a reason nor that there is none")
+        return Reason(one_line(code, 40), one_line(detail, 500))
+
     def _lies(self, what: str) -> Unavailable:
         """The server sent what no policy says; nothing more is taken from this connection."""
         with self._lock:
@@ -364,10 +376,3 @@ def connect_policy(name: str, head: str | None = None) -> Remote:
         policy.close()
         raise ValueError(f"head: got {head!r}, {name} has the {policy.head} head; choose it there")
     return policy
-
-
-def _reason(said: Mapping[str, Any]) -> Reason | None:
-    why = said.get("reason")
-    if not isinstance(why, dict):
-        return None
-    return Reason(one_line(str(why.get("code")), 40), one_line(str(why.get("detail")), 500))

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pickle
 import shlex
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demonstrations import recorded_set
+from worker_copy import as_a_worker_gets
 
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.lerobot.rewrite import Changes
@@ -83,7 +83,7 @@ def test_several_workers_read_the_same():
     with ProcessPoolExecutor(2) as pool:
         parts = list(pool.map(_means, [data, data], [range(0, 18, 2), range(1, 18, 2)]))
     assert [parts[i % 2][i // 2] for i in range(18)] == here
-    assert _means(pickle.loads(pickle.dumps(data)), range(18)) == here  # noqa: S301
+    assert _means(as_a_worker_gets(data), range(18)) == here
 
 
 @pytest.mark.skipif(
