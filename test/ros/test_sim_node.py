@@ -128,7 +128,7 @@ def test_it_speaks_the_topics_of_a_robot(observer):
 def test_it_follows_pose_and_gripper_commands(observer):
     observer.set_scene(3, "")
     goal = np.array([0.32, 0.05, 0.18, 0.0, 0.7071068, 0.0, 0.7071068])
-    observer.target.publish(convert.pose_to_msg(goal, stamp_ns=1, frame_id="base_link"))
+    observer.target.publish(convert.pose_to_msg(goal, stamp_ns=0, frame_id="base_link"))
     observer.hand.publish(Float64MultiArray(data=[0.03]))
     observer.wait(lambda: np.linalg.norm(observer.pose()[:3] - goal[:3]) < 0.004, "the pose")
     observer.wait(lambda: abs(observer.finger() - 0.03) < 0.002, "the gripper")
@@ -151,7 +151,7 @@ def test_a_command_that_is_none_does_not_move_it(observer, fault):
             Float64MultiArray(data=[np.nan] if fault == "gripper nan" else [0.03, 0.03])
         )
     else:
-        observer.target.publish(convert.pose_to_msg(goal, stamp_ns=1, frame_id=frame))
+        observer.target.publish(convert.pose_to_msg(goal, stamp_ns=0, frame_id=frame))
     count = len(observer.got["ee_pose"])
     observer.wait(lambda: len(observer.got["ee_pose"]) > count + 25, "half a second")
     assert np.abs(observer.pose() - before).max() < 1e-3

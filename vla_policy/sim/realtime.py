@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vla_policy.sim.command_stream import CommandStream, gripper_refusal, hear_pose, placed
 from vla_policy.sim.scenes.scene import Scene, sample_scene
 from vla_policy.sim.tasks.judge import Judge, JudgeResult
 from vla_policy.sim.tasks.tasks import Task, sample_task
@@ -96,6 +97,8 @@ class SimLoop:
         self._poses: dict[int, Array] = {}
         self._grippers: dict[int, float] = {}
         self._drive: tuple[float, float] | None = None
+        self._streams: dict[int, CommandStream] = {}
+        self._now_ns = self._reset_ns = config.epoch_ns
         self._requests: list[tuple[Future[SetTask], int, str]] = []
         self._seed = 0
         self.share_world = False  # whether snapshots have the world's whole state
@@ -119,20 +122,36 @@ class SimLoop:
             self._requests.append((done, seed, instruction))
         return done
 
-    def command_pose(self, pose: Array, arm: int = 0) -> None:
-        """Setpoint of an arm's tool, float64[7] xyz + xyzw in the base frame; finite."""
-        with self._lock:
-            self._poses[arm] = pose
+    def command_pose(self, pose: Array, arm: int = 0, stamp_ns: int = 0) -> str | None:
+        """Setpoint of an arm's tool, float64[7] xyz + xyzw in the base frame; finite. Why it is not taken, if it is not.
 
-    def command_gripper(self, opening: float, arm: int = 0) -> None:
-        """Setpoint of an arm's gripper, 0 closed to 1 open; finite."""
+        stamp_ns: of the command, 0 if it has none. See sim/command_stream.py.
+        """
         with self._lock:
-            self._grippers[arm] = opening
+            stream, refusal = hear_pose(self._streams[arm], pose, stamp_ns, self._now_ns)
+            self._streams[arm] = stream
+            if refusal is None:
+                self._poses[arm] = pose
+        return refusal
 
-    def command_drive(self, vx: float, wz: float) -> None:
-        """Velocity of the base, m/s ahead and rad/s; finite. It holds until its watchdog ends it."""
+    def command_gripper(self, opening: float, arm: int = 0) -> str | None:
+        """Setpoint of an arm's gripper, 0 closed to 1 open; finite. Why it is not taken, if it is not."""
         with self._lock:
+            refusal = gripper_refusal(self._streams[arm], self._now_ns)
+            if refusal is None:
+                self._grippers[arm] = opening
+        return refusal
+
+    def command_drive(self, vx: float, wz: float, stamp_ns: int = 0) -> str | None:
+        """Velocity of the base, m/s ahead and rad/s; finite. It holds until its watchdog ends it.
+
+        Why it is not taken, if it is not.
+        """
+        with self._lock:
+            if 0 < stamp_ns <= self._reset_ns:
+                return "stamped before the base was placed anew"
             self._drive = vx, wz
+        return None
 
     def close(self) -> None:
         """End the thread and free the World."""
@@ -177,6 +196,8 @@ class SimLoop:
             self._send(world)
             world.step()
             steps += 1
+            with self._lock:
+                self._now_ns = self._config.epoch_ns + steps * STEP_NS
             pace = len(ends_s) * wall_step_s / (time.monotonic() - ends_s[0]) if ends_s else 1.0
             self._on_step(self._snapshot(world, steps, task, judge, pace))
             # Lost time is given up, not made up for: a burst of steps would leave controller and
@@ -197,7 +218,6 @@ class SimLoop:
     def _snapshot(
         self, world: World, steps: int, task: Task, judge: Judge, pace: float
     ) -> Snapshot:
-        time_ns = self._config.epoch_ns + steps * STEP_NS
         images = {}
         if steps % CAMERA_STEPS == 0:
             side = self._config.image_px
@@ -206,7 +226,7 @@ class SimLoop:
             images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
         state = world.robot_state()
         return Snapshot(
-            time_ns=time_ns,
+            time_ns=self._now_ns,
             state=state,
             images=MappingProxyType(images),
             instruction=task.instruction,
@@ -236,6 +256,11 @@ class SimLoop:
         state = world.robot_state()
         with self._lock:  # old setpoints belong to the old scene
             self._poses = dict(enumerate(state.poses.values()))
+            self._streams = {
+                arm: placed(self._streams.get(arm), pose, self._now_ns)
+                for arm, pose in self._poses.items()
+            }
+            self._reset_ns = self._now_ns
             self._grippers = dict(enumerate(state.grippers.values()))
             self._drive = None
         judge = Judge(task, world.truth())

@@ -119,7 +119,8 @@ class Controllers:
     def _pose(self, part: ActionPart, output: Output, arm: int) -> Callable[[PoseStamped], None]:
         def take(msg: PoseStamped) -> None:
             pose = convert.pose_from_msg(msg, self._robot.base_frame, output.topic)
-            self._loop.command_pose(pose, arm)
+            stamp_ns = convert.ns_from_stamp(msg.header.stamp)
+            _require_taken(output, self._loop.command_pose(pose, arm, stamp_ns))
 
         return take
 
@@ -133,7 +134,8 @@ class Controllers:
                     f"expected one position of {output.joint} from {lower} to {upper} m"
                 )
             opening = (msg.data[0] - output.closed) / (output.open - output.closed)
-            self._loop.command_gripper(min(1.0, max(0.0, opening)), arm)
+            taken = self._loop.command_gripper(min(1.0, max(0.0, opening)), arm)
+            _require_taken(output, taken)
 
         return take
 
@@ -144,6 +146,11 @@ class Controllers:
             refusal = base_refusal((vx, wz), stamp_ns, self._now_ns())
             if refusal is not None:
                 raise ValueError(f"{output.topic}: {refusal}")
-            self._loop.command_drive(vx, wz)
+            _require_taken(output, self._loop.command_drive(vx, wz, stamp_ns))
 
         return take
+
+
+def _require_taken(output: Output, refusal: str | None) -> None:
+    if refusal is not None:
+        raise ValueError(f"{output.topic}: {refusal}")

@@ -1,0 +1,83 @@
+"""What is commanded while the scene of the twin is set anew; no other process is needed."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from vla_policy.sim.realtime import STEP_NS, SimConfig, SimLoop
+
+EPOCH_NS = 1_000_000_000
+AFTER = 10  # steps
+ASIDE = np.array([0.05, 0.1, -0.05, 0.0, 0.0, 0.0, 0.0])
+UP = np.array([0.0, 0.0, 0.01, 0.0, 0.0, 0.0, 0.0])
+
+
+class Twin:
+    """A loop whose newest snapshot can be waited for."""
+
+    def __init__(self):
+        self.heard, self.newest, self.failures = threading.Condition(), None, []
+        self.loop = SimLoop(
+            SimConfig(epoch_ns=EPOCH_NS, rate=10.0), self.on_step, self.failures.append
+        )
+        self.loop.start(seed=3, instruction="").result(60.0)
+
+    def on_step(self, snapshot):
+        with self.heard:
+            self.newest = snapshot
+            self.heard.notify_all()
+
+    def steps(self, count):
+        """The snapshot so many steps from now."""
+        with self.heard:
+            start_ns = EPOCH_NS if self.newest is None else self.newest.time_ns
+            due_ns = start_ns + count * STEP_NS
+
+            def due():
+                return self.newest is not None and self.newest.time_ns >= due_ns
+
+            assert self.heard.wait_for(due, 60.0), self.failures
+            return self.newest
+
+    def pose(self):
+        return np.array(self.newest.state.ee_pose)
+
+
+@pytest.fixture
+def twin():
+    made = Twin()
+    made.steps(2)
+    yield made
+    made.loop.close()
+
+
+def test_what_was_on_its_way_when_the_scene_was_set_does_not_take_the_arm_back(twin):
+    away = twin.pose() + ASIDE
+    made_ns = twin.newest.time_ns
+    twin.loop.set_scene(4, "").result(60.0)
+    home = twin.steps(2).state.ee_pose
+    twin.loop.command_pose(away, stamp_ns=made_ns)
+    twin.steps(AFTER)
+    assert np.abs(twin.pose() - home).max() < 1e-3
+
+
+def test_commands_that_go_on_from_the_scene_before_are_held_until_they_begin_where_the_arm_is(
+    twin,
+):
+    away = twin.pose() + ASIDE
+    twin.loop.command_pose(away)
+    twin.steps(AFTER)
+    assert np.abs(twin.pose() - away).max() < 0.01
+    twin.loop.set_scene(4, "").result(60.0)
+    home = twin.steps(2).state.ee_pose
+    for _ in range(AFTER):
+        twin.loop.command_pose(away)
+        twin.loop.command_gripper(0.0)
+        twin.steps(1)
+    assert np.abs(twin.pose() - home).max() < 1e-3 and twin.newest.state.gripper > 0.9
+    twin.loop.command_pose(home + UP)
+    twin.steps(2)
+    twin.loop.command_pose(away)
+    twin.steps(AFTER)
+    assert np.abs(twin.pose() - away).max() < 0.01
