@@ -139,10 +139,8 @@ def test_robots_without_a_note_are_found_and_told_after_the_stop(tmp_path, contr
     first, _, then = said.partition("\n")
     assert "stopped: vx300s" in first, said
     # In what is left of a second the other one is heard of or not; the command that waits for it is said.
-    assert (
-        code == ("NOT STOPPED" in then) and "`vla stop --all`" in then.replace(":  ", ": `") + "`"
-    ), said
-    if "NOT STOPPED" in then:
+    assert "vla stop --all" in then and code == ("NOT STOPPED" in then), said
+    if code:
         assert "stop --domain 77 --namespace /a" in then, said
     code, said = vla(tmp_path, "stop", "--all")
     assert code == 0 and said.count("stopped: ") == 2, said
