@@ -23,6 +23,7 @@ VERBS = {
         "vla_policy.commands.data_edit",
         "delete episodes, change the words of tasks, rename",
     ),
+    "web": ("vla_policy.commands.data_web", "make named pictures of things from public packages"),
 }
 
 

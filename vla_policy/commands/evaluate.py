@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
+from vla_policy.data.web.pictures import load
 from vla_policy.evaluate.metrics import markdown, summarise
 from vla_policy.evaluate.parallel import run_trials
+from vla_policy.evaluate.rt2 import COLUMNS
 from vla_policy.evaluate.suites import SUITES
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.sim.twin import TWINS
@@ -23,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robot", default="vx300s", choices=sorted(TWINS), help="whose twin")
     parser.add_argument("--head", choices=("flow", "token"), help="default: the policy's first")
     parser.add_argument(
-        "--suite", default="pick_put", help=f"{', '.join(SUITES)}, several with commas, or all"
+        "--suite",
+        default="pick_put",
+        help=f"{', '.join(SUITES)}, several with commas, or all; {', '.join(COLUMNS)}, or rt2 for all of these",
+    )
+    parser.add_argument(
+        "--web", default="data/web", help="named pictures for rt2, made by `vla data web`"
     )
     parser.add_argument("--episodes", type=int, default=100, help="per suite")
     parser.add_argument("--seed", type=int, default=0, help="0..99: which evaluation scenes")
@@ -43,10 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report; returns the exit status."""
-    names = list(SUITES) if args.suite == "all" else args.suite.split(",")
-    unknown = [n for n in names if n not in SUITES]
+    groups = {"all": list(SUITES), "rt2": list(COLUMNS)}
+    names = groups.get(args.suite, args.suite.split(","))
+    unknown = [n for n in names if n not in SUITES and n not in COLUMNS]
     if unknown:
-        raise ValueError(f"--suite: got {', '.join(unknown)}, expected {', '.join(SUITES)} or all")
+        known = ", ".join((*SUITES, *COLUMNS))
+        raise ValueError(f"--suite: got {', '.join(unknown)}, expected {known}, all or rt2")
+    if any(n in COLUMNS for n in names):
+        load(Path(args.web))  # says at once what is missing
     if args.episodes < 1 or args.execute_rows < 0 or not 0 <= args.latency <= 1:
         raise ValueError("--episodes must be at least 1, --execute-rows 0, --latency 0 to 1 s")
     if args.num_steps is not None and (args.num_steps < 1 or args.policy == "expert"):
@@ -54,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
-        for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer")
+        for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer", "web")
     }  # fmt: skip
     reports, rows = {}, {}
     outcomes, settings["head"] = run_trials(settings, names, args)

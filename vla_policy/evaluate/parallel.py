@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,6 +16,8 @@ from vla_policy.evaluate.suites import SUITES
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.sim.scenes.scene import Scene
+from vla_policy.sim.tasks.tasks import Task
 
 
 def run_trials(
@@ -85,19 +88,28 @@ def _load(settings: dict[str, Any], robot: Embodiment) -> PolicyProtocol:
     return policy
 
 
+def _drawn(settings: dict[str, Any], name: str, index: int) -> tuple[Scene, Task]:
+    from vla_policy.evaluate.rt2 import COLUMNS, rt2_trial
+    from vla_policy.evaluate.suites import trial
+
+    seed, robot = settings["seed"], settings["robot"]
+    if name in SUITES:
+        return trial(SUITES[name], seed, index, robot=robot)
+    return rt2_trial(COLUMNS[name], seed, index, web=Path(settings["web"]), robot=robot)
+
+
 def _trial(job: tuple[dict[str, Any], str, int]) -> tuple[str, dict[str, Any], str | None]:
     from vla_policy.evaluate.rollout import roll_out
-    from vla_policy.evaluate.suites import trial
 
     settings, name, index = job
     if not _worker:
         _prepare(settings)
-    scene, task = trial(SUITES[name], settings["seed"], index, robot=settings["robot"])
+    scene, task = _drawn(settings, name, index)
     rows = replan_interval_rows(_worker["policy"].rows, settings["execute_rows"])
     pace = Pace(round(settings["latency"] * 1e9), rows, settings["scheme"])
     outcome = roll_out(
         _worker["policy"], _worker["world"], scene, task,
-        embodiment=_worker["robot"], pace=pace, moves=SUITES[name].moves,
+        embodiment=_worker["robot"], pace=pace, moves=name not in SUITES or SUITES[name].moves,
         options=InferenceOptions(num_steps=settings["num_steps"]),
     )  # fmt: skip
     return name, outcome.to_dict(), _worker["policy"].head

@@ -34,9 +34,30 @@ HALF_MIN_M, HALF_MAX_M = 0.0135, 0.025
 SIZE_RATIO = 1.16
 
 
+CARD_PX = 64
+CARD_LENGTH = 1.3  # of a box with a card along x, in its widths
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A picture with a name. pixels: of uint8[64, 64, 3], upright to the front camera."""
+
+    name: str
+    pixels: bytes
+
+    @property
+    def paper(self) -> tuple[int, int, int]:
+        """Colour of its first corner."""
+        r, g, b = self.pixels[:3]
+        return r, g, b
+
+
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object: half_m is half the edge of a cube, the radius (and half height) of the others."""
+    """One object: half_m is half the edge of a cube, the radius (and half height) of the others.
+
+    card: the picture on top of a cube, which is then CARD_LENGTH times as long along x.
+    """
 
     colour: str
     shape: str
@@ -44,10 +65,11 @@ class SceneObject:
     xy: tuple[float, float]
     yaw_rad: float
     rgb: tuple[float, float, float]
+    card: Card | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.colour} {self.shape}"
+        return f"{self.colour} {self.shape}" if self.card is None else self.card.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vla_policy.sim.scenes.scene import Scene, SceneObject
+from vla_policy.sim.scenes.scene import CARD_LENGTH, CARD_PX, Scene, SceneObject
 from vla_policy.sim.world.mujoco_import import mujoco
 from vla_policy.sim.world.room_model import DENSITY
 
@@ -58,6 +58,10 @@ def _write_object(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
     model.geom_aabb[geom] = [0, 0, 0, half, half, half]
     model.bvh_aabb[model.body_bvhadr[body]] = [0, 0, 0, half, half, half]
     model.geom_rgba[geom] = [*item.rgb, 1.0]
+    model.geom_matid[geom] = -1
+    if item.card is not None:
+        _write_card(model, index, item)
+        return
     volume = half**3 * {"cube": 8.0, "cylinder": 2 * np.pi, "ball": 4 / 3 * np.pi}[item.shape]
     mass = DENSITY * volume
     model.body_mass[body] = mass
@@ -65,6 +69,27 @@ def _write_object(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
         item.shape
     ]
     model.body_inertia[body] = mass * half**2 * np.array(factor)
+
+
+def _write_card(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
+    """A longer box with a picture; everything else of the geom is written already."""
+    if item.card is None:
+        raise ValueError(f"{item.name}: got no card, expected one")
+    geom, body = model.geom(f"object{index}").id, model.body(f"object{index}").id
+    size = item.half_m * np.array([CARD_LENGTH, 1.0, 1.0])
+    model.geom_size[geom] = size
+    model.geom_rbound[geom] = np.linalg.norm(size)
+    model.geom_aabb[geom, 3:] = size
+    model.bvh_aabb[model.body_bvhadr[body], 3:] = size
+    mass = DENSITY * 8 * size.prod()
+    model.body_mass[body] = mass
+    model.body_inertia[body] = mass / 3 * (np.square(size).sum() - np.square(size))
+    model.geom_rgba[geom] = 1.0  # colours are the picture's
+    model.geom_matid[geom] = model.material(f"card{index}").id
+    start = model.tex_adr[model.texture(f"card{index}").id]
+    picture = np.frombuffer(item.card.pixels, np.uint8).reshape(CARD_PX, CARD_PX, 3)
+    # A texture's columns lie along x, the picture's rows do: it is upright to the front camera.
+    model.tex_data[start : start + picture.size] = np.rot90(picture).ravel()
 
 
 def look_at(

@@ -12,6 +12,7 @@ from vla_policy.sim.world.mujoco_import import mujoco
 from vla_policy.sim.world.robot_model import prepare_arms, robot_assets, thin_meshes
 from vla_policy.sim.world.room_model import (
     OBJECT_COUNT,
+    add_card,
     add_destinations,
     add_object,
     add_table,
@@ -37,6 +38,7 @@ def build_model(twin: Twin) -> mujoco.MjModel:
     add_destinations(spec)
     for index in range(OBJECT_COUNT):
         add_object(spec, index)
+        add_card(spec, index)
     carrier = spec.body(BASE) if twin.drives else spec.worldbody
     carrier.add_camera(name="front", pos=twin.front.position, fovy=twin.front.fovy_deg)
     view = twin.overview

@@ -120,6 +120,12 @@ class GlRenderer:
         mujoco.mjr_readPixels(image, None, view, self._context)
         return image[::-1].copy()
 
+    def refresh(self) -> None:
+        """After a change of pictures in the model."""
+        self._gl.make_current()
+        for texture in range(self._model.ntex):
+            mujoco.mjr_uploadTexture(self._model, self._context, texture)
+
     def close(self) -> None:
         self._gl.make_current()
         self._context.free()
@@ -173,10 +179,33 @@ class RayRenderer:
         flip = np.where(np.einsum("ij,ij->i", normals, rays) > 0, -1.0, 1.0)
         cosine = np.clip(-(normals @ data.light_xdir[0]) * flip, 0.0, 1.0)
         light = model.vis.headlight.ambient[None] + cosine[:, None] * model.light_diffuse[0][None]
-        colour = np.clip(model.geom_rgba[hit, :3] * light, 0.0, 1.0)
+        own = model.geom_rgba[hit, :3]
+        self._paint(data, own, hit, origin + rays * distance[:, None])
+        colour = np.clip(own * light, 0.0, 1.0)
         colour[hit < 0] = 0.0
         image: np.ndarray = np.round(colour * 255).astype(np.uint8).reshape(height, width, 3)
         return image
+
+    def _paint(
+        self, data: mujoco.MjData, own: np.ndarray, hit: np.ndarray, points: np.ndarray
+    ) -> None:
+        """Write the colours of pictures into own, float64[n, 3], where a geom that has one was hit at points."""
+        model = self._model
+        for geom in np.flatnonzero(model.geom_matid >= 0):
+            here = hit == geom
+            if not here.any():
+                continue
+            texture = model.mat_texid[model.geom_matid[geom], mujoco.mjtTextureRole.mjTEXROLE_RGB]
+            start, height, width = (
+                int(x[texture]) for x in (model.tex_adr, model.tex_height, model.tex_width)
+            )
+            picture = model.tex_data[start : start + height * width * 3].reshape(height, width, 3)
+            axes = data.geom_xmat[geom].reshape(3, 3)
+            local = (points[here] - data.geom_xpos[geom]) @ axes / model.geom_size[geom]
+            own[here] = _sampled(picture, local[:, 0], local[:, 1]) / 255.0
+
+    def refresh(self) -> None:
+        """Pictures are read from the model anyway; here so that both renderers are used alike."""
 
     def close(self) -> None:
         """Nothing to free; here so that both renderers are used alike."""
@@ -205,3 +234,12 @@ def project(
     depth = np.where(-local[:, 2] > 1e-6, -local[:, 2], np.nan)
     scale = 2 * np.tan(np.radians(model.cam_fovy[index]) / 2)
     return np.stack([0.5 + local[:, 0] / depth / scale, 0.5 - local[:, 1] / depth / scale], 1)
+
+
+def _sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """float64[n, 3]: picture uint8[h, w, 3] at x, y from -1 to 1 of a box, as OpenGL lays it."""
+    height, width = picture.shape[:2]
+    column = np.clip(((x + 1) / 2 * width).astype(int), 0, width - 1)
+    row = np.clip(((1 - y) / 2 * height).astype(int), 0, height - 1)
+    sampled: np.ndarray = picture[row, column].astype(float)
+    return sampled

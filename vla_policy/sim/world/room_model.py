@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vla_policy.sim.scenes.scene import PAD_RADIUS_M, TRAY_HALF_M, TRAY_RIM_M
+from vla_policy.sim.scenes.scene import CARD_PX, PAD_RADIUS_M, TRAY_HALF_M, TRAY_RIM_M
 from vla_policy.sim.twin import Twin
 from vla_policy.sim.world.mujoco_import import mujoco
 from vla_policy.sim.world.robot_model import ROBOT, WORLD
@@ -90,6 +90,23 @@ def add_destinations(spec: mujoco.MjSpec) -> None:
         contype=0,
         conaffinity=0,
     )
+
+
+def add_card(spec: mujoco.MjSpec, index: int) -> None:
+    """The picture that an object may carry; a scene fills it in."""
+    name = f"card{index}"
+    spec.add_texture(
+        name=name,
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=[1.0] * 3,
+        rgb2=[1.0] * 3,
+        width=CARD_PX,
+        height=CARD_PX,
+        nchannel=3,
+    )
+    material = spec.add_material(name=name)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
 def add_object(spec: mujoco.MjSpec, index: int) -> None:

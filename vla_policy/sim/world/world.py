@@ -75,6 +75,7 @@ class World:
             )
         self._scene = scene
         apply_scene(self.model, self.data, scene)
+        self._show_cards(scene)
         mujoco.mj_resetData(self.model, self.data)
         if self._base is not None:
             self._base.place(np.zeros(3))
@@ -108,6 +109,7 @@ class World:
         """Take over scene, time and the whole physical state of another world of the same robot."""
         self._scene = other.scene
         apply_scene(self.model, self.data, other.scene)
+        self._show_cards(other.scene)
         mujoco.mj_resetData(self.model, self.data)
         for name in ("qpos", "qvel", "ctrl", "qacc_warmstart"):
             getattr(self.data, name)[:] = getattr(other.data, name)
@@ -224,6 +226,10 @@ class World:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _show_cards(self, scene: Scene) -> None:
+        if self._renderer is not None and any(item.card is not None for item in scene.objects):
+            self._renderer.refresh()
 
     def _driven(self) -> BaseControl:
         if self._base is None:

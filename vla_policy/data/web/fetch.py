@@ -1,0 +1,59 @@
+"""Getting the packages that carry pictures and names, by the ordinary clients of npm and Debian."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+from pathlib import Path
+
+# What is fetched, from where, and under which licence it comes. None of it is in this repository.
+NPM = {
+    "emojibase-data@17.0.0": "names and tags, MIT",
+    "emoji-datasource-twitter@16.0.0": "pictures of Twemoji, CC BY 4.0 (data: MIT)",
+    "@lobehub/fluent-emoji-3d@1.1.0": "pictures of Fluent Emoji, MIT",
+}
+FONT_PACKAGE = "fonts-noto-color-emoji"  # SIL Open Font License 1.1
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+
+
+def npm_package(name: str, folder: Path) -> Path:
+    """The unpacked npm package of this name and version, kept in folder.
+
+    Raises OSError where npm is not installed or does not bring it.
+    """
+    place = folder / name.split("@")[-2].replace("/", "-")
+    if not place.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        said = _run(["npm", "pack", "--silent", name], folder)
+        archive = folder / said.split()[-1]
+        unpacked = place.with_suffix(".part")
+        with tarfile.open(archive) as tar:
+            tar.extractall(unpacked, filter="data")
+        archive.unlink()
+        unpacked.rename(place)
+    return place / "package"
+
+
+def emoji_font(folder: Path) -> Path:
+    """The font file: the installed one, or that of the Debian package, kept in folder."""
+    if FONT.is_file():
+        return FONT
+    place = folder / FONT_PACKAGE
+    if not place.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _run(["apt-get", "download", FONT_PACKAGE], folder)
+        archive = next(folder.glob(f"{FONT_PACKAGE}_*.deb"))
+        _run(["dpkg-deb", "-x", archive.name, FONT_PACKAGE], folder)
+        archive.unlink()
+    return place / FONT.relative_to("/")
+
+
+def _run(command: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise OSError(f"{command[0]!r} is not installed; it brings {command[-1]}") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise OSError(f"{' '.join(command)}: {last}")
+    return done.stdout
