@@ -18,13 +18,13 @@ from vla_policy.checkpoint.contract import Contract
 from vla_policy.data.conversion.sources import SET, SHARDS, kind_of, named_robot
 from vla_policy.data.frame import CONTROL_SOURCES
 from vla_policy.data.lerobot.reader import open_set
+from vla_policy.data.recorded_robot import require_same_units
 from vla_policy.embodiment import Embodiment, embodiment_names
 from vla_policy.families.training import Demonstration
 from vla_policy.timing import NS_PER_S
 from vla_policy.train import set_checks, set_columns
 from vla_policy.train.chunk_rows import ChunkRows
 from vla_policy.train.lerobot_source import LeRobotSource
-from vla_policy.train.recorded_robot import require_same_units
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers, SetSource
 from vla_policy.train.set_options import DEFAULTS, SetOptions, weight_of
 from vla_policy.train.shard_source import ShardSource
