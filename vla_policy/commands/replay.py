@@ -12,9 +12,10 @@ import time
 from vla_policy.commands.up import end_as_ctrl_c
 from vla_policy.data.lerobot import layout as names
 from vla_policy.data.lerobot.reader import open_set
+from vla_policy.data.recorded_robot import require_same_units
 from vla_policy.data.replay import replay_of
 from vla_policy.data.scene import DrawnScene
-from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.replayer import play
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         running = running_robot(client, domain)
         robot = load_embodiment(running.embodiment)
         name = f"episode {args.episode} of {args.set}"
+        require_robot(found.robot_type, found.robot_yaml, robot, name)
         replay = replay_of(actions, found.action_names, found.fps, robot, name)
         seed = args.seed
         if seed is None and running.use_sim_time:
@@ -64,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
             print(scene.message)
             wait_for_task(client, scene.instruction)
             time.sleep(SETTLE_S)
-        if args.engage:
-            engage(client)
+        if args.engage and seed is not None:
+            engage(client)  # once the inputs of the new scene are there
+        elif args.engage:
+            client.engage()
         print(f"{name}, {replay.seconds:.1f} s: {task}", flush=True)
         played = play(client, running, replay)
         print(played.message)
@@ -76,6 +80,15 @@ def run(args: argparse.Namespace) -> int:
         done = event is not None and event.ever_success
         print(f"the simulation says: {'done' if done else 'not done'}")
         return 0 if done else 1
+
+
+def require_robot(recorded: str, robot_yaml: str, robot: Embodiment, name: str) -> None:
+    """Raises ValueError for an episode of another robot, or one whose numbers mean something else today."""
+    if recorded != robot.name:
+        raise ValueError(
+            f"{name}: got an episode of {recorded or 'a robot that the set does not name'}, expected one of {robot.name}"
+        )
+    require_same_units(name, robot_yaml, robot)
 
 
 def seed_of(scene: DrawnScene | None, client: Client, name: str) -> int | None:

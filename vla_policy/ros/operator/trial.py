@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vla_policy.evaluate.video import Strip
 from vla_policy.ros.operator.client import Client, InstructionResult
 from vla_policy.ros.operator.watch import Watch
+from vla_policy.types import Level
 
 SETTLE_S = 0.4  # for the robot's state of the new scene to reach every node
 AFTER_S = 0.6  # of images after the end
@@ -72,14 +73,18 @@ def wait_for_task(client: Client, instruction: str) -> None:
 
 
 def engage(client: Client) -> None:
-    """Engage as soon as the control node has fresh inputs, and wait until its status reports it."""
+    """Engage as soon as the control node has fresh inputs, and wait until its status reports it.
+
+    Raises ValueError with the refusal: at once of a robot that is stopped, which only a person resets.
+    """
     end = time.monotonic() + ENGAGE_S
     while True:
         try:
             client.engage()
             break
         except ValueError:
-            if time.monotonic() > end:
+            stopped = client.status is not None and client.status.level == Level.STOP
+            if stopped or time.monotonic() > end:
                 raise
         time.sleep(0.2)
     while not (client.status and client.status.engaged):
