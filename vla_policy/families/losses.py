@@ -241,6 +241,14 @@ def collate(examples: Sequence[Batch]) -> Batch:
     }
 
 
+def layers_of(stack: str) -> tuple[str, str]:
+    """The linear layers of attention and feed-forward of a stack, as expressions over module names."""
+    return (
+        rf"{stack}\.layers\.\d+\.self_attn\.[qkvo]_proj",
+        rf"{stack}\.layers\.\d+\.mlp\.(gate|up|down)_proj",
+    )
+
+
 def require_heads(
     heads: tuple[str, ...], trainable: tuple[str, ...], usual: tuple[str, ...]
 ) -> tuple[str, ...]:

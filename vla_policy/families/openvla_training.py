@@ -118,8 +118,7 @@ TRAINING = Training(
     adapters=(
         r"vision\.(dino|siglip)\.blocks\.\d+\.(attn|mlp)\.\w+",
         r"projector\.fc\d",
-        r"language\.layers\.\d+\.self_attn\.[qkvo]_proj",
-        r"language\.layers\.\d+\.mlp\.(gate|up|down)_proj",
+        *losses.layers_of("language"),
         r"lm_head",
     ),
 )

@@ -19,6 +19,7 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import losses, pi0
 from vla_policy.families.losses import NO_TOKENS, Drawn
 from vla_policy.families.training import (
+    HEADS,
     Batch,
     Demonstration,
     Loss,
@@ -30,7 +31,6 @@ from vla_policy.models.codec import UniformBins
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import ActionChunk, Array
 
-HEADS = ("flow", "token")
 USUAL = ("flow",)
 BINS = 256
 SKIPPED = 128  # ids at the very end of the vocabulary that keep their meaning: <seg...>
@@ -193,8 +193,5 @@ TRAINING = Training(
         "expert": r"flow\.expert\.",
         "projections": r"flow\.(?!expert\.)",
     },
-    adapters=(
-        r"(language|flow\.expert)\.layers\.\d+\.self_attn\.[qkvo]_proj",
-        r"(language|flow\.expert)\.layers\.\d+\.mlp\.(gate|up|down)_proj",
-    ),
+    adapters=losses.layers_of(r"(language|flow\.expert)"),
 )

@@ -105,10 +105,7 @@ TRAINING = Training(
         "vision": r"(vision|projector)\.",
         "language": r"(language|embed_tokens)\.",
     },
-    adapters=(
-        r"language\.layers\.\d+\.self_attn\.[qkvo]_proj",
-        r"language\.layers\.\d+\.mlp\.(gate|up|down)_proj",
-    ),
+    adapters=losses.layers_of("language"),
 )
 
 

@@ -78,8 +78,5 @@ TRAINING = Training(
         "expert": r"flow\.expert\.",
         "projections": r"flow\.(?!expert\.)|state_proj\.",
     },
-    adapters=(
-        r"(language|flow\.expert)\.layers\.\d+\.self_attn\.[qkvo]_proj",
-        r"(language|flow\.expert)\.layers\.\d+\.mlp\.(gate|up|down)_proj",
-    ),
+    adapters=losses.layers_of(r"(language|flow\.expert)"),
 )

@@ -16,6 +16,7 @@ from vla_policy.families.losses import NO_TOKENS, Drawn
 from vla_policy.families.tiny import tiny
 from vla_policy.families.tiny.columns import SLOTS, TERMINATE, robot_columns
 from vla_policy.families.training import (
+    HEADS,
     Batch,
     Demonstration,
     Loss,
@@ -27,8 +28,6 @@ from vla_policy.models import pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import ActionChunk, Array, Observation
-
-HEADS = ("flow", "token")
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
@@ -204,8 +203,5 @@ TRAINING = Training(
         "expert": r"flow\.expert\.",
         "projections": r"flow\.(?!expert\.)|projector\.|state_proj\.|arm_slots",
     },
-    adapters=(
-        r"(language|flow\.expert)\.layers\.\d+\.self_attn\.[qkvo]_proj",
-        r"(language|flow\.expert)\.layers\.\d+\.mlp\.(gate|up|down)_proj",
-    ),
+    adapters=losses.layers_of(r"(language|flow\.expert)"),
 )
