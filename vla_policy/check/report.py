@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vla_policy.check.topic_samples import Endpoint, GraphSnapshot, TopicStats
-from vla_policy.embodiment.findings import ERROR, Finding, errors
+from vla_policy.embodiment.findings import ERROR, Finding, count, errors
 
 STYLE = {ERROR: "bold red", "warning": "yellow"}
 
@@ -23,7 +23,7 @@ def format_findings(findings: Iterable[Finding], what: str) -> str:
         lines.append(f"{'':<8} {finding.change}")
     wrong = len(errors(found))
     lines.append(
-        f"{what}: {_count(wrong, 'error')}, {_count(len(found) - wrong, 'warning')}"
+        f"{what}: {count(wrong, 'error')}, {count(len(found) - wrong, 'warning')}"
         if found
         else f"{what}: nothing wrong found"
     )
@@ -64,7 +64,3 @@ def _numbers(stream: TopicStats) -> tuple[str, str]:
 
 def _nodes(endpoints: Iterable[Endpoint]) -> str:
     return ", ".join(sorted({e.node for e in endpoints})) or "nobody"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -45,3 +45,8 @@ def warning(place: Place, says: str, change: str) -> Finding:
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Those that must be fixed."""
     return tuple(f for f in findings if f.level == ERROR)
+
+
+def count(number: int, what: str) -> str:
+    """A number with its noun."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -11,9 +11,10 @@ import numpy as np
 
 from vla_policy.data.bag.metadata import NAMESPACE, ROBOT, TASK
 from vla_policy.data.bag.reader import Bag, open_bag
-from vla_policy.data.checks.finding import DataFinding, count, doubt, fault, in_episode
+from vla_policy.data.checks.finding import DataFinding, doubt, fault, in_episode
 from vla_policy.data.robot_streams import max_ages_ns, topics_of
 from vla_policy.embodiment import Embodiment
+from vla_policy.embodiment.findings import count
 from vla_policy.timing import NS_PER_S
 
 IMAGE_TYPES = frozenset(("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"))

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vla_policy.data.checks.episode_data import ACTION, STATE, EpisodeReport
+from vla_policy.data.checks.episode_data import EpisodeReport
 from vla_policy.data.checks.finding import DataFinding, doubt, fault
+from vla_policy.data.lerobot.layout import ACTION, STATE
 from vla_policy.types import Array
 
 CONSTANT = 1e-4  # of the largest range of columns of the same feature

@@ -8,17 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vla_policy.data.checks.finding import DataFinding
+from vla_policy.data.lerobot.layout import DEFAULTS, FLAGS
 from vla_policy.types import Array
 
-STATE, ACTION = "observation.state", "action"
 # Columns that number or flag rows; everything else is what a policy learns of.
-BOOKKEEPING = frozenset(
-    (
-        "timestamp", "frame_index", "episode_index", "index", "task_index", "control_source", "intervention",
-        "guard_level", "frame_valid", "next.done", "next.success",
-    )
-)  # fmt: skip
-PLANNED = "proposed_action"  # NaN where nothing was planned
+BOOKKEEPING = frozenset((*DEFAULTS, *FLAGS))
 
 
 @dataclass(frozen=True, slots=True)

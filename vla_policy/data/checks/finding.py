@@ -63,8 +63,3 @@ def runs(where: Array) -> list[tuple[int, int]]:
     """(first, last) of each stretch of true values in bool[n]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(where, bool), [False]))))
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
-
-
-def count(number: int, what: str) -> str:
-    """A number with its noun."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

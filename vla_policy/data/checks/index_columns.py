@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_policy.data.checks.episode_data import Rows
-from vla_policy.data.checks.finding import DataFinding, count, fault
+from vla_policy.data.checks.finding import DataFinding, fault
+from vla_policy.embodiment.findings import count
 
 RENUMBER = (
     "Write the set anew with `vla data edit --out` from a whole source, or delete the episode"

@@ -12,21 +12,16 @@ import pyarrow as pa
 
 from vla_policy.data.checks.bounds import ColumnBounds
 from vla_policy.data.checks.episode import check_rows, sums_by_feature
-from vla_policy.data.checks.episode_data import (
-    ACTION,
-    STATE,
-    CameraSummary,
-    EpisodeReport,
-    Rows,
-    StillRun,
-)
-from vla_policy.data.checks.finding import DataFinding, count, fault, in_episode
+from vla_policy.data.checks.episode_data import CameraSummary, EpisodeReport, Rows, StillRun
+from vla_policy.data.checks.finding import DataFinding, fault, in_episode
 from vla_policy.data.checks.pictures import CameraPass, thumbnail
 from vla_policy.data.checks.statistics_fit import CAUSES, check_episode_statistics
 from vla_policy.data.checks.videos import check_window, scan_video
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.files import read_table
+from vla_policy.data.lerobot.layout import ACTION, STATE
 from vla_policy.data.lerobot.reader import DataSet, numbers
+from vla_policy.embodiment.findings import count
 
 RESTORE = "Restore the file from a copy, or convert the bag again; else delete the episode"
 

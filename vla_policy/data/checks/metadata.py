@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vla_policy.data.checks.finding import DataFinding, count, fault
+from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.files import read_json, read_json_lines, read_table
 from vla_policy.data.lerobot.metadata import episode_files
+from vla_policy.embodiment.findings import count
 
 REWRITE = "Write the set anew from its source (`vla data convert`, `vla data merge --out`)"
 

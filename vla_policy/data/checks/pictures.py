@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from vla_policy.data.checks.episode_data import ACTION, STATE, CameraSummary, Rows, StillRun
-from vla_policy.data.checks.finding import DataFinding, count, doubt
+from vla_policy.data.checks.episode_data import CameraSummary, Rows, StillRun
+from vla_policy.data.checks.finding import DataFinding, doubt
+from vla_policy.data.lerobot.layout import ACTION, STATE
+from vla_policy.embodiment.findings import count
 from vla_policy.types import Array
 
 WIDTH, HEIGHT = 32, 24  # of a thumbnail

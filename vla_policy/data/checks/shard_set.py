@@ -11,13 +11,14 @@ from vla_policy.data.checks.bounds import UNKNOWN, ColumnBounds, bounds_of
 from vla_policy.data.checks.causes import root_causes
 from vla_policy.data.checks.columns import check_constant, check_mixed
 from vla_policy.data.checks.episode import check_rows, sums_by_feature
-from vla_policy.data.checks.episode_data import ACTION, STATE, EpisodeReport, Rows
+from vla_policy.data.checks.episode_data import EpisodeReport, Rows
 from vla_policy.data.checks.finding import DataFinding, fault, in_episode
 from vla_policy.data.checks.frozen import check_frozen
 from vla_policy.data.checks.lengths import check_lengths
 from vla_policy.data.checks.pictures import CameraPass, thumbnail
 from vla_policy.data.checks.swapped import check_swapped
 from vla_policy.data.frames import IMAGES
+from vla_policy.data.lerobot.layout import ACTION, STATE
 from vla_policy.data.shards import META_FILE, read_meta, read_shard, shards_below
 from vla_policy.embodiment import embodiment_names, load_embodiment
 from vla_policy.types import Array

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from vla_policy.data.checks.episode_data import BOOKKEEPING, PLANNED, ColumnSums, EpisodeReport
+from vla_policy.data.checks.episode_data import BOOKKEEPING, ColumnSums, EpisodeReport
 from vla_policy.data.checks.finding import DataFinding, fault
+from vla_policy.data.lerobot.layout import PROPOSED
+from vla_policy.data.lerobot.statistics import QUANTILES
 from vla_policy.types import Array
 
 OFF = 0.01  # of a column's range
 RANK = 0.02  # of the rows, between where a quantile is and where it should be
-QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 # Faults of rows that make statistics differ as well.
 CAUSES = frozenset(
     ("not_finite", "out_of_limits", "unreadable", "false_length", "index_gap", "mixed_robots", "leap", "stuck_state")
@@ -65,7 +66,7 @@ def check_statistics(
     wrong = []
     for feature in dict.fromkeys(f for r in reports for f in r.sums):
         sums = [r.sums[feature] for r in reports if feature in r.sums]
-        if feature in stored or feature not in (*BOOKKEEPING, PLANNED):
+        if feature in stored or feature not in (*BOOKKEEPING, PROPOSED):
             said = _compare(feature, sums, stored.get(feature), exact=exact)
             wrong += [said] if said else []
     if wrong:

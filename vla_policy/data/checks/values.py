@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_policy.data.checks.bounds import ColumnBounds
-from vla_policy.data.checks.episode_data import ACTION, PLANNED, STATE, Rows
-from vla_policy.data.checks.finding import DataFinding, count, doubt, fault, runs
+from vla_policy.data.checks.episode_data import Rows
+from vla_policy.data.checks.finding import DataFinding, doubt, fault, runs
+from vla_policy.data.lerobot.layout import ACTION, PROPOSED, STATE
+from vla_policy.embodiment.findings import count
 from vla_policy.types import Array
 
 SLACK = {ACTION: 0.02, STATE: 0.05}  # of a column's range, beyond its limits
@@ -21,7 +23,7 @@ def check_finite(rows: Rows) -> Iterator[DataFinding]:
     """NaN and infinity, except where nothing was planned."""
     for feature in rows.features:
         table = rows.table(feature)
-        if table is None or feature == PLANNED:
+        if table is None or feature == PROPOSED:
             continue
         bad = ~np.isfinite(table)
         if bad.any():

@@ -11,8 +11,9 @@ import av
 import cv2
 import numpy as np
 
-from vla_policy.data.checks.finding import DataFinding, count, fault
+from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.data.checks.pictures import HEIGHT, WIDTH
+from vla_policy.embodiment.findings import count
 from vla_policy.parsing.files import one_line
 from vla_policy.types import Array
 
