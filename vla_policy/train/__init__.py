@@ -1,1 +1,1 @@
-"""Losses and loops over data/."""
+"""Loops over data/: sets, mixtures, batches, optimiser, run folders. The losses are of families/."""

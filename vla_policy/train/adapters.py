@@ -18,6 +18,8 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import FAMILIES
 from vla_policy.formats.adapter import CONFIG, START, WEIGHTS, fingerprint, write_base
 from vla_policy.parsing.json_document import read_json, write_json
+from vla_policy.train.optimiser import part_of
+from vla_policy.types import required
 
 NAME = "default"  # peft's, of the only adapter
 
@@ -139,12 +141,12 @@ def take_up(laid: Laid) -> None:
 
 
 def _whole(checkpoint: Checkpoint, options: AdapterOptions) -> Iterator[str]:
-    training = FAMILIES[checkpoint.family].training
-    parts = {} if training is None else training.parts
-    wanted = ("projections",) if "projections" in parts else ()
-    for part in wanted if options.whole is None else options.whole:
+    training = required(FAMILIES[checkpoint.family].training, f"{checkpoint.family}: training")
+    parts = training.parts
+    usual = tuple(part for part in ("projections",) if part in parts)
+    wanted = usual if options.whole is None else options.whole
+    for part in wanted:
         if part not in parts:
             raise ValueError(f"whole: got {part!r}, expected some of {', '.join(parts)}")
-        for name, _ in checkpoint.model.named_parameters():
-            if re.match(parts[part], name):
-                yield name
+    names = (name for name, _ in checkpoint.model.named_parameters())
+    yield from (name for name in names if part_of(name, parts) in wanted)

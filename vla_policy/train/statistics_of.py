@@ -22,6 +22,7 @@ import numpy as np
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.normalization import MIN_SPREAD, NEEDS, Normalizer
 from vla_policy.checkpoint.statistics import RangeNormalizer
+from vla_policy.data.lerobot.statistics import QUANTILES
 from vla_policy.families import FAMILIES
 from vla_policy.families.training import Training
 from vla_policy.train.training_set import TrainingSet
@@ -48,7 +49,7 @@ def statistics_of(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Any:
     made = {}
     for field in fields(own):
         like = getattr(own, field.name)
-        names = contract.state_names if field.name == "state" else _action_names(checkpoint)
+        names = contract.state_names if field.name == "state" else contract.model_action_names
         made[field.name] = normaliser_of(like, names, values[field.name])
     return type(own)(**made)
 
@@ -70,8 +71,8 @@ def normaliser_of(
 
 def describe(values: Array, mode: str) -> dict[str, Array]:
     """mean, std, min, max, q01, q10, q50, q90, q99 of columns, float64[d] each; those of mode with the two floors."""
-    quantiles = np.quantile(values, (0.01, 0.1, 0.5, 0.9, 0.99), axis=0)
-    found = dict(zip(("q01", "q10", "q50", "q90", "q99"), quantiles, strict=True))
+    quantiles = np.quantile(values, tuple(QUANTILES.values()), axis=0)
+    found = dict(zip(QUANTILES, quantiles, strict=True))
     found |= {
         "mean": values.mean(0),
         "std": values.std(0),
@@ -96,16 +97,11 @@ def describe(values: Array, mode: str) -> dict[str, Array]:
     return found
 
 
-def _action_names(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The columns that the network predicts; of a robot's own where it predicts those."""
-    return checkpoint.contract.model_action_names
-
-
 def _actions(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Array:
     """float64[n, d]: every learned row of every frame, in the network's columns before they are normalised."""
     family = FAMILIES[checkpoint.family]
     training: Training = required(family.training, f"family {checkpoint.family!r}: training")
-    names = _action_names(checkpoint)
+    names = checkpoint.contract.model_action_names
     plain = replace(checkpoint, statistics=_unit(checkpoint, names), engine=None)
     rows = [np.zeros((0, len(names)))]
     for data in sets:
