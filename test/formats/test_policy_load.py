@@ -12,6 +12,7 @@ import pytest
 from vla_policy.embodiment import load_embodiment
 from vla_policy.paths import config_dir, weights_dir
 from vla_policy.ros.nodes import policy_startup
+from vla_policy.runtime.observation import blank_observation
 
 POLICY = os.environ.get("VLA_TEST_POLICY", "tiny")
 
@@ -38,7 +39,7 @@ def refusal(robot, name, head="flow", device="cpu") -> str:
 @pytest.mark.parametrize("head", ["flow", "token"])
 def test_both_heads_load_and_have_run_once(robot, head):
     policy = policy_startup.load(robot, POLICY, head, "cpu", 1)
-    chunk = policy.infer(policy_startup.blank_observation(policy), seed=1)
+    chunk = policy.infer(blank_observation(policy.contract), seed=1)
     assert chunk.names == robot.action_names
 
 
@@ -47,7 +48,7 @@ def test_both_heads_load_and_have_run_once(robot, head):
 def test_one_checkpoint_runs_once_for_each_of_its_robots(name):
     one = load_embodiment(name)
     policy = policy_startup.load(one, "tiny_cross", "flow", "cpu", 1)
-    chunk = policy.infer(policy_startup.blank_observation(policy), seed=1)
+    chunk = policy.infer(blank_observation(policy.contract), seed=1)
     assert chunk.names == one.action_names
 
 

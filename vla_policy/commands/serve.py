@@ -60,14 +60,14 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
     import torch
 
     from vla_policy.policy import load_local
-    from vla_policy.ros.nodes.policy_startup import blank_observation
+    from vla_policy.runtime.observation import blank_observation
 
     torch.set_num_threads(args.threads)
     policy = load_local(
         args.policy, embodiment=args.embodiment, head=args.head, device=args.device
     )
     for seed in range(STEPS):
-        policy.infer(blank_observation(policy), seed=seed)
+        policy.infer(blank_observation(policy.contract), seed=seed)
     offer = Offer(
         policy=Path(args.policy).name,
         version=__version__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from vla_policy.models.sampling import InferenceOptions, Sampling
@@ -19,8 +19,7 @@ def kind_of(asked: Asked) -> Hashable:
     """What requests that one batch can answer have in common; None for one that is answered alone."""
     if asked.want != "infer" or asked.previous is not None:
         return None
-    options = replace(asked.options, seed=None)
-    return tuple((f.name, getattr(options, f.name)) for f in fields(InferenceOptions))
+    return replace(asked.options, seed=None)
 
 
 def answer(
@@ -65,15 +64,13 @@ def _answer(
 ) -> tuple[ActionChunk, ...] | dict[str, Any] | Reason:
     if (why := policy.understands(asked.instruction)) is not None:
         if asked.want == "understands":
-            return {"reason": {"code": why.code, "detail": why.detail}}
+            return {"reason": _plain(why)}
         return Reason("refused", why.detail)
     if asked.want == "understands":
         return {"reason": None}
     observation = required(asked.observation, "observation")
     if asked.want == "sees":
-        missing = policy.sees(observation)
-        plain = None if missing is None else {"code": missing.code, "detail": missing.detail}
-        return {"reason": plain}
+        return {"reason": _plain(policy.sees(observation))}
     if asked.want == "point":
         return {"points": dict(policy.point(observation))}
     if asked.want == "ask":
@@ -84,3 +81,7 @@ def _answer(
             policy.infer_candidates(observation, replace(sampling, candidates=asked.candidates))
         )
     return (policy.infer_chunk(observation, asked.previous, asked.options),)
+
+
+def _plain(why: Reason | None) -> dict[str, str] | None:
+    return None if why is None else {"code": why.code, "detail": why.detail}

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from vla_policy.checkpoint.contract import Contract
 from vla_policy.timing import FUTURE_TOLERANCE_NS
 from vla_policy.types import Array, Observation, Reason
 
@@ -135,4 +136,17 @@ def synchronize(
         state_names=state_names,
         instruction=instruction,
         obs_ns=obs_ns,
+    )
+
+
+def blank_observation(contract: Contract) -> Observation:
+    """Grey images and tools in the middle of the table: valid, and never used to move."""
+    side = contract.image_px
+    neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}
+    return Observation(
+        images={name: np.full((side, side, 3), 127, np.uint8) for name in contract.camera_names},
+        state=np.array([neutral.get(n.rpartition(".")[2], 0.0) for n in contract.state_names]),
+        state_names=contract.state_names,
+        instruction="pick up the red cube",
+        obs_ns=1,
     )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import find_policy, split_adapter
 from vla_policy.remote.server_file import is_remote
+from vla_policy.runtime.observation import blank_observation
 from vla_policy.runtime.policy_protocol import Unavailable
-from vla_policy.types import Observation
 
 if TYPE_CHECKING:
     from vla_policy.policy import Policy
@@ -36,7 +34,7 @@ def load(robot: Embodiment, name: str, head: str, device: str, threads: int) -> 
         raise ValueError(
             f"robot {robot.name!r}: its state has the tool pose, but it gives no ee_pose"
         )
-    policy.infer(blank_observation(policy), seed=0)
+    policy.infer(blank_observation(policy.contract), seed=0)
     return policy
 
 
@@ -74,17 +72,3 @@ def _local(robot: Embodiment, name: str, head: str | None, device: str, threads:
             f"policy {name!r} does not fit robot {robot.name!r}: {'; '.join(f.told for f in wrong)}"
         )
     return load_local(name, embodiment=robot.name, head=head, device=device)
-
-
-def blank_observation(policy: Policy | Remote) -> Observation:
-    """Grey images and tools in the middle of the table: valid, and never used to move."""
-    contract = policy.contract
-    side = contract.image_px
-    neutral = {"x": 0.3, "z": 0.2, "qw": 1.0, "gripper": 1.0}
-    return Observation(
-        images={name: np.full((side, side, 3), 127, np.uint8) for name in contract.camera_names},
-        state=np.array([neutral.get(n.rpartition(".")[2], 0.0) for n in contract.state_names]),
-        state_names=contract.state_names,
-        instruction="pick up the red cube",
-        obs_ns=1,
-    )
