@@ -105,7 +105,8 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clean = args.set or clean_set(Path(folder) / "clean", LENGTHS)
-        report = measure(clean, args.times, args.seed) | {"speed": speed(clean)}
+        report = {"command": " ".join(["python", *sys.argv])}
+        report |= measure(clean, args.times, args.seed) | {"speed": speed(clean)}
     print(json.dumps(report["total"]))
     if args.out is not None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -29,7 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test" / "helpers"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test" / "formats"))
 from training_cases import CASES
-from training_sets import ROBOT, contract_for, frame
+from training_sets import ROBOT, collate, contract_for, frame
 
 from vla_policy.data.conversion.shard_sets import set_to_shards
 from vla_policy.data.lerobot.writer import SetWriter
@@ -82,10 +82,6 @@ def as_tensors(sample):
     }
 
 
-def stack(examples):
-    return {k: torch.stack([e[k] for e in examples]) for k in examples[0]}
-
-
 def picture(number: int, size: tuple[int, int]) -> np.ndarray:
     """Shading, noise and something that moves, as a camera gives it."""
     rng = np.random.default_rng(number % 30)
@@ -131,7 +127,7 @@ def read(root: Path, samples: int, *, augment=None, example=as_tensors) -> dict:
     """In this process, at random frames."""
     data = open_training_set(root, contract_for(), rows=ROWS)
     mixture = Mixture([Entry(data)], seed=0, augment=augment)
-    batches = Loader(mixture, example, stack, batch=BATCH, workers=0).batches(0)
+    batches = Loader(mixture, example, collate, batch=BATCH, workers=0).batches(0)
     report = measured(samples, partial(next, batches))
     batches.close()
     return report

@@ -44,6 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         report = measure(Path(scratch), args.kills, random.Random(args.seed))
+    report |= {"command": " ".join(["python", *sys.argv])}
     report |= {"seed": args.seed, "torch": torch.__version__, "machine": machine()}
     print(json.dumps(report, indent=2))
     if args.out:

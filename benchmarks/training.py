@@ -43,6 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         report = measure(Path(scratch), args)
+    report |= {"command": " ".join(["python", *sys.argv])}
     report |= {"batch": BATCH, "image": SIZE, "torch": torch.__version__, "machine": machine()}
     report["load_average"] = round(os.getloadavg()[1], 1)
     print(json.dumps(report, indent=2))

@@ -73,6 +73,11 @@ class Cell:
         self.way_end_m = plan[-1, 0]
         return self.robot.send_chunk(plan, sequence=sequence)
 
+    def wait_for_motion_left(self):
+        """Wait until the robot has gone 4 mm to its left from now on."""
+        y = self.robot.pose[1]
+        self.robot.wait(lambda: self.robot.pose[1] > y + 0.004, "motion to the left")
+
     def held(self, since_ns, *reasons):
         """The first status after since_ns that says HOLD or STOP for one of reasons; its time, s."""
         return self.robot.wait_status(

@@ -61,17 +61,11 @@ def follow(cell):
     def begin():
         publisher.publish(String(data="go left"))
         cell.be_engaged()
-        moving(cell)
+        cell.wait_for_motion_left()
 
     yield begin
     publisher.publish(String())
     cell.robot.destroy_publisher(publisher)
-
-
-def moving(cell):
-    """Wait until the robot has gone 4 mm to its left from now on."""
-    y = cell.robot.pose[1]
-    cell.robot.wait(lambda: cell.robot.pose[1] > y + 0.004, "motion to the left")
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
@@ -86,7 +80,7 @@ def test_the_policy_process_ends_and_comes_back(cell, policy, follow, reaction, 
     reaction(f"policy: {number.name}", seconds, CHUNK_AGE_S + PERIOD_S)
     cell.nothing_moves()
     policy()
-    moving(cell)  # the instruction is still active: only chunks of the new process
+    cell.wait_for_motion_left()  # the instruction is still active: only chunks of the new process
 
 
 @pytest.mark.parametrize("mode", ["raise", "hang", "memory", "nan"])
@@ -101,7 +95,7 @@ def test_the_model_fails_and_recovers(cell, policy, follow, reaction, mode):
     cell.nothing_moves()
     if mode == "hang":
         policy.mode("steady")
-        moving(cell)
+        cell.wait_for_motion_left()
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
@@ -197,7 +191,7 @@ def test_the_task_process_ends(cell, policy, start_node, reaction, number):
     cell.be_engaged()
     publisher = robot.create_publisher(String, "instruction", qos.COMMAND)
     timer = robot.create_timer(0.5, lambda: publisher.publish(String(data="go left")))
-    moving(cell)
+    cell.wait_for_motion_left()
     robot.destroy_timer(timer)
     robot.destroy_publisher(publisher)
     fault_ns = robot.now_ns()
@@ -218,7 +212,7 @@ def test_the_page_ends_and_the_motion_goes_on(cell, policy, follow, start_node, 
     cell.robot.wait(lambda: cell.robot.get_publishers_info_by_topic("/instruction"), "the page")
     page.send_signal(number)
     assert page.wait(15) == (0 if number is not signal.SIGKILL else -signal.SIGKILL)
-    moving(cell)
+    cell.wait_for_motion_left()
     assert cell.robot.statuses[-1].engaged
     reaction(f"page: {number.name}, the motion goes on", 0.0, 0.0)
 
@@ -248,7 +242,7 @@ def test_a_goal_ends_with_the_name_of_the_cause(cell, policy, start_node):
     cell.robot.wait_ticks(3)  # the task node has heard that the robot is engaged
     goal = ExecuteInstruction.Goal(instruction="go left")
     send()
-    moving(cell)
+    cell.wait_for_motion_left()
     cell.robot.silent.add("wrist")
     cell.robot.wait(lambda: results, "the result of the goal")
     assert results[0].outcome == ExecuteInstruction.Result.STALE

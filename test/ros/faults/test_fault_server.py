@@ -31,11 +31,6 @@ def server():
         process.wait()
 
 
-def moving(cell):
-    y = cell.robot.pose[1]
-    cell.robot.wait(lambda: cell.robot.pose[1] > y + 0.004, "motion to the left")
-
-
 def lose(cell, process, number):
     """Send the signal while the robot moves; it holds in time, without a new command."""
     fault_ns = cell.robot.now_ns()
@@ -52,12 +47,12 @@ def test_a_server_that_freezes_or_dies_is_held_for_and_found_again(cell, server,
     words = cell.robot.create_publisher(String, "active_instruction", qos.ACTIVE)
     words.publish(String(data="go left"))
     cell.be_engaged()
-    moving(cell)
+    cell.wait_for_motion_left()
     lose(cell, process, signal.SIGSTOP)
     process.send_signal(signal.SIGCONT)
-    moving(cell)
+    cell.wait_for_motion_left()
     lose(cell, process, signal.SIGKILL)
     server(port)
-    moving(cell)
+    cell.wait_for_motion_left()
     words.publish(String())
     cell.robot.destroy_publisher(words)
