@@ -56,35 +56,11 @@ _.thread_count
 _.look_error_m
 _.looked_right
 
-# What a recorder calls (data/lerobot).
-_.delete_last
-_.recover
-_.recovered
-_.robot_type
-
-# What a demonstration holds (data/frame.py); recorder, converters and reports read it.
-_.Episode
-_.fps
-_.intervention
-
 # Records of MCAP files, written by the library mcap; hooks of the YAML writer.
 _.message_index_length
 _.ignore_aliases
 
-# Bags and frames (data/bag/, data/episode_builder.py), for the recorder and the converter.
-_.BagWriter
-_.EpisodeBuilder
-_.recover
-
-# What may be asked of a policy (runtime/policy_protocol.py).
-_.can_answer
-
-# Used by benchmarks/ alone.
-_.pids
-_.wait_for_control
-
-# The layers that adapters reach, and adapters by peft (train/adapters.py), for the trainer.
-_.adapters
+# Adapters by peft (train/adapters.py), for users of the library.
 _.lay
 _.take_up
 
