@@ -28,7 +28,7 @@ from vla_policy.ros.bringup.session import free_domain
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, Array, RobotState
 
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.7071068, 0.0, 0.7071068])
@@ -76,7 +76,7 @@ def measure_step(ticks: int = 5000) -> dict[str, float]:
         now_ns += embodiment.period_ns
         pose = np.array([HOME[0], y, *HOME[2:]])
         state = RobotState(np.zeros(6), now_ns, {"ee": pose}, now_ns, {"gripper": 1.0})
-        inputs = Inputs(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
+        inputs = InputStamps(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
         control, _ = core.engage(control, robot, inputs, now_ns)
         if tick % 20 == 0:
             chunk = plan(now_ns, sequence, y)

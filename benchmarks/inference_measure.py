@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from vla_policy.models.engine.linear import Linear, Packed, Plain
-from vla_policy.models.roofline import DEVICES, Device
+from vla_policy.models.roofline import DEVICES, Accelerator
 
 Clock = Callable[[], float]
 # The processor's own time is what a call would take alone, on a machine that others use at the same time.
@@ -113,7 +113,7 @@ def peak_memory(call: Callable, device: str) -> float:
     return round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
 
 
-def roofline_device(device: str) -> Device | None:
+def roofline_device(device: str) -> Accelerator | None:
     """The known device that this one is."""
     name = torch.cuda.get_device_name(device) if device != "cpu" else machine()
     wanted = next((v for k, v in NAMED.items() if k in name), None)

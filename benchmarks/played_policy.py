@@ -13,7 +13,7 @@ import types
 
 import numpy as np
 
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 WORK = os.environ.get("PLAYED_WORK", "none")
@@ -30,7 +30,7 @@ class SwingModel(PlainPolicy):
 
     def __init__(self, robot, policy) -> None:
         self._robot, self._policy, self._direction = robot, policy, 1.0
-        self.contract = Columns(robot.state_names, robot.action_names)
+        self.contract = PlainContract(robot.state_names, robot.action_names)
 
     def infer_chunk(self, observation, previous, options) -> ActionChunk:
         if self._policy is not None:

@@ -33,7 +33,7 @@ from vla_policy.ros.simulation.mock_controllers import trajectory_of
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.safety.robot import robot_of
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.sim.mock.controller_rules import trajectory_refusal
 from vla_policy.types import ActionChunk, Command, RobotState
 
@@ -184,8 +184,8 @@ def columns_of(command: Command, part: ActionPart) -> slice | None:
     return slice(start, start + len(part.names))
 
 
-def fresh(robot: Embodiment, now_ns: int) -> Inputs:
-    return Inputs(now_ns, now_ns, dict.fromkeys(robot.cameras, now_ns))
+def fresh(robot: Embodiment, now_ns: int) -> InputStamps:
+    return InputStamps(now_ns, now_ns, dict.fromkeys(robot.cameras, now_ns))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from vla_policy.runtime.control import Control
 from vla_policy.runtime.control_mode import POLICY, TELEOP
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import robot_of
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, RobotState
 
 ALL_SCHEMES = tuple(SCHEMES)
@@ -228,9 +228,9 @@ class _Heard:
         )
         self._cameras = MappingProxyType(dict(seen.cameras))
 
-    def inputs(self) -> Inputs:
+    def inputs(self) -> InputStamps:
         state = self.state
-        return Inputs(joint_ns=state.joint_ns, ee_ns=state.ee_ns, cameras=self._cameras)
+        return InputStamps(joint_ns=state.joint_ns, ee_ns=state.ee_ns, cameras=self._cameras)
 
 
 class _Takeover:

@@ -6,7 +6,13 @@ import pytest
 from rich.console import Console
 
 from vla_policy.check.report import format_findings, print_topics
-from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
+from vla_policy.check.topic_samples import (
+    CommandSink,
+    DiscoveredEndpoint,
+    GraphSnapshot,
+    TopicSample,
+    TopicStats,
+)
 from vla_policy.check.topics import check_topics
 from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import ERROR, WARNING
@@ -15,13 +21,13 @@ SHEET = read_embodiment_file("vx300s")
 NOW_NS, STEP_NS = 1_000_000_000_000, 20_000_000
 POSITIONS = dict.fromkeys(SHEET.robot.joint_names, 0.3) | {"left_finger": 0.03}
 JOINTS, POSE, IMAGE = (f"{t}" for t in ("sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped", "sensor_msgs/msg/Image"))  # fmt: skip
-DRIVER = Endpoint("/driver", "")
+DRIVER = DiscoveredEndpoint("/driver", "")
 
 
 def stream(topic: str, kind: str, **sample: object) -> TopicStats:
     """50 messages of one second, 10 ms old."""
     stamps = [NOW_NS + k * STEP_NS for k in range(50)]
-    samples = tuple(Sample(ns + 10_000_000, ns, **sample) for ns in stamps)
+    samples = tuple(TopicSample(ns + 10_000_000, ns, **sample) for ns in stamps)
     return TopicStats(topic, kind, (replace(DRIVER, type=kind),), samples)
 
 
@@ -80,8 +86,8 @@ MISTAKES = {
     "finger": (with_joints(left_finger=0.3), WARNING, "outputs.hand.open", "outside closed"),
     "nobody": (with_camera(publishers=(), samples=()), ERROR, "cameras.wrist.topic", "/camera/color"),
     "nothing came": (with_camera(samples=()), ERROR, "cameras.wrist.topic", "nothing came in 1 s"),
-    "type": (with_camera(publishers=(Endpoint("/driver", JOINTS),), samples=()), ERROR, "cameras.wrist.topic", f"as {JOINTS}"),
-    "clash": (with_camera(publishers=(Endpoint("/driver", IMAGE, "Reliability"),)), ERROR, "cameras.wrist.topic", "Reliability"),
+    "type": (with_camera(publishers=(DiscoveredEndpoint("/driver", JOINTS),), samples=()), ERROR, "cameras.wrist.topic", f"as {JOINTS}"),
+    "clash": (with_camera(publishers=(DiscoveredEndpoint("/driver", IMAGE, "Reliability"),)), ERROR, "cameras.wrist.topic", "Reliability"),
     "rate": (with_samples(slice(0, 50, 25)), ERROR, "cameras.wrist.topic", "2 Hz"),
     "slow": (with_samples(slice(0, 50, 7)), WARNING, "cameras.wrist.topic", "decides at 10 Hz"),
     "zero": (with_samples(stamp_ns=0), ERROR, "cameras.wrist.topic", "stamp zero"),
@@ -92,9 +98,9 @@ MISTAKES = {
     "twins": (with_samples(pixels=b"front"), ERROR, "cameras.wrist.topic", "the same picture"),
     "plain": (with_samples(plain=True), WARNING, "cameras.wrist.topic", "same colour"),
     "front's frame": (with_samples(frame="front_optical"), WARNING, "cameras.wrist.topic", "sounds like 'front'"),
-    "two commanders": (with_arm(publishers=(Endpoint("/teleop", POSE),)), ERROR, "outputs.arm.topic", "/teleop"),
+    "two commanders": (with_arm(publishers=(DiscoveredEndpoint("/teleop", POSE),)), ERROR, "outputs.arm.topic", "/teleop"),
     "no controller": (with_arm(readers=()), ERROR, "outputs.arm.topic", "no controller listens"),
-    "controller's type": (with_arm(readers=(Endpoint("/c", JOINTS),)), ERROR, "outputs.arm.topic", "/c reads it as"),
+    "controller's type": (with_arm(readers=(DiscoveredEndpoint("/c", JOINTS),)), ERROR, "outputs.arm.topic", "/c reads it as"),
     "no action": (with_arm(type="", service="/a/_action/send_goal"), ERROR, "outputs.arm.topic", "nobody serves"),
     "no servo": (with_arm(service="/servo_node/switch_command_type"), ERROR, "outputs.arm.topic", "nobody serves"),
     "two policies": (replace(good(), policies=("/a", "/b")), ERROR, "", "2 policies"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vla_policy.data.alignment import (
     SILENCE_NS,
     WAIT_NS,
-    Sample,
+    StampedValue,
     Track,
     clock_offset_ns,
     frame_ns,
@@ -378,7 +378,7 @@ def test_a_track_gives_the_newest_sample_up_to_a_time(stamps, time_ns):
         advances = not kept or stamp > kept[-1]
         if advances:
             kept.append(stamp)
-        assert track.add(Sample(stamp, stamp)) == advances
+        assert track.add(StampedValue(stamp, stamp)) == advances
         assert track.newest_ns == kept[-1]
     earlier = [s for s in kept if s <= time_ns]
     found = track.at(time_ns)

@@ -16,7 +16,7 @@ from vla_policy.commands import data_convert
 from vla_policy.data.bag.metadata import NAMESPACE, ROBOT, ROBOT_FILE, SUCCESS, TASK
 from vla_policy.data.bag.writer import BagWriter
 from vla_policy.data.conversion.bags import Options, convert_bags
-from vla_policy.data.conversion.journal import Journal
+from vla_policy.data.conversion.journal import ConversionJournal
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.lerobot.writer import SetWriter
@@ -140,7 +140,7 @@ def test_a_run_that_ended_between_its_note_and_its_episode_makes_the_episode(tmp
     record(tmp_path / "bags/a", messages)
     record(tmp_path / "bags/b", messages)
     convert_bags([tmp_path / "bags/a"], tmp_path / "set")
-    Journal.read(tmp_path / "set", 1).note(str(tmp_path / "bags/b"), 1)
+    ConversionJournal.read(tmp_path / "set", 1).note(str(tmp_path / "bags/b"), 1)
     assert convert_bags([tmp_path / "bags"], tmp_path / "set", Options(workers=1)).episodes == 1
 
 

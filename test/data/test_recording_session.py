@@ -11,7 +11,7 @@ import pytest
 bag_messages = pytest.importorskip("bag_messages")  # needs rosbags, of requirements/data.txt
 
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
-from vla_policy.data.conversion.bag_takes import Job, make_take  # noqa: E402
+from vla_policy.data.conversion.bag_takes import BagJob, make_take  # noqa: E402
 from vla_policy.data.lerobot import layout  # noqa: E402
 from vla_policy.data.lerobot.durable import Busy  # noqa: E402
 from vla_policy.data.lerobot.reader import open_set  # noqa: E402
@@ -278,7 +278,7 @@ def test_the_scene_of_a_simulation_is_in_the_episode_and_in_its_bag(tmp_path, me
     found = open_set(tmp_path / "rec" / "set")
     assert [found.scene(k) for k in (0, 1)] == [None, DrawnScene(300007, "train")]
     bag = tmp_path / "rec" / "bags" / "episode-000001"
-    made = make_take(Job(bag, find_embodiment("so101"), FPS, tmp_path / "made"))
+    made = make_take(BagJob(bag, find_embodiment("so101"), FPS, tmp_path / "made"))
     assert made.take.scene == DrawnScene(300007, "train"), made.problem
     with open(tmp_path / "rec" / "set" / layout.OWN_EPISODE.format(episode=1), "a") as file:
         file.truncate(0)

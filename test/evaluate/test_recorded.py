@@ -10,7 +10,7 @@ from vla_policy.data.lerobot.writer import SetWriter
 from vla_policy.embodiment import load_embodiment
 from vla_policy.evaluate.error_picture import write_picture
 from vla_policy.evaluate.recorded import compare, table
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROBOT = load_embodiment("vx300s")
@@ -27,7 +27,7 @@ class Knows(PlainPolicy):
     rows = ROWS
 
     def __init__(self, off_m=0.0, turn_rad=0.0):
-        self.contract = Columns(ROBOT.state_names, ROBOT.action_names)
+        self.contract = PlainContract(ROBOT.state_names, ROBOT.action_names)
         self.off_m, self.turn_rad, self.asked = off_m, turn_rad, []
 
     def infer_chunk(self, observation, previous, options):

@@ -11,7 +11,7 @@ from vla_policy.execution.timeline import queued_rows
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, Level, RobotState
 
 MS = 1_000_000
@@ -32,7 +32,9 @@ class Cell:
         self.tick()
 
     def inputs(self):
-        return Inputs(self.now_ns, self.now_ns, dict.fromkeys(EMBODIMENT.cameras, self.now_ns))
+        return InputStamps(
+            self.now_ns, self.now_ns, dict.fromkeys(EMBODIMENT.cameras, self.now_ns)
+        )
 
     def state(self):
         now = self.now_ns

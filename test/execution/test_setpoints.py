@@ -7,7 +7,7 @@ import plain_motion as plain
 import pytest
 from plain_motion import BODY, HANDS, LINEAR, ROTATIONS
 
-from vla_policy.execution.spline import Rates
+from vla_policy.execution.spline import ActionRates
 from vla_policy.execution.timeline import (
     KEPT,
     Timeline,
@@ -47,7 +47,7 @@ def test_a_plan_is_its_curve_and_what_is_left_of_the_difference_to_the_arm(seed,
     start, *rows = plain.rows_of(rng, 6)
     linear = np.zeros((1, 20))
     linear[:, LINEAR] = rng.normal(0, 0.3, len(LINEAR))
-    moving = Rates(linear, rng.normal(0, 0.3, (1, 2, 3)))
+    moving = ActionRates(linear, rng.normal(0, 0.3, (1, 2, 3)))
     chunk = chunk_of(rows, 1000)
     now_ns, lead_ns = 1000 * MS + int(rng.integers(-50 * MS, 350 * MS)), int(rng.integers(80 * MS))
     plan, reason = insert(
@@ -92,7 +92,7 @@ def test_an_arm_whose_motion_is_not_told_moves_like_the_old_plan_or_rests():
     rates = state_at(first, 1350 * MS, BODY)[1]
     assert rates.linear == pytest.approx(np.zeros((1, 20)))
     assert rates.turning == pytest.approx(np.zeros((1, 2, 3)), abs=1e-12)
-    told = Rates(np.full((1, 20), 0.2) * np.isin(range(20), LINEAR), np.full((1, 2, 3), 0.1))
+    told = ActionRates(np.full((1, 20), 0.2) * np.isin(range(20), LINEAR), np.full((1, 2, 3), 0.1))
     again = taken(old, chunk_of(rows_of(6, 1), 1100, 1), 1350, moving=told)
     assert state_at(again, 1350 * MS, BODY)[1].linear == pytest.approx(told.linear)
 

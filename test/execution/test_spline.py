@@ -9,7 +9,7 @@ from plain_motion import BODY, HANDS, LINEAR, ROTATIONS
 
 from vla_policy.execution.spline import (
     SMALL,
-    Rates,
+    ActionRates,
     curve,
     displaced,
     evaluate,
@@ -126,10 +126,10 @@ def test_jacobians_of_a_turn_are_their_power_series(angle):
 
 
 def moment(rng, scale=0.5):
-    """Values float64[20] and Rates of one moment."""
+    """Values float64[20] and ActionRates of one moment."""
     linear = np.zeros((1, 20))
     linear[:, LINEAR] = rng.normal(0, scale, len(LINEAR))
-    return plain.rows_of(rng, 1)[0], Rates(linear, rng.normal(0, scale, (1, 2, 3)))
+    return plain.rows_of(rng, 1)[0], ActionRates(linear, rng.normal(0, scale, (1, 2, 3)))
 
 
 def same_place(one, other, abs=1e-9):

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from vla_policy import cli
 from vla_policy.check.checkpoint_summary import describe
 from vla_policy.families import openvla_inputs as inputs
+from vla_policy.families.openvla import NAMES
 from vla_policy.formats.native import folder as vla
 from vla_policy.models.openvla import write_action
 from vla_policy.models.sampling import Sampling
@@ -125,6 +126,16 @@ def test_as_a_folder_of_this_project(folder: Path, tmp_path: Path, dtype: str) -
             exact = policy.checkpoint.model.vision(pixels)
             rough = own.checkpoint.model.vision(pixels.bfloat16()).float()
         torch.testing.assert_close(rough, exact, atol=0.1, rtol=0.05)
+
+
+def test_a_column_that_was_not_normalised_has_no_range_for_the_check(
+    folder: Path, tmp_path: Path
+) -> None:
+    vla.save(tmp_path / "own", load_policy(str(policy_file(folder))).checkpoint)
+    assert describe(tmp_path / "own").actions.names == NAMES[:6]
+    config = json.loads((tmp_path / "own" / "config.json").read_text())
+    (tmp_path / "own" / "config.json").write_text(json.dumps(config | {"family": "tiny"}))
+    assert describe(tmp_path / "own").actions.names == NAMES
 
 
 def test_constrained_and_candidates(folder: Path) -> None:

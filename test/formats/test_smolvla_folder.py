@@ -126,7 +126,7 @@ def observation(**changes: object) -> Observation:
 def test_the_golden_weights_from_a_folder(folder: Path) -> None:
     checkpoint = load_checkpoint(policy_file(folder), device="cpu")
     golden = load_file(GOLDEN)
-    inputs = pi0.Inputs(
+    inputs = pi0.Pi0Inputs(
         images=torch.stack([golden["in.image0"][:1], golden["in.image1"][:1]], 1),
         text=golden["in.tokens"][:1, :6],
         text_without=golden["in.tokens"][:1, :1],

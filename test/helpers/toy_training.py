@@ -16,7 +16,7 @@ from vla_policy.formats.load import load_checkpoint
 from vla_policy.formats.native.folder import load, save
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
-from vla_policy.train.run import Checkpoints, DataSet, HeldOut, Optimiser, Run, Schedule
+from vla_policy.train.run import Checkpoints, DataSetConfig, HeldOut, Optimiser, Run, Schedule
 from vla_policy.train.seeds import seed_of
 from vla_policy.train.trainer import Work, train
 
@@ -87,7 +87,7 @@ def toy_run(tmp_path: Path, name: str = "run", **changes) -> Run:
     """Twelve steps of eight samples, a checkpoint every four."""
 
     values = {
-        "policy": str(start(tmp_path)), "data": (DataSet("toys"),), "out": str(tmp_path / name),
+        "policy": str(start(tmp_path)), "data": (DataSetConfig("toys"),), "out": str(tmp_path / name),
         "steps": 12, "batch": 8, "micro_batch": 4, "freeze": ("rest",), "ema": 0.9, "device": "cpu",
         "optimiser": Optimiser(learning_rate=0.01), "schedule": Schedule(warmup=2),
         "checkpoints": Checkpoints(every=4, keep=2), "log_every": 2, "held_out": HeldOut(0.1, 2), "seed": 5,

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from vla_policy.web.panel import Actions, Answer, Panel
-from vla_policy.web.server import Server
+from vla_policy.web.server import PanelServer
 
 CAMERAS = ("overview", "front", "left", "wrist")
 HZ = 30.0
@@ -102,7 +102,7 @@ def main() -> None:
     panel = Panel(CAMERAS, extra=("overview",))
     robot = Robot(panel, float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)
     actions = Actions(say=robot.say, engage=robot.engage, stop=robot.stop, reset=robot.reset)
-    server = Server(panel, actions, host="127.0.0.1", port=int(sys.argv[1]))
+    server = PanelServer(panel, actions, host="127.0.0.1", port=int(sys.argv[1]))
     server.start()
     rng = np.random.default_rng(0)
     slope = np.linspace(0, 200, 640)[None, :, None] * np.linspace(0.3, 1, 480)[:, None, None]

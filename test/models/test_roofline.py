@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vla_policy import cli
 from vla_policy.families.architectures import network, parameters, published, stages
 from vla_policy.models.engine import build, compile_engine
-from vla_policy.models.roofline import DEVICES, Device, total_seconds
+from vla_policy.models.roofline import DEVICES, Accelerator, total_seconds
 
 CONFIGS = published()
 BY_NAME = {device.name: device for device in DEVICES}
@@ -89,7 +89,7 @@ def test_what_the_engine_computes_is_what_is_counted(monkeypatch: pytest.MonkeyP
 
 def test_a_stage_is_bound_by_what_is_slower() -> None:
     vision, _, actions = stages(CONFIGS["pi0"](), cameras=1, prompt=48)
-    no_memory, no_compute = Device("a", 1e15, 1e6), Device("b", 1e6, 1e15)
+    no_memory, no_compute = Accelerator("a", 1e15, 1e6), Accelerator("b", 1e6, 1e15)
     assert vision.seconds(no_memory) == vision.bytes / 1e6
     assert actions.seconds(no_compute) == actions.flops / 1e6
 

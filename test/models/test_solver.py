@@ -117,21 +117,21 @@ def pi0_checkpoint(request: pytest.FixtureRequest, pi0_model: torch.nn.Module) -
 
 
 @pytest.fixture
-def pi0_inputs(pi0_model: torch.nn.Module) -> pi0.Inputs:
+def pi0_inputs(pi0_model: torch.nn.Module) -> pi0.Pi0Inputs:
     torch.manual_seed(4)
     config = pi0_model.config
     side = config.vision.image_px
     text, without = torch.randint(1, config.vocab, (1, 7)), torch.randint(1, config.vocab, (1, 2))
     images = torch.rand(1, 2, 3, side, side) * 2 - 1
-    return pi0.Inputs(images, text, without, torch.randn(1, config.state_dim))
+    return pi0.Pi0Inputs(images, text, without, torch.randn(1, config.state_dim))
 
 
-def drawn(checkpoint: Checkpoint, inputs: pi0.Inputs, **options: object) -> np.ndarray:
+def drawn(checkpoint: Checkpoint, inputs: pi0.Pi0Inputs, **options: object) -> np.ndarray:
     with torch.inference_mode():
         return pi0.sample(checkpoint, "flow", inputs, Sampling(seed=5, **options)).model_actions
 
 
-def test_guidance_of_pi0(pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Inputs) -> None:
+def test_guidance_of_pi0(pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Pi0Inputs) -> None:
     blank = replace(pi0_inputs, text=pi0_inputs.text_without)
     with_, without = (drawn(pi0_checkpoint, i, num_steps=1) for i in (pi0_inputs, blank))
     assert np.abs(with_ - without).max() > 1e-3
@@ -149,7 +149,7 @@ def test_guidance_of_pi0(pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Inputs) -> 
 
 @pytest.mark.parametrize("solver", flow.SOLVERS)
 def test_candidates_of_pi0(
-    pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Inputs, solver: str
+    pi0_checkpoint: Checkpoint, pi0_inputs: pi0.Pi0Inputs, solver: str
 ) -> None:
     many = drawn(pi0_checkpoint, pi0_inputs, candidates=3, num_steps=3, solver=solver)
     for i in range(3):

@@ -84,7 +84,7 @@ def test_what_is_no_message_is_refused_in_a_sentence(data, words):
 
 def test_a_message_is_not_larger_than_it_may_be():
     with pytest.raises(ValueError, match="got 2003 bytes, expected at most 1000"):
-        wire.decode(wire.encode(bytes(2000)), wire.Limits(size=1000))
+        wire.decode(wire.encode(bytes(2000)), wire.MessageLimits(size=1000))
 
 
 @pytest.mark.parametrize(

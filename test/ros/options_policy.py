@@ -6,7 +6,7 @@ import types
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROBOT = load_embodiment("vx300s")
@@ -15,7 +15,7 @@ ROBOT = load_embodiment("vx300s")
 class OptionsModel(PlainPolicy):
     """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance."""
 
-    rows, contract = 10, Columns(ROBOT.state_names, ROBOT.action_names)
+    rows, contract = 10, PlainContract(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
 
     def infer_chunk(self, observation, previous, options):

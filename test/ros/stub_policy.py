@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROWS = 10
@@ -21,7 +21,7 @@ ROBOT = load_embodiment("vx300s")
 
 
 class StubModel(PlainPolicy):
-    rows, contract = ROWS, Columns(ROBOT.state_names, ROBOT.action_names)
+    rows, contract = ROWS, PlainContract(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
 
     def infer_chunk(self, observation, previous, options):

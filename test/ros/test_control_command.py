@@ -15,7 +15,7 @@ from vla_policy.msg import ControlCommand, ControlStatus  # noqa: E402
 
 from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.ros.messages.convert import ns_from_stamp  # noqa: E402
-from vla_policy.ros.nodes.command_report import CommandReport, full_width  # noqa: E402
+from vla_policy.ros.nodes.command_report import CommandPublisher, full_width  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.runtime.control import Control  # noqa: E402
 from vla_policy.safety.robot import robot_of  # noqa: E402
@@ -73,7 +73,7 @@ def test_nothing_is_made_or_published_where_nobody_listens(listeners):
     node, publisher = create_autospec(Node), create_autospec(Publisher)
     publisher.get_subscription_count.return_value = listeners
     node.create_publisher.return_value = publisher
-    report = CommandReport(node, ROBOT)
+    report = CommandPublisher(node, ROBOT)
     command = Command(np.arange(8.0), ROBOT.layout.names, 5)
     verdict = Verdict(Level.PASS, command)
     report.publish(replace(Control(), proposed=np.ones(8)), verdict, 1_000_000_005)

@@ -11,7 +11,7 @@ from vla_policy.embodiment.layout import layout_of, measured_action
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import GAP_NS, Inputs, clock_jumped, stale_inputs
+from vla_policy.safety.watchdog import GAP_NS, InputStamps, clock_jumped, stale_inputs
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
 MS = 1_000_000
@@ -38,7 +38,7 @@ class Cell:
 
     def inputs(self):
         cameras = {name: self.stamp(name) for name in self.robot.embodiment.cameras}
-        return Inputs(self.stamp("joints"), self.stamp("ee_pose"), cameras)
+        return InputStamps(self.stamp("joints"), self.stamp("ee_pose"), cameras)
 
     def state(self):
         now = self.now_ns
@@ -208,23 +208,23 @@ def test_watchdog_names_what_is_missing_old_or_early():
     now = START
     cameras = {"front": now - 360 * MS, "wrist": now + 200 * MS}
     errors = {"stale_joint_states": "no joint elbow"}
-    inputs = Inputs(None, now - 240 * MS, cameras, errors=errors)
+    inputs = InputStamps(None, now - 240 * MS, cameras, errors=errors)
     reasons = stale_inputs(inputs, EMBODIMENT, now)
     assert [r.code for r in reasons] == ["stale_joint_states", "stale_camera", "stale_camera"]
     assert reasons[0].detail == "no joint elbow"
     assert "0.36 s old, at most 0.35 s" in reasons[1].detail
     assert "0.200 s ahead" in reasons[2].detail
-    assert stale_inputs(Inputs(), EMBODIMENT, now)[0].detail.startswith("nothing has come")
+    assert stale_inputs(InputStamps(), EMBODIMENT, now)[0].detail.startswith("nothing has come")
     assert clock_jumped(5, 5) is None
     assert clock_jumped(6, 5).code == "clock_jump"
     assert clock_jumped(5, 5 + GAP_NS) is None
     assert clock_jumped(5, 6 + GAP_NS).code == "clock_jump"
-    still = Inputs(now, now, dict.fromkeys(cameras, now), {"wrist": now - 1_001 * MS})
+    still = InputStamps(now, now, dict.fromkeys(cameras, now), {"wrist": now - 1_001 * MS})
     reasons = stale_inputs(still, EMBODIMENT, now)
     assert [r.code for r in reasons] == ["stale_pixels"]
     assert "wrist/image_raw shows the very same pixels for 1.00 s" in reasons[0].detail
     assert stale_inputs(still, EMBODIMENT, now - 1 * MS) == ()
-    two = Inputs(now, now, dict.fromkeys(cameras, now), conflict=Reason("two_policies", "x"))
+    two = InputStamps(now, now, dict.fromkeys(cameras, now), conflict=Reason("two_policies", "x"))
     assert [r.code for r in stale_inputs(two, EMBODIMENT, now)] == ["two_policies"]
 
 

@@ -18,7 +18,7 @@ from vla_policy.runtime.control_mode import (
     source_of,
 )
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
 MS = 1_000_000
@@ -40,7 +40,7 @@ class Cell:
 
     def inputs(self):
         cameras = dict.fromkeys(EMBODIMENT.cameras, self.now_ns)
-        return Inputs(self.now_ns, self.now_ns, cameras)
+        return InputStamps(self.now_ns, self.now_ns, cameras)
 
     def state(self):
         now = self.now_ns

@@ -15,7 +15,7 @@ from vla_policy.runtime.control import Control
 from vla_policy.safety import guard_state
 from vla_policy.safety.guard_state import GuardState, Sent
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, Level, Reason, RobotState
 
 MS = 1_000_000
@@ -28,7 +28,7 @@ SEEN_MS = 5_100
 
 def inputs(now_ms):
     now_ns = now_ms * MS
-    return Inputs(now_ns, now_ns, dict.fromkeys(EMBODIMENT.cameras, now_ns))
+    return InputStamps(now_ns, now_ns, dict.fromkeys(EMBODIMENT.cameras, now_ns))
 
 
 def state_at(now_ms, x=0.3):
@@ -467,7 +467,7 @@ def test_a_robot_of_steps_remembers_where_its_way_to_rest_has_led(after_ms):
     guard = replace(guard_state.engage(GuardState()), sent=sent)
     now_ns = (5_000 + after_ms) * MS
     seen = RobotState(values[:7], now_ns, grippers={"gripper": 0.5})
-    fresh = Inputs(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
+    fresh = InputStamps(now_ns, now_ns, dict.fromkeys(embodiment.cameras, now_ns))
     control, _ = core.tick(Control(guard=guard, now_ns=now_ns), robot, seen, fresh, now_ns)
     ((stamp_ns, told),) = control.references.commanded.samples
     assert stamp_ns == now_ns

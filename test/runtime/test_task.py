@@ -7,8 +7,8 @@ import pytest
 
 from vla_policy.runtime.task import (
     Outcome,
-    Run,
     Status,
+    TaskRun,
     Timeouts,
     ending,
     refuse_start,
@@ -30,7 +30,7 @@ def status(level=Level.PASS, reason="", detail="", *, engaged=True, at=T0):
 
 
 def started():
-    return Run("pick it up", ns(T0), ns(30.0), ns(T0), status())
+    return TaskRun("pick it up", ns(T0), ns(30.0), ns(T0), status())
 
 
 def chunk(*, terminate=False, obs=T0, instruction="pick it up"):

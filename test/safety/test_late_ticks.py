@@ -22,7 +22,7 @@ from vla_policy.safety.guard import check
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import arm_motions, motion
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.types import ActionChunk, Level, RobotState
 
 _spec = importlib.util.spec_from_file_location(
@@ -80,7 +80,7 @@ class Cell:
 
     def inputs(self):
         cameras = dict.fromkeys(self.robot.embodiment.cameras, self.now_ns)
-        return Inputs(self.now_ns, self.now_ns, cameras)
+        return InputStamps(self.now_ns, self.now_ns, cameras)
 
     def state(self):
         joints = np.zeros(len(self.robot.embodiment.joint_names))

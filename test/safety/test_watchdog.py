@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from vla_policy.embodiment import load_embodiment
-from vla_policy.safety.watchdog import Inputs, clock_jumped, stale_inputs, too_old
+from vla_policy.safety.watchdog import InputStamps, clock_jumped, stale_inputs, too_old
 from vla_policy.types import Reason
 
 S = 1_000_000_000
 NOW = 100 * S
 EMBODIMENT = load_embodiment("vx300s")
 CAMERAS = tuple(EMBODIMENT.cameras)
-FRESH = Inputs(NOW, NOW, dict.fromkeys(CAMERAS, NOW))
+FRESH = InputStamps(NOW, NOW, dict.fromkeys(CAMERAS, NOW))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,6 @@ def test_a_picture_that_does_not_change_while_the_robot_moves_is_frozen(still_ns
 
 
 def test_a_robot_without_a_tool_pose_needs_none():
-    assert stale_inputs(Inputs(NOW), load_embodiment("fr3"), NOW)[0].code == "stale_camera"
+    assert stale_inputs(InputStamps(NOW), load_embodiment("fr3"), NOW)[0].code == "stale_camera"
     cameras = dict.fromkeys(load_embodiment("fr3").cameras, NOW)
-    assert stale_inputs(Inputs(NOW, None, cameras), load_embodiment("fr3"), NOW) == ()
+    assert stale_inputs(InputStamps(NOW, None, cameras), load_embodiment("fr3"), NOW) == ()

@@ -10,7 +10,7 @@ from vla_policy.runtime import control as core
 from vla_policy.runtime.control import Control
 from vla_policy.runtime.control_mode import TELEOP, TELEOPERATED
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.teleop.device import DeviceState, Heard
 from vla_policy.teleop.device_file import load_device
 from vla_policy.teleop.follower import follower_of, speed_limits
@@ -42,7 +42,9 @@ class Cell:
         self.state, self.out, self.levels, self.rows = DeviceState(), [], [], []
 
     def inputs(self):
-        return Inputs(self.now_ns, self.now_ns, dict.fromkeys(self.robot.cameras, self.now_ns))
+        return InputStamps(
+            self.now_ns, self.now_ns, dict.fromkeys(self.robot.cameras, self.now_ns)
+        )
 
     def measured(self):
         joints = np.zeros(len(self.robot.joint_names))

@@ -422,7 +422,7 @@ def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
     assert examples.there[0].nonzero()[:, 0].tolist() == own.body.columns
     index = np.arange(6)
 
-    def loss_of(of: multi_robot_heads.Examples) -> torch.Tensor:
+    def loss_of(of: multi_robot_heads.RobotExamples) -> torch.Tensor:
         torch.manual_seed(0)
         with torch.no_grad():
             return multi_robot_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), 2)

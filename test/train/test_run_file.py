@@ -8,7 +8,7 @@ import yaml
 
 from vla_policy.families.training import LossOptions
 from vla_policy.paths import config_dir
-from vla_policy.train.run import DataSet, Run, differences
+from vla_policy.train.run import DataSetConfig, Run, differences
 from vla_policy.train.run_file import find_run, read_run, run_data, run_text
 
 SHIPPED = sorted((config_dir() / "runs").glob("*.yaml"))
@@ -24,7 +24,7 @@ def written(tmp_path, **changes) -> Path:
 
 def test_the_least_that_a_run_says(tmp_path):
     run = read_run(written(tmp_path))
-    assert run == Run("tiny", (DataSet("sets/cubes"),), "runs/a")
+    assert run == Run("tiny", (DataSetConfig("sets/cubes"),), "runs/a")
     assert run.loss == LossOptions()
     assert (run.at_once, run.micro_batches) == (32, 1)
 
@@ -113,8 +113,8 @@ def test_no_file_and_no_such_run(tmp_path):
 
 def test_differences_name_what_changes_the_numbers():
     mine, theirs = (
-        Run("a", (DataSet("x"),), "o"),
-        Run("a", (DataSet("y"),), "p", workers=3, steps=5),
+        Run("a", (DataSetConfig("x"),), "o"),
+        Run("a", (DataSetConfig("y"),), "p", workers=3, steps=5),
     )
     said = differences(run_data(mine), run_data(theirs))
     assert len(said) == 2

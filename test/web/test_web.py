@@ -22,7 +22,7 @@ from vla_policy.web.access import access, refuse_host, refuse_origin
 from vla_policy.web.control_link import BEATS_KEPT, FRESH_S, Beats
 from vla_policy.web.live_link import Viewer
 from vla_policy.web.panel import Actions, Answer, Panel
-from vla_policy.web.server import NO_KEY, Server
+from vla_policy.web.server import NO_KEY, PanelServer
 
 BROWSER_CONNECTIONS = 6  # of HTTP/1.1 to one host, shared by all tabs
 
@@ -66,7 +66,7 @@ class Site:
         self.port = free_port()
         robot = self.robot
         actions = Actions(say=robot.say, engage=robot.engage, stop=robot.stop, reset=robot.reset)
-        self.server = Server(self.panel, actions, host=host, port=self.port, **more)
+        self.server = PanelServer(self.panel, actions, host=host, port=self.port, **more)
         self.server.start()
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -591,7 +591,7 @@ def test_an_origin_is_the_page_s_own_or_none():
 
 
 def test_a_port_in_use_is_one_sentence(site):
-    other = Server(Panel(()), create_autospec(Actions), host="127.0.0.1", port=site.port)
+    other = PanelServer(Panel(()), create_autospec(Actions), host="127.0.0.1", port=site.port)
     with pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1 port {site.port}: .*in use"):
         other.start()
     other.close()

@@ -7,7 +7,7 @@ import pytest
 from vla_policy.check.doctor.domains import chosen_domain, domain_in_use
 from vla_policy.ros.operator import stop_search
 from vla_policy.ros.operator.known_robots import Known
-from vla_policy.ros.operator.stop_request import Found, Request, choices, told
+from vla_policy.ros.operator.stop_request import Request, StoppableRobot, choices, told
 from vla_policy.ros.operator.stop_search import Search
 
 
@@ -45,7 +45,7 @@ def search(monkeypatch):
     return run
 
 
-A, B = Found(5, "/control", ("control", "task")), Found(6, "/b/control")
+A, B = StoppableRobot(5, "/control", ("control", "task")), StoppableRobot(6, "/b/control")
 
 
 def test_what_is_heard_of_is_stopped_at_once_and_the_look_ends_a_little_later(search):

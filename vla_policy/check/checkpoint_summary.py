@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.checkpoint.training_range import Columns, columns
+from vla_policy.checkpoint.training_range import TrainingRanges, columns
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.not_a_checkpoint import require_checkpoint
 from vla_policy.formats.native.robots import choose, contracts_of
@@ -19,6 +19,8 @@ from vla_policy.parsing.fields import Place, read_yaml
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import read_json
 from vla_policy.parsing.strict_json import number_list, text_list
+
+IDENTITY = (-1.0, 1.0)  # ends that leave a column as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class CheckpointSummary:
     contract: Contract
     place: Place
     own: bool
-    state: Columns | None
-    actions: Columns | None
+    state: TrainingRanges | None
+    actions: TrainingRanges | None
     slots: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,8 +80,8 @@ def _own(folder: Path, robot: str | None) -> CheckpointSummary:
     contract, statistics = choose(folder, known, robot)
     found = folder / "statistics.json"
     actions = _plain(statistics.get("actions"), found, _relative(content, folder))
-    if actions is not None and content.get("family") == "openvla":
-        actions = _normalised_only(actions)
+    if actions is not None:
+        actions = _normalised_only(actions, content.get("family"))
     return CheckpointSummary(
         path=folder,
         contract=contract,
@@ -97,14 +99,20 @@ def _relative(config: Mapping[str, Any], folder: Path) -> frozenset[str]:
     return frozenset(text_list(names or [], f"{folder / 'config.json'}: settings.relative"))
 
 
-def _normalised_only(found: Columns) -> Columns:
-    """OpenVLA gives -1 .. 1 to a column that was not normalised, mostly the gripper: it says nothing of the data."""
-    kept = [i for i in range(len(found.names)) if (found.low[i], found.high[i]) != (-1.0, 1.0)]
+def _normalised_only(found: TrainingRanges, family: object) -> TrainingRanges:
+    """Without the columns that the family did not normalise: their ends say nothing of the data."""
+    ends = tuple(zip(found.low, found.high, strict=True))
+    if IDENTITY not in ends:
+        return found
+    from vla_policy.families import FAMILIES  # needs torch, so only for a folder with such ends
+
+    record = FAMILIES.get(family) if isinstance(family, str) else None
+    kept = [i for i, pair in enumerate(ends) if record is None or pair != record.not_normalised]
     names = tuple(found.names[i] for i in kept)
     return replace(found, names=names, low=found.low[kept], high=found.high[kept])
 
 
-def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
+def _plain(part: Any, where: Path, relative: frozenset[str]) -> TrainingRanges | None:
     """Ends (names, lower, upper) or a normaliser (names, statistics) as plain data."""
     if not isinstance(part, Mapping) or "names" not in part:
         return None
@@ -125,7 +133,7 @@ def _plain(part: Any, where: Path, relative: frozenset[str]) -> Columns | None:
     return columns(names, arrays, str(where), relative)
 
 
-def _foreign(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+def _foreign(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | None]:
     """Statistics of another project's folder for the columns of the policy file."""
     # The formats need torch, this project's folders do not.
     from vla_policy.formats.kinds import FORMATS

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from vla_policy.check.checkpoint_summary import CheckpointSummary
-from vla_policy.checkpoint.training_range import Columns
+from vla_policy.checkpoint.training_range import TrainingRanges
 from vla_policy.embodiment import ActionGroup
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
@@ -43,14 +43,14 @@ def check_actions(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterat
             yield from _column(sheet, place, found, i, name, group)
 
 
-def _place(described: CheckpointSummary, found: Columns, key: str) -> Place:
+def _place(described: CheckpointSummary, found: TrainingRanges, key: str) -> Place:
     return Place(found.where) if described.own else described.place.at(key)
 
 
 def _column(
     sheet: EmbodimentFile,
     place: Place,
-    found: Columns,
+    found: TrainingRanges,
     i: int,
     name: str,
     group: ActionGroup | None,
@@ -147,7 +147,12 @@ def _position(
 
 
 def _step(
-    sheet: EmbodimentFile, place: Place, found: Columns, i: int, name: str, group: ActionGroup
+    sheet: EmbodimentFile,
+    place: Place,
+    found: TrainingRanges,
+    i: int,
+    name: str,
+    group: ActionGroup,
 ) -> Iterator[Finding]:
     """A step from row to row against the speed limit. Steps from the state at the start may be longer."""
     limits = sheet.robot.limits.groups[group.name]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vla_policy.check.topic_samples import Endpoint, GraphSnapshot, TopicStats
+from vla_policy.check.topic_samples import DiscoveredEndpoint, GraphSnapshot, TopicStats
 from vla_policy.embodiment.findings import ERROR, Finding, count, errors
 
 STYLE = {ERROR: "bold red", "warning": "yellow"}
@@ -62,5 +62,5 @@ def _numbers(stream: TopicStats) -> tuple[str, str]:
     return ("" if rate is None else f"{rate:.1f}", "" if age_s is None else f"{age_s:.3f}")
 
 
-def _nodes(endpoints: Iterable[Endpoint]) -> str:
+def _nodes(endpoints: Iterable[DiscoveredEndpoint]) -> str:
     return ", ".join(sorted({e.node for e in endpoints})) or "nobody"

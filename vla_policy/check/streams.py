@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from vla_policy.check.topic_samples import Endpoint, GraphSnapshot, TopicStats
+from vla_policy.check.topic_samples import DiscoveredEndpoint, GraphSnapshot, TopicStats
 from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.parsing.fields import Place
 from vla_policy.timing import FUTURE_TOLERANCE_NS
@@ -44,7 +44,7 @@ def check_stream(
 
 
 def check_type(
-    place: Place, topic: str, wanted: str, endpoints: tuple[Endpoint, ...], does: str
+    place: Place, topic: str, wanted: str, endpoints: tuple[DiscoveredEndpoint, ...], does: str
 ) -> Iterator[Finding]:
     """Endpoints of another type, which the middleware silently leaves apart."""
     for wrong in sorted({e.type for e in endpoints if e.type != wanted}):
@@ -67,7 +67,7 @@ def others(topics: Mapping[str, tuple[str, ...]], topic: str, kind: str) -> str:
 
 
 def check_clash(
-    place: Place, topic: str, endpoints: tuple[Endpoint, ...], does: str
+    place: Place, topic: str, endpoints: tuple[DiscoveredEndpoint, ...], does: str
 ) -> Iterator[Finding]:
     """Endpoints whose quality of service keeps messages from arriving."""
     for endpoint in endpoints:
@@ -127,5 +127,5 @@ def _rate(
         )
 
 
-def _nodes(endpoints: tuple[Endpoint, ...]) -> str:
+def _nodes(endpoints: tuple[DiscoveredEndpoint, ...]) -> str:
     return ", ".join(sorted({e.node for e in endpoints}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class DiscoveredEndpoint:
     """A publisher or subscription. node: its full name. type: 'package/msg/Name'.
 
     clash: why its quality of service and ours do not match; empty if they do.
@@ -19,7 +19,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TopicSample:
     """One message. arrival_ns: by the clock in use. stamp_ns: of its header.
 
     problem: why it cannot be read. values: joint -> position as the topic writes it, or axis -> m of a pose.
@@ -42,8 +42,8 @@ class TopicStats:
 
     topic: str
     type: str
-    publishers: tuple[Endpoint, ...]
-    samples: tuple[Sample, ...]
+    publishers: tuple[DiscoveredEndpoint, ...]
+    samples: tuple[TopicSample, ...]
 
     @property
     def rate_hz(self) -> float | None:
@@ -71,8 +71,8 @@ class CommandSink:
     group: str
     topic: str
     type: str
-    publishers: tuple[Endpoint, ...]
-    readers: tuple[Endpoint, ...]
+    publishers: tuple[DiscoveredEndpoint, ...]
+    readers: tuple[DiscoveredEndpoint, ...]
     service: str = ""
     served: str | None = None
 

@@ -14,7 +14,7 @@ DEVIATIONS = 2.0  # from the mean, where there are no ends
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class TrainingRanges:
     """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
 
     where: the file that says so. relative: names of columns that are steps and not positions.
@@ -29,7 +29,7 @@ class Columns:
 
 def columns(
     names: tuple[str, ...], values: Mapping[str, Array], where: str, relative: frozenset[str]
-) -> Columns | None:
+) -> TrainingRanges | None:
     """From statistics by their usual names, each float64[d], d >= len(names); None if none is known."""
     for low, high in ENDS:
         if low in values and high in values:
@@ -40,10 +40,10 @@ def columns(
             return None
         spread = DEVIATIONS * values["std"]
         ends = values["mean"] - spread, values["mean"] + spread
-    return Columns(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
+    return TrainingRanges(names, ends[0][: len(names)], ends[1][: len(names)], where, relative)
 
 
-def normalised_columns(found: Normalizer, relative: frozenset[str]) -> Columns | None:
+def normalised_columns(found: Normalizer, relative: frozenset[str]) -> TrainingRanges | None:
     """The columns that the network reads or predicts. relative: those that are steps and not positions."""
     # What the network is scaled with counts, not what else is in the file.
     used = {key: found.statistics[key] for key in NEEDS[found.mode]}

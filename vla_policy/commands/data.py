@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from typing import NoReturn
 
 # What may be done -> the module that does it, with add_arguments(parser) and run(args), and what it does.
 VERBS = {
@@ -35,18 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb"
     )
+    parser.set_defaults(parser_class=type(parser))  # of the verbs, too
 
 
 def run(args: argparse.Namespace) -> int:
     """Hand the words on to the verb's module, which is imported only now."""
     module = importlib.import_module(VERBS[args.verb][0])
-    parser = _Parser(prog=f"vla data {args.verb}", description=module.__doc__)
+    parser = args.parser_class(prog=f"vla data {args.verb}", description=module.__doc__)
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(args.words)))
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")

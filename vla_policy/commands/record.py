@@ -21,7 +21,7 @@ from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import OPERATORS, node_specs
 from vla_policy.ros.bringup.processes import Processes, stop_all
 from vla_policy.ros.operator.client import Client
-from vla_policy.ros.operator.demonstrations import Demonstration, Demonstrator
+from vla_policy.ros.operator.demonstrations import DemonstrationResult, Demonstrator
 from vla_policy.ros.operator.record_display import headline, lines, table
 from vla_policy.ros.operator.record_keys import next_word, single_keys
 from vla_policy.ros.operator.recorder_client import RecorderClient
@@ -163,7 +163,7 @@ def _with_operator(
     return 0 if saved == args.episodes else 1
 
 
-def _line(done: Demonstration, seed: int) -> str:
+def _line(done: DemonstrationResult, seed: int) -> str:
     word = "kept     " if done.saved else "discarded"
     return f"  {word} {done.instruction:<40} {done.seconds:5.1f} s  scene {seed}: {done.sentence}"
 

@@ -45,7 +45,7 @@ def clock_offset_ns(lags_ns: Iterable[int]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample(Generic[T]):
+class StampedValue(Generic[T]):
     """One value of a stream. lag_ns: when it was received, minus stamp_ns."""
 
     stamp_ns: int
@@ -63,9 +63,9 @@ class Track(Generic[T]):
     def __init__(self, max_age_ns: int) -> None:
         self.max_age_ns = max_age_ns
         self._stamps: list[int] = []
-        self._samples: list[Sample[T]] = []
+        self._samples: list[StampedValue[T]] = []
 
-    def add(self, sample: Sample[T]) -> bool:
+    def add(self, sample: StampedValue[T]) -> bool:
         """Keep a sample; False if its stamp does not advance."""
         newest = self.newest_ns
         if newest is not None and sample.stamp_ns <= newest:
@@ -80,12 +80,12 @@ class Track(Generic[T]):
         return self._stamps[-1] if self._stamps else None
 
     @property
-    def oldest(self) -> Sample[T] | None:
+    def oldest(self) -> StampedValue[T] | None:
         """The first sample that is still kept."""
         return self._samples[0] if self._samples else None
 
     @property
-    def newest(self) -> Sample[T] | None:
+    def newest(self) -> StampedValue[T] | None:
         """The last sample."""
         return self._samples[-1] if self._samples else None
 
@@ -93,12 +93,12 @@ class Track(Generic[T]):
         """Whether nothing that comes now can still be of time_ns."""
         return bool(self._stamps) and self._stamps[-1] >= time_ns
 
-    def at(self, time_ns: int) -> Sample[T] | None:
+    def at(self, time_ns: int) -> StampedValue[T] | None:
         """The newest sample with stamp <= time_ns."""
         place = bisect_right(self._stamps, time_ns)
         return self._samples[place - 1] if place else None
 
-    def up_to(self, time_ns: int) -> list[Sample[T]]:
+    def up_to(self, time_ns: int) -> list[StampedValue[T]]:
         """All samples with stamp <= time_ns that are still kept, the oldest first."""
         return self._samples[: bisect_right(self._stamps, time_ns)]
 

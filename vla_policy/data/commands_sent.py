@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vla_policy.data.alignment import WAIT_NS, Sample
+from vla_policy.data.alignment import WAIT_NS, StampedValue
 from vla_policy.data.streams import CommandReport
 from vla_policy.embodiment.layout import VELOCITY, Layout
 from vla_policy.types import Array
@@ -32,7 +32,7 @@ class CommandsSent:
         self._policy_was_there = False
         self.last: CommandReport | None = None
 
-    def take(self, reports: Iterable[Sample[CommandReport]]) -> None:
+    def take(self, reports: Iterable[StampedValue[CommandReport]]) -> None:
         """More reports, in the order of their stamps. Columns that the robot lacks are refused before."""
         for sample in reports:
             report = sample.value

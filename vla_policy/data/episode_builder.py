@@ -11,7 +11,7 @@ from vla_policy.data.alignment import (
     SAME_CLOCK_NS,
     SILENCE_NS,
     WAIT_NS,
-    Sample,
+    StampedValue,
     Track,
     clock_offset_ns,
     frame_ns,
@@ -148,7 +148,7 @@ class EpisodeBuilder:
             lag_ns = message.received_ns - message.stamp_ns
             if self.start_ns is None:
                 pixels(message)  # there must be a picture to repeat, should a later one be broken
-            self._take(self._inputs[name], Sample(message.stamp_ns, message, lag_ns), topic)
+            self._take(self._inputs[name], StampedValue(message.stamp_ns, message, lag_ns), topic)
         elif topic in topics.joints or topic in topics.poses:
             found = self._states.sample(message)
             if found is not None:
@@ -169,7 +169,7 @@ class EpisodeBuilder:
                 f"expected one of {CONTROL_SOURCES}"
             )
 
-    def _take(self, track: Track[Any], sample: Sample[Any], topic: str) -> None:
+    def _take(self, track: Track[Any], sample: StampedValue[Any], topic: str) -> None:
         if self.start_ns is not None and sample.stamp_ns > self._now_ns() + FUTURE_TOLERANCE_NS:
             ahead_s = s_from_ns(sample.stamp_ns - self._now_ns())
             raise ValueError(f"{topic}: got a stamp {ahead_s:.3f} s ahead of when it came")

@@ -20,7 +20,7 @@ def require_same_units(label: str, robot_yaml: str, robot: Embodiment) -> None:
     if not robot_yaml:
         return
     try:
-        then = strict_yaml.Loader(robot_yaml).get_single_data()
+        then = strict_yaml.StrictLoader(robot_yaml).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(
             f"{label}: the robot file that it brings cannot be read: {one_line(error)}"

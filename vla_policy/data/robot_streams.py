@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.data.alignment import Sample
+from vla_policy.data.alignment import StampedValue
 from vla_policy.data.output_commands import output_decoders
 from vla_policy.data.streams import CommandReport, Decoder, Message
 from vla_policy.embodiment import Embodiment
@@ -92,7 +92,7 @@ class StateReader:
         """Forget all joints, after the clock jumped."""
         self._merger.clear()
 
-    def sample(self, message: Message) -> tuple[str, Sample[Array]] | None:
+    def sample(self, message: Message) -> tuple[str, StampedValue[Array]] | None:
         """(stream, sample) of a message of joints or of a pose; None while joints are missing.
 
         Raises ValueError for one that cannot be used.
@@ -102,10 +102,10 @@ class StateReader:
             names, positions = self._decoder.joints(message)
             topic = self._topics.joints[message.topic]
             found = self._merger.add(topic, names, positions.tolist(), message.stamp_ns)
-            return None if found is None else (JOINTS, Sample(found[0], found[1], lag_ns))
+            return None if found is None else (JOINTS, StampedValue(found[0], found[1], lag_ns))
         tool = self._topics.poses[message.topic]
         pose = self._decoder.pose(message, self._robot.base_frame)
-        return tool, Sample(message.stamp_ns, pose, lag_ns)
+        return tool, StampedValue(message.stamp_ns, pose, lag_ns)
 
     def robot_state(self, values: Mapping[str, Array]) -> RobotState:
         """The robot at one time; values: stream -> sample, of the joints and every tool with a topic."""
@@ -147,8 +147,8 @@ class CommandReader:
         )
         self.topics: Iterable[str] = tuple(self._read) if from_outputs else (topics.reports,)
 
-    def sample(self, message: Message) -> Sample[CommandReport]:
+    def sample(self, message: Message) -> StampedValue[CommandReport]:
         """Raises ValueError for a message that cannot be used."""
         read = self._read.get(message.topic, self._decoder.control_command)
         report = read(message)
-        return Sample(report.stamp_ns, report, message.received_ns - message.stamp_ns)
+        return StampedValue(report.stamp_ns, report, message.received_ns - message.stamp_ns)

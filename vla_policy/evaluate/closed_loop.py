@@ -13,7 +13,7 @@ from vla_policy.execution.replanning import Executing
 from vla_policy.runtime import control as core
 from vla_policy.runtime.control_mode import AUTONOMOUS, source_of
 from vla_policy.safety.robot import GuardedRobot
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk, Array, Command, Level, Observation, RobotState
 
@@ -121,9 +121,11 @@ class ControlLoop:
             command(world, self._robot.layout, verdict.command)
         world.step()
 
-    def _inputs(self) -> Inputs:
+    def _inputs(self) -> InputStamps:
         now_ns = self._world.time_ns
-        return Inputs(now_ns, now_ns, dict.fromkeys(self._world.twin.cameras, self._camera_ns))
+        return InputStamps(
+            now_ns, now_ns, dict.fromkeys(self._world.twin.cameras, self._camera_ns)
+        )
 
 
 def command(world: World, layout: Layout, sent: Command) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.models.sampling import InferenceOptions
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.sim.demonstrations.expert import ExpertAction, expert_action
 from vla_policy.sim.demonstrations.row_player import Driver
 from vla_policy.sim.tasks.judge import Judge
@@ -32,7 +32,7 @@ class ExpertPolicy(PlainPolicy):
 
     def __init__(self, robot: str = "vx300s") -> None:
         embodiment = load_embodiment(robot)
-        self.contract = Columns(embodiment.state_names, embodiment.action_names)
+        self.contract = PlainContract(embodiment.state_names, embodiment.action_names)
         self._copy = World(renderer="raycast", robot=robot)
 
     def prepare(self, world: World, task: Task) -> None:

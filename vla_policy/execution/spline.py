@@ -31,7 +31,7 @@ SMALL = 1e-4  # rad; below it the closed forms below lose their digits
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class ActionRates:
     """How fast an action changes, per step. linear: float64[m, d], zero in rotations and grippers.
 
     turning: float64[m, r, 3], of each rotation in the order of Layout.parts, rad along base axes.
@@ -43,10 +43,10 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """knots: float64[n + 1, d]. slopes: Rates at them. turns: float64[n, r, 3], knot to knot, rad."""
+    """knots: float64[n + 1, d]. slopes: ActionRates at them. turns: float64[n, r, 3], knot to knot, rad."""
 
     knots: Array
-    slopes: Rates
+    slopes: ActionRates
     turns: Array
 
 
@@ -59,7 +59,7 @@ def curve(start: Array, rows: Array, layout: Layout) -> Curve:
     turns = np.zeros((len(rows), len(layout.of_kind(POSE)), 3))
     for i, part in enumerate(layout.of_kind(POSE)):
         turns[:, i] = turn_between(knots[:-1, part.rotation], knots[1:, part.rotation])
-    return Curve(knots, Rates(_slopes(steps), _slopes(turns)), turns)
+    return Curve(knots, ActionRates(_slopes(steps), _slopes(turns)), turns)
 
 
 def linear_columns(layout: Layout) -> Array:
@@ -72,8 +72,8 @@ def linear_columns(layout: Layout) -> Array:
     return columns
 
 
-def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, Rates]:
-    """Actions float64[m, d] and their Rates at u float64[m] steps; the ends hold outside 0 .. n."""
+def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, ActionRates]:
+    """Actions float64[m, d] and their ActionRates at u float64[m] steps; the ends hold outside 0 .. n."""
     count = len(line.turns)
     u = np.clip(np.asarray(u, dtype=np.float64), 0.0, count)
     k = np.minimum(u.astype(int), count - 1)
@@ -91,10 +91,10 @@ def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, Rates]:
         turning[:, i] = left_jacobian(turn, turn_rate)
     for part in layout.of_kind(GRIPPER):
         values[:, part.columns] = b[:, part.columns]
-    return values, Rates(linear, turning)
+    return values, ActionRates(linear, turning)
 
 
-def moved(values: Array, rates: Rates, steps: float, layout: Layout) -> Array:
+def moved(values: Array, rates: ActionRates, steps: float, layout: Layout) -> Array:
     """values float64[d] after a part of a step at rates of one moment."""
     out: Array = values + steps * rates.linear[0]
     for i, part in enumerate(layout.of_kind(POSE)):
@@ -116,7 +116,7 @@ class Offset:
 
 
 def offset(
-    wanted: Array, wanted_rates: Rates, values: Array, rates: Rates, layout: Layout
+    wanted: Array, wanted_rates: ActionRates, values: Array, rates: ActionRates, layout: Layout
 ) -> Offset:
     """From the curve's values and rates to where the arm stands and how it moves, of one moment."""
     smooth = linear_columns(layout)
@@ -135,8 +135,8 @@ def offset(
 
 
 def displaced(
-    values: Array, rates: Rates, gap: Offset, share: float, layout: Layout
-) -> tuple[Array, Rates]:
+    values: Array, rates: ActionRates, gap: Offset, share: float, layout: Layout
+) -> tuple[Array, ActionRates]:
     """values float64[1, d] and rates of a curve with what is left of gap after share 0 .. 1 of a step."""
     left, rate = _fade(share, gap.linear, gap.linear_rate)
     values, linear = values + left, rates.linear + rate
@@ -145,7 +145,7 @@ def displaced(
         turn, turn_rate = _fade(share, gap.turns[i], gap.turn_rates[i])
         values[:, part.rotation] = turned(values[:, part.rotation], turn)
         turning[:, i] = left_jacobian(turn, turn_rate) + _rotate(turn, rates.turning[:, i])
-    return values, Rates(linear, turning)
+    return values, ActionRates(linear, turning)
 
 
 def left_jacobian(turn: Array, rate: Array) -> Array:

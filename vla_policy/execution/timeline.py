@@ -18,9 +18,9 @@ import numpy as np
 
 from vla_policy.embodiment.layout import POSE, Layout
 from vla_policy.execution.spline import (
+    ActionRates,
     Curve,
     Offset,
-    Rates,
     curve,
     displaced,
     evaluate,
@@ -121,7 +121,7 @@ def insert(
     layout: Layout,
     *,
     lead_ns: int = 0,
-    moving: Rates | None = None,
+    moving: ActionRates | None = None,
     merge: Merge = newest,
     whole: bool = False,
     rested: bool = False,
@@ -172,8 +172,8 @@ def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
     return None if state is None else state[0]
 
 
-def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, Rates] | None:
-    """The setpoint float64[d] and its Rates per step; None if there is no row for that time."""
+def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, ActionRates] | None:
+    """The setpoint float64[d] and its ActionRates per step; None if there is no row for that time."""
     plan = running_at(timeline, now_ns)
     if plan is None:
         return None
@@ -203,8 +203,10 @@ def _steps(begin_ns: int, step_ns: int, now_ns: int) -> Array:
     return np.array([(now_ns - begin_ns) / step_ns])
 
 
-def _rest(layout: Layout) -> Rates:
-    return Rates(np.zeros((1, len(layout.names))), np.zeros((1, len(layout.of_kind(POSE)), 3)))
+def _rest(layout: Layout) -> ActionRates:
+    return ActionRates(
+        np.zeros((1, len(layout.names))), np.zeros((1, len(layout.of_kind(POSE)), 3))
+    )
 
 
 def _kept(timeline: Timeline, begin_ns: int) -> tuple[tuple[int, ActionChunk], ...]:

@@ -84,6 +84,7 @@ class Family:
     sample_many: (checkpoint, inputs, samplings) -> float64[observations, rows, model_dim]: one chunk for each of several
              observations, in one batch; the samplings differ in their seeds alone and continue nothing. Of the flow
              head; None: they are drawn one after another.
+    not_normalised: the ends that its statistics give a column that was not normalised; None: all columns are.
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
     point, ask: see Policy; None where the family has no such thing.
 
@@ -117,6 +118,7 @@ class Family:
     point: Callable[[Checkpoint, Observation], Mapping[str, Array]] | None = None
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
     sample_many: Callable[[Checkpoint, Sequence[Any], Sequence[Sampling]], Array] | None = None
+    not_normalised: tuple[float, float] | None = None
     needs_state: Callable[[Contract], bool] = lambda contract: True
 
 

@@ -45,7 +45,7 @@ NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class OpenVlaStatistics:
     """Ends of the actions of one data set; the state is not read."""
 
     actions: RangeNormalizer
@@ -66,7 +66,7 @@ class OpenVlaSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class OpenVlaInputs:
     """pixels: float[1, 6, h, w]. text: int64[1, s]."""
 
     pixels: torch.Tensor
@@ -78,7 +78,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
     return 1
 
 
-def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> OpenVlaInputs:
     """The one image, normalised for both towers, and the prompt."""
     contract, settings, model = checkpoint.contract, checkpoint.settings, checkpoint.model
     require_state(observation, contract.state_names)
@@ -90,13 +90,13 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inpu
         crop=settings.crop,
     )
     ids = inputs.prompt_ids(checkpoint.tokenizer, observation.instruction)
-    return Inputs(
+    return OpenVlaInputs(
         pixels.to(checkpoint.device, model.projector.fc1.weight.dtype),
         torch.tensor([ids], device=checkpoint.device),
     )
 
 
-def sample(checkpoint: Checkpoint, head: str, given: Inputs, sampling: Sampling) -> Sampled:
+def sample(checkpoint: Checkpoint, head: str, given: OpenVlaInputs, sampling: Sampling) -> Sampled:
     """Seven most likely tokens; the same for every candidate and seed."""
     require_plain(sampling, head=head, but=("candidates", "num_steps", "previous"))
     model = checkpoint.model
@@ -119,19 +119,19 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     return Rows(np.concatenate((poses, steps[:, 6:]), 1))
 
 
-def statistics_to_dict(statistics: Statistics) -> dict[str, Any]:
+def statistics_to_dict(statistics: OpenVlaStatistics) -> dict[str, Any]:
     """Plain JSON data."""
     return {"actions": range_to_dict(statistics.actions)}
 
 
-def statistics_from_dict(data: Mapping[str, Any]) -> Statistics:
+def statistics_from_dict(data: Mapping[str, Any]) -> OpenVlaStatistics:
     """Inverse of statistics_to_dict. Raises ValueError naming what is missing."""
     ends = part_of(data, "actions")
     if set(ends) != RANGE_KEYS:
         raise ValueError(
             f"statistics.actions: got {sorted(ends)}, expected names, lower and upper"
         )
-    return Statistics(range_from_dict(ends, "statistics.actions"))
+    return OpenVlaStatistics(range_from_dict(ends, "statistics.actions"))
 
 
 STATISTICS = Codec(statistics_to_dict, statistics_from_dict)
@@ -148,5 +148,6 @@ FAMILY = Family(
     tokenizer=tokenizer_of,
     published={"openvla-7b": openvla_7b},
     work=openvla_work,
+    not_normalised=inputs.NOT_NORMALISED,
     needs_state=lambda contract: contract.action_names[:7] == TOOL_POSE,
 )

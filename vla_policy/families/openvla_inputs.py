@@ -23,6 +23,7 @@ from vla_policy.types import Array
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SPACE = "▁"  # the lone space, id 29871 of Llama's, that stood between "Out:" and the action tokens in training
+NOT_NORMALISED = (-1.0, 1.0)  # ends of a column that was not, mostly the gripper
 CROP_AREA = 0.9  # of checkpoints trained with random crops
 
 
@@ -111,8 +112,9 @@ def action_range(
         raise ValueError(
             f"norm_stats of {key!r}: got widths {widths}, expected {len(names)} ({', '.join(names)})"
         )
+    low, high = NOT_NORMALISED
     return RangeNormalizer(
-        tuple(names), np.where(mask, action["q01"], -1.0), np.where(mask, action["q99"], 1.0)
+        tuple(names), np.where(mask, action["q01"], low), np.where(mask, action["q99"], high)
     )
 
 

@@ -46,7 +46,7 @@ STATE_BINS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class Pi0Statistics:
     """Normalisers of the contract's state and action columns."""
 
     state: Normalizer
@@ -78,7 +78,7 @@ class Pi0Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Pi0Inputs:
     """What the network reads; absent cameras and padding are left out, which changes nothing.
 
     images: float32[1, cameras, 3, h, w] in [-1, 1]. text: int64[1, s] ids. state: float32[1, state_dim].
@@ -97,7 +97,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
     return flow_head.rows
 
 
-def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Pi0Inputs:
     """Images with bars, the state normalised, the prompt tokenised."""
     pictures = pictures_of(checkpoint, observation)
     return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
@@ -120,7 +120,7 @@ def inputs_of(
     instruction: str,
     *,
     device: torch.device | None = None,
-) -> Inputs:
+) -> Pi0Inputs:
     """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
 
     device: of the tensors; None: the network's.
@@ -148,13 +148,13 @@ def assembled(
     ids: list[list[int]],
     *,
     device: torch.device | None = None,
-) -> Inputs:
+) -> Pi0Inputs:
     """Inputs of squares float32[3, h, w], a normalised state and the prompt's ids with and without instruction."""
     device = checkpoint.device if device is None else device
     padded = np.zeros(checkpoint.model.config.state_dim)
     padded[: len(state)] = state
     text, without = (torch.tensor([row], device=device) for row in ids)
-    return Inputs(
+    return Pi0Inputs(
         images=torch.stack(images)[None].to(device),
         text=text,
         text_without=without,
@@ -162,7 +162,7 @@ def assembled(
     )
 
 
-def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+def sample(checkpoint: Checkpoint, head: str, inputs: Pi0Inputs, sampling: Sampling) -> Sampled:
     """Noise integrated to actions, the instruction weighted by guidance."""
     require_plain(
         sampling, head=head, but=("candidates", "num_steps", "solver", "guidance", *CONTINUES)
@@ -177,7 +177,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
 
 
 def actions_from(
-    checkpoint: Checkpoint, inputs: Inputs, noise: torch.Tensor, sampling: Sampling
+    checkpoint: Checkpoint, inputs: Pi0Inputs, noise: torch.Tensor, sampling: Sampling
 ) -> torch.Tensor:
     """float32[candidates, rows, action_dim] model actions that noise flows to."""
     model = network(checkpoint, sampling)
@@ -218,7 +218,7 @@ def actions_from(
 
 
 def sample_many(
-    checkpoint: Checkpoint, inputs: Sequence[Inputs], samplings: Sequence[Sampling]
+    checkpoint: Checkpoint, inputs: Sequence[Pi0Inputs], samplings: Sequence[Sampling]
 ) -> Array:
     """One chunk for each of several observations. Raises ValueError for an option that a batch does not take."""
     for sampling in samplings:
@@ -232,7 +232,7 @@ def sample_many(
             for s in samplings
         ]
     )
-    together = Inputs(
+    together = Pi0Inputs(
         images=torch.cat([one.images for one in inputs]),
         text=stacked_text([one.text for one in inputs]),
         text_without=stacked_text([one.text_without for one in inputs]),
@@ -287,14 +287,14 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
     return Expressed(model_actions, known)
 
 
-def statistics_to_dict(statistics: Statistics) -> dict[str, Any]:
+def statistics_to_dict(statistics: Pi0Statistics) -> dict[str, Any]:
     """Plain JSON data."""
     return {key: normalization.to_dict(getattr(statistics, key)) for key in ("state", "actions")}
 
 
-def statistics_from_dict(data: Mapping[str, Any]) -> Statistics:
+def statistics_from_dict(data: Mapping[str, Any]) -> Pi0Statistics:
     """Inverse of statistics_to_dict. Raises ValueError naming what is missing."""
-    return Statistics(
+    return Pi0Statistics(
         **{key: normalization.from_dict(part_of(data, key)) for key in ("state", "actions")}
     )
 

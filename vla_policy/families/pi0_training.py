@@ -52,7 +52,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
     return batch
 
 
-def of_inputs(inputs: pi0.Inputs) -> Batch:
+def of_inputs(inputs: pi0.Pi0Inputs) -> Batch:
     """The network's inputs without a batch dimension; all cameras are there."""
     return {
         "images": inputs.images[0],

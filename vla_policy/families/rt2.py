@@ -63,7 +63,7 @@ class Rt2Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class Rt2Inputs:
     """The prefix of one observation with the question in it."""
 
     prefix: Prefix
@@ -93,13 +93,13 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
     return token.rows
 
 
-def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Rt2Inputs:
     """The prefix of the images and RT-2's question."""
     require_state(observation, checkpoint.contract.state_names)
-    return Inputs(_prefix(checkpoint, observation, prompt(observation.instruction)))
+    return Rt2Inputs(_prefix(checkpoint, observation, prompt(observation.instruction)))
 
 
-def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+def sample(checkpoint: Checkpoint, head: str, inputs: Rt2Inputs, sampling: Sampling) -> Sampled:
     """The plan as text, if the checkpoint writes one, then actions among the action tokens alone.
 
     Candidates share the plan.

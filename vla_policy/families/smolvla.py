@@ -30,7 +30,7 @@ class SmolVlaSettings:
     relative: tuple[str, ...] = ()
 
 
-def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.Inputs:
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> pi0.Pi0Inputs:
     """Images with bars left and above, the state normalised, the instruction tokenised."""
     pictures = pi0.pictures_of(checkpoint, observation)
     return inputs_of(checkpoint, pictures, observation.state, observation.instruction)
@@ -43,7 +43,7 @@ def inputs_of(
     instruction: str,
     *,
     device: torch.device | None = None,
-) -> pi0.Inputs:
+) -> pi0.Pi0Inputs:
     """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
 
     device: of the tensors; None: the network's.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.checkpoint.training_range import Columns
+from vla_policy.checkpoint.training_range import TrainingRanges
 from vla_policy.formats.conversion.portable import Portable
 from vla_policy.formats.fit import Heads, PolicyFile
 from vla_policy.formats.foreign.common import Feature
@@ -60,7 +60,7 @@ class Format:
     name: str
     detect: Callable[[Path, Mapping[str, Any]], bool]
     load: Callable[..., Checkpoint]
-    ranges: Callable[[PolicyFile], tuple[Columns | None, Columns | None]]
+    ranges: Callable[[PolicyFile], tuple[TrainingRanges | None, TrainingRanges | None]]
     skeleton: Callable[[Path], str]
     facts: Callable[[Path], Facts]
     known_by: str | None = None

@@ -29,7 +29,7 @@ TOKENS = 4  # target, reference, destination in the front image; target in the w
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PointedPlaces:
     """What n sentences point to. Lengths in metres, base frame unless stated otherwise."""
 
     xyz: Float[Tensor, "n 3 3"]  # per pointer
@@ -46,19 +46,19 @@ class Found:
         return torch.cat([getattr(self, f.name).flatten(1) for f in fields(self)], 1)
 
 
-def unpack(packed: Float[Tensor, "n f"], value_width: int) -> Found:
-    """Inverse of Found.pack."""
+def unpack(packed: Float[Tensor, "n f"], value_width: int) -> PointedPlaces:
+    """Inverse of PointedPlaces.pack."""
     v = value_width
     shapes = ((3, 3), (3,), (3, 2), (3, v), (3,), (1,), (2,), (v,))
     parts = packed.split([math.prod(s) for s in shapes], 1)
-    return Found(*(p.unflatten(1, s) for p, s in zip(parts, shapes, strict=True)))
+    return PointedPlaces(*(p.unflatten(1, s) for p, s in zip(parts, shapes, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
     """What was found, and what training compares: attention logits and values over the patches."""
 
-    found: Found
+    found: PointedPlaces
     heat: Float[Tensor, "n 3 p"]
     wrist_heat: Float[Tensor, "n p"]
     values: Float[Tensor, "b p v"]  # of the front image
@@ -233,7 +233,7 @@ class PointingTower(nn.Module):
             z.flatten(0, 1) for z in wrist_found
         )
         return Pointing(
-            found=Found(
+            found=PointedPlaces(
                 xyz=seen.xyz.flatten(0, 1),
                 present=self.present(seen.ask).squeeze(-1).flatten(0, 1),
                 confidence=seen.confidence.flatten(0, 1),
@@ -281,7 +281,7 @@ class PointingTower(nn.Module):
         return asks
 
 
-def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
+def tokens(found: PointedPlaces, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
     """Image tokens for the language model: what was found and where, from the tool, on three scales.
 
     tool: x y z in metres and gripper opening, one per sentence.
@@ -307,11 +307,11 @@ def tokens(found: Found, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
 
 
 def seen_from(
-    found: Found,
+    found: PointedPlaces,
     tool: Float[Tensor, "n 4"],
     other: Float[Tensor, "n 4"],
     base: Float[Tensor, "n 3"] | None = None,
-) -> Found:
+) -> PointedPlaces:
     """The same answers for a tool that is elsewhere. tool, other: as in tokens.
 
     base: x, y and turn of the base that they are then seen from, other included; None: it did not move.

@@ -23,7 +23,7 @@ WIDTH = 2  # bytes of a number
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Accelerator:
     """flops: dense bfloat16 operations a second. bandwidth: memory, bytes a second."""
 
     name: str
@@ -35,12 +35,12 @@ class Device:
 # its power limit sets below the H100's 989 of the data sheet; the CPU is what a core of the machine in
 # benchmarks/inference.json measures.
 DEVICES = (
-    Device("H200", 790e12, 4.8e12),
-    Device("H100", 989e12, 3.35e12),
-    Device("RTX 4090", 165e12, 1.008e12),
-    Device("Jetson Thor", 259e12, 0.273e12),
-    Device("Jetson Orin", 42.5e12, 0.2048e12),
-    Device("Zen 4 core", 0.21e12, 0.03e12),
+    Accelerator("H200", 790e12, 4.8e12),
+    Accelerator("H100", 989e12, 3.35e12),
+    Accelerator("RTX 4090", 165e12, 1.008e12),
+    Accelerator("Jetson Thor", 259e12, 0.273e12),
+    Accelerator("Jetson Orin", 42.5e12, 0.2048e12),
+    Accelerator("Zen 4 core", 0.21e12, 0.03e12),
 )
 
 
@@ -52,12 +52,12 @@ class Stage:
     flops: float
     bytes: float
 
-    def seconds(self, device: Device) -> float:
+    def seconds(self, device: Accelerator) -> float:
         """The least time on device."""
         return max(self.flops / device.flops, self.bytes / device.bandwidth)
 
 
-def total_seconds(of: tuple[Stage, ...], device: Device) -> float:
+def total_seconds(of: tuple[Stage, ...], device: Accelerator) -> float:
     """The least time of a chunk: stages run one after another."""
     return sum(stage.seconds(device) for stage in of)
 

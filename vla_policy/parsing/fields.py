@@ -72,7 +72,7 @@ def read_yaml(path: Path) -> tuple[Any, Place]:
     except OSError as error:
         raise ValueError(str(error)) from error
     try:
-        loader = strict_yaml.Loader(text)
+        loader = strict_yaml.StrictLoader(text)
         node = loader.get_single_node()
         content = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:

@@ -23,7 +23,7 @@ BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
 NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 
 
-class Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """PyYAML's loader with the bounds and forms of this module."""
 
     peek_event: Callable[[], Any]  # PyYAML's own, of which nobody has written the type
@@ -75,16 +75,16 @@ class Loader(yaml.SafeLoader):
             raise _error(event, f"got more than {MAX_VALUES} values, expected fewer")
 
 
-Loader.yaml_implicit_resolvers = {}  # SafeLoader's go no further
+StrictLoader.yaml_implicit_resolvers = {}  # SafeLoader's go no further
 for _tag, _form, _first in (
     ("bool", BOOL, "tTfF"),
     ("float", FLOAT, "-+.0123456789"),
     ("int", INT, "-+0123456789"),
     ("null", NULL, ["~", "n", "N", ""]),
 ):
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form, list(_first))
+    StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form, list(_first))
 # The first that fits is taken: an int is also a float's form.
-for _resolvers in Loader.yaml_implicit_resolvers.values():
+for _resolvers in StrictLoader.yaml_implicit_resolvers.values():
     _resolvers.sort(key=lambda entry: entry[0] != "tag:yaml.org,2002:int")
 
 

@@ -53,7 +53,7 @@ WORDS_S = 0.5  # for a question about words, which is asked where messages are r
 LEAST_S = 0.5
 WORDS_KEPT = 64
 UNANSWERED = 2  # requests in a row after which the connection is given up
-REPLY_LIMITS = wire.Limits(items=4096)
+REPLY_LIMITS = wire.MessageLimits(items=4096)
 
 
 class RemotePolicy(KeywordInfer):

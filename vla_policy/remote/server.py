@@ -66,7 +66,7 @@ class Server:
         self._doors = Doors(serving.connections + serving.strangers, self._turned_away)
         self._sockets: set[web.WebSocketResponse] = set()
         self._numbers = itertools.count(1)
-        self._limits = wire.Limits(size=serving.max_bytes)
+        self._limits = wire.MessageLimits(size=serving.max_bytes)
 
     async def start(self) -> int:
         """Listen; the port."""
@@ -319,7 +319,7 @@ class Server:
         await _send(socket, wire.encode(said))
 
 
-def message_of(data: bytes, limits: wire.Limits) -> dict[str, Any] | None:
+def message_of(data: bytes, limits: wire.MessageLimits) -> dict[str, Any] | None:
     """What our client's request calls itself, if it can be read that far; None: it is not ours."""
     try:
         message = wire.decode(data, limits)

@@ -36,7 +36,7 @@ LISTS, MAPPINGS = {0xDC: 2, 0xDD: 4}, {0xDE: 2, 0xDF: 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MessageLimits:
     """Of one message. size: bytes. items: values and keys altogether, however they are nested."""
 
     size: int = 16 * 1024 * 1024
@@ -44,7 +44,7 @@ class Limits:
     items: int = 4096
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = MessageLimits()
 
 
 def encode(value: Any) -> bytes:
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"a {type(value).__name__}, expected numbers, text, bytes, lists, mappings")
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
+def decode(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Any:
     """The value in a message; arrays are read-only views of it.
 
     Raises ValueError, one sentence, for everything that is not such a message: too large, too deep, cut off,
@@ -94,7 +94,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Any:
     return value
 
 
-def measure(data: bytes, limits: Limits = DEFAULT_LIMITS) -> int:
+def measure(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> int:
     """Values in a message, counted without making one of them. Raises ValueError as decode does."""
     if not len(data) <= limits.size:
         raise ValueError(f"message: got {len(data)} bytes, expected at most {limits.size}")

@@ -19,7 +19,7 @@ STAMP = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ImageHeader:
     """frame: header.frame_id. encoding: of an Image; of a CompressedImage its format."""
 
     frame: str
@@ -42,14 +42,14 @@ def stamp_of_serialized(data: bytes, topic: str) -> int:
     return stamp_ns
 
 
-def head_of_serialized(data: bytes, topic: str, *, compressed: bool) -> Head:
+def head_of_serialized(data: bytes, topic: str, *, compressed: bool) -> ImageHeader:
     """Raises ValueError for a message that ends before its encoding."""
     try:
         frame, end = _string(data, START + STAMP)
         encoding, _ = _string(data, end if compressed else _aligned(end) + 8)
     except struct.error as error:
         raise _cut(data, topic) from error
-    return Head(frame, encoding)
+    return ImageHeader(frame, encoding)
 
 
 def pixels_of_serialized(data: bytes, topic: str, *, compressed: bool) -> Array:

@@ -13,7 +13,7 @@ from vla_policy.embodiment.layout import measured_action
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.history import History, remember
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.execution.spline import Rates
+from vla_policy.execution.spline import ActionRates
 from vla_policy.execution.timeline import Timeline
 from vla_policy.execution.to_absolute import References, as_executed, is_relative, resolve
 from vla_policy.runtime import control_mode as modes
@@ -31,7 +31,13 @@ from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.rate_limits import rates_of_arms
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.setpoint_limits import jump_between
-from vla_policy.safety.watchdog import STALE_CHUNK, Inputs, clock_jumped, stale_inputs, too_old
+from vla_policy.safety.watchdog import (
+    STALE_CHUNK,
+    InputStamps,
+    clock_jumped,
+    stale_inputs,
+    too_old,
+)
 from vla_policy.timing import FUTURE_TOLERANCE_NS, ns_from_s
 from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verdict
 
@@ -139,7 +145,9 @@ def _continues(control: Control, chunk: ActionChunk) -> bool:
     return running is not None and chunk.continues == running.sequence
 
 
-def _moving(control: Control, start: Standing, robot: GuardedRobot, now_ns: int) -> Rates | None:
+def _moving(
+    control: Control, start: Standing, robot: GuardedRobot, now_ns: int
+) -> ActionRates | None:
     """How fast the arms go, if commands are so late that they do not follow the plan any more."""
     sent = control.guard.sent
     if sent is None or now_ns - sent.stamp_ns <= MAX_PERIODS * robot.embodiment.period_ns:
@@ -207,7 +215,7 @@ def refuse(
 
 
 def tick(
-    control: Control, robot: GuardedRobot, state: RobotState, inputs: Inputs, now_ns: int
+    control: Control, robot: GuardedRobot, state: RobotState, inputs: InputStamps, now_ns: int
 ) -> tuple[Control, Verdict]:
     """What to command at now_ns."""
     before_ns = control.now_ns
@@ -263,7 +271,7 @@ def disengage_for(
 
 
 def engage(
-    control: Control, robot: GuardedRobot, inputs: Inputs, now_ns: int
+    control: Control, robot: GuardedRobot, inputs: InputStamps, now_ns: int
 ) -> tuple[Control, str | None]:
     """Let commands through from now on; or unchanged, and a sentence that says why not."""
     if control.guard.stopped is not None:
@@ -345,7 +353,7 @@ def _remembered(control: Control, robot: GuardedRobot, state: RobotState, now_ns
 
 
 def _faults(
-    control: Control, robot: GuardedRobot, inputs: Inputs, now_ns: int
+    control: Control, robot: GuardedRobot, inputs: InputStamps, now_ns: int
 ) -> tuple[Reason, ...]:
     faults = stale_inputs(inputs, robot.embodiment, now_ns)
     running = plan.running_at(control.timeline, now_ns)

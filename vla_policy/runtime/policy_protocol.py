@@ -31,7 +31,7 @@ class ColumnsProtocol(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class PlainContract:
     """The contract of a policy without a checkpoint."""
 
     state_names: tuple[str, ...]

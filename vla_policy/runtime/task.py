@@ -57,7 +57,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TaskRun:
     """started_ns: node clock. *_steady_ns: steady clock. held: since when, without a pause."""
 
     instruction: str
@@ -108,7 +108,7 @@ def refuse_start(
     return None
 
 
-def with_chunk(run: Run, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Run:
+def with_chunk(run: TaskRun, chunk: ActionChunk, now_ns: int, steady_ns: int) -> TaskRun:
     """The run after a chunk came; chunks of another instruction or an older image do not count."""
     if chunk.instruction != run.instruction or chunk.obs_ns < run.started_ns:
         return run
@@ -122,7 +122,7 @@ def with_chunk(run: Run, chunk: ActionChunk, now_ns: int, steady_ns: int) -> Run
     )
 
 
-def with_status(run: Run, status: Status) -> Run:
+def with_status(run: TaskRun, status: Status) -> TaskRun:
     """The run after the control path told its status.
 
     While a person has taken over or paused, neither the policy's silence nor its word that it is done counts.
@@ -136,7 +136,7 @@ def with_status(run: Run, status: Status) -> Run:
     return replace(run, status=status, held_steady_ns=since if held else None)
 
 
-def ending(run: Run, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | None:
+def ending(run: TaskRun, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | None:
     """How the run ends at this moment, or None if it goes on."""
     status = run.status
     if status.level is Level.STOP:
@@ -156,7 +156,7 @@ def ending(run: Run, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | N
     return _silence(run, bounds, steady_ns)
 
 
-def _silence(run: Run, bounds: Timeouts, steady_ns: int) -> Ended | None:
+def _silence(run: TaskRun, bounds: Timeouts, steady_ns: int) -> Ended | None:
     status = run.status
     if _older(status.heard_ns, bounds.status_s, steady_ns):
         return Ended(Outcome.STALE, "the control node is not heard any more")

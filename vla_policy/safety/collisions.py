@@ -31,7 +31,7 @@ KEEP_OUT = "keep_out_"  # before the names of boxes that were added
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Violation:
     """What is wrong with one configuration. amount: how much; a way that lowers it is allowed.
 
     what: two bodies, a joint or an arm: that one is near already excuses no other.
@@ -143,7 +143,7 @@ class Bodies:
         self._data.qpos[self._qpos] = joints
         mujoco.mj_kinematics(self._model, self._data)
 
-    def _look(self, joints: Array) -> list[Found]:
+    def _look(self, joints: Array) -> list[Violation]:
         """Everything that is wrong with one configuration."""
         import mujoco
 
@@ -154,7 +154,7 @@ class Bodies:
         mujoco.mj_collision(self._model, self._data)
         return found + self._near_bodies()
 
-    def _near_bodies(self) -> list[Found]:
+    def _near_bodies(self) -> list[Violation]:
         """Each pair of bodies that are too near where the model was placed last, the nearest first."""
         contacts = self._data.contact
         gaps: dict[tuple[str, ...], float] = {}
@@ -167,10 +167,10 @@ class Bodies:
             short_m, names = self._bounds.clearance_m - gaps[pair], " and ".join(pair)
             if short_m > 0.0:
                 detail = f"{names} would be {1e3 * gaps[pair]:.0f} mm apart"
-                found.append(Found("collision", names, detail, short_m))
+                found.append(Violation("collision", names, detail, short_m))
         return found
 
-    def _near_limits(self, part: ActionPart, joints: Array) -> list[Found]:
+    def _near_limits(self, part: ActionPart, joints: Array) -> list[Violation]:
         """Each joint of a tool that is too near an end of its range."""
         gaps = np.minimum(joints - self._robot.joints.lower, self._robot.joints.upper - joints)
         moved = np.abs(self._tool_jacobian(self._tools[part.source])).max(axis=0) > 1e-9
@@ -179,17 +179,17 @@ class Bodies:
             short = self._bounds.joint_margin - float(gap)
             if short > 0.0:
                 detail = f"{part.group}: {name} would be {gap:.3f} from the end of its range"
-                found.append(Found("joint_limit", str(name), detail, short))
+                found.append(Violation("joint_limit", str(name), detail, short))
         return found
 
-    def _near_singular(self, part: ActionPart) -> list[Found]:
+    def _near_singular(self, part: ActionPart) -> list[Violation]:
         jacobian = self._tool_jacobian(self._tools[part.source])
         least = float(np.linalg.svd(jacobian, compute_uv=False)[-1])
         short = self._bounds.singular_value - least
         if not short > 0.0:
             return []
         detail = f"{part.group}: near a singularity, the smallest singular value is {least:.4f}"
-        return [Found("singular", part.group, detail, short)]
+        return [Violation("singular", part.group, detail, short)]
 
     def _body_of(self, geom: int) -> str:
         geom_name: str = self._model.geom(geom).name

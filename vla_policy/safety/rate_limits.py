@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, VELOCITY, ActionPart, Layout
-from vla_policy.execution.spline import Rates
+from vla_policy.execution.spline import ActionRates
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.safety.limits import (
     acceleration_ratio,
@@ -37,8 +37,8 @@ def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[ActionPart, Arr
         start += width
 
 
-def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> Rates:
-    """The Rates, per step of step_ns, of arms that move with velocity (per s, as in arm_motions)."""
+def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> ActionRates:
+    """The ActionRates, per step of step_ns, of arms that move with velocity (per s, as in arm_motions)."""
     step_s = s_from_ns(step_ns)
     linear, turning = np.zeros((1, len(layout.names))), []
     for part, rate in arm_motions(velocity, layout):
@@ -47,7 +47,7 @@ def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> Rates:
         else:
             linear[0, part.position] = step_s * rate[:3]
             turning.append(step_s * rate[3:])
-    return Rates(linear, np.array(turning).reshape(1, -1, 3))
+    return ActionRates(linear, np.array(turning).reshape(1, -1, 3))
 
 
 def motion(start: Array, end: Array, layout: Layout) -> Array:

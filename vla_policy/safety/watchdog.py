@@ -19,7 +19,7 @@ GAP_NS = 1_000_000_000  # of the clock between two ticks; more is a jump, or a p
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class InputStamps:
     """Stamps of the newest inputs, ns of the node's clock; None for what was never received.
 
     cameras: by name. still: camera -> since when it shows the same pixels although the robot moved.
@@ -35,7 +35,7 @@ class Inputs:
     conflict: Reason | None = None
 
 
-def stale_inputs(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> tuple[Reason, ...]:
+def stale_inputs(inputs: InputStamps, embodiment: Embodiment, now_ns: int) -> tuple[Reason, ...]:
     """One reason for each input that is missing, too old, from the future or unusable."""
     checks = [
         (STALE_JOINTS, embodiment.joints.topic, inputs.joint_ns, embodiment.joints.max_age_s)
@@ -58,7 +58,7 @@ def stale_inputs(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> tuple[R
     return tuple(reasons)
 
 
-def _frozen(inputs: Inputs, embodiment: Embodiment, now_ns: int) -> list[Reason]:
+def _frozen(inputs: InputStamps, embodiment: Embodiment, now_ns: int) -> list[Reason]:
     reasons = []
     for name, camera in embodiment.cameras.items():
         since_ns = inputs.still.get(name)

@@ -36,7 +36,7 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TwinCamera:
     """A camera at position that looks at target; square images, fovy_deg high and wide.
 
     up: what points up in the image.
@@ -60,8 +60,8 @@ class Twin:
 
     name: str
     arms: tuple[Arm, ...]
-    front: View
-    overview: View
+    front: TwinCamera
+    overview: TwinCamera
     table: tuple[Xyz, Xyz]
     homes: tuple[Xyz, ...]
     home_lower: Xyz = (-0.05, -0.08, -0.05)
@@ -104,16 +104,16 @@ TWINS = {
         Twin(
             "vx300s",
             arms=(_ARM,),
-            front=View((0.685, 0.0, 0.605), (0.305, 0.0, 0.015), 41.0),
-            overview=View((0.85, -0.62, 0.62), (0.24, 0.0, 0.12), 42.0),
+            front=TwinCamera((0.685, 0.0, 0.605), (0.305, 0.0, 0.015), 41.0),
+            overview=TwinCamera((0.85, -0.62, 0.62), (0.24, 0.0, 0.12), 42.0),
             table=((0.28, 0.0, -0.02), (0.42, 0.55, 0.02)),
             homes=((0.30, 0.0, 0.20),),
         ),
         Twin(
             "vx300s_pair",
             arms=_PAIR,
-            front=View((0.76, 0.0, 0.66), (0.305, 0.0, 0.01), 49.0),
-            overview=View((1.10, -0.80, 0.80), (0.22, 0.0, 0.10), 42.0),
+            front=TwinCamera((0.76, 0.0, 0.66), (0.305, 0.0, 0.01), 49.0),
+            overview=TwinCamera((1.10, -0.80, 0.80), (0.22, 0.0, 0.10), 42.0),
             table=((0.28, 0.0, -0.02), (0.42, 0.70, 0.02)),
             homes=tuple(arm.rest_xyz for arm in _PAIR if arm.rest_xyz is not None),
             home_lower=(-0.03, -0.03, -0.03),
@@ -125,8 +125,8 @@ TWINS = {
             "vx300s_mobile",
             arms=(Arm(**{f: getattr(_ARM, f) for f in ("tool", "gripper", "camera", "model")},
                       rest_xyz=(0.16, 0.0, 0.24)),),
-            front=View((0.58, 0.0, 0.98), (0.50, 0.0, 0.0), 43.0, up=(-1.0, 0.0, 0.0)),
-            overview=View((1.75, -1.45, 1.20), (0.32, 0.0, 0.40), 36.0),
+            front=TwinCamera((0.58, 0.0, 0.98), (0.50, 0.0, 0.0), 43.0, up=(-1.0, 0.0, 0.0)),
+            overview=TwinCamera((1.75, -1.45, 1.20), (0.32, 0.0, 0.40), 36.0),
             table=((0.0, 0.0, -0.02), (6.0, 6.0, 0.02)),
             homes=((0.16, 0.0, 0.24),),
             home_lower=(-0.02, -0.03, -0.03),

@@ -25,7 +25,7 @@ from vla_policy.train.run_folder import (
     to_keep,
     write_whole,
 )
-from vla_policy.train.state import Facts, read_facts, read_state, write_state
+from vla_policy.train.state import RunFacts, read_facts, read_state, write_state
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
         write_whole(folder_of(out, CHECKPOINTS, step), lambda folder: save(folder, checkpoint))
     kept = to_keep(steps_in(out, CHECKPOINTS), learner.measured, run.checkpoints.keep)
     point_at(out, best_of(kept, learner.measured))
-    facts = Facts(step, learner.measured)
+    facts = RunFacts(step, learner.measured)
     mean = None if learner.mean is None else learner.mean.values
     write_whole(
         folder_of(out, STATE, step),

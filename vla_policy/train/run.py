@@ -14,7 +14,7 @@ METRIC = "held_out_loss"
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class DataSetConfig:
     """One set of demonstrations. weight: its share among the sets; None: frames to the power 0.43.
 
     options: how it is read; its part and held_out are the run's business.
@@ -30,8 +30,8 @@ class DataSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """A file of questions about images, one JSON object a line. weight: as of a DataSet."""
+class QuestionsConfig:
+    """A file of questions about images, one JSON object a line. weight: as of a DataSetConfig."""
 
     file: str
     weight: float | None = None
@@ -126,9 +126,9 @@ class Run:
     """
 
     policy: str
-    data: tuple[DataSet, ...]
+    data: tuple[DataSetConfig, ...]
     out: str
-    questions: tuple[Questions, ...] = ()
+    questions: tuple[QuestionsConfig, ...] = ()
     robot_share: float | None = None
     steps: int = 1000
     batch: int = 32

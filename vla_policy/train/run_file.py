@@ -12,7 +12,7 @@ import yaml
 from vla_policy.parsing.fields import Place, number, read_yaml, text
 from vla_policy.parsing.record import plain, read_record
 from vla_policy.paths import config_dir
-from vla_policy.train.run import DataSet, Run
+from vla_policy.train.run import DataSetConfig, Run
 from vla_policy.train.set_options import DEFAULTS, read_options
 
 OWN = ("part", "held_out")  # options of a set that the run decides
@@ -65,7 +65,7 @@ def run_text(run: Run) -> str:
     return text
 
 
-def _set(entry: Any, place: Place, file: Path | None) -> DataSet:
+def _set(entry: Any, place: Place, file: Path | None) -> DataSetConfig:
     if isinstance(entry, str):  # the short form: a folder alone
         entry = {"set": entry}
     if not isinstance(entry, dict):
@@ -83,7 +83,7 @@ def _set(entry: Any, place: Place, file: Path | None) -> DataSet:
     weight = entry.get("weight")
     if weight is not None:
         weight = number(weight, place.at("weight"), 1e-9, 1e9)
-    return DataSet(name if file is None else _beside(file, name), weight, options)
+    return DataSetConfig(name if file is None else _beside(file, name), weight, options)
 
 
 def _questions(entries: Any, file: Path) -> Any:
@@ -98,7 +98,7 @@ def _questions(entries: Any, file: Path) -> Any:
     ]
 
 
-def _set_data(data: DataSet) -> dict[str, Any]:
+def _set_data(data: DataSetConfig) -> dict[str, Any]:
     usual: Mapping[str, Any] = plain(DEFAULTS)
     options = {k: v for k, v in plain(data.options).items() if v != usual[k]}
     return {"set": data.set, "weight": data.weight, **options}

@@ -19,16 +19,16 @@ TIME_SLACK = 0.25  # of a frame
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class FrameLocator:
     """Says where a frame of a set is."""
 
     label: str
     numbers: SetNumbers
     frames: Array | None = None
 
-    def among(self, frames: Array) -> Places:
+    def among(self, frames: Array) -> FrameLocator:
         """The same for numbers in a list of frames, int64[m]."""
-        return Places(self.label, self.numbers, frames)
+        return FrameLocator(self.label, self.numbers, frames)
 
     def of(self, frame: int) -> str:
         """'set, episode 3, frame 17'."""
@@ -37,7 +37,7 @@ class Places:
         return f"{self.label}, episode {episode}, frame {frame - int(self.numbers.first[episode])}"
 
 
-def check_times(places: Places, fps: float, frames: Array) -> None:
+def check_times(places: FrameLocator, fps: float, frames: Array) -> None:
     """Frame k must be at k / fps. frames: those that are read. Raises ValueError."""
     numbers = places.numbers
     place = np.arange(len(numbers)) - np.repeat(numbers.first, numbers.length)
@@ -52,7 +52,7 @@ def check_times(places: Places, fps: float, frames: Array) -> None:
 
 
 def check_state(
-    places: Places, state: Array, frames: Array, names: tuple[str, ...], robot: Embodiment
+    places: FrameLocator, state: Array, frames: Array, names: tuple[str, ...], robot: Embodiment
 ) -> None:
     """Finite, joints and grippers in their ranges. state: float64[n, s]. frames: those that are read.
 
@@ -86,7 +86,7 @@ def check_state(
 
 
 def check_action(
-    places: Places, action: Array, frames: Array, robot: Embodiment, *, written: bool
+    places: FrameLocator, action: Array, frames: Array, robot: Embodiment, *, written: bool
 ) -> None:
     """The same for what was commanded, float64[n, d] as executed; written: as policies write it, finite is all.
 
@@ -118,7 +118,7 @@ def check_action(
             _check_unit(places, f"action {part.group}", action[:, part.rotation])
 
 
-def _check_finite(places: Places, what: str, values: Array, names: tuple[str, ...]) -> None:
+def _check_finite(places: FrameLocator, what: str, values: Array, names: tuple[str, ...]) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         frame, column = (int(i) for i in np.argwhere(~finite)[0])
@@ -128,7 +128,13 @@ def _check_finite(places: Places, what: str, values: Array, names: tuple[str, ..
 
 
 def _check_range(
-    places: Places, what: str, values: Array, low: float, high: float, slack: float, unit: str
+    places: FrameLocator,
+    what: str,
+    values: Array,
+    low: float,
+    high: float,
+    slack: float,
+    unit: str,
 ) -> None:
     room = slack * (high - low)
     bad = np.flatnonzero(~((values >= low - room) & (values <= high + room)))
@@ -140,7 +146,7 @@ def _check_range(
         )
 
 
-def _check_unit(places: Places, what: str, quaternions: Array) -> None:
+def _check_unit(places: FrameLocator, what: str, quaternions: Array) -> None:
     length = np.linalg.norm(quaternions, axis=1)
     bad = np.flatnonzero(~(np.abs(length - 1.0) <= UNIT))
     if len(bad):

@@ -19,7 +19,7 @@ DELTAS = ("joint_delta", "ee_delta")
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class SetColumns:
     """Columns of a set in the order of names: values = set[:, index] * scale + offset."""
 
     names: tuple[str, ...]
@@ -38,8 +38,8 @@ class Matched:
     """written: the actions of the set are as the robot's policies write them, not as they are executed."""
 
     cameras: Mapping[str, str]
-    state: Columns
-    action: Columns
+    state: SetColumns
+    action: SetColumns
     written: bool
 
 
@@ -120,7 +120,7 @@ def _cameras(source: SetSource, wanted: Sequence[str], said: Mapping[str, str]) 
 
 def _columns(
     source: SetSource, what: str, wanted: Sequence[str], said: Mapping[str, Column]
-) -> Columns:
+) -> SetColumns:
     there = source.state_names if what == "state" else source.action_names
     if unknown := [name for name in said if name not in wanted]:
         raise ValueError(
@@ -134,7 +134,7 @@ def _columns(
                 f"{', '.join(there) or 'none'}{_hint(column.name, there)}; say which one it is in the run file, "
                 f"`{what}: {{{name}: ...}}`, with scale and offset if its unit differs"
             )
-    return Columns(
+    return SetColumns(
         tuple(wanted),
         np.array([there.index(c.name) for c in columns], np.int64),
         np.array([c.scale for c in columns]),

@@ -45,7 +45,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
+class ExampleMaker:
     """Sample -> tensors, as a value that goes to loader processes."""
 
     checkpoint: Checkpoint
@@ -84,7 +84,7 @@ def prepare(run: Run) -> Work:
                 checkpoint, statistics=statistics_of(checkpoint, sets_of(learned))
             )
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
-    examples = Examples(lean, run.loss.heads)
+    examples = ExampleMaker(lean, run.loss.heads)
     examples(learned.sample(0))  # what does not fit is said before there is a folder
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()

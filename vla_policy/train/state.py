@@ -15,7 +15,7 @@ TENSORS, FACTS = "training.safetensors", "state.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunFacts:
     """step: steps done. measured: step -> what was measured of its checkpoint."""
 
     step: int
@@ -24,7 +24,7 @@ class Facts:
 
 def write_state(
     folder: Path,
-    facts: Facts,
+    facts: RunFacts,
     parameters: Mapping[str, nn.Parameter],
     optimiser: torch.optim.Optimizer,
     mean: Mapping[str, Tensor] | None,
@@ -43,12 +43,14 @@ def write_state(
     (folder / FACTS).write_text(json.dumps({"step": facts.step, "measured": measured}) + "\n")
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path) -> RunFacts:
     """Raises ValueError or FileNotFoundError in one sentence."""
     path = folder / FACTS
     data = read_json(path)
     measured = require(data, "measured", dict, path)
-    return Facts(require(data, "step", int, path), {int(k): float(v) for k, v in measured.items()})
+    return RunFacts(
+        require(data, "step", int, path), {int(k): float(v) for k, v in measured.items()}
+    )
 
 
 def read_state(

@@ -101,7 +101,7 @@ class TrainingSet(Sequence[Demonstration]):
         self.label = source.label
         self._columns = set_columns.match(source, robot, contract, options)
         numbers = source.numbers
-        self._places = set_checks.Places(source.label, numbers)
+        self._places = set_checks.FrameLocator(source.label, numbers)
         state, action = (
             self._columns.state.of(numbers.state),
             self._columns.action.of(numbers.action),

@@ -57,7 +57,7 @@ NO_KEY, TOO_MANY = 4003, 4029  # codes of links that are closed at once
 LOWER = 5  # by how much pictures go behind everything else
 
 
-class Server:
+class PanelServer:
     """Serves one panel in a thread of its own, from start() to close().
 
     names: further host names under which browsers may reach it.

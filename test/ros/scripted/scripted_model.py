@@ -2,7 +2,7 @@
 
 from scripted_rows import ENDS_NS, actions_of, rows_count
 
-from vla_policy.runtime.policy_protocol import Columns, PlainPolicy
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 
@@ -11,7 +11,7 @@ class ScriptedModel(PlainPolicy):
 
     def __init__(self, robot):
         self.robot, self.rows = robot, rows_count(robot)
-        self.contract = Columns(robot.state_names, robot.action_names)
+        self.contract = PlainContract(robot.state_names, robot.action_names)
         self.instruction, self.begun_ns, self.sequence = None, 0, 0
 
     def infer_chunk(self, observation, previous, options):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vla_policy.data.checks.bounds import ColumnBounds
-from vla_policy.data.checks.episode_data import ColumnSums, Rows
+from vla_policy.data.checks.episode_data import ColumnSums, EpisodeRows
 from vla_policy.data.checks.finding import DataFinding
 from vla_policy.data.checks.index_columns import check_index
 from vla_policy.data.checks.statistics_fit import sums_of
@@ -20,7 +20,7 @@ from vla_policy.data.checks.values import (
 )
 
 
-def check_rows(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
+def check_rows(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding]:
     """Every subject that concerns the numbers of an episode."""
     yield from check_index(rows)
     yield from check_times(rows)
@@ -33,7 +33,7 @@ def check_rows(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
     yield from check_valid(rows)
 
 
-def sums_by_feature(rows: Rows, stored: Mapping[str, Any]) -> dict[str, ColumnSums]:
+def sums_by_feature(rows: EpisodeRows, stored: Mapping[str, Any]) -> dict[str, ColumnSums]:
     """What is kept of an episode's numbers. stored: statistics of the set, by feature."""
     found = {}
     for feature in rows.features:

@@ -16,7 +16,7 @@ BOOKKEEPING = frozenset((*DEFAULTS, *FLAGS))
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class EpisodeRows:
     """The numbers of an episode. columns: feature -> [n] or [n, d]. names: feature -> names of its columns.
 
     start: index of its first row in the set, None where the source does not count through.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vla_policy.data.checks.episode_data import Rows
+from vla_policy.data.checks.episode_data import EpisodeRows
 from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.embodiment.findings import count
 
@@ -15,7 +15,7 @@ RENUMBER = (
 )
 
 
-def check_index(rows: Rows) -> Iterator[DataFinding]:
+def check_index(rows: EpisodeRows) -> Iterator[DataFinding]:
     """frame_index counts from 0, index through the set, task_index names a task."""
     expected = np.arange(len(rows))
     starts = {"frame_index": 0} | ({} if rows.start is None else {"index": rows.start})
@@ -37,7 +37,7 @@ def check_index(rows: Rows) -> Iterator[DataFinding]:
     yield from _check_task(rows)
 
 
-def _check_task(rows: Rows) -> Iterator[DataFinding]:
+def _check_task(rows: EpisodeRows) -> Iterator[DataFinding]:
     values = rows.columns.get("task_index")
     if values is None or rows.tasks is None:
         return

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vla_policy.data.checks.bounds import ColumnBounds
 from vla_policy.data.checks.episode import check_rows, sums_by_feature
-from vla_policy.data.checks.episode_data import CameraSummary, EpisodeReport, Rows, StillRun
+from vla_policy.data.checks.episode_data import CameraSummary, EpisodeReport, EpisodeRows, StillRun
 from vla_policy.data.checks.finding import DataFinding, fault, in_episode
 from vla_policy.data.checks.pictures import CameraPass, thumbnail
 from vla_policy.data.checks.statistics_fit import CAUSES, check_episode_statistics
@@ -96,7 +96,9 @@ def _table(data: DataSet, number: int) -> tuple[pa.Table | None, DataFinding | N
     return table, None
 
 
-def _rows(data: DataSet, number: int, table: pa.Table | None, found: list[DataFinding]) -> Rows:
+def _rows(
+    data: DataSet, number: int, table: pa.Table | None, found: list[DataFinding]
+) -> EpisodeRows:
     entry = data.entries[number]
     columns = {}
     cells = {} if table is None else {n: table[n] for n in table.column_names}
@@ -116,7 +118,7 @@ def _rows(data: DataSet, number: int, table: pa.Table | None, found: list[DataFi
                     where=_inside(data, entry.data),
                 )
             )
-    return Rows(
+    return EpisodeRows(
         episode=number,
         columns=columns,
         names={

@@ -38,7 +38,7 @@ FEW = 2000  # frames that one process reads sooner than others have started
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CheckJob:
     """What a worker needs: the set, the robot's bounds, what is to be done."""
 
     root: Path
@@ -75,7 +75,7 @@ def check_set(
     found += check_tasks(data.tasks, [e.tasks for e in data.entries])
     read = range(len(data.entries)) if episodes is None else episodes
     reports = []
-    for done, report in enumerate(_reports(Job(root, bounds, quick), data, read, workers), 1):
+    for done, report in enumerate(_reports(CheckJob(root, bounds, quick), data, read, workers), 1):
         reports.append(report)
         tell(done)
     found += [f for r in reports for f in r.findings]
@@ -111,7 +111,7 @@ def _names(data: DataSet) -> Iterator[DataFinding]:
 
 
 def _reports(
-    job: Job, data: DataSet, read: Sequence[int], workers: int
+    job: CheckJob, data: DataSet, read: Sequence[int], workers: int
 ) -> Iterator[EpisodeReport]:
     stored = _episode_statistics(job.root, data)
     work = [(k, stored.get(k)) for k in read]
@@ -126,10 +126,10 @@ def _reports(
         yield from pool.imap(_one, work)
 
 
-_OPENED: list[tuple[DataSet, Job]] = []  # of this worker
+_OPENED: list[tuple[DataSet, CheckJob]] = []  # of this worker
 
 
-def _start(job: Job) -> None:
+def _start(job: CheckJob) -> None:
     _OPENED[:] = [(open_set(job.root), job)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from vla_policy.data.checks.episode_data import CameraSummary, Rows, StillRun
+from vla_policy.data.checks.episode_data import CameraSummary, EpisodeRows, StillRun
 from vla_policy.data.checks.finding import DataFinding, doubt
 from vla_policy.data.lerobot.layout import ACTION, STATE
 from vla_policy.embodiment.findings import count
@@ -35,7 +35,7 @@ class CameraPass:
     """Adds up the images of one camera in one episode, in order; add() each, then end()."""
 
     camera: str
-    rows: Rows
+    rows: EpisodeRows
     size: tuple[int, int] = (0, 0)
     still: list[StillRun] = field(default_factory=list)
     _number: int = 0

@@ -11,7 +11,7 @@ from vla_policy.data.checks.bounds import UNKNOWN, ColumnBounds, bounds_of
 from vla_policy.data.checks.causes import root_causes
 from vla_policy.data.checks.columns import check_constant, check_mixed
 from vla_policy.data.checks.episode import check_rows, sums_by_feature
-from vla_policy.data.checks.episode_data import EpisodeReport, Rows
+from vla_policy.data.checks.episode_data import EpisodeReport, EpisodeRows
 from vla_policy.data.checks.finding import DataFinding, fault, in_episode
 from vla_policy.data.checks.frozen import check_frozen
 from vla_policy.data.checks.lengths import check_lengths
@@ -72,7 +72,7 @@ def _episodes(
             columns[ACTION] = arrays["action"][where]
         if "t" in arrays:
             columns["frame_index"] = arrays["t"][where]
-        rows = Rows(number, columns, names, FPS)
+        rows = EpisodeRows(number, columns, names, FPS)
         found = list(check_rows(rows, bounds))
         first = texts[int(where[0])]
         if not first or not first[0].strip():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vla_policy.data.checks.episode_data import Rows
+from vla_policy.data.checks.episode_data import EpisodeRows
 from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.embodiment.findings import count
 from vla_policy.timing import NS_PER_S
@@ -18,7 +18,7 @@ FEWEST = 3  # rows whose steps say something of the rate
 CUT = "Delete the episode with `vla data edit --delete`, or convert its bag again"
 
 
-def check_times(rows: Rows) -> Iterator[DataFinding]:
+def check_times(rows: EpisodeRows) -> Iterator[DataFinding]:
     """The column timestamp, and the stamps that the recorder kept."""
     sources: list[tuple[str, Array]] = []
     timestamps = rows.columns.get("timestamp")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_policy.data.checks.bounds import ColumnBounds
-from vla_policy.data.checks.episode_data import Rows
+from vla_policy.data.checks.episode_data import EpisodeRows
 from vla_policy.data.checks.finding import DataFinding, doubt, fault, runs
 from vla_policy.data.lerobot.layout import ACTION, PROPOSED, STATE
 from vla_policy.embodiment.findings import count
@@ -19,7 +19,7 @@ STUCK_S, STUCK_ROWS = 0.5, 6  # a state that stays the very same to the last bit
 STUCK_ACTION = 0.05  # of the action's range in the episode, meanwhile
 
 
-def check_finite(rows: Rows) -> Iterator[DataFinding]:
+def check_finite(rows: EpisodeRows) -> Iterator[DataFinding]:
     """NaN and infinity, except where nothing was planned."""
     for feature in rows.features:
         table = rows.table(feature)
@@ -37,7 +37,7 @@ def check_finite(rows: Rows) -> Iterator[DataFinding]:
             )
 
 
-def check_limits(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
+def check_limits(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding]:
     """States and actions against the limits of the robot; one finding a feature."""
     for feature, slack in SLACK.items():
         table, names = rows.table(feature), rows.names.get(feature, ())
@@ -56,7 +56,7 @@ def check_limits(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
 
 
 def _outside(
-    rows: Rows, feature: str, table: Array, outside: Array, bounds: ColumnBounds
+    rows: EpisodeRows, feature: str, table: Array, outside: Array, bounds: ColumnBounds
 ) -> DataFinding:
     at, column = map(int, np.argwhere(outside)[0])
     lower, upper = bounds.ranges[rows.names[feature][column]]
@@ -74,7 +74,7 @@ def _outside(
     return make("out_of_limits", says, change, frame=at, frames=frames)
 
 
-def check_leaps(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
+def check_leaps(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding]:
     """Steps of the measured state that the robot cannot have made."""
     table, names = rows.table(STATE), rows.names.get(STATE, ())
     if table is None or len(table) < 2:
@@ -98,7 +98,7 @@ def check_leaps(rows: Rows, bounds: ColumnBounds) -> Iterator[DataFinding]:
             return
 
 
-def check_stuck(rows: Rows) -> Iterator[DataFinding]:
+def check_stuck(rows: EpisodeRows) -> Iterator[DataFinding]:
     """A measured state that repeats to the last bit while the action goes on."""
     state, action = rows.table(STATE), rows.table(ACTION)
     if state is None or action is None or len(state) < STUCK_ROWS:
@@ -125,12 +125,12 @@ def check_stuck(rows: Rows) -> Iterator[DataFinding]:
             )
 
 
-def _flagged(rows: Rows, first: int, last: int) -> bool:
+def _flagged(rows: EpisodeRows, first: int, last: int) -> bool:
     valid = rows.columns.get("frame_valid")
     return valid is not None and not np.asarray(valid[first : last + 1], bool).any()
 
 
-def check_valid(rows: Rows, few: float = 0.02, many: float = 0.2) -> Iterator[DataFinding]:
+def check_valid(rows: EpisodeRows, few: float = 0.02, many: float = 0.2) -> Iterator[DataFinding]:
     """The share of frames that the recorder itself calls invalid. few, many: a doubt, a fault."""
     valid = rows.columns.get("frame_valid")
     if valid is None or not len(valid):

@@ -12,7 +12,7 @@ from vla_policy.data.bag.reader import Bag, open_bag
 from vla_policy.data.conversion.sources import recorded
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
-from vla_policy.data.lerobot.append import Row, Take
+from vla_policy.data.lerobot.append import EpisodeToAppend, Row
 from vla_policy.data.lerobot.video_encoder import VideoEncoder
 from vla_policy.data.lerobot.writer import require_even
 from vla_policy.data.scene import scene_of_text
@@ -23,7 +23,7 @@ ANSWERS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BagJob:
     """bag: what to read. robot: its file. folder: for its videos, below `.recording/` of the set. task, namespace: '' if the bag says."""
 
     bag: Path
@@ -42,13 +42,13 @@ class Made:
     """
 
     bag: Path
-    take: Take | None
+    take: EpisodeToAppend | None
     shapes: dict[str, tuple[int, int]]
     notes: tuple[str, ...]
     problem: str = ""
 
 
-def make_take(job: Job) -> Made:
+def make_take(job: BagJob) -> Made:
     """Read, align and encode one bag. What the bag lacks is told in Made.problem; OSError is raised."""
     try:
         return _make(job)
@@ -56,7 +56,7 @@ def make_take(job: Job) -> Made:
         return Made(job.bag, None, {}, (), str(error))
 
 
-def _make(job: Job) -> Made:
+def _make(job: BagJob) -> Made:
     bag, robot = open_bag(job.bag), _robot(job.robot)
     how = recorded(bag, robot, job.namespace or None)
     builder = EpisodeBuilder(
@@ -91,7 +91,7 @@ def _make(job: Job) -> Made:
     task = _task(job, bag, rows)
     said = bag.custom
     scene = scene_of_text(said.get(SCENE, ""))
-    take = Take(task, rows, videos, ANSWERS.get(said.get(SUCCESS, "")), scene)
+    take = EpisodeToAppend(task, rows, videos, ANSWERS.get(said.get(SUCCESS, "")), scene)
     shapes = {camera: encoder.shape for camera, encoder in encoders.items()}
     return Made(job.bag, take, shapes, tuple(_notes(bag, builder, rows)))
 
@@ -108,7 +108,7 @@ def _robot(file: Path) -> Embodiment:
     return load_embodiment(file)
 
 
-def _encoder(job: Job, camera: str, frame: Frame) -> VideoEncoder:
+def _encoder(job: BagJob, camera: str, frame: Frame) -> VideoEncoder:
     height, width = frame.images[camera].shape[:2]
     require_even(camera, (height, width))
     return VideoEncoder(
@@ -119,7 +119,7 @@ def _encoder(job: Job, camera: str, frame: Frame) -> VideoEncoder:
     )
 
 
-def _task(job: Job, bag: Bag, rows: list[Row]) -> str:
+def _task(job: BagJob, bag: Bag, rows: list[Row]) -> str:
     said = job.task or bag.custom.get(TASK, "")
     found = said or next((row.task for row in rows if row.task), "")
     if not found:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vla_policy.data.bag.reader import is_bag, open_bag
-from vla_policy.data.conversion.bag_takes import Job, Made, make_take
-from vla_policy.data.conversion.journal import Journal
+from vla_policy.data.conversion.bag_takes import BagJob, Made, make_take
+from vla_policy.data.conversion.journal import ConversionJournal
 from vla_policy.data.conversion.sources import (
     RobotFile,
     bags_below,
@@ -101,12 +101,12 @@ def _convert(
     scratch: Path,
     tell: Tell,
 ) -> BagResult:
-    journal = Journal.read(writer.root, writer.episodes)
+    journal = ConversionJournal.read(writer.root, writer.episodes)
     waiting = [bag for bag in bags if not journal.has(source_name(bag))]
     outcome = BagResult(skipped=len(bags) - len(waiting))
     tell(outcome.skipped, len(bags))
     jobs = [
-        Job(bag, robot, fps, scratch / f"{i:06d}", options.task, options.namespace)
+        BagJob(bag, robot, fps, scratch / f"{i:06d}", options.task, options.namespace)
         for i, bag in enumerate(waiting)
     ]
     for done, made in enumerate(_made(jobs, options.workers), 1):
@@ -122,7 +122,7 @@ def _convert(
     return outcome
 
 
-def _made(jobs: Sequence[Job], workers: int) -> Iterator[Made]:
+def _made(jobs: Sequence[BagJob], workers: int) -> Iterator[Made]:
     """What became of the jobs, in their order."""
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if count <= 1:

@@ -13,7 +13,7 @@ FILE = f"{layout.OWN}/conversion.json"
 
 
 @dataclass
-class Journal:
+class ConversionJournal:
     """sources: in the order of the episodes that they became, with the number of each.
 
     A source is written down before its episode is saved: it counts only if the set has that episode.
@@ -23,7 +23,7 @@ class Journal:
     sources: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, root: Path, episodes: int) -> Journal:
+    def read(cls, root: Path, episodes: int) -> ConversionJournal:
         """What was done into the set below root, which has so many episodes."""
         path = root / FILE
         said = read_json(path).get("sources", {}) if path.exists() else {}

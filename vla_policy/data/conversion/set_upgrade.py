@@ -24,7 +24,7 @@ from vla_policy.data.lerobot.metadata import (
 from vla_policy.data.lerobot.reader import DataSet, open_set
 from vla_policy.data.lerobot.recover import recover_locked
 from vla_policy.data.lerobot.set_statistics import SAMPLES, write_true_statistics
-from vla_policy.data.lerobot.statistics import Histogram, of_rows
+from vla_policy.data.lerobot.statistics import PixelHistogram, of_rows
 from vla_policy.data.lerobot.transaction import Change
 
 
@@ -139,7 +139,7 @@ def _stats(data: DataSet, episode: int) -> dict[str, Any]:
             found[name] = _shaped(stats, data.features[name]["shape"])
     length = data.entries[episode].length
     for camera, key in data.camera_features.items():
-        histogram = Histogram.empty()
+        histogram = PixelHistogram.empty()
         for number in np.unique(np.linspace(0, length - 1, SAMPLES).round().astype(int)).tolist():
             histogram = histogram.with_image(data.image(episode, number, camera))
         found[key] = histogram.statistics()

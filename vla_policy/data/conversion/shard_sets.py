@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vla_policy.data.conversion.bags import DEFAULTS, BagResult, Options, Tell, frames_per_second
-from vla_policy.data.conversion.journal import Journal
+from vla_policy.data.conversion.journal import ConversionJournal
 from vla_policy.data.conversion.sources import RobotFile, named_robot
 from vla_policy.data.frame import Episode, Frame
 from vla_policy.data.frames import robot_of
@@ -83,7 +83,7 @@ def shards_to_set(
         if read_meta(shard / META_FILE).get("what") != "episodes":
             raise ValueError(f"{shard}: has single scenes, expected episodes")
     with SetWriter(destination, robot, fps, robot_yaml=file.text) as writer:
-        journal, outcome = Journal.read(writer.root, writer.episodes), BagResult()
+        journal, outcome = ConversionJournal.read(writer.root, writer.episodes), BagResult()
         for done, shard in enumerate(shards):
             tell(done, len(shards))
             for name, task, frames in _demonstrations(shard, robot, body, fps):

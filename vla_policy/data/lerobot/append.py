@@ -47,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class EpisodeToAppend:
     """A whole episode. videos: by camera, closed files. scene: of a simulation."""
 
     task: str
@@ -58,7 +58,7 @@ class Take:
 
 
 def append_episode(
-    root: Path, state: SetState | None, take: Take, description: Mapping[str, Any]
+    root: Path, state: SetState | None, take: EpisodeToAppend, description: Mapping[str, Any]
 ) -> tuple[SetState, tuple[Path, ...]]:
     """Make take the next episode of the set below root; the set's new state and the episode's files.
 
@@ -110,7 +110,11 @@ def append_episode(
 
 
 def _write(
-    root: Path, new: SetState, take: Take, table: pa.Table, description: Mapping[str, Any]
+    root: Path,
+    new: SetState,
+    take: EpisodeToAppend,
+    table: pa.Table,
+    description: Mapping[str, Any],
 ) -> tuple[Path, ...]:
     """The change: what others refer to first, info.json last."""
     episode, row = new.episodes - 1, new.files[-1].slice(len(new.files[-1]) - 1).to_pylist()[0]
@@ -196,7 +200,7 @@ def _next_file(state: SetState | None, what: str) -> int:
 
 
 def _table(
-    take: Take,
+    take: EpisodeToAppend,
     features: Mapping[str, Any],
     *,
     fps: int,
@@ -249,7 +253,7 @@ def _stats(table: pa.Table, features: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _ages(take: Take) -> pa.Table:
+def _ages(take: EpisodeToAppend) -> pa.Table:
     """stamp_ns of each frame, and the age of each stream's sample, s."""
     streams = list(dict.fromkeys(name for row in take.rows for name in row.ages_s))
     columns = {"stamp_ns": pa.array([r.stamp_ns for r in take.rows], pa.int64())}
@@ -257,7 +261,7 @@ def _ages(take: Take) -> pa.Table:
     return pa.table(columns)
 
 
-def _own_episode(take: Take) -> dict[str, Any]:
+def _own_episode(take: EpisodeToAppend) -> dict[str, Any]:
     scene = {} if take.scene is None else {"scene": asdict(take.scene)}
     return {
         "task": take.task,

@@ -28,7 +28,7 @@ from vla_policy.data.lerobot.files import read_table
 from vla_policy.data.lerobot.metadata import episode_row, rows_table, tasks_table
 from vla_policy.data.lerobot.reader import DataSet, numbers, open_set
 from vla_policy.data.lerobot.set_statistics import histogram_of, true_statistics
-from vla_policy.data.lerobot.statistics import Histogram, of_rows
+from vla_policy.data.lerobot.statistics import PixelHistogram, of_rows
 
 Piece = tuple[DataSet, int]  # an episode of a set
 
@@ -125,7 +125,7 @@ class _Copy:
         self.cameras = {c: renamed[n] for c, n in first.camera_features.items()}
         self.tasks: list[str] = []
         self.copied: dict[tuple[str, Path], int] = {}
-        self.histograms = {key: Histogram.empty() for key in self.cameras.values()}
+        self.histograms = {key: PixelHistogram.empty() for key in self.cameras.values()}
         self.rows: list[dict[str, Any]] = []
 
     def write(self, tell: Callable[[int], None]) -> None:

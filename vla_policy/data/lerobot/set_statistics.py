@@ -11,7 +11,7 @@ import numpy as np
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.durable import replace_json
 from vla_policy.data.lerobot.reader import DataSet, open_set
-from vla_policy.data.lerobot.statistics import Histogram, of_rows
+from vla_policy.data.lerobot.statistics import PixelHistogram, of_rows
 
 SAMPLES = 8  # images of an episode and camera that are decoded where no histogram was kept
 
@@ -29,14 +29,14 @@ def true_statistics(
     data: DataSet,
     tell: Callable[[int], None] = lambda episode: None,
     *,
-    images: Mapping[str, Histogram] | None = None,
+    images: Mapping[str, PixelHistogram] | None = None,
 ) -> dict[str, Any]:
     """Statistics by feature. tell: called with each episode that is read. Raises ValueError for a broken file.
 
     images: by camera, where they were counted already.
     """
     columns: dict[str, list[np.ndarray]] = {}
-    histograms = {c: Histogram.empty() for c in data.cameras}
+    histograms = {c: PixelHistogram.empty() for c in data.cameras}
     for episode in range(len(data.entries)):
         tell(episode)
         for name, values in data.rows(episode).items():
@@ -50,12 +50,12 @@ def true_statistics(
     return shaped | pictures
 
 
-def histogram_of(data: DataSet, episode: int, camera: str) -> Histogram:
+def histogram_of(data: DataSet, episode: int, camera: str) -> PixelHistogram:
     """The pixels of one episode and camera: as they were counted when it was recorded, else of some images of it."""
     kept = data.own_episode(episode).get("image_histograms", {}).get(camera)
     if kept is not None:
-        return Histogram(np.array(kept["counts"], np.int64), int(kept["images"]))
-    total, length = Histogram.empty(), data.entries[episode].length
+        return PixelHistogram(np.array(kept["counts"], np.int64), int(kept["images"]))
+    total, length = PixelHistogram.empty(), data.entries[episode].length
     for number in np.unique(np.linspace(0, length - 1, SAMPLES).round().astype(int)).tolist():
         total = total.with_image(data.image(episode, number, camera))
     return total

@@ -19,25 +19,25 @@ IMAGE_SIDE = 150  # pixels of an image are thinned out to about this
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class PixelHistogram:
     """counts: int64[3, 256], pixels by channel and value. images: how many."""
 
     counts: Array
     images: int
 
     @classmethod
-    def empty(cls) -> Histogram:
+    def empty(cls) -> PixelHistogram:
         return cls(np.zeros((3, 256), np.int64), 0)
 
-    def with_image(self, image: Array) -> Histogram:
+    def with_image(self, image: Array) -> PixelHistogram:
         """One image more, uint8[h, w, 3]."""
         step = max(1, max(image.shape[:2]) // IMAGE_SIDE)
         thin = image[::step, ::step]
         counts = [np.bincount(thin[..., c].ravel(), minlength=256) for c in range(3)]
-        return Histogram(self.counts + np.stack(counts), self.images + 1)
+        return PixelHistogram(self.counts + np.stack(counts), self.images + 1)
 
-    def __add__(self, other: Histogram) -> Histogram:
-        return Histogram(self.counts + other.counts, self.images + other.images)
+    def __add__(self, other: PixelHistogram) -> PixelHistogram:
+        return PixelHistogram(self.counts + other.counts, self.images + other.images)
 
     def statistics(self) -> dict[str, Any]:
         """As stats.json has it: lists of shape (3, 1, 1), fractions of 255."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from vla_policy.data.background import ENCODING, give_way
 from vla_policy.data.lerobot.durable import NO_ROOM, no_room
-from vla_policy.data.lerobot.statistics import Histogram
+from vla_policy.data.lerobot.statistics import PixelHistogram
 from vla_policy.types import Array
 
 # One thread and no look-ahead, so that the same frames give the same bytes; every second frame is a key frame, so
@@ -32,7 +32,7 @@ class EncodedVideo:
 
     path: Path
     frames: int
-    histogram: Histogram
+    histogram: PixelHistogram
 
 
 class VideoEncoder:
@@ -56,7 +56,7 @@ class VideoEncoder:
         self._problem: BaseException | None = None
         self._abandoned = False
         self._frames = 0
-        self._histogram = Histogram.empty()
+        self._histogram = PixelHistogram.empty()
         self._thread = threading.Thread(target=self._run, name=f"encode {path.name}", daemon=True)
         self._thread.start()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot import layout
-from vla_policy.data.lerobot.append import Row, Take, append_episode, remove_last
+from vla_policy.data.lerobot.append import EpisodeToAppend, Row, append_episode, remove_last
 from vla_policy.data.lerobot.durable import lock_folder
 from vla_policy.data.lerobot.exchange import finish_exchange
 from vla_policy.data.lerobot.metadata import SetState, read_state
@@ -170,13 +170,13 @@ class SetWriter:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
         videos = {c: e.finish() for c, e in take.encoders.items()}
         shapes = {c: e.shape for c, e in take.encoders.items()}
-        done = Take(take.task, take.rows, videos, success, take.scene)
+        done = EpisodeToAppend(take.task, take.rows, videos, success, take.scene)
         info = self._append(done, shapes)
         shutil.rmtree(take.folder, ignore_errors=True)
         self._take = None
         return info
 
-    def append(self, take: Take, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
+    def append(self, take: EpisodeToAppend, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
         """Make an episode that was collected elsewhere the next one; its videos lie below `.recording/`.
 
         shapes: camera -> (height, width). Raises ValueError for one of another robot or size, DiskFull.
@@ -232,7 +232,7 @@ class SetWriter:
     ) -> None:
         self.close()
 
-    def _append(self, take: Take, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
+    def _append(self, take: EpisodeToAppend, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
         description = self._description(shapes)
         self._state, files = append_episode(self.root, self._state, take, description)
         self._added = True

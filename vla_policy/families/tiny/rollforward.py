@@ -30,7 +30,7 @@ LOOSE_OPENING = 0.75  # a gripper this far open does not hold anything yet
 class Hand:
     """One arm as a policy reads it. found: the tower's answer. measured: float64[8], pose and opening."""
 
-    found: pointing.Found
+    found: pointing.PointedPlaces
     measured: Array
 
     @property
@@ -104,7 +104,7 @@ def _target(hand: Hand) -> Array:
     return found.xyz[0, 0].double().cpu().numpy()
 
 
-def _seen(hand: Hand, there: Hand, carried: Array, base: Array) -> pointing.Found:
+def _seen(hand: Hand, there: Hand, carried: Array, base: Array) -> pointing.PointedPlaces:
     """The answer of hand with the target moved on, in the frames of the tool and base at that time."""
     found = hand.found
     shift = torch.from_numpy(carried).to(found.xyz)

@@ -53,7 +53,7 @@ VOCAB = 388  # of the tokenizer beside the shipped weights
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class TinyInputs:
     """One observation as the language model reads it. text: int64[1, s]. hands: of each arm."""
 
     text: torch.Tensor
@@ -66,12 +66,12 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
     return sizes.rows
 
 
-def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Inputs:
+def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> TinyInputs:
     """Tokens of images and words, and the state; the same for both heads."""
     return _prepare(checkpoint, observation, "action")
 
 
-def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling) -> Sampled:
+def sample(checkpoint: Checkpoint, head: str, inputs: TinyInputs, sampling: Sampling) -> Sampled:
     """Flow: noise integrated to actions. Token: eight tokens a row."""
     if head == "flow":
         return Sampled(_flow(checkpoint, inputs, sampling))
@@ -80,7 +80,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Inputs, sampling: Sampling
 
 
 def sample_many(
-    checkpoint: Checkpoint, inputs: Sequence[Inputs], samplings: Sequence[Sampling]
+    checkpoint: Checkpoint, inputs: Sequence[TinyInputs], samplings: Sequence[Sampling]
 ) -> Array:
     """One chunk of the flow head for each of several observations; each was looked at alone."""
     for sampling in samplings:
@@ -238,20 +238,20 @@ FAMILY = Family(
 )
 
 
-def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> Inputs:
+def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> TinyInputs:
     text = _text(checkpoint, tokenizer.prompt(question, trained_sentence(checkpoint, observation)))
-    return Inputs(text, _look(checkpoint, observation))
+    return TinyInputs(text, _look(checkpoint, observation))
 
 
 def _prefix(
-    checkpoint: Checkpoint, model: VLA | Engine, inputs: Inputs
+    checkpoint: Checkpoint, model: VLA | Engine, inputs: TinyInputs
 ) -> tuple[Prefix | EnginePrefix, torch.Tensor]:
     """The prefix, and the state, float32[1, n], in it."""
     seen, state = _seen(checkpoint, inputs)
     return model.prefix(seen, inputs.text, state), state
 
 
-def _seen(checkpoint: Checkpoint, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+def _seen(checkpoint: Checkpoint, inputs: TinyInputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens of the images, and the state, float32[1, n]."""
     state = state_of(checkpoint, np.stack([hand.measured for hand in inputs.hands]))
     state = state.to(checkpoint.device)[None]
@@ -305,7 +305,7 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
     return torch.tensor([ids], device=checkpoint.device)
 
 
-def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+def _flow(checkpoint: Checkpoint, inputs: TinyInputs, sampling: Sampling) -> Array:
     """Noise integrated to actions; behind rows that are known, from where those lead."""
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
     kept = sampling.kept
@@ -330,7 +330,7 @@ def _flow(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
     return drawn if kept is None else _behind(kept, drawn, sampling.known)
 
 
-def _ahead(checkpoint: Checkpoint, inputs: Inputs, known: Array) -> Inputs:
+def _ahead(checkpoint: Checkpoint, inputs: TinyInputs, known: Array) -> TinyInputs:
     """inputs at the end of the known rows, float64[k, m] model actions."""
     contract, body = checkpoint.contract, _body(checkpoint)
     rows = checkpoint.statistics.actions.restore(known[:, body.columns])
@@ -352,7 +352,7 @@ def _behind(kept: Array, actions: Array, known: Array | None) -> Array:
     return np.concatenate((given, actions[:, : actions.shape[1] - len(kept)]), axis=1)
 
 
-def _tokens(checkpoint: Checkpoint, inputs: Inputs, sampling: Sampling) -> Array:
+def _tokens(checkpoint: Checkpoint, inputs: TinyInputs, sampling: Sampling) -> Array:
     generator = torch.Generator(device=checkpoint.device)
     generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
     model, tokens = checkpoint.model, checkpoint.tokenizer

@@ -16,7 +16,7 @@ from vla_policy.formats.foreign.lerobot_config import PREPROCESSOR
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.naming import Named
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, TIED, UNREAD
-from vla_policy.formats.tensors.safetensors_file import Entry, read_header
+from vla_policy.formats.tensors.safetensors_file import TensorEntry, read_header
 from vla_policy.formats.tensors.store import Store, open_store, require_same
 from vla_policy.models.blank import without_weights
 from vla_policy.models.text import SUBFOLDER, find_tokenizer
@@ -81,7 +81,7 @@ def read_vla(folder: Path, file: PolicyFile | None = None, heads: Heads | None =
             f"{folder}: a {header.family} model; only pi0 and pi0.5 are written for other projects"
         )
     store = open_store(folder)
-    unread: dict[str, Entry] = {}
+    unread: dict[str, TensorEntry] = {}
     if (folder / UNREAD_FILE).is_file():
         unread, _ = read_header(folder / UNREAD_FILE)
     named = Named({key: key for key in store.entries}, frozenset(unread))
@@ -116,7 +116,7 @@ def require_complete(foreign: Foreign) -> None:
     require_same(foreign.store, names, shapes, set(foreign.named.unread))
 
 
-def stored(foreign: Foreign) -> dict[str, Entry]:
+def stored(foreign: Foreign) -> dict[str, TensorEntry]:
     """Canonical name -> tensor, in another project's terms, with what no model reads but they expect."""
     entries, named = foreign.store.entries, foreign.named
     found = {NAMING.theirs(key): entries[name] for key, name in named.names.items()}

@@ -12,7 +12,7 @@ from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import smolvla
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors import smolvla_names
-from vla_policy.formats.tensors.safetensors_file import Entry, chunks, read_header, write
+from vla_policy.formats.tensors.safetensors_file import TensorEntry, chunks, read_header, write
 from vla_policy.formats.tensors.store import Store, open_store, require_same
 from vla_policy.models.blank import without_weights
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig
@@ -96,7 +96,7 @@ def to_lerobot(folder: Path, destination: Path, *, keep_unread: bool = True) -> 
         shutil.copyfile(path, destination / path.name)
 
 
-def _with_unread(folder: Path, store: Store, keep_unread: bool) -> dict[str, Entry]:
+def _with_unread(folder: Path, store: Store, keep_unread: bool) -> dict[str, TensorEntry]:
     """Canonical lerobot name -> tensor."""
     entries = {smolvla_names.NAMING.theirs(key): entry for key, entry in store.entries.items()}
     if keep_unread and (folder / UNREAD_FILE).is_file():
@@ -110,5 +110,5 @@ def _model_shapes(sizes: SmolVlaConfig) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in model.state_dict().items()}
 
 
-def _shapes(entries: Mapping[str, Entry]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def _shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     return {name: (e.dtype, e.shape) for name, e in entries.items()}

@@ -24,7 +24,7 @@ from vla_policy.formats.native import folder as vla
 from vla_policy.formats.tensors.pi0_names import EMBEDDING, NAMING, PREFIX, TIED, UNREAD
 from vla_policy.formats.tensors.safetensors_file import (
     CHUNK_BYTES,
-    Entry,
+    TensorEntry,
     chunks,
     tensor_bytes,
     write,
@@ -165,7 +165,7 @@ def _zeros(dtype: torch.dtype, shape: tuple[int, int]) -> Iterator[bytes]:
         yield bytes(size)
 
 
-def _shapes(entries: dict[str, Entry]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def _shapes(entries: dict[str, TensorEntry]) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     return {name: (e.dtype, e.shape) for name, e in entries.items()}
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.normalization import Normalizer
-from vla_policy.families.pi0 import Pi0Settings, Statistics
+from vla_policy.families.pi0 import Pi0Settings, Pi0Statistics
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign.lerobot_config import Relative
 from vla_policy.formats.tensors import pi0_names
@@ -73,7 +73,7 @@ class FolderDescription:
     """Contract, statistics and settings of a folder with its policy file; no weights, no tokenizer."""
 
     contract: Contract
-    statistics: Statistics
+    statistics: Pi0Statistics
     settings: Pi0Settings
 
 
@@ -109,7 +109,7 @@ def describe(foreign: Foreign, file: PolicyFile) -> FolderDescription:
         ("actions", file.action_names, foreign.action_width, config.action_dim),
     ):
         require_width(f"{file.path}: {what}", names, width, room)
-    statistics = Statistics(
+    statistics = Pi0Statistics(
         normaliser(foreign.state, file.state_names, file),
         normaliser(foreign.actions, file.action_names, file),
     )

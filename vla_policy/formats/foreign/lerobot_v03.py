@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 
 from vla_policy.formats.foreign.common import Feature
-from vla_policy.formats.tensors.safetensors_file import Entry, read
+from vla_policy.formats.tensors.safetensors_file import TensorEntry, read
 from vla_policy.formats.tensors.store import Store
 
 BUFFER = re.compile(
@@ -21,14 +21,16 @@ BUFFER = re.compile(
 EPS = 1e-8
 
 
-def split(store: Store) -> tuple[Store, dict[str, Entry]]:
+def split(store: Store) -> tuple[Store, dict[str, TensorEntry]]:
     """The weights alone, and the tensors that are statistics."""
     buffers = {name: e for name, e in store.entries.items() if BUFFER.fullmatch(name)}
     weights = {name: e for name, e in store.entries.items() if name not in buffers}
     return replace(store, entries=weights), buffers
 
 
-def feature(buffers: dict[str, Entry], owner: str, name: str, mode: str, where: str) -> Feature:
+def feature(
+    buffers: dict[str, TensorEntry], owner: str, name: str, mode: str, where: str
+) -> Feature:
     """Statistics of feature name ("observation.state"). Raises ValueError that lists what there is."""
     stem = f"{owner}.buffer_{name.replace('.', '_')}."
     values = {

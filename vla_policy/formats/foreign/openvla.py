@@ -79,7 +79,7 @@ def load(
         constrained="openvla_constrained" in file.compatibility,
         crop="openvla_centre_crop" in file.compatibility,
     )
-    statistics = openvla.Statistics(
+    statistics = openvla.OpenVlaStatistics(
         openvla_inputs.action_range(norm_stats(folder, header), file.statistics, openvla.NAMES)
     )
     contract = file.contract(image_px=config.dino.image_px, model_action_names=openvla.NAMES)

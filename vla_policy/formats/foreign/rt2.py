@@ -11,7 +11,7 @@ import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.embodiment.spaces import TOOL_POSE
-from vla_policy.families.openvla import Statistics
+from vla_policy.families.openvla import OpenVlaStatistics
 from vla_policy.families.rt2 import Rt2Settings
 from vla_policy.families.tool_steps import ROW, STEP_M, STEP_RAD, row_ranges
 from vla_policy.formats import tool_columns
@@ -59,7 +59,7 @@ def load(
         )
     actions = row_ranges(rt2.step_m, rt2.step_rad)
     contract = file.contract(image_px=model.config.siglip.image_px, model_action_names=ROW)
-    return Checkpoint(model, contract, Statistics(actions), words, "rt2", settings)
+    return Checkpoint(model, contract, OpenVlaStatistics(actions), words, "rt2", settings)
 
 
 def skeleton(folder: Path) -> str:

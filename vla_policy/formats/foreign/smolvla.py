@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.families.pi0 import Statistics
+from vla_policy.families.pi0 import Pi0Statistics
 from vla_policy.families.smolvla import SmolVlaSettings
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import lerobot
@@ -117,7 +117,7 @@ def read_folder(folder: Path, file: PolicyFile) -> Folder:
             tuple(slot for slot, _ in pairs),
             relative_names(read_relative(folder, len(file.action_names)), file),
         ),
-        statistics=Statistics(
+        statistics=Pi0Statistics(
             normaliser(state, file.state_names, file),
             normaliser(actions, file.action_names, file),
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vla_policy.checkpoint.training_range import Columns, normalised_columns
+from vla_policy.checkpoint.training_range import TrainingRanges, normalised_columns
 from vla_policy.formats.conversion.portable import read_lerobot
 from vla_policy.formats.conversion.write import write_lerobot
 from vla_policy.formats.fit import PolicyFile
@@ -20,7 +20,7 @@ from vla_policy.formats.skeleton import skeleton_of
 from vla_policy.parsing.json_document import read_json, require
 
 
-def _ranges(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | None]:
     folder = lerobot.read_folder(file.checkpoint, heads=file.heads, statistics=file.statistics)
     said = common.describe(folder, file)  # refuses what is missing or does not fit
     return (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_policy.checkpoint.training_range import Columns, columns
+from vla_policy.checkpoint.training_range import TrainingRanges, columns
 from vla_policy.formats.conversion.portable import read_openpi
 from vla_policy.formats.conversion.write import write_openpi
 from vla_policy.formats.fit import PolicyFile
@@ -15,10 +15,10 @@ from vla_policy.formats.format import Facts, Format
 from vla_policy.formats.skeleton import skeleton_of
 
 
-def _ranges(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | None]:
     found, stats = openpi.norm_stats(file.checkpoint, file.statistics)
 
-    def of(part: str, names: tuple[str, ...], relative: frozenset[str]) -> Columns | None:
+    def of(part: str, names: tuple[str, ...], relative: frozenset[str]) -> TrainingRanges | None:
         values = {k: np.array(v, np.float64) for k, v in stats.get(part, {}).items() if v}
         return columns(names, values, str(found), relative)
 

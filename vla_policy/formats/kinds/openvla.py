@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vla_policy.checkpoint.training_range import Columns
+from vla_policy.checkpoint.training_range import TrainingRanges
 from vla_policy.families.openvla import NAMES
 from vla_policy.families.openvla_inputs import trained_range
 from vla_policy.formats.fit import PolicyFile
@@ -14,12 +14,14 @@ from vla_policy.formats.format import Facts, Format
 from vla_policy.parsing.json_document import read_json
 
 
-def _ranges(file: PolicyFile) -> tuple[None, Columns]:
+def _ranges(file: PolicyFile) -> tuple[None, TrainingRanges]:
     openvla.require_columns(file)
     path = file.checkpoint / "config.json"
     sets = openvla.norm_stats(file.checkpoint, read_json(path))
     ends = trained_range(sets, file.statistics, NAMES)
-    return None, Columns(ends.names, ends.lower, ends.upper, str(path), frozenset(ends.names[:6]))
+    return None, TrainingRanges(
+        ends.names, ends.lower, ends.upper, str(path), frozenset(ends.names[:6])
+    )
 
 
 def _facts(folder: Path) -> Facts:

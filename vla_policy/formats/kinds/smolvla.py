@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vla_policy.checkpoint.training_range import Columns, normalised_columns
+from vla_policy.checkpoint.training_range import TrainingRanges, normalised_columns
 from vla_policy.formats.conversion.smolvla import rewrite
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import smolvla
@@ -12,7 +12,7 @@ from vla_policy.formats.format import Format
 from vla_policy.formats.kinds.lerobot import facts
 
 
-def _ranges(file: PolicyFile) -> tuple[Columns | None, Columns | None]:
+def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | None]:
     header = smolvla.read_folder(file.checkpoint, file).header
     return (
         normalised_columns(header.statistics.state, frozenset()),

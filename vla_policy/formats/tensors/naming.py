@@ -53,7 +53,7 @@ class Shapes:
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class TensorNaming:
     """How another project names the tensors of a model.
 
     stems: see Stems. prefixes: what may stand before a name, each taken off once, in order. older: pairs of starts

@@ -7,7 +7,7 @@ never is. Older exports have another order of words inside the wrapper; both are
 """
 
 from vla_policy.formats.fit import Heads
-from vla_policy.formats.tensors.naming import Named, Naming, require_heads, shapes_of
+from vla_policy.formats.tensors.naming import Named, TensorNaming, require_heads, shapes_of
 from vla_policy.formats.tensors.safetensors_file import chunks
 from vla_policy.formats.tensors.store import Store
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
@@ -42,7 +42,7 @@ OLDER = (
     (WRAPPER + "paligemma.model.vision_tower.encoder.", VISION + "encoder."),
     (WRAPPER + "paligemma.model.vision_tower.post_layernorm.", VISION + "post_layernorm."),
 )  # fmt: skip
-NAMING = Naming(STEMS, prefixes=(PREFIX,), older=OLDER)
+NAMING = TensorNaming(STEMS, prefixes=(PREFIX,), older=OLDER)
 PUBLISHED = Heads(language=8, kv=1, vision=16)
 
 

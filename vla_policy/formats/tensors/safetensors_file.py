@@ -40,7 +40,7 @@ CHUNK_BYTES = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorEntry:
     """One tensor in a file. start, stop: bytes from the beginning of the file."""
 
     path: Path
@@ -50,7 +50,7 @@ class Entry:
     stop: int
 
 
-def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+def read_header(path: Path) -> tuple[dict[str, TensorEntry], dict[str, str]]:
     """Entries and metadata of a safetensors file. Raises ValueError naming the fault."""
     try:
         size = require_file(path)
@@ -83,14 +83,14 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     return entries, metadata
 
 
-def read(entry: Entry) -> torch.Tensor:
+def read(entry: TensorEntry) -> torch.Tensor:
     """The tensor, in its own dtype, on the CPU."""
     out = torch.empty(entry.shape, dtype=entry.dtype)
     read_into(entry, out)
     return out
 
 
-def read_into(entry: Entry, out: torch.Tensor) -> bool:
+def read_into(entry: TensorEntry, out: torch.Tensor) -> bool:
     """Fill out (same shape, any dtype and device, contiguous) from the file, chunk by chunk.
 
     Returns whether all values are finite.
@@ -112,7 +112,7 @@ def read_into(entry: Entry, out: torch.Tensor) -> bool:
     return finite
 
 
-def chunks(entry: Entry) -> Iterator[bytes]:
+def chunks(entry: TensorEntry) -> Iterator[bytes]:
     """The bytes of the tensor as they are in the file, a few megabytes at a time."""
     with entry.path.open("rb") as file:
         file.seek(entry.start)
@@ -167,7 +167,7 @@ def tensor_bytes(tensor: torch.Tensor) -> Iterator[bytes]:
         yield flat[first : first + step].view(torch.uint8).numpy().tobytes()
 
 
-def _entry(path: Path, name: str, fields: Any, data_start: int) -> Entry:
+def _entry(path: Path, name: str, fields: Any, data_start: int) -> TensorEntry:
     given = fields if isinstance(fields, dict) else {}
     kind = given.get("dtype")
     shape = _counts(given.get("shape"), MAX_AXES)
@@ -188,7 +188,7 @@ def _entry(path: Path, name: str, fields: Any, data_start: int) -> Entry:
             f"{path}: {one_line(name, 80)}: got bytes {begin}..{end}, "
             f"expected {dtype.itemsize * math.prod(shape)} for {kind} {list(shape)}"
         )
-    return Entry(path, dtype, shape, data_start + begin, data_start + end)
+    return TensorEntry(path, dtype, shape, data_start + begin, data_start + end)
 
 
 def _counts(values: Any, most: int) -> tuple[int, ...] | None:
@@ -198,7 +198,7 @@ def _counts(values: Any, most: int) -> tuple[int, ...] | None:
     return tuple(values) if all(type(n) is int and 0 <= n < 1 << 48 for n in values) else None
 
 
-def _require_end_to_end(path: Path, entries: Mapping[str, Entry], start: int) -> None:
+def _require_end_to_end(path: Path, entries: Mapping[str, TensorEntry], start: int) -> None:
     """Tensors that lie over each other would let a small file fill a large memory."""
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start != start:
@@ -209,7 +209,7 @@ def _require_end_to_end(path: Path, entries: Mapping[str, Entry], start: int) ->
         start = entry.stop
 
 
-def _read_bytes(descriptor: int, entry: Entry, start: int, target: torch.Tensor) -> None:
+def _read_bytes(descriptor: int, entry: TensorEntry, start: int, target: torch.Tensor) -> None:
     view = memoryview(target.view(torch.uint8).numpy()).cast("B")
     while len(view):
         got = os.preadv(descriptor, [view], start)

@@ -6,7 +6,7 @@ Source: lerobot 0.4.4 (policies/smolvla).
 """
 
 from vla_policy.formats.fit import Heads
-from vla_policy.formats.tensors.naming import Named, Naming, require_heads, shapes_of
+from vla_policy.formats.tensors.naming import Named, TensorNaming, require_heads, shapes_of
 from vla_policy.formats.tensors.store import Store
 from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
@@ -28,7 +28,7 @@ STEMS = (
     ("vlm_with_expert.lm_expert.", "flow.expert."),
     ("action_", "flow.action_"),
 )
-NAMING = Naming(STEMS, prefixes=("model.", "_orig_mod."))
+NAMING = TensorNaming(STEMS, prefixes=("model.", "_orig_mod."))
 HEAD_DIM = 64  # of every SmolLM2
 VISION_HEADS = {768: 12, 1152: 16}  # width of SigLIP -> heads
 

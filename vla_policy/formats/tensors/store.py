@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vla_policy.formats.tensors.safetensors_file import Entry, read_header, read_into
+from vla_policy.formats.tensors.safetensors_file import TensorEntry, read_header, read_into
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import INDEX, WEIGHTS, read_json
 
@@ -21,7 +21,7 @@ class Store:
     """Names as in the files. metadata: of the files, joined."""
 
     folder: Path
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
     metadata: Mapping[str, str]
 
 
@@ -118,7 +118,7 @@ def _open_shards(folder: Path) -> Store:
     shards = sorted(set(listed.values()))
     if len(shards) > MAX_SHARDS:
         raise ValueError(f"{path}: got {len(shards)} files, expected at most {MAX_SHARDS}")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorEntry] = {}
     metadata: dict[str, str] = {}
     for shard in shards:
         if Path(shard).name != shard or not shard.isprintable():

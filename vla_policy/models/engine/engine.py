@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vla_policy.models import flow
 from vla_policy.models.config import ModelConfig
-from vla_policy.models.engine.fold import Condition, Head, Stack
+from vla_policy.models.engine.fold import Condition, FoldedHead, Stack
 from vla_policy.models.engine.linear import Linear
 from vla_policy.models.engine.stack import Cache, new_cache, normed, run, turns
 
@@ -59,7 +59,7 @@ class Engine:
     words: Tensor
     state: Linear | None
     language: Stack
-    head: Head
+    head: FoldedHead
     cache_dtype: torch.dtype
     conditions: dict[tuple[float, ...], Condition]
     prepared: dict[tuple[int, str], Condition]

@@ -39,7 +39,7 @@ class AfterAttention:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class FoldedLayer:
     """One block. qkv: queries, keys, values of all heads; without queries if after is None (nothing but the cache)."""
 
     qkv: Linear
@@ -50,7 +50,7 @@ class Layer:
 class Stack:
     """A Gemma stack; its final norm belongs to whatever reads it."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[FoldedLayer, ...]
     width: int
     heads: int
     kv_heads: int
@@ -78,7 +78,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class FoldedHead:
     """The flow head. state: None where the state is not in the suffix; hidden: pi0's second time layer, or None."""
 
     stack: Stack
@@ -114,7 +114,7 @@ def fold_head(
     work: torch.dtype,
     *,
     release: bool = False,
-) -> Head:
+) -> FoldedHead:
     """head in products made by prepare for the stack, which works in work, and by project for what surrounds it.
 
     release: as in fold_stack.
@@ -147,7 +147,7 @@ def fold_head(
         bias = F.linear(t, wt, head.action_time_mlp_in.bias) + F.linear(inner.bias, wx)
         return Condition(bias[:, None], None)
 
-    return Head(
+    return FoldedHead(
         stack=stack,
         state=project(head.state_proj.weight, head.state_proj.bias)
         if head.state_in_suffix
@@ -161,7 +161,7 @@ def fold_head(
 
 def _fold_layer(
     block: Block | Gemma2Block, prepare: Prepare, *, cache_only: bool, release: bool
-) -> Layer:
+) -> FoldedLayer:
     attention, mlp = block.self_attn, block.mlp
     before, after = _gain(block.input_layernorm), _gain(block.post_attention_layernorm)
 
@@ -172,7 +172,7 @@ def _fold_layer(
     qkv = prepare(_joined(attention, queries=not cache_only), None, before)
     if cache_only:
         give_up(attention, mlp)
-        return Layer(qkv, None)
+        return FoldedLayer(qkv, None)
     give_up(attention.q_proj, attention.k_proj, attention.v_proj)
     out = prepare(attention.o_proj.weight, None)
     give_up(attention.o_proj)
@@ -181,7 +181,7 @@ def _fold_layer(
     give_up(mlp.gate_proj, mlp.up_proj)
     down = prepare(mlp.down_proj.weight, None)
     give_up(mlp.down_proj)
-    return Layer(qkv, AfterAttention(out, both, down))
+    return FoldedLayer(qkv, AfterAttention(out, both, down))
 
 
 def _joined(attention: Attention, *, queries: bool) -> Tensor:

@@ -14,7 +14,7 @@ Norm = tuple[Tensor, Tensor]  # weight, bias
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class VisionLayer:
     norm1: Norm
     qkv: Linear
     out: Linear
@@ -32,7 +32,7 @@ class Vision:
     scores: torch.dtype
     patches: Linear
     places: Tensor
-    layers: tuple[Layer, ...]
+    layers: tuple[VisionLayer, ...]
     norm: Norm
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def fold_vision(
         a = block.self_attn
         qkv = (a.q_proj, a.k_proj, a.v_proj)
         layers.append(
-            Layer(
+            VisionLayer(
                 norm1=norm(block.layer_norm1),
                 qkv=prepare(torch.cat([p.weight for p in qkv]), torch.cat([p.bias for p in qkv])),
                 out=prepare(a.out_proj.weight, a.out_proj.bias),

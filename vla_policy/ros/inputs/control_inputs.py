@@ -12,7 +12,7 @@ from vla_policy.ros.inputs.camera_liveness import ControlCameras, require_past
 from vla_policy.ros.inputs.robot_topics import RobotTopics
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.runtime.plausibility import joint_out_of_range
-from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, Inputs
+from vla_policy.safety.watchdog import STALE_JOINTS, STALE_POSE, InputStamps
 from vla_policy.types import Array, Reason, RobotState
 
 
@@ -44,9 +44,9 @@ class ControlInputs:
         self._cameras.close()
         self._topics.close()
 
-    def inputs(self) -> Inputs:
+    def inputs(self) -> InputStamps:
         """The stamps of the newest inputs."""
-        return Inputs(
+        return InputStamps(
             joint_ns=self.state.joint_ns,
             ee_ns=self.state.ee_ns,
             cameras=MappingProxyType(self._cameras.stamps()),

@@ -17,7 +17,7 @@ from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import Array, Command, Verdict
 
 
-class CommandReport:
+class CommandPublisher:
     """Publishes `control_command` once a tick while it has a subscriber; else a tick costs one check."""
 
     def __init__(self, node: Node, robot: GuardedRobot) -> None:

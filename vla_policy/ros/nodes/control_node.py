@@ -23,9 +23,9 @@ from vla_policy.ros.inputs.command_conflicts import CommandConflicts, gid_of
 from vla_policy.ros.inputs.control_inputs import ControlInputs
 from vla_policy.ros.inputs.other_robots import SimulatedRobotGuard
 from vla_policy.ros.messages import convert
-from vla_policy.ros.nodes.command_report import CommandReport
+from vla_policy.ros.nodes.command_report import CommandPublisher
 from vla_policy.ros.nodes.control_params import ControlParams
-from vla_policy.ros.nodes.control_status import StatusPublisher, View
+from vla_policy.ros.nodes.control_status import StatusPublisher, StatusValues
 from vla_policy.ros.outputs.outputs import Outputs
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
@@ -47,7 +47,7 @@ from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.safety import hold
 from vla_policy.safety.guard_state import GuardState
 from vla_policy.safety.robot import GuardedRobot, robot_of
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.srv import SetMode
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Command, Level, Reason, Verdict
@@ -93,7 +93,7 @@ class ControlNode(LifecycleNode):
         )
         self._sources = {POLICY: ChunkSources("policies"), TELEOP: ChunkSources("operators")}
         self._robot, self._commands = robot, outputs
-        self._report = CommandReport(self, robot)
+        self._report = CommandPublisher(self, robot)
         self._takeover = self._watch_commands(embodiment)
         self._stand_in = SimulatedRobotGuard(self, embodiment, self._params.stand_in)
         self._create_endpoints(embodiment)
@@ -280,7 +280,7 @@ class ControlNode(LifecycleNode):
         self._engage_soon = True  # once the stand-in is alone again
         return Reason("other_robot", f"engaged by itself, but {other}")
 
-    def _heard(self, now_ns: int) -> Inputs:
+    def _heard(self, now_ns: int) -> InputStamps:
         inputs, source, conflict = self._inputs.inputs(), source_of(self._control.mode), None
         if source:
             publishers = self.count_publishers(CHUNK_TOPICS[source])
@@ -421,11 +421,11 @@ class ControlNode(LifecycleNode):
 
         return guarded
 
-    def _view(self) -> View:
+    def _view(self) -> StatusValues:
         configured = self._robot is not None
-        return View(
+        return StatusValues(
             control=self._control,
-            inputs=self._inputs.inputs() if configured else Inputs(),
+            inputs=self._inputs.inputs() if configured else InputStamps(),
             inactive=self._inactive,
             shadow=self._params.shadow,
             embodiment=self._params.embodiment,

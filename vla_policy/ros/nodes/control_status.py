@@ -21,7 +21,7 @@ from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.runtime.control import Control
-from vla_policy.safety.watchdog import Inputs
+from vla_policy.safety.watchdog import InputStamps
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Level, Reason, Verdict
 
@@ -31,14 +31,14 @@ CLOCK_STOPPED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class StatusValues:
     """What is reported. inactive: why the node does not run, a sentence; None if it does.
 
     problems: why controllers cannot be commanded now, one sentence each.
     """
 
     control: Control
-    inputs: Inputs
+    inputs: InputStamps
     inactive: str | None
     shadow: bool
     embodiment: str
@@ -48,7 +48,7 @@ class View:
 class StatusPublisher:
     """look: returns the present view."""
 
-    def __init__(self, node: Node, log: ChangeLogger, look: Callable[[], View]) -> None:
+    def __init__(self, node: Node, log: ChangeLogger, look: Callable[[], StatusValues]) -> None:
         self._node, self._log, self._look = node, log, look
         self.measured = Measured()
         self._last = self._worst = _STARTING
@@ -160,7 +160,7 @@ def p50_p99_max(values: deque[float]) -> list[float]:
 def status_msg(
     control: Control,
     verdict: Verdict,
-    inputs: Inputs,
+    inputs: InputStamps,
     measured: Measured,
     now_ns: int,
 ) -> ControlStatus:
@@ -194,7 +194,7 @@ def status_msg(
 
 def diagnostics_msg(
     status: ControlStatus,
-    inputs: Inputs,
+    inputs: InputStamps,
     measured: Measured,
     now_ns: int,
     *,

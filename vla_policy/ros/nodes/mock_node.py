@@ -23,7 +23,7 @@ from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
-from vla_policy.ros.simulation.mock_controllers import Controllers
+from vla_policy.ros.simulation.mock_controllers import MockControllers
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.sim.mock.robot import MockRobot, picture
 from vla_policy.timing import NS_PER_S
@@ -54,7 +54,7 @@ class MockNode(Node):
         require_alone(self, robot)
         self._mock = MockRobot(robot)
         self._log = ChangeLogger(self.get_logger())
-        self._controllers = Controllers(self, self._mock, self._log)
+        self._controllers = MockControllers(self, self._mock, self._log)
         self._joints = {
             topic: self.create_publisher(JointState, topic, qos.SENSOR)
             for topic in robot.joints.topics

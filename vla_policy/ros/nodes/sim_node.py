@@ -22,7 +22,7 @@ from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import NodeEnds, run_node
-from vla_policy.ros.simulation.sim_topics import Controllers, Sensors
+from vla_policy.ros.simulation.sim_topics import Sensors, SimControllers
 from vla_policy.sim.realtime import SimConfig, SimLoop, Snapshot
 from vla_policy.sim.scenes.scene import SPLITS
 from vla_policy.sim.twin import find_twin
@@ -73,7 +73,7 @@ class SimNode(Node):
         )
         self._loop = SimLoop(config, self._on_step, self._on_failure)
         self._sensors = Sensors(self, self._robot)
-        self._controllers = Controllers(self, self._robot, self._loop, lambda: self._now_ns)
+        self._controllers = SimControllers(self, self._robot, self._loop, lambda: self._now_ns)
         first = self._loop.start(self._params.seed, self._params.instruction)
         try:
             scene = first.result(timeout=FIRST_SCENE_TIMEOUT_S)

@@ -8,13 +8,13 @@ from std_msgs.msg import Header
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import InstructionOutcome
 from vla_policy.ros.messages.convert import stamp_from_ns
-from vla_policy.runtime.task import Ended, Outcome, Run
+from vla_policy.runtime.task import Ended, Outcome, TaskRun
 from vla_policy.timing import s_from_ns
 
 GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
 
 
-def feedback(run: Run) -> ExecuteInstruction.Feedback:
+def feedback(run: TaskRun) -> ExecuteInstruction.Feedback:
     """The action's feedback on the present run."""
     status = run.status
     waiting = run.chunks == 0
@@ -38,7 +38,7 @@ def outcome(instruction: str, how: Ended, now_ns: int) -> InstructionOutcome:
     )
 
 
-def diagnosis(run: Run | None, last: tuple[str, Ended] | None, now_ns: int) -> DiagnosticArray:
+def diagnosis(run: TaskRun | None, last: tuple[str, Ended] | None, now_ns: int) -> DiagnosticArray:
     """run: the present one. last: instruction and ending of the one before. now_ns: node clock."""
     entry = DiagnosticStatus(name="task: instruction", hardware_id="task")
     entry.level = DiagnosticStatus.OK

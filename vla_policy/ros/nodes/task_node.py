@@ -31,8 +31,8 @@ from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.runtime.task import (
     Ended,
     Outcome,
-    Run,
     Status,
+    TaskRun,
     ending,
     refuse_start,
     stopped_by,
@@ -54,7 +54,7 @@ class TaskNode(LifecycleNode):
         super().__init__("task")
         self._use(follow_params(self, TaskParams, on_change=self._use))
         self._active = False
-        self._run: Run | None = None
+        self._run: TaskRun | None = None
         self._goal: ServerGoalHandle | None = None
         self._status: Status | None = None
         self._last: tuple[str, Ended] | None = None
@@ -198,7 +198,7 @@ class TaskNode(LifecycleNode):
                 self._finish(goal, Ended(Outcome.REFUSED, problem), None, now_ns)
             return
         self._end(Ended(Outcome.PREEMPTED, f"another instruction took over: {text}"), then=text)
-        self._run = Run(text, now_ns, timeout_ns, steady_ns, self._status)
+        self._run = TaskRun(text, now_ns, timeout_ns, steady_ns, self._status)
         self._goal = goal
         self.get_logger().info(f"start: {text}")
 
@@ -229,7 +229,9 @@ class TaskNode(LifecycleNode):
         else:
             self.get_logger().warning(sentence)
 
-    def _finish(self, goal: ServerGoalHandle, how: Ended, run: Run | None, now_ns: int) -> None:
+    def _finish(
+        self, goal: ServerGoalHandle, how: Ended, run: TaskRun | None, now_ns: int
+    ) -> None:
         """Send the goal's result."""
         result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
         if run is not None:

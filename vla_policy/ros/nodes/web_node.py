@@ -78,13 +78,13 @@ class WebNode(Node):
 
     def _serve(self, params: WebParams) -> Any:
         try:
-            from vla_policy.web.server import Server  # aiohttp is needed for the page alone
+            from vla_policy.web.server import PanelServer  # aiohttp is needed for the page alone
         except ModuleNotFoundError as error:
             self.get_logger().error(
                 f"no page: {error.name} is not installed (pip install aiohttp)"
             )
             return None
-        server = Server(
+        server = PanelServer(
             self._panel,
             self._requests.actions(),
             host=params.host,

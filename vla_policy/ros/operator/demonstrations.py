@@ -23,7 +23,7 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
+class DemonstrationResult:
     """The result of one. saved: it is an episode. success: the simulation's verdict."""
 
     instruction: str
@@ -45,7 +45,7 @@ class Demonstrator:
         self._instruction = ""
         client.node.create_subscription(ActionChunk, "teleop_chunk", self._on_chunk, qos.COMMAND)
 
-    def demonstrate(self, seed: int) -> Demonstration:
+    def demonstrate(self, seed: int) -> DemonstrationResult:
         """One take in the scene of seed; kept if the simulation and the take's verdict agree on success."""
         client, recorder = self._client, self._recorder
         client.engage(False)
@@ -86,7 +86,7 @@ class Demonstrator:
             if ns_from_stamp(control.header.stamp) - self._done_ns > AFTER_NS:
                 return
 
-    def _decide(self) -> Demonstration:
+    def _decide(self) -> DemonstrationResult:
         recorder, event = self._recorder, self._client.event
         if (
             not recorder.wait(lambda s: s.phase == Phase.DECIDING, READY_S)
@@ -102,7 +102,7 @@ class Demonstrator:
             saved = False
             why = list(status.verdict) if not status.keep else [event.detail if event else ""]
             sentence = "; ".join([*why, sentence])
-        return Demonstration(self._instruction, success, saved, status.elapsed, sentence)
+        return DemonstrationResult(self._instruction, success, saved, status.elapsed, sentence)
 
     def _on_chunk(self, msg: ActionChunk) -> None:
         if msg.instruction != self._instruction:

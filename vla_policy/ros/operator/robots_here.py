@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from vla_policy.ros.bringup.graph import client_arguments
-from vla_policy.ros.operator.stop_request import Found
+from vla_policy.ros.operator.stop_request import StoppableRobot
 
 # A participant announces itself when it begins and then every 3 s. The first announcement is often missed by one of
 # the two sides; a further participant announces anew, and both are discovered through it.
@@ -95,7 +95,7 @@ class RobotsHere:
             for participant in participants:
                 participant.close()
 
-    def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]:
+    def watch(self, until_s: float) -> Iterator[tuple[StoppableRobot, ...]]:
         """All discovered robots, again and again until then (time.monotonic()); once at least."""
         while True:
             yield self.heard()
@@ -107,23 +107,25 @@ class RobotsHere:
                 self._begin_anew()
             time.sleep(POLL_S)
 
-    def heard(self) -> tuple[Found, ...]:
+    def heard(self) -> tuple[StoppableRobot, ...]:
         """All robots discovered so far."""
         return tuple(
-            Found(domain, control, self._nodes(domain, control))
+            StoppableRobot(domain, control, self._nodes(domain, control))
             for domain, participants in self._participants.items()
             for control in sorted(set().union(*(p.controls() for p in participants)))
         )
 
     def call(
-        self, robots: Sequence[Found], service: str, within_s: float = ANSWER_S
+        self, robots: Sequence[StoppableRobot], service: str, within_s: float = ANSWER_S
     ) -> list[str | None]:
         """Call a Trigger of each control node at once: None where it was accepted, else a sentence."""
         calls = [self._ask(robot, Trigger, service, Trigger.Request()) for robot in robots]
         _wait_all(calls, within_s)
         return [_refusal(call, within_s) for call in calls]
 
-    def named(self, robots: Sequence[Found], within_s: float = ANSWER_S) -> list[Found]:
+    def named(
+        self, robots: Sequence[StoppableRobot], within_s: float = ANSWER_S
+    ) -> list[StoppableRobot]:
         """The same with the robots' names, of those that answer."""
         request = GetParameters.Request(names=["embodiment"])
         calls = [self._ask(robot, GetParameters, "get_parameters", request) for robot in robots]
@@ -148,7 +150,7 @@ class RobotsHere:
         most = max(map(sorted, seen), key=len)
         return tuple(most)
 
-    def _ask(self, robot: Found, kind: Any, service: str, request: Any) -> Any:
+    def _ask(self, robot: StoppableRobot, kind: Any, service: str, request: Any) -> Any:
         participants = self._participants[robot.domain]
         heard = [p for p in participants if robot.control in p.controls()]
         return (heard or participants)[0].call(kind, f"{robot.control}/{service}", request)

@@ -26,7 +26,7 @@ class RobotIdentity(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoppableRobot:
     """One robot's control node. control: its full name; nodes: of its namespace; robot: '' if it is not known."""
 
     domain: int

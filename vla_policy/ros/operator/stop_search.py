@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vla_policy.ros.operator.known_robots import Known
-from vla_policy.ros.operator.stop_request import Found, Key, Request, RobotIdentity
+from vla_policy.ros.operator.stop_request import Key, Request, RobotIdentity, StoppableRobot
 
 GRACE_S = 0.5  # after the robot that was meant: for others that are discovered a moment later
 ELSEWHERE_S = (
@@ -21,9 +21,11 @@ NAME_S = 0.3  # a robot whose name does not arrive in time is called without it
 class Network(Protocol):
     """The interface of ros/operator/robots_here.RobotsHere: robots as they are discovered, and calls to them."""
 
-    def watch(self, until_s: float) -> Iterator[tuple[Found, ...]]: ...
-    def named(self, robots: Sequence[Found], within_s: float) -> list[Found]: ...
-    def call(self, robots: Sequence[Found], service: str, within_s: float) -> list[str | None]: ...
+    def watch(self, until_s: float) -> Iterator[tuple[StoppableRobot, ...]]: ...
+    def named(self, robots: Sequence[StoppableRobot], within_s: float) -> list[StoppableRobot]: ...
+    def call(
+        self, robots: Sequence[StoppableRobot], service: str, within_s: float
+    ) -> list[str | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Ending:
     accepted: dict[Key, bool]
     others: tuple[RobotIdentity, ...]
     several: bool
-    heard: tuple[Found, ...]
+    heard: tuple[StoppableRobot, ...]
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Search:
     silent: Sequence[Known] = ()
     answer_s: float = ANSWER_S
     name_s: float = NAME_S
-    _names: dict[Key, Found] = field(default_factory=dict)
+    _names: dict[Key, StoppableRobot] = field(default_factory=dict)
 
     def run(self, until_s: float, grace_s: float | None = GRACE_S) -> Ending:
         """Search until then (time.monotonic()), or for grace_s after every robot that is meant has been called.
@@ -65,7 +67,7 @@ class Search:
         began_s = time.monotonic()
         calls_at_once = self.request.word == "stop" or self.request.everyone
         asked_s: float | None = None
-        robots: Sequence[Found] = ()
+        robots: Sequence[StoppableRobot] = ()
         for heard in self.network.watch(until_s):
             robots = self._with_names(heard)
             now_s = time.monotonic()
@@ -90,7 +92,9 @@ class Search:
             self._call(new)
         return self._ending(robots)
 
-    def _meant(self, robots: Sequence[Found], *, elsewhere: bool) -> tuple[list[Found], bool]:
+    def _meant(
+        self, robots: Sequence[StoppableRobot], *, elsewhere: bool
+    ) -> tuple[list[StoppableRobot], bool]:
         """Robots that are meant and not called yet, and whether one that is meant has been."""
         keys = {one.key for one in self.request.meant([*self.told, *robots])}
         if not elsewhere and not self.told:
@@ -98,16 +102,16 @@ class Search:
         new = [one for one in robots if one.key in keys and one.key not in self.accepted]
         return new, any(key in self.accepted for key in keys)
 
-    def _too_many(self, new: Sequence[Found], robots: Sequence[Found]) -> bool:
+    def _too_many(self, new: Sequence[StoppableRobot], robots: Sequence[StoppableRobot]) -> bool:
         return len(new) + len(self._unheard(robots)) > 1 and not self.request.everyone
 
-    def _unheard(self, robots: Sequence[Found]) -> list[Known]:
+    def _unheard(self, robots: Sequence[StoppableRobot]) -> list[Known]:
         """Known robots that are meant as much as a discovered one, and were not discovered themselves."""
         heard = {one.key for one in robots}
         meant = self.request.meant([*self.told, *robots, *self.silent])
         return [one for one in self.silent if one.key not in heard and one in meant]
 
-    def _with_names(self, heard: Sequence[Found]) -> Sequence[Found]:
+    def _with_names(self, heard: Sequence[StoppableRobot]) -> Sequence[StoppableRobot]:
         """Names are requested only where they choose: a stop cannot wait for the answer."""
         if self.request.robot is None:
             return heard
@@ -118,7 +122,7 @@ class Search:
             }
         return [self._names.get(one.key, one) for one in heard]
 
-    def _call(self, robots: Sequence[Found]) -> None:
+    def _call(self, robots: Sequence[StoppableRobot]) -> None:
         refusals = self.network.call(robots, self.request.word, self.answer_s)
         for robot, refusal in zip(robots, refusals, strict=True):
             self.accepted[robot.key] = refusal is None
@@ -132,7 +136,7 @@ class Search:
             self.told = (*self.told, robot)
             self.tell(robot, refusal)
 
-    def _ending(self, robots: Sequence[Found], *, several: bool = False) -> Ending:
+    def _ending(self, robots: Sequence[StoppableRobot], *, several: bool = False) -> Ending:
         new, _ = self._meant(robots, elsewhere=True)
         named = self.network.named(new, self.name_s) if new else ()
         others = [*named, *(self._unheard(robots) if several else ())]

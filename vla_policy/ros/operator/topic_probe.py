@@ -21,7 +21,13 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from vla_policy.check.topic_samples import CommandSink, Endpoint, GraphSnapshot, Sample, TopicStats
+from vla_policy.check.topic_samples import (
+    CommandSink,
+    DiscoveredEndpoint,
+    GraphSnapshot,
+    TopicSample,
+    TopicStats,
+)
 from vla_policy.embodiment import Embodiment, Output
 from vla_policy.embodiment.spaces import AXES, GOALS
 from vla_policy.ros.bringup.endpoints import OUTPUT_TYPES
@@ -66,7 +72,7 @@ class TopicProbe:
         space = self._node.get_namespace().rstrip("/")
         self._own, self._control = f"{space}/{name}", f"{space}/{CONTROL}"
         self._lock = threading.Lock()
-        self._samples: dict[str, list[Sample]] = {}
+        self._samples: dict[str, list[TopicSample]] = {}
         self._transforms: Any = None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -167,7 +173,7 @@ class TopicProbe:
     ) -> None:
         self._node.create_subscription(kind, topic, callback, profile, raw=raw)
 
-    def _keep(self, topic: str, sample: Sample) -> None:
+    def _keep(self, topic: str, sample: TopicSample) -> None:
         with self._lock:
             kept = self._samples.setdefault(topic, [])
             if len(kept) < MAX_SAMPLES:
@@ -181,7 +187,7 @@ class TopicProbe:
             values = {} if problem else dict(zip(msg.name, msg.position, strict=True))
             stamp_ns = convert.ns_from_stamp(msg.header.stamp)
             frame = msg.header.frame_id
-            self._keep(topic, Sample(self._now_ns(), stamp_ns, frame, problem, {**values}))
+            self._keep(topic, TopicSample(self._now_ns(), stamp_ns, frame, problem, {**values}))
 
         return receive
 
@@ -196,7 +202,7 @@ class TopicProbe:
             values = {axis: getattr(position, axis) for axis in AXES}
             stamp_ns = convert.ns_from_stamp(msg.header.stamp)
             self._keep(
-                topic, Sample(self._now_ns(), stamp_ns, msg.header.frame_id, problem, values)
+                topic, TopicSample(self._now_ns(), stamp_ns, msg.header.frame_id, problem, values)
             )
 
         return receive
@@ -212,7 +218,7 @@ class TopicProbe:
                 except ValueError:
                     stamp_ns = 0
                 frame = self._samples[topic][-1].frame
-                self._keep(topic, Sample(now_ns, stamp_ns, frame))
+                self._keep(topic, TopicSample(now_ns, stamp_ns, frame))
                 return
             looked.append(time.monotonic())
             self._keep(topic, _picture(deserialize_message(data, kind), topic, now_ns))
@@ -260,14 +266,17 @@ class TopicProbe:
                 found[topic] = tuple(sorted(kinds))
         return found
 
-    def _publishers(self, topic: str, ours: QoSProfile | None) -> tuple[Endpoint, ...]:
+    def _publishers(self, topic: str, ours: QoSProfile | None) -> tuple[DiscoveredEndpoint, ...]:
         found = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
-        return tuple(Endpoint(_name(i), i.topic_type, _clash(i.qos_profile, ours)) for i in found)
+        return tuple(
+            DiscoveredEndpoint(_name(i), i.topic_type, _clash(i.qos_profile, ours)) for i in found
+        )
 
-    def _readers(self, topic: str) -> tuple[Endpoint, ...]:
+    def _readers(self, topic: str) -> tuple[DiscoveredEndpoint, ...]:
         found = self._node.get_subscriptions_info_by_topic(self._node.resolve_topic_name(topic))
         return tuple(
-            Endpoint(_name(i), i.topic_type, _clash(qos.COMMAND, i.qos_profile)) for i in found
+            DiscoveredEndpoint(_name(i), i.topic_type, _clash(qos.COMMAND, i.qos_profile))
+            for i in found
         )
 
     def _drain(self, group: str, output: Output) -> CommandSink:
@@ -303,13 +312,13 @@ class TopicProbe:
             return
 
 
-def _picture(msg: Image | CompressedImage, topic: str, now_ns: int) -> Sample:
+def _picture(msg: Image | CompressedImage, topic: str, now_ns: int) -> TopicSample:
     stamp_ns, frame = convert.ns_from_stamp(msg.header.stamp), msg.header.frame_id
     try:
         image = convert.image_from_msg(msg, topic)
     except ValueError as error:
-        return Sample(now_ns, stamp_ns, frame, str(error))
-    return Sample(
+        return TopicSample(now_ns, stamp_ns, frame, str(error))
+    return TopicSample(
         now_ns,
         stamp_ns,
         frame,

@@ -27,7 +27,7 @@ from vla_policy.sim.mock.controller_rules import Point, TrajectoryMessage
 from vla_policy.sim.mock.robot import MockRobot, Path
 
 
-class Controllers:
+class MockControllers:
     """One controller for each output. accepted, refused: commands so far; late: of the refused.
 
     Raises ValueError if an output needs messages that this ROS lacks.

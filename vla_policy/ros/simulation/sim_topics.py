@@ -77,7 +77,7 @@ class Sensors:
         return found
 
 
-class Controllers:
+class SimControllers:
     """Subscribes to the commands and passes them to the simulation; malformed ones are refused, logged once.
 
     now_ns: the simulation's clock.

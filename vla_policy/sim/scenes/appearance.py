@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vla_policy.sim.twin import View
+from vla_policy.sim.twin import TwinCamera
 
 NEUTRAL_RGB = ((0.90, 0.90, 0.88), (0.52, 0.52, 0.54), (0.14, 0.14, 0.15), (0.42, 0.29, 0.19))
 
@@ -37,7 +37,7 @@ class Looks:
     front_fovy_deg: float
 
 
-def sample_looks(rng: np.random.Generator, split: str, front: View) -> Looks:
+def sample_looks(rng: np.random.Generator, split: str, front: TwinCamera) -> Looks:
     """Draw the looks of a scene, its front camera near front; splits "moved_camera" and "other_table" leave the training range."""
     table = _table_rgb(rng, other=split == "other_table")
     neutral = [np.array(c) for c in NEUTRAL_RGB if _distance(c, table) > 0.25]

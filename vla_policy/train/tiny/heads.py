@@ -141,7 +141,7 @@ def _places(frames: Frames) -> list[list[str]]:
     ]
 
 
-def noisy(packed: Tensor, value_width: int) -> pointing.Found:
+def noisy(packed: Tensor, value_width: int) -> pointing.PointedPlaces:
     """Answers with the errors that the tower makes on images it has not seen."""
     found = pointing.unpack(packed, value_width)
     return replace(

@@ -31,13 +31,13 @@ from vla_policy.train.tiny.heads import OWN_SENTENCES, correct, noisy
 from vla_policy.train.tiny.multi_robot_pointing import arms_of
 from vla_policy.train.tiny.pointing import PRECISION, encode_texts, make_batch
 
-__all__ = ["Examples", "join", "loss", "prepare", "train"]
+__all__ = ["RobotExamples", "join", "loss", "prepare", "train"]
 
 MEASURED = 6  # every so many of the held-out frames
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
+class RobotExamples:
     """n frames as the language model reads them, float32, q sentences; what a robot does not have is 0."""
 
     found: Tensor  # (n, q, arms, f) packed answers of the tower
@@ -58,7 +58,7 @@ def prepare(
     *,
     folder: Path,
     held_out: int,
-) -> Examples:
+) -> RobotExamples:
     """Run the tower over all frames once; the answers stay in folder for a resumed run."""
     frames = frames.sentences(OWN_SENTENCES)
     model, arms, count = checkpoint.model.eval(), arms_of(frames), len(body.arms)
@@ -76,7 +76,7 @@ def prepare(
         tool[:, i] = torch.from_numpy(np.concatenate((state[:, :3], state[:, 7:8]), 1))
     width, rows = model.config.action_dim, model.config.flow.rows
     chunks = checkpoint.statistics.actions.normalise(_chunks(frames, arms, rows))
-    return Examples(
+    return RobotExamples(
         found=found,
         tool=tool,
         arms=(torch.arange(len(SLOTS)) < count).expand(len(frames), -1),
@@ -130,7 +130,7 @@ def _answers(checkpoint: Checkpoint, arms: list[Frames], name: str, folder: Path
     return answers
 
 
-def join(parts: list[Examples]) -> Examples:
+def join(parts: list[RobotExamples]) -> RobotExamples:
     """The examples of several robots as one."""
     robots: dict[str, tuple[int, int, int]] = {}
     start = 0
@@ -140,16 +140,16 @@ def join(parts: list[Examples]) -> Examples:
         start += len(part.texts)
     tensors = {
         f.name: torch.cat([getattr(p, f.name) for p in parts])
-        for f in fields(Examples)
+        for f in fields(RobotExamples)
         if f.name not in ("texts", "robots")
     }
-    return Examples(**tensors, texts=[t for p in parts for t in p.texts], robots=robots)
+    return RobotExamples(**tensors, texts=[t for p in parts for t in p.texts], robots=robots)
 
 
 def loss(
     model: VLA,
     tokens: Tokenizer,
-    examples: Examples,
+    examples: RobotExamples,
     index: np.ndarray,
     rng: np.random.Generator,
     draws: int,
@@ -172,7 +172,11 @@ def loss(
 
 
 def _told(
-    model: VLA, tokens: Tokenizer, examples: Examples, index: np.ndarray, rng: np.random.Generator
+    model: VLA,
+    tokens: Tokenizer,
+    examples: RobotExamples,
+    index: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[Prefix, Tensor]:
     """The prefix of frames with one of their own sentences each, and their states, both with noise."""
     sentence = rng.integers(0, examples.found.shape[1], len(index))
@@ -195,7 +199,7 @@ def _told(
 
 
 def train(
-    model: VLA, tokens: Tokenizer, examples: Examples, folder: Path, *,
+    model: VLA, tokens: Tokenizer, examples: RobotExamples, folder: Path, *,
     settings: LoopSettings, batch_size: int, draws: int, seed: int,
 ) -> None:  # fmt: skip
     """Train everything but the tower. batch_size: frames of all robots together."""

@@ -24,7 +24,7 @@ PRECISION = torch.bfloat16  # of the convolutions
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PointingBatch:
     """One batch: b images, q sentences about each; truth has n = b * q rows."""
 
     front: Tensor
@@ -40,7 +40,7 @@ def make_batch(
     tokens: Tokenizer,
     length: int,
     rng: np.random.Generator | None,
-) -> Batch:
+) -> PointingBatch:
     """rng: jitters colours and hides words for training; None leaves everything as it is."""
     front, wrist = (to_images(i, rng) for i in frames.images(index))
     a = frames.arrays
@@ -60,10 +60,10 @@ def make_batch(
         "shape": torch.from_numpy(a["target_shape"][index].reshape(-1)).long(),
         "size": torch.from_numpy(a["target_size"][index].reshape(-1)).float(),
     }
-    return Batch(front, wrist, tool, text, truth)
+    return PointingBatch(front, wrist, tool, text, truth)
 
 
-def from_tool(batch: Batch) -> Tensor:
+def from_tool(batch: PointingBatch) -> Tensor:
     """float32[n, 3], m: the true target as seen from the tool."""
     sentences = batch.text.shape[1]
     return batch.truth["xyz"][:, 0] - batch.tool[:, :3].repeat_interleave(sentences, 0)
@@ -104,7 +104,9 @@ def encode_texts(
     return torch.from_numpy(ids)
 
 
-def losses(tower: PointingTower, answer: pointing.Pointing, batch: Batch) -> dict[str, Tensor]:
+def losses(
+    tower: PointingTower, answer: pointing.Pointing, batch: PointingBatch
+) -> dict[str, Tensor]:
     """The parts of the loss. Places in 10 cm (wrist 5 cm) units; heat-maps against the projected places."""
     truth, uv = batch.truth, tower.front.uv
     there = torch.isfinite(truth["xyz"]).all(-1)  # (n, 3)
