@@ -22,7 +22,7 @@ from vla_policy.execution.resampling import resampled
 from vla_policy.parsing.fields import Place
 from vla_policy.train.lerobot_source import LeRobotSource
 from vla_policy.train.set_numbers import NOT_SAID
-from vla_policy.train.set_options import Column, SetOptions, read_options
+from vla_policy.train.set_options import ColumnMapping, SetOptions, read_options
 from vla_policy.train.training_set import is_held_out, open_training_set
 from vla_policy.types import ActionChunk
 
@@ -312,7 +312,8 @@ def test_a_set_of_another_project_is_read_by_what_the_run_file_says(tmp_path):
     root, robot, names = foreign(tmp_path)
     contract = contract_for(robot, policy_hz=10.0)
     columns = {
-        n: Column(theirs, 0.1, 0.01) for n, theirs in zip(robot.action_names, names, strict=False)
+        n: ColumnMapping(theirs, 0.1, 0.01)
+        for n, theirs in zip(robot.action_names, names, strict=False)
     }
     spaces = {g.name: g.space for g in robot.actions}
     given = {
@@ -345,7 +346,7 @@ def test_options_of_a_run_file_are_read_strictly():
          "part": "train", "episodes": [3, 1], "weights": {"policy": 0}, "phrasings": {"push": ["shove"]}},
         place,
     )  # fmt: skip
-    assert options.action["joint.a"] == Column("a.pos", 0.1)
+    assert options.action["joint.a"] == ColumnMapping("a.pos", 0.1)
     assert options.episodes == (1, 3) and options.phrasings == {"push": ("shove",)}
     for given, says in (
         ({"robt": "x"}, r"data\[0\].robt: got an unknown key.*did you mean 'robot'"),

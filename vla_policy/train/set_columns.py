@@ -12,7 +12,7 @@ from vla_policy.checkpoint.contract import Contract
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import executed_groups, layout_of
 from vla_policy.train.set_numbers import SetSource
-from vla_policy.train.set_options import Column, SetOptions
+from vla_policy.train.set_options import ColumnMapping, SetOptions
 from vla_policy.types import Array
 
 DELTAS = ("joint_delta", "ee_delta")
@@ -119,14 +119,14 @@ def _cameras(source: SetSource, wanted: Sequence[str], said: Mapping[str, str]) 
 
 
 def _columns(
-    source: SetSource, what: str, wanted: Sequence[str], said: Mapping[str, Column]
+    source: SetSource, what: str, wanted: Sequence[str], said: Mapping[str, ColumnMapping]
 ) -> SetColumns:
     there = source.state_names if what == "state" else source.action_names
     if unknown := [name for name in said if name not in wanted]:
         raise ValueError(
             f"{source.label}: {what}: got {unknown[0]!r}, expected columns of the robot: {', '.join(wanted)}"
         )
-    columns = [said.get(name, Column(name)) for name in wanted]
+    columns = [said.get(name, ColumnMapping(name)) for name in wanted]
     for name, column in zip(wanted, columns, strict=True):
         if column.name not in there:
             raise ValueError(

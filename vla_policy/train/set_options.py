@@ -23,7 +23,7 @@ MOST = 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ColumnMapping:
     """A column of the robot in a set of another project: robot value = scale * its value + offset."""
 
     name: str
@@ -47,8 +47,8 @@ class SetOptions:
 
     robot: str | None = None
     cameras: Mapping[str, str] = field(default_factory=dict)
-    state: Mapping[str, Column] = field(default_factory=dict)
-    action: Mapping[str, Column] = field(default_factory=dict)
+    state: Mapping[str, ColumnMapping] = field(default_factory=dict)
+    action: Mapping[str, ColumnMapping] = field(default_factory=dict)
     spaces: Mapping[str, str] = field(default_factory=dict)
     episodes: tuple[int, ...] | None = None
     part: str = "all"
@@ -149,15 +149,15 @@ def _entries(key: str, value: Any, place: Place) -> dict[str, Any]:
     return found
 
 
-def _column(value: Any, place: Place) -> Column:
+def _column(value: Any, place: Place) -> ColumnMapping:
     """'name', or {name: ..., scale: ..., offset: ...}."""
     if isinstance(value, str):
-        return Column(fields.text(value, place, "the name of a column of the set"))
+        return ColumnMapping(fields.text(value, place, "the name of a column of the set"))
     given = fields.mapping(value, place, ("name",), ("scale", "offset"))
     scale = fields.number(given.get("scale", 1.0), place.at("scale"), -MOST, MOST)
     if scale == 0.0:
         raise place.at("scale").refuse(0.0, "a number other than 0")
     offset = fields.number(given.get("offset", 0.0), place.at("offset"), -MOST, MOST)
-    return Column(
+    return ColumnMapping(
         fields.text(given["name"], place.at("name"), "a column of the set"), scale, offset
     )
