@@ -106,9 +106,26 @@ def text(topic, words, received_ns):
     return packed(topic, kind, of(kind, data=words), received_ns)
 
 
+def control_status(
+    stamp_ns, *, topic="/control_status", engaged, level=0, reason="", detail="", mode="autonomous"
+):
+    kind, zero = (
+        "vla_policy/msg/ControlStatus",
+        of("builtin_interfaces/msg/Time", sec=0, nanosec=0),
+    )
+    none, three = np.array([], dtype=np.uint64), np.zeros(3)
+    value = of(
+        kind, header=header(stamp_ns), engaged=engaged, mode=mode, shadow=False, level=level, reason=reason,
+        detail=detail, intervention_names=[], intervention_counts=none, commands_sent=0, queued_rows=0,
+        chunk_sequence=0, chunk_start=zero, chunk_taken=zero, scheme="receding", instruction="", chunk_age=-1.0,
+        joint_state_age=0.0, ee_pose_age=0.0, command_lateness=three, chunk_latency=three,
+    )  # fmt: skip
+    return packed(topic, kind, value, stamp_ns)
+
+
 def command(
     stamp_ns, names, *, sent=None, proposed=None, level=0, source="policy", instruction="", mode="",
-    received_ns=None, topic="/control_command",
+    received_ns=None, topic="/control_command", reasons=(),
 ):  # fmt: skip
     kind = "vla_policy/msg/ControlCommand"
     none = np.array([], dtype=np.float64)
@@ -117,7 +134,7 @@ def command(
         kind, **({"mode": mode} if "mode" in known else {}), header=header(stamp_ns), names=list(names),
         proposed=none if proposed is None else np.array(proposed, dtype=np.float64),
         sent=none if sent is None else np.array(sent, dtype=np.float64),
-        level=level, reasons=[], control_source=source, chunk_sequence=0, instruction=instruction,
+        level=level, reasons=list(reasons), control_source=source, chunk_sequence=0, instruction=instruction,
     )  # fmt: skip
     return packed(topic, kind, value, stamp_ns if received_ns is None else received_ns)
 

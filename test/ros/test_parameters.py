@@ -24,6 +24,7 @@ from vla_policy.msg import ControlStatus  # noqa: E402
 from vla_policy.srv import GetActionChunk  # noqa: E402
 
 from vla_policy.ros.messages import convert  # noqa: E402
+from vla_policy.ros.nodes.black_box_node import BlackBoxParams  # noqa: E402
 from vla_policy.ros.nodes.control_params import ControlParams  # noqa: E402
 from vla_policy.ros.nodes.expert_node import ExpertParams  # noqa: E402
 from vla_policy.ros.nodes.markers_node import MarkersParams  # noqa: E402
@@ -50,6 +51,7 @@ KINDS = {
     "expert": ExpertParams,
     "teleop": TeleopParams,
     "markers": MarkersParams,
+    "black_box": BlackBoxParams,
     "recorder": RecorderParams,
 }
 

@@ -30,7 +30,9 @@ def allowed(text):
 def test_commands_to_controllers_are_of_control_alone(name):
     robot = load_embodiment(name)
     rules = allowed(
-        security_policy(node_specs(name, record="folder", markers="vx" in name), robot)
+        security_policy(
+            node_specs(name, record="folder", black_box="box", markers="vx" in name), robot
+        )
     )
     commands = {f"/{topic.lstrip('/')}" for topic, _ in command_topics(robot)}
     senders = {

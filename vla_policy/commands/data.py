@@ -14,6 +14,10 @@ VERBS = {
         "vla_policy.commands.data_convert",
         "bags, older sets and shards to a set, and back to shards",
     ),
+    "events": (
+        "vla_policy.commands.data_events",
+        "what the robot was told, refused and held, in order",
+    ),
     "view": ("vla_policy.commands.data_view", "one HTML file to look at episodes"),
     "stats": ("vla_policy.commands.data_stats", "compute its statistics from all data"),
     "merge": ("vla_policy.commands.data_merge", "several sets as one"),

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shadow", action="store_true", help="commands below shadow/ only")
     parser.add_argument("--record", action="store_true", help="with the recorder")
     parser.add_argument("--markers", action="store_true", help="with the markers node")
+    parser.add_argument("--black-box", action="store_true", help="with the black box")
     parser.add_argument("--no-web", action="store_true", help="without the operator's page")
     parser.add_argument("--namespace", default="", help="of all nodes")
     parser.add_argument("--out", type=Path, help="file to write; none: standard output")
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         shadow=args.shadow,
         record="recordings" if args.record else "",
         markers=args.markers,
+        black_box="black_box" if args.black_box else "",
         web_port=None if args.no_web else 8765,
         namespace=args.namespace,
     )

@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--markers", action="store_true", help="draw chunks and commands for RViz and Foxglove"
     )
     parser.add_argument(
+        "--black-box",
+        default="",
+        metavar="FOLDER",
+        help="the last hours of commands, states and refusals",
+    )
+    parser.add_argument(
         "--head",
         default="auto",
         choices=("auto", "flow", "token"),
@@ -79,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         web_port=args.web_port or None,
         record=args.record,
         markers=args.markers,
+        black_box=args.black_box,
         namespace=args.namespace,
     )
     width = max(len(spec.name) for spec in specs)

@@ -25,7 +25,8 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
 TWIST, NUMBERS = "geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray"
 TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
-CONTROL_COMMAND = "vla_policy/msg/ControlCommand"
+CONTROL_COMMAND, CONTROL_STATUS = "vla_policy/msg/ControlCommand", "vla_policy/msg/ControlStatus"
+OUTCOME = "vla_policy/msg/InstructionOutcome"
 LITTLE_AND_BIG = (b"\x00\x01", b"\x00\x00")
 HEADER = ("header", "std_msgs/msg/Header")
 
@@ -63,6 +64,18 @@ class CommandReport:
     instruction: str
     reasons: tuple[str, ...] = ()
     mode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """State of the control node (msg/ControlStatus.msg). mode: who is in control; '' if it was not said."""
+
+    engaged: bool
+    mode: str
+    level: int
+    reason: str
+    detail: str
+    shadow: bool
 
 
 class Decoder:
@@ -140,6 +153,23 @@ class Decoder:
             reasons=tuple(found.reasons),
             mode=getattr(found, "mode", ""),  # older recordings have none
         )
+
+    def control_status(self, message: Message) -> StatusReport:
+        """The control node's state."""
+        found = self._decode(message, CONTROL_STATUS)
+        return StatusReport(
+            engaged=bool(found.engaged),
+            mode=getattr(found, "mode", ""),  # older recordings have none
+            level=int(found.level),
+            reason=found.reason,
+            detail=found.detail,
+            shadow=bool(found.shadow),
+        )
+
+    def outcome(self, message: Message) -> tuple[str, int, str]:
+        """(instruction, outcome of ExecuteInstruction.Result, sentence) of an InstructionOutcome."""
+        found = self._decode(message, OUTCOME)
+        return str(found.instruction), int(found.outcome), str(found.message)
 
     def text(self, message: Message) -> str:
         """The words of a String."""

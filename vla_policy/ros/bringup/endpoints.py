@@ -181,6 +181,25 @@ def recorded_streams(
     return (*needs, *(StreamNeed(topic, kind) for topic, kind in others.items()))
 
 
+def black_box_streams(
+    robot: Embodiment, *, shadow: bool = False, simulated: bool = False
+) -> tuple[StreamNeed, ...]:
+    """What a black box subscribes to: a recorder's streams without cameras."""
+    cameras = {camera.topic for camera in robot.cameras.values()}
+    streams = recorded_streams(robot, shadow=shadow, simulated=simulated)
+    return tuple(stream for stream in streams if stream.topic not in cameras)
+
+
+def _black_box(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
+    """It commands nothing."""
+    streams = black_box_streams(
+        robot,
+        shadow=bool(spec.parameters.get("shadow", False)),
+        simulated=bool(spec.parameters.get("use_sim_time", False)),
+    )
+    return _hears("black_box", tuple((stream.topic, stream.type) for stream in streams))
+
+
 def _recorder(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     """It commands nothing."""
     simulated = bool(spec.parameters.get("use_sim_time", False))
@@ -279,4 +298,5 @@ _OF_NODE: dict[str, Callable[[NodeSpec, Embodiment], list[Endpoint]]] = {
     "expert": _expert,
     "teleop": _teleop,
     "markers": _markers,
+    "black_box": _black_box,
 }

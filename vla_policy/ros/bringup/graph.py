@@ -66,6 +66,7 @@ def node_specs(
     record: str = "",
     operator: str = "",
     markers: bool = False,
+    black_box: str = "",
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -82,6 +83,7 @@ def node_specs(
     record:     folder into which a recorder writes takes; empty: no recorder.
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
     markers:    a node that draws chunks and commands for RViz and Foxglove.
+    black_box:  folder of the last hours' commands, states and refusals; empty: none.
     namespace:  of all nodes, with or without a leading slash.
     """
     space = namespace_of(namespace)
@@ -127,6 +129,8 @@ def node_specs(
         specs = [NodeSpec("expert", own) if s.name == "policy" else s for s in specs]
     if record:
         specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))
+    if black_box:
+        specs.append(NodeSpec("black_box", {**robot, "folder": black_box, "shadow": shadow}))
     if markers:
         specs.append(NodeSpec("markers", robot))
     if web_port is not None:

@@ -45,6 +45,7 @@ ARGUMENTS = {
         "",
         "folder into which a recorder writes takes: data set and bags; empty: no recorder",
     ),
+    "black_box": ("", "folder of the last hours' commands, states and refusals; empty: none"),
     "markers": ("false", "true: draw chunks and commands for RViz and Foxglove"),
     "namespace": ("", "namespace of all nodes, for several robots"),
     "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
@@ -118,6 +119,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         web_port=numbers["web_port"] or None,
         record=values["record"],
         markers=values["markers"] == "true",
+        black_box=values["black_box"],
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )
