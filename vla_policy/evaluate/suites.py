@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS, Scene, sample_scene
+from vla_policy.sim.scenes.scene import HELD_OUT_PAIRS, Scene, new_object, sample_scene
 from vla_policy.sim.tasks.references import KINDS, all_references
 from vla_policy.sim.tasks.tasks import Task, phrase_task, sample_task
 from vla_policy.sim.twin import find_twin
@@ -39,6 +39,12 @@ SUITES = {
         Suite("swap", "the scenes of pick_put, another object named", swap=True),
         Suite("paraphrase", "verbs that were never trained", paraphrases="unseen"),
         Suite("unseen_pairs", "colour-shape pairs that were never trained", split="unseen_pairs"),
+        Suite(
+            "new_object",
+            "an object of a colour that was never trained, among others of its shape",
+            kinds=("colour",),
+            split="new_object",
+        ),
         Suite("moved_camera", "front camera further off than trained", split="moved_camera"),
         Suite("other_table", "table colours that were never trained", split="other_table"),
         Suite("first_frame", "which object it looks at first", kinds=KINDS, moves=False),
@@ -83,7 +89,9 @@ def trial(suite: Suite, seed: int, index: int, *, robot: str = "vx300s") -> tupl
 
 
 def _target(suite: Suite, scene: Scene) -> int | None:
-    """In unseen_pairs the named object is the unseen one."""
+    """In unseen_pairs and new_object the named object is the unseen one."""
+    if suite.split == "new_object":
+        return new_object(scene)
     if suite.split != "unseen_pairs":
         return None
     return next(i for i, o in enumerate(scene.objects) if (o.colour, o.shape) in HELD_OUT_PAIRS)

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vla_policy.sim.scenes.scene import COLOURS, SHAPES, Scene
-from vla_policy.sim.tasks.references import KINDS, all_references
+from vla_policy.sim.scenes.scene import SHAPES, Scene
+from vla_policy.sim.tasks.references import COLOUR_WORDS, KINDS, all_references
 from vla_policy.sim.tasks.tasks import Task, sample_task
 from vla_policy.sim.world.world import World
 
@@ -78,7 +78,7 @@ def label_frame(world: World, tasks: list[Task]) -> Frame:
         "target_xyz": target.astype(np.float32),
         "reference_xyz": reference.astype(np.float32),
         "destination_xyz": destination.astype(np.float32),
-        "target_colour": np.array([COLOURS.index(o.colour) for o in items], np.int8),
+        "target_colour": np.array([COLOUR_WORDS.index(o.colour) for o in items], np.int8),
         "target_shape": np.array([SHAPES.index(o.shape) for o in items], np.int8),
         "target_size": np.array([o.half_m for o in items], np.float32),
         "front_uv": front_uv.astype(np.float32),

@@ -13,7 +13,7 @@ from vla_policy.sim.demonstrations.expert import MAX_STEP_M, ArmGoal, ExpertActi
 from vla_policy.sim.demonstrations.labels import Frame, label_frame, sample_queries
 from vla_policy.sim.demonstrations.row_player import Driver
 from vla_policy.sim.demonstrations.start_poses import LOWEST_TOOL_M
-from vla_policy.sim.scenes.scene import Scene, sample_scene
+from vla_policy.sim.scenes.scene import Scene, new_object, sample_scene
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.references import Reference
 from vla_policy.sim.tasks.tasks import FAMILIES, Task, phrase_task, sample_task
@@ -68,7 +68,8 @@ def _record(
     twin = world.twin
     if rng.random() < 0.3:  # an odd start, as after an earlier task
         _start_oddly(world, rng)
-    task = sample_task(scene, rng)
+    new = new_object(scene)
+    task = sample_task(scene, rng, None, None if new is None else "colour", target=new)
     sigma = float(rng.choice(NOISE_SIGMAS))
     judge = Judge(task, world.truth())
     driver = Driver(world, judge)

@@ -26,7 +26,9 @@ __all__ = ["PAD_RADIUS_M", "REGION_LOWER", "REGION_UPPER", "TRAY_HALF_M", "TRAY_
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
 DESTINATIONS = ("tray", "pad")
-SPLITS = ("train", "unseen_pairs", "moved_camera", "other_table")
+# Never drawn but in the split of that name: what a policy is adapted to.
+NEW_COLOUR = "white"
+SPLITS = ("train", "unseen_pairs", "moved_camera", "other_table", "new_object")
 # Never shown while training; the split "unseen_pairs" always contains one of them.
 HELD_OUT_PAIRS = frozenset({("red", "ball"), ("blue", "cube"), ("yellow", "cylinder")})
 
@@ -109,6 +111,11 @@ class Scene:
         return np.array([*(self.tray_xy if name == "tray" else self.pad_xy), 0.0])
 
 
+def new_object(scene: Scene) -> int | None:
+    """Which object is of the colour that is never trained, in scenes of the split "new_object"."""
+    return next((i for i, o in enumerate(scene.objects) if o.colour == NEW_COLOUR), None)
+
+
 def seen_from(scene: Scene, base: np.ndarray) -> Scene:
     """scene in the frame of a base at float64[3] x, y, yaw of the frame that it was drawn in."""
     turn = turn_matrix(-base[2])
@@ -187,6 +194,7 @@ BASE_RGB = {
     "yellow": (0.92, 0.85, 0.12),
     "purple": (0.52, 0.14, 0.66),
     "orange": (0.97, 0.48, 0.06),
+    NEW_COLOUR: (0.95, 0.95, 0.95),
 }
 
 
@@ -204,6 +212,12 @@ def _sample_kinds(rng: np.random.Generator, split: str) -> list[tuple[str, str]]
     """Three different colour-shape pairs; often some share a colour or a shape, so both words count."""
     pairs = [(c, s) for c in COLOURS for s in SHAPES]
     seen = [p for p in pairs if p not in HELD_OUT_PAIRS]
+    if split == "new_object":  # among others of its shape, so that the new word decides
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        others = [p for p in seen if p[1] == shape]
+        drawn = [others[i] for i in rng.permutation(len(others))[:2]]
+        kinds = [(NEW_COLOUR, shape), *drawn]
+        return [kinds[i] for i in rng.permutation(3)]
     if split == "unseen_pairs":
         first = sorted(HELD_OUT_PAIRS)[rng.integers(len(HELD_OUT_PAIRS))]
     else:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_policy.sim.scenes.scene import COLOURS, DESTINATIONS, SHAPES, Scene
+from vla_policy.sim.scenes.scene import COLOURS, DESTINATIONS, NEW_COLOUR, SHAPES, Scene
 
 SIZE_RATIO = 1.15
 DISTANCE_GAP_M = 0.03
 SIDE_GAP_M = 0.03
 KINDS = ("colour", "shape", "size", "relation")
+COLOUR_WORDS = (*COLOURS, NEW_COLOUR)
 SHAPE_WORDS = {
     "cube": ("cube", "block"),
     "cylinder": ("cylinder", "can"),
@@ -94,7 +95,7 @@ def resolve(phrase: str, scene: Scene, xyz: np.ndarray | None = None) -> Referen
     if len(options) > 1:
         names = " and ".join(scene.objects[i].name for i in options)
         raise ValueError(f"'the {phrase}' could be the {names}; say which one")
-    kind = "colour" if any(w in COLOURS for w in words) else "shape"
+    kind = "colour" if any(w in COLOUR_WORDS for w in words) else "shape"
     return Reference(kind, phrase, options[0])
 
 
@@ -155,9 +156,9 @@ def _matching(words: str, scene: Scene, *, required: bool = True) -> list[int]:
     """Indices of the objects that "[colour] noun" fits. Raises ValueError if none, when required."""
     parts = words.split()
     for word in parts:
-        if word not in COLOURS and word not in _SHAPE_OF and word.rstrip("s") not in ANY_WORDS:
+        if word not in COLOUR_WORDS and word not in _SHAPE_OF and word.rstrip("s") not in ANY_WORDS:
             raise ValueError(f"unknown word '{word}' in 'the {words}'; {describe(scene)}")
-    colour = next((w for w in parts if w in COLOURS), None)
+    colour = next((w for w in parts if w in COLOUR_WORDS), None)
     shape = next((_SHAPE_OF[w] for w in parts if w in _SHAPE_OF), None)
     fits = [
         i
