@@ -17,7 +17,7 @@ from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
-from vla_policy.formats.adapter import merge, read_adapter
+from vla_policy.formats.adapter import read_adapter, with_adapter
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy, split_adapter
@@ -322,7 +322,7 @@ def load_local(
         path, device=device, dtype=DTYPES.get(dtype or ""), embodiment=embodiment
     )
     if adapter is not None:
-        merge(checkpoint.model, adapter)
+        checkpoint = with_adapter(checkpoint, adapter)
     heads = [h for h in FAMILIES[checkpoint.family].heads if has_head(checkpoint, h)]
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")

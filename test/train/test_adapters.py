@@ -15,7 +15,8 @@ from vla_policy.formats import adapter as adapters_on_disk
 from vla_policy.formats.native import folder as native
 from vla_policy.policy import Policy, load_policy
 from vla_policy.train import adapters
-from vla_policy.train.adapters import AdapterOptions, Laid
+from vla_policy.train.adapter_options import AdapterOptions
+from vla_policy.train.adapters import Laid
 
 # Case -> linear layers that the family's own expressions reach.
 REACHED = {
@@ -100,8 +101,8 @@ def test_the_folder_is_pefts_own(tmp_path: Path) -> None:
 def test_what_is_no_adapter_of_this_base_is_refused(tmp_path: Path) -> None:
     case = CASES["pi0"](tmp_path)
     native.save(tmp_path / "base", case.checkpoint)
-    with pytest.raises(ValueError, match="layers: 'nothing' reaches no linear layer"):
-        adapters.reached(case.checkpoint, AdapterOptions(layers=("nothing",)))
+    with pytest.raises(ValueError, match="targets: 'nothing' reaches no linear layer"):
+        adapters.reached(case.checkpoint, AdapterOptions(targets=("nothing",)))
     with pytest.raises(ValueError, match="whole: got 'eyes', expected some of vision, language"):
         adapters.lay(case.checkpoint, "BASE", AdapterOptions(whole=("eyes",)))
     adapters.save(tmp_path / "own", trained(case, steps=1))

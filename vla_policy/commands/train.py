@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+ADAPTER_RATE = 1e-3  # without a file; an adapter bears, and needs, more than the network
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla train`."""
@@ -21,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", help="shipped name, folder or policy file to start from")
     parser.add_argument("--data", nargs="+", metavar="SET", help="data sets; without --policy and RUN the folder of generated data")  # fmt: skip
     parser.add_argument("--out", help="run folder; a second call goes on")
+    parser.add_argument(
+        "--adapter",
+        type=int,
+        metavar="RANK",
+        help="train only an adapter of that rank, saved alone",
+    )
     parser.add_argument("--steps", type=int, help="in all (1000)")
     parser.add_argument("--batch", type=int, help="samples per step, over all processes (32)")
     parser.add_argument("--workers", type=int, help="processes that read data (1)")
@@ -48,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
     if args.run is None and args.policy is None:
         from vla_policy.train.tiny.command import run_recipe
 
+        if args.adapter is not None:
+            raise ValueError(
+                "--adapter: got it without --policy or a run file, expected one of them"
+            )
         return run_recipe(args)
     for name in ("cross", "init", "embodiment"):
         if getattr(args, name) is not None:
@@ -64,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
     given = {key: value for key, value in given.items() if value is not None}
     if args.data:
         given["data"] = [{"set": name} for name in args.data]
+    if args.adapter is not None:
+        given["adapter"] = {"rank": args.adapter}
+        if args.run is None:
+            given["optimiser"] = {"learning_rate": ADAPTER_RATE}
     if args.run is None:
         return train_run(run_of(given, Place("vla train")))
     path = find_run(args.run)

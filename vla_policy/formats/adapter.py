@@ -3,6 +3,7 @@
     adapter_config.json         peft's: rank, alpha, the layers that it reaches
     adapter_model.safetensors   base_model.model.LAYER.lora_A.weight, .lora_B.weight; whole tensors of layers trained whole
     base.json                   name and fingerprint of the policy that it belongs to
+    language.json               which sentences the two understand together; may be missing: what the base does
 
 A policy is named BASE+ADAPTER. The adapter is added into the weights when it is loaded (W + alpha / rank * B A), so that
 it costs nothing while the policy acts and every engine serves; peft is needed to train one, not to use one.
@@ -12,13 +13,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.formats.native.language import read_language
 from vla_policy.formats.tensors.safetensors_file import read, read_header
 from vla_policy.parsing.json_document import read_json, require, write_json
 
@@ -96,6 +99,20 @@ def read_adapter(folder: Path) -> Adapter:
         require(said, "base", str, folder / BASE),
         require(said, "fingerprint", str, folder / BASE),
     )
+
+
+def with_adapter(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
+    """The checkpoint with the adapter added into its network, in place, and with what the two understand.
+
+    Raises as merge does.
+    """
+    merge(checkpoint.model, adapter)
+    language = read_language(adapter.folder, checkpoint.contract.embodiments)
+    if language is None:
+        return checkpoint
+    # Where vision was changed too, it cannot tell any more what it does not see.
+    naming = None if language.least is None else checkpoint.naming
+    return replace(checkpoint, language=language, naming=naming)
 
 
 @torch.no_grad()

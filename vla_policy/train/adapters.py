@@ -7,7 +7,7 @@ of state and actions, are parts by name. Reading and merging: formats/adapter.py
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,33 +17,13 @@ from torch import Tensor, nn
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import FAMILIES
 from vla_policy.formats.adapter import CONFIG, START, WEIGHTS, fingerprint, write_base
+from vla_policy.formats.native.language import write_said
 from vla_policy.parsing.json_document import read_json, write_json
+from vla_policy.train.adapter_options import AdapterOptions
 from vla_policy.train.optimiser import part_of
 from vla_policy.types import required
 
 NAME = "default"  # peft's, of the only adapter
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterOptions:
-    """rank, alpha, dropout: LoRA's. layers: regular expressions over module names; empty: the family's own.
-
-    whole: names of parts (Training.parts) that are learned whole beside them; None: the projections, if there are any.
-    """
-
-    rank: int = 16
-    alpha: float = 16.0
-    dropout: float = 0.0
-    layers: tuple[str, ...] = ()
-    whole: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank: got {self.rank}, expected at least 1")
-        if not 0.0 < self.alpha < float("inf"):
-            raise ValueError(f"alpha: got {self.alpha}, expected a number above 0")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout: got {self.dropout}, expected 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +47,10 @@ def reached(checkpoint: Checkpoint, options: AdapterOptions) -> tuple[str, ...]:
     if training is None:
         raise ValueError(f"adapter: a {checkpoint.family} policy cannot be trained")
     linear = [n for n, m in checkpoint.model.named_modules() if isinstance(m, nn.Linear)]
-    expressions = options.layers or training.adapters
+    expressions = options.targets or training.adapters
     for expression in expressions:
         if not any(re.fullmatch(expression, name) for name in linear):
-            raise ValueError(f"layers: {expression!r} reaches no linear layer of this network")
+            raise ValueError(f"targets: {expression!r} reaches no linear layer of this network")
     return tuple(name for name in linear if any(re.fullmatch(e, name) for e in expressions))
 
 
@@ -86,7 +66,7 @@ def lay(checkpoint: Checkpoint, base: str, options: AdapterOptions) -> Laid:
     whole = tuple(_whole(checkpoint, options))
     config = LoraConfig(
         r=options.rank,
-        lora_alpha=options.alpha,
+        lora_alpha=options.strength,
         lora_dropout=options.dropout,
         target_modules=list(layers),
     )
@@ -114,7 +94,7 @@ def save(folder: Path, laid: Laid) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     LoraConfig(
         r=laid.options.rank,
-        lora_alpha=laid.options.alpha,
+        lora_alpha=laid.options.strength,
         lora_dropout=laid.options.dropout,
         target_modules=list(laid.layers),
         modules_to_save=sorted({name.rpartition(".")[0] for name in laid.whole}) or None,
@@ -123,9 +103,27 @@ def save(folder: Path, laid: Laid) -> None:
     config = read_json(folder / CONFIG)
     write_json(folder / CONFIG, config | {"target_modules": sorted(laid.layers)})
     write_base(folder, laid.base, laid.fingerprint)
+    write_said(folder, (replace(laid.checkpoint, naming=None),))
     part = folder / f"{WEIGHTS}.part"
     save_file({k: v.cpu().contiguous() for k, v in tensors(laid).items()}, part)
     os.replace(part, folder / WEIGHTS)
+
+
+@torch.no_grad()
+def merged(laid: Laid) -> Checkpoint:
+    """A checkpoint with a network of its own that has the adapter added in; what is trained stays as it is."""
+    checkpoint = laid.checkpoint
+    network = FAMILIES[checkpoint.family].network(checkpoint.model.config)
+    values: dict[str, Tensor] = {}
+    for name, value in checkpoint.model.state_dict().items():
+        if ".lora_" not in name:
+            values[name.replace(".base_layer.", ".")] = value
+    for layer in laid.layers:
+        covered = checkpoint.model.get_submodule(layer)
+        step = covered.lora_B[NAME].weight @ covered.lora_A[NAME].weight
+        values[f"{layer}.weight"] = values[f"{layer}.weight"] + laid.options.scale * step
+    network.load_state_dict(values)
+    return replace(checkpoint, model=network)
 
 
 @torch.no_grad()

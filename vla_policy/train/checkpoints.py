@@ -11,8 +11,12 @@ from torch import nn
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.data.lerobot.durable import replace_file
 from vla_policy.families.training import as_trained
+from vla_policy.formats.adapter import BASE, write_base
 from vla_policy.formats.native.folder import save
 from vla_policy.models.text import TextTokenizer
+from vla_policy.parsing.json_document import read_json, require
+from vla_policy.train import adapters
+from vla_policy.train.adapters import Laid, merged
 from vla_policy.train.ema import Mean
 from vla_policy.train.run import Run
 from vla_policy.train.run_folder import (
@@ -30,21 +34,24 @@ from vla_policy.train.state import RunFacts, read_facts, read_state, write_state
 
 @dataclass(slots=True)
 class Learner:
-    """What changes while a run goes on. parameters: those that are trained, by name. measured: step -> held-out loss."""
+    """What changes while a run goes on. parameters: those that are trained, by name. measured: step -> held-out loss.
+
+    laid: the adapter that is trained; None: the network itself is.
+    """
 
     checkpoint: Checkpoint
     parameters: dict[str, nn.Parameter]
     optimiser: torch.optim.Optimizer
     mean: Mean | None
     measured: dict[int, float] = field(default_factory=dict)
+    laid: Laid | None = None
 
 
 def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
     """The checkpoint, then the link to it, then the state; then those that are not kept go. Raises DiskFull."""
-    checkpoint = replace(learner.checkpoint, engine=None)
-    as_trained(checkpoint, run.loss)
+    as_trained(learner.checkpoint, run.loss)
     with learner.mean.in_place() if learner.mean is not None else nullcontext():
-        write_whole(folder_of(out, CHECKPOINTS, step), lambda folder: save(folder, checkpoint))
+        write_whole(folder_of(out, CHECKPOINTS, step), lambda folder: _write(folder, learner))
     kept = to_keep(steps_in(out, CHECKPOINTS), learner.measured, run.checkpoints.keep)
     point_at(out, best_of(kept, learner.measured))
     facts = RunFacts(step, learner.measured)
@@ -55,6 +62,29 @@ def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
     )
     remove(folder_of(out, STATE, s) for s in steps_in(out, STATE) if s != step)
     remove(folder_of(out, CHECKPOINTS, s) for s in steps_in(out, CHECKPOINTS) if s not in kept)
+
+
+def _write(folder: Path, learner: Learner) -> None:
+    laid = learner.laid
+    if laid is None:
+        save(folder, replace(learner.checkpoint, engine=None))
+    elif laid.options.merge:
+        save(folder, merged(laid))
+    else:
+        adapters.save(folder, laid)
+
+
+def require_base(out: Path, name: str, fingerprint: str) -> None:
+    """The adapter of the run in out belongs to this base, which is noted there at first. Raises ValueError for another."""
+    if not (out / BASE).is_file():
+        write_base(out, name, fingerprint)
+        return
+    said = read_json(out / BASE)
+    before = require(said, "fingerprint", str, out / BASE)
+    if before != fingerprint:
+        raise ValueError(
+            f"policy: got {name!r} ({fingerprint[:12]}), expected the base that the adapter in {out} was begun on ({before[:12]})"
+        )
 
 
 def with_own_tokenizer(out: Path, checkpoint: Checkpoint) -> Checkpoint:

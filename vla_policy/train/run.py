@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vla_policy.families.training import LossOptions
+from vla_policy.train.adapter_options import AdapterOptions
 from vla_policy.train.augment import Augmentation
 from vla_policy.train.set_options import DEFAULTS, SetOptions
 
@@ -122,7 +123,7 @@ class Run:
     batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
     questions: beside the data, for a policy that answers in words; robot_share: of all samples, the demonstrations.
     ema: decay of the running mean of the weights, which is then what is saved; None: there is none.
-    freeze: parts of the network that stay as they are.
+    freeze: parts of the network that stay as they are. adapter: only an adapter over the network learns; None: it learns itself.
     """
 
     policy: str
@@ -142,6 +143,7 @@ class Run:
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     freeze: tuple[str, ...] = ()
+    adapter: AdapterOptions | None = None
     ema: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
@@ -174,8 +176,29 @@ class Run:
             raise ValueError(
                 f"micro_batch: got {self.micro_batch}, expected a divisor of batch, {self.batch}"
             )
+        if self.adapter is not None:
+            self._require_for_adapter(self.adapter)
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema: got {self.ema}, expected a decay between 0 and 1")
+
+    def _require_for_adapter(self, adapter: AdapterOptions) -> None:
+        for key, got, expected in (
+            ("weights", self.weights, "policy"),
+            ("freeze", list(self.freeze), []),
+        ):
+            if got != expected:
+                raise ValueError(f"{key}: got {got} beside adapter, expected {expected}")
+        if adapter.merge:
+            return
+        # What these change would not be in the adapter's file.
+        if self.statistics == "data":
+            raise ValueError(
+                "statistics: got data beside an adapter that is saved alone, expected auto, policy or adapter.merge: true"
+            )
+        if self.loss.max_delay:
+            raise ValueError(
+                f"loss: got max_delay {self.loss.max_delay} beside an adapter that is saved alone, expected 0 or adapter.merge: true"
+            )
 
     @property
     def at_once(self) -> int:

@@ -69,10 +69,16 @@ def prepare(run: Run) -> Work:
     Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
     data that does not fit it, with episode and frame.
     """
-    first = newest(Path(run.out)) is None
+    # The base of an adapter is as at first, also when its run goes on.
+    first = run.adapter is not None or newest(Path(run.out)) is None
     checkpoint = start(run)
     training = training_of(checkpoint)
     robot_changed = first and not made_for_data(checkpoint, run)
+    if robot_changed and run.adapter is not None:
+        raise ValueError(
+            f"adapter: got a policy for {', '.join(checkpoint.contract.embodiments)} and data of another robot, expected "
+            "one that acts on it; train it whole first"
+        )
     if robot_changed:
         checkpoint = for_robot(checkpoint, contract_for(checkpoint, run), run.cameras)
     rows = rows_of(checkpoint)
@@ -97,7 +103,7 @@ def prepare(run: Run) -> Work:
 
 def start(run: Run) -> Checkpoint:
     """What the run begins or goes on with, in float32 on the CPU."""
-    path = newest(Path(run.out))
+    path = newest(Path(run.out)) if run.adapter is None else None
     checkpoint = load_checkpoint(
         path or find_policy(run.policy), device="cpu", dtype=torch.float32, embodiment=run.robot
     )

@@ -10,11 +10,13 @@ import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.training import Training
+from vla_policy.train.adapters import lay
 from vla_policy.train.batches import Batch, Batches
 from vla_policy.train.checkpoints import (
     Learner,
     drop_later,
     go_on,
+    require_base,
     save_checkpoint,
     with_own_tokenizer,
 )
@@ -76,6 +78,8 @@ def _train(
     step = go_on(out, learner)
     devices.wait_for_everyone()
     if devices.is_main_process:
+        if learner.laid is not None:
+            require_base(out, run.policy, learner.laid.fingerprint)
         learner.checkpoint = with_own_tokenizer(out, learner.checkpoint)
         drop_later(out, step, learner)
         cut_log(out, step)
@@ -120,6 +124,10 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     if wrong := {p.dtype for p in model.parameters() if p.dtype != torch.float32}:
         raise ValueError(f"policy: got weights in {min(map(str, wrong))}, expected torch.float32")
     freeze(model, run, work.training.parts)
+    laid = None
+    if run.adapter is not None:
+        torch.manual_seed(run.seed)  # of A at first
+        laid = lay(work.checkpoint, run.policy, run.adapter)
     if run.gradient_checkpointing:
         recompute_layers(model)
     model.to(devices.device).train()
@@ -127,7 +135,9 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     optimiser = adamw(parameters, run.optimiser, work.training.parts)
     loss_of = LossOf(work.checkpoint, work.training, run.loss)
     mean = None if run.ema is None else Mean(parameters, run.ema)
-    return devices.prepare(loss_of), Learner(work.checkpoint, parameters, optimiser, mean)
+    return devices.prepare(loss_of), Learner(
+        work.checkpoint, parameters, optimiser, mean, laid=laid
+    )
 
 
 def _save(

@@ -156,7 +156,11 @@ def _matching(words: str, scene: Scene, *, required: bool = True) -> list[int]:
     """Indices of the objects that "[colour] noun" fits. Raises ValueError if none, when required."""
     parts = words.split()
     for word in parts:
-        if word not in COLOUR_WORDS and word not in _SHAPE_OF and word.rstrip("s") not in ANY_WORDS:
+        if (
+            word not in COLOUR_WORDS
+            and word not in _SHAPE_OF
+            and word.rstrip("s") not in ANY_WORDS
+        ):
             raise ValueError(f"unknown word '{word}' in 'the {words}'; {describe(scene)}")
     colour = next((w for w in parts if w in COLOUR_WORDS), None)
     shape = next((_SHAPE_OF[w] for w in parts if w in _SHAPE_OF), None)
