@@ -250,10 +250,10 @@ class Policy(KeywordInfer):
 
         tiny: "name" or "point" (image location tokens).
 
-        Raises ValueError if this kind of model does not answer in words.
+        Raises ValueError if this kind of model answers no questions.
         """
         if self.family.ask is None:
-            raise ValueError(f"a {self.checkpoint.family} model does not answer in words")
+            raise ValueError(f"a {self.checkpoint.family} model answers no questions")
         with torch.inference_mode():
             return self.family.ask(self.checkpoint, observation, question)
 

@@ -244,7 +244,7 @@ def test_a_robot_is_asked_for_by_name(tmp_path: Path, folder: Path, model: VLA) 
         load_policy(str(folder), embodiment="ur5e_2f85")
     with pytest.raises(ValueError, match="no token head"):
         load_policy(str(folder), embodiment="vx300s", head="token")
-    with pytest.raises(ValueError, match="no token head and does not answer in words"):
+    with pytest.raises(ValueError, match="no token head and answers no questions"):
         load_policy(str(folder), embodiment="vx300s").ask(observation("vx300s"), "name")
     alone = save_for(tmp_path / "alone", model, ("vx300s_pair",))
     policy = load_policy(str(alone))

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb"
     )
-    parser.set_defaults(parser_class=type(parser))  # of the verbs, too
+    parser.set_defaults(parser_class=parser.__class__)  # of the verbs, too
 
 
 def run(args: argparse.Namespace) -> int:

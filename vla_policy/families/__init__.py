@@ -1,6 +1,6 @@
 """The kinds of models that a policy can be, one module each: how the network is fed and how it is read.
 
-`Policy` (vla_policy/policy.py) is the one door. It asks the checkpoint for its family and calls, in this order,
+`Policy` (vla_policy/policy.py) is the one entry. It takes the family of the checkpoint and calls, in this order,
 
     prepare   Observation                      -> inputs          images scaled, state normalised, text tokenised
     sample    inputs, Sampling                 -> Sampled         model actions [candidates, rows, model_dim]
@@ -8,8 +8,8 @@
     express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk that is to be continued
 
 To add a family: write `families/<name>.py` with these as plain functions over a `checkpoint.checkpoint.Checkpoint` and
-end it with `FAMILY = Family(...)` (families/family.py says what each gets and gives), add it to FAMILIES below, and let
-the loader in `formats/` set `Checkpoint.family` to that name. docs/adding_a_family.md does it once from end to end. What the functions need beside the network stands in
+end it with `FAMILY = Family(...)` (families/family.py documents arguments and results), add it to FAMILIES below, and let
+the loader in `formats/` set `Checkpoint.family` to that name. docs/adding_a_family.md does it once from end to end. What the functions need beside the network is in
 the checkpoint: `contract` (cameras, state and action names, spaces, rate), `statistics`, `tokenizer`, and `settings`,
 a frozen dataclass of the family's own (prompt, camera slots, compatibility switches). Nothing else is kept between
 calls. How a family is trained is a record of its own (families/training.py), in `<name>_training.py`. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).

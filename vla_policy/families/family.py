@@ -24,7 +24,7 @@ class Sampled:
     """The network's output.
 
     model_actions: float64[candidates, rows, model_dim] in the model's normalised space.
-    plan: text written before the actions, one per candidate; empty where there is none.
+    plan: text written before the actions, one per candidate; may be empty.
     """
 
     model_actions: Array
@@ -70,7 +70,7 @@ CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
 class Family:
     """Plain functions that feed and read one kind of network. None of them keeps anything between calls.
 
-    heads:   what load_policy may be asked for; the first one is used if nothing is asked.
+    heads:   the names that load_policy accepts; the first is the default.
     rows:    (checkpoint, head) -> rows of a chunk.
     prepare: (checkpoint, head, observation) -> inputs, a frozen dataclass of tensors on checkpoint.device,
              with a batch of one. Raises ValueError if the observation does not fit the contract.
@@ -79,8 +79,8 @@ class Family:
     restore: (checkpoint, model_actions[rows, model_dim], observation) -> Rows.
     express: (checkpoint, chunk, observation) -> Expressed: the inverse of restore for a chunk whose row 0 is due
              at the observation; None where no head continues a chunk.
-    understand: (checkpoint, instruction) -> why its words cannot be followed, or None. None: any sentence is tried.
-    see:     (checkpoint, observation) -> what the instruction names and is not to be seen, or None. None: it cannot tell.
+    understand: (checkpoint, instruction) -> why it cannot be followed, or None. None: any sentence is tried.
+    see:     (checkpoint, observation) -> what the instruction names and no image shows, or None. None: not known.
     sample_many: (checkpoint, inputs, samplings) -> float64[observations, rows, model_dim]: one chunk for each of several
              observations, in one batch; the samplings differ in their seeds alone and continue nothing. Of the flow
              head; None: they are drawn one after another.
@@ -91,10 +91,10 @@ class Family:
     What it is made of, and how a folder of this project holds it (formats/native):
     network: sizes -> its network, untrained, on torch's default device. sizes: their type, a frozen dataclass.
     statistics: to plain JSON data, and back. settings: type of Checkpoint.settings, a frozen dataclass; None: none.
-    tokenizer: (folder, vocab) -> Checkpoint.tokenizer. Raises FileNotFoundError or ValueError. None: no words are read.
+    tokenizer: (folder, vocab) -> Checkpoint.tokenizer. Raises FileNotFoundError or ValueError. None: no text is read.
     published: name -> sizes, of its architectures. work: (sizes, cameras, prompt) -> stages of one chunk
-    (models/roofline.py); needed where there is a published one.
-    engine: (model, precision) -> the engine of a flow head, or None if this model gains nothing; None: there is none.
+    (models/roofline.py); required with a published one.
+    engine: (model, precision) -> the engine of a flow head, or None if this model gains nothing; None: no engine.
     training: how it learns (families/training.py); None: it cannot be trained here.
     """
 
@@ -123,7 +123,7 @@ class Family:
 
 
 def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:
-    """Who answers vision, prefix and flow: the engine if there is one, the plain model where gradients go through.
+    """The network for vision, prefix and flow: the engine if there is one, the plain model where gradients go through.
 
     Raises ValueError if they must go through a model that was given up for its engine.
     """

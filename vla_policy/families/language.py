@@ -25,14 +25,14 @@ NEGATIONS = frozenset(
     "not dont doesnt no never none nothing neither nor without except cannot cant wont avoid".split()
 )
 _PART = re.compile(r"\{(\w+)\}")
-THINGS = ("thing", "anchor")  # parts of a sentence that name something to be seen
+THINGS = ("thing", "anchor")  # parts of a sentence that name an object
 
 
 @dataclass(frozen=True, slots=True)
 class Understood:
     """said: the trained sentence that means the same. things: words that name each thing, by their class.
 
-    sides: (a, "left" or "right", b): number a of things is said to be on that side of number b.
+    sides: (a, "left" or "right", b): the sentence places object a on that side of object b.
     """
 
     said: str
@@ -45,8 +45,8 @@ class Language:
     """classes: words by class, as trained; the first is the plainest.
 
     forms: trained sentences as (heard, said); {pick} stands for a word of that class, {thing} and {anchor} for a
-    form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out wherever they stand,
-    openings: left out at the beginning. looks: class -> word -> what models/naming.py tells of a place by that number.
+    form of things and anchors. synonyms: class -> heard -> trained words of it. harmless: left out anywhere,
+    openings: left out at the beginning. looks: class -> word -> the class number of models/naming.py.
     examples: for people. least: scores of naming below which a thing, a thing named by its shape alone (if it is given) and
     a colour are not there; None: not looked for. accepts: the part of absent things that was taken for there with these scores
     on scenes of their own, by the same kinds (of things those whose colour was there); None: not known.
@@ -65,7 +65,7 @@ class Language:
     accepts: Mapping[str, float] | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
-        """The trained sentence that this one means, or why there is none."""
+        """The trained sentence that this one means, or the reason why none does."""
         words = self._stripped(heard(sentence))
         if not words:
             return Reason("words", f"nothing is asked for; {self.known}")
@@ -78,7 +78,7 @@ class Language:
 
     @property
     def known(self) -> str:
-        """What can be said, for a person."""
+        """Example instructions, for a person."""
         return "say for example " + ", ".join(repr(example) for example in self.examples)
 
     def _stripped(self, words: list[str]) -> list[str]:
@@ -110,7 +110,7 @@ class Language:
         return Understood(_PART.sub(lambda m: parts[m[1]], said), tuple(things), tuple(sides))
 
     def _named(self, text: str) -> tuple[str, list[Mapping[str, str]], str | None]:
-        """The trained words for a thing, what it and the things in them are, and on which side of the second the first is."""
+        """The trained words for an object, the classes of the objects in them, and on which side of the second the first is."""
         # The sentence's pattern was made of these, so one fits.
         matches = ((p.fullmatch(text), form) for p, form in self._thing_patterns)
         match, form = next((match, form) for match, form in matches if match)
@@ -211,7 +211,7 @@ def to_dict(language: Language) -> dict[str, Any]:
 
 
 def from_dict(data: Mapping[str, Any]) -> Language:
-    """Inverse of to_dict. Raises ValueError that says what does not fit."""
+    """Inverse of to_dict. Raises ValueError naming what does not fit."""
     keys = {"format", "examples", "forms", "things", "anchors", "classes", "synonyms", "harmless"}
     keys |= {"openings", "looks", "least"}
     # "accepts" came later: files without it are read.
@@ -303,5 +303,5 @@ def _bare(text: str) -> str:
 def _nameless(
     patterns: Sequence[tuple[re.Pattern[str], str]],
 ) -> list[tuple[re.Pattern[str], str]]:
-    """The patterns without names of groups, to stand in another."""
+    """The patterns without names of groups, as part of another."""
     return [(re.compile(re.sub(r"\(\?P<\w+>", "(?:", p.pattern)), form) for p, form in patterns]

@@ -1,6 +1,6 @@
 """What the losses of all families share: each sample's own draws, flow matching, cross-entropy, weighted means, padding.
 
-A part of a loss is float[b], the mean over what counts of each sample, beside bool[b], which samples have it.
+A part of a loss is float[b], each sample's mean over the elements that count, beside bool[b], which samples have any.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from vla_policy.models.siglip import Siglip
 from vla_policy.models.vla import VLA, Prefix
 from vla_policy.types import Array
 
-IGNORED = -100  # an id that is not there
+IGNORED = -100  # padding id
 TOKENS = (
     "text",
     "text_without",
@@ -32,7 +32,7 @@ NO_TOKENS = torch.empty(0, dtype=torch.long)
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What chance decides of each of b samples, n noises each, which stand together. delay: rows given as data."""
+    """Random draws of each of b samples, n noises each, side by side. delay: rows given as data."""
 
     noise: Float[Tensor, "bn t d"]
     time: Float[Tensor, " bn"]
@@ -51,7 +51,7 @@ def draw(
     generator: torch.Generator,
     device: torch.device,
 ) -> Drawn:
-    """From each sample's own generator, on the CPU: the same wherever in whichever batch and process it stands."""
+    """From each sample's own generator, on the CPU: the same in every batch and process."""
     rows, columns = batch["actions"].shape[1:]
     if options.max_delay >= rows:
         raise ValueError(
@@ -121,7 +121,7 @@ def answer_loss(
 ) -> Part:
     """Cross-entropy of answers that follow the prefix, one token after another.
 
-    start: a token before the answer; None: the first is told by the last token of the prefix. Rows without an
+    start: a token before the answer; None: the last token of the prefix predicts the first. Rows without an
     answer are not computed.
     """
     there = (answer != IGNORED).any(1)
@@ -142,7 +142,7 @@ def answer_loss(
 
 
 def features(vision: Siglip, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens of the images, float[b, cameras patches, e], and which of them are there; absent images are not seen."""
+    """Tokens of the images, float[b, cameras patches, e], and which of them are valid; absent images are not encoded."""
     there = batch["image_valid"].to(device)
     images = batch["images"].to(device)[there]
     each = vision(images.to(vision.patch_embedding.weight.dtype))  # (n, patches, e)
@@ -155,7 +155,7 @@ def features(vision: Siglip, batch: Batch, device: torch.device) -> tuple[Tensor
 def chosen_text(
     batch: Batch, without: Bool[Tensor, " b"]
 ) -> tuple[Int[Tensor, "b s"], Bool[Tensor, "b s"]]:
-    """The prompts, of some without their instruction, with 0 where there is no token; and where there is one."""
+    """The prompts, of some without their instruction, with 0 for padding; and the mask of valid tokens."""
     both = (batch["text"].to(without.device), batch["text_without"].to(without.device))
     longest = max(text.shape[1] for text in both)
     text, empty = (F.pad(text, (0, longest - text.shape[1]), value=IGNORED) for text in both)
@@ -252,7 +252,7 @@ def layers_of(stack: str) -> tuple[str, str]:
 def require_heads(
     heads: tuple[str, ...], trainable: tuple[str, ...], usual: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """heads, or usual if none is asked. Raises ValueError for one that cannot be trained."""
+    """heads, or usual if none is given. Raises ValueError for one that cannot be trained."""
     for head in heads:
         if head not in trainable:
             raise ValueError(
@@ -273,7 +273,7 @@ def refuse_flow_options(options: LossOptions, network: str) -> None:
 def learned_rows(
     demonstration: Demonstration, rows: int, columns: tuple[str, ...]
 ) -> Demonstration:
-    """Its first rows, those that are not valid held at the one before: what stood there is never read.
+    """Its first rows, those that are not valid held at the one before: their values are never read.
 
     Raises ValueError for too few rows or another number of columns.
     """
@@ -284,7 +284,7 @@ def learned_rows(
             f"rows of {', '.join(columns)}"
         )
     done = None if done is None else done[:rows]
-    # Behind the end of an episode the robot stands where it ended, which its first row there says.
+    # After the end of an episode the robot rests where it ended; its first row there has that position.
     known = valid[:rows] if done is None or valid[:rows].any() else done
     seen = demonstration.observation
     state = dict(zip(seen.state_names, seen.state, strict=True))
@@ -304,7 +304,7 @@ def _held(actions: Array, known: Array, still: Array) -> Array:
 
 
 def tensors_of(demonstration: Demonstration) -> Batch:
-    """What all families say of a demonstration."""
+    """The tensors of a demonstration that all families have."""
     return {
         "valid": torch.from_numpy(demonstration.counts.copy()),
         "weight": torch.tensor(demonstration.weight),

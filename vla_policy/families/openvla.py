@@ -2,7 +2,7 @@
 
 Source: OpenVLA (arXiv:2406.09246). Its step is in the base frame: metres, then roll, pitch and yaw in rad, then the
 gripper as its data set has it. It is given to a robot as it is (space ee_delta) or added to the measured pose
-(space ee_pose with a quaternion); which, contract.action_names say.
+(space ee_pose with a quaternion); contract.action_names decide which.
 """
 
 from __future__ import annotations

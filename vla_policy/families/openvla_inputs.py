@@ -90,7 +90,7 @@ def action_range(
     """Ends that what is decoded, -1 .. 1, is spread between, for columns names of the data set key.
 
     A dimension whose mask is false was not normalised: its range is -1 .. 1.
-    key None takes the only data set there is. Raises ValueError, with the list of keys, if key is not there or
+    key None takes the only data set. Raises ValueError, with the list of keys, if key is not there or
     is needed, and for statistics that do not fit names.
     """
     keys = ", ".join(sorted(norm_stats)) or "none"

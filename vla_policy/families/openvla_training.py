@@ -70,7 +70,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
-    """It is not asked anything but to act."""
+    """It has no questions: it is trained to act alone."""
 
 
 def loss(
@@ -87,7 +87,7 @@ def loss(
     answers = [row[row != IGNORED] for row in written]
     pairs = list(zip(said, answers, strict=True))
     whole = pad_sequence([torch.cat(pair) for pair in pairs], batch_first=True)
-    # The state after a token tells the next one.
+    # The state after a token predicts the next one.
     wanted = pad_sequence(
         [torch.cat((torch.full_like(words, IGNORED)[1:], answer)) for words, answer in pairs],
         batch_first=True,

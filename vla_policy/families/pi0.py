@@ -1,7 +1,7 @@
 """pi0 and pi0.5: padded state and actions, a prompt without questions, images with bars.
 
 pi0    [images | words | newline]  state beside the noisy actions
-pi0.5  [images | "Task: words, State: numbers;\\nAction: "]  the state is in the words
+pi0.5  [images | "Task: words, State: numbers;\\nAction: "]  the state is in the text
 
 Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Pi0Settings.
 """
@@ -60,8 +60,8 @@ class Pi0Settings:
     slots: the checkpoint's names of contract.camera_names.
     relative: action columns that the network predicts minus the state at the observation.
     prompt_as_given: the instruction goes to pi0 as it is (lerobot), not with _ and line ends as spaces (openpi).
-    state_in_words: the state stands in the prompt (pi0.5, unless trained without).
-    state_words: how many numbers stand there; more than the state has are padding (lerobot 0.4.4).
+    state_in_words: the state is part of the prompt (pi0.5, unless trained without).
+    state_words: how many numbers it has there; more than the state has are padding (lerobot 0.4.4).
     antialias: images are made smaller with (openpi) or without (lerobot) a filter.
     bars: value beside an image that is not square: -1 is black, -3 what lerobot 0.4.4 has.
     corner: the image lies in the lower right corner of its square (lerobot 0.3), not in the middle.

@@ -1,4 +1,4 @@
-"""pi0 and pi0.5 as they are trained: flow matching, and beside it action tokens and words for the language model.
+"""pi0 and pi0.5 as they are trained: flow matching, and beside it action tokens and text for the language model.
 
 The action tokens (knowledge insulation, arXiv:2505.23705) are RT-2's bins of every real column of the valid rows, row
 by row, as ids of the vocabulary's end; they follow the prompt in the language model alone, the expert never sees them.

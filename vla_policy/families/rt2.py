@@ -3,7 +3,7 @@
     [image patches | <bos> Q: what action should the robot take to ...? A: \\n]   prefix, both ways
     [Plan: ... Action:] + eight action tokens a row                                suffix, causal
 
-While it acts only action ids may be written; asked anything else, the whole vocabulary is free (RT-2,
+While it acts only action ids may be written; for any other question the whole vocabulary is allowed (RT-2,
 arXiv:2307.15818, section 3.2 and 4.4). Images are squeezed to a square, as PaliGemma was trained.
 """
 
@@ -141,7 +141,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
-    """The answer to any question about the images, in the model's own words (or <loc....> tokens)."""
+    """The answer to any question about the images, as the model's own text (or <loc....> tokens)."""
     prefix = _prefix(checkpoint, observation, question)
     ids, _, _ = token_head.write(
         checkpoint.model,

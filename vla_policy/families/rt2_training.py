@@ -64,7 +64,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> Batch:
-    """A question as `Policy.ask` formats it, with its answer as words and the end token."""
+    """A question as `Policy.ask` formats it, with its answer as text and the end token."""
     config, words = checkpoint.model.config, checkpoint.tokenizer
     text, side = torch.tensor(rt2.text_ids(checkpoint, asked.text)), config.vision.image_px
     cameras = len(checkpoint.contract.camera_names)

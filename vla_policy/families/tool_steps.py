@@ -32,7 +32,7 @@ def tool_pose(observation: Observation, arm: str) -> Array:
 
 
 def poses_of(said: Mapping[str, Array], observation: Observation, *, arm: str, slot: str) -> Array:
-    """float64[rows, 7]: the poses that the columns slot + dx .. drz of said lead to from the measured one."""
+    """float64[rows, 7]: the poses to which the columns slot + dx .. drz of said lead from the measured one."""
     steps = np.stack([said[slot + name] for name in STEP], axis=1)
     return pose_steps.steps_to_poses(tool_pose(observation, arm), steps)
 

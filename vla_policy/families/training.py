@@ -34,9 +34,9 @@ class Demonstration:
 
     actions: float64[rows, a] in robot units, columns as contract.action_names, what `restore` gives; row 0 is due at
     the observation. valid: bool[rows]; False: behind the end of the episode, or not to be learned.
-    done: bool[rows], rows behind the end of an episode that reached its goal; there a policy that can say so learns to
-    terminate, standing still, whatever valid says; None: no such rows. weight: how much it counts, 0 or more.
-    plan: words that are to be written before the actions; empty: none.
+    done: bool[rows], rows after the end of an episode that reached its goal; there a policy with a terminate column learns to
+    terminate and stay at rest, valid or not; None: no such rows. weight: how much it counts, 0 or more.
+    plan: text to be written before the actions; empty: none.
     Raises ValueError for shapes that do not fit, actions of valid rows that are not finite, and a weight below 0.
     """
 
@@ -87,7 +87,7 @@ class Question:
                 )
         if not self.text or not self.answer:
             raise ValueError(
-                f"Question: got text {self.text!r} and answer {self.answer!r}, expected words in both"
+                f"Question: got text {self.text!r} and answer {self.answer!r}, expected text in both"
             )
         if not 0.0 <= self.weight < np.inf:
             raise ValueError(f"Question.weight: got {self.weight}, expected 0 or more")
@@ -98,7 +98,7 @@ class LossOptions:
     """What is learned, and how.
 
     heads: of HEADS; empty: all that the checkpoint has. token_weight, text_weight: of the cross-entropy of action
-    tokens and of words (answers, plans), beside 1 for the flow.
+    tokens and of text (answers, plans), beside 1 for the flow.
     detach_prefix: the flow head's loss does not reach what it reads of vision and language (knowledge insulation,
     arXiv:2505.23705). max_delay: leading rows that a chunk may be given, drawn from 0 to it for each sample
     (prefix-trained real-time chunking, arXiv:2512.05964). draws: noises and times over one prefix.
@@ -170,7 +170,7 @@ class Training:
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:
-    """Note in the network's own sizes what training changed of how it may be asked; done before it is saved."""
+    """Record in the network's sizes what training changed of its options; called before it is saved."""
     if not options.max_delay:
         return
     config: Any = checkpoint.model.config

@@ -1,7 +1,7 @@
-"""A second look at the places of an image where something stands: what is in the middle of a small crop, or nothing.
+"""Second stage of models/naming.py: class of the object in the middle of a small crop, or background.
 
-At 96 px a thing is 5 to 9 px wide. Whether it is a cube, a cylinder or a ball stands in its own few pixels, at full
-resolution; a network that sees nothing else learns it from a fraction of the pictures.
+In an image of 96 px an object is 5 to 9 px wide. Its few pixels, at full resolution, show whether it is a cube, a cylinder
+or a ball; a network that sees nothing else learns that from a fraction of the images.
 """
 
 import torch
@@ -10,15 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 CROP_PX = 16  # side of a crop
-PLACES = 6  # that are looked at: things, and what looks like one
-APART = 1.5  # of a place's side: two that are looked at are farther apart
-BESIDE_PX = (-1, 0, 1)  # each place is looked at from here, too, across and down, and mirrored
+PLACES = 6  # crops per image
+APART = 1.5  # least distance of two crops, in sides of a location
+BESIDE_PX = (-1, 0, 1)  # shifts of each crop, across and down; each is also mirrored
 CHANNELS, WIDTH = (64, 96), 128
-BLACK = -1.0  # what is beyond the picture
+BLACK = -1.0  # padding outside the image
 
 
 class Closer(nn.Module):
-    """The last class of colour and of shape is that nothing stands there."""
+    """The classifier of crops; the last class of colour and of shape is background."""
 
     def __init__(self, colours: int, shapes: int) -> None:
         super().__init__()
@@ -45,9 +45,9 @@ class Closer(nn.Module):
     def look(
         self, images: Float[Tensor, "b 3 i j"], uv: Float[Tensor, "b p 2"]
     ) -> tuple[Float[Tensor, "b p k"], Float[Tensor, "b p s"]]:
-        """Probabilities of colour and of shape at places uv from 0 to 1.
+        """Probabilities of colour and of shape at locations uv from 0 to 1.
 
-        The mean of crops that are a pixel beside each other and mirrored: what is there stays what it is, a guess does not.
+        The mean over crops shifted by a pixel and mirrored: an object keeps its class, a guess does not.
         """
         at = pixels(uv, images.shape[-1])
         beside = torch.tensor([(x, y) for y in BESIDE_PX for x in BESIDE_PX], device=at.device)
@@ -59,7 +59,7 @@ class Closer(nn.Module):
 
 
 def busiest(here: Float[Tensor, "b h w"]) -> Float[Tensor, "b p 2"]:
-    """u, v from 0 to 1 of the PLACES highest places: each the middle of what is around it, none near another."""
+    """u, v from 0 to 1 of the PLACES highest locations: each the weighted centre of its surroundings, none near another."""
     side = here.shape[-1]
     centre = (torch.arange(side, device=here.device) + 0.5) / side
     v, u = torch.meshgrid(centre, centre, indexing="ij")
@@ -76,14 +76,14 @@ def busiest(here: Float[Tensor, "b h w"]) -> Float[Tensor, "b p 2"]:
 
 
 def pixels(uv: Float[Tensor, "*n 2"], side_px: int) -> Int[Tensor, "*n 2"]:
-    """The pixel, x and y, at u, v from 0 to 1; of places outside the nearest one."""
+    """The pixel, x and y, at u, v from 0 to 1; outside the image the nearest one."""
     return (uv * side_px).floor().long().clamp(0, side_px - 1)
 
 
 def crops(
     images: Float[Tensor, "b 3 i j"], middles: Int[Tensor, "b p 2"], side_px: int = CROP_PX
 ) -> Float[Tensor, "b p 3 c c"]:
-    """Squares of side_px around each of p pixels, black where they reach beyond the image."""
+    """Squares of side_px around each of p pixels, black outside the image."""
     padded = F.pad(images, [side_px] * 4, value=BLACK)
     along = torch.arange(side_px, device=images.device) + side_px - side_px // 2
     x, y = (middles[..., i, None] + along for i in (0, 1))  # (b, p, c)
@@ -93,6 +93,6 @@ def crops(
 
 
 def _near(uv: Tensor, middle: Tensor, side: int) -> Tensor:
-    """Which of q places are near middle, bool[b, q]."""
+    """Which of q locations are near middle, bool[b, q]."""
     distance: Tensor = torch.linalg.vector_norm(uv[None] - middle[:, None], dim=-1)
     return distance * side <= APART

@@ -1,9 +1,9 @@
-"""What stands at each place of an image: colour and shape, or nothing; from the pixels and the frozen features of the tower.
+"""Classifier of each location of an image, object's colour and shape or background, from pixels and frozen tower features.
 
-The pointing tower answers every sentence with a place, also one that names what is not there. This small head, trained
-afterwards, tells whether anything in the picture is what the words say. Colour and shape are told apart from each other,
-so that a pair is known by its parts. Where something stands is told from all of the picture; what it is by a second
-look at those places (models/closer.py), in folders that have its weights.
+The pointing tower answers every sentence with a location, also one that names an absent object. This small head, trained
+afterwards, predicts whether any object in the image is the named one. Colour and shape are separate outputs, so that an
+unseen pair is known by its parts. Where an object is comes from the whole image; its class from a second stage on small
+crops there (models/closer.py), in folders that have its weights.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from vla_policy.models.closer import Closer, busiest
 from vla_policy.models.pointing import COLOURS, SHAPES
 
-STRIDE = 4  # pixels of a place, as of the tower's features
+STRIDE = 4  # pixels of a location, as of the tower's features
 
 
 @dataclass(frozen=True, slots=True)
 class NamingConfig:
-    """channels: of the tower's features. closer: with a second look."""
+    """channels: of the tower's features. closer: with the second stage."""
 
     channels: int
     colours: int = COLOURS
@@ -32,20 +32,20 @@ class NamingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Probabilities of colour and of shape, the last that nothing stands there, at places uv from 0 to 1 of the image."""
+    """Probabilities of colour and of shape at locations uv, 0 to 1 of the image; the last class is background."""
 
     uv: Float[Tensor, "b p 2"]
     colour: Float[Tensor, "b p k"]
     shape: Float[Tensor, "b p s"]
 
     def named(self, colour: int | None, shape: int | None) -> Float[Tensor, "b p"]:
-        """How surely each place is of that colour and shape, 0 to 1; None: of any."""
+        """Probability of that colour and shape at each location; None: of any."""
         here = 1 - self.colour[..., -1] if colour is None else self.colour[..., colour]
         return here * (1 - self.shape[..., -1] if shape is None else self.shape[..., shape])
 
 
 class Naming(nn.Module):
-    """The last class of each is that nothing stands there."""
+    """The classifier; the last class of each output is background."""
 
     def __init__(self, config: NamingConfig) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class Naming(nn.Module):
     def forward(
         self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b k h w"], Float[Tensor, "b s h w"]]:
-        """Logits of colour and of shape at each place. images in [-1, 1]. features: of the tower's front stem."""
+        """Logits of colour and of shape at each location. images in [-1, 1]. features: of the tower's front stem."""
         x = self.body(torch.cat((F.pixel_unshuffle(images, STRIDE), features), 1))
         return self.colour(x), self.shape(x)
 
     def places(
         self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
     ) -> Places:
-        """What stands where: at the places of the second look, or without one at all."""
+        """Probabilities at the locations of the second stage; without one, at all."""
         colour, shape = (logits.softmax(1) for logits in self(images, features))
         if self.closer is not None:
             uv = busiest((1 - colour[:, -1]) * (1 - shape[:, -1]))
@@ -85,6 +85,6 @@ class Naming(nn.Module):
         features: Float[Tensor, "b c h w"],
         named: tuple[tuple[int | None, int | None], ...],
     ) -> Float[Tensor, "b n"]:
-        """How surely something in the picture is of each named (colour, shape), 0 to 1; None: of any."""
+        """Probability that some object in the image is of each named (colour, shape); None: of any."""
         places = self.places(images, features)
         return torch.stack([places.named(c, s).amax(-1) for c, s in named], 1)

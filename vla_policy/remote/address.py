@@ -1,6 +1,6 @@
-"""Where a policy on another machine is, and what opens its door: address, token, certificate.
+"""Address, token and certificate of a policy on another machine.
 
-A token never stands in an address or on a command line, where every user of the machine reads it: it comes from the
+A token is never part of an address or of a command line, where every user of the machine reads it: it comes from the
 environment (VLA_TOKEN) or from a file that only its owner reads (VLA_TOKEN_FILE).
 """
 
@@ -21,7 +21,7 @@ MAX_TOKEN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """url: what is connected to. jpeg: quality of the pictures that are sent; None: as they are."""
+    """url: of the server. jpeg: quality of the images that are sent; None: uncompressed."""
 
     url: str
     jpeg: int | None = None
@@ -33,9 +33,9 @@ def is_address(name: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed pictures. Raises ValueError."""
+    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed images. Raises ValueError."""
     expected = (
-        "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed pictures"
+        "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed images"
     )
     parts = urlsplit(text)
     try:
@@ -69,7 +69,7 @@ def read_token_file(path: Path) -> str:
 
 
 def find_token(given: Mapping[str, str] | None = None) -> str | None:
-    """The token of the environment; None if there is none. Raises as read_token_file does."""
+    """The token of the environment, or None. Raises as read_token_file does."""
     values = os.environ if given is None else given
     if TOKEN in values and TOKEN_FILE in values:
         raise ValueError(f"got both {TOKEN} and {TOKEN_FILE}, expected one of them")

@@ -1,4 +1,4 @@
-"""What a policy answers to the requests of a batch; runs in the worker thread of the server."""
+"""The policy's answers to the requests of a batch; runs in the worker thread of the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer(
 ) -> list[Any]:
     """One outcome for each of batch: chunks, an answer, or a Reason: refused, failed.
 
-    on_error: told what a model raised. A batch that cannot be computed at once is computed one by one, so that
+    on_error: called with what a model raised. A batch that cannot be computed at once is computed one by one, so that
     the request of one robot cannot spoil those of others.
     """
     if infer_many is not None and len(batch) > 1:
@@ -42,7 +42,7 @@ def answer(
             except ValueError:
                 # Alone each learns what is wrong with its own.
                 return [_one(policy, asked, on_error) for asked in batch]
-            except Exception as error:  # noqa: BLE001 - told, and each is tried alone
+            except Exception as error:  # noqa: BLE001 - reported, and each is tried alone
                 on_error(error)
     return [_one(policy, asked, on_error) for asked in batch]
 
@@ -54,7 +54,7 @@ def _one(
         return _answer(policy, asked)
     except ValueError as error:
         return Reason("refused", str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a model raises; the client hears no more than that
+    except Exception as error:  # noqa: BLE001 - whatever a model raises; the client receives no more than that
         on_error(error)
         return Reason("failed", "the model raised; the server's log has what")
 

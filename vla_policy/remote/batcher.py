@@ -1,7 +1,7 @@
 """Requests of several robots, one after another or several at once, in one worker thread.
 
 The event loop never computes: it hands jobs to the thread and goes on answering everybody else. A request that
-would be late is told so before it waits, and one that became late is not computed any more.
+would be late is refused before it waits, and one that became late is not computed.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Batcher:
                 outcomes: Sequence[Any]
                 try:
                     outcomes = await loop.run_in_executor(self._thread, self.answer, works)
-                except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+                except Exception as error:  # noqa: BLE001 - no request may wait for ever
                     outcomes = [Reason("failed", type(error).__name__)] * len(works)
                 took_s = time.monotonic() - now_s
                 self._count(took_s, len(batch))

@@ -1,4 +1,4 @@
-"""A policy on another machine. It answers what every policy answers, or says within a bounded time that it cannot.
+"""A policy on another machine. It answers what every policy answers, or reports within a bounded time that it cannot.
 
 What a server sends is believed only as far as it can be checked: number of the request, columns, sizes, finite
 numbers, the rows that were to be kept. Whether the motion is safe is the guard's business, as for every policy.
@@ -49,7 +49,7 @@ from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
-WORDS_S = 0.5  # for a question about words, which is asked where messages are received
+WORDS_S = 0.5  # for a question about the text, which is sent from a message callback
 LEAST_S = 0.5
 WORDS_KEPT = 64
 UNANSWERED = 2  # requests in a row after which the connection is given up
@@ -63,7 +63,7 @@ class RemotePolicy(KeywordInfer):
     """
 
     def __init__(self, address: Address, token: str | None, ca: str | None = None) -> None:
-        """Connects. Raises Unavailable if there is no server, ValueError if it does not say what it has."""
+        """Connects. Raises Unavailable without a server, ValueError if its offer is malformed."""
         self._address = address
         self._lock = threading.RLock()
         self._number = 0
@@ -75,9 +75,9 @@ class RemotePolicy(KeywordInfer):
 
     @property
     def offer(self) -> Offer:
-        """What the server says of its policy."""
+        """The server's offer: its policy's contract, rows and heads."""
         if self._offer is None:
-            raise Unavailable(f"{self._address.url}: it has not said yet what it has")
+            raise Unavailable(f"{self._address.url}: it has not sent its offer yet")
         return self._offer
 
     @property
@@ -112,7 +112,7 @@ class RemotePolicy(KeywordInfer):
 
     @property
     def understanding(self) -> str:
-        """What it can tell of what it does not understand, one sentence."""
+        """What it reports of instructions that it does not understand, one sentence."""
         return self.offer.understanding
 
     @property
@@ -132,7 +132,7 @@ class RemotePolicy(KeywordInfer):
             self._connection.close()
 
     def understands(self, instruction: str) -> Reason | None:
-        """As the server says; None where it does not say it at once: it looks again before it infers."""
+        """The server's answer; None where it does not come at once: the server checks again before it infers."""
         with self._lock:
             if instruction in self._words:
                 return self._words[instruction]
@@ -141,7 +141,7 @@ class RemotePolicy(KeywordInfer):
             why = self._reason(said)
         except Unavailable:
             return None
-        except ValueError as error:  # it is asked for words alone, and does not take them
+        except ValueError as error:  # the request holds text alone, and the server refuses it
             return Reason("words", str(error))
         with self._lock:
             self._words[instruction] = why
@@ -150,7 +150,7 @@ class RemotePolicy(KeywordInfer):
         return why
 
     def sees(self, observation: Observation) -> Reason | None:
-        """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
+        """What the instruction names and no image shows; None if all is shown, or it is not known."""
         return self._reason(self._ask({"want": "sees"}, self._seen(observation), self.timeout_s))
 
     def infer_chunk(
@@ -196,7 +196,7 @@ class RemotePolicy(KeywordInfer):
         return found
 
     def ask(self, observation: Observation, question: str) -> str:
-        """Its answer in words. Raises ValueError if it answers none."""
+        """Its answer as text. Raises ValueError if it answers no questions."""
         own = {"want": "ask", "question": question}
         text = self._ask(own, self._seen(observation), self.timeout_s).get("text")
         if not isinstance(text, str):
@@ -229,7 +229,7 @@ class RemotePolicy(KeywordInfer):
     def _ask(
         self, own: dict[str, Any], message: dict[str, Any], timeout_s: float
     ) -> dict[str, Any]:
-        """What the server says to one request, by its number. Raises ValueError and Unavailable."""
+        """The server's reply to one request, by its number. Raises ValueError and Unavailable."""
         ends_s = time.monotonic() + timeout_s
         if not self._lock.acquire(timeout=timeout_s):
             raise Unavailable(f"{self._address.url}: the request before is not answered yet")
@@ -339,7 +339,7 @@ class RemotePolicy(KeywordInfer):
         self._offer, self._unanswered = offer, 0
 
     def _reason(self, said: Mapping[str, Any]) -> Reason | None:
-        """The answer to understands or sees. One that is not there is no answer, not the answer that all is well."""
+        """The answer to understands or sees. A missing one is an error, not the answer that all is well."""
         why = said.get("reason", "")
         if why is None:
             return None
@@ -349,21 +349,21 @@ class RemotePolicy(KeywordInfer):
         return Reason(one_line(code, 40), one_line(detail, 500))
 
     def _lies(self, what: str) -> Unavailable:
-        """The server sent what no policy says; nothing more is taken from this connection."""
+        """The server sent an invalid reply; this connection is closed."""
         with self._lock:
             return self._connection.failed(f"the server sent {what}")
 
 
-# A policy that is asked over the network.
+# A policy that is reached over the network.
 Remote: TypeAlias = RemotePolicy | ForeignPolicy | OpenVlaPolicy
 
 
 def connect_policy(name: str, head: str | None = None) -> Remote:
     """The policy of a server at ws://host:port, or of the policy file of one.
 
-    Token and certificate are those that the environment names.
+    Token and certificate come from the environment.
 
-    head: that the server is to have; None: whatever it has. Raises ValueError, and Unavailable without a server.
+    head: required of the server; None: any. Raises ValueError, and Unavailable without a server.
     """
     token, ca = find_token(), os.environ.get(TLS_CA)
     policy: Remote

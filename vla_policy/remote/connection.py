@@ -27,7 +27,7 @@ MAX_REPLY = 16 * 1024 * 1024
 class Connection:
     """url, token, tls: as in remote.address. Not for two threads at a time.
 
-    greet: told the first frame of each new connection; what it raises ends the connection.
+    greet: called with the first frame of each new connection; what it raises ends the connection.
     """
 
     url: str
@@ -79,7 +79,7 @@ class Connection:
         self._pause_s = 0.0
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """End the connection, if any."""
         stack, self._open = self._open, None
         if stack is not None:
             with (
@@ -90,7 +90,7 @@ class Connection:
         self._socket = None
 
     def connect(self, timeout_s: float) -> None:
-        """Open the connection and hear its first frame. Raises Unavailable, and what greet raises."""
+        """Open the connection and receive its first frame. Raises Unavailable, and what greet raises."""
         now_s = time.monotonic()
         if now_s < self._not_before_s:
             raise Unavailable(

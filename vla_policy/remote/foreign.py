@@ -1,7 +1,7 @@
 """Policies of other projects' servers: openpi's, and those that send RoboArena's first frame.
 
-They say nothing of columns, so a policy file does (server_file.py), and they do not number their answers, so a
-request that is not answered in time ends the connection: what is still under way on it is never read.
+They do not describe columns, so a policy file does (server_file.py), and they do not number their answers, so a
+request that is not answered in time ends the connection: an answer still on its way is never read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SPACES = {
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """What RoboArena's first frame asks for. size: height and width of pictures; None: as they are."""
+    """What RoboArena's first frame asks for. size: height and width of images; None: unchanged."""
 
     size: tuple[int, int] | None
     session: bool
@@ -83,7 +83,7 @@ def read_arena(first: Any, file: ServerFile) -> Arena | None:
 def write_request(
     file: ServerFile, arena: Arena | None, seen: Observation, session: str
 ) -> dict[str, Any]:
-    """seen with the server's keys, in its units."""
+    """The observation with the server's keys, in its units."""
     message: dict[str, Any] = {}
     size = arena.size if arena is not None and arena.size is not None else None
     if size is None and file.side_px is not None:
@@ -174,7 +174,7 @@ class ForeignPolicy(PlainPolicy):
 
     @property
     def contract(self) -> Contract:
-        """What the policy file says."""
+        """The contract of the policy file."""
         return self._file.contract
 
     @property
@@ -223,9 +223,7 @@ class ForeignPolicy(PlainPolicy):
 
     def _ask(self, observation: Observation) -> Any:
         ends_s = time.monotonic() + self.timeout_s
-        self._connection.ready(
-            self.timeout_s
-        )  # what the first frame asks for decides what is sent
+        self._connection.ready(self.timeout_s)  # the first frame decides what is sent
         message = write_request(self._file, self._arena, observation, self._session)
         self._connection.request(wire.encode(message), max(0.05, ends_s - time.monotonic()))
         try:

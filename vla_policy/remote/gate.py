@@ -1,4 +1,4 @@
-"""What a connection has to do before anything is made of it: be one of few, and say what it wants in time."""
+"""Admission of connections: few at a time, and each sends the head of its request in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length
 
 @dataclass(slots=True)
 class Doors:
-    """Connections that are open, and how many may be. refuse: told why one was turned away: full, slow, head."""
+    """Open connections, and how many are allowed. refuse: called with the reason of a refusal: full, slow, head."""
 
     most: int
     refuse: Callable[[str], None]
@@ -23,7 +23,7 @@ class Doors:
 
 
 class Gate(asyncio.Protocol):
-    """Waits for the head of an HTTP request, then hands every byte on to what serve makes.
+    """Waits for the head of an HTTP request, then passes every byte to the protocol that serve makes.
 
     serve: a protocol for one connection, as aiohttp's server makes it.
     """

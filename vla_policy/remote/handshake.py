@@ -1,7 +1,7 @@
-"""What a server says of its policy in its first frame, and whether a client can go by it.
+"""The description of its policy that a server sends as its first frame, and the client's check of it.
 
 openpi's server sends any mapping there, RoboArena's its PolicyServerConfig. Ours is one key, `vla`, that openpi's
-client hands through.
+client passes on.
 """
 
 from __future__ import annotations

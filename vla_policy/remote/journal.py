@@ -12,7 +12,7 @@ PER_WINDOW, WINDOW_S = 20, 10.0
 
 @dataclass(slots=True)
 class Journal:
-    """Lines of each event, at most PER_WINDOW in WINDOW_S; how many were left out stands in the next one."""
+    """Lines of each event, at most PER_WINDOW in WINDOW_S; the next one counts those left out."""
 
     stream: TextIO
     _seen: dict[str, tuple[float, int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What stands in a request and in a reply: openpi's keys, and one key of our own that holds the rest.
+"""Contents of a request and of a reply: openpi's keys, and one key of our own that holds the rest.
 
     observation/<camera>   uint8[h, w, 3] RGB, or the bytes of a JPEG or PNG file; images: {<camera>: ...} as well
     observation/state      float[s] in the order of contract.state_names; state as well
@@ -199,7 +199,7 @@ def write_options(options: InferenceOptions) -> dict[str, Any]:
 
 
 def write_chunk(chunk: ActionChunk) -> dict[str, Any]:
-    """A chunk as it stands in a message; observation, step and instruction are known on both sides."""
+    """A chunk as a message holds it; observation, step and instruction are known on both sides."""
     return {
         "actions": chunk.actions,
         "names": list(chunk.names),

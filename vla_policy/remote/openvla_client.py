@@ -1,4 +1,4 @@
-"""OpenVLA's server: one picture and one sentence, one action back, by plain HTTP (openvla.py has the format)."""
+"""OpenVLA's server: one image and one sentence, one action back, by plain HTTP (openvla.py has the format)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OpenVlaPolicy(PlainPolicy):
 
     @property
     def contract(self) -> Contract:
-        """What the policy file says."""
+        """The contract of the policy file."""
         return self._file.contract
 
     @property
@@ -99,7 +99,7 @@ def _action(data: bytes) -> Any:
     """The array in a reply: as json-numpy has it, in a text of JSON, or as plain numbers."""
     said = parse_json(data, WHERE)
     if isinstance(said, str):
-        if said == "error":  # all that OpenVLA's server says of a failure
+        if said == "error":  # OpenVLA's whole report of a failure
             raise ValueError("'error'; its log has more")
         said = parse_json(said.encode(), WHERE)
     if isinstance(said, list) and said and all(isinstance(row, dict) for row in said):

@@ -1,6 +1,6 @@
 """A policy for robots on a network: openpi's WebSocket protocol, OpenVLA's /act, /healthz and /metrics on one port.
 
-Nothing is answered before a connection has said in time what it wants and shown the token. What comes in is checked
+A connection is answered only after it has sent its request and the token in time. What comes in is checked
 before anything is made of it; what goes out in an error is one sentence.
 """
 
@@ -147,7 +147,7 @@ class Server:
             return await handler(request)
         except web.HTTPException:
             raise
-        except Exception as error:  # noqa: BLE001 - the client hears no more than that
+        except Exception as error:  # noqa: BLE001 - the client receives no more than that
             self._on_error(error)
             return web.Response(status=500, text="the server failed; its log has what\n")
 
@@ -163,7 +163,7 @@ class Server:
         return web.Response(text=text, content_type="text/plain")
 
     async def _on_act(self, request: web.Request) -> web.Response:
-        """OpenVLA's protocol: one picture and one sentence in JSON, one action back."""
+        """OpenVLA's protocol: one image and one sentence in JSON, one action back."""
         started_s = time.monotonic()
         try:
             body = await asyncio.wait_for(request.read(), BODY_S)
@@ -289,7 +289,7 @@ class Server:
         return "wrong messages"
 
     async def _read(self, message: Any) -> Asked:
-        """Compressed pictures are decoded in a thread."""
+        """Decodes compressed images in a thread."""
         if isinstance(message, dict) and any(isinstance(v, bytes) for v in message.values()):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
@@ -310,7 +310,7 @@ class Server:
     async def _refuse(
         self, socket: web.WebSocketResponse, own: dict[str, Any] | None, why: Reason
     ) -> None:
-        """Our client is told by a message, openpi's by a text, which it raises."""
+        """Our client receives an error as a message, openpi's as text, which it raises."""
         self._journal.write("refused", code=why.code, says=why.detail[:300])
         if own is None:
             await _say(socket, why.detail)

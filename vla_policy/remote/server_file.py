@@ -1,4 +1,4 @@
-"""Policy files of servers that say nothing of a robot: which of its cameras and columns theirs are.
+"""Policy files of servers that describe no robot: which of its cameras and columns theirs are.
 
     server: ws://gpu:8000              # or http://gpu:8000/act, of OpenVLA
     cameras: {observation/exterior_image_1_left: side, observation/wrist_image_left: wrist}   # the server's: the robot's
@@ -11,7 +11,7 @@
     rows: 10                           # of a chunk, at most
     embodiments: [fr3]
     prompt: prompt                     # the key of the instruction
-    image_px: 224                      # side of the square that pictures are scaled into; without it they are sent as they are
+    image_px: 224                      # side of the square that images are scaled into; without it they are sent unscaled
     image_layout: hwc                  # or chw
     units: {joint.fr3_joint1: deg}     # the server's, where the robot has rad, m, 0 .. 1
     inverted: [gripper]                # 1 - x, for a gripper that is 1 where it is closed
@@ -42,7 +42,7 @@ LAYOUTS = ("hwc", "chw")
 
 @dataclass(frozen=True, slots=True)
 class ServerFile:
-    """cameras, state: the server's key -> the robot's camera, or columns. side_px: None: pictures as they are.
+    """cameras, state: the server's key -> the robot's camera, or columns. side_px: None: images are not scaled.
 
     scale: column -> the robot's value of one unit of the server's. The others: see above.
     """
@@ -67,7 +67,7 @@ class ServerFile:
 
 
 def is_remote(name: str) -> bool:
-    """Whether a policy of this name is asked over the network: an address, or the file of a server."""
+    """Whether a policy of this name is reached over the network: an address, or the file of a server."""
     return is_address(name) or server_file(name) is not None
 
 
@@ -160,7 +160,7 @@ def read_server_file(path: Path) -> ServerFile:
 
 
 def _some(value: object, place: fields.Place, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Names out of known; none where nothing is said."""
+    """Names out of known; none where the key is absent."""
     if value is None:
         return ()
     found = fields.names(value, place, "columns")

@@ -15,7 +15,7 @@ class Serving:
 
     tls_cert, tls_key: files; None: no TLS. connections: robots at a time. strangers: connections beside them, of
     those that have not shown a token yet. max_bytes: of one message. deadline_s: of a request that states none.
-    Raises ValueError for an address beyond this machine without a token.
+    Raises ValueError for an address outside this machine without a token.
     """
 
     host: str = "127.0.0.1"
@@ -69,7 +69,7 @@ def authorised(serving: Serving, header: str | None) -> bool:
 
 
 def refuse_stranger(serving: Serving, host: str, origin: str | None) -> str | None:
-    """Why a browser's page of somebody else is not served, one sentence; None if it is none."""
+    """Why the page of another site is not served, one sentence; None if it is no such page."""
     if (problem := refuse_origin(origin, host)) is not None:
         return problem
     if serving.token is not None:

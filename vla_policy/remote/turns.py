@@ -1,7 +1,7 @@
 """Whose request is next: round robin over the robots, and what belongs into one batch. Values only, no clock.
 
 Each robot has its own queue. A batch begins with the oldest request of the robot whose turn it is and takes, from
-the robots after it, the ones that can be computed together with it. Whoever was served goes to the back.
+the robots after it, the ones that can be computed together with it. A robot that was served goes to the back.
 """
 
 from __future__ import annotations

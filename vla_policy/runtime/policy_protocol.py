@@ -1,4 +1,4 @@
-"""What may be asked of a policy, whoever answers: a network in this process, an expert, a script.
+"""The interface of every policy: a network in this process, an expert, a script.
 
 Inference, closed loop and nodes know policies by this protocol alone; `policy.Policy` is the one with a network.
 """
@@ -14,7 +14,7 @@ from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 
 class Unavailable(ConnectionError):
-    """There is no answer now, one sentence why: a server that is lost, slow, busy or says what cannot be.
+    """No answer now, with one sentence why: a server that is lost, slow, busy or sends an invalid reply.
 
     Not the model's failure: the plan in execution becomes old, the robot holds, and the next observation is tried.
     """
@@ -39,12 +39,12 @@ class PlainContract:
 
 
 class PolicyProtocol(Protocol):
-    """What may be asked of a policy.
+    """The interface of a policy.
 
-    rows: of a chunk. head: of a network; None: there is none. continues: whether infer takes a chunk to continue.
-    All that look at an observation may raise Unavailable, where who answers is on another machine.
+    rows: of a chunk. head: of a network; None: it has none. continues: whether infer takes a chunk to continue.
+    All that take an observation may raise Unavailable where the policy is on another machine.
     can_point, can_answer: whether point and ask answer; they raise ValueError where they do not.
-    understanding: one sentence on what it can tell of what it does not understand.
+    understanding: one sentence on what it reports of instructions that it does not understand.
     """
 
     @property
@@ -69,10 +69,10 @@ class PolicyProtocol(Protocol):
     def understanding(self) -> str: ...
 
     def understands(self, instruction: str) -> Reason | None:
-        """Why the words of instruction cannot be followed; None if they can, or it cannot tell."""
+        """Why the instruction cannot be followed; None if it can, or it is not known."""
 
     def sees(self, observation: Observation) -> Reason | None:
-        """What the instruction names and is not to be seen; None if all is, or it cannot tell."""
+        """What the instruction names and no image shows; None if all is shown, or it is not known."""
 
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
@@ -88,7 +88,7 @@ class PolicyProtocol(Protocol):
         """Where it sees what the instruction names: target_xyz, float64[3], base frame, m."""
 
     def ask(self, observation: Observation, question: str) -> str:
-        """Its answer in words."""
+        """Its answer as text."""
 
 
 class KeywordInfer:
@@ -149,7 +149,7 @@ class PlainPolicy(KeywordInfer):
         return None
 
     def sees(self, observation: Observation) -> Reason | None:
-        """It cannot tell."""
+        """Not known."""
         return None
 
     def infer_candidates(
@@ -164,4 +164,4 @@ class PlainPolicy(KeywordInfer):
 
     def ask(self, observation: Observation, question: str) -> str:
         """Raises ValueError."""
-        raise ValueError("this policy does not answer in words")
+        raise ValueError("this policy answers no questions")

@@ -1,6 +1,6 @@
 """Low-rank adapters by peft: laid over a base for training, saved alone.
 
-Which layers they reach is the family's to say (Training.adapters); what else is learned whole, such as the projections
+Training.adapters of the family names their layers; what else is learned whole, such as the projections
 of state and actions, are parts by name. Reading and merging: formats/adapter.py.
 """
 
@@ -88,7 +88,7 @@ def tensors(laid: Laid) -> dict[str, Tensor]:
 
 
 def save(folder: Path, laid: Laid) -> None:
-    """Write the adapter alone; a folder that is there is replaced file by file, the weights last."""
+    """Write the adapter alone; an existing folder is replaced file by file, the weights last."""
     from peft import LoraConfig
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Images changed at random in training, so that a policy does not learn this camera mount and this light by heart.
 
-Of cameras that stand still: a crop that is scaled to the full size again, turned a little, in one step; what lies
-beyond the image repeats its edge, so that no black corner tells of it. Of cameras at a wrist the geometry says where
+Of fixed cameras: a crop that is scaled to the full size again, turned a little, in one step; what lies
+outside the image repeats its edge, so that no black corner shows it. Of cameras at a wrist the geometry says where
 the gripper is, so they keep it. Of all cameras: brightness, contrast and saturation. Places in the image go along.
 
 Values as openpi's (crop 95 %, 5 degrees, 0.3, 0.4, 0.5); differs in: one interpolation in place of three.
@@ -26,7 +26,7 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """crop: side of the crop as a share of the image's. rotate_deg: largest turn either way.
+    """crop: side of the crop as a share of the image's. rotate_deg: largest turn in either direction.
 
     brightness, contrast, saturation: largest change of the factor, which is 1 for none. wrist: cameras that keep
     their geometry; None: those with `wrist` or `hand` in their name.
@@ -64,8 +64,8 @@ def augmenter(augmentation: Augmentation) -> Augment:
 def augmented(augmentation: Augmentation, sample: Raw, rng: np.random.Generator) -> Raw:
     """sample with its images changed as rng says; cameras are changed one after the other, in their order.
 
-    Of questions only the first image of one that points is moved, as long as every point stays in it: words may say
-    left and right, and a caption tells of the whole image.
+    Of questions only the first image of one that points is moved, as long as every point stays in it: text may name
+    left and right, and a caption describes the whole image.
     """
     if isinstance(sample, Demonstration):
         observation = sample.observation

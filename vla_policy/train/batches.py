@@ -1,8 +1,8 @@
-"""What the training loop asks of a loader: micro-batches by number, the same whoever asks for them.
+"""The training loop's interface to a loader: micro-batches by number, the same for every process.
 
 Sample number p of a run is a pure function of (seed, p): which frame it is, how its image is changed, its noise. Micro-batch
 number n holds the samples n * size to (n + 1) * size. So one process, several processes and a run that was resumed
-see the same samples, and nobody below the loop has to know how many processes there are.
+see the same samples, and no part below the loop depends on the number of processes.
 """
 
 from collections.abc import Iterator

@@ -55,7 +55,7 @@ class ChunkRows:
     def of(self, frame: int, begin: int, end: int) -> tuple[Array, Array, Array]:
         """(float64[rows, a] in the robot's action_names, bool[rows] what teaches, bool[rows] behind the end).
 
-        frame: of the observation. begin, end: of its episode. Behind the end the robot stands still.
+        frame: of the observation. begin, end: of its episode. After the end the robot does not move.
         """
         at = self._at(frame)
         behind = at > end - 1 + SAME

@@ -16,7 +16,7 @@ NOT_DRAWN = ("step", "seconds")
 
 
 def write_curves(out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Replace OUT/curves.png; without lines there is none."""
+    """Replace OUT/curves.png; nothing is written without lines."""
     keys = dict.fromkeys(key for line in lines for key in line if key not in NOT_DRAWN)
     panels = [panel(key, [(x["step"], x[key]) for x in lines if key in x]) for key in keys]
     if not panels:

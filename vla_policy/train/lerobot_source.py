@@ -1,4 +1,4 @@
-"""A LeRobot data set as a source of demonstrations: numbers at once, images when they are asked for."""
+"""A LeRobot data set as a source of demonstrations: numbers are read at once, images on demand."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class LeRobotSource:
         return self.data.image(episode, number, camera)
 
     def sentences(self, episode: int, number: int) -> Sequence[str]:
-        """The frame's task first; the tasks of the episode that no frame has are other ways to say it."""
+        """The frame's task first; the tasks of the episode that no frame has are rephrasings of it."""
         first = int(self.numbers.first[episode])
         own = self._task[first : first + int(self.numbers.length[episode])]
         task = self.data.tasks[int(own[number])] if self.data.tasks else ""
         said = {self.data.tasks[i] for i in np.unique(own)} if self.data.tasks else set()
         others = [t for t in self.data.entries[episode].tasks if t not in said]
-        # With several tasks in one episode it is not known which of them the others say again.
+        # With several tasks in one episode it is not known which of them the others rephrase.
         return [t for t in (task, *(others if len(said) == 1 else ())) if t.strip()]
 
     def success(self, episode: int) -> bool | None:

@@ -1,6 +1,6 @@
 """Micro-batches out of worker processes: the same ones in the same order, however many workers make them.
 
-Each worker makes whole micro-batches, every one a pure function of its number; torch's DataLoader hands them out in
+Each worker makes whole micro-batches, every one a pure function of its number; torch's DataLoader yields them in
 order and holds at most `prefetch` of each worker. What goes wrong with a sample comes back as a value and is raised
 here, as one sentence that names it. A worker that is killed ends the run, Ctrl-C ends the workers.
 """
@@ -31,16 +31,16 @@ Collate: TypeAlias = Callable[[Sequence[dict[str, Tensor]]], dict[str, Tensor]]
 
 
 class BadSample(ValueError):
-    """A sample that cannot be used; the message says which, and why."""
+    """A sample that cannot be used; the message names it and the reason."""
 
 
 class WorkerLost(RuntimeError):
-    """A worker process ended though nobody had ended it."""
+    """A worker process ended unexpectedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """Why there is no micro-batch."""
+    """The reason why there is no micro-batch."""
 
     says: str
 
@@ -71,7 +71,7 @@ class _MicroBatches(Dataset["Batch | _Failed"]):
 class Loader:
     """mixture: the samples. make_example: Sample -> tensors, in a worker. collate: of several -> those of a batch.
 
-    batch: samples of a micro-batch. workers: processes; 0: made here, when they are asked for. All three go to the
+    batch: samples of a micro-batch. workers: processes; 0: made here, on demand. All three go to the
     workers by pickle. waited_s: how long the caller waited so far, without the time in which the workers came up.
     """
 
@@ -154,7 +154,7 @@ def _next(iterator: Iterator[Batch | _Failed]) -> Batch | _Failed:
 def _end(iterator: Iterator[Any]) -> None:
     """End the workers now: by itself torch waits until nothing refers to the iterator, a traceback among it.
 
-    A worker that dies of being ended, in the middle of a video, is ended as well: nothing is asked of it any more.
+    A worker that dies of being ended, in the middle of a video, is ended as well: its work is not needed any more.
     """
     shutdown = getattr(iterator, "_shutdown_workers", None)
     if shutdown is not None:

@@ -33,11 +33,11 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Raw:
-        """One sample; rng makes what is random of it. Raises ValueError that says where."""
+        """One sample; rng draws its random parts. Raises ValueError naming the sample."""
         ...
 
     def where(self, index: int) -> str:
-        """The sample in words, 'set, episode 3, frame 17'."""
+        """The sample as text, 'set, episode 3, frame 17'."""
         ...
 
 
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of the stream. source: number of the mixture's source, robots first. where: in words.
+    """One sample of the stream. source: number of the mixture's source, robots first. where: as text.
 
     seed: of what the loss draws for it, 0 to 2^62.
     """
@@ -79,7 +79,7 @@ class Mixture:
     """robots, questions: what is drawn from. robot_share: of all samples; needed if there are questions.
 
     augment: (sample, rng) -> sample; None: nothing is changed, as in evaluation.
-    Raises ValueError for no robots, or a share that does not fit what there is.
+    Raises ValueError for no robots, or a share that does not fit the sources.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Mixture:
         self._ends[-1] = 1.0
 
     def sample(self, number: int) -> Sample:
-        """Sample number of the stream, from 0. Raises ValueError that says which it is."""
+        """Sample number of the stream, from 0. Raises ValueError naming it."""
         rng = np.random.default_rng((self.seed, number))
         source, index = self._choose(rng)
         entry = self.entries[source].source
@@ -123,7 +123,7 @@ class Mixture:
         return self._choose(np.random.default_rng((self.seed, number)))
 
     def where(self, number: int) -> str:
-        """The sample in words, without reading it."""
+        """The sample as text, without reading it."""
         source, index = self.chosen(number)
         return self.entries[source].source.where(index)
 

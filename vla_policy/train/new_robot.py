@@ -1,4 +1,4 @@
-"""A policy that is to learn for another robot than it was made for: whose cameras and columns it reads and writes."""
+"""Training a policy for another robot than it was made for: the cameras and columns that it reads and writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def for_robot(
 ) -> Checkpoint:
     """The checkpoint with the contract of another robot; its statistics are still those of the old one.
 
-    cameras: the network's name of a camera -> the robot's, where the order of both does not say it.
+    cameras: the network's name of a camera -> the robot's, where their order does not match.
     Raises ValueError for a family that is built for its robot, and for more columns than the network has.
     """
     if checkpoint.family == "tiny":
@@ -56,7 +56,7 @@ def for_robot(
 def cameras_of(
     slots: Sequence[str], there: Sequence[str], said: Mapping[str, str]
 ) -> dict[str, str]:
-    """Name of the network -> camera of the robot: as said, then hands to hands, then in order; what is left over is not used.
+    """Name of the network -> camera of the robot: as given, then wrist cameras to wrist cameras, then in order; those left over are not used.
 
     Raises ValueError for names that are not there.
     """

@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a run is, how fast, and how it goes."""
+"""A terminal line with a run's step, speed and losses."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

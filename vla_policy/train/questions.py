@@ -50,14 +50,14 @@ class PointingQuestion:
             raise ValueError(f"points: got {self.points.tolist()}, expected 0 to 1")
 
     def question(self) -> Question:
-        """The same with its answer in words."""
+        """The same with its answer as text."""
         steps = np.clip(np.floor(self.points * STEPS).astype(int), 0, STEPS - 1)
         answer = " ; ".join(f"<loc{y:04d}><loc{x:04d}>" for x, y in steps)
         return Question(self.images, self.text, answer, self.source)
 
 
 class Questions:
-    """The lines of one file; images are read when they are asked for. Pickles into workers.
+    """The lines of one file; images are read on demand. Pickles into workers.
 
     Raises FileNotFoundError, or ValueError naming the line that is none of the four kinds or an image that is missing.
     """
@@ -110,12 +110,10 @@ def _checked(row: Any, path: Path, number: int) -> dict[str, Any]:
         raise ValueError(f"{where}: got {', '.join(rest) or 'nothing'} beside it, expected {ways}")
     for key in ("question", "answer", "caption", "point_at"):
         if key in rest and not _is_text(rest[key]):
-            raise ValueError(
-                f"{where}: {key}: got {one_line(repr(rest[key]), 80)}, expected words"
-            )
+            raise ValueError(f"{where}: {key}: got {one_line(repr(rest[key]), 80)}, expected text")
     for name in names:
         if not _inside(path.parent, name):
-            raise ValueError(f"{where}: image {name!r}: there is no such file beside {path.name}")
+            raise ValueError(f"{where}: image {name!r}: no such file beside {path.name}")
     found: dict[str, Any] = {"images": names}
     if "point_at" in rest:
         points = [rest["point"]] if "point" in rest else rest["points"]

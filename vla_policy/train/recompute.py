@@ -1,4 +1,4 @@
-"""Gradient checkpointing: what a layer computed is forgotten and computed again on the way back, for less memory."""
+"""Gradient checkpointing: a layer's activations are dropped and computed again in the backward pass, for less memory."""
 
 from typing import Any
 

@@ -117,12 +117,12 @@ class Run:
 
     policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers.
     robot: which one learns, of a folder that is for several. A policy for another robot than that of the data gets the
-    cameras and columns of the first set; cameras: name of the network -> of the robot, where their order does not say it.
+    cameras and columns of the first set; cameras: name of the network -> of the robot, where their order does not match.
     statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
     where it is for this robot. augment: how images are changed; None: they are not.
     batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
-    questions: beside the data, for a policy that answers in words; robot_share: of all samples, the demonstrations.
-    ema: decay of the running mean of the weights, which is then what is saved; None: there is none.
+    questions: beside the data, for a policy that answers with text; robot_share: of all samples, the demonstrations.
+    ema: decay of the running mean of the weights, which is then saved; None: no such mean.
     freeze: parts of the network that stay as they are. adapter: only an adapter over the network learns; None: it learns itself.
     """
 

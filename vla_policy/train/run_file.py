@@ -105,6 +105,6 @@ def _set_data(data: DataSetConfig) -> dict[str, Any]:
 
 
 def _beside(file: Path, name: str) -> str:
-    """The path, if there is something of that name beside the file; else name as it is."""
+    """The path, if a file of that name is beside this one; else name unchanged."""
     path = file.parent / Path(name).expanduser()
     return str(path) if path.exists() else name

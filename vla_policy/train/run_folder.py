@@ -1,7 +1,7 @@
 """The folder of a run. Whatever ends the process, what has its final name here is complete.
 
 run.yaml                what is trained, every key
-log.jsonl curves.png    one line every `log_every` steps, and their picture
+log.jsonl curves.png    one line every `log_every` steps, and their plot
 checkpoints/000500/     a folder that load_policy loads, after 500 steps
 checkpoint              a link to the best of them where something is measured, else to the newest
 state/000500/           beside the newest checkpoint: what the optimiser knows, for going on
@@ -54,7 +54,7 @@ def open_folder(out: Path, run: Run) -> IO[str]:
 
 
 def steps_in(out: Path, kind: str) -> list[int]:
-    """The steps after which there is a complete checkpoint or state, in order."""
+    """The steps that have a complete checkpoint or state, in order."""
     return sorted(int(p.name) for p in (out / kind).glob("[0-9]*") if p.name.isdigit())
 
 
@@ -92,7 +92,7 @@ def point_at(out: Path, step: int) -> None:
 
 
 def remove(folders: Iterable[Path]) -> None:
-    """Nobody sees a folder with some of its files gone."""
+    """No reader sees a folder with only some of its files."""
     for folder in folders:
         if folder.is_dir():
             partial = _partial(folder).with_suffix(f".old{PARTIAL}")

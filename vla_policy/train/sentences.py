@@ -1,4 +1,4 @@
-"""What a policy may be told after a run: what it could be told before, and the tasks of the data."""
+"""The instructions of a policy after a run: those it knew before, and the tasks of the data."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +17,7 @@ EXAMPLES = 6
 def taught(checkpoint: Checkpoint, run: Run, sentences: Iterable[str]) -> Checkpoint:
     """The checkpoint as it is when it has learned sentences.
 
-    What it tells of absent things rests on the features of its vision: where these change it cannot tell any more.
+    Its reports of absent objects depend on the features of its vision: where these change it reports none.
     """
     language = checkpoint.language
     if language is None:

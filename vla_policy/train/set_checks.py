@@ -20,7 +20,7 @@ TIME_SLACK = 0.25  # of a frame
 
 @dataclass(frozen=True, slots=True)
 class FrameLocator:
-    """Says where a frame of a set is."""
+    """Names the place of a frame in a set, for messages."""
 
     label: str
     numbers: SetNumbers

@@ -37,7 +37,7 @@ class SetNumbers:
 class SetSource(Protocol):
     """What the kinds of data sets have in common. Pickles into workers.
 
-    label: for messages. robot_name: '' where the set does not say. own: recorded by this package, so that its columns
+    label: for messages. robot_name: '' where the set names none. own: recorded by this package, so that its columns
     are those that the robot executes. robot_yaml: the robot file of then; '' where it has none.
     """
 
@@ -56,11 +56,11 @@ class SetSource(Protocol):
         ...
 
     def sentences(self, episode: int, number: int) -> Sequence[str]:
-        """The instruction of a frame, and other ways to say it; none if the set has none."""
+        """The instruction of a frame, and rephrasings of it; none if the set has none."""
         ...
 
     def success(self, episode: int) -> bool | None:
-        """Whether the episode reached its goal; None if nobody said."""
+        """Whether the episode reached its goal; None if unknown."""
         ...
 
     def identity(self, episode: int) -> str:

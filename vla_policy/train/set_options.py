@@ -1,7 +1,7 @@
 """How a data set is read for training: which robot it shows, where its columns are, what of it counts.
 
 Sets that this package recorded need none of it. For a set of another project the run file states what no file of the
-set says: its robot, which of its columns is which of the robot's and in what unit, and what its actions are.
+set records: its robot, which of its columns is which of the robot's and in what unit, and what its actions are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ColumnMapping:
 
 @dataclass(frozen=True, slots=True)
 class SetOptions:
-    """robot: name or file, where the set does not say.
+    """robot: name or file, where the set names none.
 
     cameras: camera of the robot -> of the set. state, action: column of the robot -> Column of the set; what is not
     listed has the same name in both. spaces: action group -> what its columns are in a set of another project: as the
@@ -41,7 +41,7 @@ class SetOptions:
     episodes: which count; None: all. part, held_out: the share of episodes that is kept apart for evaluation, and which
     side this is. failures: episodes that did not succeed count too.
     weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor for frames in which a
-    person corrects the policy. phrasings: task -> other ways to say it. instruction: for a set that has no tasks.
+    person corrects the policy. phrasings: task -> rephrasings of it. instruction: for a set that has no tasks.
     Raises ValueError that begins with the field's name.
     """
 
@@ -82,7 +82,7 @@ DEFAULTS = SetOptions()
 
 
 def weight_of(control_source: str, options: SetOptions = DEFAULTS, *, correction: bool) -> float:
-    """How much a frame counts. Where nobody commands the robot there is nothing to be learned: 0."""
+    """How much a frame counts. Frames in which nothing commands the robot teach nothing: 0."""
     if not control_source:
         return 0.0
     weight = options.weights.get(control_source, 1.0)

@@ -64,7 +64,7 @@ class ExampleMaker:
 
 
 def prepare(run: Run) -> Work:
-    """The work of run, from its newest checkpoint where there is one.
+    """The work of run, from its newest checkpoint if any.
 
     Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
     data that does not fit it, with episode and frame.
@@ -91,7 +91,7 @@ def prepare(run: Run) -> Work:
             )
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
     examples = ExampleMaker(lean, run.loss.heads)
-    examples(learned.sample(0))  # what does not fit is said before there is a folder
+    examples(learned.sample(0))  # what does not fit is refused before a folder is made
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()
     if run.held_out.share:
@@ -167,7 +167,7 @@ def set_of(run: Run, number: int, checkpoint: Checkpoint, rows: int, part: str) 
 
 
 def tasks_of(mixture: Mixture) -> list[str]:
-    """Every way to say what is done in the sets."""
+    """All instructions of the sets and their rephrasings."""
     said: dict[str, None] = {}
     for data in sets_of(mixture):
         for episode in data.episodes:

@@ -2,10 +2,10 @@
 
 Actions are taken as the network is to predict them, steps and relative columns among them, out of the same functions
 that make its examples. Quantiles are those of all values together, not means of those of episodes. Two floors keep
-normalised values in bounds, whatever stands still in the data:
+normalised values in bounds, even for columns that do not change in the data:
 
 * a spread of at least FLOOR in the column's unit: noise of a joint at rest is not blown up to the whole range;
-* a spread that leaves no value of the data beyond LIMIT: a gripper that is closed in one frame of a thousand has equal
+* a spread that leaves no value of the data outside LIMIT: a gripper that is closed in one frame of a thousand has equal
   quantiles, and yet moves.
 
 A column of a Normalizer that never moves is listed as constant: 0 for the network, its own value for the robot.

@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def asked_to_stop() -> Iterator[threading.Event]:
-    """Set as soon as the process was asked to end. Signals are left alone outside of the main thread."""
+    """Set as soon as the process receives a request to end. Outside the main thread no signal is handled."""
     asked = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """step: steps done, all that are saved. stopped: somebody asked it to end before the last.
+    """step: steps done, all that are saved. stopped: by a signal, before the last step.
 
     leads: this is the process that speaks for all.
     """
@@ -58,7 +58,7 @@ class TrainingResult:
 
 
 def train(run: Run, work: Work, *, shown: bool = True) -> TrainingResult:
-    """Train to the last step or until asked to stop, with everything in the folder run.out.
+    """Train to the last step or until a signal, with everything in the folder run.out.
 
     A second call goes on from the newest checkpoint and gives what one call would have given.
     Raises NotFinite, which names step and samples; DiskFull; ValueError for the folder of another run.
@@ -157,7 +157,7 @@ def _save(
 
 
 def _anyone(stop: Event, devices: Any) -> bool:
-    """Whether any process was asked to stop, so that all end after the same step."""
+    """Whether any process received a signal to stop, so that all end after the same step."""
     if devices.num_processes == 1:
         return stop.is_set()
     asked = torch.tensor(float(stop.is_set()), device=devices.device)

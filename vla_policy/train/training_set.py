@@ -1,8 +1,8 @@
 """A data set as a sequence of demonstrations: one for each frame that a policy may learn from.
 
-A demonstration is what was seen at a frame and what was commanded from there on, at the rate of the policy and in its
+A demonstration is the observation of a frame and the commands from there on, at the rate of the policy and in its
 columns. Rows behind the end of the episode, rows that rest on an invalid frame and frames of a source with weight 0
-do not teach. Files stay closed until an image is asked for; the whole goes to worker processes by pickle.
+do not teach. Files stay closed until an image is read; the whole goes to worker processes by pickle.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def robot_of_source(
 ) -> Embodiment:
     """The robot that a set shows. contract: of the policy, which must have been made for it.
 
-    Raises ValueError for a set that does not say, and one of another robot.
+    Raises ValueError for a set that names no robot, and one of another robot.
     """
     if options.robot is None and source.robot_name not in embodiment_names():
         raise ValueError(
@@ -118,7 +118,7 @@ class TrainingSet(Sequence[Demonstration]):
         weights = _weights(numbers, options)
         self._teaches = numbers.valid & (weights > 0)
         self._chunks = self._chunk_rows()
-        # The observation of an invalid frame is old, and without its first row nothing says what to do now.
+        # The observation of an invalid frame is old, and without its first row no action is known for now.
         usable = counted[self._teaches[counted]]
         episode = np.searchsorted(numbers.first, usable, "right") - 1
         begins, ends = numbers.first[episode], (numbers.first + numbers.length)[episode]
@@ -159,7 +159,7 @@ class TrainingSet(Sequence[Demonstration]):
         return self._places.of(self._frame(index))
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Demonstration:
-        """One demonstration; rng chooses among the ways to say its instruction, None: the first.
+        """One demonstration; rng chooses among the phrasings of its instruction, None: the first.
 
         Raises IndexError, or ValueError naming file, episode and frame.
         """
@@ -262,7 +262,7 @@ def _frames(numbers: SetNumbers, episodes: Sequence[int]) -> Array:
 
 
 def _weights(numbers: SetNumbers, options: SetOptions) -> Array:
-    """float32[n]: how much each frame counts; 1 in a set that does not say who moved the robot."""
+    """float32[n]: how much each frame counts; 1 in a set that does not record who moved the robot."""
     table = np.ones((len(CONTROL_SOURCES) + 1, 2), np.float32)
     for k, name in enumerate(CONTROL_SOURCES):
         table[k] = [weight_of(name, options, correction=c) for c in (False, True)]

@@ -67,7 +67,7 @@ def rows(checkpoint: Checkpoint, head: str) -> int:
 
 
 def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> TinyInputs:
-    """Tokens of images and words, and the state; the same for both heads."""
+    """Tokens of images and text, and the state; the same for both heads."""
     return _prepare(checkpoint, observation, "action")
 
 
@@ -122,7 +122,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
-    """Poses as steps from the measured pose on. Whether it is done is for each observation to say."""
+    """Poses as steps from the measured pose on. Whether the instruction is complete depends on each observation."""
     contract, body = checkpoint.contract, _body(checkpoint)
     width = checkpoint.model.config.action_dim
     rows = dict(zip(contract.action_names, chunk.actions.T, strict=True))
@@ -147,7 +147,7 @@ def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
 
 
 def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
-    """Why the words cannot be followed; None if they can, or if it is not known what was trained."""
+    """Why the instruction cannot be followed; None if it can, or if the trained sentences are not known."""
     if checkpoint.language is None:
         return None
     read = checkpoint.language.read(instruction)
@@ -155,7 +155,7 @@ def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
 
 
 def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
-    """What the instruction names and the front image does not show; None if all is there, or it cannot be told."""
+    """What the instruction names and the front image does not show; None if it shows all, or it is not known."""
     language, naming = checkpoint.language, checkpoint.naming
     if language is None or language.least is None or naming is None:
         return None
@@ -182,7 +182,7 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
 def _shown(
     language: Language, least: Mapping[str, float], places: Places, thing: Mapping[str, str]
 ) -> torch.Tensor:
-    """bool[p]: the places that are thing, if its colour is in the picture at all."""
+    """bool[p]: the places that are thing, if its colour is in the image at all."""
     colour, shape = (language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
     kind = "thing" if colour is not None or "shape" not in least else "shape"
     here = places.named(colour, shape)[0] >= least[kind]
@@ -196,9 +196,9 @@ def _words(thing: Mapping[str, str]) -> str:
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
-    """Answer in words. question: "name" or "point" (image location tokens)."""
+    """Answer as text. question: "name" or "point" (image location tokens)."""
     if checkpoint.model.config.token is None:
-        raise ValueError("this checkpoint has no token head and does not answer in words")
+        raise ValueError("this checkpoint has no token head and answers no questions")
     tokens = checkpoint.tokenizer
     end = tokens.token_to_id(tokenizer.END)
     answer: list[int] = []
@@ -345,7 +345,7 @@ def _ahead(checkpoint: Checkpoint, inputs: TinyInputs, known: Array) -> TinyInpu
 
 
 def _behind(kept: Array, actions: Array, known: Array | None) -> Array:
-    """The kept rows, then as many of actions as there is room for. Columns not known are as in the first of those."""
+    """The kept rows, then as many of actions as fit. Columns not known are as in the first of those."""
     given = np.broadcast_to(kept, (len(actions), *kept.shape))
     unsaid = np.zeros(given.shape[2], bool) if known is None else ~known
     given = np.where(unsaid, actions[:, :1], given)
@@ -378,7 +378,7 @@ def _body(checkpoint: Checkpoint) -> RobotColumns:
 
 
 def _slots(body: RobotColumns) -> tuple[tuple[str, str], ...]:
-    """What stands before the names of each arm: the robot's, and the model's."""
+    """The prefix of the names of each arm: the robot's, and the model's."""
     return tuple(zip(body.arms, SLOTS, strict=False))
 
 

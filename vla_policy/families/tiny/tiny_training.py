@@ -1,7 +1,7 @@
 """The `tiny` policies as they are trained: both heads over one prefix of what the tower finds.
 
 A robot of fewer arms or without a base is one of the batch: what it does not have is masked, its columns are 0.
-The row behind the end of an episode that reached its goal (`done`) says terminate, the tools stand still.
+The row after the end of an episode that reached its goal (`done`) has terminate set, and the tools do not move.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vla_policy.types import ActionChunk, Array, Observation
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """Images of all arms that the model may have, the words for tower and language model, state and chunk."""
+    """Images of all arms that the model may have, the text for tower and language model, state and chunk."""
     config, contract = checkpoint.model.config, checkpoint.contract
     heads = losses.require_heads(heads, _heads(config), _heads(config))
     observation = demonstration.observation
@@ -54,7 +54,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
-    """It knows two questions, of name and place, which are not free words."""
+    """It knows two questions, of name and place, which are not free text."""
 
 
 def loss(
@@ -90,7 +90,7 @@ def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: D
 
 
 def prefix_of(model: VLA, batch: Batch, state: torch.Tensor, drawn: Drawn) -> Prefix:
-    """What the tower finds for each arm, the words and the state, read by the language model."""
+    """The tower's output for each arm, the text and the state, read by the language model."""
     device, tower = state.device, model.pointing
     text, _ = losses.chosen_text(batch, drawn.without)
     asked = {k: batch[k].to(device) for k in ("sentence", "sentence_without")}
