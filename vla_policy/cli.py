@@ -1,7 +1,7 @@
 """`vla <verb>`: one small dispatcher; each verb lives in its own module and is imported when used.
 
 A verb's module has add_arguments(parser) and run(args) -> exit code. Mistakes a person can make
-(ValueError, OSError) end in one sentence and exit code 1, wrong words on the line in exit code 2.
+(ValueError, OSError) end in one sentence and exit code 1, wrong arguments in exit code 2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VERBS = {
     "up": ("vla_policy.commands.up", "run the node graph of a robot, real or simulated"),
     "say": (
         "vla_policy.commands.say",
-        "tell the running robot what to do, and wait for the outcome",
+        "give the running robot an instruction, and wait for the outcome",
     ),
     "stop": ("vla_policy.commands.stop", "stop the running robot; it stays stopped until reset"),
     "teleop": (
@@ -47,11 +47,11 @@ VERBS = {
     ),
     "data": (
         "vla_policy.commands.data",
-        "look at demonstrations on disk, check, change and convert them",
+        "show, check, change and convert demonstrations on disk",
     ),
     "inspect": (
         "vla_policy.commands.inspect",
-        "say what a checkpoint folder holds, and what it lacks",
+        "describe a checkpoint folder, and what it lacks",
     ),
     "convert": ("vla_policy.commands.convert", "write a checkpoint folder as another project's"),
     "check": (
@@ -64,14 +64,14 @@ VERBS = {
     ),
     "doctor": (
         "vla_policy.commands.doctor",
-        "tell machine, ROS, GPU, packages, and known problems with cures",
+        "report machine, ROS, GPU, packages, and known problems with fixes",
     ),
     "models": (
         "vla_policy.commands.models",
         "list architectures with size and least time, and shipped policies",
     ),
 }
-# Modules whose absence has a known cure.
+# Modules whose absence has a known fix.
 CURES = {
     "rclpy": "no ROS 2 in this environment. Run `make setup`, then `. tools/env.sh`",
     "vla_policy.msg": "the messages are not built. Run `make setup`, then `. tools/env.sh`",
@@ -132,7 +132,7 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of a screen of usage."""
+    """Reports an error in one line instead of a screen of usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the arguments\n")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 def required(value: T | None, what: str) -> T:
     """value, which is optional for others, where who reads it cannot do without.
 
-    Raises ValueError if there is none: a robot that was described without it came to where it is needed.
+    Raises ValueError for None: the robot's description lacks what is needed here.
     """
     if value is None:
         raise ValueError(f"{what}: got none, expected one")
@@ -29,7 +29,7 @@ def required(value: T | None, what: str) -> T:
 
 
 def readonly(values: Any, dtype: Any = np.float64) -> Array:
-    """values as a read-only array of dtype: a copy, unless nobody can write them any more."""
+    """values as a read-only array of dtype: a copy, unless they are read-only already."""
     if isinstance(values, np.ndarray) and values.dtype == dtype and _sealed(values):
         return values
     array = np.array(values, dtype=dtype)
@@ -56,7 +56,7 @@ def _require_vector(owner: str, name: str, array: Array, width: int) -> None:
 class Observation:
     """What the policy sees at one time.
 
-    images:     camera name -> uint8[h, w, 3] RGB. A camera that was not seen is absent, never black.
+    images:     camera name -> uint8[h, w, 3] RGB. A camera without an image is absent, never black.
     state:      float64[s] in the order of state_names, robot units.
     obs_ns:     stamp of the newest input, node clock; row k of the resulting chunk is due at
                 obs_ns + k * step_ns.
@@ -174,7 +174,7 @@ class Command:
     """One setpoint for the robot's controllers, in robot units.
 
     values: float64[d] in the order of names: Embodiment.action_names, or those of the action
-    groups that it is for. The others are not told anything.
+    groups that it is for. The others receive no command.
     rates: float64[d], how fast joints pass through their values, per s; zero for all else.
     None: at rest.
     """

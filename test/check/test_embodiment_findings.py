@@ -46,7 +46,7 @@ MISTAKES = {
     "two_publishers": ("vx300s", [("topic: gripper_controller/commands", "topic: /target_pose")],
                        ERROR, ("two publishers",), "/target_pose"),
     "type": ("fr3", [("arm: {type: joint_trajectory,", "arm: {type: float64_multi_array,")],
-             WARNING, ("sounds like type joint_trajectory",), "float64_multi_array"),
+             WARNING, ("matches type joint_trajectory",), "float64_multi_array"),
     "joint_name": ("fr3", [("state: [joint.fr3_joint1,", "state: [joint.fr3_jiont1,")],
                    ERROR, ("did you mean 'joint.fr3_joint1'",), "fr3_jiont1"),
     "quaternion": ("vx300s", [("state: [ee.x, ee.y, ee.z, ee.qx, ee.qy, ee.qz, ee.qw", "state: [ee.x, ee.y, ee.z, ee.qw, ee.qx, ee.qy, ee.qz")],

@@ -57,7 +57,7 @@ def test_degrees_and_frames_are_seen_beside_the_urdf(tmp_path):
         '<joint name="shoulder" type="revolute"><limit lower="-1.85005" upper="0.10472"/></joint>'
     )
     told = found(tmp_path, urdf(shoulder=small), text)
-    assert any("6 is beyond the model's 0.10472 rad: degrees?" in t for t in told)
+    assert any("6 is outside the model's 0.10472 rad: degrees?" in t for t in told)
     assert any("no link or body 'gripper_tip'" in t and "ee_gripper_link" in t for t in told)
     line = 1 + next(n for n, t in enumerate(text.splitlines()) if "upper: [3.14158" in t)
     assert any(t.startswith(f"{tmp_path / 'robot.yaml'}:{line}: joints.upper[1]") for t in told)

@@ -123,9 +123,7 @@ def test_set_mode_says_what_is_wrong_and_what_is_missing(mock_robot, control):
     assert status.engaged
     response = set_mode("teleoperated")
     assert response.success
-    assert (
-        response.message == "teleoperated; nobody publishes teleop_chunk yet, so the robot holds"
-    )
+    assert response.message == "teleoperated; no publisher on teleop_chunk yet, so the robot holds"
     assert mock_robot.call(Trigger, "/control/pause").success
     mock_robot.wait_status(lambda s: s.mode == "paused", "paused by its twin")
 

@@ -53,7 +53,7 @@ def test_whatever_the_answers_it_ends_and_never_both_ways():
 
 def test_what_some_pictures_miss_is_told_as_such():
     assert after("mmm").refusal == MISSING
-    assert after("msmsms").refusal.detail == f"{MISSING.detail} in some of {MOST_LOOKS} pictures"
+    assert after("msmsms").refusal.detail == f"{MISSING.detail} in some of {MOST_LOOKS} images"
 
 
 def test_each_look_is_at_another_picture_also_when_the_clock_went_back():

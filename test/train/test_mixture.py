@@ -132,8 +132,8 @@ def test_robot_samples_and_the_kinds_of_questions_come_from_files(tmp_path):
     ("row", "says"),
     [
         ({"question": "a", "answer": "b"}, "web.jsonl:2: got no or two of image and images"),
-        ({"image": "dog.png", "caption": "a"}, "web.jsonl:2: image 'dog.png': there is no such file"),
-        ({"image": "../cat.png", "caption": "a"}, "web.jsonl:2: image '../cat.png': there is no such"),
+        ({"image": "dog.png", "caption": "a"}, "web.jsonl:2: image 'dog.png': no such file"),
+        ({"image": "../cat.png", "caption": "a"}, "web.jsonl:2: image '../cat.png': no such"),
         ({"image": "cat.png", "caption": " "}, "web.jsonl:2: caption: got ' ', expected text"),
         ({"image": "cat.png", "answer": "b"}, "web.jsonl:2: got answer beside it, expected question and answer"),
         ({"image": "cat.png", "point_at": "a", "point": [3, 0]}, r"points: got \[\[3, 0\]\], expected \[x, y\] from 0"),

@@ -18,7 +18,7 @@ FIRST = "The rest is looked at when this is right"
 
 
 def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Finding, ...]:
-    """What does not fit, the gravest first; robot: by name or path, None for those it was trained for.
+    """What does not fit, the most severe first; robot: by name or path, None for those it was trained for.
 
     The errors are those for which the policy node refuses to activate, and ranges that cannot be.
     Raises FileNotFoundError or ValueError if there is no such checkpoint or robot.

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, without its weights: contract, and the range of each column in training."""
+"""A checkpoint's description, without its weights: contract, and the range of each column in training."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def describe(path: Path, robot: str | None = None) -> CheckpointSummary:
 
 
 def trained_for(path: Path) -> tuple[str | None, ...]:
-    """The robots for which a checkpoint has a contract of their own; (None,) where there is only one."""
+    """The robots for which a checkpoint has a contract of their own; (None,) with only one contract."""
     config = read_json(path / "config.json") if path.is_dir() else {}
     named = config.get("contracts")
     return tuple(named) if isinstance(named, dict) and named else (None,)
@@ -100,7 +100,7 @@ def _relative(config: Mapping[str, Any], folder: Path) -> frozenset[str]:
 
 
 def _normalised_only(found: TrainingRanges, family: object) -> TrainingRanges:
-    """Without the columns that the family did not normalise: their ends say nothing of the data."""
+    """Without the columns that the family did not normalise: their ends do not describe the data."""
     ends = tuple(zip(found.low, found.high, strict=True))
     if IDENTITY not in ends:
         return found

@@ -1,4 +1,4 @@
-"""Everything that can be said about a robot file without the robot."""
+"""All findings about a robot file that need no robot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vla_policy.timing import s_from_ns
 def check_embodiment(
     name_or_path: str | Path, *, model: Path | None = None
 ) -> tuple[Finding, ...]:
-    """What is wrong with a robot file, the gravest first; empty if nothing is.
+    """Findings about a robot file, the most severe first; may be empty.
 
     model: URDF or MJCF to compare with; without it the one that the file names, if it does.
     A file that is not read at all gives the first thing that the reader refused.

@@ -13,8 +13,8 @@ from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import AXES, JOINT_PREFIX, QUATERNION_PARTS
 from vla_policy.parsing.fields import Place
 
-SLACK = 0.1  # of a joint's range: data may go a little beyond limits that were drawn tighter
-STEPS = 4.0  # a step may ask for this many times the speed limit
+SLACK = 0.1  # of a joint's range: data may be a little outside limits that were set tighter
+STEPS = 4.0  # a step may be this many times the speed limit
 ANOTHER = "These are statistics of another robot, or in another unit; take those of this robot"
 
 

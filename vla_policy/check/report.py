@@ -1,4 +1,4 @@
-"""Findings and what was heard, for a person."""
+"""Findings and received topics, as text for a person."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def format_findings(findings: Iterable[Finding], what: str) -> str:
 
 def print_topics(heard: GraphSnapshot, findings: Iterable[Finding], console: Console) -> None:
     """One table of the robot's topics."""
-    table = Table(title=f"Heard in {heard.seconds:g} s")
+    table = Table(title=f"Received in {heard.seconds:g} s")
     for column in ("", "topic", "by", "Hz", "age s", "verdict"):
         table.add_column(column, overflow="fold")
     found = tuple(findings)
@@ -50,7 +50,7 @@ def print_topics(heard: GraphSnapshot, findings: Iterable[Finding], console: Con
 
 
 def _verdict(findings: tuple[Finding, ...], key: str) -> Text:
-    """'ok', or the level of the gravest finding about a key."""
+    """'ok', or the level of the most severe finding about a key."""
     for finding in findings:
         if finding.key == key or finding.key.startswith(f"{key}."):
             return Text(finding.level, style=STYLE[finding.level])

@@ -20,7 +20,7 @@ PERCENT = 1.05  # of a speed
 
 @dataclass(frozen=True, slots=True)
 class ModelJoint:
-    """lower, upper in rad or m; None where it has no range. speed per s; None where it is not told."""
+    """lower, upper in rad or m; None where it has no range. speed per s; None where it has none."""
 
     turns: bool
     lower: float | None
@@ -37,7 +37,7 @@ class ModelDescription:
 
 
 def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Finding]:
-    """Against file, else the file that the key model names; nothing if there is neither."""
+    """Against file, else the file that the key model names; nothing without either."""
     place = sheet.at("model", "file")
     if file is None:
         if sheet.robot.model is None:
@@ -150,7 +150,7 @@ def _ranges(sheet: EmbodimentFile, model: ModelDescription) -> Iterator[Finding]
                 degrees = abs(math.radians(value) - bound) < 0.02
                 yield error(
                     sheet.at("joints", end, i),
-                    f"joint {name!r}: {value:g} is beyond the model's {bound:g} {joints.unit}"
+                    f"joint {name!r}: {value:g} is outside the model's {bound:g} {joints.unit}"
                     + (": degrees?" if degrees else ""),
                     f"Write {bound:g}, or less of a range",
                 )

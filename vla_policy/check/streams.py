@@ -22,7 +22,7 @@ def check_stream(
     if not stream.publishers and not stream.samples:
         yield error(
             place,
-            f"nobody publishes {stream.topic}",
+            f"no publisher on {stream.topic}",
             others(heard.published, stream.topic, stream.type),
         )
         return
@@ -32,7 +32,7 @@ def check_stream(
         if any(p.type == stream.type and not p.clash for p in stream.publishers):
             yield error(
                 place,
-                f"{stream.topic}: {_nodes(stream.publishers)} publishes, but nothing came in {heard.seconds:g} s",
+                f"{stream.topic}: {_nodes(stream.publishers)} publishes, but nothing was received in {heard.seconds:g} s",
                 "See whether the driver runs, and whether this machine's network lets its data through",
             )
         return
@@ -61,7 +61,7 @@ def others(topics: Mapping[str, tuple[str, ...]], topic: str, kind: str) -> str:
     same = [t for t, types in topics.items() if kind in types and t != topic]
     near = difflib.get_close_matches(topic, same, n=1, cutoff=0.5)
     if not same:
-        return f"Nothing of type {kind} is there; see ROS_DOMAIN_ID and namespace"
+        return f"No topic of type {kind} is known; see ROS_DOMAIN_ID and namespace"
     listed = ", ".join(sorted(same)[:8])
     return (f"Did you mean {near[0]}? " if near else "") + f"Of that type there are {listed}"
 
@@ -86,7 +86,7 @@ def _stamps(stream: TopicStats, place: Place, max_age_s: float) -> Iterator[Find
         yield error(
             place,
             f"{stream.topic}: messages have stamp zero",
-            "The driver must stamp the time of measurement; without it nothing can be told apart from old data",
+            "The driver must stamp the time of measurement; without it no message can be told apart from old data",
         )
         return
     if len(stamps) >= FROZEN and stamps[0] == stamps[-1]:

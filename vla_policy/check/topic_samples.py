@@ -1,4 +1,4 @@
-"""What was heard of a running graph in some seconds, as plain data."""
+"""What a running graph published in some seconds, as plain data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TopicSample:
     """One message. arrival_ns: by the clock in use. stamp_ns: of its header.
 
     problem: why it cannot be read. values: joint -> position as the topic writes it, or axis -> m of a pose.
-    size: height and width of a picture in pixels. pixels: a digest of them. plain: all of one colour.
+    size: height and width of an image in pixels. pixels: a digest of them. plain: all of one colour.
     """
 
     arrival_ns: int
@@ -38,7 +38,7 @@ class TopicSample:
 
 @dataclass(frozen=True, slots=True)
 class TopicStats:
-    """A topic that the robot is heard on. type: the one that is expected."""
+    """A topic of the robot. type: the expected one."""
 
     topic: str
     type: str

@@ -19,12 +19,12 @@ from vla_policy.runtime.plausibility import (
     swapped_cameras,
 )
 
-WAY = 0.25  # of a gripper's way beyond its ends
+WAY = 0.25  # of a gripper's range, outside its ends
 FAR_M = 10.0
 
 
 def check_topics(heard: GraphSnapshot, sheet: EmbodimentFile) -> tuple[Finding, ...]:
-    """All of it, the gravest first."""
+    """All findings, the most severe first."""
     found = [
         *_joints(heard, sheet),
         *_poses(heard, sheet),
@@ -80,7 +80,7 @@ def _positions(told: dict[str, float], sheet: EmbodimentFile) -> Iterator[Findin
     if degrees_wire and len(raws) > 2 and max(map(abs, raws)) < math.pi and any(raws):
         yield warning(
             at,
-            f"no joint is beyond {max(map(abs, raws)):.3g} degrees: is the topic in radians?",
+            f"no joint is outside {max(map(abs, raws)):.3g} degrees: is the topic in radians?",
             "If it is, leave wire out",
         )
 
@@ -99,7 +99,7 @@ def _grippers(told: dict[str, float], sheet: EmbodimentFile) -> Iterator[Finding
             yield warning(
                 sheet.at("outputs", group, "open"),
                 f"{output.joint!r} is at {value:.4g}, outside closed {output.closed:g} and open {output.open:g}",
-                "Move it to both ends by hand and write what the topic says there",
+                "Move it to both ends by hand and write the topic's values there",
             )
 
 
@@ -147,21 +147,21 @@ def _cameras(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
         if other is None:
             continue
         place = sheet.at("cameras", name, "topic")
-        says = f"camera {name!r} sends pictures of frame {frame!r}, which sounds like {other!r}"
+        says = f"camera {name!r} sends images of frame {frame!r}, which matches {other!r}"
         make = error if name in swapped else warning
         yield make(place, says, f"Are the topics of {name!r} and {other!r} swapped? Exchange them")
     yield from _twins(heard, sheet)
 
 
 def _twins(heard: GraphSnapshot, sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Two cameras with the very same picture."""
+    """Two cameras with identical images."""
     seen: dict[bytes, str] = {}
     for name, stream in heard.cameras.items():
         for pixels in {s.pixels for s in stream.samples if s.pixels and not s.plain}:
             if seen.setdefault(pixels, name) != name:
                 yield error(
                     sheet.at("cameras", name, "topic"),
-                    f"cameras {seen[pixels]!r} and {name!r} send the same picture",
+                    f"cameras {seen[pixels]!r} and {name!r} send the same image",
                     "Name the topic of each camera",
                 )
 
@@ -178,7 +178,7 @@ def _drain(heard: GraphSnapshot, drain: CommandSink, sheet: EmbodimentFile) -> I
     if drain.service and drain.served is None:
         yield error(
             place,
-            f"nobody serves {drain.service}",
+            f"no server of {drain.service}",
             "Start the controller, see its name and namespace",
         )
     if drain.service and not drain.type:

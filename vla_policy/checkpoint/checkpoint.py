@@ -15,9 +15,9 @@ class Checkpoint:
 
     family: key of families.FAMILIES; it determines the types of model, statistics and tokenizer.
     settings: a frozen dataclass of the family's own; None if it has none.
-    engine: the same calls as model, faster (models/engine); None: there is none for it, or it is switched off.
+    engine: the same calls as model, faster (models/engine); None: it has none, or it is switched off.
     language: which sentences it was trained on (families/language.py); None: unknown.
-    naming: tells what stands at each place of an image (models/naming.py); None: it cannot tell what it does not see.
+    naming: classifier of the objects at each location of an image (models/naming.py); None: absent objects are not reported.
     """
 
     model: Any

@@ -28,9 +28,7 @@ NEEDS = {
     "min_max": ("min", "max"),
     "identity": (),
 }
-MIN_SPREAD = (
-    1e-5  # below it, noise of a joint that stands still would fill the model's whole range
-)
+MIN_SPREAD = 1e-5  # below it, noise of a joint at rest would fill the model's whole range
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class Normalizer:
     """How the columns names of a feature are normalised.
 
     statistics: mean, std, q01, ... float64[len(names)]; at least those that mode needs, others are kept.
-    eps, eps_inverse: added to the divisor of mean_std and quantiles, one way and the other.
+    eps, eps_inverse: added to the divisor of mean_std and quantiles, in either direction.
     constant: names that never moved in training: 0 for the model, their mean or middle for the robot.
     Raises ValueError, naming the column, for statistics that are missing, not finite or without spread.
     """
@@ -99,7 +97,7 @@ class Normalizer:
         return restored
 
     def _divisor(self, eps: float) -> Array:
-        # The quantile forms scale to [-1, 1]: half the range stands for 1.
+        # The quantile forms scale to [-1, 1]: half the range is 1.
         half = 0.5 if self.mode in ("quantiles", "min_max") else 1.0
         divisor: Array = self._spread * half + (eps * half if self.mode != "identity" else 0.0)
         return divisor

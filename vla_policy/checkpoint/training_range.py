@@ -17,7 +17,7 @@ DEVIATIONS = 2.0  # from the mean, where there are no ends
 class TrainingRanges:
     """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
 
-    where: the file that says so. relative: names of columns that are steps and not positions.
+    where: the file with the statistics. relative: names of columns that are steps and not positions.
     """
 
     names: tuple[str, ...]

@@ -36,7 +36,7 @@ def check_cameras(sheet: EmbodimentFile) -> Iterator[Finding]:
         if "depth" in camera.topic.lower() and "depth" not in name.lower():
             yield warning(
                 sheet.at("cameras", name, "topic"),
-                f"{camera.topic} sounds like depth",
+                f"{camera.topic} looks like depth",
                 "Policies see colour; take the colour topic",
             )
     yield from _swapped(sheet)
@@ -52,7 +52,7 @@ def _swapped(sheet: EmbodimentFile) -> Iterator[Finding]:
         if other != name and other.lower() in topic and name.lower() not in topic
     }
     for name, other in taken.items():
-        says = f"camera {name!r} has a topic that sounds like camera {other!r}: {topics[name]}"
+        says = f"camera {name!r} has a topic that matches camera {other!r}: {topics[name]}"
         place = sheet.at("cameras", name, "topic")
         if taken.get(other) == name:
             change = f"The topics of {name!r} and {other!r} are swapped: exchange them"

@@ -91,7 +91,7 @@ def _type(sheet: EmbodimentFile, group: str, output: Output) -> Iterator[Finding
     if others and last not in ENDINGS[kind]:
         yield warning(
             sheet.at("outputs", group, "type"),
-            f"{output.topic} sounds like type {others[0]}, not {output.type}",
+            f"{output.topic} matches type {others[0]}, not {output.type}",
             "`ros2 topic info` shows its type; change the type or the topic",
         )
 

@@ -1,6 +1,6 @@
-"""Pictures as they come over the wire: what is at their beginning, and their pixels, without making a message of them.
+"""Serialised images (CDR): header fields and pixels, without making a message of them.
 
-rclpy takes a millisecond to make a message of 640x480 pixels, most of what stands between a camera and a policy.
+rclpy takes a millisecond to make a message of 640x480 pixels, most of the time between a camera and a policy.
 CDR puts two bytes of encoding and two of options before the message; numbers of four bytes are aligned from there on,
 and a string or a sequence is its length, then its bytes (a string's with a closing zero).
 """
@@ -85,7 +85,7 @@ def _aligned(at: int) -> int:
 
 
 def _sequence(data: bytes, at: int) -> memoryview:
-    """The bytes of a sequence whose length stands at the next number from at."""
+    """The bytes of a sequence whose length is the next number from at."""
     at = _aligned(at)
     (length,) = struct.unpack_from(f"{_order(data)}I", data, at)
     end = at + 4 + length

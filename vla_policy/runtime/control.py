@@ -51,7 +51,7 @@ class Control:
     instruction: the only one whose chunks are taken; None: of any.
     ended: the one that ended last, none of whose chunks are taken any more.
     hushed: a word ended what was being done; no chunk is taken until another instruction begins.
-    proposed: float64[d] that the plan asked for in the last tick, before the guard; None: nothing.
+    proposed: float64[d], the plan's action in the last tick, before the guard; None: none.
     mode: who is in control, one of control_mode.MODES; it changes by set_mode, and a hush pauses a person's.
     """
 
@@ -76,7 +76,7 @@ def accept(
     *,
     source: str = modes.POLICY,
 ) -> tuple[Control, Reason | None]:
-    """Take a chunk of a source into the plan, or say why not. While nothing may move, none is taken.
+    """Take a chunk of a source into the plan, or return the reason of its refusal. While nothing may move, none is taken.
 
     A policy's has the robot's action columns; a person's those that are executed, absolute (robot.layout).
     """
@@ -100,7 +100,7 @@ def accept(
     idle = plan.running_at(control.timeline, now_ns) is None
     rested = idle and not teleop and rested_since(control.guard, chunk.obs_ns)
     if teleop and idle:
-        # Where a person's hand is follows from no picture of the arm: it may be anywhere.
+        # A person's hand may be anywhere: its position follows from no image of the arm.
         words = jump_between(start.values, resolved.actions[0], robot.layout)
         if words is not None:
             jump = Reason("start_jump", f"teleoperation does not begin: its first row is {words}")
@@ -128,7 +128,7 @@ def _counted(control: Control, reason: Reason) -> Control:
 
 
 def _unasked(control: Control, chunk: ActionChunk, source: str) -> Reason | None:
-    """Why nobody has asked for a chunk of this source, or of this instruction; None if somebody has."""
+    """Why a chunk of this source, or of this instruction, was not requested; None if it was."""
     foreign = modes.not_in_control(control.mode, source, chunk.sequence)
     if foreign is not None or source != modes.POLICY:
         return foreign
@@ -158,7 +158,7 @@ def _moving(
 def instruct(control: Control, instruction: str, *, flush: bool = True) -> Control:
     """Another instruction is followed from now on: with flush the plan of the one before ends at once.
 
-    Not as when the plan is emptied: what the policy has seen of the robot is still true. An empty one ends the
+    Other than after emptying the plan, the policy's observations of the robot stay valid. An empty one ends the
     one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
     """
     timeline = control.timeline
@@ -197,7 +197,7 @@ def hush(control: Control, now_ns: int) -> Control:
 def set_mode(control: Control, mode: str, now_ns: int) -> Control:
     """Who is in control from now on, one of control_mode.MODES; nothing of the plan before is executed any more.
 
-    Chunks of what was seen before now_ns are not taken either. The arm goes on from where it is then.
+    Chunks of observations before now_ns are refused, too. The arm continues from its position then.
     """
     if mode == control.mode:
         return control
@@ -257,7 +257,7 @@ def tick(
 
 
 def give_up(control: Control, robot: GuardedRobot, groups: frozenset[str]) -> Control:
-    """Another controller commands these groups: they are told nothing more until engaging again."""
+    """Another controller commands these groups: they receive no commands until engaging again."""
     return replace(control, guard=hold.give_up(control.guard, robot, groups))
 
 
@@ -273,7 +273,7 @@ def disengage_for(
 def engage(
     control: Control, robot: GuardedRobot, inputs: InputStamps, now_ns: int
 ) -> tuple[Control, str | None]:
-    """Let commands through from now on; or unchanged, and a sentence that says why not."""
+    """Let commands through from now on; or unchanged, and a sentence with the reason."""
     if control.guard.stopped is not None:
         return control, f"stopped ({control.guard.stopped.detail}); reset first"
     stale = stale_inputs(inputs, robot.embodiment, now_ns)
@@ -315,14 +315,14 @@ def stop(control: Control, reason: Reason, now_ns: int) -> Control:
 
 
 def reset(control: Control) -> tuple[Control, str | None]:
-    """End a stop; or unchanged, and a sentence that says why not."""
+    """End a stop; or unchanged, and a sentence with the reason."""
     if control.guard.engaged:
         return control, "the robot is engaged; disengage it first"
     return replace(control, guard=memory.reset(control.guard)), None
 
 
 def _seen_before_jump_ns(robot: GuardedRobot, before_ns: int, now_ns: int) -> int:
-    """The latest stamp of what was seen before the clock jumped from before_ns to now_ns, as far as it could be taken.
+    """The latest stamp of observations before the clock jumped from before_ns to now_ns, as far as it could be taken.
 
     Where the clock went back by less than a chunk may be on its way, such a chunk has a stamp that seems new; it
     is of a robot that may have been moved since. After larger jumps it is ahead of the clock, and refused for that.
@@ -333,7 +333,7 @@ def _seen_before_jump_ns(robot: GuardedRobot, before_ns: int, now_ns: int) -> in
 
 
 def _remembered(control: Control, robot: GuardedRobot, state: RobotState, now_ns: int) -> Control:
-    """control that can tell later where the robot is now and where it is told to be."""
+    """control with the robot's measured and commanded positions of now recorded."""
     if not is_relative(robot.embodiment):
         return control
     references = control.references

@@ -1,6 +1,6 @@
-"""Who is in control of the robot: the policy, a person who teleoperates it, or nobody.
+"""Control mode of the robot: autonomous, teleoperated or paused.
 
-The mode changes only when somebody says so. An operator who goes silent leaves the arm where it is: it is
+The mode changes only on request. An operator who goes silent leaves the arm where it is: it is
 never handed to the policy by itself, nor taken from it.
 """
 

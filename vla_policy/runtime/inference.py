@@ -1,4 +1,4 @@
-"""The thread that keeps a policy busy with the newest observation; what it is asked, schedule.py decides.
+"""The thread that runs inference on the newest observation; schedule.py decides when.
 
 No ROS in here; the node's clock and what to do with a chunk are passed in. There is no queue:
 inputs replace each other, and the thread takes the newest when it is free.
@@ -55,8 +55,8 @@ class Inference:
 
     now_ns: the node's clock. on_chunk: called with each chunk in the thread. on_error: called with
     the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
-    Before any chunk is made of an instruction its words must be understood, and the looks of looking.py agree that all that it
-    names is there; else on_refusal is called, and refusal tells it for as long as it is the active one. Once it is followed
+    Before any chunk is made of an instruction it must be understood, and the checks of looking.py agree that all objects that it
+    names are present; else on_refusal is called, and refusal holds the reason for as long as it is active. Once it is followed
     it is not looked for again.
     """
 
@@ -142,7 +142,7 @@ class Inference:
             self._asked = schedule.not_executing(self._asked)
 
     def look_again(self, after_ns: int) -> None:
-        """The robot is the policy's again: it looks at the first observation after after_ns."""
+        """The robot is the policy's again: inference starts with the first observation after after_ns."""
         with self._lock:
             self._asked = schedule.look_again(self._asked, self._config, after_ns)
 
@@ -245,7 +245,7 @@ class Inference:
         if isinstance(observation, Reason):
             return observation
         if self._looking is not None and not looking.is_new(self._looking, observation.obs_ns):
-            return None  # another look needs another picture
+            return None  # another check needs another image
         due = schedule.should_infer(self._asked, self._config, observation, self._now_ns())
         return observation if due else None
 

@@ -14,9 +14,9 @@ from vla_policy.runtime import stop_words as words
 MAX_CHARACTERS = 200
 MAX_READ = 2000  # characters that a stop word is looked for in; more is no sentence
 SHORT = (
-    3  # words beside the stop word, harmless ones not counted, up to which a sentence is a stop
+    3  # other words, harmless ones not counted, up to which a sentence with a stop word is a stop
 )
-SHORT_PART = 12  # characters, where words are not separated
+SHORT_PART = 12  # characters, in scripts without separated words
 
 
 class Stop(Enum):
@@ -37,7 +37,7 @@ def refuse_instruction(text: str) -> str | None:
     if not any(character.isalpha() for character in text):
         return f"the instruction {text.strip()!r} has no word"
     for at, character in enumerate(text):
-        # Cc: line breaks, escapes. Cf: invisible marks that make a text read unlike what it says.
+        # Cc: line breaks, escapes. Cf: invisible marks, with which a text displays unlike its characters.
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
             return (
                 f"the instruction has the control character U+{ord(character):04X} "
@@ -49,7 +49,7 @@ def refuse_instruction(text: str) -> str | None:
 def stop_of(text: str) -> Stop | None:
     """What text stops, if it is a word to stop; None if it is none. Any text, however it is written.
 
-    A sentence that begins with a stop word is one, and a short one that has one anywhere, whatever else it says:
+    A sentence that begins with a stop word is one, and a short one that has one anywhere:
     in doubt it stops. A longer one that only mentions such a word is left to the policy, which does what it
     understands. The empty text, which also ends what is being done, is none.
     """
@@ -64,7 +64,7 @@ def stop_of(text: str) -> Stop | None:
 
 
 def folded(text: str) -> str:
-    """text in lower case, one form of each letter, without accents, marks that are not seen, and punctuation."""
+    """text in lower case, one form of each letter, without accents, invisible marks and punctuation."""
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     text = re.sub("['\u2019\u02bc`\u00b4]", "", text)
     kept = []

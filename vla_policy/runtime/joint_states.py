@@ -12,7 +12,7 @@ from vla_policy.types import Array
 
 
 class JointStateMerger:
-    """The newest position of each joint that anybody told.
+    """Latest position of each joint over all publishers.
 
     names: of the columns that add() returns: 'joint.<name>' in the order of the description, then
     each gripper's opening, 0 closed to 1 open.
@@ -42,8 +42,8 @@ class JointStateMerger:
     ) -> tuple[int, Array] | None:
         """All values after one more message, and the stamp of the oldest of them.
 
-        None while a topic has not been heard at all. Raises ValueError if the message is not one of
-        joint positions, or if a joint is told by nobody; it lists those that are.
+        None before the first message of a topic. Raises ValueError if the message is not one of
+        joint positions, or if a joint has no publisher; it lists those that have.
         """
         _require_joints(topic, names, positions)
         prefix = self._robot.joints.topics[topic]

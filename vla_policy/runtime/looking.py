@@ -1,4 +1,4 @@
-"""Whether what an instruction names is there: several looks before it is followed, as a value."""
+"""Whether the objects that an instruction names are present: several checks before it is followed, as a value."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 
 from vla_policy.types import Reason
 
-LOOKS = 3  # pictures in a row that must agree
+LOOKS = 3  # images in a row that must agree
 MOST_LOOKS = 2 * LOOKS  # where none agree until then, it is not known
 
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """What the looks for an instruction said so far.
+    """Results of the checks for an instruction so far.
 
     taken: how many. in_a_row: of them the newest that agree, on missing or on nothing missing. newest_ns: of the last
-    picture that was looked at. missing: why it is not followed, of the last look that missed something.
+    image that was checked. missing: the reason of the last check that missed an object.
     """
 
     taken: int = 0
@@ -26,24 +26,24 @@ class Looking:
 
     @property
     def followed(self) -> bool:
-        """All that is named is there."""
+        """All named objects are present."""
         return self.seen and self.in_a_row >= LOOKS
 
     @property
     def refusal(self) -> Reason | None:
-        """Something that is named is not there, or that cannot be told."""
+        """A named object is absent, or the images disagree."""
         if self.missing is None or self.followed:
             return None
         if not self.seen and self.in_a_row >= LOOKS:
             return self.missing
         if self.taken < MOST_LOOKS:
             return None
-        detail = f"{self.missing.detail} in some of {self.taken} pictures"
+        detail = f"{self.missing.detail} in some of {self.taken} images"
         return replace(self.missing, detail=detail)
 
 
 def looked(looking: Looking, missing: Reason | None, obs_ns: int) -> Looking:
-    """Another look, at the picture of obs_ns. missing: what it did not see; None: it saw all."""
+    """Another check, of the image of obs_ns. missing: what it did not show; None: it showed all."""
     seen = missing is None
     agrees = looking.taken > 0 and seen == looking.seen
     return Looking(
@@ -56,5 +56,5 @@ def looked(looking: Looking, missing: Reason | None, obs_ns: int) -> Looking:
 
 
 def is_new(looking: Looking, obs_ns: int) -> bool:
-    """Whether the picture of obs_ns is another than the last that was looked at; a clock may go back."""
+    """Whether the image of obs_ns is another than the last that was checked; a clock may go back."""
     return obs_ns != looking.newest_ns

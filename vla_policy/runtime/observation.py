@@ -53,7 +53,7 @@ class SensorBuffer(Generic[T]):
         return self._samples[-1][0] if self._samples else None
 
     def nearest(self, time_ns: int) -> tuple[int, T]:
-        """(stamp, value) of the sample nearest to time_ns. Raises IndexError if there is none."""
+        """(stamp, value) of the sample nearest to time_ns. Raises IndexError for an empty stream."""
         if not self._samples:
             raise IndexError(f"{self.topic}: no sample yet")
         return min(self._samples, key=lambda sample: abs(sample[0] - time_ns))
@@ -65,7 +65,7 @@ class SensorBuffer(Generic[T]):
         return twin
 
     def problem(self, now_ns: int) -> Reason | None:
-        """Why the stream cannot be used at now_ns: never heard, stale or from the future."""
+        """Why the stream cannot be used at now_ns: never received, stale or from the future."""
         newest = self.newest_ns
         if newest is None:
             return Reason("missing", f"nothing has come on {self.topic} yet")

@@ -1,4 +1,4 @@
-"""What cannot be true of a robot that is described rightly; `vla check` tells it, the control node holds."""
+"""Checks that measured joints and camera frames agree with the description; used by `vla check` and, at run time, to HOLD."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.description import Joints
 from vla_policy.types import Array
 
-OUTSIDE = 0.1  # rad or m beyond the limits: more than calibration
+OUTSIDE = 0.1  # rad or m outside the limits: more than calibration
 
 
 def joint_out_of_range(robot: Embodiment, positions: Array) -> str | None:
-    """A sentence on the first joint that is measured far outside its limits; None if there is none.
+    """A sentence on the first joint that is measured far outside its limits, or None.
 
     positions: float64[j] in the joints' unit.
     """
@@ -40,7 +40,7 @@ def in_degrees(joints: Joints, value: float) -> bool:
 
 
 def camera_name_mismatch(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
-    """The other camera whose name the frame of camera's pictures bears; None if it bears its own, or none.
+    """The other camera whose name is in the frame of camera's images; None if it has its own, or none.
 
     Of names that are part of each other (left, left_wrist) the longest counts.
     """
@@ -52,7 +52,7 @@ def camera_name_mismatch(camera: str, frame: str, cameras: tuple[str, ...]) -> s
 
 
 def swapped_cameras(frames: Mapping[str, str]) -> tuple[str, str] | None:
-    """Two cameras whose pictures bear each other's names. frames: camera -> frame of its pictures."""
+    """Two cameras with each other's names in their frames. frames: camera -> frame of its images."""
     names = tuple(frames)
     claims = {name: camera_name_mismatch(name, frame, names) for name, frame in frames.items()}
     for name, other in claims.items():

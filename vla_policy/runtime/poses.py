@@ -1,4 +1,4 @@
-"""When a pose that was told can be believed; nothing here knows ROS."""
+"""Validity of a received pose; no ROS here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNIT_TOLERANCE = 1e-2  # of a quaternion's norm; float32 publishers are within 1
 
 
 def unit_pose(pose: Array, frame_id: str, expected: str, topic: str) -> Array:
-    """float64[7] x y z qx qy qz qw with a quaternion of length 1, of values told in frame_id.
+    """float64[7] x y z qx qy qz qw with a quaternion of length 1, of values given in frame_id.
 
     Raises ValueError for another frame than expected, what is not finite, and no rotation.
     """

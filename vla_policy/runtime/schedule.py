@@ -1,4 +1,4 @@
-"""Whether a policy is to be asked now, and for what: decisions over values, without a clock or a thread.
+"""Whether to infer now, and what to continue: decisions over values, without a clock or a thread.
 
 Asked is what is known of the chunks so far. Each function takes it and returns another, or an answer.
 """
@@ -21,7 +21,7 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
 from vla_policy.types import ActionChunk, Observation
 
-SENT = 4  # chunks that the control path may still tell about
+SENT = 4  # chunks that the control path may still report on
 HEARD_NS = 100_000_000  # from a chunk to the control path's word that it was taken
 
 
@@ -54,7 +54,7 @@ class InferenceState:
     """attempt: instruction and obs_ns that were inferred with last, whatever came of it.
 
     sent: the chunks that went out, newest last; sent_ns: when the newest did.
-    executing: what the control path says it follows; None: nothing, or not a chunk of ours.
+    executing: the chunk that the control path reports to follow; None: none, or not one of ours.
     delays: from observations to the moment their chunks were taken.
     """
 
@@ -71,17 +71,17 @@ class InferenceState:
 
 
 def reset(asked: InferenceState) -> InferenceState:
-    """Nothing was asked yet; how long chunks take is still known."""
+    """Nothing was requested yet; the duration of inference is kept."""
     return InferenceState(delays=asked.delays)
 
 
 def on_requested(asked: InferenceState, observation: Observation) -> InferenceState:
-    """The policy is asked with observation now."""
+    """Inference of observation begins now."""
     return replace(asked, attempt=(observation.instruction, observation.obs_ns))
 
 
 def on_unanswered(asked: InferenceState) -> InferenceState:
-    """Nobody answered what was asked last: the next observation is looked at."""
+    """The last request had no answer: the next observation is inferred."""
     return replace(asked, attempt=None)
 
 
@@ -121,15 +121,15 @@ def look_again(asked: InferenceState, config: InferenceConfig, after_ns: int) ->
 def should_infer(
     asked: InferenceState, config: InferenceConfig, observation: Observation, now_ns: int
 ) -> bool:
-    """Whether the policy is to be asked with observation, or what it said last still serves."""
+    """Whether to infer observation, or the last chunk still serves."""
     if asked.attempt is None:
         return True
     instruction, obs_ns = asked.attempt
     if instruction != observation.instruction or observation.obs_ns < obs_ns:
-        return True  # told something else, or the clock went back
+        return True  # another instruction, or the clock went back
     executing = asked.executing
     if executing is not None and asked.last is not executing.chunk:
-        # What was sent last is on its way; if it is not heard to be taken, it was not.
+        # The last chunk is on its way; if it is not reported accepted, it was not.
         if SCHEMES[config.scheme].continues and now_ns - asked.sent_ns < HEARD_NS:
             return False
         executing = None
@@ -176,7 +176,7 @@ def continuation(
 
 
 def change(asked: InferenceState, config: InferenceConfig, observation: Observation) -> str:
-    """What becomes of the plan of another instruction; empty if there is none."""
+    """How the plan of another instruction is changed; empty if there is no such plan."""
     last = asked.last
     changed = last is not None and last.instruction != observation.instruction
     return config.change if changed else ""

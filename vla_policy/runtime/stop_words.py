@@ -1,11 +1,11 @@
-"""Words that stop a robot, in the languages that people shout in. Tables only; instruction.py reads them.
+"""Stop words in many languages. Tables only; instruction.py reads them.
 
 All are written as instruction.folded() leaves a text: lower case, without accents and punctuation.
 """
 
 from __future__ import annotations
 
-# Nobody who says one of these wants anything to move before somebody has looked: latched, as the STOP button is.
+# After one of these nothing may move until a person has checked the robot: latched, like the STOP button.
 LATCHING = frozenset(
     """
     stop stops stopp stopped stopping halt halte freeze emergency estop estopp panic mayday danger
@@ -27,7 +27,7 @@ ENDING = frozenset(
 # The same, but other words too (Spanish "for", French "hard", English "dead end"): only where a sentence begins so.
 LATCHING_FIRST = frozenset("para dur basta quieto pára".split())
 ENDING_FIRST = frozenset("no nope nein non nie nah nevermind".split())
-# The same, only where nothing else is said.
+# The same, only as the whole sentence.
 LATCHING_ALONE = frozenset("help ouch off".split())
 ENDING_ALONE = frozenset("undo exit end over timeout".split())
 
@@ -103,7 +103,7 @@ ENDING_PARTS = ("やめ", "待って", "待て", "取消", "キャンセル", "�
 LATCHING_SIGNS = frozenset("🛑✋🤚🖐⛔🚫⏹🚨🆘")
 ENDING_SIGNS = frozenset("⏸❌✖")
 
-# They neither ask for anything nor change what a stop word says.
+# They request nothing and do not change the meaning of a stop word.
 HARMLESS = frozenset(
     """
     a all already am and any arm at away be bot can could damn dear do doing for from god

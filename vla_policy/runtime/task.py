@@ -1,4 +1,4 @@
-"""One instruction being followed: what has been heard of it, and when and how it ends.
+"""One instruction being followed: its reports, and when and how it ends.
 
 Pure. Two times are used: now_ns of the node's clock, for the time limit and the stamps of chunks,
 and steady_ns of a clock that never stops, for what must not stay silent.
@@ -45,7 +45,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What was last heard of the control path."""
+    """The last report of the control path."""
 
     engaged: bool
     level: Level
@@ -123,7 +123,7 @@ def with_chunk(run: TaskRun, chunk: ActionChunk, now_ns: int, steady_ns: int) ->
 
 
 def with_status(run: TaskRun, status: Status) -> TaskRun:
-    """The run after the control path told its status.
+    """The run after a status of the control path.
 
     While a person has taken over or paused, neither the policy's silence nor its word that it is done counts.
     """
@@ -172,7 +172,7 @@ def _silence(run: TaskRun, bounds: Timeouts, steady_ns: int) -> Ended | None:
 
 
 def _followed(status: Status) -> bool:
-    """Whether what the policy says is what the robot does."""
+    """Whether the robot follows the policy's chunks."""
     return status.mode == AUTONOMOUS
 
 

@@ -25,12 +25,12 @@ def chosen_domain(environ: Mapping[str, str] = os.environ) -> int | None:
 
 
 def discovery_range(environ: Mapping[str, str] = os.environ) -> str:
-    """Who hears whom; "" where nothing is set."""
+    """Which machines exchange messages; "" where nothing is set."""
     return environ.get(DISCOVERY_RANGE, "")
 
 
 def keep_to_loopback(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let no other machine hear this process and those that it starts, unless the user has said who may."""
+    """Limit this process and its children to this machine, unless the user has set another range."""
     if LOCALHOST_ONLY not in environ:
         environ.setdefault(DISCOVERY_RANGE, "LOCALHOST")
 

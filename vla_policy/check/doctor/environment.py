@@ -1,4 +1,4 @@
-"""Python, ROS and packages: facts, and problems with their cures."""
+"""Python, ROS and packages: facts, and problems with their fixes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def ros() -> Iterator[Note]:
 
 
 def discovery(env: Mapping[str, str]) -> Iterator[Note]:
-    """Who hears whom."""
+    """Which machines exchange messages."""
     reach = env.get(DISCOVERY_RANGE, "")
     told = reach or "SUBNET, the default"
     yield Note(
@@ -148,14 +148,14 @@ def discovery(env: Mapping[str, str]) -> Iterator[Note]:
 
 
 def large_pictures(env: Mapping[str, str]) -> Iterator[Note]:
-    """Whether a camera driver started from this shell can send pictures whole."""
+    """Whether a camera driver started from this shell can send whole images."""
     chosen = [name for name in (TRANSPORTS, *PROFILES) if name in env]
     if env.get("RMW_IMPLEMENTATION", FAST_DDS) not in (FAST_DDS, "rmw_fastrtps_dynamic_cpp"):
         return
     if env.get(DISCOVERY_RANGE) == "LOCALHOST":
         yield Note(
             HINT,
-            "LOCALHOST: Fast DDS keeps to 0.5 MB of shared memory and loses pictures larger than that",
+            "LOCALHOST: Fast DDS keeps to 0.5 MB of shared memory and drops images larger than that",
             f"{DISCOVERY_RANGE}=SUBNET in a domain of its own, or compressed topics",
         )
     elif chosen:
@@ -163,7 +163,7 @@ def large_pictures(env: Mapping[str, str]) -> Iterator[Note]:
     else:
         yield Note(
             HINT,
-            "a camera driver started here loses pictures above 0.5 MB; this package's own nodes do not",
+            "a camera driver started here drops images above 0.5 MB; this package's own nodes do not",
             f"Where drivers start: export {TRANSPORTS}='{ROOMY}'",
         )
 

@@ -1,4 +1,4 @@
-"""Machine, GPU, OpenGL and shared memory: facts, and problems with their cures."""
+"""Machine, GPU, OpenGL and shared memory: facts, and problems with their fixes."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def _memory() -> tuple[int, int] | None:
 
 
 def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> Iterator[Note]:
-    """Where Fast DDS passes pictures between processes, and PyTorch its batches."""
+    """Shared memory, in which Fast DDS passes images between processes, and PyTorch its batches."""
     if not folder.is_dir():
-        yield Note(HINT, f"no {folder}", "Pictures go through the network stack, which is slower")
+        yield Note(HINT, f"no {folder}", "Images go through the network stack, which is slower")
         return
     size = os.statvfs(folder).f_frsize * os.statvfs(folder).f_blocks
     left = sum(len(list(folder.glob(f"{name}_*"))) for name in ("fastrtps", "fastdds"))
@@ -84,7 +84,7 @@ def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> 
     if size < least:
         yield Note(
             PROBLEM,
-            f"shared memory is {size / 2**20:.0f} MiB: large pictures are lost without a word",
+            f"shared memory is {size / 2**20:.0f} MiB: large images are dropped silently",
             "In Docker: `docker run --shm-size=1g` (or --ipc=host); else remount it larger",
         )
     if left > 500:
@@ -96,7 +96,7 @@ def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> 
 
 
 def receive_buffer(path: Path = Path("/proc/sys/net/core/rmem_max")) -> Iterator[Note]:
-    """Pictures over the network come as many packets at once."""
+    """Images over the network arrive as many packets at once."""
     if not path.is_file():
         return
     size = int(path.read_text())
@@ -104,7 +104,7 @@ def receive_buffer(path: Path = Path("/proc/sys/net/core/rmem_max")) -> Iterator
     if size < 2_000_000:
         yield Note(
             HINT,
-            "the UDP receive buffer is smaller than a camera picture; over a network, pictures get lost",
+            "the UDP receive buffer is smaller than a camera image; over a network, images are dropped",
             "On robot and computer: `sudo sysctl -w net.core.rmem_max=8388608`, or compressed topics",
         )
 
@@ -131,7 +131,7 @@ def gpu() -> Iterator[Note]:
     if driver and not devices:
         cure = "pip install torch from https://pytorch.org for this driver" if not cuda else (
             "The driver is too old for this CUDA, or CUDA_VISIBLE_DEVICES hides it")  # fmt: skip
-        yield Note(PROBLEM, "there is a GPU, but PyTorch does not see it", cure)
+        yield Note(PROBLEM, "a GPU is present, but PyTorch does not see it", cure)
 
 
 TORCH_PROBE = (

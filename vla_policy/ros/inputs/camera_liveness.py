@@ -93,7 +93,7 @@ class ControlCameras:
         first, second = found
         frame = self._seen[first].frame
         detail = (
-            f"camera {first!r} sends pictures of frame {frame!r} and {second!r} those of "
+            f"camera {first!r} sends images of frame {frame!r} and {second!r} those of "
             f"{self._seen[second].frame!r}; are their topics swapped?"
         )
         return Reason("swapped_cameras", detail)

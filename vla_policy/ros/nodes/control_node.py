@@ -395,7 +395,7 @@ class ControlNode(LifecycleNode):
         if not self._control.guard.engaged:
             return f"{mode}; the robot is not engaged"
         if self.count_publishers(topic) == 0:
-            return f"{mode}; nobody publishes {topic} yet, so the robot holds"
+            return f"{mode}; no publisher on {topic} yet, so the robot holds"
         return ""
 
     def _on_line(self, word: str) -> tuple[bool, str]:

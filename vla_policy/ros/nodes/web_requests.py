@@ -156,7 +156,7 @@ class Requests:
         """Call a service. done: the message if its answer has none; if_late: see above."""
         if not client.service_is_ready():
             return _answered(
-                Answer(False, f"nobody serves {client.srv_name}: {NOT_THERE.format('control')}")
+                Answer(False, f"no server of {client.srv_name}: {NOT_THERE.format('control')}")
             )
         answer: Future[Answer] = Future()
         called = client.call_async(request)

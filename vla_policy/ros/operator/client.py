@@ -227,7 +227,7 @@ class Client:
         """The response of a service of this node's client. Raises TimeoutError."""
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(
-                f"nobody serves {name} in ROS domain {self._context.get_domain_id()}"
+                f"no server of {name} in ROS domain {self._context.get_domain_id()}"
             )
         return _wait(client.call_async(request), timeout_s, name)
 
