@@ -43,7 +43,7 @@ def test_the_arm_fits_its_urdf(tmp_path):
     [
         ({"elbow": '<joint name="elbow_joint" type="continuous"/>'}, ("no joint 'elbow'", "'elbow_joint'")),
         ({"elbow": '<joint name="elbow" type="prismatic"><limit lower="0" upper="2"/></joint>'}, ("slides", "unit: m")),
-        ({"waist": '<joint name="waist" type="revolute"><limit lower="-2" upper="2"/></joint>'}, ("beyond the model's -2",)),
+        ({"waist": '<joint name="waist" type="revolute"><limit lower="-2" upper="2"/></joint>'}, ("outside the model's -2",)),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_urdf(changes, words, tmp_path):
