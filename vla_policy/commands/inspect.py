@@ -1,10 +1,12 @@
-"""Say in words what a checkpoint folder or policy file holds: sizes, cameras, state, actions, statistics."""
+"""Say in words what a checkpoint folder or policy file holds: sizes, cameras, state, actions, statistics; or begin a file from it."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vla_policy.embodiment import load_embodiment
+from vla_policy.embodiment.rosetta_contract import draft_robot_file
 from vla_policy.formats.describe import describe, skeleton
 from vla_policy.formats.fit import Heads
 from vla_policy.formats.kinds import OWN
@@ -21,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy-file", action="store_true", help="print the start of a policy file"
     )
     parser.add_argument(
+        "--robot-file",
+        action="store_true",
+        help="print the start of a robot's file, of a Rosetta contract",
+    )
+    parser.add_argument(
         "--robot", help="with --policy-file: fill in the names of this robot, by name or YAML file"
     )
     parser.add_argument(
@@ -31,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print; 0 if the folder could be read."""
+    if args.robot_file:
+        print(draft_robot_file(Path(args.path)), end="")
+        return 0
     path = find_policy(args.path)
     file = read_policy_file(path) if path.suffix in (".yaml", ".yml") else None
     folder = path if file is None else file.checkpoint
