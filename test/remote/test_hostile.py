@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import threading
 import time
 
 import pytest
@@ -138,8 +139,10 @@ def test_the_batcher_says_no_rather_than_being_late():
             asyncio.create_task(batcher.submit(n, n, deadline_s=time.monotonic() + 5))
             for n in "ab"
         ]
-        await asyncio.sleep(0.02)
-        tasks[1].cancel()  # went away
+        batches = len(ran)
+        while len(ran) == batches:
+            await asyncio.sleep(0.001)
+        tasks[1].cancel()  # went away while the other one is computed
         await asyncio.gather(*tasks, return_exceptions=True)
         assert "b" not in ran[-1]
         await batcher.close()
@@ -152,19 +155,22 @@ def test_the_batcher_says_no_rather_than_being_late():
 
 def test_a_request_whose_deadline_passed_while_it_waited_is_not_computed():
     async def run():
-        ran = []
+        ran, begun, passed = [], threading.Event(), threading.Event()
 
         def answer(works):
             ran.append(list(works))
-            time.sleep(0.2 if works == ["long"] else 0.0)
+            begun.set()
+            assert passed.wait(10)
             return list(works)
 
         batcher = Batcher(answer)
-        now = time.monotonic()
-        long = asyncio.create_task(batcher.submit("a", "long", deadline_s=now + 5))
-        await asyncio.sleep(0.01)
-        late = await batcher.submit("b", "short", deadline_s=now + 0.05)
+        long = asyncio.create_task(batcher.submit("a", "long", deadline_s=time.monotonic() + 60))
+        assert await asyncio.to_thread(begun.wait, 10)
+        deadline_s = time.monotonic() + 0.3
+        asyncio.get_running_loop().call_later(0.4, passed.set)
+        late = await batcher.submit("b", "short", deadline_s=deadline_s)
         assert isinstance(late, Reason) and late.code == "late"
+        assert time.monotonic() > deadline_s
         await long
         await batcher.close()
         assert ran == [["long"]]
@@ -177,8 +183,6 @@ def test_a_server_that_ends_answers_what_it_computes():
     with Running(played) as running:
         there = load_policy(running.address)
         played.wait_s = 0.3
-        import threading
-
         got = []
         thread = threading.Thread(target=lambda: got.append(there.infer(observation())))
         thread.start()

@@ -44,6 +44,7 @@ from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0
 SECONDS = 1.0
+SLOWLY_S = 2.5  # for a camera that sends one image each second
 TELEOP = "teleop"
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 POSITIONS = [0.0, -0.5, 0.5, 0.0, 0.5, 0.0, 0.04]
@@ -351,7 +352,8 @@ def test_a_mistake_of_the_running_robot(mistake, tmp_path, running, operator):
         running(Policy("old_policy"))
     assert operator.configure(file) and operator.change(Transition.TRANSITION_ACTIVATE)
     sheet = read_embodiment_file(file)
-    found = check_topics(probe(sheet.robot, seconds=SECONDS), sheet)
+    seconds = SLOWLY_S if mistake == "slow camera" else SECONDS
+    found = check_topics(probe(sheet.robot, seconds=seconds), sheet)
     wrong = [f for f in found if f.level == ERROR]
     if mistake == "none":
         assert wrong == []
