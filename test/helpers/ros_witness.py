@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ControlStatus
@@ -19,6 +19,7 @@ from vla_policy.paths import config_dir
 from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
+from vla_policy.ros.process.spinning import spin
 
 SCRIPTED_POLICY = Path(__file__).parents[1] / "ros" / "scripted" / "scripted_policy.py"
 READY_S, GOAL_S = 120.0, 180.0
@@ -74,7 +75,7 @@ def spinning(node):
     """The node's callbacks run in a thread; it is destroyed at the end."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,))
+    thread = threading.Thread(target=spin, args=(executor,))
     thread.start()
     try:
         yield node
@@ -114,10 +115,3 @@ def wait(condition, what, timeout_s=READY_S):
 def waited(future, timeout_s):
     wait(future.done, "an answer of the task node", timeout_s)
     return future.result()
-
-
-def _spin(executor):
-    try:
-        executor.spin()
-    except ExternalShutdownException:
-        return

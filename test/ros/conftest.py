@@ -22,8 +22,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.action import graph as actions  # noqa: E402
-from rclpy.exceptions import InvalidHandle  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node, NodeNameNonExistentError  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from ros_process import participant  # noqa: E402
@@ -36,6 +35,7 @@ from vla_policy.embodiment import load_embodiment  # noqa: E402
 from vla_policy.ros.bringup.endpoints import CALLS, HEARS, PUBLISHES, SERVES  # noqa: E402
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.ros.process.spinning import spin  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0  # for a machine that does other things as well
@@ -61,7 +61,7 @@ class MockRobot(Node):
         self.silent, self.frozen, self.still = set(), set(), set()
         self.lag_ns, self.last_ns, self.offset_ns = {}, {}, 0
         self.changed_ns, self._shown = {}, {}
-        self._images, self._count = {}, 0
+        self._images, self._count, self._found = {}, 0, {}
         self.clear()
         self.pose, self.opening = HOME, 0.5
         self.statuses = []
@@ -165,18 +165,25 @@ class MockRobot(Node):
             "a later status",
         )
 
+    def client(self, kind, service):
+        """The client of a service, which is there; made once, so that a later call loses no time by finding it."""
+        if service not in self._found:
+            self._found[service] = self.create_client(kind, service)
+        client = self._found[service]
+        assert client.wait_for_service(TIMEOUT_S), f"no service {service}"
+        return client
+
     def call(self, kind, service, request=None):
         """The response of a service; called from the test's thread."""
-        client = self.create_client(kind, service)
-        try:
-            assert client.wait_for_service(TIMEOUT_S), f"no service {service}"
-            future = client.call_async(request or kind.Request())
-            done = threading.Event()
-            future.add_done_callback(lambda _: done.set())
-            assert done.wait(TIMEOUT_S), f"no response of {service}"
-            return future.result()
-        finally:
-            self.destroy_client(client)
+        future = self.client(kind, service).call_async(request or kind.Request())
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(TIMEOUT_S), f"no response of {service}"
+        return future.result()
+
+    def commanded_since(self, time_ns):
+        """Poses of the commands made after time_ns, by their stamps: what was on its way by then is not among them."""
+        return [pose for stamp_ns, pose, _ in self.targets if stamp_ns > time_ns]
 
     def _publish(self):
         self._count += 1
@@ -250,22 +257,9 @@ def mock_robot(ros):
     node = MockRobot()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    stopped = threading.Event()
-
-    def spin():
-        # What a test destroys while its callback runs ends rclpy's spin(), and with it all that the test would hear.
-        while not stopped.is_set():
-            try:
-                executor.spin()
-            except ExternalShutdownException:
-                return
-            except InvalidHandle:
-                continue
-
-    thread = threading.Thread(target=spin)
+    thread = threading.Thread(target=spin, args=(executor,))
     thread.start()
     yield node
-    stopped.set()
     executor.shutdown(timeout_sec=2.0)
     thread.join(timeout=5.0)
     node.destroy_node()

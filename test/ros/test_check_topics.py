@@ -22,7 +22,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray, String  # noqa: E402
@@ -40,6 +40,7 @@ from vla_policy.paths import config_dir  # noqa: E402
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.operator.topic_probe import probe  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.ros.process.spinning import spin  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0
@@ -159,13 +160,7 @@ def running(ros):
     """running(node, ...): turns nodes in a thread until the end of the test."""
     executor, nodes = SingleThreadedExecutor(), []
 
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    thread = threading.Thread(target=spin)
+    thread = threading.Thread(target=spin, args=(executor,))
 
     def add(*new: Node) -> None:
         for node in new:

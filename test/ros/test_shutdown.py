@@ -195,6 +195,7 @@ def engage(mock_robot):
 
 def test_an_arm_in_motion_holds_at_the_shutdown_transition(mock_robot, start):
     process, written = start("control_node")
+    mock_robot.client(ChangeState, "/control/change_state")  # found before the arm moves
     engage(mock_robot)
     mock_robot.set_in_motion([0.3 + 0.002 * i for i in range(100)], 10)
     assert change(mock_robot, "control", SHUTDOWN["active"])

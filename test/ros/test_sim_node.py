@@ -10,7 +10,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from geometry_msgs.msg import PoseStamped  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
@@ -20,6 +20,7 @@ from vla_policy.srv import SetScene  # noqa: E402
 
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
+from vla_policy.ros.process.spinning import spin  # noqa: E402
 
 TIMEOUT_S = 40.0
 NAMES = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
@@ -87,13 +88,7 @@ def observer(ros, shared_nodes):
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
-    def spin():
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
-
-    thread = threading.Thread(target=spin)
+    thread = threading.Thread(target=spin, args=(executor,))
     thread.start()
     node.process = shared_nodes("sim_node")
     node.wait(lambda: all(node.got.values()), "every topic")

@@ -13,7 +13,7 @@ import rclpy
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
@@ -25,6 +25,7 @@ from vla_policy.ros.bringup.endpoints import BUTTONS
 from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.notes import namespace_of
+from vla_policy.ros.process.spinning import spin
 from vla_policy.srv import SetScene
 
 OUTCOMES = {
@@ -85,7 +86,9 @@ class Client:
         self._result: Any = None  # future of its result
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._spin, name="client", daemon=True)
+        self._thread = threading.Thread(
+            target=spin, args=(self._executor,), name="client", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -250,12 +253,6 @@ class Client:
 
     def _on_event(self, message: SimEvent) -> None:
         self.event = message
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
 
 def _wait(future: Any, timeout_s: float, name: str) -> Any:

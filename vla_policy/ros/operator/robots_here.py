@@ -12,13 +12,14 @@ from typing import Any
 import rclpy
 from rcl_interfaces.srv import GetParameters
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.operator.stop_request import StoppableRobot
+from vla_policy.ros.process.spinning import spin
 
 # A participant announces itself when it begins and then every 3 s. The first announcement is often missed by one of
 # the two sides; a further participant announces anew, and both are discovered through it.
@@ -46,7 +47,9 @@ class Participant:
         )  # fmt: skip
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name=f"domain {domain}", daemon=True)
+        self._thread = threading.Thread(
+            target=spin, args=(self._executor,), name=f"domain {domain}", daemon=True
+        )
         self._thread.start()
 
     def controls(self) -> set[str]:
@@ -72,12 +75,6 @@ class Participant:
         self._thread.join(timeout=0.5)
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
 
 class RobotsHere:

@@ -13,7 +13,7 @@ import rclpy
 from geometry_msgs.msg import PoseStamped
 from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -35,6 +35,7 @@ from vla_policy.ros.bringup.graph import client_arguments
 from vla_policy.ros.inputs.robot_topics import transform_listener
 from vla_policy.ros.messages import convert
 from vla_policy.ros.process import qos
+from vla_policy.ros.process.spinning import spin
 from vla_policy.runtime.cdr import stamp_of_serialized
 
 QUIET_S, DISCOVERY_S, CLOCK_S = 0.8, 5.0, 3.0
@@ -76,7 +77,9 @@ class TopicProbe:
         self._transforms: Any = None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="ears", daemon=True)
+        self._thread = threading.Thread(
+            target=spin, args=(self._executor,), name="ears", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -304,12 +307,6 @@ class TopicProbe:
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
 
 
 def _picture(msg: Image | CompressedImage, topic: str, now_ns: int) -> TopicSample:
