@@ -47,7 +47,7 @@ class Witness(Node):
         self.levels.add(msg.level)
 
     def goal_result(self):
-        """Of one instruction; asked again while the task node has not heard of the engagement yet."""
+        """Of one instruction; asked again while the task node has not heard yet of a control node that is engaged."""
         goal = ExecuteInstruction.Goal(
             instruction="move a little", timeout=Duration(seconds=30).to_msg()
         )
@@ -55,7 +55,7 @@ class Witness(Node):
         while True:
             handle = waited(self.goals.send_goal_async(goal), READY_S)
             result = waited(handle.get_result_async(), GOAL_S).result
-            if "has engaged the robot" not in result.message or time.monotonic() > end_s:
+            if result.outcome != result.REFUSED or time.monotonic() > end_s:
                 return result
             time.sleep(0.2)
 
