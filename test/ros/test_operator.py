@@ -204,8 +204,8 @@ class Robot:
     def __init__(self, node):
         self.node, self.active, self.outcomes = node, [], []
         self.status = ControlStatus(engaged=True, level=2, reason="no_chunk")
-        statuses = node.create_publisher(ControlStatus, "control_status", qos.LATCHED)
-        node.create_timer(0.1, lambda: statuses.publish(self.status))
+        self.statuses = node.create_publisher(ControlStatus, "control_status", qos.LATCHED)
+        node.create_timer(0.1, lambda: self.statuses.publish(self.status))
         node.create_subscription(String, "active_instruction", self.on_active, qos.LATCHED)
         node.create_subscription(
             InstructionOutcome, "instruction_outcome", self.on_outcome, qos.OUTCOMES
@@ -227,7 +227,9 @@ def robot(mock_robot, start_node):
     made = Robot(mock_robot)
     made.task = start_node("task_node", first_chunk_s=60.0)
     mock_robot.wait(lambda: made.active, "the task node")
-    time.sleep(0.5)  # until it has heard the status
+    # This node hears the status too.
+    mock_robot.wait(lambda: made.statuses.get_subscription_count() > 1, "who reads the status")
+    time.sleep(0.5)  # until the task node has read it
     return made
 
 
@@ -337,7 +339,9 @@ def test_what_is_held_is_dropped_by_a_stop_by_other_words_and_by_time(robot, say
     process = say("--wait", "60", "pick up the red cube")
     assert "held for at most 60 s" in process.stdout.readline()
     words = robot.node.create_publisher(String, "instruction", qos.WORDS)
-    time.sleep(1.0)
+    robot.node.wait(
+        lambda: words.get_subscription_count() > 1, "who hears words, with the task node"
+    )
     words.publish(String(data="put it in the bowl"))
     code, said = ended(process)
     assert code == 1 and "'put it in the bowl' was said" in said, said

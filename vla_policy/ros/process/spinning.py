@@ -12,11 +12,12 @@ def spin(executor: Executor) -> None:
     What another thread destroys while its callback runs ends rclpy's own spin(), and with it all that would still be
     heard.
     """
-    while True:
+    ended = False
+    while not ended:
         try:
             executor.spin()
+            ended = True
         except InvalidHandle:
             continue
         except ExternalShutdownException:
-            pass
-        return
+            ended = True
