@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from rclpy.action import graph as actions
 from rclpy.qos import QoSCompatibility, qos_check_compatible
+from ros_witness import wait
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup.endpoints import PUBLISHES, command_topics, endpoints
@@ -68,7 +69,12 @@ def names_of(endpoints, own: str) -> set[str]:
 
 
 def test_every_topic_has_both_ends(graph):
-    node = graph[0].node
+    wait(lambda: not loose_ends(graph[0].node), "the other end of every topic", READY_S)
+    assert "/joint_states" in dict(graph[0].node.get_topic_names_and_types())
+
+
+def loose_ends(node):
+    """Topics of which one side is not discovered: (topic, who publishes, who listens)."""
     own = node.get_name()
     loose = []
     for topic, types in node.get_topic_names_and_types():
@@ -79,7 +85,7 @@ def test_every_topic_has_both_ends(graph):
         sinks = names_of(node.get_subscriptions_info_by_topic(topic), own)
         if not sources or not sinks:
             loose.append((topic, sources, sinks))
-    assert loose == []
+    return loose
 
 
 @pytest.mark.parametrize("name", ["sim", "policy", "control", "task"])
@@ -90,7 +96,11 @@ def test_the_running_graph_is_what_the_data_says(graph, running_ends, name):
         for end in endpoints(specs, robot)
         if end.node == name
     }
-    assert running_ends(graph[0].node, name) == told
+    wait(
+        lambda: running_ends(graph[0].node, name) == told,
+        f"what {name} does as the data says, {sorted(told)}",
+        READY_S,
+    )
 
 
 @pytest.mark.parametrize("name", ["sim", "policy", "control", "task", "web"])
@@ -114,13 +124,16 @@ def test_the_security_policy_covers_the_running_node_and_no_more(graph, name):
         ("execute", partial(actions.get_action_server_names_and_types_by_node, node)),
         ("call", partial(actions.get_action_client_names_and_types_by_node, node)),
     }
-    running = {
-        (attribute, topic)
-        for attribute, of_node in found
-        for topic, _ in of_node(name, "/")
-        if "/_action/" not in topic  # an action allows its own topics and services
-    }
-    assert running == told
+
+    def running():
+        return {
+            (attribute, topic)
+            for attribute, of_node in found
+            for topic, _ in of_node(name, "/")
+            if "/_action/" not in topic  # an action allows its own topics and services
+        }
+
+    wait(lambda: running() == told, f"what {name} does as its policy allows, {told}", READY_S)
 
 
 def test_the_page_commands_no_controller(graph, running_ends):
@@ -148,10 +161,7 @@ def test_a_scene_is_set_and_judged(graph):
     client, _ = graph
     scene = client.set_scene(2_000_000, "")
     assert scene.instruction
-    end = time.monotonic() + 10.0
-    while client.event is None or client.event.instruction != scene.instruction:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait(lambda: client.event and client.event.instruction == scene.instruction, "the event")
     assert not client.event.ever_success
 
 
