@@ -60,13 +60,15 @@ class ControlLoop:
         self.executing: Executing | None = None
         self.interventions: dict[str, int] = {}
 
-    def observe(self, instruction: str, state_names: tuple[str, ...]) -> Observation:
+    def observe(
+        self, instruction: str, state_names: tuple[str, ...], image_px: int = 96
+    ) -> Observation:
         """The observation of now: camera images and measured state."""
         world = self._world
         self._camera_ns = world.time_ns
         values = _measured(world.robot_state())
         return Observation(
-            images={name: world.render(name) for name in world.twin.cameras},
+            images={name: world.render(name, image_px, image_px) for name in world.twin.cameras},
             state=np.array([values[name] for name in state_names]),
             state_names=state_names,
             instruction=instruction,

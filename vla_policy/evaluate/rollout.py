@@ -94,15 +94,15 @@ def roll_out(
     for _ in range(STEPS_PER_S // 10):  # engaged and standing: only later observations count
         pilot.step()
     judge = Judge(task, world.truth())
-    names = policy.contract.state_names
-    first = pilot.observe(task.instruction, names)
+    names, side = policy.contract.state_names, policy.contract.image_px
+    first = pilot.observe(task.instruction, names, side)
     right, error_m = _look(policy, first, world, task)
     result, steps, terminates = judge.update(world.truth()), 0, 0
     last = world.twin.seconds * STEPS_PER_S
     chunk, delays = None, Delays(warm_up=0)
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATE_CHUNKS and _looks(pilot, world, pace, chunk, delays):
-            observation = first if steps == 0 else pilot.observe(task.instruction, names)
+            observation = first if steps == 0 else pilot.observe(task.instruction, names, side)
             chunk = _infer(
                 policy,
                 observation,

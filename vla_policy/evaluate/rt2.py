@@ -14,14 +14,13 @@ import numpy as np
 
 from vla_policy.data.web.concepts import HELD_OUT_STYLE, held_out, of_role
 from vla_policy.data.web.pictures import WebPictures, load
-from vla_policy.sim.scenes.cards import card_scene, make_card, named_task
-from vla_policy.sim.scenes.scene import Card, Scene
+from vla_policy.sim.scenes.cards import card_scene, draw_card, named_task
+from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.tasks.tasks import Task
 
 FIRST_SEED = 2_000_000  # those of the other suites are smaller
 SEEDS_PER_RUN = 2_000
 CARDS = 3
-PAPER_LOWEST = 225  # of the colour of a card, 0 to 255
 _WHERE = (None, "tray", None, "pad")
 # (pick, put in the tray, put on the pad) in each language; {x} is the thing.
 SENTENCES = {
@@ -87,12 +86,6 @@ def rt2_trial(
     form = SENTENCES[language][(None, "tray", "pad").index(where)]
     name = pictures.concepts[chosen[0]].names[language]
     return scene, named_task(scene, 0, form.format(x=name), where)
-
-
-def draw_card(pictures: WebPictures, thing: int, style: str, rng: np.random.Generator) -> Card:
-    """The card of a thing on light paper."""
-    r, g, b = (int(x) for x in rng.integers(PAPER_LOWEST, 256, 3))
-    return make_card(pictures.concepts[thing].name, pictures.on_card(thing, style, (r, g, b)))
 
 
 def _things(pictures: WebPictures, column: Column, rng: np.random.Generator) -> list[int]:

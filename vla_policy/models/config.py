@@ -76,9 +76,39 @@ class SiglipConfig:
         require_eyes(self)
 
 
+TRUNKS, TEXT_ENCODERS = ("efficientnet_lite0",), ("use_multilingual",)
+
+
+@dataclass(frozen=True, slots=True)
+class WideConfig:
+    """Pre-trained encoders of a pointing tower, and the head that joins them (models/wide.py).
+
+    trunk, text: names of the encoders, optional packages. image_px: side of the front image that the trunk sees.
+    """
+
+    trunk: str
+    text: str
+    image_px: int
+    width: int
+    key_width: int
+    text_width: int
+
+    def __post_init__(self) -> None:
+        widths = ("width", "key_width", "text_width")
+        require_sizes(self, {"image_px": (32, 1024)} | dict.fromkeys(widths, (8, 4096)))
+        for name, known in (("trunk", TRUNKS), ("text", TEXT_ENCODERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)!r}, expected {' or '.join(known)}"
+                )
+
+
 @dataclass(frozen=True, slots=True)
 class PointingConfig:
-    """Convolutional tower with text-queried pointing (models/pointing.py)."""
+    """Convolutional tower with text-queried pointing (models/pointing.py).
+
+    wide: pre-trained encoders beside it, for words and things that it does not know; None: it is alone.
+    """
 
     image_px: int
     channels: tuple[int, int, int]  # after the first, second and all later convolutions
@@ -86,6 +116,7 @@ class PointingConfig:
     value_width: int
     text_width: int
     text_depth: int
+    wide: WideConfig | None = None
 
     def __post_init__(self) -> None:
         widths = ("key_width", "value_width", "text_width")
@@ -242,6 +273,13 @@ def tiny(vocab: int) -> ModelConfig:
         flow=FlowHeadConfig(expert=replace(language, width=128, mlp=320), rows=10, steps=10),
         token=TokenHeadConfig(bins=256, rows=4, temperature=0.5),
     )
+
+
+def small(vocab: int) -> ModelConfig:
+    """`tiny` with pre-trained encoders for what its own words and pictures do not have."""
+    base = tiny(vocab)
+    wide = WideConfig("efficientnet_lite0", "use_multilingual", 224, 96, 192, 512)
+    return replace(base, name="small", vision=replace(base.pointing, wide=wide))
 
 
 def tiny_cross(vocab: int) -> ModelConfig:

@@ -21,10 +21,15 @@ from torch import Tensor, nn
 from vla_policy.models.config import GemmaConfig, PointingConfig
 from vla_policy.models.gemma import Gemma
 from vla_policy.models.mask import block_mask, positions_of
+from vla_policy.models.wide import WidePointing
 
 POINTERS = ("target", "reference", "destination")
 COLOURS, SHAPES = 6, 3
 FEATURES = 39  # of one image token, see tokens()
+NEAR, FAR = (
+    0.04,
+    60.0,
+)  # spread of a place that is known already, of the image side; and most that it counts
 TOKENS = 4  # target, reference, destination in the front image; target in the wrist image
 
 
@@ -163,6 +168,8 @@ class PointingTower(nn.Module):
         self.bias = nn.Linear(w, 5)
         self.place = _mlp(2 + v + 2 + 32 + w, 128, 3)
         self.present = nn.Linear(w, 1)
+        if config.wide is not None:
+            self.wide = WidePointing(config.wide)
         self.wrist_query = nn.Linear(w + v, k)
         self.wrist_expect = _mlp(3 + 1, 64, 2)
         self.wrist_bias = nn.Linear(w + v + 3, 5)
@@ -195,8 +202,12 @@ class PointingTower(nn.Module):
         front: Float[Tensor, "b 3 h w"],
         text: Int[Tensor, "b q s"],
         dtype: torch.dtype = torch.float32,
+        near: Float[Tensor, "b q 2"] | None = None,
     ) -> Front:
-        """The part of forward that is the same for all arms of a robot."""
+        """The part of forward that is the same for all arms of a robot.
+
+        near: where in the image the target was found already (models/wide.py); it is then looked for there alone.
+        """
         ask = self._read(text)  # (b, q, 3, w)
         keys, values, summary = self.front(front, dtype)
         uv, scale = self.front.uv, keys.shape[-1] ** -0.5
@@ -204,6 +215,9 @@ class PointingTower(nn.Module):
         reference = attend(heat[:, :, 1], values, uv)
         destination = attend(heat[:, :, 2], values, uv)
         target_heat = heat[:, :, 0] + relative_bias(self.bias(ask[:, :, 0]), uv, reference[0])
+        if near is not None:
+            away = (uv - near[..., None, :]).square().sum(-1)
+            target_heat = target_heat - (away / (2 * NEAR**2)).clamp(max=FAR)
         target = attend(target_heat, values, uv)
         heat = torch.stack((target_heat, heat[:, :, 1], heat[:, :, 2]), 2)
         place, value, confidence = (

@@ -21,13 +21,16 @@ class Unavailable(ConnectionError):
 
 
 class ColumnsProtocol(Protocol):
-    """The part of a contract that callers read: the names of state and action columns."""
+    """The part of a contract that callers read: the names of state and action columns, the side of its images."""
 
     @property
     def state_names(self) -> tuple[str, ...]: ...
 
     @property
     def action_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def image_px(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class PlainContract:
 
     state_names: tuple[str, ...]
     action_names: tuple[str, ...]
+    image_px: int = 96
 
 
 class PolicyProtocol(Protocol):

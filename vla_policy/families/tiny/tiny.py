@@ -27,6 +27,7 @@ from vla_policy.families.family import (
     stacked_text,
 )
 from vla_policy.families.language import Language
+from vla_policy.families.tiny import meaning
 from vla_policy.families.tiny.columns import (
     BASE,
     COLUMNS,
@@ -151,12 +152,22 @@ def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
     if checkpoint.language is None:
         return None
     read = checkpoint.language.read(instruction)
-    return read if isinstance(read, Reason) else None
+    if not isinstance(read, Reason):
+        return None
+    free = meaning.meaning(checkpoint, instruction)
+    if isinstance(free, meaning.Meaning):
+        return None
+    return read if free is None else free
 
 
 def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
     """What the instruction names and the front image does not show; None if it shows all, or it is not known."""
     language, naming = checkpoint.language, checkpoint.naming
+    free = _free(checkpoint, observation)
+    if free is not None:
+        front = require_image(observation.images, checkpoint.contract.camera_names[0])
+        seen = meaning.look(checkpoint, _for_trunk(checkpoint, front), free)
+        return meaning.absent(checkpoint, seen)
     if language is None or language.least is None or naming is None:
         return None
     read = language.read(observation.instruction)
@@ -232,6 +243,7 @@ FAMILY = Family(
     published={
         "tiny": partial(config.tiny, VOCAB),
         "tiny_cross": partial(config.tiny_cross, VOCAB),
+        "small": partial(config.small, VOCAB),
     },
     work=vla_work,
     engine=engine_for,
@@ -272,7 +284,11 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
     text = _text(checkpoint, tokenizer.clean(trained_sentence(checkpoint, observation)))
-    seen = tower.look(front, text[None])
+    near, free = None, _free(checkpoint, observation)
+    if free is not None:
+        image = require_image(observation.images, contract.camera_names[0])
+        near = meaning.look(checkpoint, _for_trunk(checkpoint, image), free).uv
+    seen = tower.look(front, text[None], near=near)
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
         measured = measured_of(observation, arm)
@@ -289,7 +305,8 @@ def measured_of(observation: Observation, arm: str) -> Array:
 
 def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:
     image = require_image(observation.images, name)
-    return picture(image, checkpoint.contract.image_px).to(checkpoint.device)[None]
+    side = checkpoint.model.config.pointing.image_px
+    return picture(image, side).to(checkpoint.device)[None]
 
 
 def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
@@ -297,7 +314,24 @@ def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
     if checkpoint.language is None:
         return observation.instruction
     read = checkpoint.language.read(observation.instruction)
-    return observation.instruction if isinstance(read, Reason) else read.said
+    if not isinstance(read, Reason):
+        return str(read.said)
+    free = _free(checkpoint, observation)
+    return observation.instruction if free is None else free.plan
+
+
+def _free(checkpoint: Checkpoint, observation: Observation) -> meaning.Meaning | None:
+    """What a sentence that was not trained means, if the checkpoint can tell."""
+    language = checkpoint.language
+    if language is None or not isinstance(language.read(observation.instruction), Reason):
+        return None
+    free = meaning.meaning(checkpoint, observation.instruction)
+    return free if isinstance(free, meaning.Meaning) else None
+
+
+def _for_trunk(checkpoint: Checkpoint, image: Array) -> Array:
+    """uint8[side, side, 3]: image as large as the pre-trained trunk sees it."""
+    return fit_square(image, checkpoint.model.config.pointing.wide.image_px)
 
 
 def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:

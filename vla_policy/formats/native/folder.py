@@ -31,6 +31,7 @@ from vla_policy.formats.native.robots import choose, contracts_of
 from vla_policy.formats.tensors.precision import dtype_of
 from vla_policy.formats.tensors.safetensors_file import tensor_bytes, write
 from vla_policy.formats.tensors.store import Store, fill, open_store, require_same
+from vla_policy.models import encoders
 from vla_policy.models.blank import without_weights
 from vla_policy.models.text import TextTokenizer
 from vla_policy.parsing import dataclass_json
@@ -183,6 +184,7 @@ def load(
     """
     header = read_header(folder, embodiment)
     kind = FAMILIES[header.family]
+    encoders.require(header.sizes)
     tokenizer = None
     if kind.tokenizer is not None:
         tokenizer = kind.tokenizer(folder, header.sizes.vocab)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vla_policy.sim.scenes.scene import SHAPES, Scene
+from vla_policy.sim.scenes.scene import SHAPES, Scene, SceneObject
 from vla_policy.sim.tasks.references import COLOUR_WORDS, KINDS, all_references
 from vla_policy.sim.tasks.tasks import Task, sample_task
 from vla_policy.sim.world.world import World
@@ -18,6 +18,7 @@ Frame: TypeAlias = "dict[str, np.ndarray | np.generic]"  # one value a column; s
 
 QUERIES = 6
 IMAGE_PX = 96
+NO_LABEL = -100  # colour and shape of a box with a picture
 
 
 def state_vector(world: World) -> np.ndarray:
@@ -78,13 +79,17 @@ def label_frame(world: World, tasks: list[Task]) -> Frame:
         "target_xyz": target.astype(np.float32),
         "reference_xyz": reference.astype(np.float32),
         "destination_xyz": destination.astype(np.float32),
-        "target_colour": np.array([COLOUR_WORDS.index(o.colour) for o in items], np.int8),
-        "target_shape": np.array([SHAPES.index(o.shape) for o in items], np.int8),
+        "target_colour": np.array([_number(o, COLOUR_WORDS, o.colour) for o in items], np.int8),
+        "target_shape": np.array([_number(o, SHAPES, o.shape) for o in items], np.int8),
         "target_size": np.array([o.half_m for o in items], np.float32),
         "front_uv": front_uv.astype(np.float32),
         "wrist_uv": wrist_uv.astype(np.float32),
         "wrist_visible": np.asarray(visible),
     }
+
+
+def _number(item: SceneObject, known: tuple[str, ...], word: str) -> int:
+    return known.index(word) if item.card is None else NO_LABEL
 
 
 def _where(thing: int | str | None, scene: Scene, xyz: np.ndarray) -> np.ndarray:

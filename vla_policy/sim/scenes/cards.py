@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from vla_policy.data.web.pictures import WebPictures
 from vla_policy.sim.scenes.placement import PLACES
 from vla_policy.sim.scenes.scene import CARD_PX, Card, Scene, SceneObject, sample_scene
 from vla_policy.sim.tasks.tasks import Task
@@ -19,6 +20,7 @@ CARD_HALF_M = (0.0245, 0.026)
 # What placement keeps free around a box: more than its half length, for the fingers come down beside it.
 _ROOM_M = 0.047
 _YAW_RAD = 0.08
+_PAPER_LOWEST = 225  # of the colour of a card, 0 to 255
 
 
 def make_card(name: str, picture: np.ndarray) -> Card:
@@ -29,6 +31,12 @@ def make_card(name: str, picture: np.ndarray) -> Card:
             f"expected uint8[{CARD_PX}, {CARD_PX}, 3]"
         )
     return Card(name, picture.tobytes())
+
+
+def draw_card(pictures: WebPictures, thing: int, style: str, rng: np.random.Generator) -> Card:
+    """The card of thing number of pictures, on light paper."""
+    r, g, b = (int(x) for x in rng.integers(_PAPER_LOWEST, 256, 3))
+    return make_card(pictures.concepts[thing].name, pictures.on_card(thing, style, (r, g, b)))
 
 
 def card_scene(

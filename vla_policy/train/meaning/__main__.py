@@ -1,0 +1,112 @@
+"""Make `small` from `tiny` and named pictures, stage by stage.
+
+    python -m vla_policy.train.meaning wide --web data/web --out runs/meaning
+    python -m vla_policy.train.meaning wide --web data/web --out runs/meaning --robot-only   # to compare
+    python -m vla_policy.train.meaning places --web data/web --out runs/meaning
+    python -m vla_policy.train.meaning assemble --out runs/meaning                           # writes runs/meaning/small
+
+What the frozen encoders make of pictures and sentences is kept in the folder, and made where it is missing.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from vla_policy.data.web.pictures import load
+from vla_policy.formats.native.folder import save
+from vla_policy.models import config
+from vla_policy.policy import load_local
+from vla_policy.train.meaning import learn, pictures, places
+from vla_policy.train.meaning.assemble import assemble
+
+# Of the first scenes; no other training or evaluation uses these.
+ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
+ROBOT, PLACES = "vx300s", "places.safetensors"
+PARTS = ("texts", "robot", "web", "check")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=("wide", "places", "assemble"))
+    parser.add_argument("--web", type=Path, default=Path("data/web"))
+    parser.add_argument("--out", type=Path, default=Path("runs/meaning"))
+    parser.add_argument("--scenes", type=int, default=600)
+    parser.add_argument("--collages", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--robot-only", action="store_true", help="without web data, to compare")
+    parser.add_argument("--prepare", choices=PARTS, action="append", help="only make these parts")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    {"wide": _wide, "places": _places, "assemble": _assemble}[args.stage](args)
+
+
+def _wide(args: argparse.Namespace) -> None:
+    made = {name: _part(args, name) for name in args.prepare or PARTS}
+    if args.prepare:
+        return
+    texts, robot, web, check = made.values()
+    vision = config.small(1).pointing.wide
+    if vision is None:
+        raise ValueError("small: got no pre-trained encoders in its sizes")
+    torch.manual_seed(args.seed)
+    head = learn.fresh(vision, texts)
+    started = time.process_time()
+    sets = [robot] if args.robot_only else [robot, web]
+    learn.train(head, sets, texts, steps=args.steps, seed=args.seed)
+    learn.set_least(head, check, texts)
+    print(f"{time.process_time() - started:.0f} CPU seconds, least score {head.least.item():.2f}")
+    name = f"robot_only_{args.seed}" if args.robot_only else f"wide_{args.seed}"
+    save_file(head.state_dict(), args.out / f"{name}.safetensors")
+
+
+def _places(args: argparse.Namespace) -> None:
+    tiny, named = load_local("tiny", embodiment=ROBOT).checkpoint, load(args.web)
+    boxes = places.make_frames(named, BOXES_SEED, args.scenes, cards=True)
+    plain = places.make_frames(named, PLAIN_SEED, args.scenes, cards=False)
+    tower, room = tiny.model.pointing, tiny.model.config.max_text
+    torch.manual_seed(args.seed)
+    places.train(
+        tower, tiny.tokenizer, boxes, plain, steps=args.steps, length=room, seed=args.seed
+    )
+    save_file(tower.state_dict(), args.out / PLACES)
+
+
+def _assemble(args: argparse.Namespace) -> None:
+    tiny = load_local("tiny", embodiment=ROBOT).checkpoint
+    wide = load_file(args.out / f"wide_{args.seed}.safetensors")
+    save(args.out / "small", assemble(tiny, load_file(args.out / PLACES), wide))
+
+
+def _part(args: argparse.Namespace, name: str) -> Any:
+    """Encoded texts or pictures, from the folder or made and kept there."""
+    kind = learn.Texts if name == "texts" else learn.Examples
+    path = args.out / f"{name}.pt"
+    if not path.is_file():
+        named = load(args.web)
+        numbers = learn.numbers_of(named)
+        make: dict[str, Callable[[], Any]] = {
+            "texts": lambda: learn.make_texts(named),
+            "robot": lambda: learn.make_examples(
+                pictures.robot_scenes(named, ROBOT_SEED, args.scenes), numbers
+            ),
+            "web": lambda: learn.make_examples(
+                pictures.collages(named, 0, args.collages), numbers
+            ),
+            "check": lambda: learn.make_examples(
+                pictures.robot_scenes(named, CHECK_SEED, 100), numbers
+            ),
+        }
+        made = make[name]()
+        torch.save({field: getattr(made, field) for field in made.__slots__}, path)
+    return kind(**torch.load(path, weights_only=True))
+
+
+if __name__ == "__main__":
+    main()

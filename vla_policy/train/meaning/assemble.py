@@ -1,0 +1,28 @@
+"""`small` put together: `tiny`, its places learned anew, and the head of the pre-trained encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.models import config
+from vla_policy.models.vla import VLA
+
+
+def assemble(
+    tiny: Checkpoint, tower: Mapping[str, Tensor], wide: Mapping[str, Tensor]
+) -> Checkpoint:
+    """The checkpoint of `small`. tower: weights of its pointing tower; wide: of the head beside it."""
+    sizes = config.small(tiny.model.config.vocab)
+    if sizes.pointing.wide is None:
+        raise ValueError("small: got no pre-trained encoders in its sizes")
+    model = VLA(sizes)
+    weights = dict(tiny.model.state_dict())
+    weights |= {f"vision.{name}": value for name, value in tower.items()}
+    weights |= {f"vision.wide.{name}": value for name, value in wide.items()}
+    model.load_state_dict(weights)
+    contract = replace(tiny.contract, image_px=sizes.pointing.wide.image_px)
+    return replace(tiny, model=model.eval(), contract=contract, engine=None)

@@ -1,0 +1,208 @@
+"""Training of the wide pointing head on cached features of the frozen encoders; minutes on one core."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import Tensor
+
+from vla_policy.data.web.pictures import WebPictures
+from vla_policy.models import encoders
+from vla_policy.models.config import WideConfig
+from vla_policy.models.wide import Wide, WidePointing
+from vla_policy.sim.scenes.scene import COLOURS, HELD_OUT_PAIRS, SHAPES
+from vla_policy.sim.tasks.references import SHAPE_WORDS
+from vla_policy.train.meaning.pictures import MOST, Pictures
+from vla_policy.train.meaning.words import SENSELESS, names_of, sentences_about
+
+TEXTS = 16  # about each thing
+SIGMA = 0.04  # of the goal of attention, of the image side
+BATCH = 20
+RATE = 2e-3
+PLAIN = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Pictures as the head reads them. features: float16, at three strides. number: of each thing, -1 for none."""
+
+    features: tuple[Tensor, ...]
+    uv: Tensor  # (n, 6, 2)
+    number: Tensor  # (n, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """vectors: float32[things, TEXTS, t]. intents: of each. senseless: float32[m, t]."""
+
+    vectors: Tensor
+    intents: Tensor
+    senseless: Tensor
+    numbers: Mapping[str, int]
+
+
+@torch.no_grad()
+def features_of(images: np.ndarray, batch: int = 16) -> tuple[Tensor, ...]:
+    """float16 features of uint8[n, h, w, 3] by the frozen trunk."""
+    parts = []
+    for start in track(range(0, len(images), batch), "features"):
+        parts.append([f.half() for f in encoders.features(images[start : start + batch])])
+    return tuple(torch.cat(level) for level in zip(*parts, strict=True))
+
+
+def make_texts(web: WebPictures, seed: int = 0) -> Texts:
+    """Sentences about every thing that training may name, and senseless ones, encoded."""
+    rng = np.random.default_rng([seed, 11])
+    names = {c.name: names_of(c) for c in web.concepts if c.role != "nowhere"}
+    said, intents = [], []
+    for every in names.values():
+        texts = sentences_about(every, rng, TEXTS)
+        said += [text for text, _ in texts]
+        intents += [intent for _, intent in texts]
+    for colour, shape in PLAIN:
+        for text, intent in sentences_about({"en": f"{colour} {shape}"}, rng, TEXTS):
+            word = SHAPE_WORDS[shape][rng.integers(2)] if rng.random() < 0.3 else shape
+            said.append(re.sub(rf"\b{shape}\b", word, text))
+            intents.append(intent)
+    vectors = _encoded(said).unflatten(0, (-1, TEXTS))
+    return Texts(
+        vectors,
+        torch.tensor(intents).unflatten(0, (-1, TEXTS)),
+        _encoded(list(SENSELESS)),
+        numbers_of(web),
+    )
+
+
+def numbers_of(web: WebPictures) -> dict[str, int]:
+    """Number of every thing that training may name, of plain objects behind."""
+    names = dict.fromkeys(c.name for c in web.concepts if c.role != "nowhere")
+    return {name: i for i, name in enumerate((*names, *(f"{c} {s}" for c, s in PLAIN)))}
+
+
+def make_examples(pictures: Pictures, number_of: Mapping[str, int]) -> Examples:
+    """Pictures with the numbers of what is in them."""
+    numbers = [[number_of.get(name, -1) for name in row] for row in pictures.names]
+    return Examples(
+        features_of(pictures.images), torch.from_numpy(pictures.uv), torch.tensor(numbers)
+    )
+
+
+def fresh(config: WideConfig, texts: Texts) -> WidePointing:
+    """An untrained head that knows what all sentence vectors share."""
+    head = WidePointing(config)
+    head.mean.copy_(texts.vectors.flatten(0, 1).mean(0))
+    return head
+
+
+def train(
+    head: WidePointing, sets: list[Examples], texts: Texts, *, steps: int, seed: int
+) -> list[dict[str, float]]:
+    """Train in place on equal parts of sets; the losses of every fiftieth step."""
+    torch.manual_seed(seed)
+    optimiser = torch.optim.AdamW(head.parameters(), RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
+    told = []
+    head.train()
+    for step in track(range(steps), "meaning"):
+        rng = np.random.default_rng([seed, step])
+        part = BATCH // len(sets)
+        drawn = [_draw(one, texts, rng, part) for one in sets]
+        parts = losses(head, drawn, texts, rng)
+        loss = sum(parts.values(), torch.zeros(()))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 0 or step == steps - 1:
+            told.append({"step": step} | {k: round(v.item(), 4) for k, v in parts.items()})
+            print(told[-1], flush=True)
+    head.eval()
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    features: tuple[Tensor, ...]
+    uv: Tensor
+    number: Tensor
+    text: Tensor  # (b, 6 + absent, t)
+    absent: Tensor  # (b, 6 + absent): not in the picture
+
+
+def _draw(examples: Examples, texts: Texts, rng: np.random.Generator, count: int) -> _Drawn:
+    index = torch.from_numpy(rng.integers(0, len(examples.uv), count))
+    number = examples.number[index]
+    others = torch.from_numpy(rng.integers(0, len(texts.vectors), (count, MOST // 2)))
+    asked = torch.cat((number, others), 1)
+    which = torch.from_numpy(rng.integers(0, TEXTS, tuple(asked.shape)))
+    absent = torch.zeros_like(asked, dtype=torch.bool)
+    absent[:, MOST:] = (others[:, :, None] != number[:, None]).all(-1)
+    return _Drawn(
+        tuple(level[index].float() for level in examples.features),
+        examples.uv[index], number, texts.vectors[asked.clamp(min=0), which], absent,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def set_least(head: WidePointing, examples: Examples, texts: Texts, refused: float = 0.03) -> None:
+    """Set the score below which a thing is not there, so that this part of what is there is refused."""
+    scores = []
+    rng = np.random.default_rng(0)
+    for start in range(0, len(examples.uv), BATCH):
+        part = slice(start, start + BATCH)
+        number = examples.number[part]
+        which = torch.from_numpy(rng.integers(0, TEXTS, tuple(number.shape)))
+        features = tuple(level[part].float() for level in examples.features)
+        seen: Wide = head(features, texts.vectors[number.clamp(min=0), which])
+        scores.append(seen.score[number >= 0])
+    head.least.copy_(torch.cat(scores).quantile(refused))
+
+
+def losses(
+    head: WidePointing, drawn: list[_Drawn], texts: Texts, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Attention against the place, names against each other, what is there, and what is to be done."""
+    features = tuple(torch.cat(level) for level in zip(*(d.features for d in drawn), strict=True))
+    uv, number, text, absent = (
+        torch.cat([getattr(d, k) for d in drawn]) for k in ("uv", "number", "text", "absent")
+    )
+    patches = head.keys(features)
+    seen: Wide = head.point(patches, text)
+    known = number >= 0
+    goal = (-(head.grid - uv[:, :, None].nan_to_num()).square().sum(-1) / (2 * SIGMA**2)).softmax(
+        -1
+    )
+    heat = -(goal * seen.heat[:, :MOST].log_softmax(-1)).sum(-1)[known].mean()
+    # The key at each place among the names of all things in the batch.
+    keys = torch.einsum("bqp,bpk->bqk", goal, patches)[known]
+    queries = head.queries(text[:, :MOST])[known]
+    same = number[known][:, None] == number[known]
+    logits = F.normalize(keys, dim=-1) @ queries.T * head.sharpness.exp()
+    logits = logits.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool), -1e4)
+    names = F.cross_entropy(logits, torch.arange(len(logits)))
+    there = torch.cat((known, torch.zeros_like(absent[:, MOST:])), 1)
+    told = there | absent
+    score = F.binary_cross_entropy_with_logits(seen.score[told], there[told].float())
+    which = (
+        torch.from_numpy(rng.integers(0, len(texts.vectors), 64)),
+        torch.from_numpy(rng.integers(0, TEXTS, 64)),
+    )
+    senseless = texts.senseless[torch.from_numpy(rng.integers(0, len(texts.senseless), 24))]
+    meant = torch.cat((texts.intents[which], torch.zeros(24, dtype=torch.long)))
+    intent = F.cross_entropy(head.intents(torch.cat((texts.vectors[which], senseless))), meant)
+    return {"heat": heat, "names": 0.5 * names, "there": 0.3 * score, "intent": 0.3 * intent}
+
+
+def _encoded(said: list[str]) -> Tensor:
+    parts = [
+        encoders.sentence_vectors(tuple(said[i : i + 64]))
+        for i in track(range(0, len(said), 64), "sentences")
+    ]
+    return torch.cat(parts)

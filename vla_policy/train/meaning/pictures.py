@@ -1,0 +1,127 @@
+"""Pictures that `small` learns to point in: robot scenes with few things, and collages of many that no robot has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vla_policy.data.web.concepts import TRAINED_STYLES, of_role
+from vla_policy.data.web.pictures import WebPictures
+from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
+from vla_policy.sim.scenes.cards import card_scene, draw_card
+from vla_policy.sim.world.world import World
+
+SIDE_PX = 224
+ROBOT_STYLE = "noto"
+MOST = 6  # things in a picture
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """images: uint8[n, 224, 224, 3]. uv: float32[n, 6, 2]. names: of each thing, "" where there is none."""
+
+    images: np.ndarray
+    uv: np.ndarray
+    names: list[list[str]]
+
+
+def robot_scenes(web: WebPictures, first: int, count: int) -> Pictures:
+    """Scenes of boxes with things of role "robot" and plain objects, from seed first on, the arm anywhere."""
+    world = World(renderer="auto")
+    known = [web.concepts.index(c) for c in of_role(web.concepts, "robot")]
+    images, places, names = [], [], []
+    for seed in range(first, first + count):
+        rng = np.random.default_rng([seed, 3])
+        things = rng.choice(known, int(rng.integers(1, 4)), replace=False)
+        cards = [draw_card(web, int(thing), ROBOT_STYLE, rng) for thing in things]
+        scene = card_scene(seed, cards)
+        if rng.random() < 0.5:
+            place_like_demonstration(world, scene, rng)
+        else:
+            world.reset(scene)
+        xyz = world.truth().object_xyz + np.array([0.0, 0.0, 0.012])  # nearer to the pictures
+        images.append(world.render("front", SIDE_PX, SIDE_PX))
+        places.append(_padded(world.project("front", xyz)))
+        names.append(_filled([item.name for item in scene.objects]))
+    world.close()
+    return Pictures(np.stack(images), np.stack(places), names)
+
+
+def collages(web: WebPictures, seed: int, count: int) -> Pictures:
+    """Things of the roles "robot" and "web" in the trained styles, pasted on backgrounds of no scene."""
+    known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
+    images, places, names = [], [], []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 5])
+        things = [int(t) for t in rng.choice(known, int(rng.integers(3, MOST + 1)), replace=False)]
+        image, uv = _collage(web, things, rng)
+        images.append(image)
+        places.append(_padded(uv))
+        names.append(_filled([web.concepts[thing].name for thing in things]))
+    return Pictures(np.stack(images), np.stack(places), names)
+
+
+def _collage(
+    web: WebPictures, things: list[int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    coarse = rng.normal(
+        rng.uniform(40, 215, 3), rng.uniform(2, 30), (int(rng.integers(2, 9)),) * 2 + (3,)
+    )
+    image = cv2.resize(np.clip(coarse, 0, 255).astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)  # fmt: skip
+    for _ in range(int(rng.integers(0, 5))):
+        corner, size = rng.integers(0, SIDE_PX, 2), rng.integers(10, 80, 2)
+        colour = [int(x) for x in rng.integers(0, 256, 3)]
+        cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
+    centres: list[np.ndarray] = []
+    for thing in things:
+        for _ in range(50):
+            centre = rng.uniform(18, SIDE_PX - 18, 2)
+            if all(np.linalg.norm(centre - other) > 36 for other in centres):
+                break
+        centres.append(centre)
+        _paste(image, web, thing, centre, rng)
+    noisy = image * rng.uniform(0.7, 1.15) + rng.normal(0, rng.uniform(0, 5), image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), np.stack(centres) / SIDE_PX
+
+
+def _paste(
+    image: np.ndarray, web: WebPictures, thing: int, centre: np.ndarray, rng: np.random.Generator
+) -> None:
+    """A thing of 16 to 36 px on paper, a little turned, with a darker side below as boxes have."""
+    card = draw_card(web, thing, str(rng.choice(TRAINED_STYLES)), rng)
+    picture = np.frombuffer(card.pixels, np.uint8).reshape(64, 64, 3).astype(np.float32)
+    picture = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="edge") * rng.uniform(0.55, 1.1)
+    width = rng.uniform(16, 36)
+    height = width * rng.uniform(0.8, 1.15)
+    turn = np.radians(rng.uniform(-18, 18))
+    across = np.array([np.cos(turn), np.sin(turn)]) * width
+    down = np.array([-np.sin(turn), np.cos(turn)]) * height
+    corner = centre - across / 2 - down / 2
+    if rng.random() < 0.6:
+        side = np.array([corner + down, corner + down + across, centre + across * 0.5 + down * 0.5 + [0, height * 0.5],
+                         corner + down + [0, height * 0.5]])  # fmt: skip
+        shade = [int(x) for x in np.array(card.paper) * rng.uniform(0.3, 0.8)]
+        cv2.fillConvexPoly(image, side.astype(np.int32), shade)
+    scale = max(width, height) / 68
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    h, w = small.shape[:2]
+    source = np.array([[0, 0], [w, 0], [0, h]], np.float32)
+    goal = np.array([corner, corner + across, corner + down], np.float32)
+    matrix = cv2.getAffineTransform(source, goal)
+    size = (SIDE_PX, SIDE_PX)
+    drawn = cv2.warpAffine(small, matrix, size, flags=cv2.INTER_LINEAR)
+    share = cv2.warpAffine(np.ones((h, w), np.float32), matrix, size)[..., None]
+    image[:] = np.clip(image * (1 - share) + drawn * (share > 0), 0, 255).astype(np.uint8)
+
+
+def _padded(uv: np.ndarray) -> np.ndarray:
+    """float32[6, 2], NaN behind the last."""
+    padded = np.full((MOST, 2), np.nan, np.float32)
+    padded[: len(uv)] = uv
+    return padded
+
+
+def _filled(names: list[str]) -> list[str]:
+    return names + [""] * (MOST - len(names))

@@ -1,0 +1,112 @@
+"""The tower of `tiny` learns where boxes with pictures are, given about where they are in the image.
+
+Its features and their values stay as they are, so that language model and heads read on as before; only what turns them
+into places learns, on boxes with a known place beside plain scenes with trained sentences.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from rich.progress import track
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from vla_policy.data.frames import Frames
+from vla_policy.data.web.concepts import of_role
+from vla_policy.data.web.pictures import WebPictures
+from vla_policy.families.tiny.meaning import PLANS
+from vla_policy.families.tiny.tiny import fit_square
+from vla_policy.models.pointing import PointingTower
+from vla_policy.sim.demonstrations.labels import (
+    IMAGE_PX,
+    QUERIES,
+    Frame,
+    label_frame,
+    sample_queries,
+)
+from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
+from vla_policy.sim.scenes.cards import card_scene, draw_card, named_task
+from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.world.world import World
+from vla_policy.train.meaning.pictures import ROBOT_STYLE, SIDE_PX
+from vla_policy.train.tiny import pointing
+
+LEARNS = ("place", "wrist.key", "wrist_query", "wrist_expect", "wrist_bias", "wrist_place")
+NEAR_SIGMA = 0.012  # of a place in the image as the pre-trained encoders give it
+RATE, BATCH = 1e-3, 24
+_WHERE = (None, "tray", "pad")
+
+
+def make_frames(web: WebPictures, first: int, count: int, *, cards: bool) -> Frames:
+    """Frames as `small` sees them: rendered large, then scaled down for the tower."""
+    world = World(renderer="auto")
+    known = [web.concepts.index(c) for c in of_role(web.concepts, "robot")]
+    frames: list[Frame] = []
+    texts: list[list[str]] = []
+    for seed in track(range(first, first + count), "frames"):
+        rng = np.random.default_rng([seed, 13])
+        if cards:
+            things = rng.choice(known, 3, replace=False)
+            drawn = [draw_card(web, int(thing), ROBOT_STYLE, rng) for thing in things]
+            scene = card_scene(seed, drawn)
+            where = [_WHERE[i % 3] for i in range(QUERIES)]
+            plans = [PLANS["pick" if w is None else w] for w in where]
+            tasks = [named_task(scene, i // 2, plans[i], where[i]) for i in range(QUERIES)]
+            place_like_demonstration(world, scene, rng)
+        else:
+            scene = sample_scene(seed)
+            place_like_demonstration(world, scene, rng)
+            tasks = sample_queries(scene, world.truth().object_xyz, rng, QUERIES)
+        frame = label_frame(world, tasks)
+        for camera in ("front", "wrist"):
+            frame[camera] = fit_square(world.render(camera, SIDE_PX, SIDE_PX), IMAGE_PX)
+        frames.append(frame)
+        texts.append([task.instruction for task in tasks])
+    world.close()
+    stacked = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
+    images = (stacked.pop("front"), stacked.pop("wrist"))
+    return Frames((images,), np.array([0]), stacked, texts)
+
+
+def train(
+    tower: PointingTower, tokens: Tokenizer, boxes: Frames, plain: Frames, *,
+    steps: int, length: int, seed: int,
+) -> None:  # fmt: skip
+    """Train in place what LEARNS names, on equal parts of both."""
+    learning = [p.requires_grad_(name.startswith(LEARNS)) for name, p in tower.named_parameters()]
+    optimiser = torch.optim.AdamW([p for p in learning if p.requires_grad], RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
+    for step in track(range(steps), "places"):
+        rng = np.random.default_rng([seed, step, 17])
+        frames = boxes if step % 2 else plain
+        parts = losses(tower, tokens, frames, rng.integers(0, len(frames), BATCH), length, rng)
+        loss = parts["xyz"] + parts["wrist"] + parts["wrist_heat"] + parts["visible"]
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 40 < 2:
+            kind = "boxes" if step % 2 else "plain"
+            print(kind, step, {k: round(v.item(), 4) for k, v in parts.items()}, flush=True)
+
+
+def losses(
+    tower: PointingTower,
+    tokens: Tokenizer,
+    frames: Frames,
+    index: np.ndarray,
+    length: int,
+    rng: np.random.Generator | None,
+) -> dict[str, Tensor]:
+    """Those of the tower, boxes being looked for near their place."""
+    batch = pointing.make_batch(frames, index, tokens, length, rng)
+    near = None
+    if (frames.arrays["target_colour"][0] < 0).any():
+        uv = frames.arrays["front_uv"][index][:, :, 0]
+        noise = 0.0 if rng is None else rng.normal(0, NEAR_SIGMA, uv.shape)
+        near = torch.from_numpy(np.nan_to_num(uv + noise, nan=0.5)).float()
+    seen = tower.look(batch.front, batch.text, near=near)
+    answer = tower.look_closer(seen, batch.wrist, batch.tool)
+    return pointing.losses(tower, answer, batch)
