@@ -31,7 +31,7 @@ class Same(nn.Conv2d):
         return super().forward(F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2)))
 
 
-class Block(nn.Module):
+class MobileBlock(nn.Module):
     """Expansion, depthwise convolution and projection; with a shortcut where sizes agree."""
 
     def __init__(self, i: int, o: int, kernel: int, stride: int, expansion: int) -> None:
@@ -56,8 +56,8 @@ class EfficientNetLite0(nn.Module):
         self.stages = nn.ModuleList()
         i = 32
         for repeats, kernel, stride, expansion, o in STAGES:
-            blocks = [Block(i, o, kernel, stride, expansion)]
-            blocks += [Block(o, o, kernel, 1, expansion) for _ in range(repeats - 1)]
+            blocks = [MobileBlock(i, o, kernel, stride, expansion)]
+            blocks += [MobileBlock(o, o, kernel, 1, expansion) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
             i = o
 
@@ -82,7 +82,7 @@ def load_trunk() -> EfficientNetLite0:
     found = torch.load(path, map_location="cpu", weights_only=True)
     trunk = EfficientNetLite0()
     pairs = [(trunk.stem, "_conv_stem", "_bn0")]
-    blocks = [m for m in trunk.modules() if isinstance(m, Block)]
+    blocks = [m for m in trunk.modules() if isinstance(m, MobileBlock)]
     for number, block in enumerate(blocks):
         name = f"_blocks.{number}."
         if block.expand is not None:

@@ -25,7 +25,7 @@ def trunk() -> EfficientNetLite0:
 
 def features(images: np.ndarray) -> tuple[Tensor, ...]:
     """What the trunk sees in uint8[n, h, w, 3], at three strides."""
-    scaled = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 127.0) / 128.0
+    scaled = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() - 127.0) / 128.0
     seen: tuple[Tensor, ...] = trunk()(scaled)
     return seen
 

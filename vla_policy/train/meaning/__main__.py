@@ -86,7 +86,7 @@ def _assemble(args: argparse.Namespace) -> None:
 
 def _part(args: argparse.Namespace, name: str) -> Any:
     """Encoded texts or pictures, from the folder or made and kept there."""
-    kind = learn.Texts if name == "texts" else learn.Examples
+    kind = learn.EncodedTexts if name == "texts" else learn.Looked
     path = args.out / f"{name}.pt"
     if not path.is_file():
         named = load(args.web)

@@ -18,7 +18,7 @@ from vla_policy.models.config import WideConfig
 from vla_policy.models.wide import Wide, WidePointing
 from vla_policy.sim.scenes.scene import COLOURS, HELD_OUT_PAIRS, SHAPES
 from vla_policy.sim.tasks.references import SHAPE_WORDS
-from vla_policy.train.meaning.pictures import MOST, Pictures
+from vla_policy.train.meaning.pictures import MOST, ThingPictures
 from vla_policy.train.meaning.words import SENSELESS, names_of, sentences_about
 
 TEXTS = 16  # about each thing
@@ -29,8 +29,8 @@ PLAIN = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
-    """Pictures as the head reads them. features: float16, at three strides. number: of each thing, -1 for none."""
+class Looked:
+    """ThingPictures as the head reads them. features: float16, at three strides. number: of each thing, -1 for none."""
 
     features: tuple[Tensor, ...]
     uv: Tensor  # (n, 6, 2)
@@ -38,7 +38,7 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class EncodedTexts:
     """vectors: float32[things, TEXTS, t]. intents: of each. senseless: float32[m, t]."""
 
     vectors: Tensor
@@ -56,7 +56,7 @@ def features_of(images: np.ndarray, batch: int = 16) -> tuple[Tensor, ...]:
     return tuple(torch.cat(level) for level in zip(*parts, strict=True))
 
 
-def make_texts(web: WebPictures, seed: int = 0) -> Texts:
+def make_texts(web: WebPictures, seed: int = 0) -> EncodedTexts:
     """Sentences about every thing that training may name, and senseless ones, encoded."""
     rng = np.random.default_rng([seed, 11])
     names = {c.name: names_of(c) for c in web.concepts if c.role != "nowhere"}
@@ -71,7 +71,7 @@ def make_texts(web: WebPictures, seed: int = 0) -> Texts:
             said.append(re.sub(rf"\b{shape}\b", word, text))
             intents.append(intent)
     vectors = _encoded(said).unflatten(0, (-1, TEXTS))
-    return Texts(
+    return EncodedTexts(
         vectors,
         torch.tensor(intents).unflatten(0, (-1, TEXTS)),
         _encoded(list(SENSELESS)),
@@ -85,15 +85,15 @@ def numbers_of(web: WebPictures) -> dict[str, int]:
     return {name: i for i, name in enumerate((*names, *(f"{c} {s}" for c, s in PLAIN)))}
 
 
-def make_examples(pictures: Pictures, number_of: Mapping[str, int]) -> Examples:
-    """Pictures with the numbers of what is in them."""
+def make_examples(pictures: ThingPictures, number_of: Mapping[str, int]) -> Looked:
+    """ThingPictures with the numbers of what is in them."""
     numbers = [[number_of.get(name, -1) for name in row] for row in pictures.names]
-    return Examples(
+    return Looked(
         features_of(pictures.images), torch.from_numpy(pictures.uv), torch.tensor(numbers)
     )
 
 
-def fresh(config: WideConfig, texts: Texts) -> WidePointing:
+def fresh(config: WideConfig, texts: EncodedTexts) -> WidePointing:
     """An untrained head that knows what all sentence vectors share."""
     head = WidePointing(config)
     head.mean.copy_(texts.vectors.flatten(0, 1).mean(0))
@@ -101,7 +101,7 @@ def fresh(config: WideConfig, texts: Texts) -> WidePointing:
 
 
 def train(
-    head: WidePointing, sets: list[Examples], texts: Texts, *, steps: int, seed: int
+    head: WidePointing, sets: list[Looked], texts: EncodedTexts, *, steps: int, seed: int
 ) -> list[dict[str, float]]:
     """Train in place on equal parts of sets; the losses of every fiftieth step."""
     torch.manual_seed(seed)
@@ -136,7 +136,7 @@ class _Drawn:
     absent: Tensor  # (b, 6 + absent): not in the picture
 
 
-def _draw(examples: Examples, texts: Texts, rng: np.random.Generator, count: int) -> _Drawn:
+def _draw(examples: Looked, texts: EncodedTexts, rng: np.random.Generator, count: int) -> _Drawn:
     index = torch.from_numpy(rng.integers(0, len(examples.uv), count))
     number = examples.number[index]
     others = torch.from_numpy(rng.integers(0, len(texts.vectors), (count, MOST // 2)))
@@ -151,7 +151,9 @@ def _draw(examples: Examples, texts: Texts, rng: np.random.Generator, count: int
 
 
 @torch.inference_mode()
-def set_least(head: WidePointing, examples: Examples, texts: Texts, refused: float = 0.03) -> None:
+def set_least(
+    head: WidePointing, examples: Looked, texts: EncodedTexts, refused: float = 0.03
+) -> None:
     """Set the score below which a thing is not there, so that this part of what is there is refused."""
     scores = []
     rng = np.random.default_rng(0)
@@ -166,7 +168,7 @@ def set_least(head: WidePointing, examples: Examples, texts: Texts, refused: flo
 
 
 def losses(
-    head: WidePointing, drawn: list[_Drawn], texts: Texts, rng: np.random.Generator
+    head: WidePointing, drawn: list[_Drawn], texts: EncodedTexts, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Attention against the place, names against each other, what is there, and what is to be done."""
     features = tuple(torch.cat(level) for level in zip(*(d.features for d in drawn), strict=True))

@@ -1,4 +1,4 @@
-"""Pictures that `small` learns to point in: robot scenes with few things, and collages of many that no robot has seen."""
+"""ThingPictures that `small` learns to point in: robot scenes with few things, and collages of many that no robot has seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 6  # things in a picture
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ThingPictures:
     """images: uint8[n, 224, 224, 3]. uv: float32[n, 6, 2]. names: of each thing, "" where there is none."""
 
     images: np.ndarray
@@ -27,7 +27,7 @@ class Pictures:
     names: list[list[str]]
 
 
-def robot_scenes(web: WebPictures, first: int, count: int) -> Pictures:
+def robot_scenes(web: WebPictures, first: int, count: int) -> ThingPictures:
     """Scenes of boxes with things of role "robot" and plain objects, from seed first on, the arm anywhere."""
     world = World(renderer="auto")
     known = [web.concepts.index(c) for c in of_role(web.concepts, "robot")]
@@ -46,10 +46,10 @@ def robot_scenes(web: WebPictures, first: int, count: int) -> Pictures:
         places.append(_padded(world.project("front", xyz)))
         names.append(_filled([item.name for item in scene.objects]))
     world.close()
-    return Pictures(np.stack(images), np.stack(places), names)
+    return ThingPictures(np.stack(images), np.stack(places), names)
 
 
-def collages(web: WebPictures, seed: int, count: int) -> Pictures:
+def collages(web: WebPictures, seed: int, count: int) -> ThingPictures:
     """Things of the roles "robot" and "web" in the trained styles, pasted on backgrounds of no scene."""
     known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
     images, places, names = [], [], []
@@ -60,7 +60,7 @@ def collages(web: WebPictures, seed: int, count: int) -> Pictures:
         images.append(image)
         places.append(_padded(uv))
         names.append(_filled([web.concepts[thing].name for thing in things]))
-    return Pictures(np.stack(images), np.stack(places), names)
+    return ThingPictures(np.stack(images), np.stack(places), names)
 
 
 def _collage(
