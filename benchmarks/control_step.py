@@ -88,10 +88,10 @@ def measure(name: str) -> dict[str, float]:
     from vla_policy.embodiment import load_embodiment
     from vla_policy.types import ActionChunk, RobotState
 
-    core, robot_of, InputStamps = _of_this_tree()
+    core, robot_of, stamps = _of_this_tree()
     description = load_embodiment(name)
     robot, now_ns, sequence = robot_of(description), 10**9, 0
-    inputs = lambda: InputStamps(now_ns, now_ns, dict.fromkeys(description.cameras, now_ns))  # noqa: E731
+    inputs = lambda: stamps(now_ns, now_ns, dict.fromkeys(description.cameras, now_ns))  # noqa: E731
     control, refusal = core.engage(core.Control(), robot, inputs(), now_ns)
     action = _home(robot.layout)
     times, moved = [], 0
@@ -129,9 +129,10 @@ def _of_this_tree() -> tuple[Any, Any, Any]:
         from vla_policy.safety.bounds import robot_of
 
         from vla_policy import control
-    from vla_policy.safety.watchdog import InputStamps
+    from vla_policy.safety import watchdog
 
-    return control, robot_of, InputStamps
+    stamps = getattr(watchdog, "InputStamps", None) or watchdog.Inputs  # as it was called
+    return control, robot_of, stamps
 
 
 def _home(layout: Any) -> Any:
