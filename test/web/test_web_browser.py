@@ -1,7 +1,7 @@
 """The page in a real Chromium: stop with three windows and four cameras, a frozen server, what is shown and where.
 
 Runs wherever Chromium is installed and says the line that installs it elsewhere; it is 300 MB, so the
-set-up does not. test_web.py looks at the same server without a browser.
+set-up does not. test_web.py and its neighbours look at the same server without a browser.
 """
 
 from __future__ import annotations
