@@ -363,7 +363,7 @@ def test_what_is_held_starts_once_the_policy_is_active(robot, say, start_node, m
 
 def test_what_is_held_is_dropped_where_the_policy_is_refused(robot, say, start_node):
     start_node("policy_node", policy="no_such_policy")
-    said, _ = say("--wait", "100", "pick up the red cube").communicate(timeout=60)
+    said, _ = say("--wait", "100", "pick up the red cube").communicate(timeout=120)
     assert "the policy node says" in said and "no_such_policy" in said, said
 
 

@@ -30,7 +30,7 @@ SIZES = {
     "phone": (390, 844, True),
     "phone on its side": (844, 390, True),
 }
-WAIT_S = 20.0
+WAIT_S = 60.0  # for what comes at some time; what must come soon is measured
 # Since the click: every text and colour of the line that tells what became of a stop.
 WATCH = """
 window.seen = [];
