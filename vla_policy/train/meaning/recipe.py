@@ -1,9 +1,9 @@
 """Make `small` from `tiny` and named pictures, stage by stage.
 
-    python -m vla_policy.train.meaning wide --web data/web --out runs/meaning
-    python -m vla_policy.train.meaning wide --web data/web --out runs/meaning --robot-only   # to compare
-    python -m vla_policy.train.meaning places --web data/web --out runs/meaning
-    python -m vla_policy.train.meaning assemble --out runs/meaning                           # writes runs/meaning/small
+    python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning
+    python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning --robot-only   # to compare
+    python -m vla_policy.train.meaning.recipe places --web data/web --out runs/meaning
+    python -m vla_policy.train.meaning.recipe assemble --out runs/meaning                           # writes runs/meaning/small
 
 What the frozen encoders make of pictures and sentences is kept in the folder, and made where it is missing.
 """
