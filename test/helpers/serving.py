@@ -79,6 +79,7 @@ OFFER = Offer(
     "played",
     "0.1.0",
     "sha256:0",
+    "sha256:0",
     {},
     CONTRACT,
     ROWS,

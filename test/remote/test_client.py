@@ -16,8 +16,8 @@ from vla_policy.models.sampling import InferenceOptions, Pull, Sampling
 from vla_policy.policy import load_policy
 from vla_policy.remote import wire
 from vla_policy.remote.address import Address, find_token, parse_address
-from vla_policy.remote.client import RemotePolicy
-from vla_policy.remote.handshake import metadata
+from vla_policy.remote.client import WORDS_S, RemotePolicy
+from vla_policy.remote.handshake import changed, metadata
 from vla_policy.remote.serving import Serving
 from vla_policy.runtime.policy_protocol import Unavailable
 
@@ -200,6 +200,8 @@ def reply(**other):
         (reply(actions=np.zeros((ROWS, 3), np.int64)), r"chunk\.actions"),
         (reply(actions="nothing"), r"chunk\.actions"),
         (reply(terminate=1), r"chunk\.terminate"),
+        (reply(frozen_rows=2), "a chunk that continues one, which was not asked for"),
+        (reply(continues=0), "a chunk that continues one, which was not asked for"),
         (reply(other=1), "chunk: got"),
         (lambda request: b"\xc1", "type 0xc1"),
         (lambda request: b"\x90", "the server sent a list"),
@@ -215,6 +217,44 @@ def test_a_server_that_says_what_cannot_be_is_not_believed(answer, words):
         with pytest.raises(Unavailable, match=words) as raised:
             there.infer(observation())
         assert "\n" not in str(raised.value)
+
+
+def test_candidates_that_continue_a_chunk_are_not_believed():
+    with Fake(wire.encode(metadata(OFFER)), [reply(continues=3)]) as address:
+        there = RemotePolicy(parse_address(address), None)
+        with pytest.raises(Unavailable, match="which was not asked for"):
+            there.infer_candidates(observation(), Sampling(candidates=1))
+
+
+def test_a_question_about_words_does_not_wait_for_an_inference():
+    played = Played()
+    with Running(played) as running:
+        there = load_policy(running.address)
+        assert there.understands("pick it") is None
+        played.wait_s = 0.7
+        busy = threading.Thread(target=there.infer, args=(observation(),))
+        busy.start()
+        while not played.calls:
+            time.sleep(0.01)
+        for words, longest_s in (("pick it", 0.1), ("pick another", WORDS_S + 0.15)):
+            started = time.monotonic()
+            assert there.understands(words) is None
+            assert time.monotonic() - started < longest_s, words
+        busy.join()
+        there.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"policy": "another"}, "policy was 'played' and is 'another'"),
+        ({"weights": "sha256:1"}, "weights was 'sha256:0' and is 'sha256:1'"),
+        ({"version": "9"}, None),
+    ],
+)
+def test_another_name_or_other_weights_are_another_policy(other, words):
+    told = changed(OFFER, replace(OFFER, **other))
+    assert told is None if words is None else words in told
 
 
 @pytest.mark.parametrize(
@@ -256,10 +296,10 @@ def test_a_chunk_that_does_not_keep_the_frozen_rows_is_not_taken():
     [
         (wire.encode({}), "does not say what its policy expects"),
         (
-            wire.encode({"vla": {"protocol": 2}}),
-            "speaks version 2 of the protocol, this client version 1",
+            wire.encode({"vla": {"protocol": 1}}),
+            "speaks version 1 of the protocol, this client version 2",
         ),
-        (wire.encode({"vla": {"protocol": 1}}), "handshake: got"),
+        (wire.encode({"vla": {"protocol": 2}}), "handshake: got"),
         (b"\xc1", "type 0xc1"),
         ("go away", "go away"),
     ],

@@ -2,14 +2,18 @@
 
 import base64
 import json
+import socket
+import ssl
 import threading
+import time
+from dataclasses import replace
 
 import msgpack
 import numpy as np
 import pytest
 
 from vla_policy.policy import load_policy
-from vla_policy.remote.foreign import ForeignPolicy, with_bars
+from vla_policy.remote.foreign import ForeignPolicy, read_rows, with_bars
 from vla_policy.remote.server_file import is_remote, read_server_file
 from vla_policy.runtime.policy_protocol import Unavailable
 from vla_policy.types import Observation
@@ -60,12 +64,12 @@ def unpack(data):
 class Published:
     """A first frame, then an answer to each request: answer is a value, or a function of the request."""
 
-    def __init__(self, first, answer):
+    def __init__(self, first, answer, converse=None):
         from websockets.sync.server import serve
 
         self.asked = []
 
-        def converse(socket):
+        def converse_by_turns(socket):
             socket.send(pack(first))
             for data in socket:
                 self.asked.append(unpack(data))
@@ -73,7 +77,9 @@ class Published:
                 if said is not None:
                     socket.send(said if isinstance(said, str | bytes) else pack(said))
 
-        self._server = serve(converse, "127.0.0.1", 0, compression=None, max_size=None)
+        self._server = serve(
+            converse or converse_by_turns, "127.0.0.1", 0, compression=None, max_size=None
+        )
         self.address = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -227,9 +233,62 @@ def test_an_answer_that_comes_late_is_never_read(file):
         policy.close()
 
 
+@pytest.mark.parametrize("answers", [2, 3])
+def test_one_answer_too_many_does_not_become_that_of_the_next_request(file, answers):
+    """They carry no number: what lies there before anything is asked would have a fresh stamp."""
+    given = []
+
+    def converse(socket):
+        socket.send(pack({}))
+        for data in socket:
+            reach = unpack(data)["observation/joint_position"][0]
+            for _ in range(1 if given else answers):
+                socket.send(pack({"actions": np.full((4, 3), reach, np.float32)}))
+                given.append(reach)
+
+    with Published({}, None, converse) as server:
+        policy = ForeignPolicy(read_server_file(file(server.address)), None)
+        told = []
+        for step in range(1, 40):
+            now = replace(seen(), state=np.array([step / 100, 0.0, 0.0]), obs_ns=step)
+            try:  # joint.a is relative: twice where it is
+                chunk = policy.infer(now)
+                assert chunk.actions[0, 0] == pytest.approx(2 * step / 100, abs=1e-6), step
+            except Unavailable as error:
+                told.append(str(error))
+            threading.Event().wait(0.01)
+        policy.close()
+    assert "an answer that nobody asked for" in told[0]
+    assert len(given) > answers  # it went on over another connection
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [[["0.1", "2", "1"]], [[True, False, True]], [True, 1.0, 0.0], [[None, 1, 1]], [np.ones(3, bool)], [[[1.0, 1, 1]]]],
+)  # fmt: skip
+def test_a_list_of_what_are_no_numbers_is_no_action(file, actions):
+    described = read_server_file(file("ws://gpu:8000"))
+    with pytest.raises(ValueError, match="actions"):
+        read_rows(described, {"actions": actions}, seen())
+    for fine in ([[0, 1.5, 1]], [0, 1.5, 1], [np.array([0, 1.5, 1])]):
+        assert read_rows(described, {"actions": fine}, seen()).shape == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        (
+            "inverted: [gripper]",
+            "inverted: [gripper, joint.a]",
+            "a column that is not relative as well",
+        ),
+        ("arm: joint_position", "arm: joint_delta", "a column of a joint_position group"),
+        (
+            "arm: joint_position",
+            "arm: joint_position, other: joint_delta",
+            "a column of a joint_position group",
+        ),
+        ("relative: [joint.a]", "relative: [gripper]", "a column of a joint_position group"),
         ("server: ws", "server: ftp", "server: got"),
         ("joint_position, hand", "joint_dance, hand", "one of"),
         ("relative: [joint.a]", "relative: [joint.z]", "one of joint.a"),
@@ -267,7 +326,7 @@ def test_nested_keys_and_bars(file):
 class OpenVla:
     """As OpenVLA's deploy script is described: POST /act, JSON with arrays in it; answer: the text of a reply."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, certificate=None):
         from http.server import BaseHTTPRequestHandler, HTTPServer
 
         asked = self.asked = []
@@ -284,6 +343,11 @@ class OpenVla:
 
         self._server = HTTPServer(("127.0.0.1", 0), Answers)
         self.address = f"http://127.0.0.1:{self._server.server_port}/act"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.address = self.address.replace("http:", "https:")
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def __enter__(self):
@@ -334,3 +398,69 @@ def test_what_openvlas_server_says_is_checked(file, answer, words):
             policy.infer(seen())
     with pytest.raises(Unavailable, match="no answer"):
         policy.infer(seen())
+
+
+def test_openvlas_server_behind_a_certificate(file, certificate, monkeypatch):
+    with OpenVla("[0.1, 90.0, 1.0]", certificate) as server:
+        name = openvla_file(file, server.address)
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            load_policy(name).infer(seen())
+        monkeypatch.setenv("VLA_TLS_CA", certificate[0])
+        assert load_policy(name).infer(seen()).actions.shape == (1, 3)
+
+
+def answering(script):
+    """The address of a server that plays script with each connection, byte for byte."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def run():
+        while True:
+            try:
+                near, _ = listening.accept()
+            except OSError:
+                return
+            with near:
+                near.recv(65536)
+                script(near)
+
+    threading.Thread(target=run, daemon=True).start()
+    return listening, f"http://127.0.0.1:{listening.getsockname()[1]}/act"
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX:"])
+def test_an_answer_that_comes_a_byte_at_a_time_is_given_up_in_time(file, head):
+    ended = threading.Event()
+
+    def drip(near):
+        near.sendall(head + (b"\r\n" if head.endswith(b"\n") else b""))
+        for _ in range(200):
+            if ended.wait(0.05):
+                return
+            try:
+                near.sendall(b" ")
+            except OSError:
+                return
+
+    listening, address = answering(drip)
+    with listening:
+        policy = load_policy(openvla_file(file, address))
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"no answer in 0\.50 s"):
+            policy.infer(seen())
+        ended.set()
+    assert time.monotonic() - started < 1.5
+
+
+def test_another_place_that_an_openvla_server_names_is_not_gone_to(file):
+    """The token and the pictures are for the address in the file."""
+    with OpenVla("[0.0, 0.0, 0.0]") as other:
+
+        def elsewhere(near):
+            near.sendall(
+                f"HTTP/1.1 302 Found\r\nLocation: {other.address}\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+
+        listening, address = answering(elsewhere)
+        with listening, pytest.raises(Unavailable, match="HTTP 302"):
+            load_policy(openvla_file(file, address)).infer(seen())
+        assert other.asked == []

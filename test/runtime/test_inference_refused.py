@@ -119,3 +119,30 @@ def test_a_look_that_nobody_answered_is_no_look():
         assert wait_for(lambda n=calls: bench.policy.sees.call_count > n)
     assert wait_for(lambda: len(bench.chunks) == 1)
     bench.inference.close()
+
+
+def test_a_refusal_that_is_raised_is_a_refusal():
+    """As a server's policy raises it: the request has an answer, and the operator hears why nothing moves."""
+    bench = Bench(look_first=True)
+    bench.policy.understands.side_effect = ValueError("what is 'dance'?")
+    bench.inference.set_instruction("dance")
+    assert bench.refusals == [("dance", "refused")]
+    bench.show(0)
+    answer = bench.inference.request("dance")
+    assert isinstance(answer, Reason) and answer.code == "refused" and "dance" in answer.detail
+    bench.policy.understands.side_effect = None
+    bench.policy.sees.side_effect = ValueError("no such camera there")
+    answer = bench.inference.request("dance")
+    assert isinstance(answer, Reason) and answer.code == "refused" and "camera" in answer.detail
+    bench.policy.sees.side_effect = RuntimeError("broken")
+    answer = bench.inference.request("dance")
+    assert isinstance(answer, Reason) and answer.code == "failed" and len(bench.errors) == 1
+    bench.policy.sees.side_effect = ValueError("no such camera there")
+    bench.inference.set_instruction("lift")
+    for at_ms in range(100, 700, 100):
+        calls = bench.policy.sees.call_count
+        bench.show(at_ms)
+        wait_for(lambda n=calls: bench.policy.sees.call_count > n, 1.0)
+    assert wait_for(lambda: ("lift", "refused") in bench.refusals)
+    assert bench.chunks == [] and len(bench.errors) == 1
+    bench.inference.close()

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Server:
     import torch
 
+    from vla_policy.formats.adapter import fingerprint
     from vla_policy.policy import load_local
     from vla_policy.runtime.observation import blank_observation
 
@@ -72,6 +73,7 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
         policy=Path(args.policy).name,
         version=__version__,
         statistics=policy.statistics_hash,
+        weights=f"sha256:{fingerprint(policy.checkpoint.model)[:32]}",
         middles=policy.middles,
         contract=policy.contract,
         rows=policy.rows,

@@ -50,6 +50,7 @@ from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 WORDS_S = 0.5  # for a question about the text, which is sent from a message callback
+LIE_S = 0.05  # to end the connection of a server that lies while another thread uses it
 LEAST_S = 0.5
 WORDS_KEPT = 64
 UNANSWERED = 2  # requests in a row after which the connection is given up
@@ -65,7 +66,8 @@ class RemotePolicy(KeywordInfer):
     def __init__(self, address: Address, token: str | None, ca: str | None = None) -> None:
         """Connects. Raises Unavailable without a server, ValueError if its offer is malformed."""
         self._address = address
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of the connection; held for as long as a request takes
+        self._words_lock = threading.Lock()
         self._number = 0
         self._unanswered = 0
         self._words: OrderedDict[str, Reason | None] = OrderedDict()
@@ -133,7 +135,7 @@ class RemotePolicy(KeywordInfer):
 
     def understands(self, instruction: str) -> Reason | None:
         """The server's answer; None where it does not come at once: the server checks again before it infers."""
-        with self._lock:
+        with self._words_lock:
             if instruction in self._words:
                 return self._words[instruction]
         try:
@@ -143,7 +145,7 @@ class RemotePolicy(KeywordInfer):
             return None
         except ValueError as error:  # the request holds text alone, and the server refuses it
             return Reason("words", str(error))
-        with self._lock:
+        with self._words_lock:
             self._words[instruction] = why
             while len(self._words) > WORDS_KEPT:
                 self._words.popitem(last=False)
@@ -163,7 +165,7 @@ class RemotePolicy(KeywordInfer):
         if continued is not None:
             own["previous"] = write_chunk(continued)
         said = self._ask(own, self._seen(observation), self.timeout_s)
-        chunk = self._chunks(said, observation, 1)[0]
+        chunk = self._chunks(said, observation, 1, continued is not None)[0]
         if continued is not None:
             chunk = self._continuing(chunk, continued, options.frozen_rows)
         return replace(chunk, infer_ns=time.perf_counter_ns() - started_ns)
@@ -291,9 +293,9 @@ class RemotePolicy(KeywordInfer):
         return said
 
     def _chunks(
-        self, said: dict[str, Any], observation: Observation, count: int
+        self, said: dict[str, Any], observation: Observation, count: int, continued: bool = False
     ) -> tuple[ActionChunk, ...]:
-        """Checked chunks of a reply."""
+        """Checked chunks of a reply. continued: whether they were to continue the one in execution."""
         given = said.get("chunks")
         if not isinstance(given, list) or len(given) != count:
             raise self._lies(f"something else than {count} chunks")
@@ -313,6 +315,9 @@ class RemotePolicy(KeywordInfer):
             raise self._lies(
                 f"{max(len(c.actions) for c in chunks)} rows, expected at most {self.rows}"
             )
+        # As they are taken for what goes on without a step, they would not be blended in.
+        if not continued and any(c.frozen_rows or c.continues is not None for c in chunks):
+            raise self._lies("a chunk that continues one, which was not asked for")
         return chunks
 
     def _continuing(self, chunk: ActionChunk, previous: ActionChunk, frozen: int) -> ActionChunk:
@@ -350,8 +355,13 @@ class RemotePolicy(KeywordInfer):
 
     def _lies(self, what: str) -> Unavailable:
         """The server sent an invalid reply; this connection is closed."""
-        with self._lock:
-            return self._connection.failed(f"the server sent {what}")
+        why = f"the server sent {what}"
+        if not self._lock.acquire(timeout=LIE_S):
+            return Unavailable(f"{self._address.url}: {why}")  # another request is under way on it
+        try:
+            return self._connection.failed(why)
+        finally:
+            self._lock.release()
 
 
 # A policy that is reached over the network.

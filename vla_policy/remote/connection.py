@@ -45,6 +45,18 @@ class Connection:
         if self._open is None:
             self.connect(min(OPEN_S, timeout_s))
 
+    def refuse_unasked(self) -> None:
+        """Raises Unavailable, and ends the connection, if a message waits that belongs to no request."""
+        if self._open is None:
+            return
+        try:
+            self._socket.recv(0.0)
+        except TimeoutError:
+            return
+        except (WebSocketException, OSError) as error:
+            raise self.failed(f"the server is gone: {_told(error)}") from error
+        raise self.failed("the server sent an answer that nobody asked for")
+
     def request(self, data: bytes, timeout_s: float) -> None:
         """Send one message, connecting first where that is needed. Raises Unavailable."""
         ends_s = time.monotonic() + timeout_s
@@ -67,7 +79,7 @@ class Connection:
 
     def failed(self, why: str) -> Unavailable:
         """Drop the connection, without a word to the server; what to raise."""
-        _cut(getattr(self._socket, "socket", None))
+        cut(getattr(self._socket, "socket", None))
         self.close()
         self._problem = why
         self._pause_s = min(LAST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
@@ -126,7 +138,7 @@ class Connection:
     def _bounded(self, ends_s: float) -> Any:
         """Whatever the socket is at ends with ends_s: a frozen server takes no bytes, and sending waits for that."""
         raw = getattr(self._socket, "socket", None)
-        timer = threading.Timer(max(0.0, ends_s - time.monotonic()), _cut, (raw,))
+        timer = threading.Timer(max(0.0, ends_s - time.monotonic()), cut, (raw,))
         timer.daemon = True
         timer.start()
         try:
@@ -135,7 +147,8 @@ class Connection:
             timer.cancel()
 
 
-def _cut(raw: socket.socket | None) -> None:
+def cut(raw: socket.socket | None) -> None:
+    """End a connection at once, whoever reads or writes it."""
     if raw is not None:
         with contextlib.suppress(OSError):
             socket.socket.shutdown(raw, socket.SHUT_RDWR)

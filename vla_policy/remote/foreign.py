@@ -111,6 +111,7 @@ def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
     actions = reply.get("actions") if isinstance(reply, dict) else reply
     names = file.contract.action_names
     if isinstance(actions, list):  # of numbers, or of one array a row
+        _require_numbers(actions)
         try:
             actions = np.array(actions, np.float64)
         except (TypeError, ValueError) as error:
@@ -224,6 +225,7 @@ class ForeignPolicy(PlainPolicy):
     def _ask(self, observation: Observation) -> Any:
         ends_s = time.monotonic() + self.timeout_s
         self._connection.ready(self.timeout_s)  # the first frame decides what is sent
+        self._connection.refuse_unasked()  # it would count as the answer to this request
         message = write_request(self._file, self._arena, observation, self._session)
         self._connection.request(wire.encode(message), max(0.05, ends_s - time.monotonic()))
         try:
@@ -247,6 +249,18 @@ class ForeignPolicy(PlainPolicy):
             self._arena = read_arena(wire.decode(first), self._file)
         except ValueError as error:
             raise ValueError(f"{self._file.address}: {error}") from error
+
+
+def _require_numbers(actions: list[Any]) -> None:
+    """Raises ValueError for texts and flags, of which an array would make numbers."""
+    for row in actions:
+        for value in row if isinstance(row, list) else (row,):
+            if isinstance(value, Array):
+                fine = value.dtype.kind in "fiu"
+            else:
+                fine = isinstance(value, int | float) and not isinstance(value, bool)
+            if not fine:
+                raise ValueError(f"actions: got {one_line(repr(value), 60)}, expected numbers")
 
 
 def _theirs(file: ServerFile, name: str, value: float) -> float:

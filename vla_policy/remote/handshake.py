@@ -17,8 +17,8 @@ from vla_policy.checkpoint.contract import Contract
 from vla_policy.parsing.files import one_line
 from vla_policy.remote.messages import MAX_ROWS, OWN
 
-PROTOCOL = 1
-TEXTS = ("policy", "version", "understanding", "statistics")
+PROTOCOL = 2
+TEXTS = ("policy", "version", "understanding", "statistics", "weights")
 FLAGS = ("continues", "can_point", "can_answer")
 
 
@@ -27,6 +27,7 @@ class Offer:
     """A policy as its server describes it.
 
     policy: its name there. version: of the server's vla_policy. statistics: hash of its normalisation.
+    weights: hash of its network; empty where there is none.
     middles: column of the state -> its middle in training, where that is known.
     The others: as in runtime.policy_protocol.
     """
@@ -34,6 +35,7 @@ class Offer:
     policy: str
     version: str
     statistics: str
+    weights: str
     middles: Mapping[str, float]
     contract: Contract
     rows: int
@@ -94,7 +96,7 @@ def changed(before: Offer, now: Offer) -> str | None:
 
     A robot that was started with one policy does not go on with another behind the same address.
     """
-    names = [f.name for f in fields(Offer) if f.name not in ("contract", "version", "policy")]
+    names = [f.name for f in fields(Offer) if f.name not in ("contract", "version")]
     pairs = [(n, getattr(before, n), getattr(now, n)) for n in names]
     pairs += [
         (f.name, getattr(before.contract, f.name), getattr(now.contract, f.name))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
+import ssl
+import threading
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 from vla_policy.checkpoint.contract import Contract
@@ -15,6 +20,7 @@ from vla_policy.models.sampling import InferenceOptions
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.strict_json import parse_json
 from vla_policy.remote.address import client_tls
+from vla_policy.remote.connection import cut
 from vla_policy.remote.foreign import read_rows, refuse_options, timeout_of, write_request
 from vla_policy.remote.openvla import TAG, read_array, write_array
 from vla_policy.remote.server_file import ServerFile
@@ -76,23 +82,59 @@ class OpenVlaPolicy(PlainPolicy):
         headers = {"Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(self._file.address, data=body, headers=headers)
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
-        )
+        allowed_s, late = timeout_of(self._file), threading.Event()
+        url = urllib.parse.urlsplit(self._file.address)
+        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        connection = http.client.HTTPConnection(host, port)
+        ends_s = time.monotonic() + allowed_s
         try:
-            with opener.open(request, timeout=timeout_of(self._file)) as reply:
-                data: bytes = reply.read(MAX_REPLY + 1)
-        except urllib.error.HTTPError as error:
-            said = one_line(error.read(1000).decode(errors="replace"), 200)
-            raise Unavailable(f"{self._file.address}: HTTP {error.code}: {said}") from error
-        except OSError as error:
-            raise Unavailable(
-                f"{self._file.address}: no answer: {one_line(error, 200)}"
-            ) from error
+            raw = socket.create_connection((host, port), timeout=allowed_s)
+            if self._tls is not None:
+                raw = self._tls.wrap_socket(
+                    raw, server_hostname=host, do_handshake_on_connect=False
+                )
+            connection.sock = raw
+            with _ended(raw, ends_s, late):
+                if isinstance(raw, ssl.SSLSocket):
+                    raw.do_handshake()
+                connection.request("POST", _path(url), body, headers)
+                reply = connection.getresponse()
+                data = reply.read(MAX_REPLY + 1)
+        except (OSError, http.client.HTTPException) as error:
+            why = "" if late.is_set() else f": {one_line(error, 200)}"
+            when = f" in {allowed_s:.2f} s" if late.is_set() else ""
+            raise Unavailable(f"{self._file.address}: no answer{when}{why}") from error
+        finally:
+            connection.close()
+        if late.is_set():  # what was read may be the beginning of an answer
+            raise Unavailable(f"{self._file.address}: no answer in {allowed_s:.2f} s")
+        if reply.status != http.client.OK:  # another place to go to is one of these
+            said = one_line(data[:1000].decode(errors="replace"), 200)
+            raise Unavailable(f"{self._file.address}: HTTP {reply.status}: {said}")
         if len(data) > MAX_REPLY:
             raise Unavailable(f"{self._file.address}: the server sent more than {MAX_REPLY} bytes")
         return data
+
+
+@contextlib.contextmanager
+def _ended(raw: socket.socket, ends_s: float, late: threading.Event) -> Iterator[None]:
+    """The connection ends with ends_s, however many bytes still come; late says that it did."""
+
+    def end() -> None:
+        late.set()
+        cut(raw)
+
+    timer = threading.Timer(max(0.0, ends_s - time.monotonic()), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _path(url: urllib.parse.SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
 def _action(data: bytes) -> Any:

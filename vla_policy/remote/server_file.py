@@ -6,7 +6,7 @@
     actions:
       names: [joint.fr3_joint1, joint.fr3_joint2, gripper]     # columns of what it answers
       spaces: {arm: joint_position, hand: gripper}             # the robot's action groups, in order
-      relative: [joint.fr3_joint1]                             # it predicts these minus the current state
+      relative: [joint.fr3_joint1]                             # it predicts these minus the current state: joints, or x, y, z
     policy_hz: 15
     rows: 10                           # of a chunk, at most
     embodiments: [fr3]
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_policy.checkpoint.contract import MAX_PX, Contract
-from vla_policy.embodiment.spaces import SPACES
+from vla_policy.embodiment.spaces import JOINT_PREFIX, POSITION, SPACES
 from vla_policy.formats.policy_file import UNITS
 from vla_policy.parsing import fields
 from vla_policy.paths import find_policy
@@ -107,6 +107,8 @@ def read_server_file(path: Path) -> ServerFile:
             data["state"], place.at("state"), "keys of the state"
         ).items()
     }
+    units = data.get("units")
+    units = {} if not units else fields.named(units, place.at("units"), "columns")
     state_names = tuple(name for columns in state.values() for name in columns)
     known = (*dict.fromkeys((*state_names, *action_names)),)
     spaces = {
@@ -115,6 +117,15 @@ def read_server_file(path: Path) -> ServerFile:
             actions["spaces"], at.at("spaces"), "action groups"
         ).items()
     }
+    relative = _some(
+        actions.get("relative"),
+        at.at("relative"),
+        tuple(n for n in action_names if n in state_names),
+    )
+    inverted = _some(data.get("inverted"), place.at("inverted"), known)
+    _require_absolute(relative, at.at("relative"), set(spaces.values()))
+    if both := [name for name in inverted if name in relative]:
+        raise place.at("inverted").refuse(both[0], "a column that is not relative as well")
     side_px = data.get("image_px")
     if side_px is not None:
         side_px = int(fields.number(side_px, place.at("image_px"), 1, MAX_PX, "px"))
@@ -133,11 +144,7 @@ def read_server_file(path: Path) -> ServerFile:
             embodiments=fields.names(data["embodiments"], place.at("embodiments"), "robots"),
         ),
         rows=int(fields.number(data["rows"], place.at("rows"), 1, MAX_ROWS)),
-        relative=_some(
-            actions.get("relative"),
-            at.at("relative"),
-            tuple(n for n in action_names if n in state_names),
-        ),
+        relative=relative,
         prompt=fields.text(
             data.get("prompt", "prompt" if is_address(address) else "instruction"),
             place.at("prompt"),
@@ -150,13 +157,26 @@ def read_server_file(path: Path) -> ServerFile:
             _some([column], place.at("units"), known)[0]: UNITS[
                 fields.choice(unit, place.at("units").at(column), tuple(UNITS))
             ]
-            for column, unit in (data.get("units") or {}).items()
+            for column, unit in units.items()
         },
-        inverted=_some(data.get("inverted"), place.at("inverted"), known),
+        inverted=inverted,
         unnorm_key=""
         if "unnorm_key" not in data
         else fields.text(data["unnorm_key"], place.at("unnorm_key"), "a data set's name"),
     )
+
+
+def _require_absolute(relative: tuple[str, ...], place: fields.Place, spaces: set[str]) -> None:
+    """Refuse columns to which the state is added although the robot takes them as steps, velocities or rotations."""
+    for name in relative:
+        if name.startswith(JOINT_PREFIX):
+            fits = "joint_position" in spaces and "joint_delta" not in spaces
+        else:
+            fits = name.endswith(POSITION) and "ee_pose" in spaces and "ee_delta" not in spaces
+        if not fits:
+            raise place.refuse(
+                name, "a column of a joint_position group, or x, y or z of an ee_pose group"
+            )
 
 
 def _some(value: object, place: fields.Place, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ class Inference:
 
     def set_instruction(self, instruction: str) -> None:
         """What to do from now on; empty: stop inferring."""
-        refusal = self._policy.understands(instruction) if instruction else None
+        refusal = self._understands(instruction) if instruction else None
         refusal = None if refusal is None else _refused(refusal)
         with self._lock:
             self._instruction, self._news = instruction, True
@@ -182,11 +182,16 @@ class Inference:
         if isinstance(observation, Reason):
             return observation
         try:
-            problem = self._policy.understands(observation.instruction)
+            problem = self._understands(observation.instruction)
             if problem is None and self._config.look_first:
                 problem = self._policy.sees(observation)
+        except ValueError as error:
+            problem = Reason("refused", str(error))
         except Unavailable as error:
             return Reason("unavailable", str(error))
+        except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+            self._on_error(traceback.format_exc())
+            return Reason("failed", "the model raised, see the log")
         if problem is not None:
             return Reason("refused", f"the policy refuses: {problem.detail}")
         if not (asked.frozen_rows or asked.guidance_rows):
@@ -202,6 +207,13 @@ class Inference:
         if left is None:
             return Reason("refused", "previous: nothing of it is left at the new observation")
         return self._infer(observation, replace(asked, previous=left))
+
+    def _understands(self, instruction: str) -> Reason | None:
+        """The policy's answer; a sentence that it raises is one as well."""
+        try:
+            return self._policy.understands(instruction)
+        except ValueError as error:
+            return Reason("refused", str(error))
 
     def _complete_ns(self) -> int | None:
         """The newest instant that all streams have reached; None before that."""
@@ -257,6 +269,8 @@ class Inference:
             with self._lock:
                 self._reason = Reason("unavailable", str(error))
             return False
+        except ValueError as error:
+            missing = Reason("refused", str(error))
         except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
             self._on_error(traceback.format_exc())
             missing = Reason("failed", "the model raised, see the log")
