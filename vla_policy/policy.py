@@ -17,7 +17,7 @@ from vla_policy.checkpoint.normalization import Normalizer
 from vla_policy.embodiment import Embodiment
 from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
-from vla_policy.formats.adapter import read_adapter, with_adapter
+from vla_policy.formats.adapter import fingerprint, read_adapter, with_adapter
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy, split_adapter
@@ -39,10 +39,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True)
 class Policy(KeywordInfer):
-    """A checkpoint with one of its heads. Holds no state between calls."""
+    """A checkpoint with one of its heads. Holds no state between calls.
+
+    weights_hash: of the values of its network; empty where it was not taken.
+    """
 
     checkpoint: Checkpoint
     head: str
+    weights_hash: str = ""
 
     @property
     def family(self) -> Family:
@@ -327,10 +331,11 @@ def load_local(
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")
     head = head or heads[0]
+    weights = f"sha256:{fingerprint(checkpoint.model)[:32]}"  # an engine may give them up
     make = FAMILIES[checkpoint.family].engine
     if engine == "auto" and head == "flow" and make is not None:
         checkpoint = replace(checkpoint, engine=make(checkpoint.model, dtype or "auto"))
-    return Policy(checkpoint, head)
+    return Policy(checkpoint, head, weights)
 
 
 def has_head(checkpoint: Checkpoint, head: str) -> bool:

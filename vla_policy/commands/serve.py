@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
 def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Server:
     import torch
 
-    from vla_policy.formats.adapter import fingerprint
     from vla_policy.policy import load_local
     from vla_policy.runtime.observation import blank_observation
 
@@ -73,7 +72,7 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
         policy=Path(args.policy).name,
         version=__version__,
         statistics=policy.statistics_hash,
-        weights=f"sha256:{fingerprint(policy.checkpoint.model)[:32]}",
+        weights=policy.weights_hash,
         middles=policy.middles,
         contract=policy.contract,
         rows=policy.rows,
