@@ -67,3 +67,4 @@ _.take_up
 # Fields of visualization_msgs/Marker.
 _.colors
 _.lifetime
+sock  # http.client: connects by itself only where there is none (remote/openvla_client)
