@@ -54,7 +54,8 @@ class Still(PlainPolicy):
 
 def offer_of(policy, name: str) -> Offer:
     return Offer(
-        name, "0", getattr(policy, "statistics_hash", ""), "", {}, policy.contract, policy.rows, policy.head,
+        name, "0", getattr(policy, "statistics_hash", ""), "", {}, policy.contract, policy.rows,
+        getattr(policy, "square_px", None), {}, policy.head,
         policy.continues, policy.can_point, policy.can_answer, policy.understanding,
     )  # fmt: skip
 

@@ -89,6 +89,11 @@ class Policy(KeywordInfer):
         return self.family.needs_state(self.contract)
 
     @property
+    def square_px(self) -> int | None:
+        """Side of the square that images may be scaled into before (runtime.fitting); None: as they are."""
+        return self.contract.image_px if self.family.fits_square else None
+
+    @property
     def middles(self) -> Mapping[str, float]:
         """Column of the state -> mean or middle in training, where that was recorded elsewhere; else empty."""
         state = getattr(self.checkpoint.statistics, "state", None)

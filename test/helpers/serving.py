@@ -83,6 +83,8 @@ OFFER = Offer(
     {},
     CONTRACT,
     ROWS,
+    None,
+    {},
     "flow",
     True,
     True,

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from serving import CONTRACT, OFFER, ROWS, Played, Running, observation
 
+from vla_policy.commands.serve import read_adapters
+from vla_policy.families.tiny.tiny import fit_square
 from vla_policy.models.sampling import InferenceOptions, Pull, Sampling
 from vla_policy.policy import load_policy
 from vla_policy.remote import wire
 from vla_policy.remote.address import Address, find_token, parse_address
+from vla_policy.remote.answers import Served
 from vla_policy.remote.client import WORDS_S, RemotePolicy
 from vla_policy.remote.handshake import changed, metadata
 from vla_policy.remote.serving import Serving
@@ -82,6 +85,94 @@ def test_what_the_policy_refuses_is_its_own_sentence_and_what_it_raises_is_not_t
             there.infer(replace(observation(), images={"front": np.zeros((2, 2, 3), np.uint8)}))
         assert len(there.infer(observation()).actions) == ROWS
         there.close()
+
+
+def test_images_are_sent_as_small_as_the_policy_makes_them():
+    """Where the server says how it scales them; what comes out is the same to the last bit."""
+    rng = np.random.default_rng(3)
+    images = {n: rng.integers(0, 255, (60, 80, 3), dtype=np.uint8) for n in CONTRACT.camera_names}
+    seen = replace(observation(), images=images)
+    got = []
+
+    class Looks(Played):
+        def infer_chunk(self, observation, previous, options):
+            got.append(observation.images)
+            return super().infer_chunk(observation, previous, options)
+
+    with Running(Looks(), offer=replace(OFFER, square_px=32)) as running:
+        there = load_policy(running.address)
+        there.infer(seen)
+        small = {n: image[:20, :30] for n, image in images.items()}
+        there.infer(replace(seen, images=small))
+        there.close()
+    for name in images:
+        np.testing.assert_array_equal(got[0][name], fit_square(images[name], 32))
+        np.testing.assert_array_equal(got[1][name], small[name])
+
+
+def test_a_robot_gets_the_adapter_that_it_asks_for_and_no_batch_has_two():
+    class Adapted(Played):
+        def __init__(self, shift):
+            super().__init__()
+            self.shift, self.together = shift, []
+
+        def understands(self, instruction):
+            return None if self.shift else super().understands(instruction)
+
+        def infer_chunk(self, observation, previous, options):
+            chunk = super().infer_chunk(observation, previous, options)
+            return replace(chunk, actions=chunk.actions + self.shift)
+
+        def infer_many(self, seen, options):
+            self.together.append(len(seen))
+            time.sleep(0.05)
+            return [self.infer_chunk(s, None, o) for s, o in zip(seen, options, strict=True)]
+
+    base, fine = Adapted(0.0), Adapted(10.0)
+    offer = replace(OFFER, adapters={"fine": "sha256:2"})
+    with Running(
+        base, offer, infer_many=base.infer_many, adapters={"fine": Served(fine, fine.infer_many)}
+    ) as running:
+        robots = [
+            load_policy(running.address + ("?adapter=fine" if i % 2 else "")) for i in range(6)
+        ]
+        assert (
+            robots[0].understands("dance") is not None and robots[1].understands("dance") is None
+        )
+        firsts = [0.0] * len(robots)
+
+        def ask(index):
+            for _ in range(4):
+                firsts[index] = robots[index].infer(observation()).actions[0, 0]
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(robots))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for robot in robots:
+            robot.close()
+        with pytest.raises(ValueError, match="adapter: got 'coarse', the server has fine"):
+            load_policy(running.address + "?adapter=coarse")
+    alone = Played().infer(observation()).actions[0, 0]
+    np.testing.assert_allclose(firsts, [alone, alone + 10] * 3, atol=1e-6)
+    assert max(base.together) > 1 and max(fine.together) > 1
+
+
+def test_another_adapter_of_the_same_name_is_not_gone_on_with():
+    first = replace(OFFER, adapters={"fine": "sha256:2"})
+    with Running(offer=first, adapters={"fine": Served(Played())}) as running:
+        there, port = load_policy(running.address + "?adapter=fine"), running.port
+    time.sleep(0.15)
+    other = replace(OFFER, adapters={"fine": "sha256:3"})
+    with Running(offer=other, serving=Serving(port=port), adapters={"fine": Served(Played())}):
+        for _ in range(40):
+            with pytest.raises(Unavailable) as raised:
+                there.infer(observation())
+            if "another adapter fine" in str(raised.value):
+                break
+            time.sleep(0.05)
+    assert "another adapter fine" in str(raised.value)
 
 
 def test_compressed_pictures_are_nearly_the_same():
@@ -356,6 +447,11 @@ def test_nobody_there_is_a_sentence():
 
 def test_addresses(monkeypatch):
     assert parse_address("wss://gpu:8000?jpeg=90") == Address("wss://gpu:8000/", 90)
+    assert parse_address("ws://gpu:8000?adapter=cups").adapter == "cups"
+    assert read_adapters(["cups=runs/cups", "lids=a=b"]) == {"cups": "runs/cups", "lids": "a=b"}
+    for given in (["cups"], ["=folder"], ["cups="], ["a=b", "a=c"], ["a b=c"]):
+        with pytest.raises(ValueError, match="--adapter: got"):
+            read_adapters(given)
     assert parse_address("ws://[::1]:8000") == Address("ws://[::1]:8000/")
     for wrong in (
         "ws://",
@@ -363,6 +459,7 @@ def test_addresses(monkeypatch):
         "ws://gpu:99999",
         "ws://gpu?jpeg=x",
         "ws://gpu?speed=1",
+        "ws://gpu?adapter=",
         "ws://gpu#a",
     ):
         with pytest.raises(ValueError, match="expected ws://HOST:PORT"):

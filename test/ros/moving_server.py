@@ -45,7 +45,20 @@ class Moving(PlainPolicy):
 async def main(port):
     policy = Moving()
     offer = Offer(
-        "moving", "0", "", "", {}, CONTRACT, ROWS, None, False, False, False, policy.understanding
+        "moving",
+        "0",
+        "",
+        "",
+        {},
+        CONTRACT,
+        ROWS,
+        None,
+        {},
+        None,
+        False,
+        False,
+        False,
+        policy.understanding,
     )
     server = Server(policy, offer, Serving(port=port), Journal(sys.stderr))
     ended = asyncio.Event()

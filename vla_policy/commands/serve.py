@@ -11,11 +11,13 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vla_policy import __version__
+from vla_policy.parsing.fields import NAME
 from vla_policy.remote.address import find_token, read_token_file
+from vla_policy.remote.answers import Served
 from vla_policy.remote.handshake import Offer
 from vla_policy.remote.journal import Journal
 from vla_policy.remote.server import Server
@@ -34,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate, for wss://")
     parser.add_argument("--tls-key", metavar="FILE", help="its key")
+    parser.add_argument(
+        "--adapter", action="append", default=[], metavar="NAME=FOLDER",
+        help="an adapter that a robot may ask for (ws://HOST:PORT?adapter=NAME); several times",
+    )  # fmt: skip
     parser.add_argument("--head", choices=("flow", "token"), help="action head; else the first")
     parser.add_argument("--embodiment", help="robot, where the policy is for several")
     parser.add_argument("--device", default="cpu", help="torch device: cpu, cuda, cuda:1")
@@ -66,8 +72,18 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
     policy = load_local(
         args.policy, embodiment=args.embodiment, head=args.head, device=args.device
     )
+    adapted = {
+        name: load_local(
+            f"{args.policy}+{folder}",
+            embodiment=args.embodiment,
+            head=args.head,
+            device=args.device,
+        )
+        for name, folder in read_adapters(args.adapter).items()
+    }
     for seed in range(STEPS):
-        policy.infer(blank_observation(policy.contract), seed=seed)
+        for one in (policy, *adapted.values()):
+            one.infer(blank_observation(one.contract), seed=seed)
     offer = Offer(
         policy=Path(args.policy).name,
         version=__version__,
@@ -76,6 +92,8 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
         middles=policy.middles,
         contract=policy.contract,
         rows=policy.rows,
+        square_px=policy.square_px,
+        adapters={name: one.weights_hash for name, one in adapted.items()},
         head=policy.head,
         continues=policy.continues,
         can_point=policy.can_point,
@@ -90,7 +108,22 @@ def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Ser
         infer_many=policy.infer_many if policy.can_batch else None,
         most=args.batch,
         looks_at_state=policy.looks_at_state,
+        adapters={
+            name: Served(one, one.infer_many if one.can_batch else None)
+            for name, one in adapted.items()
+        },
     )
+
+
+def read_adapters(given: Sequence[str]) -> dict[str, str]:
+    """Name -> folder. Raises ValueError for what is not NAME=FOLDER, or a name that is there twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, _, folder = text.partition("=")
+        if not NAME.fullmatch(name) or not folder or name in found:
+            raise ValueError(f"--adapter: got {text!r}, expected NAME=FOLDER, each name once")
+        found[name] = folder
+    return found
 
 
 async def _serve(server: Server, serving: Serving, announce: Callable[[int], None]) -> int:

@@ -86,6 +86,8 @@ class Family:
              head; None: they are drawn one after another.
     not_normalised: the ends that its statistics give a column that was not normalised; None: all columns are.
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
+    fits_square: whether every image is first scaled by runtime.fitting.with_bars into a square of contract.image_px, so
+             that whoever has it may do that.
     point, ask: see Policy; None where the family has no such thing.
 
     What it is made of, and how a folder of this project holds it (formats/native):
@@ -119,6 +121,7 @@ class Family:
     ask: Callable[[Checkpoint, Observation, str], str] | None = None
     sample_many: Callable[[Checkpoint, Sequence[Any], Sequence[Sampling]], Array] | None = None
     not_normalised: tuple[float, float] | None = None
+    fits_square: bool = False
     needs_state: Callable[[Contract], bool] = lambda contract: True
 
 

@@ -21,10 +21,14 @@ MAX_TOKEN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """url: of the server. jpeg: quality of the images that are sent; None: uncompressed."""
+    """url: of the server. jpeg: quality of the images that are sent; None: uncompressed.
+
+    adapter: of those that the server has; None: the policy itself.
+    """
 
     url: str
     jpeg: int | None = None
+    adapter: str | None = None
 
 
 def is_address(name: str) -> bool:
@@ -33,9 +37,10 @@ def is_address(name: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed images. Raises ValueError."""
+    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed images, ?adapter=NAME. Raises ValueError."""
     expected = (
-        "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed images"
+        "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed images, "
+        "?adapter=NAME for one of the server's adapters"
     )
     parts = urlsplit(text)
     try:
@@ -49,12 +54,16 @@ def parse_address(text: str) -> Address:
     if parts.scheme not in SCHEMES or not parts.hostname or parts.fragment:
         raise ValueError(f"policy {text!r}: {expected}")
     asked = parse_qs(parts.query, keep_blank_values=True)
-    jpeg = asked.pop("jpeg", None)
-    if asked or (jpeg is not None and not (jpeg[-1].isdecimal() and 1 <= int(jpeg[-1]) <= 100)):
+    jpeg, adapter = asked.pop("jpeg", None), asked.pop("adapter", [None])[-1]
+    if (
+        asked
+        or adapter == ""
+        or (jpeg is not None and not (jpeg[-1].isdecimal() and 1 <= int(jpeg[-1]) <= 100))
+    ):
         raise ValueError(f"policy {text!r}: got {parts.query!r}; {expected}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     url = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path or '/'}"
-    return Address(url, None if jpeg is None else int(jpeg[-1]))
+    return Address(url, None if jpeg is None else int(jpeg[-1]), adapter)
 
 
 def read_token_file(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vla_policy.models.sampling import InferenceOptions, Sampling
@@ -15,11 +15,19 @@ from vla_policy.types import ActionChunk, Observation, Reason, required
 InferMany = Callable[[Sequence[Observation], Sequence[InferenceOptions]], Sequence[ActionChunk]]
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A policy, and how it computes several observations at once; None: one by one."""
+
+    policy: PolicyProtocol
+    infer_many: InferMany | None = None
+
+
 def kind_of(asked: Asked) -> Hashable:
     """What requests that one batch can answer have in common; None for one that is answered alone."""
     if asked.want != "infer" or asked.previous is not None:
         return None
-    return replace(asked.options, seed=None)
+    return asked.adapter, replace(asked.options, seed=None)
 
 
 def answer(

@@ -45,6 +45,7 @@ from vla_policy.remote.messages import (
 )
 from vla_policy.remote.openvla_client import OpenVlaPolicy
 from vla_policy.remote.server_file import read_server_file, server_file
+from vla_policy.runtime.fitting import with_bars
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason
@@ -216,13 +217,12 @@ class RemotePolicy(KeywordInfer):
             raise ValueError(
                 f"observation.state_names: got {observation.state_names}, expected {self.contract.state_names}"
             )
-        quality = self._address.jpeg
+        quality, side = self._address.jpeg, self.offer.square_px
+        images = {n: _fitted(observation.images[n], side) for n in self.contract.camera_names}
         return {
             **{
-                camera_key(name): observation.images[name]
-                if quality is None
-                else encode_jpeg(observation.images[name], quality=quality)
-                for name in self.contract.camera_names
+                camera_key(name): image if quality is None else encode_jpeg(image, quality=quality)
+                for name, image in images.items()
             },
             STATE: observation.state,
             PROMPT: observation.instruction,
@@ -238,6 +238,8 @@ class RemotePolicy(KeywordInfer):
         try:
             self._number += 1
             number, left_s = self._number, max(0.05, ends_s - time.monotonic())
+            if self._address.adapter is not None:
+                own = {**own, "adapter": self._address.adapter}
             request = {**message, OWN: {**own, "request_id": number, "deadline_s": left_s}}
             self._connection.request(wire.encode(request), left_s)
             said = self._reply(number, ends_s, timeout_s)
@@ -341,7 +343,21 @@ class RemotePolicy(KeywordInfer):
             raise Unavailable(
                 f"{self._address.url}: {problem}; configure the policy node again for it"
             )
+        self._require_adapter(offer)
         self._offer, self._unanswered = offer, 0
+
+    def _require_adapter(self, offer: Offer) -> None:
+        """Raises ValueError for a server without the adapter, Unavailable if it is another one than before."""
+        name = self._address.adapter
+        if name is None:
+            return
+        if name not in offer.adapters:
+            there = one_line(", ".join(sorted(offer.adapters)), 200) or "none"
+            raise ValueError(f"{self._address.url}: adapter: got {name!r}, the server has {there}")
+        if self._offer is not None and offer.adapters[name] != self._offer.adapters[name]:
+            raise Unavailable(
+                f"{self._address.url}: the server has another adapter {name} now; configure the policy node again for it"
+            )
 
     def _reason(self, said: Mapping[str, Any]) -> Reason | None:
         """The answer to understands or sees. A missing one is an error, not the answer that all is well."""
@@ -362,6 +378,13 @@ class RemotePolicy(KeywordInfer):
             return self._connection.failed(why)
         finally:
             self._lock.release()
+
+
+def _fitted(image: Array, side_px: int | None) -> Array:
+    """image as the policy scales it anyway, where that makes it smaller; else as it is."""
+    if side_px is None or image.ndim != 3 or image.shape[0] * image.shape[1] <= side_px**2:
+        return image
+    return with_bars(image, (side_px, side_px))
 
 
 # A policy that is reached over the network.

@@ -12,7 +12,6 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
@@ -25,6 +24,7 @@ from vla_policy.remote.address import client_tls, parse_address
 from vla_policy.remote.connection import FIRST_S, Connection
 from vla_policy.remote.messages import rows_of
 from vla_policy.remote.server_file import ServerFile
+from vla_policy.runtime.fitting import with_bars
 from vla_policy.runtime.policy_protocol import PlainPolicy, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation
 
@@ -131,21 +131,6 @@ def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
         if name in file.relative:
             rows[:, column] += values[name]
     return rows
-
-
-def with_bars(image: Array, size: tuple[int, int]) -> Array:
-    """uint8[h, w, 3] scaled into uint8[*size, 3], black where its shape differs."""
-    if image.shape[:2] == size:
-        return image
-    scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
-    h, w = (max(1, round(n * scale)) for n in image.shape[:2])
-    scaled = cv2.resize(
-        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    out = np.zeros((*size, 3), np.uint8)
-    top, left = (size[0] - h) // 2, (size[1] - w) // 2
-    out[top : top + h, left : left + w] = scaled
-    return out
 
 
 def timeout_of(file: ServerFile) -> float:

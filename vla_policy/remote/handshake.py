@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from vla_policy.checkpoint import contract as contracts
-from vla_policy.checkpoint.contract import Contract
+from vla_policy.checkpoint.contract import MAX_PX, Contract
 from vla_policy.parsing.files import one_line
 from vla_policy.remote.messages import MAX_ROWS, OWN
 
@@ -28,6 +28,8 @@ class Offer:
 
     policy: its name there. version: of the server's vla_policy. statistics: hash of its normalisation.
     weights: hash of its network; empty where there is none.
+    square_px: side of the square that images may be scaled into before they are sent (runtime.fitting); None: as they are.
+    adapters: name of each adapter that a request may name -> hash of the network with it.
     middles: column of the state -> its middle in training, where that is known.
     The others: as in runtime.policy_protocol.
     """
@@ -39,6 +41,8 @@ class Offer:
     middles: Mapping[str, float]
     contract: Contract
     rows: int
+    square_px: int | None
+    adapters: Mapping[str, str]
     head: str | None
     continues: bool
     can_point: bool
@@ -77,6 +81,15 @@ def read_offer(first: Any) -> Offer:
             raise ValueError(f"handshake.{key}: got {_short(said[key])}, expected true or false")
     if type(said["rows"]) is not int or not 0 < said["rows"] <= MAX_ROWS:
         raise ValueError(f"handshake.rows: got {_short(said['rows'])}, expected 1 to {MAX_ROWS}")
+    side = said["square_px"]
+    if side is not None and (type(side) is not int or not 0 < side <= MAX_PX):
+        raise ValueError(f"handshake.square_px: got {_short(side)}, expected 1 to {MAX_PX}")
+    if not isinstance(said["adapters"], dict) or not all(
+        isinstance(v, str) for v in said["adapters"].values()
+    ):
+        raise ValueError(
+            f"handshake.adapters: got {_short(said['adapters'])}, expected hashes by name"
+        )
     if said["head"] is not None and not isinstance(said["head"], str):
         raise ValueError(f"handshake.head: got {_short(said['head'])}, expected a name")
     if not isinstance(said["contract"], dict):
@@ -96,7 +109,7 @@ def changed(before: Offer, now: Offer) -> str | None:
 
     A robot that was started with one policy does not go on with another behind the same address.
     """
-    names = [f.name for f in fields(Offer) if f.name not in ("contract", "version")]
+    names = [f.name for f in fields(Offer) if f.name not in ("contract", "version", "adapters")]
     pairs = [(n, getattr(before, n), getattr(now, n)) for n in names]
     pairs += [
         (f.name, getattr(before.contract, f.name), getattr(now.contract, f.name))

@@ -11,7 +11,7 @@ A client that sends no `vla` gets what openpi's server answers: actions float64[
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,7 +38,10 @@ INT64 = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, checked. observation: None where none is looked at. own: whether it came from our client."""
+    """One request, checked. observation: None where none is looked at. own: whether it came from our client.
+
+    adapter: whose weights it is for; None: those of the policy itself.
+    """
 
     want: str
     observation: Observation | None
@@ -50,6 +53,7 @@ class Asked:
     deadline_s: float | None
     request_id: int
     own: bool
+    adapter: str | None = None
 
 
 def camera_key(camera: str) -> str:
@@ -57,7 +61,7 @@ def camera_key(camera: str) -> str:
     return f"observation/{camera}"
 
 
-def read_request(message: Any, contract: Contract) -> Asked:
+def read_request(message: Any, contract: Contract, adapters: Collection[str] = ()) -> Asked:
     """A request for a policy of contract. Raises ValueError, one sentence that names the key."""
     if not isinstance(message, dict):
         raise ValueError(f"request: got {type(message).__name__}, expected a mapping")
@@ -65,8 +69,11 @@ def read_request(message: Any, contract: Contract) -> Asked:
     if not isinstance(said, dict) or not set(said) <= set(OWN_KEYS):
         got = sorted(set(said) - set(OWN_KEYS)) if isinstance(said, dict) else type(said).__name__
         raise ValueError(f"{OWN}: got {got}, expected some of {', '.join(OWN_KEYS)}")
-    if said.get("adapter") is not None:
-        raise ValueError(f"{OWN}.adapter: got {_short(said['adapter'])}, this server has none")
+    adapter = said.get("adapter")
+    if adapter is not None and (not isinstance(adapter, str) or adapter not in adapters):
+        raise ValueError(
+            f"{OWN}.adapter: got {_short(adapter)}, this server has {', '.join(sorted(adapters)) or 'none'}"
+        )
     want = said.get("want", "infer")
     if want not in WANTS:
         raise ValueError(f"{OWN}.want: got {_short(want)}, expected one of {', '.join(WANTS)}")
@@ -90,6 +97,7 @@ def read_request(message: Any, contract: Contract) -> Asked:
         deadline_s=_deadline(said.get("deadline_s")),
         request_id=_whole(said, "request_id", 0, 0, INT64 - 1),
         own=OWN in message,
+        adapter=adapter,
     )
 
 

@@ -11,14 +11,14 @@ import contextlib
 import itertools
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from aiohttp import WSMsgType, web
 
 from vla_policy.remote import answers, openvla, wire
-from vla_policy.remote.answers import InferMany
+from vla_policy.remote.answers import InferMany, Served
 from vla_policy.remote.batcher import Batcher
 from vla_policy.remote.gate import Doors, Gate
 from vla_policy.remote.handshake import Offer, metadata
@@ -37,6 +37,8 @@ MAX_WRONG = 3  # messages in a row that are none
 WRONG_PAUSE_S = 0.02  # before each is answered: who sends nothing else takes no time from others
 HTTP = {"busy": 503, "closing": 503, "late": 504, "refused": 422, "failed": 500}
 
+NO_ADAPTERS: Mapping[str, Served] = {}
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -44,6 +46,7 @@ class Server:
     """One policy behind one port.
 
     infer_many: several observations at once, where the policy can; most: how many.
+    adapters: name -> the policy with that adapter; its contract is the same.
     looks_at_state: whether the policy reads the robot's state; OpenVLA's clients send none.
     """
 
@@ -57,11 +60,14 @@ class Server:
         infer_many: InferMany | None = None,
         most: int = 8,
         looks_at_state: bool = True,
+        adapters: Mapping[str, Served] = NO_ADAPTERS,
     ) -> None:
-        self._policy, self._offer, self._serving, self._journal = policy, offer, serving, journal
-        self._infer_many, self._looks_at_state = infer_many, looks_at_state
+        self._offer, self._serving, self._journal = offer, serving, journal
+        self._looks_at_state = looks_at_state
+        self._served: dict[str | None, Served] = {None: Served(policy, infer_many), **adapters}
+        batches = any(one.infer_many is not None for one in self._served.values())
         self.metrics = Metrics()
-        self._batcher = Batcher(self._answer, most if infer_many is not None else 1)
+        self._batcher = Batcher(self._answer, most if batches else 1)
         self._pictures = ThreadPoolExecutor(2, thread_name_prefix="pictures")
         self._doors = Doors(serving.connections + serving.strangers, self._turned_away)
         self._sockets: set[web.WebSocketResponse] = set()
@@ -115,7 +121,10 @@ class Server:
     def _answer(self, batch: Sequence[Asked]) -> Sequence[Any]:
         """Runs in the worker thread."""
         started_s = time.perf_counter()
-        outcomes = answers.answer(self._policy, batch, self._on_error, self._infer_many)
+        served = self._served[
+            batch[0].adapter
+        ]  # the same for all of a batch: it is part of their kind
+        outcomes = answers.answer(served.policy, batch, self._on_error, served.infer_many)
         self.metrics.infer_s.add(time.perf_counter() - started_s)
         return outcomes
 
@@ -261,6 +270,7 @@ class Server:
         while wrong < MAX_WRONG:
             data = await inbox.get()
             started_s = time.monotonic()
+            message: Any = None
             try:
                 message = wire.decode(data, self._limits)
                 if isinstance(message, dict) and message.get(ENDPOINT, "infer") != "infer":
@@ -271,9 +281,7 @@ class Server:
                 wrong += 1
                 await asyncio.sleep(WRONG_PAUSE_S)
                 count(self.metrics.requests, "wrong")
-                await self._refuse(
-                    socket, message_of(data, self._limits), Reason("wrong", str(error))
-                )
+                await self._refuse(socket, request_of(message), Reason("wrong", str(error)))
                 continue
             wrong = 0
             outcome = await self._ask(name, asked, started_s)
@@ -293,13 +301,13 @@ class Server:
         if isinstance(message, dict) and any(isinstance(v, bytes) for v in message.values()):
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(
-                self._pictures, read_request, message, self._offer.contract
+                self._pictures, read_request, message, self._offer.contract, self._offer.adapters
             )
-        return read_request(message, self._offer.contract)
+        return read_request(message, self._offer.contract, self._offer.adapters)
 
     async def _ask(self, client: Any, asked: Asked, started_s: float) -> Any:
         allowed_s = asked.deadline_s or self._serving.deadline_s
-        kind = answers.kind_of(asked) if self._infer_many is not None else None
+        kind = answers.kind_of(asked) if self._served[asked.adapter].infer_many else None
         outcome = await self._batcher.submit(
             client, asked, deadline_s=started_s + allowed_s, kind=kind
         )
@@ -319,12 +327,8 @@ class Server:
         await _send(socket, wire.encode(said))
 
 
-def message_of(data: bytes, limits: wire.MessageLimits) -> dict[str, Any] | None:
+def request_of(message: Any) -> dict[str, Any] | None:
     """What our client's request calls itself, if it can be read that far; None: it is not ours."""
-    try:
-        message = wire.decode(data, limits)
-    except ValueError:
-        return None
     own = message.get(OWN) if isinstance(message, dict) else None
     number = own.get("request_id") if isinstance(own, dict) else None
     return {"request_id": number} if type(number) is int else None

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 
@@ -48,6 +47,7 @@ from vla_policy.models.naming import Places
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import DEFAULT_PULL, Sampling
 from vla_policy.models.vla import VLA, Prefix
+from vla_policy.runtime.fitting import with_bars
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 VOCAB = 388  # of the tokenizer beside the shipped weights
@@ -230,6 +230,7 @@ FAMILY = Family(
     prepare=prepare,
     sample=sample,
     sample_many=sample_many,
+    fits_square=True,
     restore=restore,
     express=express,
     understand=understand,
@@ -424,14 +425,4 @@ def picture(image: Array, side_px: int) -> torch.Tensor:
 
 def fit_square(image: Array, side_px: int) -> Array:
     """uint8[h, w, 3] scaled to fit uint8[side, side, 3], with black bars where it is not square."""
-    if image.shape[:2] == (side_px, side_px):
-        return np.ascontiguousarray(image)
-    scale = side_px / max(image.shape[:2])
-    h, w = (max(1, round(n * scale)) for n in image.shape[:2])
-    scaled = cv2.resize(
-        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    out = np.zeros((side_px, side_px, 3), np.uint8)
-    top, left = (side_px - h) // 2, (side_px - w) // 2
-    out[top : top + h, left : left + w] = scaled
-    return out
+    return np.ascontiguousarray(with_bars(image, (side_px, side_px)))
