@@ -90,7 +90,7 @@ class Policy(KeywordInfer):
 
     @property
     def square_px(self) -> int | None:
-        """Side of the square that images may be scaled into before (runtime.fitting); None: as they are."""
+        """Side of the square that images may be scaled into before (models.fitting); None: as they are."""
         return self.contract.image_px if self.family.fits_square else None
 
     @property

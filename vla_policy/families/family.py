@@ -86,7 +86,7 @@ class Family:
              head; None: they are drawn one after another.
     not_normalised: the ends that its statistics give a column that was not normalised; None: all columns are.
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
-    fits_square: whether every image is first scaled by runtime.fitting.with_bars into a square of contract.image_px, so
+    fits_square: whether every image is first scaled by models.fitting.with_bars into a square of contract.image_px, so
              that whoever has it may do that.
     point, ask: see Policy; None where the family has no such thing.
 

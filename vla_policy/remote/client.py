@@ -19,6 +19,7 @@ import numpy as np
 from vla_policy.checkpoint.contract import Contract, check_middles
 from vla_policy.checkpoint.contract import check as check_contract
 from vla_policy.embodiment import Embodiment
+from vla_policy.models.fitting import with_bars
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.parsing.files import one_line
 from vla_policy.remote import wire
@@ -45,7 +46,6 @@ from vla_policy.remote.messages import (
 )
 from vla_policy.remote.openvla_client import OpenVlaPolicy
 from vla_policy.remote.server_file import read_server_file, server_file
-from vla_policy.runtime.fitting import with_bars
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason

@@ -17,6 +17,7 @@ import numpy as np
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.contract import check as check_contract
 from vla_policy.embodiment import Embodiment
+from vla_policy.models.fitting import with_bars
 from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
 from vla_policy.parsing.files import one_line
 from vla_policy.remote import wire
@@ -24,7 +25,6 @@ from vla_policy.remote.address import client_tls, parse_address
 from vla_policy.remote.connection import FIRST_S, Connection
 from vla_policy.remote.messages import rows_of
 from vla_policy.remote.server_file import ServerFile
-from vla_policy.runtime.fitting import with_bars
 from vla_policy.runtime.policy_protocol import PlainPolicy, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation
 

@@ -28,7 +28,7 @@ class Offer:
 
     policy: its name there. version: of the server's vla_policy. statistics: hash of its normalisation.
     weights: hash of its network; empty where there is none.
-    square_px: side of the square that images may be scaled into before they are sent (runtime.fitting); None: as they are.
+    square_px: side of the square that images may be scaled into before they are sent (models.fitting); None: as they are.
     adapters: name of each adapter that a request may name -> hash of the network with it.
     middles: column of the state -> its middle in training, where that is known.
     The others: as in runtime.policy_protocol.

@@ -64,7 +64,8 @@ class Server:
     ) -> None:
         self._offer, self._serving, self._journal = offer, serving, journal
         self._looks_at_state = looks_at_state
-        self._served: dict[str | None, Served] = {None: Served(policy, infer_many), **adapters}
+        self._served: dict[str | None, Served] = {None: Served(policy, infer_many)}
+        self._served.update(adapters.items())
         batches = any(one.infer_many is not None for one in self._served.values())
         self.metrics = Metrics()
         self._batcher = Batcher(self._answer, most if batches else 1)

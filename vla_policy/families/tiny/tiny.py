@@ -43,11 +43,11 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import config, flow, pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.engine import Engine, EnginePrefix, engine_for
+from vla_policy.models.fitting import with_bars
 from vla_policy.models.naming import Places
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import DEFAULT_PULL, Sampling
 from vla_policy.models.vla import VLA, Prefix
-from vla_policy.runtime.fitting import with_bars
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 VOCAB = 388  # of the tokenizer beside the shipped weights
