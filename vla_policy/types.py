@@ -100,6 +100,7 @@ class ActionChunk:
     actions:      float64[t, d], columns in the order of names, read-only.
     sequence:     counts chunks of one policy process, from 0.
     terminate:    the policy holds the instruction for done.
+    adapter:      which one the network had while it made all of the chunk, as it was named; '' if none.
     instruction_change: how the plan of another instruction gave way to this one, one of CHANGES; '' if none did.
     continues:    sequence of the chunk in execution that it was made to continue; None: of none.
     frozen_rows:  leading rows that are that chunk's, because they are executed meanwhile.
@@ -119,6 +120,7 @@ class ActionChunk:
     model_actions: Array | None = None
     continues: int | None = None
     instruction_change: str = ""
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "actions", readonly(self.actions))

@@ -22,7 +22,7 @@ ENDINGS = {
 }
 # Topics, services and actions that a robot's stream must not be; those of nobody else also in a namespace.
 OWN_ANYWHERE = (
-    "control_status", "control_command", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk",
+    "control_status", "control_command", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk", "set_adapter",
     "sim_event", "sim_state", "set_scene", "recorder_status", "record_episode",
 )  # fmt: skip
 OWN = (

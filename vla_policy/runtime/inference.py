@@ -38,6 +38,7 @@ class InferenceStatus:
     delay_s: expected from an observation to the moment its chunk is taken; None before it was measured.
     continued: chunks that continue the plan in execution.
     age_s: topic -> age of its newest sample; None if there was none.
+    adapter: of the next chunk; empty: none.
     """
 
     reason: Reason | None
@@ -48,6 +49,7 @@ class InferenceStatus:
     delay_s: float | None
     continued: int
     age_s: Mapping[str, float | None]
+    adapter: str = ""
 
 
 class Inference:
@@ -71,8 +73,9 @@ class Inference:
         on_chunk: Callable[[ActionChunk], None],
         on_error: Callable[[str], None],
         on_refusal: Callable[[str, Reason], None] = lambda instruction, why: None,
+        adapter: str = "",
     ) -> None:
-        self._policy, self._config = policy, config
+        self._policy, self._config, self._adapter = policy, config, adapter
         self._cameras, self._states = dict(cameras), states
         self._streams = (*cameras.values(), *(source.stream for source in states))
         self._now_ns, self._on_chunk, self._on_error = now_ns, on_chunk, on_error
@@ -110,6 +113,30 @@ class Inference:
             self._lock.notify_all()
         if refusal is not None:
             self._on_refusal(instruction, refusal)
+
+    def exchange(self, policy: PolicyProtocol, adapter: str) -> int:
+        """The same policy with another adapter, from the next chunk on; ns in which no chunk could be made.
+
+        Waits for the inference in progress, whose chunk is still the one's before. The active instruction goes on if the new one
+        understands it and is refused if not.
+        """
+        with self._model:
+            began_ns = time.perf_counter_ns()
+            with self._lock:
+                self._policy, self._adapter = policy, adapter
+                instruction = self._instruction
+            took_ns = time.perf_counter_ns() - began_ns
+        refusal = policy.understands(instruction) if instruction else None
+        refusal = None if refusal is None else _refused(refusal)
+        with self._lock:
+            if instruction != self._instruction or policy is not self._policy:
+                return took_ns
+            self._refusal = refusal or self._refusal
+            self._news = True
+            self._lock.notify_all()
+        if refusal is not None:
+            self._on_refusal(instruction, refusal)
+        return took_ns
 
     def refusal(self) -> tuple[str, Reason] | None:
         """The active instruction and why it is not followed; None if it is, or that is not known yet."""
@@ -168,6 +195,7 @@ class Inference:
                 delay_s=None if (ns := self._asked.delays.expected_ns) is None else ns / 1e9,
                 continued=self._continued,
                 age_s={t: None if ns is None else (now_ns - ns) / 1e9 for t, ns in newest.items()},
+                adapter=self._adapter,
             )
 
     def request(self, instruction: str, asked: Continuation = NOTHING) -> ActionChunk | Reason:
@@ -312,7 +340,7 @@ class Inference:
     def _infer(self, observation: Observation, asked: Continuation) -> ActionChunk | Reason:
         with self._model:
             started_s = time.perf_counter()
-            sequence, config = self._chunks, self._config
+            sequence, config, adapter = self._chunks, self._config, self._adapter
             try:
                 options = replace(
                     config.options,
@@ -337,7 +365,9 @@ class Inference:
             with self._lock:
                 self._latencies_s.append(took_s)
                 self._chunks, self._in_a_row = sequence + 1, 0
-            return replace(chunk, sequence=sequence, infer_ns=round(took_s * 1e9))
+            return replace(
+                chunk, sequence=sequence, infer_ns=round(took_s * 1e9), adapter=adapter
+            )
 
     def _deliver(self, outcome: ActionChunk | Reason, change: str) -> None:
         config = self._config

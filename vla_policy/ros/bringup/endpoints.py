@@ -116,6 +116,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
         Endpoint("policy", PUBLISHES, "instruction_refused", OUTCOME),
         Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
+        Endpoint("policy", SERVES, "policy/set_adapter", "vla_policy/srv/SetAdapter"),
     ]
 
 

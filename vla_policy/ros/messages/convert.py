@@ -151,6 +151,7 @@ def chunk_from_msg(msg: vla_msg.ActionChunk, topic: str) -> ActionChunk:
         model_actions=_model_actions(msg),
         continues=msg.continues_sequence if msg.continues else None,
         instruction_change=msg.instruction_change,
+        adapter=msg.adapter,
     )
 
 
@@ -172,6 +173,7 @@ def chunk_to_msg(chunk: ActionChunk, *, frame_id: str) -> vla_msg.ActionChunk:
         continues=chunk.continues is not None,
         continues_sequence=chunk.continues or 0,
         frozen_rows=chunk.frozen_rows,
+        adapter=chunk.adapter,
     )
     if chunk.model_actions is not None:
         msg.model_columns = chunk.model_actions.shape[1]

@@ -31,6 +31,7 @@ def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> Diagnos
         "reason": "" if reason is None else reason.code,
         "chunks": str(status.chunks),
         "model exceptions": str(status.failures),
+        "adapter": status.adapter,
     }
     if status.latency_s is not None:
         for name, value in zip(("p50", "p99", "max"), status.latency_s, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
@@ -22,6 +23,7 @@ from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes import policy_startup
 from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
+from vla_policy.ros.nodes.policy_adapters import PolicyAdapters
 from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse
 from vla_policy.ros.nodes.task_diagnostics import outcome
 from vla_policy.ros.process import qos
@@ -33,7 +35,7 @@ from vla_policy.runtime.control_mode import AUTONOMOUS
 from vla_policy.runtime.inference import Inference
 from vla_policy.runtime.latency import slow
 from vla_policy.runtime.task import Ended, Outcome
-from vla_policy.srv import GetActionChunk
+from vla_policy.srv import GetActionChunk, SetAdapter
 from vla_policy.types import ActionChunk, Array, Reason
 
 STATUS_S = 0.5
@@ -69,6 +71,7 @@ class PolicyNode(LifecycleNode):
             policy = policy_startup.load(
                 robot, params.policy, params.head, params.device, params.threads
             )
+            self._adapters = PolicyAdapters(robot, params, policy)
             self._inputs = PolicyInputs(self, robot, self._log, self._add)
         except policy_startup.REFUSALS as error:
             self._refusal = str(error)
@@ -86,6 +89,7 @@ class PolicyNode(LifecycleNode):
             on_chunk=self._publish,
             on_error=lambda text: self.get_logger().error(f"the model raised:\n{text}"),
             on_refusal=self._refuse,
+            adapter=self._adapters.first,
         )
         self._add_endpoints()
         self.get_logger().info(policy.understanding)
@@ -141,7 +145,14 @@ class PolicyNode(LifecycleNode):
             self._on_request,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
+        adapter = self.create_service(
+            SetAdapter,
+            "~/set_adapter",
+            self._on_adapter,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
         self._endpoints += [
+            (self.destroy_service, adapter),
             (self.destroy_subscription, instruction),
             (self.destroy_subscription, status),
             (self.destroy_publisher, self._refused),
@@ -206,16 +217,36 @@ class PolicyNode(LifecycleNode):
     async def _on_request(
         self, request: GetActionChunk.Request, response: GetActionChunk.Response
     ) -> GetActionChunk.Response:
+        answered: Any = await self._beside(
+            "get_action_chunk", lambda: self._answer(request, response)
+        )
+        return answered
+
+    async def _on_adapter(
+        self, request: SetAdapter.Request, response: SetAdapter.Response
+    ) -> SetAdapter.Response:
+        def exchange() -> SetAdapter.Response:
+            return self._adapters.set(self._inference, request.adapter.strip(), response)
+
+        answered: Any = await self._beside("set_adapter", exchange)
+        if answered.success:
+            self.get_logger().info(f"adapter: {answered.in_place or 'none'}")
+        else:
+            self.get_logger().error(f"adapter not changed: {answered.message}")
+        return answered
+
+    def _beside(self, name: str, work: Callable[[], Any]) -> Future:
+        """What work answers, in a thread of its own."""
         answered: Future = Future(executor=self.executor)
 
         def answer() -> None:
             try:
-                answered.set_result(self._answer(request, response))
+                answered.set_result(work())
             except Exception as error:  # noqa: BLE001 - outermost of the thread; the node ends with it
                 answered.set_exception(error)
 
-        threading.Thread(target=answer, name="get_action_chunk", daemon=True).start()
-        return await answered
+        threading.Thread(target=answer, name=name, daemon=True).start()
+        return answered
 
     def _answer(
         self, request: GetActionChunk.Request, response: GetActionChunk.Response

@@ -23,6 +23,11 @@ class PolicyParams:
     policy: str = param(
         "tiny", "checkpoint, by shipped name or path of its folder", changes=CONFIGURE
     )
+    adapters: str = param(
+        "",
+        "NAME=FOLDER, ...: adapters of the policy that are kept in memory, each as large as it, for ~/set_adapter",
+        changes=CONFIGURE,
+    )
     head: str = param(
         "auto",
         "action head of the checkpoint; auto: its first",
@@ -65,9 +70,27 @@ class PolicyParams:
 
 def refuse(params: PolicyParams) -> str | None:
     """Why these values do not belong together, one sentence; None if they do."""
+    try:
+        named_adapters(params.adapters)
+    except ValueError as error:
+        return str(error)
     if params.head == "token" and params.num_steps > 0:
         return f"num_steps: got {params.num_steps}, but the token head takes no Euler steps; expected 0"
     return None
+
+
+def named_adapters(text: str) -> dict[str, str]:
+    """NAME=FOLDER, ... as folders by name. Raises ValueError."""
+    found: dict[str, str] = {}
+    for entry in (part.strip() for part in text.split(",")):
+        name, equals, folder = (part.strip() for part in entry.partition("="))
+        if entry and not (name and equals and folder):
+            raise ValueError(f"adapters: got {entry!r}, expected NAME=FOLDER, several with commas")
+        if name in found:
+            raise ValueError(f"adapters: got {name!r} twice, expected one folder for a name")
+        if entry:
+            found[name] = folder
+    return found
 
 
 def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> InferenceConfig:

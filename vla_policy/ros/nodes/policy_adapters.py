@@ -1,0 +1,75 @@
+"""The adapters of a running policy: loaded and checked beside it, exchanged between two chunks.
+
+Each is the whole network with the adapter added in, so the exchange is that of a reference: no chunk is of two. Those of the
+parameter `adapters` stay in memory, another only while it acts.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from vla_policy.embodiment import Embodiment
+from vla_policy.paths import split_adapter
+from vla_policy.remote.server_file import is_remote
+from vla_policy.ros.messages.convert import duration_from_ns
+from vla_policy.ros.nodes import policy_startup
+from vla_policy.ros.nodes.policy_params import PolicyParams, named_adapters
+from vla_policy.runtime.inference import Inference
+from vla_policy.srv import SetAdapter
+
+
+class PolicyAdapters:
+    """One for each configuration of the policy node. first: the adapter that the policy began with; empty: none.
+
+    Raises one of policy_startup.REFUSALS for a preloaded adapter that does not fit.
+    """
+
+    def __init__(self, robot: Embodiment, params: PolicyParams, policy: Any) -> None:
+        self._robot, self._params = robot, params
+        self._one = threading.Lock()  # one exchange at a time
+        self._named = named_adapters(params.adapters)
+        self._base, folder = (
+            (params.policy, None) if is_remote(params.policy) else split_adapter(params.policy)
+        )
+        self.first = "" if folder is None else str(folder)
+        self._kept = {self.first: policy}
+        for name in self._named:
+            self._kept[name] = self._load(name)
+
+    def set(
+        self, inference: Inference | None, name: str, response: SetAdapter.Response
+    ) -> SetAdapter.Response:
+        """Fill the answer; runs in a thread of its own."""
+        response.success, response.message = False, ""
+        if inference is None:
+            response.message = "the policy node is not configured"
+            return response
+        if not self._one.acquire(blocking=False):
+            response.message = "another adapter is being loaded"
+            response.in_place = inference.status().adapter
+            return response
+        try:
+            policy = self._kept.get(name)
+            policy = self._load(name) if policy is None else policy
+            if name == "":
+                self._kept[name] = policy  # the way back is short
+            took_ns = inference.exchange(policy, name)
+            response.success, response.exchange_time = True, duration_from_ns(took_ns)
+        except policy_startup.REFUSALS as error:
+            response.message = " ".join(str(error).split())
+        finally:
+            self._one.release()
+        response.in_place = inference.status().adapter
+        return response
+
+    def _load(self, name: str) -> Any:
+        if is_remote(self._params.policy):
+            raise ValueError(
+                f"adapter {name!r}: the policy is on {self._params.policy}, expected one in this process"
+            )
+        params = self._params
+        whole = f"{self._base}+{self._named.get(name, name)}" if name else self._base
+        return policy_startup.load(
+            self._robot, whole, params.head, params.device, params.threads
+        )
