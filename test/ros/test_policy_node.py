@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adapter_folders import sideways
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -17,7 +18,7 @@ from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
-from vla_policy.srv import GetActionChunk  # noqa: E402
+from vla_policy.srv import GetActionChunk, SetAdapter  # noqa: E402
 
 from vla_policy.embodiment.layout import layout_of  # noqa: E402
 from vla_policy.execution.resampling import aligned  # noqa: E402
@@ -220,3 +221,48 @@ def test_a_checkpoint_for_another_robot_names_every_difference(
     start_node("policy_node", policy=str(folder))
     message = unconfigured(mock_robot, listener, "does not fit robot 'vx300s'")
     assert "contract.policy_hz" in message and "another_arm" in message
+
+
+def test_adapters_are_exchanged_while_it_infers_and_no_chunk_is_of_two(
+    mock_robot, listener, start_node, tmp_path
+):
+    folders = {
+        name: sideways(tmp_path / name, POLICY, towards)
+        for name, towards in (("left", 1.0), ("right", -1.0))
+    }
+    named = ",".join(f"{name}={folder}" for name, folder in folders.items())
+    start_node("policy_node", policy=POLICY, adapters=named, execute_rows=1)
+    listener.say(INSTRUCTION)
+    mock_robot.wait(lambda: listener.chunks, "a chunk of the base", START_S)
+    assert listener.chunks[0].adapter == ""
+    names = ("left", "right") * 5
+    for name in names:
+        answer = mock_robot.call(
+            SetAdapter, "/policy/set_adapter", SetAdapter.Request(adapter=name)
+        )
+        assert (answer.success, answer.message, answer.in_place) == (True, "", name)
+        count = len(listener.chunks)
+        mock_robot.wait(
+            lambda count=count: len(listener.chunks) > count + 1, "chunks of the new one"
+        )
+        assert listener.chunks[-1].adapter == name
+    other = tmp_path / "other"
+    shutil.copytree(folders["left"], other)
+    base = json.loads((other / "base.json").read_text()) | {"fingerprint": "0" * 64}
+    (other / "base.json").write_text(json.dumps(base))
+    refused = mock_robot.call(
+        SetAdapter, "/policy/set_adapter", SetAdapter.Request(adapter=str(other))
+    )
+    assert not refused.success and refused.in_place == "right"
+    assert "got another base" in refused.message
+    count = len(listener.chunks)
+    mock_robot.wait(lambda: len(listener.chunks) > count + 1, "chunks of the old one")
+    made = [convert.chunk_from_msg(msg, "action_chunk") for msg in listener.chunks]
+    steps = [(chunk.adapter, np.diff(chunk.actions[:, :3], axis=0)) for chunk in made]
+    left = next(step.mean(0) for adapter, step in steps if adapter == "left")
+    for adapter, step in steps:
+        if adapter:  # every row goes the way of the adapter that the chunk names
+            assert (step @ left * (1 if adapter == "left" else -1) > 0).all(), (adapter, step)
+    assert {c.adapter for c in listener.chunks} == {"", "left", "right"}
+    sequences = [c.sequence for c in listener.chunks]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))

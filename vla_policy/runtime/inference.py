@@ -365,9 +365,7 @@ class Inference:
             with self._lock:
                 self._latencies_s.append(took_s)
                 self._chunks, self._in_a_row = sequence + 1, 0
-            return replace(
-                chunk, sequence=sequence, infer_ns=round(took_s * 1e9), adapter=adapter
-            )
+            return replace(chunk, sequence=sequence, infer_ns=round(took_s * 1e9), adapter=adapter)
 
     def _deliver(self, outcome: ActionChunk | Reason, change: str) -> None:
         config = self._config

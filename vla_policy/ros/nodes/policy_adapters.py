@@ -70,6 +70,4 @@ class PolicyAdapters:
             )
         params = self._params
         whole = f"{self._base}+{self._named.get(name, name)}" if name else self._base
-        return policy_startup.load(
-            self._robot, whole, params.head, params.device, params.threads
-        )
+        return policy_startup.load(self._robot, whole, params.head, params.device, params.threads)

@@ -22,8 +22,8 @@ from vla_policy.msg import ControlStatus, InstructionOutcome
 from vla_policy.ros.inputs.policy_inputs import PolicyInputs
 from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes import policy_startup
-from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
 from vla_policy.ros.nodes.policy_adapters import PolicyAdapters
+from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
 from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse
 from vla_policy.ros.nodes.task_diagnostics import outcome
 from vla_policy.ros.process import qos
