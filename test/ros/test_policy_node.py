@@ -241,6 +241,7 @@ def test_adapters_are_exchanged_while_it_infers_and_no_chunk_is_of_two(
             SetAdapter, "/policy/set_adapter", SetAdapter.Request(adapter=name)
         )
         assert (answer.success, answer.message, answer.in_place) == (True, "", name)
+        assert convert.ns_from_stamp(answer.exchange_time) > 0
         count = len(listener.chunks)
         mock_robot.wait(
             lambda count=count: len(listener.chunks) > count + 1, "chunks of the new one"
@@ -254,6 +255,7 @@ def test_adapters_are_exchanged_while_it_infers_and_no_chunk_is_of_two(
         SetAdapter, "/policy/set_adapter", SetAdapter.Request(adapter=str(other))
     )
     assert not refused.success and refused.in_place == "right"
+    assert convert.ns_from_stamp(refused.exchange_time) == 0
     assert "got another base" in refused.message
     count = len(listener.chunks)
     mock_robot.wait(lambda: len(listener.chunks) > count + 1, "chunks of the old one")
