@@ -230,7 +230,10 @@ class PolicyNode(LifecycleNode):
 
         answered: Any = await self._beside("set_adapter", exchange)
         if answered.success:
-            self.get_logger().info(f"adapter: {answered.in_place or 'none'}")
+            took_ns = convert.ns_from_stamp(answered.exchange_time)
+            self.get_logger().info(
+                f"adapter: {answered.in_place or 'none'}, exchanged in {took_ns / 1e3:.0f} us"
+            )
         else:
             self.get_logger().error(f"adapter not changed: {answered.message}")
         return answered
