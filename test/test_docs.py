@@ -35,7 +35,7 @@ def test_a_document_names_what_exists(path):
         ("vla evaluate --scheme recceding", "vla evaluate --scheme has no 'recceding'"),
         ("vla evaluate --head=flwo", "vla evaluate --head has no 'flwo'"),
         ("vla generate scene --out data/x", "vla generate has no 'scene'"),
-        ("vla train --stage heds", "vla train --stage has no 'heds'"),
+        ("vla train --step 3", "vla train has no option --step"),
         ("vla demo --seeds 2", "vla demo has no option --seeds"),  # up.py declares them for it
         ("vla demo --web_port 0", "vla demo has no option --web_port"),
         ("vla up fr3 --head flwo", "vla up --head has no 'flwo'"),

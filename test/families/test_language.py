@@ -115,7 +115,8 @@ def test_the_shipped_records_are_what_the_command_writes():
     for folder in ("tiny", "tiny_cross"):
         data = json.loads((weights_dir() / folder / FILE).read_text())
         for robot, said in data.items():
-            assert said | {"least": None, "accepts": None} == to_dict(language_of(robot))
+            learned = {k: v for k, v in said.items() if k != "second_look"}
+            assert learned | {"least": None, "accepts": None} == to_dict(language_of(robot))
 
 
 @pytest.mark.parametrize(

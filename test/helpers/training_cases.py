@@ -21,7 +21,7 @@ from vla_policy.geometry.pose_steps import steps_to_poses
 from vla_policy.models import config, tokenizer
 from vla_policy.models.vla import VLA
 from vla_policy.policy import Policy, load_policy
-from vla_policy.train.tiny import multi_robot
+from vla_policy.train.tiny.robots import contract_of, statistics_of
 from vla_policy.types import Array, Observation
 
 TOKENS = tokenizer.build("pick up the red green cube ball put in tray".split())
@@ -166,10 +166,10 @@ def tiny(folder: Path, robot: str, *, cross: bool) -> Case:
     """Random weights and small eyes; the robot's own contract."""
     torch.manual_seed(0)
     embodiment, vocab = load_embodiment(robot), TOKENS.get_vocab_size()
-    contract = replace(multi_robot.contract_of(embodiment), image_px=EYES.image_px)
+    contract = contract_of(embodiment, EYES.image_px)
     body = robot_columns(contract, len(COLUMNS))
     sizes = config.tiny_cross(vocab) if cross else config.tiny(vocab)
-    statistics = multi_robot.statistics_of(embodiment, body)
+    statistics = statistics_of(embodiment, body)
     checkpoint = Checkpoint(VLA(replace(sizes, vision=EYES)).eval(), contract, statistics, TOKENS)
     return tools(f"tiny_{robot}", Policy(checkpoint, "flow"))
 

@@ -1,22 +1,23 @@
 """One checkpoint for several robots: by name, with nothing of one robot in the answers for another."""
 
-import argparse
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_frames import FRAMES, ROBOTS, TOKENS, make_frames, robot
 
 from vla_policy.check.checkpoint import check_checkpoint
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.commands import models as shipped
-from vla_policy.commands import train as train_command
-from vla_policy.data.frames import Frames
+from vla_policy.data.frames import Frames, load_frames
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.findings import ERROR
+from vla_policy.families.tiny import lessons
 from vla_policy.families.tiny.columns import (
     COLUMNS,
     RobotColumns,
@@ -24,31 +25,19 @@ from vla_policy.families.tiny.columns import (
     robot_columns,
     widened_actions,
 )
+from vla_policy.families.training import Labelled, LossOptions
 from vla_policy.formats import describe
 from vla_policy.formats.native.folder import save
 from vla_policy.geometry.pose_steps import driven
-from vla_policy.models import config, pointing, tokenizer
+from vla_policy.models import config, pointing
 from vla_policy.models.engine import compile_engine
 from vla_policy.models.vla import VLA
 from vla_policy.policy import load_policy
-from vla_policy.sim.scenes.scene import COLOURS, SHAPES
-from vla_policy.train.tiny import multi_robot, multi_robot_heads
+from vla_policy.train.tiny.answers import AnswerSource, arms_of, chunks_of, open_answers
 from vla_policy.types import Observation
 
-ROBOTS = ("vx300s", "vx300s_pair", "vx300s_mobile")
-WORDS = "pick up the red green blue cube ball cylinder put in tray".split()
-TOKENS = tokenizer.build([*WORDS, *COLOURS, *SHAPES])
 SENTENCE = "pick up the red cube"
 POSE = (0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0)
-
-
-def robot(name: str) -> multi_robot.RobotData:
-    embodiment = load_embodiment(name)
-    contract = multi_robot.contract_of(embodiment)
-    body = robot_columns(contract, len(COLUMNS))
-    return multi_robot.RobotData(
-        name, body, contract, multi_robot.statistics_of(embodiment, body), Path(name)
-    )
 
 
 @pytest.fixture(scope="module")
@@ -307,41 +296,6 @@ def test_a_body_is_whole_arms() -> None:
         robot_columns(replace(contract, model_action_names=contract.model_action_names[:-1]), 17)
 
 
-Q, FRAMES = 4, 30
-
-
-def make_frames(folder: Path, name: str, count: int, *, episodes: bool = False) -> None:
-    rng = np.random.default_rng(count)
-    folder.mkdir(parents=True)
-    own = robot(name)
-    arms, base = len(own.body.arms), len(own.body.base)
-    more = (arms,) if arms > 1 else ()
-    uv = rng.random((count, Q, 3, 2)).astype(np.float32)
-    xyz = rng.uniform([0.2, -0.2, 0], [0.5, 0.2, 0.1], (count, Q, 3)).astype(np.float32)
-    sometimes = np.where(rng.random((count, Q, 1)) < 0.5, np.nan, xyz)
-    state = np.tile([0.3, 0.0, 0.2, 0, 1, 0, 0, 0.5], (count, arms)).astype(np.float32)
-    state += 0.01 * rng.standard_normal(state.shape, dtype=np.float32)
-    arrays = {
-        "front": rng.integers(0, 255, (count, 96, 96, 3), dtype=np.uint8),
-        "wrist": rng.integers(0, 255, (count, *more, 96, 96, 3), dtype=np.uint8),
-        "state": state, "target_xyz": xyz, "reference_xyz": sometimes, "destination_xyz": sometimes,
-        "target_colour": rng.integers(0, 6, (count, Q)), "target_shape": rng.integers(0, 3, (count, Q)),
-        "target_size": rng.uniform(0.015, 0.024, (count, Q)), "front_uv": uv,
-        "wrist_uv": rng.random((count, Q, *more, 2)).astype(np.float32), "wrist_visible": rng.random((count, Q, *more)) > 0.5,
-    }  # fmt: skip
-    if episodes:
-        arrays["action"] = rng.uniform(-0.03, 0.03, (count, 7 * arms + 1 + base)).astype(
-            np.float32
-        )
-        arrays["episode"] = np.arange(count) // 7
-    for key, values in arrays.items():
-        np.save(folder / f"{key}.npy", values)
-    (folder / "texts.json").write_text(
-        json.dumps([[" ".join(rng.choice(WORDS, 5)) for _ in range(Q)] for _ in range(count)])
-    )
-    (folder / "meta.json").write_text(json.dumps({"robot": name}))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
@@ -352,95 +306,51 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(data: Path, out: Path, names: tuple[str, ...], *more: str) -> Path:
-    parser = argparse.ArgumentParser()
-    train_command.add_arguments(parser)
-    sizes = ["--batch", "6", "--images", "3", "--draws", "2", "--threads", "1", "--held-out", "12"]
-    folders = [str(data / name) for name in names]
-    steps = ["--pointing-steps", "2", "--heads-steps", "2"]
-    assert (
-        train_command.run(
-            parser.parse_args(["--cross", *folders, "--out", str(out), *sizes, *steps, *more])
-        )
-        == 0
-    )
-    return out / "checkpoint"
-
-
-@pytest.mark.slow
-def test_train_stop_resume_infer(data: Path, tmp_path: Path) -> None:
-    weights = train(data, tmp_path / "run", ROBOTS) / "model.safetensors"
-    first = weights.read_bytes()
-    train(data, tmp_path / "again", ROBOTS)
-    assert (tmp_path / "again" / "checkpoint" / "model.safetensors").read_bytes() == first
-    train(data, tmp_path / "run", ROBOTS, "--heads-steps", "3")
-    assert weights.read_bytes() != first
-    log = [json.loads(x) for x in (tmp_path / "run" / "heads.log.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in log] == [2, 3]
-    assert {f"{name}.held_out" for name in ROBOTS} < set(log[0])
-    for name in ROBOTS:
-        policy = load_policy(str(weights.parent), embodiment=name)
-        assert np.isfinite(policy.infer(observation(name), seed=0).actions).all()
-    with pytest.raises(ValueError, match="a run for vx300s, vx300s_mobile, vx300s_pair"):
-        train(data, tmp_path / "run", ROBOTS[:2])
-    with pytest.raises(ValueError, match="--embodiment: got one beside --cross"):
-        train(data, tmp_path / "other", ROBOTS, "--embodiment", "vx300s")
-    with pytest.raises(ValueError, match="has no checkpoint; name one: --init"):
-        train(data, tmp_path / "other", ROBOTS, "--stage", "heads")
-    with pytest.raises(ValueError, match="each robot once"):
-        train(data, tmp_path / "other", (ROBOTS[0], ROBOTS[0]))
-
-
-@pytest.mark.slow
-def test_one_robot_alone_and_from_the_shipped_weights(data: Path, tmp_path: Path, capsys) -> None:
-    folder = train(
-        data, tmp_path / "one", ("vx300s_pair",), "--init", "tiny", "--stage", "pointing"
-    )
-    said = capsys.readouterr().out
-    assert "new: arm_slots, state_proj.weight beyond (160, 8) of (160, 33)" in said
-    policy, shipped = load_policy(str(folder)), load_policy("tiny")
-    assert policy.contract.embodiments == ("vx300s_pair",)
-    old, new = (p.checkpoint.model.state_dict() for p in (shipped, policy))
-    torch.testing.assert_close(new["language.norm.weight"], old["language.norm.weight"])
-    torch.testing.assert_close(new["state_proj.weight"][:, :8], old["state_proj.weight"])
-    with pytest.raises(ValueError, match=r"this model has no .*extra"):
-        multi_robot.begin(policy.checkpoint.model, old | {"extra": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"projector\.bias is \(1, 3\) there"):
-        multi_robot.begin(policy.checkpoint.model, old | {"projector.bias": torch.zeros(3)[None]})
-
-
 @pytest.mark.parametrize("name", ROBOTS)
 def test_columns_that_a_robot_has_not_have_no_part_in_the_loss(
     data: Path, tmp_path: Path, model: VLA, name: str
 ) -> None:
-    own = robot(name)
-    frames = multi_robot.load_frames(data / name / "episodes")
-    checkpoint = Checkpoint(model, own.contract, own.statistics, TOKENS)
-    examples = multi_robot_heads.prepare(
-        checkpoint, own.body, frames, name, folder=tmp_path, held_out=5
+    checkpoint = robot(name).checkpoint(model)
+    source = AnswerSource(
+        name, open_answers(checkpoint, data / name / "episodes", tmp_path), np.arange(6)
     )
-    assert examples.there[0].nonzero()[:, 0].tolist() == own.body.columns
-    index = np.arange(6)
+    kept = [source.sample(i, np.random.default_rng(i)) for i in range(6)]
+    assert np.flatnonzero(kept[0].arrays["columns"]).tolist() == robot(name).body.columns
 
-    def loss_of(of: multi_robot_heads.RobotExamples) -> torch.Tensor:
-        torch.manual_seed(0)
+    def loss_of(**changes: Callable[[Labelled], np.ndarray]) -> torch.Tensor:
+        lesson = lessons.TRAINING.lessons["answers"]
+        examples = []
+        for one in kept:
+            changed = {k: change(one).astype(np.float32) for k, change in changes.items()}
+            examples.append(
+                lesson.example(checkpoint, ("flow",), replace(one, arrays=one.arrays | changed))
+            )
+        batch = lesson.collate(examples) | {"seed": torch.arange(6)}
         with torch.no_grad():
-            return multi_robot_heads.loss(model, TOKENS, of, index, np.random.default_rng(0), 2)
+            return lesson.loss(checkpoint, batch, LossOptions(draws=2), torch.Generator()).total
 
-    base, absent = loss_of(examples), ~examples.there[:, None]
-    chunks = torch.where(absent, 5.0, examples.chunks)
-    found = torch.where(examples.arms[:, None, :, None], examples.found, 3.0)
-    tool = torch.where(examples.arms[..., None], examples.tool, 3.0)
-    other = replace(examples, found=found, tool=tool, chunks=chunks)
-    torch.testing.assert_close(loss_of(other), base)
-    changed = replace(examples, chunks=examples.chunks + 1.0)
-    assert not torch.allclose(loss_of(changed), base)
+    def elsewhere(key: str, there: str) -> Callable[[Labelled], np.ndarray]:
+        def change(one: Labelled) -> np.ndarray:
+            own, value = one.arrays[there], one.arrays[key]
+            own = own if key == "actions" else own[:, None]
+            return np.where(own, value, 3.0)
+
+        return change
+
+    base = loss_of()
+    absent = loss_of(
+        actions=elsewhere("actions", "columns"),
+        found=elsewhere("found", "arms"),
+        tool=elsewhere("tool", "arms"),
+    )
+    torch.testing.assert_close(absent, base)
+    assert not torch.allclose(loss_of(actions=lambda one: one.arrays["actions"] + 1.0), base)
 
 
 def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
-    frames = multi_robot.load_frames(data / "vx300s_pair" / "episodes")
-    arms = multi_robot_heads.arms_of(frames)
-    chunks = multi_robot_heads._chunks(frames, arms, 10)
+    frames = load_frames(data / "vx300s_pair" / "episodes")
+    arms = arms_of(frames)
+    chunks = chunks_of(frames, arms, 10)
     action = frames.arrays["action"]
     assert chunks.shape == (FRAMES, 10, 15)
     for arm, first in ((0, 1), (1, 8)):
@@ -448,8 +358,8 @@ def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
             chunks[:, 0, first : first + 7], action[:, 7 * arm : 7 * arm + 7], atol=1e-6
         )
     np.testing.assert_allclose(chunks[:, 0, 0], action[:, 14], atol=1e-6)
-    frames = multi_robot.load_frames(data / "vx300s_mobile" / "episodes")
-    chunks = multi_robot_heads._chunks(frames, multi_robot_heads.arms_of(frames), 10)
+    frames = load_frames(data / "vx300s_mobile" / "episodes")
+    chunks = chunks_of(frames, arms_of(frames), 10)
     np.testing.assert_allclose(chunks[0, :7, 8:], frames.arrays["action"][:7, 8:], atol=1e-6)
     assert (chunks[0, 7:, 8:] == 0).all()
     wide = widened_actions(chunks, robot("vx300s_mobile").body, 17)
@@ -458,7 +368,7 @@ def test_chunks_hold_what_each_arm_and_the_base_did(data: Path) -> None:
 
 
 def test_an_arm_of_a_pair_is_like_a_robot_of_its_own(data: Path) -> None:
-    frames = multi_robot.load_frames(data / "vx300s_pair" / "episodes")
+    frames = load_frames(data / "vx300s_pair" / "episodes")
     right = frames.arm(1)
     assert isinstance(right, Frames)
     np.testing.assert_array_equal(right.arrays["state"], frames.arrays["state"][:, 8:])

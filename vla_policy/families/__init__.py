@@ -28,10 +28,10 @@ from vla_policy.families import (
     smolvla_training,
 )
 from vla_policy.families.family import Family
-from vla_policy.families.tiny import tiny, tiny_training
+from vla_policy.families.tiny import lessons, tiny
 
 FAMILIES: dict[str, Family] = {
-    "tiny": replace(tiny.FAMILY, training=tiny_training.TRAINING),
+    "tiny": replace(tiny.FAMILY, training=lessons.TRAINING),
     "pi0": replace(pi0.FAMILY, training=pi0_training.TRAINING),
     "smolvla": replace(smolvla.FAMILY, training=smolvla_training.TRAINING),
     "openvla": replace(openvla.FAMILY, training=openvla_training.TRAINING),

@@ -20,6 +20,7 @@ from vla_policy.types import Reason
 
 FILE = "language.json"
 FORMAT = 1
+MAX_PX = 1024  # side of a picture for the second look
 ARTICLES = frozenset(("the", "a", "an"))
 NEGATIONS = frozenset(
     "not dont doesnt no never none nothing neither nor without except cannot cant wont avoid".split()
@@ -40,6 +41,14 @@ class Understood:
     sides: tuple[tuple[int, str, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """px: side of the picture that it sees. points: what is pointed at must be what it sees, where it sees it."""
+
+    px: int
+    points: bool
+
+
 @dataclass(frozen=True)
 class Language:
     """classes: words by class, as trained; the first is the plainest.
@@ -50,6 +59,7 @@ class Language:
     examples: for people. least: scores of naming below which a thing, a thing named by its shape alone (if it is given) and
     a colour are not there; None: not looked for. accepts: the part of absent things that was taken for there with these scores
     on scenes of their own, by the same kinds (of things those whose colour was there); None: not known.
+    second_look: None: it sees the picture of the network, and refuses only.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -63,6 +73,7 @@ class Language:
     looks: Mapping[str, Mapping[str, int]] = field(default_factory=lambda: MappingProxyType({}))
     least: Mapping[str, float] | None = None
     accepts: Mapping[str, float] | None = None
+    second_look: SecondLook | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or the reason why none does."""
@@ -194,6 +205,7 @@ def heard(sentence: str) -> list[str]:
 
 def to_dict(language: Language) -> dict[str, Any]:
     """Plain JSON data."""
+    look = language.second_look
     return {
         "format": FORMAT,
         "examples": list(language.examples),
@@ -207,6 +219,7 @@ def to_dict(language: Language) -> dict[str, Any]:
         "looks": {k: dict(v) for k, v in language.looks.items()},
         "least": None if language.least is None else dict(language.least),
         "accepts": None if language.accepts is None else dict(language.accepts),
+        **({} if look is None else {"second_look": {"px": look.px, "points": look.points}}),
     }
 
 
@@ -214,10 +227,10 @@ def from_dict(data: Mapping[str, Any]) -> Language:
     """Inverse of to_dict. Raises ValueError naming what does not fit."""
     keys = {"format", "examples", "forms", "things", "anchors", "classes", "synonyms", "harmless"}
     keys |= {"openings", "looks", "least"}
-    # "accepts" came later: files without it are read.
+    # These came later: files without them are read.
     if (
         not isinstance(data, Mapping)
-        or set(data) - {"accepts"} != keys
+        or set(data) - {"accepts", "second_look"} != keys
         or data["format"] != FORMAT
     ):
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
@@ -278,7 +291,19 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         looks={k: dict(v) for k, v in data["looks"].items()},
         least=least,
         accepts=accepts,
+        second_look=_second_look(data.get("second_look")),
     )
+
+
+def _second_look(value: Any) -> SecondLook | None:
+    if value is None:
+        return None
+    px, points = (value.get(k) for k in ("px", "points")) if isinstance(value, Mapping) else (0, 0)
+    if type(px) is not int or not 16 <= px <= MAX_PX or type(points) is not bool or len(value) > 2:
+        raise ValueError(
+            f"language.second_look: got {value!r}, expected px from 16 to {MAX_PX} and points, true or false"
+        )
+    return SecondLook(px, points)
 
 
 def _are_scores(value: Any) -> bool:

@@ -14,7 +14,8 @@ a batch is the weighted mean of the losses of its members, however they are spre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,14 @@ class Demonstration:
     def counts(self) -> Array:
         """bool[rows]: valid or done."""
         return self.valid if self.done is None else self.valid | self.done
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One sample of a lesson of the family's own: numbers by name, and words, as the lesson's source gives them."""
+
+    arrays: Mapping[str, Array]
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +168,16 @@ class Training:
     parts:    name -> regular expression over parameter names, for freezing and learning rates; each parameter
               is of exactly one.
     adapters: regular expressions over module names: the linear layers that low-rank adapters reach by default.
+    lessons: what the same network can learn beside demonstrations, by name; `example` of those takes a Labelled.
     """
 
-    example: Callable[[Checkpoint, tuple[str, ...], Demonstration], Batch]
+    example: Callable[[Checkpoint, tuple[str, ...], Any], Batch]
     question: Callable[[Checkpoint, Question], Batch | None]
     collate: Callable[[Sequence[Batch]], Batch]
     loss: Callable[[Checkpoint, Batch, LossOptions, torch.Generator], Loss]
     parts: Mapping[str, str]
     adapters: tuple[str, ...]
+    lessons: Mapping[str, Training] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:

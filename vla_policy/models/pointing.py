@@ -203,10 +203,12 @@ class PointingTower(nn.Module):
         text: Int[Tensor, "b q s"],
         dtype: torch.dtype = torch.float32,
         near: Float[Tensor, "b q 2"] | None = None,
+        only: Float[Tensor, " p"] | None = None,
     ) -> Front:
         """The part of forward that is the same for all arms of a robot.
 
         near: where in the image the target was found already (models/wide.py); it is then looked for there alone.
+        only: added to the logits of the target's attention, what else is known of where it may be.
         """
         ask = self._read(text)  # (b, q, 3, w)
         keys, values, summary = self.front(front, dtype)
@@ -218,6 +220,8 @@ class PointingTower(nn.Module):
         if near is not None:
             away = (uv - near[..., None, :]).square().sum(-1)
             target_heat = target_heat - (away / (2 * NEAR**2)).clamp(max=FAR)
+        if only is not None:
+            target_heat = target_heat + only
         target = attend(target_heat, values, uv)
         heat = torch.stack((target_heat, heat[:, :, 1], heat[:, :, 2]), 2)
         place, value, confidence = (

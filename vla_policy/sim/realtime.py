@@ -220,8 +220,8 @@ class SimLoop:
     ) -> Snapshot:
         images = {}
         if steps % CAMERA_STEPS == 0:
-            side = self._config.image_px
-            images = {name: world.render(name, side, side) for name in world.twin.cameras}
+            sides = {n: world.twin.side_px(n, self._config.image_px) for n in world.twin.cameras}
+            images = {name: world.render(name, px, px) for name, px in sides.items()}
         if steps % OVERVIEW_STEPS == 0:
             images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
         state = world.robot_state()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 Xyz = tuple[float, float, float]
+IMAGE_PX = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,14 @@ class Arm:
 class TwinCamera:
     """A camera at position that looks at target; square images, fovy_deg high and wide.
 
-    up: what points up in the image.
+    up: what points up in the image. fineness: pixels along a side, for each of the other cameras.
     """
 
     position: Xyz
     target: Xyz
     fovy_deg: float
     up: Xyz = (0.0, 0.0, 1.0)
+    fineness: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,10 @@ class Twin:
     def cameras(self) -> tuple[str, ...]:
         """What a policy sees: the front camera, then one at each wrist."""
         return ("front", *(arm.camera for arm in self.arms))
+
+    def side_px(self, camera: str, px: int = IMAGE_PX) -> int:
+        """Side of the images of a camera, where those at the wrists have px."""
+        return round(px * self.front.fineness) if camera == "front" else px
 
 
 def find_twin(name: str) -> Twin:
@@ -125,7 +131,7 @@ TWINS = {
             "vx300s_mobile",
             arms=(Arm(**{f: getattr(_ARM, f) for f in ("tool", "gripper", "camera", "model")},
                       rest_xyz=(0.16, 0.0, 0.24)),),
-            front=TwinCamera((0.58, 0.0, 0.98), (0.50, 0.0, 0.0), 43.0, up=(-1.0, 0.0, 0.0)),
+            front=TwinCamera((0.58, 0.0, 0.98), (0.50, 0.0, 0.0), 43.0, up=(-1.0, 0.0, 0.0), fineness=1.5),
             overview=TwinCamera((1.75, -1.45, 1.20), (0.32, 0.0, 0.40), 36.0),
             table=((0.0, 0.0, -0.02), (6.0, 6.0, 0.02)),
             homes=((0.16, 0.0, 0.24),),

@@ -15,7 +15,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from vla_policy.families.training import Demonstration
+from vla_policy.families.training import Demonstration, Labelled
 from vla_policy.train.mixture import Augment, Raw
 from vla_policy.train.questions import PointingQuestion
 from vla_policy.types import Array
@@ -67,6 +67,8 @@ def augmented(augmentation: Augmentation, sample: Raw, rng: np.random.Generator)
     Of questions only the first image of one that points is moved, as long as every point stays in it: text may name
     left and right, and a caption describes the whole image.
     """
+    if isinstance(sample, Labelled):  # lessons change their own images
+        return sample
     if isinstance(sample, Demonstration):
         observation = sample.observation
         images = {}

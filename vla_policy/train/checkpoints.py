@@ -37,6 +37,7 @@ class Learner:
     """What changes while a run goes on. parameters: those that are trained, by name. measured: step -> held-out loss.
 
     laid: the adapter that is trained; None: the network itself is.
+    others: the same network for other robots.
     """
 
     checkpoint: Checkpoint
@@ -45,6 +46,7 @@ class Learner:
     mean: Mean | None
     measured: dict[int, float] = field(default_factory=dict)
     laid: Laid | None = None
+    others: tuple[Checkpoint, ...] = ()
 
 
 def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
@@ -67,7 +69,7 @@ def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
 def _write(folder: Path, learner: Learner) -> None:
     laid = learner.laid
     if laid is None:
-        save(folder, replace(learner.checkpoint, engine=None))
+        save(folder, replace(learner.checkpoint, engine=None), *learner.others)
     elif laid.options.merge:
         save(folder, merged(laid))
     else:

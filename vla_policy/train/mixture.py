@@ -13,15 +13,15 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vla_policy.families.training import Demonstration, Question
+from vla_policy.families.training import Demonstration, Labelled, Question
 from vla_policy.train.questions import PointingQuestion
 from vla_policy.types import Array
 
 EXPONENT = 0.43  # a set of n frames weighs n^0.43, as in pi0 (arXiv:2410.24164, section V)
 SEEDS = 2**62
 
-Value: TypeAlias = Demonstration | Question
-Raw: TypeAlias = Demonstration | Question | PointingQuestion
+Value: TypeAlias = Demonstration | Question | Labelled
+Raw: TypeAlias = Value | PointingQuestion
 Augment: TypeAlias = Callable[[Raw, np.random.Generator], Raw]
 
 

@@ -12,6 +12,7 @@ from vla_policy.train.augment import Augmentation
 from vla_policy.train.set_options import DEFAULTS, SetOptions
 
 METRIC = "held_out_loss"
+ACTIONS = "actions"  # the lesson that every family has
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,24 @@ class QuestionsConfig:
     weight: float | None = None
 
     def __post_init__(self) -> None:
+        if self.weight is not None:
+            require("weight", self.weight, 0, math.inf, open_low=True)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedConfig:
+    """A set of generated frames that are asked in words, in the lesson "answers". most: of its frames, the first ones.
+
+    weight: as of a DataSetConfig.
+    """
+
+    set: str
+    most: int | None = None
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.most is not None:
+            require("most", self.most, 1, 10**9)
         if self.weight is not None:
             require("weight", self.weight, 0, math.inf, open_low=True)
 
@@ -115,7 +134,10 @@ class HeldOut:
 class Run:
     """See docs/training.md.
 
-    policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers.
+    policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers; begin: a
+    policy whose weights take the place of the random ones where they fit.
+    lesson: what is learned: the actions of demonstrations, or a lesson of the family's own from generated data (docs/model.md),
+    for all robots of the data in one network; asked: what is asked in words beside that.
     robot: which one learns, of a folder that is for several. A policy for another robot than that of the data gets the
     cameras and columns of the first set; cameras: name of the network -> of the robot, where their order does not match.
     statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
@@ -129,12 +151,15 @@ class Run:
     policy: str
     data: tuple[DataSetConfig, ...]
     out: str
+    lesson: str = ACTIONS
     questions: tuple[QuestionsConfig, ...] = ()
+    asked: tuple[AskedConfig, ...] = ()
     robot_share: float | None = None
     steps: int = 1000
     batch: int = 32
     micro_batch: int | None = None
     weights: Literal["policy", "random"] = "policy"
+    begin: str | None = None
     robot: str | None = None
     statistics: Literal["auto", "policy", "data"] = "auto"
     cameras: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -163,11 +188,24 @@ class Run:
             ("workers", 0, 256),
         ):  # fmt: skip
             require(name, getattr(self, name), low, high)
-        if (self.robot_share is None) == bool(self.questions):
-            expected = "a share between 0 and 1" if self.questions else "none without questions"
+        beside = self.questions or self.asked
+        if (self.robot_share is None) == bool(beside):
+            expected = "a share between 0 and 1" if beside else "none without questions"
             raise ValueError(f"robot_share: got {self.robot_share}, expected {expected}")
         if self.robot_share is not None and not 0 < self.robot_share < 1:
             raise ValueError(f"robot_share: got {self.robot_share}, expected between 0 and 1")
+        if self.begin is not None and self.weights != "random":
+            raise ValueError(f"begin: got {self.begin!r}, expected it with `weights: random` only")
+        if self.asked and self.lesson == ACTIONS:
+            raise ValueError("asked: got sets, expected them in a lesson only")
+        if self.lesson != ACTIONS:
+            for name in ("questions", "augment", "cameras", "robot", "adapter"):
+                if getattr(self, name):
+                    raise ValueError(f"{name}: got it in lesson {self.lesson}, which has its own")
+            if self.statistics == "data":
+                raise ValueError(
+                    "statistics: got 'data' in a lesson, whose units are the robot's limits"
+                )
         if self.threads is not None:
             require("threads", self.threads, 1, 1024)
         if self.micro_batch is not None and not (

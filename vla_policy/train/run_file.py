@@ -38,7 +38,11 @@ def run_of(content: Any, place: Place, file: Path | None = None) -> Run:
         at = place.at("data")
         known["data"] = tuple(_set(e, at.at(i), file) for i, e in enumerate(content["data"]))
     if file is not None and isinstance(content, dict):
-        content = {**content, "questions": _questions(content.get("questions", []), file)}
+        content = {
+            **content,
+            "questions": _beside_each(content.get("questions", []), "file", file),
+            "asked": _beside_each(content.get("asked", []), "set", file),
+        }
     return read_record(Run, content, place, known)
 
 
@@ -86,13 +90,13 @@ def _set(entry: Any, place: Place, file: Path | None) -> DataSetConfig:
     return DataSetConfig(name if file is None else _beside(file, name), weight, options)
 
 
-def _questions(entries: Any, file: Path) -> Any:
-    """The same, with files that lie beside the run file."""
+def _beside_each(entries: Any, key: str, file: Path) -> Any:
+    """The same, with paths that lie beside the run file."""
     if not isinstance(entries, list):
         return entries
     return [
-        {**e, "file": _beside(file, e["file"])}
-        if isinstance(e, dict) and isinstance(e.get("file"), str)
+        {**e, key: _beside(file, e[key])}
+        if isinstance(e, dict) and isinstance(e.get(key), str)
         else e
         for e in entries
     ]

@@ -13,7 +13,7 @@ from torch import Tensor
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.families import FAMILIES
-from vla_policy.families.training import Demonstration, Training
+from vla_policy.families.training import Demonstration, Question, Training
 from vla_policy.formats.load import load_checkpoint
 from vla_policy.paths import find_policy
 from vla_policy.policy import has_head
@@ -25,7 +25,7 @@ from vla_policy.train.loader import Loader
 from vla_policy.train.mixture import Entry, Mixture, Sample
 from vla_policy.train.new_robot import for_robot
 from vla_policy.train.questions import Questions
-from vla_policy.train.run import Run
+from vla_policy.train.run import ACTIONS, Run
 from vla_policy.train.sentences import taught
 from vla_policy.train.statistics_of import statistics_of
 from vla_policy.train.trainer import Work
@@ -55,6 +55,8 @@ class ExampleMaker:
         training = training_of(self.checkpoint)
         if isinstance(sample.value, Demonstration):
             return training.example(self.checkpoint, self.heads, sample.value)
+        if not isinstance(sample.value, Question):
+            raise ValueError(f"{sample.where}: got a sample of a lesson, expected a demonstration")
         example = training.question(self.checkpoint, sample.value)
         if example is None:
             raise ValueError(
@@ -69,6 +71,8 @@ def prepare(run: Run) -> Work:
     Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
     data that does not fit it, with episode and frame.
     """
+    if run.lesson != ACTIONS:
+        raise ValueError(f"lesson: got {run.lesson!r}, expected {ACTIONS!r} of recorded data")
     # The base of an adapter is as at first, also when its run goes on.
     first = run.adapter is not None or newest(Path(run.out)) is None
     checkpoint = start(run)

@@ -37,12 +37,13 @@ from vla_policy.train.stop import asked_to_stop
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run trains, and on what. held_out: micro-batches that only measure."""
+    """What a run trains, and on what. held_out: micro-batches that only measure. others: the network for other robots."""
 
     checkpoint: Checkpoint
     training: Training
     batches: Batches
     held_out: tuple[Batch, ...] = ()
+    others: tuple[Checkpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,10 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     optimiser = adamw(parameters, run.optimiser, work.training.parts)
     loss_of = LossOf(work.checkpoint, work.training, run.loss)
     mean = None if run.ema is None else Mean(parameters, run.ema)
-    return devices.prepare(loss_of), Learner(
-        work.checkpoint, parameters, optimiser, mean, laid=laid
+    learner = Learner(
+        work.checkpoint, parameters, optimiser, mean, laid=laid, others=work.others
     )
+    return devices.prepare(loss_of), learner
 
 
 def _save(

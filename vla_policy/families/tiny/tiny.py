@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,8 +25,7 @@ from vla_policy.families.family import (
     require_state,
     stacked_text,
 )
-from vla_policy.families.language import Language
-from vla_policy.families.tiny import meaning
+from vla_policy.families.tiny import meaning, second_look
 from vla_policy.families.tiny.columns import (
     BASE,
     COLUMNS,
@@ -44,7 +43,6 @@ from vla_policy.models import config, flow, pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
 from vla_policy.models.engine import Engine, EnginePrefix, engine_for
 from vla_policy.models.fitting import with_bars
-from vla_policy.models.naming import Places
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import DEFAULT_PULL, Sampling
 from vla_policy.models.vla import VLA, Prefix
@@ -175,35 +173,8 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
         return read
     if not read.things:
         return None
-    image = _image(checkpoint, observation, checkpoint.contract.camera_names[0])
-    places = naming.places(image, checkpoint.model.vision.front.stem(image))
-    shown = [_shown(language, language.least, places, thing) for thing in read.things]
-    for thing, here in zip(read.things, shown, strict=True):
-        if not here.any():
-            return Reason("not_seen", f"no {_words(thing)} is to be seen on the table")
-    u = places.uv[0, :, 0]
-    for a, side, b in read.sides:
-        left = u[:, None] < u if side == "left" else u[:, None] > u
-        if not (left & shown[a][:, None] & shown[b]).any():
-            beside = f"{_words(read.things[a])} {side} of the {_words(read.things[b])}"
-            return Reason("not_seen", f"no {beside} is to be seen on the table")
-    return None
-
-
-def _shown(
-    language: Language, least: Mapping[str, float], places: Places, thing: Mapping[str, str]
-) -> torch.Tensor:
-    """bool[p]: the places that are thing, if its colour is in the image at all."""
-    colour, shape = (language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
-    kind = "thing" if colour is not None or "shape" not in least else "shape"
-    here = places.named(colour, shape)[0] >= least[kind]
-    if colour is None:
-        return here
-    return here & (places.named(colour, None)[0].amax() >= least["colour"])
-
-
-def _words(thing: Mapping[str, str]) -> str:
-    return " ".join(thing[kind] for kind in ("colour", "shape") if kind in thing) or "object"
+    image = _look_image(checkpoint, observation)
+    return second_look.not_seen(language, second_look.places_of(checkpoint, image), read)
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
@@ -289,7 +260,8 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     if free is not None:
         image = require_image(observation.images, contract.camera_names[0])
         near = meaning.look(checkpoint, _for_trunk(checkpoint, image), free).uv
-    seen = tower.look(front, text[None], near=near)
+    only = _meant(checkpoint, observation) if near is None else None
+    seen = tower.look(front, text[None], near=near, only=only)
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
         measured = measured_of(observation, arm)
@@ -298,10 +270,25 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     return tuple(hands)
 
 
+def _meant(checkpoint: Checkpoint, observation: Observation) -> torch.Tensor | None:
+    """What the second look adds to where the target may be, where the folder says that it points."""
+    language = checkpoint.language
+    if language is None or language.second_look is None or not language.second_look.points:
+        return None
+    image = _look_image(checkpoint, observation)
+    return second_look.meant(checkpoint, image, observation.instruction)
+
+
 def measured_of(observation: Observation, arm: str) -> Array:
     """float64[8]: pose and opening of an arm."""
     opening = observation.state[observation.state_names.index(arm + GRIPPER)]
     return np.array([*tool_pose(observation, arm), opening])
+
+
+def _look_image(checkpoint: Checkpoint, observation: Observation) -> torch.Tensor:
+    """The front image for the second look."""
+    image = require_image(observation.images, checkpoint.contract.camera_names[0])
+    return picture(image, second_look.look_px(checkpoint)).to(checkpoint.device)[None]
 
 
 def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch.Tensor:

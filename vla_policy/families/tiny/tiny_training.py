@@ -74,18 +74,33 @@ def loss(
 
 def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: Drawn) -> Loss:
     """The same for what was drawn."""
+    state = batch["state"].to(checkpoint.device)
+    prefix = prefix_of(checkpoint.model, batch, state, drawn)
+    return heads_loss(checkpoint, prefix, state, batch, options, drawn)
+
+
+def heads_loss(
+    checkpoint: Checkpoint,
+    prefix: Prefix,
+    state: torch.Tensor,
+    batch: Batch,
+    options: LossOptions,
+    drawn: Drawn,
+) -> Loss:
+    """Of both heads, and of words where the batch has any, over one prefix."""
     model, device = checkpoint.model, checkpoint.device
     heads = options.heads or _heads(model.config)
-    state = batch["state"].to(device)
-    prefix = prefix_of(model, batch, state, drawn)
     parts = {}
     if "flow" in heads:
         shown = losses.detached(prefix) if options.detach_prefix else prefix
         parts["flow"] = _flow(model, shown, state, batch, options, drawn)
+    start = tokenizer.id_of(checkpoint.tokenizer, tokenizer.END)
     if "token" in heads:
-        start = tokenizer.id_of(checkpoint.tokenizer, tokenizer.END)
         tokens = batch["action_tokens"].to(device)
         parts["token"] = losses.answer_loss(model, prefix, tokens, start=start)
+    if "answer" in batch and batch["answer"].shape[1]:
+        said = batch["answer"].to(device)
+        parts["text"] = losses.answer_loss(model, prefix, said, start=start)
     return losses.weighted(batch["weight"].to(device), parts, options)
 
 
@@ -114,18 +129,24 @@ def _flow(
     options: LossOptions,
     drawn: Drawn,
 ) -> losses.Part:
+    acts = batch["demonstrated"].to(state.device)
+    if not acts.all():  # questions have no flow
+        prefix, state = losses.some_rows(prefix, acts.nonzero()[:, 0]), state[acts]
+        batch = losses.of_some(batch, ("actions", "valid", "columns"), acts)
+        drawn = losses.drawn_of_some(drawn, acts)
     rows, n = model.config.flow_head.rows, drawn.draws
     columns = batch["columns"].to(state.device).repeat_interleave(n, 0)[:, None]
     # Columns that the robot does not have stay 0, as when it acts.
     noise = drawn.noise[:, :rows] * columns
     cut = batch | {k: batch[k][:, :rows] for k in ("actions", "valid")}
     repeated, read = prefix.repeat(n), state.repeat_interleave(n, 0)
-    return losses.flow_matching(
+    part = losses.flow_matching(
         lambda x, t: model.flow_head(repeated, read, x, t),
         cut,
         Drawn(noise, drawn.time, drawn.delay, drawn.without),
         options,
     )
+    return part if acts.all() else losses.spread(*part, acts)
 
 
 def _heads(config: ModelConfig) -> tuple[str, ...]:

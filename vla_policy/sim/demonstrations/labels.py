@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 
 from vla_policy.sim.scenes.scene import SHAPES, Scene, SceneObject
 from vla_policy.sim.tasks.references import COLOUR_WORDS, KINDS, all_references
 from vla_policy.sim.tasks.tasks import Task, sample_task
+from vla_policy.sim.twin import IMAGE_PX
 from vla_policy.sim.world.world import World
 
 Frame: TypeAlias = "dict[str, np.ndarray | np.generic]"  # one value a column; shards stack them
 
 QUERIES = 6
-IMAGE_PX = 96
 NO_LABEL = -100  # colour and shape of a box with a picture
 
 
@@ -73,7 +74,7 @@ def label_frame(world: World, tasks: list[Task]) -> Frame:
     with np.errstate(invalid="ignore"):
         visible = ((wrist_uv >= 0) & (wrist_uv <= 1)).all(-1)
     return {
-        "front": world.render("front", IMAGE_PX, IMAGE_PX),
+        "front": _front(world),
         "wrist": wrist,
         "state": state_vector(world),
         "target_xyz": target.astype(np.float32),
@@ -90,6 +91,15 @@ def label_frame(world: World, tasks: list[Task]) -> Frame:
 
 def _number(item: SceneObject, known: tuple[str, ...], word: str) -> int:
     return known.index(word) if item.card is None else NO_LABEL
+
+
+def _front(world: World) -> np.ndarray:
+    """The front image as a policy of IMAGE_PX reads it, from a camera that may be finer."""
+    image = world.render("front")
+    if len(image) == IMAGE_PX:
+        return image
+    shrunk: np.ndarray = cv2.resize(image, (IMAGE_PX, IMAGE_PX), interpolation=cv2.INTER_AREA)
+    return shrunk
 
 
 def _where(thing: int | str | None, scene: Scene, xyz: np.ndarray) -> np.ndarray:

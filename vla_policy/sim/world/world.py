@@ -204,14 +204,17 @@ class World:
         """float64[3] x, y, yaw of the base in the room; zeros where none moves."""
         return np.zeros(3) if self._base is None else self._base.pose
 
-    def render(self, camera: str, width: int = 96, height: int = 96) -> np.ndarray:
-        """uint8[height, width, 3] RGB of one of the twin's cameras or of the overview."""
+    def render(
+        self, camera: str, width: int | None = None, height: int | None = None
+    ) -> np.ndarray:
+        """uint8[height, width, 3] RGB of one of the twin's cameras or of the overview; None: as the twin's are."""
         known = (*self.twin.cameras, OVERVIEW)
         if camera not in known:
             raise ValueError(f"camera: got {camera!r}, expected one of {', '.join(known)}")
         if self._renderer is None:
             self._renderer = make_renderer(self.model, self.renderer_name)
-        return self._renderer.render(self.data, camera, width, height)
+        side = self.twin.side_px(camera)
+        return self._renderer.render(self.data, camera, width or side, height or side)
 
     def project(self, camera: str, points: np.ndarray) -> np.ndarray:
         """float64[n, 2] image coordinates in [0, 1] of points float64[n, 3] of the base frame.

@@ -15,9 +15,7 @@ import torch.nn.functional as F
 from vla_policy.models.closer import CROP_PX, Closer, busiest, crops, pixels
 from vla_policy.models.naming import Naming
 from vla_policy.models.pointing import COLOURS, SHAPES, PointingTower
-from vla_policy.train.loop import total
-from vla_policy.train.tiny.pictures import Pictures
-from vla_policy.train.tiny.pointing import to_images
+from vla_policy.train.tiny.pictures import Pictures, to_images
 
 MARGIN_PX = 4  # around what is cropped for training, to look beside the middle
 BESIDE_PX = 1.0  # standard deviation of that
@@ -87,7 +85,7 @@ def train(some: Crops, steps: int, seed: int, begin: Closer | None) -> Closer:
         goals = (torch.from_numpy(a[index]).long() for a in (some.colour, some.shape))
         losses = [F.cross_entropy(a.float(), goal) for a, goal in zip(answers, goals, strict=True)]
         optimiser.zero_grad()
-        total(losses).backward()
+        torch.stack(losses).sum().backward()
         optimiser.step()
         schedule.step()
         said = [a + loss.item() / 200 for a, loss in zip(said, losses, strict=True)]

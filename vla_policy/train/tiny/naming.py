@@ -27,11 +27,9 @@ from vla_policy.models.pointing import SHAPES as N_SHAPES
 from vla_policy.models.pointing import PointingTower
 from vla_policy.parsing.json_document import write_json
 from vla_policy.policy import load_local
-from vla_policy.train.loop import total
 from vla_policy.train.tiny import closer
 from vla_policy.train.tiny.closer import ELSEWHERE, Crops, crops_of, places_of
-from vla_policy.train.tiny.pictures import Pictures, first, render
-from vla_policy.train.tiny.pointing import to_images
+from vla_policy.train.tiny.pictures import Pictures, first, render, to_images
 
 TRAIN, MEASURE = 600_000, 700_000  # first seeds of scenes
 HELD_OUT = 1200  # of them, of each robot
@@ -60,7 +58,8 @@ def train(
         goal = targets(some, index, images.shape[-1] // STRIDE)
         loss = F.cross_entropy(colour, goal[0], reduction="none")
         loss = loss + F.cross_entropy(shape, goal[1], reduction="none")
-        whole = total((loss * part).sum() / part.sum().clamp(min=1) for part in goal[2:])
+        on, beside = ((loss * part).sum() / part.sum().clamp(min=1) for part in goal[2:])
+        whole = on + beside
         optimiser.zero_grad()
         whole.backward()
         optimiser.step()

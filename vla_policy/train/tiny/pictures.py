@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 
+from vla_policy.families.tiny.pointing_training import plain, relit
 from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
 from vla_policy.sim.scenes.scene import COLOURS, SHAPES, sample_scene
 from vla_policy.sim.world.world import World
@@ -41,13 +43,22 @@ def render(robot: str, first: int, count: int, *, works: bool = True) -> Picture
             objects = truth.scene.objects
             rows.append(
                 (
-                    world.render("front", 96, 96),
+                    world.render("front"),
                     world.project("front", truth.object_xyz),
                     np.array([COLOURS.index(o.colour) for o in objects]),
                     np.array([SHAPES.index(o.shape) for o in objects]),
                 )
             )
     return Pictures(*(np.stack(column) for column in zip(*rows, strict=True)))
+
+
+def to_images(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
+    """uint8[b, h, w, 3] to float32[b, 3, h, w] in [-1, 1], with other light and noise if rng is given."""
+    x = torch.from_numpy(images)
+    if rng is None:
+        return plain(x)
+    seeds = rng.integers(2**62, size=len(images))
+    return relit(x, [torch.Generator().manual_seed(int(seed)) for seed in seeds])
 
 
 def first(pictures: Pictures, count: int) -> Pictures:

@@ -1,0 +1,102 @@
+"""What stands where in the front image, by its own pixels: to refuse what is not there, and to point among what looks alike.
+
+The tower reads the words and points; in few pixels it takes a ball for a cylinder. The second look (models/naming.py) reads
+no words, but tells colour and shape, from a larger picture where the camera gives one. Where it sees what was named, the tower
+points there and nowhere else; where it sees no such thing, as behind the arm, the tower points as it always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.language import Language, Understood
+from vla_policy.models.naming import Places
+from vla_policy.types import Reason
+
+NEAR = 0.05  # of the image side: patches this near a place are of what stands there
+RIVAL = 0.5  # a place with this part of the best score may be meant as well, as one of two cubes
+ELSEWHERE = -30.0  # added to the attention's logits
+
+
+def look_px(checkpoint: Checkpoint) -> int:
+    """Side of the picture that the second look sees."""
+    language = checkpoint.language
+    if language is None or language.second_look is None:
+        side: int = checkpoint.model.config.pointing.image_px
+        return side
+    px: int = language.second_look.px
+    return px
+
+
+def places_of(checkpoint: Checkpoint, image: torch.Tensor) -> Places:
+    """image: float32[1, 3, h, w] of look_px."""
+    places: Places = checkpoint.naming.places(image, checkpoint.model.vision.front.stem(image))
+    return places
+
+
+def meant(checkpoint: Checkpoint, image: torch.Tensor, instruction: str) -> torch.Tensor | None:
+    """float32[p], to be added to the logits of the target's attention: all but the places of what is named are shut out.
+
+    None where nothing of the kind is seen, or the folder does not point so.
+    """
+    language = checkpoint.language
+    if language is None or language.least is None or checkpoint.naming is None:
+        return None
+    read = language.read(instruction)
+    if isinstance(read, Reason) or not read.things:
+        return None
+    colour, shape = _numbers(language, read.things[0])
+    if colour is None and shape is None:
+        return None
+    places = places_of(checkpoint, image)
+    score = places.named(colour, shape)[0]
+    least = max(language.least[_kind(language.least, colour)], RIVAL * float(score.max()))
+    if not (shown := score >= least).any():
+        return None
+    patches: torch.Tensor = checkpoint.model.vision.front.uv
+    away = torch.cdist(patches, places.uv[0, shown]).amin(1)
+    return torch.where(away < NEAR, 0.0, ELSEWHERE)
+
+
+def not_seen(language: Language, places: Places, read: Understood) -> Reason | None:
+    """What is named and does not stand anywhere; None if all does."""
+    if language.least is None:
+        return None
+    shown = [_shown(language, language.least, places, thing) for thing in read.things]
+    for thing, here in zip(read.things, shown, strict=True):
+        if not here.any():
+            return Reason("not_seen", f"no {_words(thing)} is to be seen on the table")
+    u = places.uv[0, :, 0]
+    for a, side, b in read.sides:
+        left = u[:, None] < u if side == "left" else u[:, None] > u
+        if not (left & shown[a][:, None] & shown[b]).any():
+            beside = f"{_words(read.things[a])} {side} of the {_words(read.things[b])}"
+            return Reason("not_seen", f"no {beside} is to be seen on the table")
+    return None
+
+
+def _shown(
+    language: Language, least: Mapping[str, float], places: Places, thing: Mapping[str, str]
+) -> torch.Tensor:
+    """bool[p]: the places that are thing, if its colour is in the picture at all."""
+    colour, shape = _numbers(language, thing)
+    here = places.named(colour, shape)[0] >= least[_kind(least, colour)]
+    if colour is None:
+        return here
+    return here & (places.named(colour, None)[0].amax() >= least["colour"])
+
+
+def _numbers(language: Language, thing: Mapping[str, str]) -> tuple[int | None, int | None]:
+    colour, shape = (language.looks[kind].get(thing.get(kind, "")) for kind in ("colour", "shape"))
+    return colour, shape
+
+
+def _kind(least: Mapping[str, float], colour: int | None) -> str:
+    return "thing" if colour is not None or "shape" not in least else "shape"
+
+
+def _words(thing: Mapping[str, str]) -> str:
+    return " ".join(thing[kind] for kind in ("colour", "shape") if kind in thing) or "object"
