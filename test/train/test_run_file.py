@@ -10,6 +10,7 @@ from vla_policy.families.training import LossOptions
 from vla_policy.paths import config_dir
 from vla_policy.train.run import DataSetConfig, Run, differences
 from vla_policy.train.run_file import find_run, read_run, run_data, run_text
+from vla_policy.train.stages import has_stages, read_stages
 
 SHIPPED = sorted((config_dir() / "runs").glob("*.yaml"))
 LEAST = {"policy": "tiny", "data": [{"set": "sets/cubes"}], "out": "runs/a"}
@@ -124,6 +125,6 @@ def test_differences_name_what_changes_the_numbers():
 
 @pytest.mark.parametrize("path", SHIPPED, ids=[p.stem for p in SHIPPED])
 def test_shipped_runs_are_read(path):
-    run = read_run(path)
+    runs = [s.run for s in read_stages(path)] if has_stages(path) else [read_run(path)]
     assert find_run(path.stem) == path
-    assert run.steps > 0
+    assert all(run.steps > 0 for run in runs)

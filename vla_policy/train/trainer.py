@@ -136,9 +136,7 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     optimiser = adamw(parameters, run.optimiser, work.training.parts)
     loss_of = LossOf(work.checkpoint, work.training, run.loss)
     mean = None if run.ema is None else Mean(parameters, run.ema)
-    learner = Learner(
-        work.checkpoint, parameters, optimiser, mean, laid=laid, others=work.others
-    )
+    learner = Learner(work.checkpoint, parameters, optimiser, mean, laid=laid, others=work.others)
     return devices.prepare(loss_of), learner
 
 
