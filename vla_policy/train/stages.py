@@ -33,7 +33,7 @@ BESIDE = ("out", "workers", "seed", "threads")  # what may be given beside a fil
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RunStage:
     """One of several runs in a row."""
 
     name: str
@@ -51,7 +51,7 @@ def has_stages(path: Path) -> bool:
     return isinstance(content, dict) and STAGES in content
 
 
-def read_stages(path: Path, **instead: Any) -> tuple[Stage, ...]:
+def read_stages(path: Path, **instead: Any) -> tuple[RunStage, ...]:
     """The runs of a file with stages; instead: keys that are given beside it and win.
 
     Raises ValueError: file and line, key, what was got, what was expected.
@@ -67,15 +67,15 @@ def read_stages(path: Path, **instead: Any) -> tuple[Stage, ...]:
         raise at.refuse(entries, "a list of stages")
     if "out" not in shared or not isinstance(shared["out"], str):
         raise place.at("out").refuse(shared.get("out", "nothing"), "a folder")
-    stages: list[Stage] = []
+    stages: list[RunStage] = []
     for number, entry in enumerate(entries):
         stages.append(_stage(entry, at.at(number), shared, path, stages))
     return tuple(stages)
 
 
 def _stage(
-    entry: Any, place: Place, shared: dict[str, Any], path: Path, before: list[Stage]
-) -> Stage:
+    entry: Any, place: Place, shared: dict[str, Any], path: Path, before: list[RunStage]
+) -> RunStage:
     if not isinstance(entry, dict):
         raise place.refuse(entry, "a mapping with name and the keys of a run")
     name = entry.get(STAGE_NAME)
@@ -86,11 +86,11 @@ def _stage(
     own = {key: value for key, value in entry.items() if key != STAGE_NAME}
     usual = {"policy": f"{before[-1].run.out}/{LATEST}"} if before else {}
     out = str(Path(shared["out"]) / name)
-    return Stage(name, run_of({**usual, **shared, **own, "out": out}, place, path))
+    return RunStage(name, run_of({**usual, **shared, **own, "out": out}, place, path))
 
 
 def train_stages(
-    stages: tuple[Stage, ...], train: Callable[[Run], TrainingResult]
+    stages: tuple[RunStage, ...], train: Callable[[Run], TrainingResult]
 ) -> TrainingResult:
     """Each that is not complete, in order, until one is asked to stop; then OUT/checkpoint is what the last one left."""
     out = Path(stages[-1].run.out).parent
@@ -111,7 +111,7 @@ def train_stages(
     return result
 
 
-def stages_text(out: Path, stages: tuple[Stage, ...]) -> str:
+def stages_text(out: Path, stages: tuple[RunStage, ...]) -> str:
     """The same as a file with every key."""
     entries = []
     for stage in stages:
