@@ -15,11 +15,12 @@ from torch import Tensor
 from vla_policy.data.frames import Frames
 from vla_policy.data.web.concepts import of_role
 from vla_policy.data.web.pictures import WebPictures
+from vla_policy.families.tiny import pointing_training
 from vla_policy.families.tiny.meaning import PLANS
 from vla_policy.families.tiny.tiny import fit_square
-from vla_policy.models.pointing import PointingTower
+from vla_policy.models import tokenizer
+from vla_policy.models.pointing import POINTERS, PointingTower
 from vla_policy.sim.demonstrations.labels import (
-    IMAGE_PX,
     QUERIES,
     Frame,
     label_frame,
@@ -28,9 +29,10 @@ from vla_policy.sim.demonstrations.labels import (
 from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
 from vla_policy.sim.scenes.cards import card_scene, draw_card, named_task
 from vla_policy.sim.scenes.scene import sample_scene
+from vla_policy.sim.twin import IMAGE_PX
 from vla_policy.sim.world.world import World
 from vla_policy.train.meaning.pictures import ROBOT_STYLE, SIDE_PX
-from vla_policy.train.tiny import pointing
+from vla_policy.train.tiny.pictures import to_images
 
 LEARNS = ("place", "wrist.key", "wrist_query", "wrist_expect", "wrist_bias", "wrist_place")
 NEAR_SIGMA = 0.012  # of a place in the image as the pre-trained encoders give it
@@ -101,12 +103,39 @@ def losses(
     rng: np.random.Generator | None,
 ) -> dict[str, Tensor]:
     """Those of the tower, boxes being looked for near their place."""
-    batch = pointing.make_batch(frames, index, tokens, length, rng)
+    a = frames.arrays
+    front, wrist = (to_images(images, rng) for images in frames.images(index))
+    said = [
+        [tokenizer.encode(tokens, tokenizer.clean(t), length) for t in frames.texts[i]]
+        for i in index
+    ]
+    words = torch.tensor(said)
+    words = words[..., : int((words != 0).sum(-1).max())]
+    if rng is not None:
+        seeds = rng.integers(2**62, size=len(index))
+        words = pointing_training.unknown_words(words, tokens, [torch.Generator().manual_seed(int(s)) for s in seeds])  # fmt: skip
+    tool = torch.from_numpy(a["state"][index][:, [0, 1, 2, 7]]).float()
     near = None
-    if (frames.arrays["target_colour"][0] < 0).any():
-        uv = frames.arrays["front_uv"][index][:, :, 0]
+    if (a["target_colour"][0] < 0).any():
+        uv = a["front_uv"][index][:, :, 0]
         noise = 0.0 if rng is None else rng.normal(0, NEAR_SIGMA, uv.shape)
         near = torch.from_numpy(np.nan_to_num(uv + noise, nan=0.5)).float()
-    seen = tower.look(batch.front, batch.text, near=near)
-    answer = tower.look_closer(seen, batch.wrist, batch.tool)
-    return pointing.losses(tower, answer, batch)
+    seen = tower.look(front, words, near=near)
+    answer = tower.look_closer(seen, wrist, tool)
+    at = tool[:, :3].repeat_interleave(words.shape[1], 0)
+    return pointing_training.arm_parts(tower, answer, _truth(frames, index), at)
+
+
+def _truth(frames: Frames, index: np.ndarray) -> dict[str, Tensor]:
+    """The labels of all sentences of some frames."""
+    a = frames.arrays
+    xyz = np.stack([a[f"{p}_xyz"][index] for p in POINTERS], 2).reshape(-1, 3, 3)
+    return {
+        "xyz": torch.from_numpy(xyz).float(),
+        "uv": torch.from_numpy(a["front_uv"][index].reshape(-1, 3, 2)).float(),
+        "wrist_uv": torch.from_numpy(a["wrist_uv"][index].reshape(-1, 2)).float(),
+        "wrist_visible": torch.from_numpy(a["wrist_visible"][index].reshape(-1)).bool(),
+        "colour": torch.from_numpy(a["target_colour"][index].reshape(-1)).long(),
+        "shape": torch.from_numpy(a["target_shape"][index].reshape(-1)).long(),
+        "size": torch.from_numpy(a["target_size"][index].reshape(-1)).float(),
+    }
