@@ -184,7 +184,8 @@ def test_truth_and_projection_are_in_the_frame_of_the_base(worlds) -> None:
     image = world.render("front").astype(float)
     for (u, v), item in zip(world.project("front", truth.object_xyz), scene.objects, strict=True):
         if 0.05 < u < 0.95 and 0.05 < v < 0.95:
-            seen, wanted = image[int(v * 96), int(u * 96)], np.array(item.rgb)
+            side = len(image)
+            seen, wanted = image[int(v * side), int(u * side)], np.array(item.rgb)
             assert seen @ wanted / np.linalg.norm(seen) / np.linalg.norm(wanted) > 0.95
     corner = np.array(scene.tray_xy) + 0.054
     local = np.array([*seen_point(corner, world.base_pose), 0.02])
