@@ -131,9 +131,13 @@ def test_set_mode_says_what_is_wrong_and_what_is_missing(mock_robot, control):
 def test_two_people_at_once_hold_the_arm(mock_robot, person):
     other = Person(mock_robot)
     assert mock_robot.call(Trigger, "/control/take_over").success
+    before = len(mock_robot.statuses)
     for _ in range(3):
         person.send()
         other.send()
         mock_robot.wait_ticks(1)
-    mock_robot.wait_status(lambda s: s.reason == "two_operators", "two operators")
+    mock_robot.wait(
+        lambda: any(s.reason == "two_operators" for s in mock_robot.statuses[before:]),
+        "two operators",
+    )
     mock_robot.destroy_publisher(other.publisher)

@@ -39,9 +39,14 @@ def test_a_chunk_and_what_was_sent_are_drawn(mock_robot, start_node):
             break
         mock_robot.wait_ticks(1)
     xs = [0.3 + 0.002 * i for i in range(8)]
-    obs_ns = mock_robot.send_chunk(xs, sequence=3)
+    sent_ns = []
+    while len(received) < 3 and len(sent_ns) < 20:  # who is not found yet hears the next one
+        sent_ns.append(mock_robot.send_chunk(xs, sequence=3 + len(sent_ns)))
+        mock_robot.wait_ticks(2)
     mock_robot.wait(lambda: len(received) == 3, "a message on each topic")
     planned = received["chunk_path/ee"]
+    obs_ns = ns_from_stamp(planned.poses[0].header.stamp)
+    assert obs_ns in sent_ns
     assert planned.header.frame_id == "base_link"
     assert np.allclose([p.pose.position.x for p in planned.poses], xs)
     due_ns = [ns_from_stamp(p.header.stamp) for p in planned.poses]
@@ -53,8 +58,8 @@ def test_a_chunk_and_what_was_sent_are_drawn(mock_robot, start_node):
     )  # fmt: skip
     # A chunk that no robot could follow is not drawn, and the node goes on.
     received.pop("chunk_path/ee")
-    mock_robot.send_chunk([np.nan] * 8, sequence=4)
-    mock_robot.send_chunk(xs[:2], sequence=5)
+    mock_robot.send_chunk([np.nan] * 8, sequence=40)
+    mock_robot.send_chunk(xs[:2], sequence=41)
     mock_robot.wait(lambda: "chunk_path/ee" in received, "the next chunk")
     assert len(received["chunk_path/ee"].poses) == 2
 
