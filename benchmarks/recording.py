@@ -6,7 +6,11 @@ with a model that answers at once, control at 50 Hz, task; and, in every other p
 lost            images that the driver published in a take and that are not in its bag, what the recorder says it lost,
                 and beats that the driver itself missed
 commands        lateness in ms of the stamps of commands, with and without a recorder, in the same run, and its ratio
-save_ms         from the request to keep a take until it is an episode, its encoding being done
+save_ms         from the request to keep a take until the answer is here, all that waited being encoded
+saving          by the recorder's own clock: what making the episode part of the set and closing its bag takes beyond its
+                videos, and how long it waited for those; beyond_ms: the sum of the former, of each take
+verdict         the targets, each with what was measured: lost images 0; commands as punctual, by the ratio of p99, or
+                later by less than a twentieth of their period; saving under 100 ms beyond its videos
 processor_share of one core, of each process
 
 . tools/env.sh && python benchmarks/recording.py --out benchmarks/recording.json
@@ -15,6 +19,7 @@ processor_share of one core, of each process
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -42,6 +47,8 @@ OWN = {"policy": "played_policy.py", "mock": "recording_cameras.py"}
 CAMERA_HZ, STATE_HZ, HZ = 30.0, 100.0, 50.0
 THIRD = "  side: {topic: side/image_raw, type: image, max_age_s: 0.35, max_still_s: 1.0}\n"
 SETTLE_S = 3.0
+MOST_RATIO, MOST_LATER_MS, MOST_SAVING_MS = 1.25, 1.0, 100.0
+BEYOND = re.compile(r"took (\d+) ms beyond")
 EDGE_NS = 500_000_000  # at both ends of a take, where what was on its way is not counted
 
 
@@ -68,12 +75,43 @@ def main() -> int:
         **played.heading(load),
         "priority": played.priority(lines),
         **report,
+        "saving": [
+            line[line.index("saving it took") :] for line in lines if "saving it took" in line
+        ],
         "complaints": played.complaints(lines),
     }
+    report["beyond_ms"] = [
+        int(found[1]) for found in map(BEYOND.search, report["saving"]) if found
+    ]
+    report["verdict"] = verdict(report)
     print(json.dumps(report, indent=1))
+    for target, found in report["verdict"].items():
+        print(f"{'met' if found['met'] else 'NOT met':8} {target}: {found['measured']}")
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
-    return 0 if report["lost"]["images"] == 0 else 1
+    return 0 if all(found["met"] for found in report["verdict"].values()) else 1
+
+
+def verdict(report: dict) -> dict[str, dict]:
+    """Target -> whether it is met, and what was measured."""
+    lost, late, beyond = report["lost"], report["commands"], report["beyond_ms"]
+    without, beside = (late[name]["lateness_ms"]["p99"] for name in ("without", "with"))
+    ratio = report["ratio"]["p99"]
+    missed = late["with"]["ticks_missed"]
+    return {
+        "no frame lost": {
+            "met": lost["images"] == 0 and lost["said"] == 0 and lost["of"] > 0,
+            "measured": f"{lost['images']} of {lost['of']} images, {lost['said']} messages that the recorder could not keep",
+        },
+        "commands as punctual as without recording": {
+            "met": missed == 0 and (ratio <= MOST_RATIO or beside - without < MOST_LATER_MS),
+            "measured": f"p99 {beside} ms beside {without} ms, ratio {ratio}, {missed} ticks missed",
+        },
+        "saving under 100 ms beyond the encoding": {
+            "met": len(beyond) == len(report["takes"]) and max(beyond, default=0) < MOST_SAVING_MS,
+            "measured": f"{beyond} ms",
+        },
+    }
 
 
 def measure(args, folder: Path, robot: str, log) -> dict:

@@ -11,6 +11,7 @@ Used by one thread. Nothing is deleted here: what leaves the set keeps its bag.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +63,18 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A saved episode. bag: its folder; None where it could not be moved, with a sentence in note."""
+    """A saved episode. bag: its folder; None where it could not be moved, with a sentence in note.
+
+    encoding_s: how long save() waited for its videos; set_s, bag_s: what making it part of the set and closing its
+    bag took beyond that.
+    """
 
     info: EpisodeInfo
     bag: Path | None
     note: str = ""
+    encoding_s: float = 0.0
+    set_s: float = 0.0
+    bag_s: float = 0.0
 
 
 class RecordingFiles:
@@ -171,6 +179,8 @@ class RecordingFiles:
             return
         self._frames(lambda builder: builder.end())
         self.flush()
+        if self._set.is_open:
+            self._set.end()
         self._early.end()
         self._ended = True
 
@@ -202,15 +212,20 @@ class RecordingFiles:
 
         Where the encoders fell behind, or failed, the episode is made of the bag first: with the same bytes, later.
         """
+        began_s = time.perf_counter()
         self.end()
         if self._behind or self._set.problem:
             self._make_again()
+        again_s = time.perf_counter() - began_s
         info = self._set.save(success)
+        saved_s = time.perf_counter() - began_s
         shown = "" if success is None else str(success).lower()
         bag, note = self._put_away(
             self.folder / BAGS / _name(info.index), {metadata.SUCCESS: shown}
         )
-        return Kept(info, bag, note)
+        encoding_s = again_s + info.waited_s
+        bag_s = time.perf_counter() - began_s - saved_s
+        return Kept(info, bag, note, encoding_s, saved_s - encoding_s, bag_s)
 
     def discard(self) -> Path | None:
         """The take is given up; where its bag is from now on."""

@@ -80,6 +80,7 @@ class RecordingSession:
         self._free = core.free_bytes(folder)
         self._free_at: int | None = None
         self.message = ""
+        self.saving = ""  # how long the newest episode took, a sentence
         self.scene: DrawnScene | None = None  # of the simulation, for the next take
         self.last_verdict: TakeVerdict | None = None  # of the newest take that ended
 
@@ -200,6 +201,10 @@ class RecordingSession:
         self._episodes = kept.info.index + 1
         note = f"; {kept.note}" if kept.note else ""
         self.message = f"episode {kept.info.index} is saved, {kept.info.length} frames{note}"
+        self.saving = (
+            f"saving it took {1e3 * (kept.set_s + kept.bag_s):.0f} ms beyond its videos: data set "
+            f"{1e3 * kept.set_s:.0f} ms, bag {1e3 * kept.bag_s:.0f} ms; it waited {kept.encoding_s:.3f} s for them"
+        )
         return True, self.message
 
     async def discard(self) -> tuple[bool, str]:

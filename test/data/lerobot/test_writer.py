@@ -1,7 +1,9 @@
 """The writer: what it puts on the disk, what it refuses, and what it cannot lose."""
 
+import errno
 import json
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -321,3 +323,54 @@ def test_a_restart_between_episodes_changes_no_byte(tmp_path):
         for name in ("one", "two")
     }
     assert [p for p, data in files["one"].items() if files["two"].get(p) != data] == []
+
+
+def test_after_its_end_an_episode_takes_no_frame_and_its_videos_close_while_somebody_decides(
+    tmp_path,
+):
+    with SetWriter(tmp_path / "set", ROBOT, FPS) as recording:
+        with pytest.raises(ValueError, match="no episode is open"):
+            recording.end()
+        recording.begin("push")
+        for number in range(3):
+            assert recording.add(frame(0, number))
+        recording.end()
+        with pytest.raises(ValueError, match="has ended; save or discard it"):
+            recording.add(frame(0, 3))
+        files = [recording.take_folder / f"{camera}.mp4" for camera in recording.cameras]
+        end = time.monotonic() + 10.0
+        while not all(whole(path) for path in files) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert all(whole(path) for path in files)
+        assert (recording.save(True).length, recording.waiting) == (3, 0)
+    assert len(open_set(tmp_path / "set")) == 3
+
+
+def whole(path) -> bool:
+    """Whether a video has its index, which is written last."""
+    return path.exists() and b"moov" in path.read_bytes()
+
+
+def test_a_video_that_cannot_be_closed_is_told_and_holds_nobody_up(tmp_path, monkeypatch):
+    """What fails after the last frame fails where nothing more is to come."""
+
+    def refuse(path):
+        raise OSError(errno.ENOSPC, "full", str(path))
+
+    monkeypatch.setattr("vla_policy.data.lerobot.video_encoder.sync_file", refuse)
+    with SetWriter(tmp_path / "set", ROBOT, FPS) as recording:
+        recording.begin("push")
+        recording.add(frame(0, 0))
+        with pytest.raises(DiskFull, match="no room on the disk"):
+            recording.save()
+        recording.discard()
+        assert recording.episodes == 0
+
+
+def test_an_encoder_has_room_for_its_last_word_when_it_is_full(tmp_path):
+    with SetWriter(tmp_path / "set", ROBOT, FPS, queue_frames=1) as recording:
+        recording.begin("push")
+        while recording.add(frame(0, recording.frames)):
+            pass
+        recording.end()  # waits for nothing
+        recording.discard()

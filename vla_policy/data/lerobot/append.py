@@ -130,7 +130,8 @@ def _write(
     change.table(table, files[0])
     change.table(tasks_table(new.tasks), layout.TASKS)
     change.table(new.files[-1], layout.EPISODES_PATH.format(**_place(row, "meta/episodes")))
-    change.json(new.stats, layout.STATS)
+    # In one line, ten times as fast; close() writes true statistics, with lines.
+    change.json(new.stats, layout.STATS, indent=None)
     change.json(new.info, layout.INFO)
     for camera, video in take.videos.items():
         key = layout.video_key(camera)

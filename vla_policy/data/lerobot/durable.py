@@ -82,7 +82,12 @@ def sync_all(paths: Sequence[Path]) -> None:
 
     Raises DiskFull.
     """
-    with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
+    if len(paths) < 2:  # a thread costs more than it saves
+        for path in paths:
+            with room_for(path):
+                sync_folder(path)
+        return
+    with ThreadPoolExecutor(max_workers=len(paths)) as pool:
         for path, done in [(p, pool.submit(sync_folder, p)) for p in paths]:
             with room_for(path):
                 done.result()

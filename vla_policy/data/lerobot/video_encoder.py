@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from vla_policy.data.background import ENCODING, give_way
-from vla_policy.data.lerobot.durable import NO_ROOM, no_room
+from vla_policy.data.lerobot.durable import NO_ROOM, no_room, sync_file
 from vla_policy.data.lerobot.statistics import PixelHistogram
 from vla_policy.types import Array
 
@@ -36,7 +36,7 @@ class EncodedVideo:
 
 
 class VideoEncoder:
-    """Encodes in its own thread what put() hands over; finish() waits for the rest.
+    """Encodes in its own thread what put() hands over; after end() it closes the file; finish() waits for that.
 
     capacity: frames that may wait. Single producer.
     """
@@ -52,9 +52,11 @@ class VideoEncoder:
     ) -> None:
         self.path, self.shape = path, shape
         self._fps, self._options = fps, dict(options)
-        self._queue: queue.Queue[Array | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        # One place more than for frames, so that end() never waits.
+        self._queue: queue.Queue[Array | None] = queue.Queue(capacity + 1)
         self._problem: BaseException | None = None
-        self._abandoned = False
+        self._abandoned = self._ended = self._emptied = False
         self._frames = 0
         self._histogram = PixelHistogram.empty()
         self._thread = threading.Thread(target=self._run, name=f"encode {path.name}", daemon=True)
@@ -63,7 +65,8 @@ class VideoEncoder:
     @property
     def waiting(self) -> int:
         """Frames handed over and not encoded yet."""
-        return self._queue.qsize()
+        last = self._ended and not self._emptied  # the word that ends it is no frame
+        return max(0, self._queue.qsize() - last)
 
     @property
     def problem(self) -> str:
@@ -72,17 +75,21 @@ class VideoEncoder:
 
     def put(self, image: Array, *, wait: bool) -> bool:
         """Hand over uint8[h, w, 3] RGB, read-only; False if there is no place for it now."""
-        try:
-            self._queue.put(image, block=wait)
-        except queue.Full:
+        if not wait and self._queue.qsize() >= self._capacity:
             return False
+        self._queue.put(image)
         return True
 
-    def finish(self) -> EncodedVideo:
-        """Encode what waits, close the file. Raises what went wrong, DiskFull among it."""
-        if self._thread.is_alive():
+    def end(self) -> None:
+        """No frame comes any more: what waits is encoded, then the file is closed and goes to the disk."""
+        if not self._ended:
+            self._ended = True
             self._queue.put(None)
-            self._thread.join()
+
+    def finish(self) -> EncodedVideo:
+        """End, and wait until the file is on the disk. Raises what went wrong, DiskFull among it."""
+        self.end()
+        self._thread.join()
         if self._problem is not None:
             raise self._problem
         return EncodedVideo(self.path, self._frames, self._histogram)
@@ -90,23 +97,28 @@ class VideoEncoder:
     def abandon(self) -> None:
         """End the thread without encoding what waits."""
         self._abandoned = True
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
+        self.end()
+        self._thread.join()
 
     def _run(self) -> None:
         give_way(ENCODING)
         try:
             self._encode()
+            if not self._abandoned:
+                sync_file(self.path)
         except OSError as error:
             self._problem = no_room(self.path, error) if error.errno in NO_ROOM else error
         except Exception as error:  # noqa: BLE001 - told by finish()
             self._problem = error
         if self._problem is not None:
-            while (
-                self._queue.get() is not None
-            ):  # the producer must not be held up by a thread that has ended
+            while self._next() is not None:  # the producer must not be held up by what has ended
                 pass
+
+    def _next(self) -> Array | None:
+        """The next frame; None, again and again, after the last one."""
+        image = None if self._emptied else self._queue.get()
+        self._emptied |= image is None
+        return image
 
     def _encode(self) -> None:
         height, width = self.shape
@@ -114,7 +126,7 @@ class VideoEncoder:
             stream = container.add_stream("libx264", rate=self._fps, options=self._options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.thread_count = 1
-            while (image := self._queue.get()) is not None:
+            while (image := self._next()) is not None:
                 if self._abandoned:
                     continue
                 if self._frames % STRIDE == 0:

@@ -6,10 +6,12 @@ An episode is collected below `.recording/`; save() closes its files and makes t
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,7 +34,7 @@ QUEUE_FRAMES = 120  # of a camera that may wait for its encoder: 4 s at 30 Hz, 1
 
 @dataclass(frozen=True, slots=True)
 class EpisodeInfo:
-    """An episode as it was saved. files: of the set, that hold it."""
+    """An episode as it was saved. files: of the set, that hold it. waited_s: how long save() waited for encoders."""
 
     index: int
     length: int
@@ -40,10 +42,11 @@ class EpisodeInfo:
     success: bool | None
     start_ns: int
     files: tuple[Path, ...]
+    waited_s: float = 0.0
 
 
 class SetWriter:
-    """One process writes one set: begin, add ..., save or discard, again and again, close.
+    """One process writes one set: begin, add ..., end, save or discard, again and again, close.
 
     root:       the folder of the set; made if it is not there.
     robot:      whose state and executed action columns (embodiment.layout) are those of the set.
@@ -86,6 +89,8 @@ class SetWriter:
         except BaseException:
             self._lock.close()
             raise
+        # Loaded now: it takes as long as saving an episode may, when it is first used.
+        importlib.import_module("pyarrow.compute")
         self._take: _OpenTake | None = None
         self._added = False  # an episode, so that the statistics are to be computed anew
 
@@ -142,6 +147,8 @@ class SetWriter:
         Raises ValueError for a frame of another robot or another size.
         """
         take = self._open()
+        if take.ended:
+            raise ValueError(f"{self.root}: the open episode has ended; save or discard it")
         self._require_fitting(frame, take)
         if not take.encoders:
             take.encoders = {c: self._encoder(take.folder, c, frame) for c in self.cameras}
@@ -157,6 +164,16 @@ class SetWriter:
         take.rows.append(Row.of(frame))
         return True
 
+    def end(self) -> None:
+        """No frame comes any more: the encoders close their files while somebody decides. Waits for nothing.
+
+        save() does it too. Raises ValueError if no episode is open.
+        """
+        take = self._open()
+        take.ended = True
+        for encoder in take.encoders.values():
+            encoder.end()
+
     def save(self, success: bool | None = None) -> EpisodeInfo:
         """Close the episode and make it part of the set; when this returns, nothing can take it away.
 
@@ -168,10 +185,13 @@ class SetWriter:
             raise ValueError(f"episode {self.episodes} cannot be saved: {take.problem}")
         if not take.rows:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
+        self.end()  # all of them, before any is awaited
+        began_s = time.perf_counter()
         videos = {c: e.finish() for c, e in take.encoders.items()}
+        waited_s = time.perf_counter() - began_s
         shapes = {c: e.shape for c, e in take.encoders.items()}
         done = EpisodeToAppend(take.task, take.rows, videos, success, take.scene)
-        info = self._append(done, shapes)
+        info = replace(self._append(done, shapes), waited_s=waited_s)
         shutil.rmtree(take.folder, ignore_errors=True)
         self._take = None
         return info
@@ -356,6 +376,7 @@ class _OpenTake:
         self.encoders: dict[str, VideoEncoder] = {}
         self.rows: list[Row] = []
         self.overrun = ""
+        self.ended = False
 
     @property
     def problem(self) -> str:

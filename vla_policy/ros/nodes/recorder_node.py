@@ -228,6 +228,7 @@ class RecorderNode(LifecycleNode):
         kept, sentence = await self._session.save(success, self._now_ns())
         self._log(sentence, kept)
         if kept:
+            self.get_logger().info(self._session.saving)
             self._goals.decided(True, sentence)
         return kept, sentence
 
