@@ -39,7 +39,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = args.keep or Path(name)
         root = args.set or record(args, folder / "takes")
-        found = replay(root, Path(name))
+        found = replay(root, args.episodes, Path(name))
     report = {
         **played.heading(load),
         "episodes": len(found),
@@ -65,8 +65,8 @@ def record(args: argparse.Namespace, takes: Path) -> Path:
     return takes / "set"
 
 
-def replay(root: Path, folder: Path) -> list[tuple[bool, str]]:
-    """(whether physics calls it done, what was said last) of each episode."""
+def replay(root: Path, most: int, folder: Path) -> list[tuple[bool, str]]:
+    """(whether physics calls it done, what was said last) of each of the first episodes."""
     specs = [s for s in node_specs("vx300s", sim=True, renderer="raycast", web_port=None) if s.name != "policy"]  # fmt: skip
     found = []
     with (folder / "nodes.log").open("w") as log:
@@ -76,7 +76,7 @@ def replay(root: Path, folder: Path) -> list[tuple[bool, str]]:
             with Client("operator") as client:
                 if not (client.wait_for_simulation(READY_S) and client.wait_for_task(READY_S)):
                     raise TimeoutError("the twin does not get ready")
-            for episode in range(len(open_set(root).entries)):
+            for episode in range(min(most, len(open_set(root).entries))):
                 line = vla("replay", f"{episode}", "--set", str(root), "--engage")
                 done = subprocess.run(
                     line, check=False, capture_output=True, text=True, timeout=REPLAY_S
