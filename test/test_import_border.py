@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,22 @@ FILES = MAP.modules(ROOT / PACKAGE)
 GRAPH = MAP.import_graph(ROOT / PACKAGE)
 
 
-def foreign_imports(name: str) -> set[str]:
+@cache
+def tree_of(name: str) -> ast.Module:
+    """A module as Python reads it."""
+    return ast.parse(FILES[name].read_text())
+
+
+@cache
+def foreign_imports(name: str) -> frozenset[str]:
     """Top-level names of other packages that a module imports anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(FILES[name].read_text())):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.partition(".")[0])
-    return found - {PACKAGE, *sys.stdlib_module_names}
+    return frozenset(found - {PACKAGE, *sys.stdlib_module_names})
 
 
 def names_messages(name: str) -> bool:
@@ -69,7 +77,7 @@ def names_messages(name: str) -> bool:
         and (node.module or "").startswith(
             tuple(f"{PACKAGE}.{k}" for k in ("msg", "srv", "action"))
         )
-        for node in ast.walk(ast.parse(FILES[name].read_text()))
+        for node in ast.walk(tree_of(name))
     )
 
 
@@ -141,7 +149,7 @@ def test_the_control_path_needs_numpy_alone(name):
 
 @pytest.mark.parametrize("name", list(FILES))
 def test_nothing_runs_text_or_unpickles(name):
-    tree = ast.parse(FILES[name].read_text())
+    tree = tree_of(name)
     calls = {
         node.func.id
         for node in ast.walk(tree)
@@ -155,7 +163,7 @@ def test_nothing_runs_text_or_unpickles(name):
 
 @pytest.mark.parametrize("name", list(FILES))
 def test_no_exception_is_swallowed(name):
-    for node in ast.walk(ast.parse(FILES[name].read_text())):
+    for node in ast.walk(tree_of(name)):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{name}:{node.lineno}: bare except"
             only_pass = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
@@ -164,7 +172,7 @@ def test_no_exception_is_swallowed(name):
 
 @pytest.mark.parametrize(("name", "lazy"), LAZY.items())
 def test_lazy_imports_are_inside_functions(name, lazy):
-    for node in ast.parse(FILES[name].read_text()).body:
+    for node in tree_of(name).body:
         if isinstance(node, ast.ImportFrom):
             assert node.module not in lazy
         if isinstance(node, ast.Import):
@@ -176,7 +184,7 @@ def test_every_module_that_is_imported_exists(name):
     generated = {f"{PACKAGE}.{kind}" for kind in ("msg", "srv", "action")}
     named = {
         node.module
-        for node in ast.walk(ast.parse(FILES[name].read_text()))
+        for node in ast.walk(tree_of(name))
         if isinstance(node, ast.ImportFrom) and not node.level
     }
     own = {module for module in named if module.split(".")[0] == PACKAGE}

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,8 +54,6 @@ class Wrong(ExpertPolicy):
     """The expert, told to do it to another object."""
 
     def prepare(self, world, task) -> None:
-        from dataclasses import replace
-
         super().prepare(world, replace(task, target=(task.target + 1) % 3))
 
 
@@ -62,8 +61,6 @@ class Still(ExpertPolicy):
     """Stays where it is."""
 
     def infer_chunk(self, observation, previous, options):
-        from dataclasses import replace
-
         chunk = super().infer_chunk(observation, previous, options)
         return replace(chunk, actions=np.tile(observation.state, (8, 1)))
 
@@ -74,8 +71,6 @@ class Up(ExpertPolicy):
     rows = 5
 
     def infer_chunk(self, observation, previous, options):
-        from dataclasses import replace
-
         actions = np.tile(observation.state, (5, 1))
         actions[:, 2] += 0.01 * np.arange(1, 6)
         return replace(super().infer_chunk(observation, previous, options), actions=actions)
@@ -83,6 +78,7 @@ class Up(ExpertPolicy):
 
 def test_an_arm_that_the_guard_holds_stays_while_its_gripper_is_commanded() -> None:
     robot, world = load_embodiment("vx300s"), World(renderer="raycast")
+    world.twin = replace(world.twin, seconds=6.0)  # it is up after half of it
     scene, task = trial(SUITES["pick_put"], 0, 0)
     outcome = roll_out(Up(), world, scene, task, embodiment=robot, pace=Pace(), moves=True)
     assert outcome.failure == "nothing_moved" and outcome.interventions
@@ -124,8 +120,6 @@ class Blind(Still):
         self.asked: list[int | None] = []
 
     def infer_chunk(self, observation, previous, options):
-        from dataclasses import replace
-
         self.asked.append(options.num_steps)
         return replace(super().infer_chunk(observation, previous, options), terminate=True)
 
