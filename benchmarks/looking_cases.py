@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from vla_policy.sim.scenes.scene import COLOURS, SHAPES, SPLITS, Scene, sample_scene
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES, Scene, sample_scene
 from vla_policy.sim.tasks.tasks import sample_task
 
 FIRST = 800_000  # first seed of the scenes
+SPLITS = ("train", "unseen_pairs", "moved_camera", "other_table")  # drawn in turn
 THERE = ("pair", "sentence")
 ABSENT = {
     "colour": "a colour that is not there, with a shape",

@@ -81,7 +81,6 @@ def test_another_run_in_the_folder_is_refused(trained, demonstrations, capsys):
         (("--policy", "tiny", "--out", "x"), "vla train: data: got nothing, expected this key"),
         (("--policy", "tinny", "--data", "SET", "--out", "x"), "policy 'tinny': no folder"),
         (("--policy", "tiny", "--data", "nowhere", "--out", "x"), "nowhere"),
-        (("--policy", "tiny", "--data", "SET", "--out", "x", "--init", "tiny"), "--init: got it beside"),
         (("none.yaml",), "run 'none.yaml': no run file of that path"),
     ],
 )  # fmt: skip

