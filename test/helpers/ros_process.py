@@ -1,8 +1,10 @@
 """rclpy of the test process."""
 
+import threading
 from contextlib import contextmanager
 
 import rclpy
+from rclpy import action
 
 
 @contextmanager
@@ -18,3 +20,9 @@ def participant():
         yield
     finally:
         rclpy.try_shutdown()
+
+
+class ActionClient(action.ActionClient):
+    """For a node whose executor turns already: rclpy hands the client to it a moment before it has its lock."""
+
+    _lock = threading.Lock()

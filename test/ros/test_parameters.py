@@ -197,7 +197,7 @@ def follower(setter, shared_nodes):
 
 def run_to_its_end(robot, text):
     """The result of an instruction that is accepted."""
-    from rclpy.action import ActionClient
+    from ros_process import ActionClient
 
     client = ActionClient(robot, ExecuteInstruction, "execute_instruction")
     assert client.wait_for_server(60.0)

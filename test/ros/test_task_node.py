@@ -10,9 +10,9 @@ rclpy = pytest.importorskip("rclpy")
 from action_msgs.msg import GoalStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rclpy.action import ActionClient  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
+from ros_process import ActionClient  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402

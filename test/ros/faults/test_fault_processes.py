@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped
-from ros_process import participant
+from ros_process import ActionClient, participant
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vla_policy.action import ExecuteInstruction
@@ -219,7 +219,6 @@ def test_the_page_ends_and_the_motion_goes_on(cell, policy, follow, start_node, 
 
 
 def test_a_goal_ends_with_the_name_of_the_cause(cell, policy, start_node):
-    from rclpy.action import ActionClient
 
     policy()
     start_node("task_node")
