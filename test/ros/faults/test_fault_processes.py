@@ -219,7 +219,6 @@ def test_the_page_ends_and_the_motion_goes_on(cell, policy, follow, start_node, 
 
 
 def test_a_goal_ends_with_the_name_of_the_cause(cell, policy, start_node):
-
     policy()
     start_node("task_node")
     cell.be_engaged()
