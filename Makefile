@@ -1,5 +1,5 @@
 # make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
-# make test    set everything up, run all tests, several at a time         TESTS="test/ros -k say" (one at a time) WORKERS=0
+# make test    set everything up, run all tests, several at a time         TESTS="test/ros -k say" (one at a time) WORKERS=0 RERUNS=0
 # make check   lint, types, the quick tests that need no ROS             TESTS="test/safety/test_guard.py"
 # make lint    style, and code that nothing uses
 # make types   mypy, strict; what is known and not mended is in tools/types_baseline.txt
@@ -13,6 +13,8 @@ export INSTRUCTION ?=
 HEAD ?=
 TESTS ?= test
 ROUNDS ?= 20
+# How often a test with nodes that fails is tried again, by a machine that may have starved it; the summary names each.
+export RERUNS ?= 2
 # Processes that run tests beside each other; chosen tests run in one, where -s and --pdb work. Tests with nodes wait
 # more than they compute, so one more than there are processors, of whom the last takes what only computes.
 WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))

@@ -46,6 +46,18 @@ def pytest_configure():
     lanes.give_way()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What was tried again, and why: a fault that shows only now and then would go unseen."""
+    retried = terminalreporter.getreports("rerun")
+    if not retried:
+        return
+    terminalreporter.section("tried again")
+    for report in retried:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        terminalreporter.line(report.nodeid)
+        terminalreporter.line(f"  {crash or report.longreprtext}")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from lane_scheduler import LaneScheduling
