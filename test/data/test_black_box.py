@@ -181,3 +181,16 @@ def test_events_are_the_changes_in_order(tmp_path):
         ("level", "stop stop: an operator stopped the robot"),
         ("follows", "nothing"),
     ]
+
+
+def test_how_an_instruction_ended_has_the_name_of_its_outcome(tmp_path):
+    kind, box = "vla_policy/msg/InstructionOutcome", box_at(tmp_path)
+    for at, number in enumerate((0, 6, 99)):
+        stamp_ns = START + at
+        fields = {"instruction": "lift it", "outcome": number, "message": "why."}
+        value = make.of(kind, header=make.header(stamp_ns), **fields)
+        box.write(make.packed("/left/instruction_outcome", kind, value, stamp_ns))
+    box.close()
+    found = list(events([open_bag(segment) for segment in segments(tmp_path)]))
+    ended = [f"'lift it' {name}: why." for name in ("done", "stopped", "99")]
+    assert [(e.robot, e.kind, e.text) for e in found] == [("/left", "ended", t) for t in ended]

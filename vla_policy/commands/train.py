@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, and leave a checkpoint folder at OUT/checkpoint."""
     if args.run is None and args.policy is None:
         raise ValueError(
-            "vla train: got neither a run file nor --policy, expected one of them; the shipped policies are made from "
+            "got neither a run file nor --policy, expected one of them; the shipped policies are made from "
             "generated data by `vla train tiny` and `vla train tiny_cross` (docs/model.md)"
         )
     from vla_policy.parsing.fields import Place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from vla_policy.data.bag.reader import Bag
 from vla_policy.data.streams import (
@@ -14,15 +15,15 @@ from vla_policy.data.streams import (
     CommandReport,
     StatusReport,
 )
+from vla_policy.runtime.task import Outcome
+from vla_policy.types import Level
 
-LEVELS = ("pass", "slow", "hold", "stop")
-OUTCOMES = ("done", "timeout", "canceled", "refused", "preempted", "stale", "stopped")
 WORDS = {"instruction": "said", "active_instruction": "follows"}
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """received_ns: node clock. kind: said, follows, ended, engaged, mode, or a level. robot: its namespace, '' for none."""
+    """received_ns: node clock. kind: said, follows, ended, engaged, mode, level or guard. robot: its namespace, '' for none."""
 
     received_ns: int
     kind: str
@@ -47,8 +48,9 @@ def events(bags: Sequence[Bag]) -> Iterator[Event]:
                 found = list(_of_command(decoder.control_command(message)))
             elif message.type == OUTCOME:
                 words, outcome, sentence = decoder.outcome(message)
-                ended = OUTCOMES[outcome] if outcome < len(OUTCOMES) else str(outcome)
-                found = [("ended", f"{words!r} {ended}: {sentence}", message.data)]
+                found = [
+                    ("ended", f"{words!r} {_name(Outcome, outcome)}: {sentence}", message.data)
+                ]
             else:
                 found = [(WORDS[name], repr(words) if (words := decoder.text(message)) else "nothing", message.data)]  # fmt: skip
                 if name == "instruction":
@@ -72,10 +74,15 @@ def _of_status(status: StatusReport) -> Iterator[tuple[str, str, object]]:
     if status.mode:
         yield "mode", status.mode, status.mode
     said = f"{status.reason}: {status.detail}" if status.detail else status.reason
-    yield "level", f"{LEVELS[min(status.level, 3)]} {said}".strip(), (status.level, status.reason)
+    yield "level", f"{_name(Level, status.level)} {said}".strip(), (status.level, status.reason)
 
 
 def _of_command(command: CommandReport) -> Iterator[tuple[str, str, object]]:
     """What the guard did in a tick; the state's own level comes with the status, a little later."""
-    said = f"{LEVELS[min(command.level, 3)]} {', '.join(command.reasons)}" if command.level else ""
+    said = f"{_name(Level, command.level)} {', '.join(command.reasons)}" if command.level else ""
     yield "guard", said, (command.level, command.reasons)
+
+
+def _name(kind: type[IntEnum], number: int) -> str:
+    """In small letters; the number itself of a recording that knows more than this version."""
+    return kind(number).name.lower() if number in {int(known) for known in kind} else str(number)

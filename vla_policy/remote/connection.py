@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ class Connection:
         ends_s = time.monotonic() + timeout_s
         self.ready(timeout_s)
         try:
-            with self._bounded(ends_s):
+            with bounded(self._raw(), ends_s):
                 self._socket.send(data)
         except (WebSocketException, OSError) as error:
             raise self.failed(f"the request could not be sent: {_told(error)}") from error
@@ -79,7 +79,7 @@ class Connection:
 
     def failed(self, why: str) -> Unavailable:
         """Drop the connection, without a word to the server; what to raise."""
-        cut(getattr(self._socket, "socket", None))
+        cut(self._raw())
         self.close()
         self._problem = why
         self._pause_s = min(LAST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
@@ -95,7 +95,7 @@ class Connection:
         stack, self._open = self._open, None
         if stack is not None:
             with (
-                self._bounded(time.monotonic() + CLOSE_S),
+                bounded(self._raw(), time.monotonic() + CLOSE_S),
                 contextlib.suppress(WebSocketException, OSError),
             ):
                 stack.close()
@@ -134,17 +134,29 @@ class Connection:
             self.failed(str(error))
             raise
 
-    @contextlib.contextmanager
-    def _bounded(self, ends_s: float) -> Any:
-        """Whatever the socket is at ends with ends_s: a frozen server takes no bytes, and sending waits for that."""
-        raw = getattr(self._socket, "socket", None)
-        timer = threading.Timer(max(0.0, ends_s - time.monotonic()), cut, (raw,))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _raw(self) -> socket.socket | None:
+        return getattr(self._socket, "socket", None)
+
+
+@contextlib.contextmanager
+def bounded(raw: socket.socket | None, ends_s: float) -> Iterator[threading.Event]:
+    """What a connection is doing ends with ends_s, time.monotonic: a frozen server takes no bytes, another drips them.
+
+    The event is set when it was ended so.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        cut(raw)
+
+    timer = threading.Timer(max(0.0, ends_s - time.monotonic()), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def cut(raw: socket.socket | None) -> None:

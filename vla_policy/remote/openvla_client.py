@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import socket
@@ -10,7 +9,6 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
 from typing import Any
 
 from vla_policy.checkpoint.contract import Contract
@@ -20,7 +18,7 @@ from vla_policy.models.sampling import InferenceOptions
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.strict_json import parse_json
 from vla_policy.remote.address import client_tls
-from vla_policy.remote.connection import cut
+from vla_policy.remote.connection import bounded
 from vla_policy.remote.foreign import read_rows, refuse_options, timeout_of, write_request
 from vla_policy.remote.openvla import TAG, read_array, write_array
 from vla_policy.remote.server_file import ServerFile
@@ -94,7 +92,7 @@ class OpenVlaPolicy(PlainPolicy):
                     raw, server_hostname=host, do_handshake_on_connect=False
                 )
             connection.sock = raw
-            with _ended(raw, ends_s, late):
+            with bounded(raw, ends_s) as late:
                 if isinstance(raw, ssl.SSLSocket):
                     raw.do_handshake()
                 connection.request("POST", _path(url), body, headers)
@@ -114,23 +112,6 @@ class OpenVlaPolicy(PlainPolicy):
         if len(data) > MAX_REPLY:
             raise Unavailable(f"{self._file.address}: the server sent more than {MAX_REPLY} bytes")
         return data
-
-
-@contextlib.contextmanager
-def _ended(raw: socket.socket, ends_s: float, late: threading.Event) -> Iterator[None]:
-    """The connection ends with ends_s, however many bytes still come; late says that it did."""
-
-    def end() -> None:
-        late.set()
-        cut(raw)
-
-    timer = threading.Timer(max(0.0, ends_s - time.monotonic()), end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _path(url: urllib.parse.SplitResult) -> str:
