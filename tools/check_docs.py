@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import doc_commands
+import site_reference
 from doc_commands import PACKAGE, ROOT
 
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.M | re.S)
@@ -22,7 +23,8 @@ HEADING = re.compile(r"^#+ +(.+?) *$", re.M)
 FOLDERS = tuple(
     p.name
     for p in ROOT.iterdir()
-    if p.is_dir() and p.name not in (".git", "build", "install", "log", "data", "runs", "out")
+    if p.is_dir()
+    and p.name not in (".git", "build", "install", "log", "data", "runs", "out", "site")
 )
 SKIPPED = {"build", "install", "log", ".venv", ".git", "__pycache__"}
 WRITES = ("--out", "--plots", ">", "-o")
@@ -30,7 +32,13 @@ WRITES = ("--out", "--plots", ">", "-o")
 
 def documents() -> list[Path]:
     """Every document of the repository."""
-    folders = [ROOT, *(ROOT / name for name in ("docs", "docs/robots", "interfaces", "examples"))]
+    folders = [
+        ROOT,
+        *(
+            ROOT / name
+            for name in ("docs", "docs/robots", "docs/tutorials", "interfaces", "examples")
+        ),
+    ]
     return [path for folder in folders for path in sorted(folder.glob("*.md"))]
 
 
@@ -67,6 +75,8 @@ def _links(text: str, path: Path) -> Iterator[tuple[int, str]]:
         if re.match(r"[a-z]+:", target):
             continue
         file = path.parent / target if target else path
+        if file.parent.name == "reference" and file.name in site_reference.PAGES:
+            continue  # made while the site is built
         if not file.exists():
             yield link.start(), f"link to {target}, which is not there"
         elif anchor and anchor not in anchors(file.read_text()):
@@ -75,11 +85,12 @@ def _links(text: str, path: Path) -> Iterator[tuple[int, str]]:
 
 def anchors(text: str) -> set[str]:
     """The anchors that GitHub gives the headings of a document."""
-    plain = (
-        re.sub(r"[^\w\- ]", "", heading.lower())
-        for heading in HEADING.findall(_blank(FENCE, text))
-    )
-    return {heading.replace(" ", "-") for heading in plain}
+    return {slug(heading) for heading in HEADING.findall(_blank(FENCE, text))}
+
+
+def slug(heading: str) -> str:
+    """The anchor of one heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _command_line(line: str) -> Iterator[str]:

@@ -68,3 +68,9 @@ _.take_up
 _.colors
 _.lifetime
 sock  # http.client: connects by itself only where there is none (remote/openvla_client)
+
+# Called by mkdocs by their names (tools/site_hooks.py).
+on_config
+on_files
+on_page_markdown
+separator

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vla_policy.check.checkpoint import check_checkpoint
 from vla_policy.check.embodiment import check_embodiment
+from vla_policy.check.guide import read_on
 from vla_policy.check.report import format_findings, print_topics
 from vla_policy.embodiment.embodiment_file import read_embodiment_file
 from vla_policy.embodiment.findings import Finding, errors
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         print(format_findings(found, f"{args.policy} on {args.robot or 'its robot'}"))
     else:
         found = _topics(args)
+    if found:
+        print(read_on(args.kind))
     return 1 if (found if args.strict else errors(found)) else 0
 
 

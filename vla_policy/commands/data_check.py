@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+from vla_policy.check.guide import read_on
 from vla_policy.check.report import format_findings
 from vla_policy.commands.data_progress import counted
 from vla_policy.data.checks.source import check_data
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     with counted("checking") as tell:
         found = check_data(args.set, args.robot, quick=args.quick, workers=args.workers, tell=tell)
     print(format_findings((f.finding(str(args.set)) for f in found), str(args.set)))
+    if found:
+        print(read_on("data"))
     if args.json is not None:
         wrong = errors(f.finding("") for f in found)
         document = {

@@ -17,6 +17,7 @@ from vla_policy.check.doctor.machine import (
     shared_memory,
     system,
 )
+from vla_policy.check.guide import read_on
 
 CHECKS: dict[str, tuple[Callable[[], Iterator[Note]], ...]] = {
     "machine": (system, shared_memory, receive_buffer),
@@ -57,4 +58,5 @@ def advice(wrong: Iterable[Note]) -> str:
     lines = [""]
     for note in ordered:
         lines += [f"{note.level:<8} {note.says}", f"{'':<8} {note.cure}"]
+    lines += ["", read_on("doctor")]
     return "\n".join(lines)
