@@ -20,6 +20,7 @@ import site_messages
 from site_messages import text
 
 ROOT = Path(__file__).resolve().parent.parent
+ROBOTS = ROOT / "config" / "embodiments"
 READERS = ("follow_params", "read_params")
 NODES = ROOT / "vla_policy" / "ros" / "nodes"
 
@@ -100,11 +101,28 @@ def interfaces() -> str:
 
 
 def robot_file() -> str:
-    """Keys of a robot file, spaces and limits."""
+    """Keys of a robot file, what they are read into, spaces and limits."""
+    import yaml
+
     from vla_policy.embodiment import description, joint_units, spaces
 
-    lines = ["# Keys of a robot file", "", "`config/embodiments/*.yaml`. Nothing has a default but what is marked; "
-             "an unknown key is refused with its nearest neighbour. [Your own robot](../your_own_robot.md) goes through one."]  # fmt: skip
+    files = [yaml.safe_load(p.read_text()) for p in sorted(ROBOTS.glob("*.yaml"))]
+    groups = frozenset(action["group"] for robot in files for action in robot["actions"])
+    keys = [dict(_key_paths(robot, "", groups)) for robot in files]
+    lines = [
+        "# Keys of a robot file",
+        "",
+        "Every key of the shipped files (`config/embodiments/*.yaml`), with an example and how many of the files have it. "
+        "No shipped file has `model`, `cameras.<name>.view`, `limits.keep_out` and `joints.wire`, which may be there too. Nothing has a default; an unknown key is refused with its nearest neighbour. "
+        "[Your own robot](../your_own_robot.md) goes through one.",
+        "",
+        "| key | example | files |",
+        "|---|---|---|",
+    ]
+    for key in sorted({key for file in keys for key in file}):
+        have = [file[key] for file in keys if key in file]
+        lines.append(f"| `{key}` | {text(f'`{have[0]}`')} | {len(have)} |")
+    lines += ["", "What they are read into:"]
     for kind in _dataclasses(description, joint_units):
         lines += ["", *_dataclass(kind)]
     lines += [
@@ -154,6 +172,21 @@ PAGES = {
     "run_file.md": run_file,
     "messages.md": site_messages.page,
 }
+
+
+def _key_paths(value: typing.Any, path: str, names: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """(path, example) of every key; what a file names itself (cameras, groups, tools) is <name>."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        for entry in value:
+            yield from _key_paths(entry, f"{path}[]", names)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            own = path == "cameras" or key in names or "/" in key or key.endswith(".ee")
+            step = "<name>" if own else key
+            yield from _key_paths(inner, f"{path}.{step}" if path else step, names)
+    else:
+        shown = str(value)
+        yield path, shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _sentence(words: str) -> str:
