@@ -1,1 +1,1 @@
-"""From chunks to one setpoint at a time; pure, time is an argument."""
+"""From chunks to one setpoint at a time; pure functions, time is an argument."""

@@ -1,7 +1,7 @@
-"""Rows that are executed, written as a policy of the robot writes them: the inverse of to_absolute.py.
+"""Converts executed rows to a policy's own action columns: the inverse of to_absolute.py.
 
-Demonstrations hold what was commanded, absolute; a policy that commands steps, degrees or another form of rotation
-is taught its own columns.
+Demonstrations hold absolute commands; a policy that commands steps, degrees or another form of
+rotation is trained on its own columns.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from vla_policy.types import Array, required
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """What relative rows start from at the observation, executed columns, float64[d] each.
+    """Starting points of relative rows at the observation, executed columns, float64[d] each.
 
-    measured: where the robot was; NaN in columns that it does not measure. commanded: the last command before.
+    measured: the robot's position; NaN in unmeasured columns. commanded: the last command before.
     """
 
     measured: Array
@@ -77,7 +77,7 @@ def _group(rows: Array, group: ActionGroup, embodiment: Embodiment, anchor: Arra
 
 
 def _before(rows: Array, group: ActionGroup, anchor: Array) -> Array:
-    """What each row is a step from, float64[t, n]."""
+    """The reference of each row's step, float64[t, n]."""
     if group.reference == "chunk_start":
         return np.broadcast_to(anchor, rows.shape)
     return np.concatenate((anchor[None], rows[:-1]))

@@ -1,9 +1,10 @@
-"""When a gripper that is commanded by goals gets a new one.
+"""When a gripper that is commanded by goals gets a new goal.
 
-Each goal of GripperCommand or ParallelGripperCommand preempts the one before, and a policy's gripper
-value chatters, so not every value may become a goal. A value becomes one when it has settled away
-from the last goal. One that never settles is followed by its median once all of it lies to one side of
-the last goal; chatter that keeps coming back to it changes nothing.
+Each goal of GripperCommand or ParallelGripperCommand preempts the previous one, and a policy's
+gripper value chatters, so not every value may become a goal. A value becomes a goal once it has
+settled away from the last goal. A value that never settles is followed by its median once all of
+it lies on one side of the last goal; chatter that keeps returning to the last goal changes
+nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import median
 
-DEADBAND = 0.1  # of the way: nearer to the last goal is the same goal
-STEADY = 0.03  # of the way: a value that stays within this has settled
-SETTLE_NS = 150_000_000  # a row of a slow policy that flips and flips back has not settled
+DEADBAND = 0.1  # of the stroke: closer to the last goal is the same goal
+STEADY = 0.03  # of the stroke: a value that stays within this has settled
+SETTLE_NS = 150_000_000  # longer than one row of a slow policy that flips there and back
 PATIENCE_NS = 500_000_000  # for a value that does not settle
 MIN_INTERVAL_NS = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class GripperGoals:
-    """goal: opening last asked for, None before the first. recent: (stamp in ns, wanted opening)."""
+    """goal: last requested opening, None before the first.
+
+    recent: (stamp in ns, wanted opening).
+    """
 
     goal: float | None = None
     goal_ns: int = 0

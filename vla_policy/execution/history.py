@@ -1,4 +1,4 @@
-"""Values of the last moments, to ask what stood at an earlier time."""
+"""Time-stamped values of the last 2 s, looked up by time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vla_policy.types import Array, readonly
 
-KEEP_NS = 2_000_000_000  # of an older observation nobody knows any more where the robot was
+KEEP_NS = 2_000_000_000  # for older observations the robot's position is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ def remember(history: History, stamp_ns: int, value: Array) -> History:
 
 
 def at(history: History, time_ns: int) -> Array | None:
-    """The last value stamped at or before time_ns, else the first later one; None if empty or too long ago."""
+    """The last value at or before time_ns, else the first later one; None if empty or too old."""
     if not history.samples or time_ns < history.samples[-1][0] - KEEP_NS:
         return None
     found = history.samples[0][1]

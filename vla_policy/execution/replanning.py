@@ -1,4 +1,4 @@
-"""When a policy looks again, and what of the running plan its next chunk continues.
+"""When a policy infers again, and which part of the plan its next chunk continues.
 
 Shared by the policy process, where time passes, and by the simulation, where it is counted.
 """
@@ -13,12 +13,15 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.timing import due_ns
 from vla_policy.types import ActionChunk
 
-SETTLE_NS = 200_000_000  # after its last command an arm is at rest, and seen at rest
+SETTLE_NS = 200_000_000  # after its last command an arm is at rest, also in its measurements
 
 
 @dataclass(frozen=True, slots=True)
 class Executing:
-    """A chunk that the control path has taken. begin_ns: when its row 0 is due. taken_ns: when it came."""
+    """A chunk that control has accepted.
+
+    begin_ns: when its row 0 is due. taken_ns: when accepted.
+    """
 
     chunk: ActionChunk
     begin_ns: int
@@ -27,7 +30,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a policy is asked to continue: a chunk of the new observation, and how many of its rows."""
+    """The chunk that a policy should continue, at the new observation, and its row counts."""
 
     previous: ActionChunk | None = None
     frozen_rows: int = 0
@@ -46,10 +49,10 @@ def plan_continuation(
     execute_rows: int,
     layout: Layout,
 ) -> Continuation:
-    """What the chunk of an observation at obs_ns continues, if it comes after delay_ns.
+    """What the chunk of an observation at obs_ns continues, if it arrives after delay_ns.
 
-    Frozen are the rows that will have been begun when it comes; the rest of the plan guides it up to
-    rows - execute_rows. rows: of a new chunk. delay_ns None: not known yet, so nothing is continued.
+    Frozen are the rows that will have begun when it arrives; the rest of the plan guides it up to
+    row rows - execute_rows. rows: of a new chunk. delay_ns None: unknown, so nothing is continued.
     """
     if executing is None or delay_ns is None:
         return NOTHING
@@ -60,12 +63,12 @@ def plan_continuation(
     left = min(len(previous.actions), rows)
     frozen = min(
         left, -(-delay_ns // plan.step_ns)
-    )  # rounded up: a row that was begun is executed
+    )  # rounded up: a row that has begun is executed
     return Continuation(previous, frozen, max(frozen, min(left, rows - execute_rows)))
 
 
 def truncated(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionChunk:
-    """What of chunk is sent: all of it, or in a scheme without overlap the rows that are executed."""
+    """The rows of chunk to publish: all, or those executed in a scheme without overlap."""
     if not SCHEMES[scheme].whole:
         return chunk
     model_actions = chunk.model_actions
@@ -85,8 +88,8 @@ def next_observation_ns(
 ) -> int:
     """The earliest observation for the next chunk, after one of an observation at obs_ns.
 
-    In a scheme without overlap that is the end of the plan; and if the policy is so slow that the arm
-    comes to rest meanwhile, when it has come to rest.
+    In a scheme without overlap that is the end of the plan; if the policy is so slow that the arm
+    comes to rest meanwhile, the moment when it has come to rest.
     """
     if not SCHEMES[scheme].whole or executing is None:
         return obs_ns + execute_rows * step_ns
@@ -96,9 +99,9 @@ def next_observation_ns(
 
 
 def replan_interval_rows(rows: int, asked: int = 0) -> int:
-    """Rows that pass between the observations of two chunks of rows; asked 0: half a chunk.
+    """Rows between the observations of two chunks with this many rows; asked 0: half a chunk.
 
-    The other half is what the plan lives on while the next chunk is being computed.
+    The other half is executed while the next chunk is being computed.
     """
     return asked or max(1, rows // 2)
 
@@ -108,9 +111,9 @@ MEASURED_DELAYS = 10  # as in real-time chunking (arXiv:2506.07339)
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """The last times from an observation to the moment its chunk was taken.
+    """The last delays from an observation until its chunk was accepted.
 
-    warm_up: measurements still to be left out; a network's first run is not like the others.
+    warm_up: measurements still to be skipped; a network's first inference is slower.
     """
 
     last_ns: tuple[int, ...] = ()
@@ -118,12 +121,12 @@ class Delays:
 
     @property
     def expected_ns(self) -> int | None:
-        """The longest of the last ones, so that too many rows are frozen rather than too few; None: none yet."""
+        """The longest recent delay: rather too many frozen rows than too few. None: unknown."""
         return max(self.last_ns, default=None)
 
 
 def measured(delays: Delays, delay_ns: int) -> Delays:
-    """delays after one more."""
+    """delays after one more measurement."""
     if delays.warm_up > 0:
         return replace(delays, warm_up=delays.warm_up - 1)
     return replace(delays, last_ns=(*delays.last_ns, delay_ns)[-MEASURED_DELAYS:])

@@ -1,4 +1,4 @@
-"""A plan seen from a later observation: what real-time chunking continues."""
+"""The plan shifted to a later observation, for real-time chunking to continue."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vla_policy.types import ActionChunk, Array
 
 
 def aligned(chunk: ActionChunk, obs_ns: int, layout: Layout) -> ActionChunk | None:
-    """What is left of chunk as a chunk of an observation at obs_ns; None if nothing is left.
+    """The rest of chunk as a chunk of an observation at obs_ns; None if no rows are left.
 
-    Its row k is where the plan is one step after obs_ns + k * step_ns, when a chunk of that observation
-    reaches its own row k. chunk.obs_ns: when its row 0 was due. model_actions are those of the nearest
-    row; what in them is relative to an observation must be expressed anew (Family.express).
+    Its row k is the plan one step after obs_ns + k * step_ns, when a chunk of that observation
+    reaches its own row k. chunk.obs_ns: when its row 0 was due. model_actions are those of the
+    nearest row; values relative to an observation must be converted (Family.express).
     """
     rows = resampled(chunk, chunk.obs_ns, obs_ns, layout)
     if rows is None:
@@ -37,11 +37,11 @@ def resampled(chunk: ActionChunk, begin_ns: int, other_ns: int, layout: Layout) 
     count = int(np.floor(len(chunk.actions) - late + 1e-6))
     if late < 0.0 or count < 1:
         return None
-    # Where the arm was before row 0 does not matter: the grid begins at or after it.
+    # The arm's position before row 0 does not matter: the grid begins at or after it.
     line = curve(chunk.actions[0], chunk.actions, layout)
     ends = late + 1.0 + np.arange(count)
     rows = evaluate(line, ends, layout)[0]
-    # At the end of a row its gripper still counts, not that of the next.
+    # At the end of a row its own gripper value holds, not the next row's.
     pursued = np.ceil(ends - 1e-6).astype(int) - 1
     for part in layout.of_kind(GRIPPER):
         rows[:, part.columns] = chunk.actions[pursued, part.columns]

@@ -1,14 +1,15 @@
-"""How chunks follow each other. Each scheme is one merge: what the rest of the old plan and a new chunk become.
+"""How chunks follow each other. Each scheme is one merge of the old plan's rest and a new chunk.
 
-    open_loop   every chunk to its end; a chunk that comes before is not taken
+    open_loop   every chunk to its end; a chunk that comes earlier is refused
     receding    the newest chunk replaces the rest of the old one
-    ensemble    weighted mean of all chunks that speak of the same time, exp(-0.01 i), oldest first (ACT)
+    ensemble    weighted mean of all chunks with a row at the same time, exp(-0.01 i), oldest first
+                (ACT)
     average     0.3 old + 0.7 new where both have rows (lerobot's default for asynchronous inference)
     blend       the new chunk gains weight from row to row until the old plan ends
-    rtc         a chunk that continues the plan (real-time chunking) as it is; any other as in blend
+    rtc         a chunk that continues the plan (real-time chunking) unchanged; others as in blend
 
-Rotations are averaged as rotations. Grippers are never averaged: in ensemble the chunks vote, elsewhere
-the new chunk decides, and a change smaller than GRIPPER_BAND is none.
+Rotations are averaged as rotations. Grippers are never averaged: in ensemble the chunks vote, in
+the others the new chunk decides, and a change below GRIPPER_BAND is ignored.
 Sources: ACT (arXiv:2304.13705) section IV; RTC (arXiv:2506.07339).
 """
 
@@ -25,16 +26,16 @@ from vla_policy.execution.timeline import Merge, Timeline, newest, running_at, s
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import ActionChunk, Array
 
-DECAY = 0.01  # of the weight of a younger chunk in an ensemble
+DECAY = 0.01  # of the weights of newer chunks in an ensemble
 NEW = 0.7  # weight of the new chunk in average
-GRIPPER_BAND = 0.15  # of the way
+GRIPPER_BAND = 0.15  # of the stroke
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """merge: see Merge. whole: a chunk is followed to its end before another is taken.
+    """merge: see Merge. whole: a chunk is executed to its end before another is accepted.
 
-    continues: the policy is asked to continue the plan.
+    continues: the policy is given the plan to continue.
     """
 
     merge: Merge
@@ -63,14 +64,14 @@ def ensemble(
 def average(
     timeline: Timeline, chunk: ActionChunk, begin_ns: int, now_ns: int, layout: Layout
 ) -> Array:
-    """NEW of the new chunk where the old plan has a row too."""
+    """Weight NEW for the new chunk in rows that the old plan has too."""
     return _mixed(timeline, chunk, begin_ns, now_ns, layout, lambda k, first, count: NEW)
 
 
 def blend(
     timeline: Timeline, chunk: ActionChunk, begin_ns: int, now_ns: int, layout: Layout
 ) -> Array:
-    """From the old plan at the row that is pursued now to the new chunk where the old plan ends."""
+    """From the old plan at the current row to the new chunk at the old plan's end."""
     return _mixed(
         timeline,
         chunk,
@@ -84,7 +85,7 @@ def blend(
 def continued(
     timeline: Timeline, chunk: ActionChunk, begin_ns: int, now_ns: int, layout: Layout
 ) -> Array:
-    """A chunk that was made as the continuation of this plan needs nothing more."""
+    """The chunk unchanged: it was computed as the continuation of this plan."""
     running = timeline.chunk
     if running is not None and chunk.continues == running.sequence:
         return chunk.actions
@@ -109,7 +110,7 @@ def _mixed(
     layout: Layout,
     share: Callable[[int, int, int], float],
 ) -> Array:
-    """share(row, row pursued now, rows of both) -> weight of the new chunk."""
+    """share(row, current row, rows of both) -> weight of the new chunk."""
     rows = np.array(chunk.actions)
     plan = running_at(timeline, now_ns)
     if plan is None:
@@ -127,10 +128,10 @@ def _mixed(
 def _rest_of(
     timeline: Timeline, step_ns: int, begin_ns: int, count: int, layout: Layout
 ) -> list[Array]:
-    """The plan in execution on the grid of begin_ns, as long as it lasts."""
+    """The plan in execution on the grid of begin_ns, up to its end."""
     rows = []
     for k in range(count):
-        # The last moment of a row: at its very end the plan may be over.
+        # Just before the end of a row: at its very end the plan may be over.
         state = state_at(timeline, begin_ns + (k + 1) * step_ns - 1, layout)
         if state is None:
             break
@@ -153,7 +154,7 @@ def _mean(said: Array, weights: Array, layout: Layout) -> Array:
 def mean_rotation(rotations: Array, weights: Array) -> Array:
     """Weighted mean on the sphere of unit quaternions float64[n, 4]; weights float64[n], sum 1.
 
-    The rotation from which the weighted turns to all others add up to nothing, found step by step.
+    The rotation from which the weighted rotations to all others sum to zero, found iteratively.
     """
     mean: Array = rotations[-1]
     for _ in range(10):
@@ -170,7 +171,7 @@ def _held(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
 
 
 def _steadied(rows: Array, held: Array | None, layout: Layout) -> Array:
-    """rows whose grippers leave the value held, and then each other, only by more than GRIPPER_BAND."""
+    """rows whose grippers change, from held on, only by more than GRIPPER_BAND."""
     for part in layout.of_kind(GRIPPER):
         values = rows[:, part.columns][:, 0]
         last = values[0] if held is None else float(held[part.columns][0])

@@ -1,13 +1,13 @@
 """Rows on the time axis as a curve whose velocity is continuous.
 
-Knot 0 is where the curve begins, knot k + 1 is row k; u counts steps from knot 0. Between knots: cubic
-Hermite, in joints, positions and velocities by column, in rotations on the sphere. Slopes at the knots
-are those of monotone interpolation (Fritsch and Butland 1984), so that from row 0 on the curve never swings
-beyond its rows: a gripper that stops above a table does not dip into it. The last slope is zero. The slope at
-row 0 is that of the rows alone, so that a plan means the same wherever the arm entered it; on its way to row 0 the
-arm may swing out by 4/27 of the step from row 0 to row 1.
+Knot 0 is the start of the curve, knot k + 1 is row k; u counts steps from knot 0. Between knots:
+cubic Hermite, in joints, positions and velocities by column, in rotations on the sphere. Slopes at
+the knots are those of monotone interpolation (Fritsch and Butland 1984), so that from row 0 on the
+curve never overshoots its rows: a gripper that stops above a table does not dip into it. The last
+slope is zero. The slope at row 0 depends on the rows alone, so that a plan means the same wherever
+the arm entered it; before row 0 the arm may overshoot by 4/27 of the step from row 0 to row 1.
 
-A gripper is not interpolated: it is already that of the row that is pursued.
+A gripper is not interpolated: it has the value of the current row.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from vla_policy.geometry.quaternions import (
 )
 from vla_policy.types import Array
 
-SMALL = 1e-4  # rad; below it the closed forms below lose their digits
+SMALL = 1e-4  # rad; below it the closed forms below lose precision
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRates:
-    """How fast an action changes, per step. linear: float64[m, d], zero in rotations and grippers.
+    """Rate of change of an action, per step.
 
+    linear: float64[m, d], zero in rotations and grippers.
     turning: float64[m, r, 3], of each rotation in the order of Layout.parts, rad along base axes.
     """
 
@@ -63,7 +64,7 @@ def curve(start: Array, rows: Array, layout: Layout) -> Curve:
 
 
 def linear_columns(layout: Layout) -> Array:
-    """bool[d]: what is interpolated column by column."""
+    """bool[d]: the columns that are interpolated independently."""
     columns = np.zeros(len(layout.names), dtype=bool)
     for part in layout.of_kind(JOINTS, VELOCITY):
         columns[part.columns] = True
@@ -73,7 +74,10 @@ def linear_columns(layout: Layout) -> Array:
 
 
 def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, ActionRates]:
-    """Actions float64[m, d] and their ActionRates at u float64[m] steps; the ends hold outside 0 .. n."""
+    """Actions float64[m, d] and their ActionRates at u float64[m] steps; constant outside 0 ..
+
+    n.
+    """
     count = len(line.turns)
     u = np.clip(np.asarray(u, dtype=np.float64), 0.0, count)
     k = np.minimum(u.astype(int), count - 1)
@@ -95,7 +99,7 @@ def evaluate(line: Curve, u: Array, layout: Layout) -> tuple[Array, ActionRates]
 
 
 def moved(values: Array, rates: ActionRates, steps: float, layout: Layout) -> Array:
-    """values float64[d] after a part of a step at rates of one moment."""
+    """values float64[d] after a fraction of a step at constant rates."""
     out: Array = values + steps * rates.linear[0]
     for i, part in enumerate(layout.of_kind(POSE)):
         out[part.rotation] = turned(values[part.rotation], steps * rates.turning[0, i])
@@ -104,7 +108,7 @@ def moved(values: Array, rates: ActionRates, steps: float, layout: Layout) -> Ar
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What separates the arm from a new curve when it is entered; gone, with its rate, one step later.
+    """Offset of the arm from a new curve on entry; it fades, with its rate, within one step.
 
     linear: float64[d], linear_rate: per step. turns, turn_rates: float64[r, 3], rad along base axes.
     """
@@ -118,7 +122,7 @@ class Offset:
 def offset(
     wanted: Array, wanted_rates: ActionRates, values: Array, rates: ActionRates, layout: Layout
 ) -> Offset:
-    """From the curve's values and rates to where the arm stands and how it moves, of one moment."""
+    """The offset from the curve's values and rates to the arm's, at one moment."""
     smooth = linear_columns(layout)
     parts = layout.of_kind(POSE)
     turns, turn_rates = np.zeros((len(parts), 3)), np.zeros((len(parts), 3))
@@ -137,7 +141,7 @@ def offset(
 def displaced(
     values: Array, rates: ActionRates, gap: Offset, share: float, layout: Layout
 ) -> tuple[Array, ActionRates]:
-    """values float64[1, d] and rates of a curve with what is left of gap after share 0 .. 1 of a step."""
+    """values float64[1, d] and rates of a curve, plus gap after share 0 .. 1 of a step."""
     left, rate = _fade(share, gap.linear, gap.linear_rate)
     values, linear = values + left, rates.linear + rate
     turning = np.array(rates.turning)
@@ -160,7 +164,7 @@ def left_jacobian(turn: Array, rate: Array) -> Array:
 
 
 def inverse_left_jacobian(turn: Array, spin: Array) -> Array:
-    """How a rotation vector float64[..., 3] changes under an angular velocity; base axes."""
+    """Rate of change of a rotation vector float64[..., 3] under an angular velocity; base axes."""
     angle = length(turn)
     safe = np.maximum(angle, SMALL)
     once, twice = cross(turn, spin), cross(turn, cross(turn, spin))
@@ -177,7 +181,7 @@ def _slopes(steps: Array) -> Array:
     same = before * after > 0.0
     total = np.where(same, before + after, 1.0)
     slopes[1:-1] = np.where(same, 2.0 * before * after / total, 0.0)
-    if len(steps) > 1:  # knot 0 is where the arm was, which who continues the plan does not know
+    if len(steps) > 1:  # a policy that continues the plan does not know knot 0, the arm's position
         slopes[1] = steps[1]
     return slopes
 
@@ -193,7 +197,7 @@ def _hermite(
 
 
 def _fade(share: float, gap: Array, gap_rate: Array) -> tuple[Array, Array]:
-    """What is left of a gap that vanishes with its rate at share 1, and its rate."""
+    """The rest, and its rate, of a gap that vanishes with its rate at share 1."""
     value, rate = _hermite(np.float64(share), -gap, gap_rate, np.zeros_like(gap))
     return gap + value, rate
 

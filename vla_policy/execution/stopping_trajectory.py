@@ -1,10 +1,11 @@
-"""A setpoint for a trajectory controller: reach it, come to rest behind it, and stay.
+"""A setpoint for a trajectory controller: reach it, come to rest after it, and stay.
 
 A JointTrajectoryController takes only trajectories that end at rest, and a newer one replaces the
-older at once. So each setpoint goes out with its way to rest: while setpoints keep coming the
-rest is never reached, and when they stop the robot brakes by itself within its acceleration limit.
+older at once. So each setpoint is published with its path to rest: while setpoints keep coming the
+end is never reached, and when they stop the robot brakes by itself within its acceleration limit.
 
-The message is made from this way, and the guard asks it where the controller is when a command is late.
+The message is made from this path; when a command is late, the guard evaluates it to know where
+the controller is.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
 LEAD_PERIODS = 2  # of commands, until a setpoint is reached: the next one comes before that
-# The rest lasts until this long after the stamp: a controller refuses what ends in its past, and
-# its clock may be a little ahead.
+# The trajectory ends this long after its stamp: a controller refuses one that ends in its past,
+# and its clock may be a little ahead.
 REST_NS = 500_000_000
 
 
@@ -33,7 +34,7 @@ class Braking:
 
 
 def joint_way(part: ActionPart, values: Array, rates: Array, period_ns: int) -> Braking:
-    """What a trajectory output sends for one setpoint of a part's joints, and the guard checks.
+    """The trajectory for one setpoint of a part's joints; the guard checks it too.
 
     values, rates: float64[j] in the joints' unit, and per s. period_ns: of the commands.
     """
@@ -50,9 +51,9 @@ def joint_way(part: ActionPart, values: Array, rates: Array, period_ns: int) -> 
 
 
 def at(way: Braking, elapsed_ns: int) -> tuple[Array, Array]:
-    """Position and velocity float64[j] on the way, elapsed_ns after its stamp; before its first point, that one.
+    """Position and velocity float64[j] of way, elapsed_ns after its stamp; before it, its start.
 
-    Between the points as a controller goes: cubics through positions and velocities.
+    Between its points as in a controller: cubics through positions and velocities.
     """
     first_ns, stop_ns, _ = way.times_ns
     if elapsed_ns <= first_ns:
@@ -76,7 +77,7 @@ def braking(
     upper: Array,
     lead_ns: int,
 ) -> Braking:
-    """Through target with velocity after lead_ns, then to rest inside lower and upper.
+    """Through target with velocity after lead_ns, then to rest between lower and upper.
 
     All float64[j], in the joints' unit per s and s^2. acceleration > 0. target is inside the range.
     Joints stop together, each as the slowest of them allows, so the direction is kept.

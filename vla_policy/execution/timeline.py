@@ -1,12 +1,13 @@
-"""The plan that is being executed: rows on the time axis, entered without a jump in place or velocity.
+"""The plan in execution: rows on the time axis, entered without a jump in position or velocity.
 
-Row k of a plan is pursued from begin_ns + k * step_ns on and reached one step later. Between rows the
-setpoint follows a curve of continuous velocity (spline.py). A new chunk becomes the plan as a whole; what
-it makes of the rest of the old plan is the merge of the scheme (schemes.py). Where the new plan does not
-pass through where the arm stands, as fast as it moves, the difference fades away within one step.
+Row k of a plan is current from begin_ns + k * step_ns on and reached one step later. Between rows
+the setpoint follows a curve of continuous velocity (spline.py). A new chunk becomes the plan as a
+whole; the scheme's merge decides what remains of the old plan (schemes.py). Where the new plan
+does not pass through the arm's position at its velocity, the difference fades within one step.
 
 A chunk for a robot that has rested since the observation is followed from its first row on: the
-robot still is where the policy saw it, so no row is late. That lets a slow policy move a robot too.
+robot has not moved since the observation, so no row is late. So a slow policy can move a robot
+too.
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ from vla_policy.execution.spline import (
 from vla_policy.timing import FUTURE_TOLERANCE_NS, due_ns, rows_left, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, readonly
 
-KEPT = 8  # earlier chunks that a merge may still look at
+KEPT = 8  # earlier chunks available to a merge
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """chunk: the newest one that was taken; the plan's rows are what the scheme made of it.
+    """chunk: the newest accepted one; the plan's rows are the result of the scheme's merge.
 
-    line: through the plan's rows. begin_ns: when row 0 was or is due; later than the chunk's stamp only if
-    the robot rested. gap: between the arm and the line at start_ns, when the chunk was taken.
+    line: through the plan's rows. begin_ns: when row 0 was or is due; later than the chunk's stamp
+    only if the robot rested. gap: between the arm and the line at start_ns, when the chunk was
+    accepted.
     """
 
     chunk: ActionChunk
@@ -55,11 +57,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """plan: what is being executed, or was last; None: nothing.
+    """plan: the current or last one; None before the first.
 
-    kept: earlier chunks whose rows still reach beyond the plan's begin_ns, oldest first, each with its own begin_ns.
-    floor_ns: chunks of observations up to this time are refused: they were seen before the chunk
-    in execution, or before the plan was emptied.
+    kept: earlier chunks whose rows reach past the plan's begin_ns, oldest first, each with its own
+    begin_ns.
+    floor_ns: chunks of observations up to this time are refused: they are older than the chunk in
+    execution, or than the emptying of the plan.
     """
 
     plan: Plan | None = None
@@ -68,7 +71,7 @@ class Timeline:
 
     @property
     def chunk(self) -> ActionChunk | None:
-        """The newest chunk that was taken; None without a plan."""
+        """The newest accepted chunk; None without a plan."""
         return None if self.plan is None else self.plan.chunk
 
 
@@ -79,14 +82,14 @@ Merge = Callable[[Timeline, ActionChunk, int, int, Layout], Array]
 def newest(
     timeline: Timeline, chunk: ActionChunk, begin_ns: int, now_ns: int, layout: Layout
 ) -> Array:
-    """The merge of receding horizon: the chunk as it is."""
+    """The merge of receding horizon: the chunk unchanged."""
     return chunk.actions
 
 
 def untimely(
     timeline: Timeline, chunk: ActionChunk, now_ns: int, shift_ns: int = 0
 ) -> Reason | None:
-    """Why chunk, its rows later by shift_ns, comes at the wrong time to be executed, or None."""
+    """Why chunk, its rows later by shift_ns, is too early or late to be executed, or None."""
     if chunk.obs_ns > now_ns + FUTURE_TOLERANCE_NS:
         lead_s = s_from_ns(chunk.obs_ns - now_ns)
         return Reason("chunk_future", f"the observation is {lead_s:.3f} s ahead of the clock")
@@ -106,7 +109,7 @@ def untimely(
         return Reason("chunk_late", f"its last row was due before it came, {age_s:.3f} s old")
     plan = running_at(timeline, now_ns)
     if plan is not None and chunk.sequence <= plan.chunk.sequence:
-        # A restarted policy counts from 0 again: it is heard when this plan has run out.
+        # A restarted policy counts from 0 again: it is accepted once this plan has run out.
         return Reason(
             "chunk_order", f"chunk {chunk.sequence} came after chunk {plan.chunk.sequence}"
         )
@@ -127,14 +130,16 @@ def insert(
     rested: bool = False,
     direct: bool = False,
 ) -> tuple[Timeline, Reason | None]:
-    """The timeline with chunk in the plan; or unchanged, and the reason why.
+    """The timeline with chunk in the plan; or unchanged, with the reason.
 
-    start: float64[d], where the robot's controllers are, or the measured action before the first command.
-    lead_ns: how long ago that was; by now the robot has moved on.
-    moving: how fast; None: as the old plan.
-    whole: a plan is followed to its end before another is taken.
-    direct: the rows are followed as they are, however far off the arm is: chunks that come faster than a step passes
-    and each continue the one before, where what fades within a step would never be gone.
+    start: float64[d], position of the controllers, or the measured action before the first
+    command.
+    lead_ns: age of start; the robot has moved on since.
+    moving: its velocity; None: as in the old plan.
+    whole: a plan is executed to its end before another is accepted.
+    direct: rows are followed unchanged, however far the arm is from them: for chunks that arrive
+    within less than a step and each continue the previous one, where an offset that fades within
+    one step would never vanish.
     rested: the robot has not moved since chunk's observation and is not moving now.
     """
     shift_ns = max(0, now_ns - chunk.obs_ns) if rested else 0
@@ -160,26 +165,26 @@ def insert(
 
 
 def emptied(timeline: Timeline, now_ns: int) -> Timeline:
-    """No plan, and none that was seen before now_ns will be taken."""
+    """No plan; chunks of observations before now_ns are refused."""
     before_ns = now_ns - 1
     floor_ns = before_ns if timeline.floor_ns is None else max(before_ns, timeline.floor_ns)
     return Timeline(floor_ns=floor_ns)
 
 
 def setpoint(timeline: Timeline, now_ns: int, layout: Layout) -> Array | None:
-    """The action to command at now_ns, float64[d]; None if there is no row for that time."""
+    """The action to command at now_ns, float64[d]; None if the plan has no row at that time."""
     state = state_at(timeline, now_ns, layout)
     return None if state is None else state[0]
 
 
 def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, ActionRates] | None:
-    """The setpoint float64[d] and its ActionRates per step; None if there is no row for that time."""
+    """The setpoint float64[d] and its ActionRates per step; None if no row is due at that time."""
     plan = running_at(timeline, now_ns)
     if plan is None:
         return None
     step_ns = plan.chunk.step_ns
     values, rates = evaluate(plan.line, _steps(plan.begin_ns, step_ns, now_ns), layout)
-    # Before start_ns there was another plan; a clock that lags a little must not extrapolate.
+    # Before start_ns another plan was followed; a clock that lags a little must not extrapolate.
     share = max(0.0, (now_ns - plan.start_ns) / step_ns)
     if share < 1.0:
         values, rates = displaced(values, rates, plan.gap, share, layout)
@@ -187,12 +192,12 @@ def state_at(timeline: Timeline, now_ns: int, layout: Layout) -> tuple[Array, Ac
 
 
 def running_at(timeline: Timeline, now_ns: int) -> Plan | None:
-    """The plan, while it has rows to come."""
+    """The plan, if it still has rows to execute."""
     return timeline.plan if queued_rows(timeline, now_ns) > 0 else None
 
 
 def queued_rows(timeline: Timeline, now_ns: int) -> int:
-    """Rows still to come, the one that is pursued included; 0 without a plan."""
+    """Rows still to execute, the current one included; 0 without a plan."""
     plan = timeline.plan
     if plan is None:
         return 0

@@ -1,14 +1,14 @@
-"""Rows as a policy writes them, made into rows that can be executed.
+"""Converts a policy's rows to rows that can be executed.
 
-Degrees become the joints' unit, every way to write a rotation a quaternion, and rows relative to a
-reference absolute. Openings and velocities stay what they are. This happens once, when a chunk is
-taken; from there on nothing knows that a policy spoke in differences.
+Degrees become the joints' unit, every form of rotation a quaternion, and rows relative to a
+reference absolute. Openings and velocities stay unchanged. This happens once, when a chunk is
+accepted; later stages work with absolute rows only.
 
-What a relative row is added to is what stood *when the observation was made*:
+A relative row is added to a reference of the time *of the observation*:
 
-* measured: where the robot was; each row goes on from the row before.
-* commanded: where it had been told to be; each row goes on from the row before.
-* chunk_start: where the robot was; every row starts from there.
+* measured: the robot's position; each row continues from the row before.
+* commanded: the commanded position; each row continues from the row before.
+* chunk_start: the robot's position; every row is relative to it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ DEG = np.pi / 180.0
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What relative rows start from, over the last moments. Actions in executed columns.
+    """Recent references of relative rows. Actions in executed columns.
 
-    measured: where the robot was. commanded: what went out.
+    measured: the robot's positions. commanded: the published ones.
     """
 
     measured: History = field(default_factory=History)
@@ -46,7 +46,7 @@ def is_relative(embodiment: Embodiment) -> bool:
 def resolve(
     chunk: ActionChunk, embodiment: Embodiment, references: References
 ) -> ActionChunk | Reason:
-    """chunk with the columns of executed_groups; or why no row of it can be an action of this robot.
+    """chunk with the columns of executed_groups; or why no row can be an action of this robot.
 
     Codes: chunk_names, chunk_step, chunk_not_finite, chunk_quaternion, no_position.
     """
@@ -73,7 +73,7 @@ def resolve(
 
 
 def as_executed(chunk: ActionChunk, embodiment: Embodiment) -> ActionChunk | Reason:
-    """A chunk that has the columns of executed_groups already; or why no row of it can be an action, as in resolve."""
+    """chunk, which already has the columns of executed_groups; or a reason, as in resolve."""
     spoken = replace(embodiment, actions=executed_groups(embodiment))
     return resolve(chunk, spoken, References())
 
@@ -94,7 +94,7 @@ def _malformed(chunk: ActionChunk, embodiment: Embodiment) -> Reason | None:
 
 
 def _not_finite(chunk: ActionChunk) -> Reason | None:
-    """The first value of a row that is no number, by name; sums of steps may become too large for one."""
+    """The first value of a row that is not finite, by name; sums of steps may overflow."""
     finite = np.isfinite(chunk.actions)
     if finite.all():
         return None
@@ -111,7 +111,7 @@ def _anchor(
     found = None
     if group.reference == "commanded":
         found = at(references.commanded, obs_ns)
-    # Before the first command the robot stands where it was measured.
+    # Before the first command the robot is at its measured position.
     if found is None:
         found = at(references.measured, obs_ns)
     if found is None:

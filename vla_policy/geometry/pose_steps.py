@@ -36,10 +36,10 @@ def poses_to_steps(start: Array, poses: Array) -> Array:
 
 
 def driven(speeds: Array, step_s: float) -> Array:
-    """The path of a base that drives ahead and turns: its pose after each row, in the frame of its start.
+    """The path of a base that drives ahead and turns: its pose after each row, from its start.
 
-    speeds: float[..., t, 2] m/s ahead and rad/s to the left, each for step_s. Returns float[..., t + 1, 3]
-    x, y in m and the turn in rad; row 0 is the beginning.
+    speeds: float[..., t, 2] m/s ahead and rad/s to the left, each for step_s. Returns
+    float[..., t + 1, 3] x, y in m and yaw in rad; row 0 is the start.
     """
     ahead, turn = speeds[..., 0] * step_s, speeds[..., 1] * step_s
     way = np.stack((ahead * np.cos(_middle(turn)), ahead * np.sin(_middle(turn)), turn), -1)
@@ -47,12 +47,12 @@ def driven(speeds: Array, step_s: float) -> Array:
 
 
 def _middle(turn: Array) -> Array:
-    """The direction half way through each row."""
+    """The yaw in the middle of each row."""
     return np.cumsum(turn, axis=-1) - turn / 2
 
 
 def canonical_state(state: Array) -> Array:
-    """The same state with one of the two quaternions of its rotation: the largest component is positive.
+    """state with the quaternion of its rotation whose largest component is positive.
 
     state: float[n, 8] x y z qx qy qz qw gripper.
     """

@@ -1,4 +1,4 @@
-"""Ways to write a rotation that policies use, each to a unit quaternion xyzw and back. Numpy only."""
+"""Forms of rotations that policies use, each to a unit quaternion xyzw and back. Numpy only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vla_policy.geometry.quaternions import (
 )
 from vla_policy.types import Array
 
-QUATERNION_TOLERANCE = 0.05  # of the norm; with a larger error it is not taken as a rotation
+QUATERNION_TOLERANCE = 0.05  # of the norm; a larger error is refused as no rotation
 SHORT = 1e-6  # length below which a direction is undefined
 
 
 def from_quaternion(values: Array) -> Array:
-    """float64[t, 4] xyzw, unit length. Raises ValueError for a length that is not near 1."""
+    """float64[t, 4] xyzw, unit length. Raises ValueError for a length not close to 1."""
     norm = np.linalg.norm(values, axis=-1, keepdims=True)
     if not (np.abs(norm - 1.0) <= QUATERNION_TOLERANCE).all():
         worst = float(norm.ravel()[np.argmax(np.abs(norm - 1.0))])
@@ -76,7 +76,7 @@ def quaternion_of(matrix: Array) -> Array:
 
 
 def rotate(quaternion: Array, vectors: Array) -> Array:
-    """vectors float64[..., 3] turned by float64[..., 4] xyzw."""
+    """vectors float64[..., 3] rotated by float64[..., 4] xyzw."""
     axis, w = quaternion[..., :3], quaternion[..., 3:]
     twice = 2.0 * np.cross(axis, vectors)
     return vectors + w * twice + np.cross(axis, twice)

@@ -1,7 +1,7 @@
-"""What only a model of the bodies can tell: collisions, reach, joint limits and singularities.
+"""Checks on a model of the bodies: collisions, reach, joint limits and singularities.
 
-MuJoCo reads the URDF or MJCF and is imported only where a robot names one. Everything is a function
-of the joints that are asked about; the scratch memory of MuJoCo carries nothing from call to call.
+MuJoCo reads the URDF or MJCF and is imported only for robots that name one. Every result is a
+function of the joints passed in; MuJoCo's scratch memory carries nothing from call to call.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from vla_policy.types import Array, Reason, RobotState
 if TYPE_CHECKING:
     import mujoco
 
-ITERATIONS = 8  # of the inverse kinematics; a command is near where the arm is
+ITERATIONS = 8  # of the inverse kinematics; a command is close to the arm's position
 DAMPING = 1e-3
 REACHED_M, REACHED_RAD = 2e-3, 1e-2
 WORST_SHARE = 0.25  # of the command period that one check may take
 TRIALS = 40
-KEEP_OUT = "keep_out_"  # before the names of boxes that were added
+KEEP_OUT = "keep_out_"  # prefix of the names of boxes added to the model
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What is wrong with one configuration. amount: how much; a way that lowers it is allowed.
+    """One violation in one configuration. amount: its size; a path that lowers it is allowed.
 
-    what: two bodies, a joint or an arm: that one is near already excuses no other.
+    what: two bodies, a joint or an arm. A violation of one never excuses a violation of another.
     """
 
     code: str
@@ -64,9 +64,9 @@ class Bodies:
         self.worst_s = self._measure()
 
     def problem(self, seen: RobotState, values: Array) -> Reason | None:
-        """Why values, float64[d] of the whole action, must not be commanded; None if they may.
+        """Reason why values, float64[d] of the whole action, must not be commanded, or None.
 
-        seen: where the joints are now; what is wrong there already may become less.
+        seen: the measured joints; a violation that exists there already may only become smaller.
         """
         if seen.joint_positions is None:
             return Reason("no_position", "the joints have not been measured")
@@ -84,7 +84,7 @@ class Bodies:
         return None
 
     def _target(self, here: Array, values: Array) -> tuple[Array, Reason | None]:
-        """The joints that values ask for; of tool poses by inverse kinematics from here."""
+        """The joints that reach values; for tool poses by inverse kinematics from here."""
         joints = here.copy()
         for part in self._layout.of_kind(JOINTS):
             joints[list(part.joints)] = values[part.columns]
@@ -95,7 +95,7 @@ class Bodies:
         return joints, None
 
     def _solve(self, part: ActionPart, joints: Array, pose: Array) -> tuple[Array, str | None]:
-        """Damped least squares within the joint ranges; words for how far it falls short."""
+        """Damped least squares within the joint ranges; a text if the pose is not reached."""
         lower, upper = self._robot.joints.lower, self._robot.joints.upper
         tool = self._tools[part.source]
         error = self._error(tool, joints, pose)
@@ -130,7 +130,7 @@ class Bodies:
         return np.concatenate((way, angle))
 
     def _tool_jacobian(self, tool: int) -> Array:
-        """float64[6, j] of the robot's joints at the configuration that was placed last."""
+        """float64[6, j] of the robot's joints at the configuration placed last."""
         import mujoco
 
         mujoco.mj_comPos(self._model, self._data)
@@ -144,7 +144,7 @@ class Bodies:
         mujoco.mj_kinematics(self._model, self._data)
 
     def _look(self, joints: Array) -> list[Violation]:
-        """Everything that is wrong with one configuration."""
+        """All violations in one configuration."""
         import mujoco
 
         self._place(joints)
@@ -155,7 +155,7 @@ class Bodies:
         return found + self._near_bodies()
 
     def _near_bodies(self) -> list[Violation]:
-        """Each pair of bodies that are too near where the model was placed last, the nearest first."""
+        """Each pair of bodies too close in the configuration placed last, closest first."""
         contacts = self._data.contact
         gaps: dict[tuple[str, ...], float] = {}
         for c in range(self._data.ncon):
@@ -171,7 +171,7 @@ class Bodies:
         return found
 
     def _near_limits(self, part: ActionPart, joints: Array) -> list[Violation]:
-        """Each joint of a tool that is too near an end of its range."""
+        """Each joint of a tool that is too close to an end of its range."""
         gaps = np.minimum(joints - self._robot.joints.lower, self._robot.joints.upper - joints)
         moved = np.abs(self._tool_jacobian(self._tools[part.source])).max(axis=0) > 1e-9
         found = []
@@ -199,19 +199,19 @@ class Bodies:
         return body_name
 
     def _measure(self) -> float:
-        """The longest of some checks, s. Raises ValueError if it endangers the command rate."""
+        """The longest of several checks, s. Raises ValueError if it endangers the command rate."""
         rng = np.random.default_rng(0)
         lower, upper = self._robot.joints.lower, self._robot.joints.upper
         took = []
         for _ in range(TRIALS):
             joints = rng.uniform(lower, upper)
-            started_s = time.thread_time()  # of this thread alone: others may keep the core busy
+            started_s = time.thread_time()  # of this thread: other processes may use the core
             self._look(joints)
             for part in self._layout.of_kind(POSE):
                 self._solve(part, joints, np.array([1e3, 0, 0, 0, 0, 0, 1.0]))
             took.append(2.0 * (time.thread_time() - started_s))
         worst_s = float(np.percentile(took, 90))
-        # A trajectory's way to rest is looked at as well, in two places (safety/stopping_path.py).
+        # A trajectory's path to rest is checked as well, at two points (safety/stopping_path.py).
         looks = 3 if any(o.type == "joint_trajectory" for o in self._robot.outputs.values()) else 1
         allowed_s = WORST_SHARE / looks * s_from_ns(self._robot.period_ns)
         if not worst_s <= allowed_s:
@@ -223,7 +223,7 @@ class Bodies:
 
 
 def _compiled(robot: Embodiment, bounds: Model) -> mujoco.MjModel:
-    """The model with fixed links kept, the keep-out boxes added, and a clearance on every geom."""
+    """The model with fixed links kept, keep-out boxes added, and a clearance on every geom."""
     import mujoco
 
     try:
@@ -266,7 +266,7 @@ def _tool_names(robot: Embodiment) -> tuple[str, ...]:
 
 
 def _tool_frame(robot: Embodiment, source: str) -> str:
-    """The frame of a tool: tool_frame, after 'left_' or so for one of several arms."""
+    """The frame of a tool: tool_frame, with a prefix such as 'left_' for one of several arms."""
     side = source.removesuffix("ee").removesuffix(".")
     return f"{side}_{robot.tool_frame}" if side else robot.tool_frame
 

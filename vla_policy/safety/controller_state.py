@@ -1,14 +1,15 @@
-"""Where the controllers are now: what the next command goes on from, whatever has been sent before.
+"""Where the controllers are now: the state from which the next command continues.
 
-Every kind of controller does something else with the last command when the next one is late:
+Each kind of controller treats the last command differently when the next one is late:
 
-* a trajectory controller goes on along the way to rest that was sent with it (execution/stopping_trajectory.py);
-* a controller of positions or poses reaches the last setpoint and stands there;
-* MoveIt Servo stops when its time is out, and where it then stands is where it is measured after that;
-* what is commanded by its velocity goes on, until the time of its controller is out.
+* a trajectory controller follows the path to rest that was sent with the command
+  (execution/stopping_trajectory.py);
+* a controller of positions or poses reaches the last setpoint and stays there;
+* MoveIt Servo stops after its timeout; from then on its position is the measured one;
+* a velocity continues until its controller's timeout.
 
-An arm at rest stays at its setpoint, though gravity may keep it a little off. If it moves all the same,
-somebody else has moved it, and it stands where it is measured.
+An arm at rest stays at its setpoint, although gravity may pull it a little below. If it moves
+nevertheless, a person or another program has moved it, and its position is the measured one.
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, RobotState, readonly
 
 MAX_PERIODS = LEAD_PERIODS  # a late tick may make up for this many command periods, not more
-SAG_M, SAG_RAD = 0.01, 0.02  # what a controller may leave between a setpoint and an arm at rest
+SAG_M, SAG_RAD = 0.01, 0.02  # distance to its setpoint that an arm at rest may keep
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the next command goes on from.
+    """The state from which the next command continues.
 
-    values: float64[d]; of a velocity what is driven now. velocity: of all arms, as in rate_limits.arm_motions,
-    per s. dt_s: how long after it the next setpoint is reached. lapse_s: how long
-    ago the last one was sent, dt_s at least. seen: an arm is where it was measured, although
-    it had been told to be elsewhere.
+    values: float64[d]; for a velocity, the one that drives the robot now.
+    velocity: of all arms, as in rate_limits.arm_motions, per s.
+    dt_s: time from this state until the next setpoint is reached.
+    lapse_s: time since the last command that moved, at least dt_s.
+    seen: an arm's values are the measured ones, because it is not where it was commanded to be.
     """
 
     values: Array
@@ -58,11 +60,12 @@ def standing(
     *,
     here_ns: int | None = None,
 ) -> Standing | None:
-    """From the last command, or before the first from the measured one; None if that is not known.
+    """From the last command, or before the first from the measured action; None if unknown.
 
-    here: float64[d], the measured action, of here_ns; None: of now. A trajectory is joined where the controller, left alone, would be
-    dt_s before the new setpoint is reached: while commands come in time that is the last setpoint, and later
-    it lies on the way to rest.
+    here: float64[d], the measured action, stamped here_ns (None: now). A trajectory is joined
+    where the controller, without another command, would be dt_s before the new setpoint is
+    reached: while commands come in time that is the last setpoint, later a point on the path
+    to rest.
     """
     layout, period_ns, last = robot.layout, robot.embodiment.period_ns, state.sent
     if last is None:
@@ -93,7 +96,7 @@ def standing(
 
 
 def settled(state: GuardState, here: Array | None, here_ns: int) -> GuardState:
-    """state that knows where its arms came to rest, float64[d] measured at here_ns."""
+    """state with the position at which the arms came to rest: here, float64[d], of here_ns."""
     last = state.sent
     if last is None or here is None or last.rested is not None or here_ns < rest_ns(last):
         return state
@@ -101,9 +104,9 @@ def settled(state: GuardState, here: Array | None, here_ns: int) -> GuardState:
 
 
 def led_away(part: ActionPart, last: Sent, here: Array | None, here_ns: int) -> bool:
-    """Whether an arm that had come to rest has been moved since, or nobody has seen where it did.
+    """Whether an arm that had come to rest was moved since, or its rest position is unknown.
 
-    What was measured before it came to rest, at here_ns, says nothing of that.
+    False for measurements, of here_ns, from before it came to rest: they do not show it.
     """
     if here_ns < rest_ns(last):
         return False
@@ -111,14 +114,14 @@ def led_away(part: ActionPart, last: Sent, here: Array | None, here_ns: int) -> 
 
 
 def measured_ns(seen: RobotState, now_ns: int) -> int:
-    """When what the action is measured from was stamped, of the oldest; now where there are no stamps."""
+    """The oldest stamp of the measurements behind the action; now_ns where they have no stamps."""
     return min((ns for ns in (seen.joint_ns, seen.ee_ns) if ns is not None), default=now_ns)
 
 
 def told_now(last: Sent, now_ns: int, layout: Layout) -> tuple[Array, Array | None]:
-    """Where the arms are told to be now, float64[d], and how fast they were on their way there.
+    """The commanded position of the arms now, float64[d], and their velocity there.
 
-    None: they have come to rest, as far as can be seen by now.
+    The velocity is None once they have come to rest, as far as is known at now_ns.
     """
     values = np.array(last.values)
     for part in layout.of_kind(JOINTS):
@@ -129,20 +132,20 @@ def told_now(last: Sent, now_ns: int, layout: Layout) -> tuple[Array, Array | No
 
 
 def rest_ns(last: Sent) -> int:
-    """When the arms have come to rest, as far as can be seen, if no other command follows."""
+    """When the arms have come to rest, as far as is known, if no other command follows."""
     stops_ns = [way.times_ns[1] + SEEN_NS for way in last.ways.values()]
     return last.moved_ns + max(SETTLE_NS, *stops_ns) if stops_ns else last.moved_ns + SETTLE_NS
 
 
 def rested_since(state: GuardState, time_ns: int) -> bool:
-    """Whether nothing has moved by a command since, and a little before, time_ns."""
+    """Whether no command has caused motion since shortly before time_ns."""
     if time_ns < state.settled_ns or (state.sent is not None and time_ns < rest_ns(state.sent)):
         return False
     return state.drive is None or time_ns - state.drive.moved_ns >= SETTLE_NS
 
 
 def drive_now(state: GuardState, robot: GuardedRobot, now_ns: int) -> Drive | None:
-    """The velocities that drive the robot now: none any more where a controller's time is out."""
+    """The velocities that drive the robot now; none after the timeout of a controller."""
     drive = state.drive
     if drive is None or not drive.values.any():
         return drive
@@ -156,14 +159,14 @@ def drive_now(state: GuardState, robot: GuardedRobot, now_ns: int) -> Drive | No
 
 
 def drive_lapse_s(drive: Drive | None, robot: GuardedRobot, now_ns: int) -> float:
-    """Time in which velocities may change: since the last ones, at most a period, as they change all at once."""
+    """Time in which velocities may change: since the last ones, at most one command period."""
     period_ns = robot.embodiment.period_ns
     lapse_ns = period_ns if drive is None else now_ns - drive.stamp_ns
     return s_from_ns(min(max(lapse_ns, 0), period_ns))
 
 
 def elsewhere(part: ActionPart, told: Array, here: Array) -> bool:
-    """Whether an arm is elsewhere than its setpoint by more than its controller leaves at rest."""
+    """Whether an arm is off its setpoint by more than its controller leaves at rest."""
     if part.kind == JOINTS:
         return not (np.abs(here[part.columns] - told[part.columns]) <= SAG_RAD).all()
     away = here[part.position] - told[part.position]
@@ -172,7 +175,7 @@ def elsewhere(part: ActionPart, told: Array, here: Array) -> bool:
 
 
 def timed_out(part: ActionPart, robot: GuardedRobot, silent_ns: int) -> bool:
-    """Whether the controller of a part has stopped because it has heard nothing for silent_ns."""
+    """Whether a part's controller has stopped because it received nothing for silent_ns."""
     servo = robot.embodiment.outputs[part.group].servo is not None
     if part.kind == VELOCITY or (part.kind == POSE and servo):
         return silent_ns > timeout_ns(part, robot)
@@ -180,13 +183,13 @@ def timed_out(part: ActionPart, robot: GuardedRobot, silent_ns: int) -> bool:
 
 
 def timeout_ns(part: ActionPart, robot: GuardedRobot) -> int:
-    """How long the controller of a velocity, or MoveIt Servo, goes on without another command."""
+    """Timeout of a velocity controller or of MoveIt Servo after the last command."""
     servo = robot.embodiment.outputs[part.group].servo is not None
     return SERVO_TIMEOUT_NS if servo else BASE_TIMEOUT_NS
 
 
 def _driven(values: Array, state: GuardState, robot: GuardedRobot, now_ns: int) -> Array:
-    """values with the velocities that are driven now."""
+    """values with the velocities that drive the robot now."""
     values, drive = np.array(values), drive_now(state, robot, now_ns)
     for part in robot.layout.of_kind(VELOCITY):
         values[part.columns] = 0.0 if drive is None else drive.values[part.columns]

@@ -1,4 +1,4 @@
-"""What the guard remembers from tick to tick: engaged, stopped, the last command; and its changes."""
+"""The guard's state from tick to tick: engaged, stopped, the last command; and its transitions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ from vla_policy.embodiment.layout import VELOCITY, Layout
 from vla_policy.execution.stopping_trajectory import Braking
 from vla_policy.types import Array, Reason, readonly
 
-SEEN_NS = 100_000_000  # behind the end of a way to rest the arm is seen at rest after this
-SLEPT_NS = (
-    500_000_000  # a jump ahead by more: every controller of velocities has stopped meanwhile
-)
-SAID_NS = (
-    100_000_000  # zeros that were to be repeated for less than this were repeated for long enough
-)
-LONGEST_NS = 1_000_000_000  # of a way to rest, after a clock has jumped
+SEEN_NS = 100_000_000  # after the end of a path to rest; then measurements show the arm at rest
+SLEPT_NS = 500_000_000  # a larger jump ahead: every velocity controller has timed out meanwhile
+SAID_NS = 100_000_000  # zeros with less than this left to repeat were repeated for long enough
+LONGEST_NS = 1_000_000_000  # of a path to rest, after a clock has jumped
 
-# What merely waits is not an intervention and is not counted.
+# Reasons that merely wait are no interventions and are not counted.
 WAITING = frozenset({"disengaged", "no_chunk", "no_teleop", "paused", "settling"})
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The last command and how fast it moved. Where its arms are later: safety/controller_state.py.
+    """The last command and its velocity. Where its arms are later: safety/controller_state.py.
 
-    values: float64[d]; of its velocities Drive is the measure.
-    stamp_ns: of it, or of its last repetition. moved_ns: of it.
-    velocity: of all arms, as in rate_limits.arm_motions: rad/s or m/s of joints, m/s and rad/s of tools.
-    ways: group -> what its trajectory controller was sent at moved_ns.
-    rested: float64[d], where the arms were measured when they had come to rest from it; None before.
+    values: float64[d]; for velocities Drive is authoritative.
+    stamp_ns: of the command or of its last repetition. moved_ns: of the command itself.
+    velocity: of all arms, as in rate_limits.arm_motions: rad/s or m/s of joints, m/s and rad/s of
+        tools.
+    ways: group -> the path to rest that was sent to its trajectory controller at moved_ns.
+    rested: float64[d], measured once the arms had come to rest from it; None before.
     """
 
     values: Array
@@ -46,10 +43,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """The last velocities that were commanded; they go on, whatever becomes of the plan.
+    """The last commanded velocities; they continue independently of the plan.
 
     values: float64[d], zero where the action is no velocity. moved_ns: when one last was not zero.
-    taken: groups that somebody else commands: they are told nothing until the robot is engaged again.
+    taken: groups that another source commands: no commands for them until re-engaged.
     """
 
     values: Array
@@ -60,9 +57,9 @@ class Drive:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Arms that no command moves, as they were last measured. Times are stamps of measurements.
+    """Arms that no command moves, as last measured. Times are stamps of measurements.
 
-    values: float64[d], where they stand. moved_ns: when they last stood elsewhere before; None: never seen.
+    values: float64[d], their position. moved_ns: the last measured change; None: none was seen.
     """
 
     values: Array
@@ -72,7 +69,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The places between which arms were told to be since they began to move, at since_ns.
+    """Range of the commanded positions since the arms began to move, at since_ns.
 
     low, high: float64[d], of each column.
     """
@@ -84,12 +81,12 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """What the guard remembers. counts: reason code -> how often it acted.
+    """The guard's state. counts: reason code -> number of interventions.
 
-    began_ns: the first command since engaging. astray_ns: since when the robot is off its way.
+    began_ns: the first command since engaging. astray_ns: since when the robot is off its path.
     settled_ns: until then arms may still be coming to rest from a command that is forgotten.
-    watched: what is seen of the arms while nothing moves them. gone: where they were told to be since they
-    began to move. For both see safety/stillness.py.
+    watched: the measured arms while no command moves them. gone: the range of their commanded
+    positions since they began to move. For both see safety/stillness.py.
     """
 
     engaged: bool = False
@@ -105,7 +102,7 @@ class GuardState:
 
 
 def engage(state: GuardState) -> GuardState:
-    """Let commands through. What was sent before is forgotten: the arm may have been moved."""
+    """Let commands through. The last command is forgotten: the arm may have been moved since."""
     state, drive = forgotten(state), state.drive
     if drive is not None:
         drive = replace(drive, taken=frozenset())
@@ -113,12 +110,12 @@ def engage(state: GuardState) -> GuardState:
 
 
 def disengage(state: GuardState) -> GuardState:
-    """Let nothing through, and forget what was sent: it must never go out again."""
+    """Let no command through, and forget the last one: it must never be published again."""
     return replace(forgotten(state), engaged=False)
 
 
 def stop(state: GuardState, reason: Reason) -> GuardState:
-    """Let nothing through until reset(), and forget what was sent; the first reason stays."""
+    """Let no command through until reset(), and forget the last one; the first reason stays."""
     if state.stopped is not None:
         return state
     return counted(replace(forgotten(state), engaged=False, stopped=reason), (reason,))
@@ -130,12 +127,12 @@ def reset(state: GuardState) -> GuardState:
 
 
 def after_jump(state: GuardState, now_ns: int) -> GuardState:
-    """What is left when stamps from before now_ns mean nothing: the wheels that turn."""
+    """The state that remains when stamps before now_ns are void: velocities that still drive."""
     drive = state.drive
     if drive is not None:
         slept = now_ns - drive.stamp_ns > SLEPT_NS
         values = readonly(np.zeros_like(drive.values)) if slept else drive.values
-        # Zeros that were repeated for long enough are not begun anew: others may drive meanwhile.
+        # Zeros that were repeated for long enough are not repeated again: others may drive now.
         age_ns = 0 if drive.values.any() else drive.stamp_ns - drive.moved_ns + SAID_NS
         drive = replace(drive, values=values, stamp_ns=now_ns, moved_ns=now_ns - age_ns)
     if state.sent is not None:
@@ -146,7 +143,7 @@ def after_jump(state: GuardState, now_ns: int) -> GuardState:
 
 
 def forgotten(state: GuardState) -> GuardState:
-    """state without what was sent; a trajectory controller is still on its way to rest."""
+    """state without the last command; a trajectory controller is still on its path to rest."""
     if state.sent is None:
         return state
     moved_ns = state.sent.moved_ns
@@ -173,7 +170,7 @@ def sent(
     ways: Mapping[str, Braking],
     now_ns: int,
 ) -> GuardState:
-    """The state after a command went out."""
+    """The state after a command was published."""
     last = Sent(readonly(values), now_ns, now_ns, readonly(velocity), MappingProxyType(dict(ways)))
     return replace(
         state,
@@ -185,7 +182,7 @@ def sent(
 
 
 def drive_of(values: Array, before: Drive | None, layout: Layout, now_ns: int) -> Drive | None:
-    """The velocities of a command, to go on from; None for a robot that has none."""
+    """The velocities of a command, with the time of their last motion; None without velocities."""
     parts = layout.of_kind(VELOCITY)
     if not parts:
         return None

@@ -1,7 +1,7 @@
-"""What goes out when nothing moves on: the last positions again, and velocities on their way to zero.
+"""Commands while holding: the last positions again, and velocities ramped down to zero.
 
-Never a position while nothing may move. A trajectory controller is told nothing either: it has its way to
-rest, and any other message would pull the arm off it.
+Never a position while no motion is allowed. A trajectory controller gets no command either: it has
+its path to rest, and any other message would pull the arm off it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vla_policy.safety.rate_limits import move_velocities
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.types import Array, Command, Level, Reason, Verdict
 
-REPEAT_NS = 500_000_000  # a hold is repeated for this long, then the last command stands
+REPEAT_NS = 500_000_000  # a hold is repeated for this long, then nothing is published
 
 
 def hold(
@@ -28,10 +28,10 @@ def hold(
     *,
     here: Array | None = None,
 ) -> tuple[GuardState, Verdict]:
-    """The last positions again, at rest; nothing if there are none or they were repeated enough.
+    """The last positions again, at rest; no command if there are none or after REPEAT_NS.
 
-    here: float64[d], the measured action. An arm that is not seen at its last setpoint is told nothing: others
-    may have moved it, and its controller has the setpoint anyway.
+    here: float64[d], the measured action. An arm that is not measured at its last setpoint gets no
+    command: it may have been moved from elsewhere, and its controller has the setpoint anyway.
     """
     state, slower = _slower(counted(state, reasons), robot, now_ns)
     last = state.sent
@@ -45,13 +45,13 @@ def hold(
 def disengage_for(
     state: GuardState, robot: GuardedRobot, reason: Reason, now_ns: int
 ) -> tuple[GuardState, Verdict]:
-    """HOLD and disengage, because somebody else moves the robot. What was sent is forgotten."""
+    """HOLD and disengage: the robot is moved from elsewhere. The last command is forgotten."""
     state, command = ramp_down(counted(disengage(state), (reason,)), robot, now_ns)
     return state, Verdict(Level.HOLD, command, (reason,))
 
 
 def give_up(state: GuardState, robot: GuardedRobot, taken: frozenset[str]) -> GuardState:
-    """Groups that somebody else commands now are told nothing more, not even to stop."""
+    """Groups that another source commands now get no more commands, not even to stop."""
     drive = state.drive
     if drive is None or taken <= drive.taken:
         return state
@@ -65,21 +65,21 @@ def give_up(state: GuardState, robot: GuardedRobot, taken: frozenset[str]) -> Gu
 def ramp_down(
     state: GuardState, robot: GuardedRobot, now_ns: int
 ) -> tuple[GuardState, Command | None]:
-    """Velocities on their way to zero, and zero for a moment; None where nothing is to be said."""
+    """Velocities ramped down to zero, then zero for a moment; None if there is nothing to send."""
     state, slower = _slower(state, robot, now_ns)
     return state, _command(robot, state, None, slower, now_ns)
 
 
 def drives(state: GuardState) -> bool:
-    """Whether a velocity that was commanded here still drives the robot."""
+    """Whether a velocity commanded here still drives the robot."""
     return state.drive is not None and bool(state.drive.values.any())
 
 
 def final_command(state: GuardState, robot: GuardedRobot, now_ns: int) -> Command | None:
-    """The last thing on the wire: zero for what is still driven from here, and nothing else.
+    """The last command to publish: zero for what is still driven from here, and nothing else.
 
-    No position, ever: a controller keeps its last one or goes its way to rest, and the robot may have been
-    moved since.
+    Never a position: a controller keeps its last one or follows its path to rest, and the robot
+    may have been moved since.
     """
     zero = np.zeros(len(robot.layout.names)) if drives(state) else None
     return _command(robot, state, None, zero, now_ns)
@@ -88,7 +88,7 @@ def final_command(state: GuardState, robot: GuardedRobot, now_ns: int) -> Comman
 def _slower(
     state: GuardState, robot: GuardedRobot, now_ns: int
 ) -> tuple[GuardState, Array | None]:
-    """float64[d] with velocities nearer to zero; None if they have been zero for long enough."""
+    """float64[d] with velocities closer to zero; None if they have been zero for long enough."""
     drive = drive_now(state, robot, now_ns)
     if drive is None or (now_ns - drive.moved_ns > REPEAT_NS and not drive.values.any()):
         return state, None
@@ -107,7 +107,7 @@ def _command(
     *,
     here: Array | None = None,
 ) -> Command | None:
-    """One command of the parts for which there is something to say, or None."""
+    """One command for the parts that need one, or None."""
     taken = frozenset() if state.drive is None else state.drive.taken
     names: list[str] = []
     values: list[float] = []
@@ -124,7 +124,10 @@ def _command(
 
 
 def _stopped_short(robot: GuardedRobot, last: Sent, now_ns: int) -> bool:
-    """Whether a tool's controller stopped by itself: where is only measured, so the setpoint is not told again."""
+    """Whether a tool's controller has timed out.
+
+    Then only a measurement gives its position, so the setpoint is not sent again.
+    """
     silent_ns = now_ns - last.stamp_ns
     return any(timed_out(part, robot, silent_ns) for part in robot.layout.of_kind(POSE))
 
@@ -132,7 +135,7 @@ def _stopped_short(robot: GuardedRobot, last: Sent, now_ns: int) -> bool:
 def _stands(
     part: ActionPart, robot: GuardedRobot, last: Sent, here: Array | None, now_ns: int
 ) -> bool:
-    """Whether the controller of a part is at its last setpoint, so that to repeat it moves nothing."""
+    """Whether a part's controller is at its last setpoint, so that repeating it moves nothing."""
     if part.group in last.ways or timed_out(part, robot, now_ns - last.stamp_ns):
         return False
     return part.kind == GRIPPER or (here is not None and not elsewhere(part, last.values, here))

@@ -1,10 +1,10 @@
 """Each limit as a function of values and bounds. Written as accept-if-inside; finite comes first.
 
-Speeds and accelerations give a ratio from 0 to 1: how much of the wanted step may be made now. The
-smallest ratio scales all joints, or position and rotation together, so the direction is kept and
-each setpoint lies between the one before and the target: what is convex (box, joint range) holds
-for it as well. Speeding up is limited by the acceleration; braking is not, as stopping is always
-allowed.
+Speeds and accelerations give a ratio from 0 to 1: the share of the wanted step that may be made
+now. The smallest ratio scales all joints, or position and rotation together, so the direction is
+kept and each setpoint lies between the previous one and the target: a convex bound (box, joint
+range) that holds for both holds for it as well. The acceleration limits speeding up, not braking:
+stopping is always allowed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def not_finite(values: Array, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def clamp_box(values: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
-    """values moved into [lower, upper], and how far each had to move; float64[d] finite."""
+    """values clamped to [lower, upper], and the size of each correction; float64[d] finite."""
     inside = np.minimum(np.maximum(values, lower), upper)
     return inside, np.abs(values - inside)
 
 
 def crosses_box(start: Array, end: Array, lower: Array, upper: Array) -> bool:
-    """Whether the way from start to end, float64[3], ends in a box or leads through it.
+    """Whether the path from start to end, float64[3], ends in a box or crosses it.
 
-    A way that begins inside and ends outside does not count: it leads out.
+    A path that begins inside and ends outside does not count: it leads out.
     """
     if bool(((lower <= end) & (end <= upper)).all()):
         return True
@@ -61,7 +61,7 @@ def acceleration_ratio(
     """Share of step for which the velocity changes by at most max_acceleration * dt_s.
 
     step: float64[n], wanted motion within dt_s. velocity: float64[n], the motion before, per s.
-    Where no share can do that (braking, a sharp turn), the one that changes the velocity least.
+    If no share achieves that (braking, a sharp turn), the one that changes the velocity least.
     """
     if not dt_s > 0.0:
         return 0.0
@@ -100,10 +100,11 @@ def joint_acceleration_ratio(
 def stopping_ratio(
     step: Array, room: Array, max_acceleration: Array, dt_s: float, shortest_s: float
 ) -> float:
-    """Share of step (float64[j], within dt_s) behind which all joints still come to rest within their room.
+    """Share of step (float64[j], within dt_s) after which all joints still stop within their room.
 
-    room: float64[j], how far each may go its way. They brake together, as long as the slowest of them takes
-    at max_acceleration, shortest_s at least; execution/stopping_trajectory.py then has no velocity to cut.
+    room: float64[j], distance each joint may travel in its direction. They brake together, for as
+    long as the slowest of them needs at max_acceleration, at least shortest_s; then
+    execution/stopping_trajectory.py need not cut any velocity.
     """
     speed = np.abs(step) / dt_s if dt_s > 0.0 else np.zeros_like(step)
     longest_s = float(np.max(speed / max_acceleration, initial=0.0))

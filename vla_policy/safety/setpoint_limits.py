@@ -1,4 +1,4 @@
-"""Is a setpoint well formed, inside workspace and ranges, and near enough to start with?
+"""Checks that a setpoint is well formed, inside workspace and ranges, and close enough to start.
 
 Each function appends its reasons to a list; None means that the setpoint cannot be used.
 """
@@ -18,12 +18,12 @@ from vla_policy.types import Array, Reason, required
 
 WORKSPACE_MARGIN_M = 0.05
 JOINT_MARGIN = 0.05  # rad or m
-GRIPPER_MARGIN = 0.05  # of the way; a policy's rounding, moved to the edge without a word
-LAG_S = 0.3  # an arm may be this far behind what it is told
+GRIPPER_MARGIN = 0.05  # of the stroke; a policy's rounding, clamped without a reason
+LAG_S = 0.3  # an arm may lag this far behind its command
 
 
 def well_formed(proposed: Array, layout: Layout, reasons: list[Reason]) -> Array | None:
-    """Names and width, finite, rotations; the target with unit quaternions, or None."""
+    """Check names and width, finite, rotations; the target with unit quaternions, or None."""
     values = np.asarray(proposed)
     if values.dtype != np.float64 or values.shape != (len(layout.names),):
         got = f"{values.dtype}{list(values.shape)}"
@@ -46,7 +46,7 @@ def well_formed(proposed: Array, layout: Layout, reasons: list[Reason]) -> Array
 
 
 def inside_limits(target: Array, layout: Layout, reasons: list[Reason]) -> Array | None:
-    """Workspaces, then position limits; the target moved to their edge, or None if far outside."""
+    """Check workspaces, then position limits; the clamped target, or None if far outside."""
     target = np.array(target)
     for part in layout.of_kind(POSE):
         box = required(part.limits.workspace, f"{part.group}: workspace")
@@ -71,7 +71,7 @@ def inside_limits(target: Array, layout: Layout, reasons: list[Reason]) -> Array
 def enters_keep_out(
     start: Array, values: Array, boxes: tuple[Workspace, ...], layout: Layout
 ) -> Reason | None:
-    """Why the way of a tool from start to values must not be gone: it enters a keep-out box."""
+    """The reason if a tool's path from start to values enters a keep-out box."""
     for part in layout.of_kind(POSE):
         for index, box in enumerate(boxes):
             if crosses_box(start[part.position], values[part.position], box.lower, box.upper):
@@ -82,7 +82,7 @@ def enters_keep_out(
 def _judge(
     beyond: Array, margin: float, code: str, names: tuple[str, ...], reasons: list[Reason]
 ) -> bool:
-    """Whether the target may be moved to the edge; each case has its reason."""
+    """Whether the target may be clamped to the limit; each case appends its reason."""
     far = [f"{n} by {b:.3f}" for n, b in zip(names, beyond, strict=True) if b > 0.0]
     if not far:
         return True
@@ -98,9 +98,10 @@ def _judge(
 
 
 def near_start(here: Array, target: Array, layout: Layout, reasons: list[Reason]) -> Array | None:
-    """target, if a first command may go there from the measured action; None if that is outside or far off.
+    """target if a first command may go there from here, the measured action; None if too far.
 
-    A robot that stands a little outside its limits goes in from where it stands, at the speed of any motion.
+    None also if here is outside the limits by more than a margin. A robot a little outside goes
+    back inside from where it is, at the speed of any motion.
     """
     found: list[Reason] = []
     if inside_limits(here, layout, found) is None:
@@ -114,12 +115,12 @@ def near_start(here: Array, target: Array, layout: Layout, reasons: list[Reason]
 
 
 def jump_between(start: Array, end: Array, layout: Layout) -> str | None:
-    """Words for a distance beyond the start jump limits of an arm, or None."""
+    """A text for a distance above the start jump limits of an arm, or None."""
     return tracking_error(start, end, None, layout)
 
 
 def tracking_error(told: Array, here: Array, velocity: Array | None, layout: Layout) -> str | None:
-    """Words for an arm further from where it was told to be than its start jump and its lag.
+    """A text for an arm further from its commanded position than its start jump and its lag.
 
     velocity: of all arms, as in rate_limits.arm_motions; None: at rest.
     """

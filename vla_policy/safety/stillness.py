@@ -1,11 +1,13 @@
-"""Does somebody else move an arm? No command begins before it has stood still for a moment.
+"""Detects that an arm is moved from elsewhere; no first command before it has stood still.
 
-While a hand or another program leads an arm, nobody can say where it will be when its controller obeys again:
-setpoints that began where it was measured would then be far from where it is. So what is measured of arms that no
-command of ours moves is watched, engaged or not. Nothing is known after one measurement, and one does not wait for that.
+While a person or another program moves an arm, its position when its controller obeys again is
+unknown: setpoints that start at the measured position would be far off by then. Therefore the
+measurements of arms that no command of ours moves are watched, engaged or not. One measurement
+alone shows no motion, and a first command does not wait for a second.
 
-Who begins to lead an arm in the moment in which we begin is not seen in time. But then it does not go where it is told:
-it is measured beside all places between which it was told to be, and is told nothing more until it stands.
+An arm that another source begins to move just as our first command is sent is not noticed in
+time. But then it does not follow the command: it is measured outside the range of all commanded
+positions, and gets no more commands until it stands still.
 """
 
 from __future__ import annotations
@@ -21,15 +23,13 @@ from vla_policy.geometry.quaternions import turn_between
 from vla_policy.safety.guard_state import Gone, GuardState, Watched
 from vla_policy.types import Array, readonly
 
-STILL_NS = 200_000_000  # an arm that stands for this long is not led any more
-BEGINS_NS = (
-    1_000_000_000  # so long after an arm began to move it is looked at whether it goes elsewhere
-)
+STILL_NS = 200_000_000  # an arm that stands still for this long is no longer moved from elsewhere
+BEGINS_NS = 1_000_000_000  # for this long after an arm began to move it is checked that it follows
 ASIDE_M, ASIDE_RAD = (
     0.02,
     0.04,
-)  # an arm that follows may be this far beside where it was told to be
-STILL_M, STILL_RAD = 3e-3, 5e-3  # what is measured at rest varies by less
+)  # an arm that follows may be this far outside the range of commanded positions
+STILL_M, STILL_RAD = 3e-3, 5e-3  # measurements at rest vary by less
 
 
 def watch(state: GuardState, here: Array | None, here_ns: int, layout: Layout) -> GuardState:
@@ -45,7 +45,7 @@ def watch(state: GuardState, here: Array | None, here_ns: int, layout: Layout) -
 
 
 def led(state: GuardState) -> bool:
-    """Whether an arm that no command moves has been seen to move only a moment ago."""
+    """Whether an arm that no command moves was measured moving within the last STILL_NS."""
     seen = state.watched
     return seen is not None and seen.moved_ns is not None and (
         seen.stamp_ns - seen.moved_ns < STILL_NS
@@ -55,7 +55,10 @@ def led(state: GuardState) -> bool:
 def begun(
     state: GuardState, here: Array | None, start: Array, values: Array, now_ns: int
 ) -> GuardState:
-    """state before the first command since its arms were at rest: from start to values, measured here; float64[d]."""
+    """state at the first command since its arms were at rest: start, values, here float64[d].
+
+    The range of commanded positions begins with start, values and here, the measured action.
+    """
     places = np.stack((start, values, start if here is None else here))
     return replace(state, gone=Gone(places.min(axis=0), places.max(axis=0), now_ns))
 
@@ -63,7 +66,7 @@ def begun(
 def gone_on(
     state: GuardState, layout: Layout, values: Array, ways: Mapping[str, Braking]
 ) -> GuardState:
-    """state after a command of values, float64[d], that lets its arms go to the ends of ways."""
+    """state after a command of values, float64[d], with the paths to rest in ways."""
     gone = state.gone
     if gone is None:
         return state
@@ -76,7 +79,7 @@ def gone_on(
 
 
 def goes_elsewhere(state: GuardState, here: Array, now_ns: int, layout: Layout) -> bool:
-    """Whether an arm that began to move a moment ago is measured where it was never told to be."""
+    """Whether an arm that began to move recently is measured outside its commanded positions."""
     gone = state.gone
     if gone is None or now_ns - gone.since_ns > BEGINS_NS:
         return False
@@ -90,12 +93,12 @@ def goes_elsewhere(state: GuardState, here: Array, now_ns: int, layout: Layout) 
 
 
 def lost(state: GuardState, here: Array, here_ns: int) -> GuardState:
-    """state that knows that an arm is led, which was measured here."""
+    """state in which an arm counts as moved from elsewhere, measured at here."""
     return replace(state, watched=Watched(readonly(here), here_ns, moved_ns=here_ns))
 
 
 def displaced(part: ActionPart, before: Array, here: Array) -> bool:
-    """Whether an arm is measured elsewhere than before by more than measurements at rest vary."""
+    """Whether an arm's measured position changed by more than measurements at rest vary."""
     if part.kind == JOINTS:
         return not (np.abs(here[part.columns] - before[part.columns]) <= STILL_RAD).all()
     way = here[part.position] - before[part.position]

@@ -1,7 +1,7 @@
-"""What a controller does after a setpoint if no other follows: outputs that add a way to rest behind it.
+"""The path of a controller after a setpoint if no other follows, for outputs that add one.
 
-A trajectory goes on to rest by itself (execution/stopping_trajectory.py). The guard has to know where that leads, as
-nothing can be checked any more once a trajectory is on the wire.
+A trajectory comes to rest by itself (execution/stopping_trajectory.py). The guard has to check
+where that path leads before the trajectory is published: nothing can be checked afterwards.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from vla_policy.safety.robot import GuardedRobot
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
-SHARES = (0.5, 1.0)  # of the way to rest that are looked at; it is straight
-BRAKES = (1.0, 0.5, 0.25)  # of the step that are tried, until what lies behind it is free
+SHARES = (0.5, 1.0)  # points on the path to rest that are checked; it is straight
+BRAKES = (1.0, 0.5, 0.25)  # shares of the step to try, until the path after it is free
 
 
 def rates_of(velocity: Array, layout: Layout) -> Array:
-    """float64[d], how fast joints pass through a command; zero for all else.
+    """float64[d], the velocity of joints at a command; zero in all other columns.
 
     velocity: of all arms, as in rate_limits.arm_motions, per s.
     """
@@ -35,7 +35,7 @@ def rates_of(velocity: Array, layout: Layout) -> Array:
 
 
 def ways_of(robot: GuardedRobot, values: Array, rates: Array) -> dict[str, Braking]:
-    """What trajectory outputs are sent with a command, by the groups of the joints that they move."""
+    """The trajectories that outputs send with a command, by group of the joints they move."""
     outputs, period_ns = robot.embodiment.outputs, robot.embodiment.period_ns
     return {
         part.group: joint_way(part, values[part.columns], rates[part.columns], period_ns)
@@ -45,7 +45,7 @@ def ways_of(robot: GuardedRobot, values: Array, rates: Array) -> dict[str, Braki
 
 
 def ranges_ratio(robot: GuardedRobot, start: Array, step: Array, dt_s: float) -> float:
-    """Share of a step of the arms after which trajectory outputs come to rest inside the joint ranges.
+    """Share of a step of the arms after which trajectory outputs stop inside the joint ranges.
 
     start: float64[d]. step: of all arms, as in rate_limits.arm_motions, within dt_s.
     """
@@ -65,7 +65,7 @@ def ranges_ratio(robot: GuardedRobot, start: Array, step: Array, dt_s: float) ->
 def blocked_beyond(
     robot: GuardedRobot, values: Array, ways: Mapping[str, Braking], seen: RobotState
 ) -> Reason | None:
-    """Why the robot must not come to rest behind values, where its outputs would bring it; or None."""
+    """The reason if the robot must not come to rest where its outputs bring it after values."""
     if robot.bodies is None:
         return None
     ends = np.array(values)

@@ -1,8 +1,8 @@
-"""Tools that are driven by their velocity: how fast they may go so that they still stop inside the boxes.
+"""Tools driven by velocity: how fast they may move so that they still stop inside the boxes.
 
-Nobody says where such a tool is to be, so it is judged by where it may get to: from where it was measured it
-has gone on with what was commanded; the new velocity then lasts until its controller's time is out, as nothing
-else may come; and it brakes within its acceleration limit.
+Such a tool has no commanded position, so the positions that it may reach are checked: from where
+it was measured it has continued with the commanded velocity; the new velocity then lasts until its
+controller's timeout, as no other command may come; and it brakes within its acceleration limit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vla_policy.safety.robot import GuardedRobot
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, RobotState
 
-SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.08)  # of a velocity that are tried near a box
+SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.08)  # of a velocity, tried near a box
 
 
 def tools(robot: GuardedRobot) -> tuple[ActionPart, ...]:
-    """The parts that drive a tool; what else is driven is a base."""
+    """The parts that drive a tool; any other velocity drives a base."""
     return tuple(part for part in robot.layout.of_kind(VELOCITY) if part.source)
 
 
@@ -34,10 +34,10 @@ def linear(part: ActionPart) -> slice:
 def leaves(
     robot: GuardedRobot, before: Array, values: Array, seen: RobotState, now_ns: int
 ) -> Reason | None:
-    """Why the tools must not be driven so: one would leave its workspace, enter a box, or is not measured.
+    """The reason if a tool driven so would leave its workspace or enter a box, or is not measured.
 
-    before, values: float64[d], the velocities that are commanded now and next. Outside already, or inside a
-    keep-out box, a tool may come back.
+    before, values: float64[d], the velocities commanded now and next. A tool already outside its
+    workspace, or inside a keep-out box, may come back.
     """
     for part in tools(robot):
         boxes = robot.embodiment.limits.keep_out
@@ -48,7 +48,7 @@ def leaves(
             return Reason("no_position", f"the pose of {part.source} has not been measured")
         age_s = _age_s(robot, part, seen, now_ns)
         now, then = reach(robot, part, pose[:3], before, values, age_s)
-        # While the pose was on its way the velocity may have changed, in whatever direction.
+        # Since the pose was measured the velocity may have changed, in any direction.
         unsure_m = 0.5 * part.limits.linear_rates[1] * age_s * age_s
         found = _left(part, now, then, unsure_m) or _entered(part, now, then, boxes, unsure_m)
         if found is not None:
@@ -101,12 +101,12 @@ def _entered(
 
 
 def _depth(position: Array, lower: Array, upper: Array) -> float:
-    """How far inside a box, from its nearest face; 0 outside."""
+    """Distance inside a box from its nearest face; 0 outside."""
     return max(0.0, float(np.minimum(position - lower, upper - position).min()))
 
 
 def _age_s(robot: GuardedRobot, part: ActionPart, seen: RobotState, now_ns: int) -> float:
-    """How old the pose of a tool is; as old as it may be where it has no stamp."""
+    """Age of the pose of a tool; the oldest that is allowed where it has no stamp."""
     longest_s = robot.embodiment.poses[part.source].max_age_s
     if seen.ee_ns is None:
         return longest_s

@@ -1,4 +1,4 @@
-"""Is what the robot reports, and what is being executed, recent enough to move on?"""
+"""Whether the robot's reports, and the chunk being executed, are recent enough to keep moving."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ STALE_POSE = "stale_ee_pose"
 STALE_CAMERA = "stale_camera"
 STALE_PIXELS = "stale_pixels"
 STALE_CHUNK = "stale_chunk"
-GAP_NS = 1_000_000_000  # of the clock between two ticks; more is a jump, or a process that slept
+GAP_NS = 1_000_000_000  # between two ticks; more is a jump of the clock, or a paused process
 
 
 @dataclass(frozen=True, slots=True)
 class InputStamps:
-    """Stamps of the newest inputs, ns of the node's clock; None for what was never received.
+    """Stamps of the newest inputs, ns of the node's clock; None for an input never received.
 
-    cameras: by name. still: camera -> since when it shows the same pixels although the robot moved.
+    cameras: by name. still: camera -> since when it repeats the same pixels while the robot moves.
     errors: input code -> why its newest message could not be used, a sentence.
-    conflict: why two sources of the same input speak against each other.
+    conflict: why two sources of the same input contradict each other.
     """
 
     joint_ns: int | None = None
@@ -73,7 +73,7 @@ def _frozen(inputs: InputStamps, embodiment: Embodiment, now_ns: int) -> list[Re
 
 
 def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> str | None:
-    """Why a stamp does not count as fresh, a sentence; None if it does."""
+    """Why a stamp is not fresh, as a sentence; None if it is."""
     if stamp_ns is None:
         return f"nothing has come on {what} yet"
     age_ns = now_ns - stamp_ns
@@ -85,7 +85,7 @@ def too_old(what: str, stamp_ns: int | None, max_age_s: float, now_ns: int) -> s
 
 
 def clock_jumped(last_ns: int, now_ns: int) -> Reason | None:
-    """The reason if the clock shows less than at the last tick, or more than GAP_NS more."""
+    """The reason if the clock went back since the last tick, or ahead by more than GAP_NS."""
     if 0 <= now_ns - last_ns <= GAP_NS:
         return None
     if now_ns < last_ns:
