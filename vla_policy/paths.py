@@ -1,4 +1,4 @@
-"""Where the package's own data lies: beside the source, inside the wheel, or in an ament prefix."""
+"""Location of the package's own data: beside the source, in the wheel, or an ament prefix."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PACKAGE = "vla_policy"
 def config_dir() -> Path:
     """The folder with embodiments/ and policies/, in a source, pip or ament layout.
 
-    Raises FileNotFoundError naming every place that was looked at.
+    Raises FileNotFoundError naming every place searched.
     """
     return _shared("config", "embodiments").parent
 
 
 def definition_file(type_name: str) -> Path | None:
-    """The .msg file of a message type ('std_msgs/msg/String') of this package or of an installed one; None without."""
+    """The .msg file of a type ('std_msgs/msg/String') of this or an installed package, or None."""
     package, _, name = type_name.split("/")
     try:
         if package == PACKAGE:
@@ -29,12 +29,12 @@ def definition_file(type_name: str) -> Path | None:
 
 
 def package_version() -> str:
-    """The version in package.xml. Raises FileNotFoundError naming every place that was looked at."""
+    """The version in package.xml. Raises FileNotFoundError naming every place searched."""
     return ElementTree.parse(_shared("package.xml")).findtext("version", "")
 
 
 def _shared(*parts: str) -> Path:
-    """A file or folder that lies beside the package in the source, and under share/ where installed."""
+    """A file or folder beside the package in the source, and under share/ where installed."""
     package = Path(__file__).absolute().parent
     shared = Path("share", PACKAGE)
     places = [package.parent, package, *(parent / shared for parent in package.parents)]
@@ -79,7 +79,7 @@ def find_policy(name_or_path: str) -> Path:
 
 
 def embodiment_names() -> tuple[str, ...]:
-    """The robots that the package brings, by name."""
+    """Names of the robots shipped with the package."""
     return tuple(sorted(p.stem for p in (config_dir() / "embodiments").glob("*.yaml")))
 
 
@@ -97,9 +97,9 @@ def find_embodiment(name_or_path: str | Path) -> Path:
 
 
 def split_adapter(name_or_path: str) -> tuple[str, Path | None]:
-    """BASE+ADAPTER as the name of the base and the adapter's folder; the name itself and None if it has none.
+    """BASE+ADAPTER as the name of the base and the adapter's folder; else the name and None.
 
-    Only the last + separates, and none in a path that is there.
+    Only the last + separates, and none in an existing path.
     """
     base, found, adapter = name_or_path.rpartition("+")
     if not (found and base and adapter) or Path(name_or_path).expanduser().exists():

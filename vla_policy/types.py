@@ -1,4 +1,4 @@
-"""The values that flow through the system, one frozen type per stage.
+"""The values passed between the stages of the system, one frozen type per stage.
 
 Conventions, everywhere: time is integer nanoseconds of the node's clock; lengths are metres, angles
 radians, quaternions xyzw, images uint8[h, w, 3] RGB; poses are of the tool frame in the base frame.
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def required(value: T | None, what: str) -> T:
-    """value, which is optional for others, where who reads it cannot do without.
+    """value, for callers that require an otherwise optional field.
 
     Raises ValueError for None: the robot's description lacks what is needed here.
     """
@@ -38,7 +38,7 @@ def readonly(values: Any, dtype: Any = np.float64) -> Array:
 
 
 def _sealed(array: Array) -> bool:
-    """Whether neither the array nor the memory that it shows can be written."""
+    """Whether neither the array nor its underlying memory can be written."""
     if array.flags.writeable:
         return False
     base = array.base
@@ -54,7 +54,7 @@ def _require_vector(owner: str, name: str, array: Array, width: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the policy sees at one time.
+    """The policy's input at one time.
 
     images:     camera name -> uint8[h, w, 3] RGB. A camera without an image is absent, never black.
     state:      float64[s] in the order of state_names, robot units.
@@ -87,8 +87,8 @@ class Observation:
             raise ValueError(f"Observation.state: not finite: {', '.join(bad)}")
 
 
-# What becomes of the plan of an instruction when another is given: it ends at once and the robot waits for
-# the first chunk of the new one, or it goes on until that comes and goes over into it.
+# Treatment of the plan when the instruction changes: it ends at once and the robot waits for the
+# first chunk of the new one, or it continues until that arrives and blends into it.
 CHANGES = ("flush", "blend")
 
 
@@ -96,15 +96,16 @@ CHANGES = ("flush", "blend")
 class ActionChunk:
     """Planned actions in robot units. Row k is due at obs_ns + k * step_ns.
 
-    A row is *due* when the controller starts to pursue it; it is reached one step later.
+    A row is *due* when the controller starts to move towards it; it is reached one step later.
     actions:      float64[t, d], columns in the order of names, read-only.
     sequence:     counts chunks of one policy process, from 0.
-    terminate:    the policy holds the instruction for done.
-    adapter:      which one the network had while it made all of the chunk, as it was named; '' if none.
-    instruction_change: how the plan of another instruction gave way to this one, one of CHANGES; '' if none did.
-    continues:    sequence of the chunk in execution that it was made to continue; None: of none.
-    frozen_rows:  leading rows that are that chunk's, because they are executed meanwhile.
-    model_actions: float64[t, m], the same chunk in the model's normalised space, for real-time chunking.
+    terminate:    the policy reports the instruction complete.
+    adapter:      name of the network's adapter for the whole chunk; '' if none.
+    instruction_change: treatment of another instruction's plan, one of CHANGES; '' without one.
+    continues:    sequence of the chunk in execution that this one continues; None: none.
+    frozen_rows:  leading rows copied from that chunk, because they are executed meanwhile.
+    model_actions: float64[t, m], the same chunk in the model's normalised space, for real-time
+                  chunking.
     """
 
     actions: Array
@@ -136,7 +137,7 @@ class ActionChunk:
 
 @dataclass(frozen=True, slots=True)
 class RobotState:
-    """What the robot reports. What was never received is None or absent.
+    """What the robot reports. Values never received are None or absent.
 
     joint_positions: float64[j] rad (m for prismatic), in Embodiment.joint_names order.
     poses:           tool -> float64[7] x y z qx qy qz qw, tool frame in base frame. The tool of a
@@ -162,12 +163,12 @@ class RobotState:
 
     @property
     def ee_pose(self) -> Array | None:
-        """The pose of the tool of a robot with one arm."""
+        """The pose of the tool, for a robot with one arm."""
         return self.poses.get("ee")
 
     @property
     def gripper(self) -> float | None:
-        """The opening of the gripper of a robot with one."""
+        """The opening of the gripper, for a robot with one."""
         return self.grippers.get("gripper")
 
 
@@ -175,10 +176,10 @@ class RobotState:
 class Command:
     """One setpoint for the robot's controllers, in robot units.
 
-    values: float64[d] in the order of names: Embodiment.action_names, or those of the action
-    groups that it is for. The others receive no command.
-    rates: float64[d], how fast joints pass through their values, per s; zero for all else.
-    None: at rest.
+    values: float64[d] in the order of names: Embodiment.action_names, or those of the commanded
+    action groups. The other groups receive no command.
+    rates: float64[d], velocity of joints at their values, per s; zero in other columns. None: at
+    rest.
     """
 
     values: Array
@@ -205,7 +206,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a check acted. code is one of a fixed set, detail is one sentence for a person."""
+    """Why a check acted. code is one of a fixed set, detail is one sentence for the user."""
 
     code: str
     detail: str
@@ -213,7 +214,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the guard lets through: a command within all limits, or None for no output."""
+    """The guard's result: a command within all limits, or None for no output."""
 
     level: Level
     command: Command | None

@@ -1,1 +1,1 @@
-"""What the policy, control and task processes do between messages; no ROS."""
+"""Logic of the policy, control and task processes between messages; no ROS."""

@@ -1,8 +1,9 @@
-"""Serialised images (CDR): header fields and pixels, without making a message of them.
+"""Serialised images (CDR): header fields and pixels, without creating a message object.
 
-rclpy takes a millisecond to make a message of 640x480 pixels, most of the time between a camera and a policy.
-CDR puts two bytes of encoding and two of options before the message; numbers of four bytes are aligned from there on,
-and a string or a sequence is its length, then its bytes (a string's with a closing zero).
+rclpy takes a millisecond to create a message of 640x480 pixels, most of the time between a camera
+and a policy. CDR puts two bytes of encoding and two of options before the message; numbers of four
+bytes are aligned from there on, and a string or a sequence is its length, then its bytes (a
+string's with a closing zero).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _aligned(at: int) -> int:
 
 
 def _sequence(data: bytes, at: int) -> memoryview:
-    """The bytes of a sequence whose length is the next number from at."""
+    """The bytes of a sequence whose length is stored at the next aligned number from at."""
     at = _aligned(at)
     (length,) = struct.unpack_from(f"{_order(data)}I", data, at)
     end = at + 4 + length
@@ -95,7 +96,7 @@ def _sequence(data: bytes, at: int) -> memoryview:
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:
-    """The string there, and where it ends."""
+    """The string at that position, and where it ends."""
     text = _sequence(data, at)
     end = _aligned(at) + 4 + len(text)
     return bytes(text).removesuffix(b"\0").decode(errors="replace"), end

@@ -44,15 +44,16 @@ from vla_policy.types import ActionChunk, Array, Level, Reason, RobotState, Verd
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the control path remembers from tick to tick. now_ns: of the last tick.
+    """State of the control path from tick to tick. now_ns: of the last tick.
 
-    references: kept for robots whose policies speak in steps.
+    references: kept for robots whose policies predict steps.
     scheme: how chunks follow each other, one of execution.schemes.SCHEMES.
-    instruction: the only one whose chunks are taken; None: of any.
-    ended: the one that ended last, none of whose chunks are taken any more.
-    hushed: a word ended what was being done; no chunk is taken until another instruction begins.
-    proposed: float64[d], the plan's action in the last tick, before the guard; None: none.
-    mode: who is in control, one of control_mode.MODES; it changes by set_mode, and a hush pauses a person's.
+    instruction: the only one whose chunks are accepted; None: any.
+    ended: the instruction that ended last, whose chunks are refused.
+    hushed: a stop word ended the instruction; chunks are refused until another instruction begins.
+    proposed: float64[d], the plan's action in the last tick, before the guard; None without one.
+    mode: who is in control, one of control_mode.MODES; changed by set_mode, and from teleoperated
+    to paused by hush.
     """
 
     timeline: Timeline = field(default_factory=Timeline)
@@ -76,9 +77,9 @@ def accept(
     *,
     source: str = modes.POLICY,
 ) -> tuple[Control, Reason | None]:
-    """Take a chunk of a source into the plan, or return the reason of its refusal. While nothing may move, none is taken.
+    """Accept a chunk of a source into the plan, or return why it is refused, as while holding.
 
-    A policy's has the robot's action columns; a person's those that are executed, absolute (robot.layout).
+    A policy's chunk has the robot's action columns; a person's the executed ones (robot.layout).
     """
     if not control.guard.engaged:
         return control, None
@@ -91,7 +92,7 @@ def accept(
     else:
         resolved = resolve(chunk, robot.embodiment, control.references)
     if isinstance(resolved, Reason):
-        # A broken policy: its next rows are not to be trusted either.
+        # The policy is broken: the rest of its plan is not trusted either.
         return refuse(control, resolved, now_ns, source=source), resolved
     here = measured_action(robot.layout, state)
     start = standing(control.guard, here, robot, now_ns, here_ns=measured_ns(state, now_ns))
@@ -100,7 +101,7 @@ def accept(
     idle = plan.running_at(control.timeline, now_ns) is None
     rested = idle and not teleop and rested_since(control.guard, chunk.obs_ns)
     if teleop and idle:
-        # A person's hand may be anywhere: its position follows from no image of the arm.
+        # A teleoperation device may be at any position, which no image of the arm determines.
         words = jump_between(start.values, resolved.actions[0], robot.layout)
         if words is not None:
             jump = Reason("start_jump", f"teleoperation does not begin: its first row is {words}")
@@ -148,7 +149,7 @@ def _continues(control: Control, chunk: ActionChunk) -> bool:
 def _moving(
     control: Control, start: Standing, robot: GuardedRobot, now_ns: int
 ) -> ActionRates | None:
-    """How fast the arms go, if commands are so late that they do not follow the plan any more."""
+    """The arms' velocity, if commands are so late that the arms no longer follow the plan."""
     sent = control.guard.sent
     if sent is None or now_ns - sent.stamp_ns <= MAX_PERIODS * robot.embodiment.period_ns:
         return None
@@ -156,10 +157,11 @@ def _moving(
 
 
 def instruct(control: Control, instruction: str, *, flush: bool = True) -> Control:
-    """Another instruction is followed from now on: with flush the plan of the one before ends at once.
+    """Follow another instruction from now on: with flush the previous plan ends at once.
 
-    Other than after emptying the plan, the policy's observations of the robot stay valid. An empty one ends the
-    one before: its plan is dropped and the robot holds. Chunks of any other are taken again, as before the first.
+    Unlike after emptying the plan, observations from before stay valid. An empty instruction ends
+    the previous one: its plan is dropped, the robot holds, and chunks of any instruction are
+    accepted again, as before the first.
     """
     timeline = control.timeline
     planned = _instruction_of_plan(control)
@@ -185,9 +187,9 @@ def _instruction_of_plan(control: Control) -> str | None:
 
 
 def hush(control: Control, now_ns: int) -> Control:
-    """A word ends what is being done: the plan is dropped and no chunk taken until an instruction begins.
+    """A stop word: drop the plan and refuse chunks until an instruction begins.
 
-    A person who teleoperates is paused, and takes over again to go on.
+    Teleoperation is paused; the person takes over again to continue.
     """
     mode = modes.PAUSED if control.mode == modes.TELEOPERATED else control.mode
     timeline = plan.emptied(control.timeline, now_ns)
@@ -195,7 +197,7 @@ def hush(control: Control, now_ns: int) -> Control:
 
 
 def set_mode(control: Control, mode: str, now_ns: int) -> Control:
-    """Who is in control from now on, one of control_mode.MODES; nothing of the plan before is executed any more.
+    """Change who is in control, one of control_mode.MODES; the previous plan is dropped.
 
     Chunks of observations before now_ns are refused, too. The arm continues from its position then.
     """
@@ -207,7 +209,7 @@ def set_mode(control: Control, mode: str, now_ns: int) -> Control:
 def refuse(
     control: Control, reason: Reason, now_ns: int, *, source: str = modes.POLICY
 ) -> Control:
-    """A chunk that cannot be read as an action: counted; the plan is emptied if it is the source's."""
+    """Count a chunk that is no valid action; empty the plan if source is in control."""
     control = _counted(control, reason)
     if source != modes.source_of(control.mode):
         return control
@@ -221,7 +223,7 @@ def tick(
     before_ns = control.now_ns
     control = replace(control, now_ns=now_ns)
     if before_ns is not None and (jump := clock_jumped(before_ns, now_ns)) is not None:
-        # Nothing that was stamped before the jump can be compared with now.
+        # Stamps from before the jump cannot be compared with now.
         floor_ns = _seen_before_jump_ns(robot, before_ns, now_ns)
         state_after = memory.after_jump(memory.counted(control.guard, (jump,)), now_ns)
         state_after, command = hold.ramp_down(state_after, robot, now_ns)
@@ -273,7 +275,7 @@ def disengage_for(
 def engage(
     control: Control, robot: GuardedRobot, inputs: InputStamps, now_ns: int
 ) -> tuple[Control, str | None]:
-    """Let commands through from now on; or unchanged, and a sentence with the reason."""
+    """Let commands through from now on; or unchanged, and one sentence why not."""
     if control.guard.stopped is not None:
         return control, f"stopped ({control.guard.stopped.detail}); reset first"
     stale = stale_inputs(inputs, robot.embodiment, now_ns)
@@ -282,7 +284,7 @@ def engage(
     if control.guard.engaged:
         return replace(control, hushed=False), None
     guard_state = memory.engage(control.guard)
-    # What a policy sees of an arm that is still coming to rest is no place to start from.
+    # An observation of an arm still coming to rest is no valid start.
     seen_ns = max(now_ns, guard_state.settled_ns)
     return (
         replace(
@@ -297,7 +299,7 @@ def engage(
 
 
 def disengage(control: Control, now_ns: int) -> Control:
-    """Let nothing through, and forget the plan."""
+    """Let no command through, and drop the plan."""
     return replace(
         control,
         guard=memory.disengage(control.guard),
@@ -306,7 +308,7 @@ def disengage(control: Control, now_ns: int) -> Control:
 
 
 def stop(control: Control, reason: Reason, now_ns: int) -> Control:
-    """Let nothing through until reset, and forget the plan."""
+    """Let no command through until reset, and drop the plan."""
     return replace(
         control,
         guard=memory.stop(control.guard, reason),
@@ -315,17 +317,18 @@ def stop(control: Control, reason: Reason, now_ns: int) -> Control:
 
 
 def reset(control: Control) -> tuple[Control, str | None]:
-    """End a stop; or unchanged, and a sentence with the reason."""
+    """End a stop; or unchanged, and one sentence why not."""
     if control.guard.engaged:
         return control, "the robot is engaged; disengage it first"
     return replace(control, guard=memory.reset(control.guard)), None
 
 
 def _seen_before_jump_ns(robot: GuardedRobot, before_ns: int, now_ns: int) -> int:
-    """The latest stamp of observations before the clock jumped from before_ns to now_ns, as far as it could be taken.
+    """The latest possible stamp of an observation from before the clock jumped to now_ns.
 
-    Where the clock went back by less than a chunk may be on its way, such a chunk has a stamp that seems new; it
-    is of a robot that may have been moved since. After larger jumps it is ahead of the clock, and refused for that.
+    If the clock went back by less than the delay of a chunk, a chunk computed before the jump has
+    a stamp that seems new, although the robot may have been moved since. After larger jumps it is
+    ahead of the clock, and refused for that.
     """
     back_ns = before_ns - now_ns
     longest_ns = ns_from_s(robot.embodiment.limits.max_chunk_age_s) + FUTURE_TOLERANCE_NS
@@ -343,7 +346,7 @@ def _remembered(control: Control, robot: GuardedRobot, state: RobotState, now_ns
         stamp_ns = min(stamps, default=now_ns)
         references = replace(references, measured=remember(references.measured, stamp_ns, here))
     sent = control.guard.sent
-    if sent is not None and sent.ways and sent.moved_ns < now_ns:  # on the way to rest
+    if sent is not None and sent.ways and sent.moved_ns < now_ns:  # on the path to rest
         commanded = remember(references.commanded, now_ns, told_now(sent, now_ns, robot.layout)[0])
         references = replace(references, commanded=commanded)
     elif sent is not None:

@@ -1,7 +1,7 @@
 """Control mode of the robot: autonomous, teleoperated or paused.
 
-The mode changes only on request. An operator who goes silent leaves the arm where it is: it is
-never handed to the policy by itself, nor taken from it.
+The mode changes only on request. If the operator's device goes silent, the arm stays where it is:
+control never passes to the policy, or away from it, automatically.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _IDLE = {
 
 
 def source_of(mode: str) -> str:
-    """Whose chunks are executed in a mode: POLICY, TELEOP, or '' for nobody's."""
+    """Whose chunks are executed in a mode: POLICY, TELEOP, or '' for neither."""
     return _SOURCES[mode]
 
 
@@ -35,14 +35,14 @@ def idle(mode: str) -> Reason:
 
 
 def refuse_mode(mode: str) -> str | None:
-    """Why mode is none, one sentence; None if it is one."""
+    """Why mode is invalid, one sentence; None if it is valid."""
     if mode in MODES:
         return None
     return f"mode: got {mode!r}, expected {', '.join(MODES[:-1])} or {MODES[-1]}"
 
 
 def not_in_control(mode: str, source: str, sequence: int) -> Reason | None:
-    """Why a chunk of a source is not taken in a mode; None if the source is in control."""
+    """Why a source's chunk is refused in a mode; None if the source is in control."""
     if source == source_of(mode):
         return None
     return Reason("chunk_mode", f"chunk {sequence} is of the {source}, and the robot is {mode}")

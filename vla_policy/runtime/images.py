@@ -1,7 +1,7 @@
 """Raw and compressed camera pixels to uint8[h, w, 3] RGB. Needs numpy; OpenCV for compressed ones.
 
-cv_bridge is not used, even where it is installed: it adds no encoding that is needed here, drags
-in a second OpenCV, and its conversions of generic encodings (8UC3) are guesses.
+cv_bridge is not used, even where it is installed: it adds no encoding that is needed here, depends
+on a second OpenCV, and its conversions of generic encodings (8UC3) are guesses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PixelFormat:
 
 
 def require_encoding(encoding: str, where: str) -> PixelFormat:
-    """How pixels of that encoding are read. Raises ValueError for one that is not."""
+    """How pixels of that encoding are read. Raises ValueError for an unsupported one."""
     pixel = ENCODINGS.get(encoding.lower())
     if pixel is None:
         hint = next(
@@ -54,7 +54,7 @@ def decode_raw(
     """Pixels of a sensor_msgs/Image as a new uint8[height, width, 3] RGB.
 
     step: bytes from one row to the next, at least the width of a row; the rest is padding.
-    Raises ValueError, naming where and encoding, for whatever is not exactly as described.
+    Raises ValueError, naming where and encoding, for any mismatch with the description.
     """
     what = f"{where}: image of encoding {encoding!r}"
     pixel = require_encoding(encoding, where)
@@ -110,7 +110,7 @@ def decode_compressed(
 
 
 def encode_jpeg(image: Array, *, quality: int = 95) -> bytes:
-    """A JPEG file of uint8[h, w, 3] RGB. quality: of 100, as OpenCV counts it."""
+    """A JPEG file of uint8[h, w, 3] RGB. quality: of 100, OpenCV's scale."""
     import cv2
 
     bgr = np.ascontiguousarray(image[:, :, ::-1])

@@ -1,4 +1,4 @@
-"""Is a text an instruction that can be given to a policy, or does it stop the robot?"""
+"""Whether a text is a valid instruction for a policy, or a stop word."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from itertools import zip_longest
 from vla_policy.runtime import stop_words as words
 
 MAX_CHARACTERS = 200
-MAX_READ = 2000  # characters that a stop word is looked for in; more is no sentence
-SHORT = (
-    3  # other words, harmless ones not counted, up to which a sentence with a stop word is a stop
-)
+MAX_READ = 2000  # characters searched for a stop word; a longer text is no sentence
+SHORT = 3  # other words, without harmless ones, up to which a sentence with a stop word is a stop
 SHORT_PART = 12  # characters, in scripts without separated words
 
 
 class Stop(Enum):
-    """What a stop word does. END: what is being done ends, at rest. LATCH: also nothing moves until ~/reset."""
+    """Effect of a stop word.
+
+    END: end the instruction, at rest. LATCH: also no motion until ~/reset.
+    """
 
     END = "end"
     LATCH = "latch"
 
 
 def refuse_instruction(text: str) -> str | None:
-    """Why text cannot be followed, one sentence; None if it can be tried."""
+    """Why text cannot be an instruction, one sentence; None if it can."""
     if not text:
         return "the instruction is empty"
     if not text.strip():
@@ -37,7 +38,7 @@ def refuse_instruction(text: str) -> str | None:
     if not any(character.isalpha() for character in text):
         return f"the instruction {text.strip()!r} has no word"
     for at, character in enumerate(text):
-        # Cc: line breaks, escapes. Cf: invisible marks, with which a text displays unlike its characters.
+        # Cc: line breaks, escapes. Cf: invisible marks, which make a text look different.
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
             return (
                 f"the instruction has the control character U+{ord(character):04X} "
@@ -47,11 +48,11 @@ def refuse_instruction(text: str) -> str | None:
 
 
 def stop_of(text: str) -> Stop | None:
-    """What text stops, if it is a word to stop; None if it is none. Any text, however it is written.
+    """The stop that text requests; None if none. Any text, however it is spelled.
 
-    A sentence that begins with a stop word is one, and a short one that has one anywhere:
-    in doubt it stops. A longer one that only mentions such a word is left to the policy, which does what it
-    understands. The empty text, which also ends what is being done, is none.
+    A sentence that begins with a stop word is a stop, and so is a short one that contains one
+    anywhere: in doubt the robot stops. A longer sentence that only mentions such a word is left to
+    the policy. The empty text, which also ends the instruction, is no stop.
     """
     text = _ESCAPE.sub(" ", text[:MAX_READ])
     if any(sign in text for sign in words.LATCHING_SIGNS):
@@ -64,7 +65,7 @@ def stop_of(text: str) -> Stop | None:
 
 
 def folded(text: str) -> str:
-    """text in lower case, one form of each letter, without accents, invisible marks and punctuation."""
+    """text in lower case, letters normalised, without accents, invisible marks and punctuation."""
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     text = re.sub("['\u2019\u02bc`\u00b4]", "", text)
     kept = []
@@ -78,7 +79,7 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The words of one kind: anywhere in a short sentence, first, as all that is said; and phrases."""
+    """Stop words of one kind: anywhere in a short sentence, first, or alone; and phrases."""
 
     stop: Stop
     anywhere: frozenset[str]
@@ -113,7 +114,7 @@ _TABLES = (
     ),
     _table(Stop.END, words.ENDING, words.ENDING_FIRST, words.ENDING_ALONE, words.ENDING_PHRASES),
 )
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal writes between words
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # terminal escape sequences between words
 _PARTS = tuple(
     (stop, tuple(folded(part) for part in parts))
     for stop, parts in ((Stop.LATCH, words.LATCHING_PARTS), (Stop.END, words.ENDING_PARTS))
@@ -136,7 +137,7 @@ def _in_words(said: list[str]) -> Stop | None:
 
 
 def _begins(said: list[str], phrase: list[str]) -> bool:
-    """Whether phrase comes first, but for harmless words, or ends a short sentence."""
+    """Whether phrase comes first, ignoring harmless words, or ends a short sentence."""
     for at in range(len(said) - len(phrase) + 1):
         if said[at : at + len(phrase)] == phrase:
             before = [word for word in said[:at] if word not in words.HARMLESS]
@@ -147,7 +148,7 @@ def _begins(said: list[str], phrase: list[str]) -> bool:
 
 
 def _once(word: str) -> str:
-    """The stop word of a word with letters that were held down (stooop); any other as it is."""
+    """The stop word with repeated letters removed (stooop); any other word unchanged."""
     known = [w for table in _TABLES for w in sorted(table.anywhere | table.first)]
     if word in known or not re.search(r"(.)\1", word):
         return word
@@ -159,13 +160,13 @@ def _runs(word: str) -> list[tuple[str, int]]:
 
 
 def _held(word: str, known: str) -> bool:
-    """Whether word is known with letters that stand more often."""
+    """Whether word is known with repeated letters."""
     pairs = list(zip_longest(_runs(word), _runs(known), fillvalue=("", 0)))
     return all(a == b and n >= m for (a, n), (b, m) in pairs)
 
 
 def _joined(said: list[str]) -> list[str]:
-    """Letters that stand alone put together: s t o p."""
+    """Single letters joined to a word: s t o p."""
     return "".join(f"{word}" if len(word) == 1 else f" {word} " for word in said).split()
 
 
@@ -177,7 +178,7 @@ def _in_parts(text: str) -> Stop | None:
 
 
 def _slip(said: list[str]) -> Stop | None:
-    """A sentence of one word (harmless ones aside) that is one slip of the fingers from a stop word."""
+    """A stop for a single word (ignoring harmless ones) with one typing error in a stop word."""
     told = [word for word in said if word not in words.HARMLESS]
     if len(told) != 1 or not 3 <= len(told[0]) <= 12 or told[0] in words.OTHER_WORDS:
         return None
@@ -189,7 +190,7 @@ def _slip(said: list[str]) -> Stop | None:
 
 
 def _one_slip(a: str, b: str) -> bool:
-    """Whether b is a with one letter more, less or other, or two neighbours changed."""
+    """Whether b is a with one letter inserted, deleted or replaced, or two neighbours swapped."""
     if abs(len(a) - len(b)) > 1:
         return False
     at = next(

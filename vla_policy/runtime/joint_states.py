@@ -1,4 +1,4 @@
-"""The robot's joints and grippers, put together by name from one or several publishers."""
+"""Merges the robot's joints and grippers by name, from one or several publishers."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class JointStateMerger:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, after the clock went back."""
+        """Forget all positions, after the clock went back."""
         self._heard: dict[str, tuple[int, float]] = {}
         self._silent = set(self._robot.joints.topics)
 
     def add(
         self, topic: str, names: Sequence[str], positions: Sequence[float], stamp_ns: int
     ) -> tuple[int, Array] | None:
-        """All values after one more message, and the stamp of the oldest of them.
+        """All values after one more message, and the oldest stamp among them.
 
-        None before the first message of a topic. Raises ValueError if the message is not one of
+        None before the first message of a topic. Raises ValueError if the message has no valid
         joint positions, or if a joint has no publisher; it lists those that have.
         """
         _require_joints(topic, names, positions)

@@ -1,16 +1,16 @@
-"""Whether chunks come in time to be relied on."""
+"""Whether chunks arrive fast enough."""
 
 from __future__ import annotations
 
 from vla_policy.runtime.inference import InferenceStatus
 
-FEW, SHARE = 10, 0.5  # chunks; of the time that a chunk lasts
+FEW, SHARE = 10, 0.5  # least number of chunks; share of the time that a chunk lasts
 
 
 def slow(status: InferenceStatus, chunk_s: float) -> str | None:
-    """Why chunks come too slowly to be relied on, one sentence; None if they do not, or too few have come.
+    """Why chunks arrive too slowly, one sentence; None if they do not, or are too few to judge.
 
-    chunk_s: for which the rows of a chunk last.
+    chunk_s: duration of a chunk's rows.
     """
     if status.latency_s is None or status.chunks < FEW or chunk_s <= 0.0:
         return None

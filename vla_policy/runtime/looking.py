@@ -1,4 +1,4 @@
-"""Whether the objects that an instruction names are present: several checks before it is followed, as a value."""
+"""Whether the objects that an instruction names are present, checked before it is followed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from vla_policy.types import Reason
 
 LOOKS = 3  # images in a row that must agree
-MOST_LOOKS = 2 * LOOKS  # where none agree until then, it is not known
+MOST_LOOKS = 2 * LOOKS  # after this many without agreement the result is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Looking:
     """Results of the checks for an instruction so far.
 
-    taken: how many. in_a_row: of them the newest that agree, on missing or on nothing missing. newest_ns: of the last
-    image that was checked. missing: the reason of the last check that missed an object.
+    taken: number of checks. in_a_row: of the newest ones with the same result. newest_ns: of the
+    last image that was checked. missing: the reason of the last check that missed an object.
     """
 
     taken: int = 0
@@ -43,7 +43,10 @@ class Looking:
 
 
 def looked(looking: Looking, missing: Reason | None, obs_ns: int) -> Looking:
-    """Another check, of the image of obs_ns. missing: what it did not show; None: it showed all."""
+    """Add a check of the image of obs_ns.
+
+    missing: the objects it did not show; None: it showed all.
+    """
     seen = missing is None
     agrees = looking.taken > 0 and seen == looking.seen
     return Looking(
@@ -56,5 +59,5 @@ def looked(looking: Looking, missing: Reason | None, obs_ns: int) -> Looking:
 
 
 def is_new(looking: Looking, obs_ns: int) -> bool:
-    """Whether the image of obs_ns is another than the last that was checked; a clock may go back."""
+    """Whether the image of obs_ns differs from the last one checked; a clock may go back."""
     return obs_ns != looking.newest_ns

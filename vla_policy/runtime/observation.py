@@ -1,7 +1,7 @@
 """From streams of images and states to one observation of one instant, or the reason why not.
 
-Nothing here knows ROS or a clock: now_ns is an argument. A stream keeps the samples of its last
-moments, so that those of one instant can be put together although they arrive one by one.
+Independent of ROS and of a clock: now_ns is an argument. A stream keeps its latest samples, so
+that those of one instant can be combined although they arrive one by one.
 """
 
 from __future__ import annotations
@@ -18,16 +18,14 @@ from vla_policy.timing import FUTURE_TOLERANCE_NS
 from vla_policy.types import Array, Observation, Reason
 
 T = TypeVar("T")
-KEEP_NS = 500_000_000  # how far back samples are kept; the slowest stream must come within this
-RESTART_NS = (
-    1_000_000_000  # a stamp this much older than the last one: the sender's clock restarted
-)
+KEEP_NS = 500_000_000  # age up to which samples are kept; the slowest stream must arrive within it
+RESTART_NS = 1_000_000_000  # a stamp older than the last one by this: the sender's clock restarted
 
 
 class SensorBuffer(Generic[T]):
-    """The last samples of one topic, in the order of their stamps.
+    """The latest samples of one topic, in the order of their stamps.
 
-    A stamp that does not advance is not a new sample, so a frozen sender grows stale.
+    A stamp that does not advance is no new sample, so a frozen sender becomes stale.
     """
 
     def __init__(self, topic: str, max_age_ns: int) -> None:
@@ -59,7 +57,7 @@ class SensorBuffer(Generic[T]):
         return min(self._samples, key=lambda sample: abs(sample[0] - time_ns))
 
     def copy(self) -> SensorBuffer[T]:
-        """The same samples, safe to read while the original goes on."""
+        """The same samples, safe to read while the original is changed."""
         twin: SensorBuffer[T] = SensorBuffer(self.topic, self.max_age_ns)
         twin._samples.extend(self._samples)
         return twin
@@ -104,9 +102,9 @@ def synchronize(
 ) -> Observation | Reason:
     """The newest instant that every camera and state stream has reached, as an observation.
 
-    Each stream gives its sample nearest to that instant; obs_ns is the instant.
-    max_skew_ns: how far a sample may be from it.
-    Returns the first Reason that speaks against it, naming the topic.
+    Each stream contributes its sample nearest to that instant; obs_ns is the instant.
+    max_skew_ns: greatest distance of a sample from it.
+    Returns the first Reason against an observation, naming the topic.
     """
     streams = [*cameras.values(), *(source.stream for source in states)]
     for stream in streams:

@@ -1,4 +1,7 @@
-"""Checks that measured joints and camera frames agree with the description; used by `vla check` and, at run time, to HOLD."""
+"""Checks that measured joints and camera frames match the description.
+
+`vla check` uses them; at run time they lead to HOLD.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ OUTSIDE = 0.1  # rad or m outside the limits: more than calibration
 
 
 def joint_out_of_range(robot: Embodiment, positions: Array) -> str | None:
-    """A sentence on the first joint that is measured far outside its limits, or None.
+    """A sentence about the first joint measured far outside its limits, or None.
 
     positions: float64[j] in the joints' unit.
     """
@@ -24,7 +27,7 @@ def joint_out_of_range(robot: Embodiment, positions: Array) -> str | None:
 
 
 def out_of_range(joints: Joints, at: int, value: float) -> str | None:
-    """The same of joint number at alone, at value in the joints' unit."""
+    """The same for joint number at only, at value in the joints' unit."""
     low, high = float(joints.lower[at]), float(joints.upper[at])
     if low - OUTSIDE <= value <= high + OUTSIDE:
         return None
@@ -40,9 +43,9 @@ def in_degrees(joints: Joints, value: float) -> bool:
 
 
 def camera_name_mismatch(camera: str, frame: str, cameras: tuple[str, ...]) -> str | None:
-    """The other camera whose name is in the frame of camera's images; None if it has its own, or none.
+    """The other camera whose name is in the frame of camera's images, or None.
 
-    Of names that are part of each other (left, left_wrist) the longest counts.
+    Of names that contain each other (left, left_wrist) the longest counts.
     """
     low, own = frame.lower(), camera.lower()
     named = [o for o in cameras if o != camera and o.lower() in low]

@@ -1,6 +1,7 @@
 """The interface of every policy: a network in this process, an expert, a script.
 
-Inference, closed loop and nodes know policies by this protocol alone; `policy.Policy` is the one with a network.
+Inference, closed loop and nodes use policies only through this protocol; `policy.Policy` is the
+one with a network.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 
 class Unavailable(ConnectionError):
-    """No answer now, with one sentence why: a server that is lost, slow, busy or sends an invalid reply.
+    """No answer now, in one sentence: a server is lost, slow, busy or its reply is invalid.
 
-    Not the model's failure: the plan in execution becomes old, the robot holds, and the next observation is tried.
+    Not a failure of the model: the plan becomes stale, the robot holds, the next observation is
+    tried.
     """
 
 
 class ColumnsProtocol(Protocol):
-    """The part of a contract that callers read: the names of state and action columns, the side of its images."""
+    """The part of a contract that callers read: state and action columns, side of images."""
 
     @property
     def state_names(self) -> tuple[str, ...]: ...
@@ -45,10 +47,10 @@ class PlainContract:
 class PolicyProtocol(Protocol):
     """The interface of a policy.
 
-    rows: of a chunk. head: of a network; None: it has none. continues: whether infer takes a chunk to continue.
-    All that take an observation may raise Unavailable where the policy is on another machine.
-    can_point, can_answer: whether point and ask answer; they raise ValueError where they do not.
-    understanding: one sentence on what it reports of instructions that it does not understand.
+    rows: of a chunk. head: of a network; None without one. continues: whether infer can continue a
+    chunk. Methods with an observation may raise Unavailable if the policy is on another machine.
+    can_point, can_answer: whether point and ask are supported; else they raise ValueError.
+    understanding: one sentence about what it reports of instructions it does not understand.
     """
 
     @property
@@ -73,15 +75,15 @@ class PolicyProtocol(Protocol):
     def understanding(self) -> str: ...
 
     def understands(self, instruction: str) -> Reason | None:
-        """Why the instruction cannot be followed; None if it can, or it is not known."""
+        """Why the instruction cannot be followed; None if it can, or if unknown."""
 
     def sees(self, observation: Observation) -> Reason | None:
-        """What the instruction names and no image shows; None if all is shown, or it is not known."""
+        """What the instruction names and no image shows; None if all is shown, or if unknown."""
 
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation. previous: the chunk in execution, for one that continues it."""
+        """The chunk of actions for observation. previous: the chunk to continue, if supported."""
 
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
@@ -89,14 +91,14 @@ class PolicyProtocol(Protocol):
         """sampling.candidates chunks for one observation."""
 
     def point(self, observation: Observation) -> Mapping[str, Array]:
-        """Where it sees what the instruction names: target_xyz, float64[3], base frame, m."""
+        """Position of the object in the instruction: target_xyz, float64[3], base frame, m."""
 
     def ask(self, observation: Observation, question: str) -> str:
         """Its answer as text."""
 
 
 class KeywordInfer:
-    """infer, with the options as keywords: for people and scripts, of whatever has infer_chunk."""
+    """infer with keyword options, for people and scripts, for any class with infer_chunk."""
 
     __slots__ = ()
 
@@ -116,10 +118,10 @@ class KeywordInfer:
         """The chunk of actions for observation.
 
         previous: the plan in execution as a chunk whose row 0 is due at the observation
-        (execution.resampling.aligned), for heads that continue it; without it frozen_rows and guidance_rows
-        must be 0. The other options: see models.sampling.InferenceOptions.
-        Raises ValueError if the observation does not fit the contract, the instruction is too long, or the head
-        has no such option.
+        (execution.resampling.aligned), for heads that continue it; without it frozen_rows and
+        guidance_rows must be 0. The other options: see models.sampling.InferenceOptions.
+        Raises ValueError if the observation does not match the contract, the instruction is too
+        long, or the head does not support an option.
         """
         options = InferenceOptions(
             seed=seed,
@@ -135,12 +137,12 @@ class KeywordInfer:
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """As in PolicyProtocol; what infers has its own."""
+        """As in PolicyProtocol; implemented by subclasses."""
         raise NotImplementedError
 
 
 class PlainPolicy(KeywordInfer):
-    """The answers of a policy that does no more than infer; what infers adds contract, rows and infer_chunk."""
+    """A policy that can only infer; subclasses add contract, rows and infer_chunk."""
 
     head: str | None = None
     continues: bool = False
@@ -149,11 +151,11 @@ class PlainPolicy(KeywordInfer):
     understanding: str = "this policy cannot tell which sentences it does not understand"
 
     def understands(self, instruction: str) -> Reason | None:
-        """Any sentence may be tried."""
+        """None: any sentence may be tried."""
         return None
 
     def sees(self, observation: Observation) -> Reason | None:
-        """Not known."""
+        """None: unknown."""
         return None
 
     def infer_candidates(

@@ -10,9 +10,9 @@ UNIT_TOLERANCE = 1e-2  # of a quaternion's norm; float32 publishers are within 1
 
 
 def unit_pose(pose: Array, frame_id: str, expected: str, topic: str) -> Array:
-    """float64[7] x y z qx qy qz qw with a quaternion of length 1, of values given in frame_id.
+    """float64[7] x y z qx qy qz qw with a unit quaternion, from values given in frame_id.
 
-    Raises ValueError for another frame than expected, what is not finite, and no rotation.
+    Raises ValueError for another frame than expected, values not finite, or an invalid rotation.
     """
     if frame_id != expected:
         raise ValueError(f"{topic}: got frame {frame_id!r}, expected {expected!r}")

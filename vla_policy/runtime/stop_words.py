@@ -1,11 +1,12 @@
 """Stop words in many languages. Tables only; instruction.py reads them.
 
-All are written as instruction.folded() leaves a text: lower case, without accents and punctuation.
+All are written as instruction.folded() returns a text: lower case, without accents and
+punctuation.
 """
 
 from __future__ import annotations
 
-# After one of these nothing may move until a person has checked the robot: latched, like the STOP button.
+# After one of these no motion until a person has checked the robot: latched, like the STOP button.
 LATCHING = frozenset(
     """
     stop stops stopp stopped stopping halt halte freeze emergency estop estopp panic mayday danger
@@ -16,7 +17,7 @@ LATCHING = frozenset(
     עצור توقف قف रुको रुकिए हाल्ट थांबा หยุด
     """.split()
 )
-# They end what is being done; the robot stays engaged, at rest.
+# They end the instruction; the robot stays engaged, at rest.
 ENDING = frozenset(
     """
     cancel cancelled canceled cancelling abort aborted wait whoa woah cease desist quit pause enough
@@ -24,7 +25,8 @@ ENDING = frozenset(
     отмена отмени хватит подожди annuleer avbryt iptal batal
     """.split()
 )
-# The same, but other words too (Spanish "for", French "hard", English "dead end"): only where a sentence begins so.
+# The same, but these are ordinary words too (Spanish "for", French "hard", English "dead end"):
+# only at the beginning of a sentence.
 LATCHING_FIRST = frozenset("para dur basta quieto pára".split())
 ENDING_FIRST = frozenset("no nope nein non nie nah nevermind".split())
 # The same, only as the whole sentence.
@@ -103,7 +105,7 @@ ENDING_PARTS = ("やめ", "待って", "待て", "取消", "キャンセル", "�
 LATCHING_SIGNS = frozenset("🛑✋🤚🖐⛔🚫⏹🚨🆘")
 ENDING_SIGNS = frozenset("⏸❌✖")
 
-# They request nothing and do not change the meaning of a stop word.
+# Harmless: they request nothing and do not change the meaning of a stop word.
 HARMLESS = frozenset(
     """
     a all already am and any arm at away be bot can could damn dear do doing for from god
@@ -112,7 +114,7 @@ HARMLESS = frozenset(
     should still that the there this to ur want we were what whatever will with would you your youre
     """.split()
 )
-# Words that are one slip away from a stop word and mean something else.
+# Words one typing error away from a stop word that mean something else.
 OTHER_WORDS = frozenset(
     """
     top step shop slop stow strop stomp swop spot atop stock store half hat salt malt hall halo shalt hart

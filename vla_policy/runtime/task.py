@@ -1,7 +1,7 @@
 """One instruction being followed: its reports, and when and how it ends.
 
-Pure. Two times are used: now_ns of the node's clock, for the time limit and the stamps of chunks,
-and steady_ns of a clock that never stops, for what must not stay silent.
+Pure. Two clocks are used: now_ns of the node's clock, for the time limit and the stamps of chunks,
+and steady_ns of a clock that never stops, to detect silence.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from vla_policy.runtime.instruction import Stop, refuse_instruction
 from vla_policy.timing import ns_from_s, s_from_ns
 from vla_policy.types import ActionChunk, Level
 
-TERMINATE_CHUNKS = 2  # chunks in a row; a single one may be a slip of the policy
+TERMINATE_CHUNKS = 2  # chunks in a row; a single one may be an error of the policy
 
-# Codes of a hold that means that something stopped coming, not that a limit acted.
+# Codes of a hold because an input stopped coming, not because a limit acted.
 SILENCE = ("stale_", "clock_", "no_chunk", "no_position", "inactive")
 WAITING = "no_chunk"
 
@@ -35,7 +35,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long silence is borne, in s. first_chunk: the policy may have to warm up."""
+    """How long silence is tolerated, in s. first_chunk: the policy may have to warm up."""
 
     first_chunk_s: float = 10.0
     chunk_gap_s: float = 3.0
@@ -58,7 +58,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """started_ns: node clock. *_steady_ns: steady clock. held: since when, without a pause."""
+    """started_ns: node clock. *_steady_ns: steady clock. held: start of an uninterrupted hold."""
 
     instruction: str
     started_ns: int
@@ -74,14 +74,14 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """outcome, and one sentence for a person."""
+    """outcome, and one sentence for the user."""
 
     outcome: Outcome
     message: str
 
 
 def stopped_by(text: str, stop: Stop) -> Ended:
-    """How a run, or a goal that is itself a word to stop, ends by text."""
+    """How text, a stop word, ends a run, or a goal that is itself a stop word."""
     said = f"somebody said {text[:60]!r}"
     if stop is Stop.LATCH:
         return Ended(Outcome.STOPPED, f"{said}: stopped until reset")
@@ -109,7 +109,7 @@ def refuse_start(
 
 
 def with_chunk(run: TaskRun, chunk: ActionChunk, now_ns: int, steady_ns: int) -> TaskRun:
-    """The run after a chunk came; chunks of another instruction or an older image do not count."""
+    """The run after a chunk; chunks of another instruction or an older image do not count."""
     if chunk.instruction != run.instruction or chunk.obs_ns < run.started_ns:
         return run
     return replace(
@@ -125,7 +125,8 @@ def with_chunk(run: TaskRun, chunk: ActionChunk, now_ns: int, steady_ns: int) ->
 def with_status(run: TaskRun, status: Status) -> TaskRun:
     """The run after a status of the control path.
 
-    While a person has taken over or paused, neither the policy's silence nor its word that it is done counts.
+    While a person is in control or has paused, neither the policy's silence nor its report that
+    the instruction is complete counts.
     """
     if not _followed(status):
         return replace(
@@ -137,7 +138,7 @@ def with_status(run: TaskRun, status: Status) -> TaskRun:
 
 
 def ending(run: TaskRun, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | None:
-    """How the run ends at this moment, or None if it goes on."""
+    """How the run ends now, or None if it continues."""
     status = run.status
     if status.level is Level.STOP:
         return Ended(Outcome.STOPPED, f"the robot was stopped: {status.detail}")

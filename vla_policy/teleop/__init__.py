@@ -1,1 +1,1 @@
-"""What a person's hand does, made into rows of actions: devices, their mappings, and one target that moves. Without ROS."""
+"""Teleoperation without ROS: devices, their mappings to actions, and one moving target."""

@@ -1,4 +1,4 @@
-"""A device that a person teleoperates with, as its file in config/teleop describes it; and what was heard of it."""
+"""A teleoperation device as its file in config/teleop describes it, and its received messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vla_policy.types import Array, readonly
 
 JOY, TWIST, POSE, JOINT_STATES = "joy", "twist", "pose", "joint_states"
 BUTTON, TOPIC, CENTRE, ALWAYS = "button", "topic", "centre", "always"
-# kind -> (message types that it may have, ways to tell that a hand is at it)
+# kind -> (accepted message types, kinds of dead-man)
 KINDS = {
     "gamepad": ((JOY,), (BUTTON,)),
     "spacemouse": ((JOY, TWIST), (BUTTON, TOPIC, CENTRE)),
@@ -23,9 +23,10 @@ EVENTS = ("take_over", "hand_back", "pause")
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The newest message of one topic. stamp_ns: by which its age is judged.
+    """The newest message of one topic. stamp_ns: the time that its age counts from.
 
-    values: joy axes; a twist, float64[6]; a pose, float64[7]; joints in the order of leader_names; an opening, float64[1].
+    values: joy axes; a twist, float64[6]; a pose, float64[7]; joints in the order of leader_names;
+    an opening, float64[1].
     buttons: of joy; of a std_msgs/Bool its one value.
     """
 
@@ -36,7 +37,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One number of a device. rest: what it reads untouched; full: at its end; index: which one.
+    """One number of a device. rest: its value untouched; full: at its end; index: its position.
 
     button: it is a button, not an axis.
     """
@@ -47,12 +48,12 @@ class Axis:
     button: bool = False
 
     def share(self, heard: Heard, dead_zone: float) -> float:
-        """How far it is moved, from -1 to 1; nothing inside the dead zone, and continuous at its edge."""
+        """Deflection from -1 to 1; 0 inside the dead zone, and continuous at its edge."""
         if self.button:
             return float(heard.buttons[self.index] > 0)
         value = float(heard.values[self.index])
         if value == 0.0 and self.rest != 0.0:
-            return 0.0  # a trigger that nobody has touched since the driver started reads 0
+            return 0.0  # a trigger not yet touched since the driver started reads 0
         part = (value - self.rest) / (self.full - self.rest)
         beyond = min(1.0, abs(part)) - dead_zone
         return 0.0 if beyond <= 0.0 else (beyond if part > 0.0 else -beyond) / (1.0 - dead_zone)
@@ -60,9 +61,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class DeadMan:
-    """How it is told that a hand is at the device, one of BUTTON, TOPIC, CENTRE, ALWAYS.
+    """How the device shows that a person holds it, one of BUTTON, TOPIC, CENTRE, ALWAYS.
 
-    button: of the joy messages on topic. topic: of those, or of std_msgs/Bool; '' is the device's own.
+    button: of the joy messages on topic. topic: of those, or of std_msgs/Bool; '' is the device's.
     """
 
     how: str
@@ -72,7 +73,7 @@ class DeadMan:
 
 @dataclass(frozen=True, slots=True)
 class LeaderJoint:
-    """follower = sign * leader + offset; low, high: of the leader, what it can read; name: of the leader's joint."""
+    """follower = sign * leader + offset; low, high: range of the leader; name: of its joint."""
 
     name: str
     sign: float
@@ -83,7 +84,7 @@ class LeaderJoint:
 
 @dataclass(frozen=True, slots=True)
 class LeaderGripper:
-    """closed, open: what the leader's joint reads at the ends of its way."""
+    """closed, open: the leader's joint at both ends of its stroke."""
 
     name: str
     closed: float
@@ -92,16 +93,16 @@ class LeaderGripper:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """kind: one of KINDS. type: of its messages. max_age_s: how old they may be.
+    """kind: one of KINDS. type: of its messages. max_age_s: their greatest age.
 
-    arrival: messages are as old as since they came; else as since their stamp.
+    arrival: the age counts from a message's arrival; else from its stamp.
     events: of EVENTS -> button. speed: share of the robot's limits at full deflection, or at most.
-    axes: column of the tool ('vx') or of the action ('base.vx') -> what moves it. in_tool: along the tool's own axes.
-    joints: of a robot that is commanded by its joints: what moves each, in order. opens, closes: the gripper.
-    gripper_topic: std_msgs/Float64, the opening; '' for none.
-    scale: metres of the tool per metre of the hand. turn: float64[4] xyzw, the hand's frame in the base frame.
-    max_step_m: a hand that is further from one message to the next was lost. ease_s: from the begin to full speed.
-    leader: column of the action -> joint of the leader.
+    axes: column of the tool ('vx') or of the action ('base.vx') -> its axis. in_tool: along the
+    tool's own axes. joints: for a robot commanded by joints, each joint's axis, in order.
+    opens, closes: the gripper's. gripper_topic: std_msgs/Float64, the opening; '' for none.
+    scale: metres of the tool per metre of the hand. turn: float64[4] xyzw, the hand's frame in the
+    base frame. max_step_m: a hand that moves more between two messages lost its tracking.
+    ease_s: from the start to full speed. leader: column of the action -> joint of the leader.
     """
 
     name: str
@@ -136,7 +137,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What was last heard of a device: its motion, its dead-man and its gripper, None before the first message."""
+    """Last messages of a device: motion, dead-man, gripper; None before the first of each."""
 
     motion: Heard | None = None
     dead_man: Heard | None = None

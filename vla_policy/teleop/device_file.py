@@ -1,4 +1,4 @@
-"""Reads config/teleop/<device>.yaml and refuses what is missing, unknown or cannot be, with got, expected and where."""
+"""Reads config/teleop/<device>.yaml; refuses missing, unknown and invalid keys."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAX_INDEX = 63
 
 
 def device_names() -> tuple[str, ...]:
-    """The devices that the package brings, by name."""
+    """Names of the devices shipped with the package."""
     return tuple(sorted(p.stem for p in (config_dir() / "teleop").glob("*.yaml")))
 
 

@@ -1,7 +1,8 @@
-"""Which parts of a robot a device drives, and whether it can; the rates and places of those parts.
+"""Which parts of a robot a device drives, and whether it can; the parts' rates and positions.
 
-Rates are one vector, per s: of an arm by poses float64[6] m and rad along base axes, of joints and of velocities
-one a column, of a gripper that of its column. Velocities have their value as rate.
+Rates are one vector, per s: for an arm commanded by poses float64[6] m and rad along base axes,
+for joints and velocities one per column, for a gripper its column's. A velocity's rate is its
+value.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from vla_policy.types import Array, required
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """layout: of all that is executed. arm: the part that is driven; gripper: its own, or None; base: what else drives."""
+    """layout: all executed parts.
+
+    arm: the driven part; gripper: the arm's, or None; base: driven too.
+    """
 
     robot: Embodiment
     layout: Layout
@@ -37,12 +41,12 @@ class Follower:
 
     @property
     def driven(self) -> tuple[ActionPart, ...]:
-        """The parts that the device moves; the others stay where they are."""
+        """The parts that the device moves; the others hold their position."""
         return tuple(p for p in (self.arm, self.gripper, self.base) if p is not None)
 
 
 def width(part: ActionPart) -> int:
-    """How many rates a part has."""
+    """Number of rates of a part."""
     return 6 if part.kind == POSE else len(part.names)
 
 
@@ -60,9 +64,10 @@ def no_rates(follower: Follower) -> Array:
 
 
 def follower_of(robot: Embodiment, device: Device, arm: str = "") -> Follower:
-    """What device drives of robot. arm: name of the action group; '' where there is one arm.
+    """The parts of robot that device drives.
 
-    Raises ValueError where the device cannot drive it: got, expected and the device's file.
+    arm: name of the action group; '' if there is one arm.
+    Raises ValueError if the device cannot drive it: got, expected and the device's file.
     """
     layout = layout_of(robot)
     chosen = _arm(robot, layout, arm)
@@ -90,7 +95,7 @@ def _arm(robot: Embodiment, layout: Layout, arm: str) -> ActionPart:
 
 
 def _gripper(layout: Layout, arm: ActionPart) -> ActionPart | None:
-    """The gripper that stands behind the arm, before the next arm."""
+    """The gripper listed after the arm, before the next arm."""
     behind = layout.parts[layout.parts.index(arm) + 1 :]
     for part in behind:
         if part.kind in (JOINTS, POSE) or (part.kind == VELOCITY and part.source):
@@ -126,7 +131,7 @@ def _problem(follower: Follower, device: Device) -> str | None:
 
 
 def speed_limits(part: ActionPart) -> Array:
-    """float64[width]: the largest rate of each, from the robot's file; of a tool each of three alike."""
+    """float64[width]: the largest rates, from the robot's file; a tool's axes share one."""
     limits = part.limits
     if part.kind == JOINTS:
         return limits.joint_rates[0]
@@ -141,7 +146,7 @@ def speed_limits(part: ActionPart) -> Array:
 
 
 def acceleration_limits(part: ActionPart) -> Array | None:
-    """float64[width]; None for a gripper, which has none."""
+    """float64[width]; None for a gripper, which has no limit."""
     limits = part.limits
     if part.kind == GRIPPER:
         return None

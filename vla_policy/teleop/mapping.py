@@ -1,4 +1,4 @@
-"""What a device asks for: rates of the tool and joints, or a place to go to."""
+"""From a device's values to motion: rates of the tool and joints, or a target position."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from vla_policy.types import Array, Reason
 
 @dataclass(frozen=True, slots=True)
 class Grip:
-    """Where a hand and the tool were when the clutch was closed: float64[7] each. seen: the hand, last."""
+    """Poses of hand and tool when the clutch closed, float64[7] each.
+
+    seen: the hand's last pose.
+    """
 
     hand: Array
     tool: Array
@@ -34,7 +37,7 @@ class Grip:
 
 
 def malformed(device: Device, state: DeviceState) -> Reason | None:
-    """Why what was heard is not of this device, or cannot be; None if it is."""
+    """Why the received values do not match the device, or are invalid; None if they are fine."""
     heard = state.motion
     if heard is None:
         return None
@@ -54,7 +57,7 @@ def malformed(device: Device, state: DeviceState) -> Reason | None:
 
 
 def held(device: Device, state: DeviceState) -> bool:
-    """Whether a hand is at the device. state: fresh."""
+    """Whether a person holds the device. state: fresh."""
     how, pressed = device.dead_man.how, state.dead_man
     if how == ALWAYS:
         return True
@@ -70,7 +73,7 @@ def held(device: Device, state: DeviceState) -> bool:
 
 
 def wanted_rates(device: Device, follower: Follower, heard: Heard, here: Array) -> Array:
-    """Of a device with axes: the rates that it asks for, at most its share of the robot's limits.
+    """For a device with axes: the requested rates, at most its share of the robot's limits.
 
     here: float64[d], the action, for axes along the tool.
     """
@@ -93,7 +96,10 @@ def wanted_rates(device: Device, follower: Follower, heard: Heard, here: Array) 
 
 
 def place_of_hand(device: Device, follower: Follower, grip: Grip, hand: Array, at: Array) -> Array:
-    """Of a tracked hand: the action at which the tool has moved as the hand has. at: float64[d], for all else."""
+    """For a tracked hand: the action whose tool moved like the hand.
+
+    at: float64[d], all other columns.
+    """
     place, arm = np.array(at), follower.arm
     way = device.scale * rotate(device.turn, hand[:3] - grip.hand[:3])
     turn = rotate(device.turn, turn_between(grip.hand[3:], hand[3:]))
@@ -103,7 +109,10 @@ def place_of_hand(device: Device, follower: Follower, grip: Grip, hand: Array, a
 
 
 def place_of_leader(device: Device, follower: Follower, heard: Heard, at: Array) -> Array:
-    """Of a leader arm: the action at which the robot stands as the leader does. at: float64[d], for all else."""
+    """For a leader arm: the action with the leader's joint angles.
+
+    at: float64[d], all other columns.
+    """
     place, arm = np.array(at), follower.arm
     values = dict(zip(device.leader_names, heard.values, strict=True))
     place[arm.columns] = [
@@ -118,7 +127,7 @@ def place_of_leader(device: Device, follower: Follower, heard: Heard, at: Array)
 
 
 def with_opening(follower: Follower, place: Array, opening: float) -> Array:
-    """place with the gripper at an opening, 0 closed to 1 open, moved inside; as it is where there is no gripper."""
+    """place with the gripper at opening, 0 closed to 1 open, clamped; if there is one."""
     part = follower.gripper
     if part is None:
         return place
@@ -128,7 +137,7 @@ def with_opening(follower: Follower, place: Array, opening: float) -> Array:
 
 
 def too_far(follower: Follower, place: Array, here: Array, share: float) -> Reason | None:
-    """Why a leader may not begin from where it is: its joint that is furthest from the robot's; None if all are near."""
+    """Why a leader may not start here: the joint furthest off; None if all are close."""
     part = follower.arm
     most = share * (part.limits.start_jump_rad or 0.0)
     apart = np.abs(place[part.columns] - here[part.columns])
@@ -144,12 +153,12 @@ def too_far(follower: Follower, place: Array, here: Array, share: float) -> Reas
 
 
 def _axes(device: Device, part: ActionPart) -> list[Axis | None]:
-    """What moves each rate of a part."""
+    """The axis of each rate of a part."""
     if part.kind == POSE:
         return [device.axes.get(name) for name in TOOL_RATES]
     if part.kind == JOINTS:
         return list(device.joints[: len(part.names)])
-    if part.kind == VELOCITY and part.source:  # a tool that is driven by its velocity
+    if part.kind == VELOCITY and part.source:  # a tool driven by velocity
         return [device.axes.get(name.rpartition(".")[2]) for name in part.names]
     return [device.axes.get(name) for name in part.names]
 

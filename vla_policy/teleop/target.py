@@ -1,6 +1,6 @@
-"""The point that a person moves: an action that goes on at limited rates, inside the robot's box and ranges.
+"""The teleoperation target: an action that moves at limited rates, inside the robot's limits.
 
-The guard limits what goes out as well; here it is limited so that the rows are what will be done.
+The guard limits commands as well; the limits here make the chunk's rows equal to what is executed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,21 @@ from vla_policy.teleop.follower import (
 )
 from vla_policy.types import Array, readonly
 
-SETTLE_S = 0.1  # a place is approached within about this time
-LEAD_S = 0.3  # the point may be ahead of the arm by what it moves in this time
-LEAD_SHARE = (
-    0.7  # and by this much of the robot's start jump, which the first row has to be within
-)
+SETTLE_S = 0.1  # time in which a position is approached
+LEAD_S = 0.3  # the target may be ahead of the arm by its motion in this time
+LEAD_SHARE = 0.7  # and by this share of the robot's start jump, a limit for the first row
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """values: float64[d], the action. rates: as in follower.py, how fast it moves."""
+    """values: float64[d], the action. rates: its velocity, as in follower.py."""
 
     values: Array
     rates: Array
 
 
 def at_rest(follower: Follower, here: Array) -> Target:
-    """The point where the robot is, inside its limits."""
+    """The target at the robot's position, inside its limits."""
     values = np.array(here)
     for part in follower.layout.of_kind(VELOCITY):
         values[part.columns] = 0.0
@@ -44,9 +42,9 @@ def at_rest(follower: Follower, here: Array) -> Target:
 
 
 def limited(follower: Follower, wanted: Array, before: Array, dt_s: float, share: float) -> Array:
-    """wanted rates within share of the robot's speeds, and from before within its accelerations; directions are kept.
+    """wanted rates within share of the speed limits and, from before, the acceleration limits.
 
-    Slowing down is not limited, as the guard does not either.
+    Directions are kept. Slowing down is not limited, as in the guard.
     """
     rates = np.array(wanted)
     pairs = zip(rates_of(follower, rates), rates_of(follower, before), strict=True)
@@ -64,7 +62,7 @@ def limited(follower: Follower, wanted: Array, before: Array, dt_s: float, share
 
 
 def moved(follower: Follower, target: Target, rates: Array, dt_s: float) -> Target:
-    """The point dt_s later, having moved with rates, inside the limits."""
+    """The target dt_s later, moved with rates, inside the limits."""
     values = np.array(target.values)
     for part, rate in rates_of(follower, rates):
         if part.kind == POSE:
@@ -78,7 +76,7 @@ def moved(follower: Follower, target: Target, rates: Array, dt_s: float) -> Targ
 
 
 def rates_towards(follower: Follower, target: Target, place: Array, dt_s: float) -> Array:
-    """The rates, not limited yet, at which the point goes to a place, float64[d]; velocities rest."""
+    """Unlimited rates towards a position place, float64[d]; zero for velocities."""
     rates, time_s = no_rates(follower), max(SETTLE_S, dt_s)
     for part, rate in rates_of(follower, rates):
         if part.kind == POSE:
@@ -90,7 +88,7 @@ def rates_towards(follower: Follower, target: Target, place: Array, dt_s: float)
 
 
 def leashed(follower: Follower, target: Target, here: Array) -> Target:
-    """The point, not further ahead of the arm than the arm can be behind: one that is blocked is not to jump later."""
+    """The target, limited in its lead over the arm: a blocked arm must not jump later."""
     values, part = np.array(target.values), follower.arm
     rate = next(r for p, r in rates_of(follower, target.rates) if p is part)
     limits = part.limits
@@ -112,12 +110,12 @@ def leashed(follower: Follower, target: Target, here: Array) -> Target:
 
 
 def _blocks(part: ActionPart) -> tuple[slice, ...]:
-    """The rates that are limited together."""
+    """The rates that share one limit."""
     return (slice(0, 3), slice(3, 6)) if part.kind == POSE else (slice(None),)
 
 
 def _ratio(vector: Array, most: Array, kind: str) -> float:
-    """How much of vector is within most: of a tool by its norm, else of the column that is furthest beyond."""
+    """Share of vector within most: of a tool by its norm, else by the column furthest outside."""
     size = np.array([np.linalg.norm(vector)]) if kind == POSE else np.abs(vector)
     bound = most[:1] if kind == POSE else most
     over = size > bound

@@ -1,7 +1,7 @@
-"""One person at one device, from message to chunk: what is sent now, or why nothing is.
+"""One person at one device, from message to chunk: the chunk to send now, or why there is none.
 
-Pure: a node owns one Teleop and replaces it with what tick() returns. Whatever is unknown, old or released sends
-nothing after one chunk that stands still; then the control path holds.
+Pure: a node owns one Teleop and replaces it with the result of tick(). If an input is unknown, old
+or released, one chunk at rest is sent, then nothing; then the control path holds.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from vla_policy.teleop.target import (
 from vla_policy.timing import ns_from_s, s_from_ns
 from vla_policy.types import ActionChunk, Array, Reason, required
 
-ROWS_S = 0.25  # that a chunk reaches ahead: who goes silent stands still after it
-BRAKE_ROWS = 1.0 / 3.0  # of a row's way are still made by who stops
-MAX_TICK_S = 0.1  # a tick that comes later moves the point no further
+ROWS_S = 0.25  # that a chunk reaches ahead: without further messages the robot stops after it
+BRAKE_ROWS = 1.0 / 3.0  # of one row's motion is still made when stopping
+MAX_TICK_S = 0.1  # a later tick moves the target no further
 
 IDLE = Reason("not_teleoperated", "the robot is not teleoperated: take over first")
 RELEASED = Reason("released", "the dead-man is released, or the device is at rest")
@@ -50,10 +50,10 @@ LOST = Reason("hand_lost", "the tracked hand jumped: open the clutch, and close 
 
 @dataclass(frozen=True, slots=True)
 class Teleop:
-    """target: the point that is moved; None while nobody drives. stood: where it was left, in this spell of control.
+    """target: the moving target; None while the device drives nothing. stood: its last position.
 
-    sequence: of the next chunk. lost: the hand jumped; nothing moves until the clutch has been opened.
-    waits: why nothing is sent; None while somebody drives.
+    stood is kept until control changes. sequence: of the next chunk. lost: the hand jumped;
+    nothing moves until the clutch has been opened. waits: why nothing is sent; None while driving.
     """
 
     target: Target | None = None
@@ -78,7 +78,8 @@ def tick(
 ) -> tuple[Teleop, ActionChunk | None]:
     """The chunk to send at now_ns, or None.
 
-    here: float64[d], the measured action, fresh; None if it is not. teleoperated: a person is in control.
+    here: float64[d], the measured action, fresh; None if not. teleoperated: a person is in
+    control.
     """
     if not teleoperated:
         return replace(teleop, target=None, stood=None, grip=None, waits=IDLE), None
@@ -101,7 +102,10 @@ def tick(
 
 
 def _fresh(device: Device, state: DeviceState, now_ns: int) -> DeviceState:
-    """state without what is too old. What a gripper was last told stays told while the clutch is held."""
+    """state without messages that are too old.
+
+    A gripper command holds while the clutch is closed.
+    """
 
     def kept(heard: Heard | None, what: str) -> Heard | None:
         if heard is None or too_old(what, heard.stamp_ns, device.max_age_s, now_ns) is not None:
@@ -138,13 +142,13 @@ def _problem(
 def _let_go(
     teleop: Teleop, follower: Follower, why: Reason, now_ns: int
 ) -> tuple[Teleop, ActionChunk | None]:
-    """Nobody drives: once a chunk that stands still, then nothing."""
+    """Stop driving: one chunk at rest, then nothing."""
     lost = teleop.lost and why is not RELEASED
     target = teleop.target
     teleop = replace(teleop, target=None, grip=None, lost=lost, waits=why)
     if target is None:
         return teleop, None
-    # No further than the arm goes while it brakes.
+    # No further than the arm moves while it brakes.
     braked = moved(follower, target, target.rates, BRAKE_ROWS * s_from_ns(follower.robot.step_ns))
     values = np.array(braked.values)
     for part in follower.layout.of_kind(VELOCITY):
@@ -163,7 +167,7 @@ def _begin(
     here: Array,
     now_ns: int,
 ) -> Teleop | Reason:
-    """The point where the robot is, or where it was left if that is near; or why the device may not begin."""
+    """The target at the robot's position, or the last one if close; or why it may not start."""
     target = at_rest(follower, here)
     if teleop.stood is not None:
         target = leashed(follower, replace(target, values=teleop.stood.values), here)
@@ -207,10 +211,11 @@ def _driven(
 
 
 def _begin_of_rows(teleop: Teleop, follower: Follower, now_ns: int) -> tuple[int, float]:
-    """(stamp of a chunk, how far ahead of now its row 0 is reached, in s).
+    """(stamp of a chunk, time from now until its row 0 is reached, in s).
 
-    Row 0 is reached now, so that every chunk goes on as the one before, however soon after it it comes. At the begin
-    it is reached a step later: a chunk may not be stamped before a person took over.
+    Row 0 is reached now, so that every chunk continues the previous one, whatever the time between
+    them. At the start it is reached one step later: a chunk may not be stamped before the person
+    took over.
     """
     step_ns = follower.robot.step_ns
     back_ns = min(step_ns, (now_ns - teleop.begun_ns) // 2)
@@ -226,7 +231,7 @@ def _stepped(
     dt_s: float,
     share: float,
 ) -> Target:
-    """The point dt_s later, as the device asks now."""
+    """The target dt_s later, as the device requests now."""
     if device.kind in ("hand", "leader"):
         place = _place(device, follower, state, grip, target)
         wanted = rates_towards(follower, target, place, dt_s)
@@ -240,7 +245,7 @@ def _stepped(
 def _place(
     device: Device, follower: Follower, state: DeviceState, grip: Grip | None, target: Target
 ) -> Array:
-    """Where a hand or a leader wants the robot, float64[d]."""
+    """The position that a hand or a leader requests, float64[d]."""
     if grip is not None:
         place = place_of_hand(device, follower, grip, _motion(state).values, target.values)
     else:
@@ -253,7 +258,7 @@ def _place(
 def _with_gripper(
     follower: Follower, target: Target, state: DeviceState, wanted: Array, dt_s: float
 ) -> Array:
-    """wanted with the gripper on its way to the opening that was told, if one was."""
+    """wanted with the gripper moving towards the requested opening, if any."""
     if state.gripper is None:
         return wanted
     place = with_opening(follower, target.values, float(state.gripper.values[0]))
