@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits a robot: cameras, columns, spaces, rate, and the ranges that it was trained in."""
+"""Whether a checkpoint fits a robot: cameras, columns, spaces, rate, training data ranges."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FIRST = "The rest is looked at when this is right"
 
 
 def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Finding, ...]:
-    """What does not fit, the most severe first; robot: by name or path, None for those it was trained for.
+    """The differences, most severe first; robot: name or path, None for those it was trained for.
 
-    The errors are those for which the policy node refuses to activate, and ranges that cannot be.
-    Raises FileNotFoundError or ValueError if there is no such checkpoint or robot.
+    Errors are those for which the policy node refuses to activate, and impossible ranges.
+    Raises FileNotFoundError or ValueError if the checkpoint or robot does not exist.
     """
     path = find_policy(split_adapter(name_or_path)[0])
     robots = trained_for(path) if robot is None else (robot,)
@@ -31,7 +31,7 @@ def check_checkpoint(name_or_path: str, robot: str | None = None) -> tuple[Findi
 
 
 def check_fit(path: Path, sheet: EmbodimentFile | None) -> tuple[Finding, ...]:
-    """The same for a folder or policy file and a robot that has been read; None: the one it was trained for.
+    """The same for a folder or policy file and a parsed robot; None: the robot it was trained for.
 
     The policy node refuses to activate on an error among them.
     """
@@ -47,7 +47,7 @@ def _check(path: Path, sheet: EmbodimentFile | None) -> Iterator[Finding]:
     except (ValueError, FileNotFoundError) as unfit:
         if path.is_dir():
             raise
-        # Of a policy file: the folder that it names, or the two of them together.
+        # For a policy file: the folder that it names, or both together.
         yield Finding(ERROR, "", "", str(unfit), FIRST)
         return
     sheet = sheet or read_embodiment_file(described.contract.embodiments[0])
@@ -83,7 +83,7 @@ def _at(described: CheckpointSummary, own: tuple[str, ...], foreign: tuple[str, 
 
 
 def _change(described: CheckpointSummary, theirs: Place, ours: Place, what: str) -> str:
-    """Where to change what, in a sentence."""
+    """A sentence about where to change what."""
     if described.own:
         return f"Give the robot {what} at {ours.where} ({ours.path}), or take another checkpoint"
     return f"Change {theirs.path} here, or {ours.path} at {ours.where}"

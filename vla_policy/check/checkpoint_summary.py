@@ -20,14 +20,14 @@ from vla_policy.parsing.files import one_line
 from vla_policy.parsing.json_document import read_json
 from vla_policy.parsing.strict_json import number_list, text_list
 
-IDENTITY = (-1.0, 1.0)  # ends that leave a column as it is
+IDENTITY = (-1.0, 1.0)  # ends that leave a column unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSummary:
-    """place: the top of the policy file, or of the contract in config.json; what can be changed in it.
+    """place: the top of the policy file, or of the contract in config.json, which can be edited.
 
-    own: a folder of this project, where the contract is fixed. state, actions: None where it has none.
+    own: a folder of this project, where the contract is fixed. state, actions: None if unknown.
     slots: the robot's name of a camera -> the checkpoint's, where they differ.
     """
 
@@ -41,9 +41,9 @@ class CheckpointSummary:
 
 
 def describe(path: Path, robot: str | None = None) -> CheckpointSummary:
-    """robot: its name, for a folder that is for several; None: the first.
+    """robot: its name, for a folder for several robots; None: the first.
 
-    Raises ValueError or FileNotFoundError, in one sentence, for what does not hang together.
+    Raises ValueError or FileNotFoundError, in one sentence, for inconsistent files.
     """
     if path.is_dir():
         require_checkpoint(path)
@@ -64,7 +64,7 @@ def trained_for(path: Path) -> tuple[str | None, ...]:
 
 
 def _own(folder: Path, robot: str | None) -> CheckpointSummary:
-    content, place = read_yaml(folder / "config.json")  # JSON is YAML, and so has lines
+    content, place = read_yaml(folder / "config.json")  # JSON is YAML; so line numbers are known
     if not isinstance(content, dict) or not {"contract", "contracts"} & set(content):
         raise ValueError(
             f"{folder}: no contract in config.json: a checkpoint of another project needs a policy file "
@@ -93,7 +93,7 @@ def _own(folder: Path, robot: str | None) -> CheckpointSummary:
 
 
 def _relative(config: Mapping[str, Any], folder: Path) -> frozenset[str]:
-    """Columns whose statistics are of the position minus the state, as for the folder that it was converted from."""
+    """Columns with statistics relative to the state, by the folder that it was converted from."""
     settings = config.get("settings")
     names = settings.get("relative") if isinstance(settings, Mapping) else None
     return frozenset(text_list(names or [], f"{folder / 'config.json'}: settings.relative"))
@@ -104,7 +104,7 @@ def _normalised_only(found: TrainingRanges, family: object) -> TrainingRanges:
     ends = tuple(zip(found.low, found.high, strict=True))
     if IDENTITY not in ends:
         return found
-    from vla_policy.families import FAMILIES  # needs torch, so only for a folder with such ends
+    from vla_policy.families import FAMILIES  # needs torch, so imported only for such folders
 
     record = FAMILIES.get(family) if isinstance(family, str) else None
     kept = [i for i, pair in enumerate(ends) if record is None or pair != record.not_normalised]

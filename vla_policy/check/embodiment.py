@@ -19,9 +19,9 @@ def check_embodiment(
 ) -> tuple[Finding, ...]:
     """Findings about a robot file, the most severe first; may be empty.
 
-    model: URDF or MJCF to compare with; without it the one that the file names, if it does.
-    A file that is not read at all gives the first thing that the reader refused.
-    Raises ValueError for a name or file that is not there.
+    model: URDF or MJCF to compare with; without it the one named in the file, if any.
+    A file that cannot be parsed gives the parser's first error.
+    Raises ValueError for a name or file that does not exist.
     """
     try:
         sheet = read_embodiment_file(name_or_path)
@@ -33,7 +33,7 @@ def check_embodiment(
 
 
 def check_references(sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Relative rows of a chunk that is older than what their robot's whereabouts are remembered for."""
+    """Relative rows, if a chunk may be older than the robot's recorded positions."""
     relative = [group.name for group in sheet.robot.actions if group.reference != "absolute"]
     kept_s, allowed_s = s_from_ns(KEEP_NS), sheet.robot.limits.max_chunk_age_s
     if relative and allowed_s > kept_s:

@@ -1,4 +1,4 @@
-"""The ranges of training data against what the robot can do: degrees, percent, millimetres, another robot."""
+"""Ranges of training data against the robot's: degrees, percent, millimetres, another robot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import AXES, JOINT_PREFIX, QUATERNION_PARTS
 from vla_policy.parsing.fields import Place
 
-SLACK = 0.1  # of a joint's range: data may be a little outside limits that were set tighter
-STEPS = 4.0  # a step may be this many times the speed limit
+SLACK = 0.1  # of a joint's range: data may lie slightly outside limits that were tightened later
+STEPS = 4.0  # largest step, in multiples of the speed limit
 ANOTHER = "These are statistics of another robot, or in another unit; take those of this robot"
 
 
@@ -27,7 +27,7 @@ def check_state(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator
 
 
 def check_actions(described: CheckpointSummary, sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Ranges of the actions' columns. Columns that the robot has not are the contract's matter."""
+    """Ranges of the actions' columns. Columns unknown to the robot are checked by the contract."""
     found = described.actions
     if found is None:
         return
@@ -154,7 +154,10 @@ def _step(
     name: str,
     group: ActionGroup,
 ) -> Iterator[Finding]:
-    """A step from row to row against the speed limit. Steps from the state at the start may be longer."""
+    """A step from row to row against the speed limit.
+
+    Steps relative to the state may be longer.
+    """
     limits = sheet.robot.limits.groups[group.name]
     speed: float | None
     if name in found.relative and group.reference == "absolute":

@@ -1,4 +1,4 @@
-"""Findings and received topics, as text for a person."""
+"""Findings and received topics, as text for the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STYLE = {ERROR: "bold red", "warning": "yellow"}
 
 
 def format_findings(findings: Iterable[Finding], what: str) -> str:
-    """One paragraph per finding, then how many."""
+    """One paragraph per finding, then their number."""
     found = tuple(findings)
     lines = []
     for finding in found:

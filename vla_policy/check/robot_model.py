@@ -14,13 +14,13 @@ from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.parsing.files import one_line
 from vla_policy.parsing.model_file import read_model_xml
 
-CLOSE = 0.005  # rad or m; makers round
+CLOSE = 0.005  # rad or m; manufacturers round
 PERCENT = 1.05  # of a speed
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJoint:
-    """lower, upper in rad or m; None where it has no range. speed per s; None where it has none."""
+    """lower, upper in rad or m; None without a range. speed per s; None without one."""
 
     turns: bool
     lower: float | None
@@ -30,14 +30,14 @@ class ModelJoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What a model file has: movable joints and bodies by name."""
+    """Content of a model file: movable joints and bodies by name."""
 
     joints: dict[str, ModelJoint]
     bodies: tuple[str, ...]
 
 
 def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Finding]:
-    """Against file, else the file that the key model names; nothing without either."""
+    """Against file, else the file of the key model; no findings without either."""
     place = sheet.at("model", "file")
     if file is None:
         if sheet.robot.model is None:
@@ -55,7 +55,7 @@ def check_model(sheet: EmbodimentFile, file: Path | None = None) -> Iterator[Fin
 
 
 def read_model(file: Path) -> ModelDescription:
-    """A URDF, read as it is, or an MJCF, compiled by MuJoCo. Raises ValueError or OSError."""
+    """A URDF, parsed directly, or an MJCF, compiled by MuJoCo. Raises ValueError or OSError."""
     root = read_model_xml(file)
     if root.tag == "robot":
         return _urdf(root, file)
@@ -194,7 +194,7 @@ def _grippers(sheet: EmbodimentFile, model: ModelDescription, file: Path) -> Ite
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """What to write in place of name: the nearest of those that are there, and all of them."""
+    """A replacement for name: the nearest known name, and the list of all."""
     names = [str(n) for n in known]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     there = f"There are {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""What every input must be: there, of the right type, often enough, stamped now."""
+"""Requirements of every input: a publisher, the right type and rate, current stamps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.parsing.fields import Place
 from vla_policy.timing import FUTURE_TOLERANCE_NS
 
-LONG_S = 3600.0  # clocks that differ by more are not the same kind of clock
+LONG_S = 3600.0  # a larger difference means different kinds of clock
 SLOW = 0.9  # of the wanted rate
 FROZEN = 3  # messages with one stamp
 
@@ -46,7 +46,7 @@ def check_stream(
 def check_type(
     place: Place, topic: str, wanted: str, endpoints: tuple[DiscoveredEndpoint, ...], does: str
 ) -> Iterator[Finding]:
-    """Endpoints of another type, which the middleware silently leaves apart."""
+    """Endpoints of another type, which the middleware silently does not connect."""
     for wrong in sorted({e.type for e in endpoints if e.type != wanted}):
         nodes = _nodes(tuple(e for e in endpoints if e.type == wrong))
         yield error(
@@ -69,7 +69,7 @@ def others(topics: Mapping[str, tuple[str, ...]], topic: str, kind: str) -> str:
 def check_clash(
     place: Place, topic: str, endpoints: tuple[DiscoveredEndpoint, ...], does: str
 ) -> Iterator[Finding]:
-    """Endpoints whose quality of service keeps messages from arriving."""
+    """Endpoints whose quality of service prevents a connection."""
     for endpoint in endpoints:
         if endpoint.clash:
             yield error(

@@ -1,4 +1,4 @@
-"""What a running graph published in some seconds, as plain data."""
+"""What a running graph published within some seconds, as plain data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DiscoveredEndpoint:
 class TopicSample:
     """One message. arrival_ns: by the clock in use. stamp_ns: of its header.
 
-    problem: why it cannot be read. values: joint -> position as the topic writes it, or axis -> m of a pose.
-    size: height and width of an image in pixels. pixels: a digest of them. plain: all of one colour.
+    problem: why it cannot be used. values: joint -> position as published, or axis -> m of a pose.
+    size: height and width of an image in pixels. pixels: a digest of them. plain: single-coloured.
     """
 
     arrival_ns: int
@@ -47,7 +47,7 @@ class TopicStats:
 
     @property
     def rate_hz(self) -> float | None:
-        """By the stamps, else by arrival; None of fewer than two messages."""
+        """By the stamps, else by arrival; None for fewer than two messages."""
         for times in ([s.stamp_ns for s in self.samples], [s.arrival_ns for s in self.samples]):
             if len(times) > 1 and times[-1] > times[0]:
                 return (len(times) - 1) * 1e9 / (times[-1] - times[0])
@@ -55,17 +55,17 @@ class TopicStats:
 
     @property
     def age_s(self) -> float | None:
-        """The median at arrival; None where no message is stamped."""
+        """The median at arrival; None if no message is stamped."""
         ages = sorted(s.arrival_ns - s.stamp_ns for s in self.samples if s.stamp_ns > 0)
         return ages[len(ages) // 2] * 1e-9 if ages else None
 
 
 @dataclass(frozen=True, slots=True)
 class CommandSink:
-    """Where the commands of a group go. type: the one that is sent. publishers: not our control node's.
+    """Destination of a group's commands. type: the published one. publishers: other than our node.
 
-    readers: who takes them, not our control node. service: of an action or of MoveIt Servo, the service that must
-    be there; served: its type, None if nobody serves it.
+    readers: subscribers other than our control node. service: of an action or of MoveIt Servo, the
+    required service; served: its type, None if unavailable.
     """
 
     group: str
@@ -79,9 +79,9 @@ class CommandSink:
 
 @dataclass(frozen=True, slots=True)
 class GraphSnapshot:
-    """seconds: how long. published, read: topics that anybody but us publishes or reads -> types.
+    """seconds: duration. published, read: topics that others publish or subscribe to -> types.
 
-    poses: by tool; of tf2, problems in tf. policies: nodes that publish action chunks.
+    poses: by tool; for tf2, problems in tf. policies: nodes that publish action chunks.
     """
 
     seconds: float

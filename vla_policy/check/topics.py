@@ -1,4 +1,4 @@
-"""A running graph against a robot file: joints, poses, cameras, and who commands and who listens."""
+"""A running graph against a robot file: joints, poses, cameras, publishers and subscribers."""
 
 from __future__ import annotations
 

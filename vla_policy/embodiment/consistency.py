@@ -38,6 +38,6 @@ CHECKS: tuple[Callable[[EmbodimentFile], Iterator[Finding]], ...] = (
 
 
 def check_consistency(sheet: EmbodimentFile) -> tuple[Finding, ...]:
-    """The findings about a robot that has been read, the most severe first."""
+    """The findings about a parsed robot, the most severe first."""
     found = [finding for check in CHECKS for finding in check(sheet)]
     return tuple(sorted(found, key=lambda finding: finding.level != ERROR))

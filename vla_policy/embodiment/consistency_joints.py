@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import Finding, error, warning
 
-TURN = 2 * math.pi + 0.01  # makers round 360 degrees up: 6.2832
-WIDE_M = 2.0  # a linear joint of an arm or gripper is shorter
+TURN = 2 * math.pi + 0.01  # manufacturers round 360 degrees up: 6.2832
+WIDE_M = 2.0  # linear joints of arms and grippers are shorter
 NARROW = 0.005  # rad or m
 FAST_PER_S = 2 * math.pi
 

@@ -10,7 +10,7 @@ from vla_policy.embodiment.findings import Finding, error, warning
 from vla_policy.embodiment.spaces import JOINT_PREFIX
 from vla_policy.parsing.fields import Place
 
-# How topics of each type usually end; one that ends like another type is of that type.
+# Usual endings of topics of each type; a topic with another type's ending is of that type.
 ENDINGS = {
     "joint_trajectory": ("joint_trajectory",),
     "float64_multi_array": ("commands",),
@@ -20,7 +20,7 @@ ENDINGS = {
     "pose": ("target_pose", "target_frame"),
     "gripper_command": ("gripper_cmd", "gripper_action", "follow_joint_trajectory"),
 }
-# Topics, services and actions that a robot's stream must not be; those of nobody else also in a namespace.
+# Names that a robot's topics, services and actions must not have; some also not in a namespace.
 OWN_ANYWHERE = (
     "control_status", "control_command", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk", "set_adapter",
     "sim_event", "sim_state", "set_scene", "recorder_status", "record_episode",
@@ -31,8 +31,8 @@ OWN = (
 )  # fmt: skip
 SAME = {"parallel_gripper_command": "gripper_command"}
 FINGER, KNUCKLE = ("finger", "slide"), ("knuckle", "drive_joint")
-FINGER_M = 0.2  # a finger's range is shorter; longer ones are angles
-ANGLE = 3.2  # and what is more than half a turn is percent or mm
+FINGER_M = 0.2  # a finger's range is shorter; larger values are angles
+ANGLE = 3.2  # larger values, above half a turn, are percent or mm
 
 
 def check_topics(sheet: EmbodimentFile) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def check_topics(sheet: EmbodimentFile) -> Iterator[Finding]:
 
 
 def check_own(sheet: EmbodimentFile) -> Iterator[Finding]:
-    """Inputs under a name that this package's nodes or ROS itself have."""
+    """Inputs with a name that this package's nodes or ROS itself use."""
     robot = sheet.robot
     for name, camera in robot.cameras.items():
         yield from _own(sheet.at("cameras", name, "topic"), camera.topic)

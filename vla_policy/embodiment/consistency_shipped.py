@@ -1,7 +1,7 @@
-"""A robot file with the name of a shipped robot whose commands have another meaning.
+"""A robot file with the name of a shipped robot but another meaning of its commands.
 
-Checkpoints know robots by name. What a policy says under that name is executed by this file, so the
-conventions of the shipped one must hold; topics, limits and rates of safety may differ.
+Checkpoints identify robots by name. A policy's actions for that name are executed by this file, so
+the conventions of the shipped one must hold; topics, limits and rates may differ.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_conventions(sheet: EmbodimentFile) -> Iterator[Finding]:
 
 
 def _cameras(sheet: EmbodimentFile, shipped: dict[str, str]) -> Iterator[Finding]:
-    """Cameras that have each other's topics."""
+    """Cameras with swapped topics."""
     owner = {topic: name for name, topic in shipped.items()}
     for name, camera in sheet.robot.cameras.items():
         other = owner.get(camera.topic, name)

@@ -25,9 +25,9 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a camera stands and the point in the middle of its image, m in base_frame.
+    """Position of a camera and the point in the middle of its image, m in base_frame.
 
-    fovy_deg: how high the image is. up: what points up in it.
+    fovy_deg: vertical angle of view. up: direction that is up in the image.
     """
 
     position: tuple[float, float, float]
@@ -40,8 +40,8 @@ class View:
 class Camera:
     """type: 'image' (sensor_msgs/Image) or 'compressed' (sensor_msgs/CompressedImage).
 
-    max_still_s: how long it may show the very same pixels while the robot moves.
-    view: of one that stands still; None where it is not known or moves.
+    max_still_s: frozen-image timeout: longest time of identical pixels while the robot moves.
+    view: of a fixed camera; None if unknown or moving.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Camera:
 class Joints:
     """The robot's joints in the order used everywhere. lower, upper: float64[j] in unit.
 
-    topics: topic of JointState -> what is put before the names that it has, mostly nothing.
-    wire: how the topics and the joint controllers write positions; None: in unit.
+    topics: topic of JointState -> prefix of its joint names, usually empty.
+    wire: encoding of positions on the topics and for the joint controllers; None: in unit.
     """
 
     topics: Mapping[str, str]
@@ -76,10 +76,10 @@ class Joints:
 
 @dataclass(frozen=True, slots=True)
 class PoseSource:
-    """Where the measured pose of a tool in the base frame comes from.
+    """Source of the measured pose of a tool in the base frame.
 
     kind: 'topic' (messages on topic), 'tf' (the frame looked up by tf2) or 'model' (forward
-    kinematics of the body frame of Embodiment.model). topic: in words where there is none.
+    kinematics of the body frame of Embodiment.model). topic: a description if there is no topic.
     """
 
     topic: str
@@ -92,8 +92,8 @@ class PoseSource:
 class ActionGroup:
     """Columns of an action that belong together.
 
-    space: one of spaces.SPACES. frame, rotation: None where the space has none.
-    open, closed: the values of a gripper column at the ends of its way, else None.
+    space: one of spaces.SPACES. frame, rotation: None if the space has none.
+    open, closed: the values of a gripper column at both ends of its stroke, else None.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class GroupLimits:
-    """Bounds of one action group. None where its space does not need it; none has a default.
+    """Bounds of one action group. None if its space does not need one; there are no defaults.
 
     joint_speed_per_s, joint_acceleration_per_s2: float64[j], units of the joints per s and s^2.
     gripper_speed_per_s: of the opening as a fraction. start_jump_*: largest distance from the
@@ -137,7 +137,7 @@ class GroupLimits:
 
     @property
     def joint_rates(self) -> tuple[Array, Array]:
-        """Of joints: speed and acceleration. Raises ValueError for a space without them, as the others do."""
+        """Speed and acceleration of joints. Raises ValueError for a space without them."""
         return (
             required(self.joint_speed_per_s, "joint_speed_per_s"),
             required(self.joint_acceleration_per_s2, "joint_acceleration_per_s2"),
@@ -145,7 +145,7 @@ class GroupLimits:
 
     @property
     def linear_rates(self) -> tuple[float, float]:
-        """Of tools and bases: speed and acceleration."""
+        """Speed and acceleration of tools and bases, linear."""
         return (
             required(self.linear_speed_m_s, "linear_speed_m_s"),
             required(self.linear_acceleration_m_s2, "linear_acceleration_m_s2"),
@@ -153,7 +153,7 @@ class GroupLimits:
 
     @property
     def angular_rates(self) -> tuple[float, float]:
-        """Of tools and bases: speed and acceleration."""
+        """Speed and acceleration of tools and bases, angular."""
         return (
             required(self.angular_speed_rad_s, "angular_speed_rad_s"),
             required(self.angular_acceleration_rad_s2, "angular_acceleration_rad_s2"),
@@ -164,7 +164,7 @@ class GroupLimits:
 class Limits:
     """Bounds of the guard. groups: by the name of the action group.
 
-    engage_fade_s: after engaging, the speed limits grow from nothing to their full value within it.
+    engage_fade_s: after engaging, the speed limits grow from zero to full within this time.
     keep_out: boxes in the base frame that no tool may enter, and no link where there is a Model.
     """
 
@@ -193,30 +193,31 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class GripperJoint:
-    """The joint whose position opens a gripper; closed, open: of it, in the unit of its controller."""
+    """The joint whose position opens a gripper; closed, open in its controller's unit."""
 
     name: str
     closed: float
     open: float
 
     def opening(self, position: float) -> float:
-        """How far it is open at a position, 0 closed to 1 open; the inverse of position()."""
+        """The opening at a position, 0 closed to 1 open; the inverse of position()."""
         return (position - self.closed) / (self.open - self.closed)
 
     def position(self, opening: float) -> float:
-        """Where the joint is at an opening."""
+        """The joint's position at an opening."""
         return self.closed + opening * (self.open - self.closed)
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the commands of one action group go.
+    """Destination of the commands of one action group.
 
     type: one of the outputs of spaces.SPACES. topic: of the messages, or the name of the action.
-    joint, closed, open: of a gripper that is commanded by the position of a joint, in the unit of
-    its controller. also: further joints of a trajectory controller that get the same position.
-    max_effort: of a gripper's goal, N or N m. prefix: of joint names, not known to the controller.
-    servo: name of the node of MoveIt Servo.
+    joint, closed, open: for a gripper commanded by the position of a joint, in its controller's
+    unit.
+    also: mimic joints, further joints of a trajectory controller with the same position.
+    max_effort: of a gripper's goal, N or N m. prefix: of joint names, unknown to the controller.
+    servo: name of the MoveIt Servo node.
     """
 
     type: str
@@ -231,7 +232,7 @@ class Output:
 
     @property
     def gripper_joint(self) -> GripperJoint | None:
-        """The joint of a gripper that is commanded by one."""
+        """The joint of a gripper that is commanded by a joint position, or None."""
         if self.joint is None or self.closed is None or self.open is None:
             return None
         return GripperJoint(self.joint, self.closed, self.open)
@@ -296,7 +297,7 @@ class Embodiment:
         return round(NS_PER_S / self.rates.command_hz)
 
     def columns(self, group: ActionGroup) -> slice:
-        """Where the group's values are in an action."""
+        """The group's columns in an action."""
         start = 0
         for other in self.actions:
             if other.name == group.name:

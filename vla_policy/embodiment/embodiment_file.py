@@ -31,7 +31,7 @@ class EmbodimentFile:
         return self.at("actions", index, *keys)
 
     def pose_at(self, tool: str, key: str) -> Place:
-        """The place of a key of a tool's measured pose; it is below the tool's name only if there are several."""
+        """The place of a key of a tool's measured pose; with several tools below its name."""
         named = self.at("ee_pose", tool)
         return (named if named.path in self.place.lines else self.at("ee_pose")).at(key)
 

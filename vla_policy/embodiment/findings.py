@@ -12,9 +12,10 @@ ERROR, WARNING = "error", "warning"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """level: ERROR cannot work or is dangerous; WARNING may be meant. where: 'file:line' or a topic.
+    """level: ERROR cannot work or is dangerous; WARNING may be intended.
 
-    key: path of the key in the file, '' for the file. says: what is wrong. change: what to do about it.
+    where: 'file:line' or topic.
+    key: path of the key in the file, '' for the file. says: the message. change: the fix.
     """
 
     level: str
@@ -25,7 +26,7 @@ class Finding:
 
     @property
     def told(self) -> str:
-        """Where and what."""
+        """Place and message as text."""
         return ": ".join(part for part in (self.where, self.key, self.says) if part)
 
     def __str__(self) -> str:
@@ -43,7 +44,7 @@ def warning(place: Place, says: str, change: str) -> Finding:
 
 
 def errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Those that must be fixed."""
+    """The findings that must be fixed."""
     return tuple(f for f in findings if f.level == ERROR)
 
 

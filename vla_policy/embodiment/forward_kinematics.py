@@ -1,4 +1,4 @@
-"""Where a tool is, from the joints: forward kinematics of a URDF or MJCF by MuJoCo."""
+"""The pose of a tool from the joints: forward kinematics of a URDF or MJCF by MuJoCo."""
 
 from __future__ import annotations
 

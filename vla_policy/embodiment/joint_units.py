@@ -1,4 +1,4 @@
-"""How a robot's topics write joint positions: degrees or a calibrated range instead of rad or m."""
+"""Joint positions on a robot's topics in degrees or a calibrated range instead of rad or m."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def from_wire(
 def to_wire(
     wire: JointEncoding | None, positions: Array, joints: Array | slice = slice(None)
 ) -> Array:
-    """Inverse of from_wire. joints: which of all joints positions are of."""
+    """Inverse of from_wire. joints: indices of the joints that positions belong to."""
     return positions if wire is None else (positions - wire.offset[joints]) / wire.scale[joints]
 
 
 def rate_to_wire(
     wire: JointEncoding | None, rates: Array, joints: Array | slice = slice(None)
 ) -> Array:
-    """Velocities float64[j] as the topics write them."""
+    """Velocities float64[j] in the unit of the topics."""
     return rates if wire is None else rates / wire.scale[joints]
 
 
@@ -44,6 +44,6 @@ def degrees(count: int) -> JointEncoding:
 
 
 def calibrated(low: float, high: float, at_low: Array, at_high: Array) -> JointEncoding:
-    """Topics from low to high, for the positions at_low to at_high float64[j]; at_low may be the larger."""
+    """Topics from low to high, for at_low to at_high float64[j]; at_low may be larger."""
     scale = (at_high - at_low) / (high - low)
     return JointEncoding(scale, at_low - scale * low)

@@ -1,11 +1,11 @@
-"""The parts of an action, one for each action group: arms, grippers, bases; what can be executed.
+"""The parts of an action, one for each action group: arms, grippers, bases; as executed.
 
-What a part measures is found by the names of its columns: `joint.waist` is the joint `waist`,
-`ee.x` the pose of the tool `ee`, `left.ee.x` that of `left.ee`, `left.gripper` the gripper of that
-name. So a robot with two arms is described like one with one arm.
+The names of a part's columns determine its measurement: `joint.waist` is the joint `waist`, `ee.x`
+the pose of the tool `ee`, `left.ee.x` that of `left.ee`, `left.gripper` the gripper of that name.
+So a robot with two arms is described like one with one arm.
 
-A layout has the columns that are executed. Where a policy speaks of steps, degrees or other ways to
-write a rotation, execution/to_absolute.py makes its rows into these.
+A layout has the executed columns. Rows of a policy that predicts steps, degrees or another form of
+rotation are converted to them by execution/to_absolute.py.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class ActionPart:
 
     group: its name. kind: JOINTS (positions, rad or m), POSE (x y z qx qy qz qw), GRIPPER (one
     value) or VELOCITY (one per axis, linear ones first). columns: of the action.
-    source: the tool or gripper that is measured for it, or whose velocity it is; '' for a base.
-    joints: of JOINTS, where its columns are in Embodiment.joint_names. lower, upper: float64[n] of its columns, where it has a range.
+    source: the measured tool or gripper, or the tool driven by a velocity; '' for a base.
+    joints: of JOINTS, indices of its columns in Embodiment.joint_names. lower, upper: float64[n]
+    of its columns, if it has a range.
     opens_up: of a GRIPPER, whether 1 is open.
     """
 
@@ -106,9 +107,9 @@ def opening_of(value: float, opens_up: bool) -> float:
 
 
 def measured_action(layout: Layout, robot: RobotState) -> Array | None:
-    """The action that would leave the robot where it is, float64[d]; None if that is not known.
+    """The action that would keep the robot where it is, float64[d]; None if unknown.
 
-    For a velocity that is zero: to stand still.
+    For a velocity that is zero.
     """
     values = np.zeros(len(layout.names))
     for part in layout.parts:

@@ -14,8 +14,8 @@ from vla_policy.paths import find_embodiment
 def load_embodiment(name_or_path: str | Path) -> Embodiment:
     """The robot of a shipped name ('vx300s') or of a YAML file.
 
-    Raises ValueError with the file, the key's line and path, what was got and what was expected; also
-    for what cannot be meant, such as limits in degrees (embodiment/consistency.py).
+    Raises ValueError with the file, the key's line and path, what was got and what was expected;
+    also for values that cannot be intended, such as limits in degrees (embodiment/consistency.py).
     """
     file = read_embodiment_file(find_embodiment(name_or_path))
     if wrong := errors(check_consistency(file)):

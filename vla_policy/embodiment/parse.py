@@ -1,7 +1,7 @@
-"""Reads an embodiment file and refuses whatever is missing, unknown or contradicts itself.
+"""Parses an embodiment file and refuses missing, unknown and contradictory keys.
 
-Nothing here has a default: a limit that somebody forgot must not become a number that nobody
-chose. A limit that no action group uses is refused, because nothing would enforce it.
+Nothing has a default: a forgotten limit must not become a number that nobody chose. A limit that
+no action group uses is refused, because nothing would enforce it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from vla_policy.parsing.fields import Place
 from vla_policy.types import required
 
 MEASURED_POSE = (POSITION, ROTATIONS["quaternion_xyzw"])
-SIDE = re.compile(r"([A-Za-z0-9_]+\.)?")  # 'left.' before the columns of one of several arms
+SIDE = re.compile(r"([A-Za-z0-9_]+\.)?")  # prefix such as 'left.' of one of several arms
 
 
 def parse_embodiment(content: Any, place: Place) -> Embodiment:
@@ -132,7 +132,7 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 def _state(
     value: Any, place: Place, joints: Joints, actions: tuple[ActionGroup, ...]
 ) -> tuple[str, ...]:
-    """Each name must be one that the measured joints, poses or grippers give."""
+    """Each name must be a measured joint, pose or gripper."""
     state = f.names(value, place, "state values")
     sides = {name.rpartition("ee.")[0] for name in state if "ee." in name}
     poses = [tuple(side + n for n in whole) for side in sorted(sides) for whole in MEASURED_POSE]
@@ -217,7 +217,7 @@ def _action(value: Any, place: Place, joints: Joints, frames: tuple[str, str]) -
 
 
 def _frame(fields: dict[str, Any], place: Place, frames: tuple[str, str]) -> str | None:
-    """frames: of the base and of the tool. Steps may be along the tool's axes, the rest may not."""
+    """frames: of the base and of the tool. Only steps may be along the tool's axes."""
     if "frame" not in fields:
         return None
     known = frames if fields["space"] == "ee_delta" else frames[:1]
@@ -225,13 +225,13 @@ def _frame(fields: dict[str, Any], place: Place, frames: tuple[str, str]) -> str
 
 
 def _require_columns(group: ActionGroup, joints: Joints, place: Place) -> None:
-    """Some of the joints, in any order, or the columns of the space, each after 'left.' or so."""
+    """Joints in any order, or the columns of the space, each with a prefix such as 'left.'."""
     if group.space.startswith("joint_"):
         for i, name in enumerate(group.names):
             f.choice(name, place.at(i), tuple(JOINT_PREFIX + n for n in joints.names))
         return
     if group.space == "base_twist":
-        # A base that cannot move sideways has no such column.
+        # A base that cannot move sideways lacks that column.
         if group.names != tuple(name for name in BASE_TWIST if name in group.names):
             raise place.refuse(
                 list(group.names), f"some of {', '.join(BASE_TWIST)}, in that order"

@@ -1,4 +1,4 @@
-"""The part of an embodiment file that describes where the commands of each action group are published."""
+"""Parses the outputs of an embodiment file: destinations of each action group's commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
 from vla_policy.timing import NS_PER_S
 
-SERVO_HZ = 2 * NS_PER_S / SERVO_TIMEOUT_NS  # at least: twice before MoveIt Servo stops
+SERVO_HZ = 2 * NS_PER_S / SERVO_TIMEOUT_NS  # least rate: two commands per timeout of MoveIt Servo
 OF_TYPES = ("joint", "closed", "open", "max_effort", "servo", "prefix", "also")
 
 
@@ -37,7 +37,7 @@ def read_outputs(
 
 
 def _require_prefix(output: Output, group: ActionGroup, joints: Joints, place: Place) -> None:
-    """A prefix that a topic adds to joints' names must be removed for their controller."""
+    """A prefix of joint names on a topic must be removed for their controller."""
     own = [name.removeprefix(JOINT_PREFIX) for name in group.names]
     hand = output.gripper_joint
     names = own if hand is None else [hand.name, *output.also]

@@ -1,4 +1,4 @@
-"""The part of an embodiment file that describes where the robot's state is published: joints and tool poses."""
+"""Parses the state of an embodiment file: topics of joints and tool poses."""
 
 from __future__ import annotations
 

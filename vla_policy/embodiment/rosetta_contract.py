@@ -1,8 +1,9 @@
-"""Draft of a robot's file out of a Rosetta contract: `vla inspect CONTRACT.yaml --robot-file`.
+"""Draft of a robot file from a Rosetta contract: `vla inspect CONTRACT.yaml --robot-file`.
 
-The contract (github.com/iblnkn/rosetta, doc/reference/contract.md, version 2) maps topics to a data set's columns. What it says is taken
-over: cameras, joints, state, rate, action groups. What it does not say (frames, ranges, limits, ages) is a word that every
-reader of the file refuses until a person has written it. What has no place here is listed.
+The contract (github.com/iblnkn/rosetta, doc/reference/contract.md, version 2) maps topics to the
+columns of a data set. Its cameras, joints, state, rate and action groups are copied. What it lacks
+(frames, ranges, limits, ages) becomes a placeholder, refused by every parser until a person has
+replaced it. Entries without a counterpart are listed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from vla_policy.embodiment.spaces import JOINT_PREFIX
 from vla_policy.parsing import fields as f
 from vla_policy.parsing.fields import Place
 
-FILL = "<FILL>"  # no name, topic or number
+FILL = "<FILL>"  # placeholder: no valid name, topic or number
 IMAGES = "observation.images."
 CAMERAS = {"sensor_msgs/msg/Image": "image", "sensor_msgs/msg/CompressedImage": "compressed"}
 JOINT_STATE = "sensor_msgs/msg/JointState"
 POSITION = re.compile(r"position\.(\w+(?:/\w+)*)")
-# Message of an action -> the output that speaks it.
+# Message of an action -> the output type for it.
 OUTPUTS = {
     "trajectory_msgs/msg/JointTrajectory": "joint_trajectory",
     "std_msgs/msg/Float64MultiArray": "float64_multi_array",
@@ -50,12 +51,15 @@ class ContractSource:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """What it selects beside positions of joints."""
+        """What it selects other than joint positions."""
         return tuple(name for name in self.select if not POSITION.fullmatch(name))
 
 
 def draft_robot_file(path: Path) -> str:
-    """The text of the robot's file. Raises ValueError, with the place, for what is no contract of version 2."""
+    """The text of the robot file.
+
+    Raises ValueError, with the place, for any other kind of file.
+    """
     content, place = f.read_yaml(path)
     top = f.named(content, place, "a contract: robot_type, fps, observations, actions")
     for key in ("robot_type", "fps", "observations", "actions"):
@@ -156,7 +160,7 @@ def _action_lines(sources: list[ContractSource]) -> Iterator[str]:
 
 
 def _group(source: ContractSource) -> tuple[str, tuple[str, ...]] | None:
-    """('arm' or 'base', columns) of an action; None where it is neither joints nor a base."""
+    """('arm' or 'base', columns) of an action; None if it is neither joints nor a base."""
     if source.joints and not source.others:
         return "arm", tuple(JOINT_PREFIX + name for name in source.joints)
     fields = [name.removeprefix("twist.") for name in source.select]

@@ -14,7 +14,7 @@ ROTATIONS = {
     "rotation_vector": ("ee.rx", "ee.ry", "ee.rz"),
     "r6d": ("ee.r1", "ee.r2", "ee.r3", "ee.r4", "ee.r5", "ee.r6"),
 }
-TOOL_POSE = (*POSITION, *ROTATIONS["quaternion_xyzw"])  # as poses are measured and commanded
+TOOL_POSE = (*POSITION, *ROTATIONS["quaternion_xyzw"])  # form of measured and commanded poses
 TWIST = ("ee.vx", "ee.vy", "ee.vz", "ee.wx", "ee.wy", "ee.wz")
 BASE_TWIST = ("base.vx", "base.vy", "base.wz")
 GRIPPER = ("gripper",)
@@ -22,16 +22,16 @@ JOINT_PREFIX = "joint."
 ABSOLUTE = ("absolute",)
 RELATIVE = ("measured", "commanded", "chunk_start")
 GOALS = ("gripper_command", "parallel_gripper_command")  # outputs that are actions
-# How long controllers go on without another command.
+# Time for which controllers continue without another command.
 SERVO_TIMEOUT_NS = 100_000_000  # moveit_servo, incoming_command_timeout
-BASE_TIMEOUT_NS = 500_000_000  # diff_drive_controller and its like, cmd_vel_timeout
+BASE_TIMEOUT_NS = 500_000_000  # cmd_vel_timeout of diff_drive_controller and similar ones
 CAMERA_TYPES = ("image", "compressed")
 JOINT_UNITS = ("rad", "m")
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What a group in one space must state, the limits that it needs and its possible outputs."""
+    """Required keys of a group in one space, the limits that it needs and its possible outputs."""
 
     units: tuple[str, ...]
     references: tuple[str, ...]
@@ -73,7 +73,7 @@ SPACES = {
     "base_twist": Space(("m_s",), ABSOLUTE, ("twist",), _TWIST_LIMITS, ("frame",)),
 }
 
-# Largest believable value of each limit: a slip of the decimal point is refused.
+# Largest plausible value of each limit: a misplaced decimal point is refused.
 LIMIT_RANGES = {
     "max_chunk_age_s": (0.01, 30.0, "s"),
     "engage_fade_s": (0.0, 10.0, "s"),

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON data and strictly back."""
+"""Frozen dataclasses to plain JSON data, and strictly back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def to_dict(record: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type, data: Any, where: str) -> Any:
-    """Inverse of to_dict. where: for messages. Raises ValueError naming a missing, unknown or ill-typed key."""
+    """Inverse of to_dict.
+
+    where: for messages. Raises ValueError naming a missing or invalid key.
+    """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: got {_show(data)}, expected a mapping")
     names = [f.name for f in fields(cls)]
@@ -36,7 +39,7 @@ def from_dict(cls: type, data: Any, where: str) -> Any:
 
 
 def require_sizes(record: Any, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Raises ValueError for the first field of record outside its ends; before anything has that size."""
+    """Raises ValueError for the first field of record outside its ends."""
     for name, (low, high) in ends.items():
         value = getattr(record, name)
         if not low <= value <= high:

@@ -21,10 +21,10 @@ import yaml
 from vla_policy.parsing import strict_yaml
 from vla_policy.parsing.files import one_line, read_text
 
-# Matched from end to end: in Python `$` also fits before a last line end.
+# Matched with fullmatch: in Python `$` also matches before a final newline.
 TOPIC = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]*")
-MANY = 512  # names in one place; more are no robot
+MANY = 512  # names in one list; more are no robot
 TOOL = re.compile(r"[A-Za-z0-9_]+\.ee")
 
 
@@ -32,7 +32,7 @@ TOOL = re.compile(r"[A-Za-z0-9_]+\.ee")
 class Place:
     """A file and the path of a key inside it, for error messages.
 
-    lines: path of a key -> its line in the file, counted from 1; empty where that is not known.
+    lines: path of a key -> its line in the file, counted from 1; empty if unknown.
     """
 
     file: str
@@ -45,20 +45,20 @@ class Place:
 
     @property
     def where(self) -> str:
-        """'file:line' of the key, or of what it would stand in; the file where no line is known."""
+        """'file:line' of the key, or of its parent if missing; the file if no line is known."""
         path = self.path
         while path and path not in self.lines:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return f"{self.file}:{self.lines[path]}" if path in self.lines else self.file
 
     def refuse(self, got: Any, expected: str) -> Refused:
-        """The error for a value that is not what was expected."""
+        """The error for an unexpected value."""
         says = f"{self.path or 'top level'}: got {_show(got)}, expected {expected}"
         return Refused(self.where, says)
 
 
 class Refused(ValueError):
-    """A value that is not what was expected. where: 'file:line'. says: key, got and expected."""
+    """An unexpected value. where: 'file:line'. says: key, got and expected."""
 
     def __init__(self, where: str, says: str) -> None:
         super().__init__(f"{where}: {says}")
@@ -66,7 +66,10 @@ class Refused(ValueError):
 
 
 def read_yaml(path: Path) -> tuple[Any, Place]:
-    """The content of a YAML file and its place. Raises ValueError for what parsing/ refuses."""
+    """The content of a YAML file and its place.
+
+    Raises ValueError for whatever parsing/ refuses.
+    """
     try:
         text = read_text(path, strict_yaml.LIMIT)
     except OSError as error:
@@ -84,7 +87,7 @@ def read_yaml(path: Path) -> tuple[Any, Place]:
 def mapping(
     value: Any, place: Place, required: Sequence[str], optional: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A mapping with exactly these keys; an unknown one is answered with its nearest neighbour."""
+    """A mapping with exactly these keys; an unknown one is refused with its nearest neighbour."""
     known = [*required, *optional]
     if not isinstance(value, dict):
         raise place.refuse(value, f"a mapping with {', '.join(known)}")
@@ -100,7 +103,7 @@ def mapping(
 
 
 def named(value: Any, place: Place, what: str) -> dict[str, Any]:
-    """A mapping from names that the file chooses; not empty."""
+    """A mapping with arbitrary names as keys; not empty."""
     if not isinstance(value, dict) or not 0 < len(value) <= MANY:
         raise place.refuse(value, f"a mapping from {what}, at least one and at most {MANY}")
     for key in value:
@@ -110,7 +113,7 @@ def named(value: Any, place: Place, what: str) -> dict[str, Any]:
 
 
 def text(value: Any, place: Place, what: str, pattern: re.Pattern[str] | None = None) -> str:
-    """A string that is not empty and that pattern matches from end to end; printable without one."""
+    """A non-empty string that pattern fully matches; printable without a pattern."""
     if not isinstance(value, str) or not value.strip():
         raise place.refuse(value, what)
     if pattern is not None and not pattern.fullmatch(value):
@@ -171,7 +174,7 @@ def names(value: Any, place: Place, what: str) -> tuple[str, ...]:
 
 
 def age(value: Any, place: Place) -> float:
-    """How old an input may be, in s."""
+    """The maximum age of an input, in s."""
     return number(value, place, 0.01, 10, "s")
 
 
@@ -201,7 +204,7 @@ def _below(path: str, key: str | int) -> str:
 
 
 def _lines(node: yaml.Node, path: str, seen: set[int]) -> Iterator[tuple[str, int]]:
-    """Every key's path and line below node. What aliases repeat is listed once, so it ends."""
+    """Every key's path and line below node. Aliased content is listed once, so recursion ends."""
     if id(node) in seen:
         return
     seen.add(id(node))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 DOCUMENT = 8 * MIB  # configuration and statistics as JSON
-ARRAYS = 1 << 40  # files that are mapped or read piece by piece, never at once
+ARRAYS = 1 << 40  # files that are mapped or read in pieces, never at once
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -26,11 +26,11 @@ KINDS = (
 def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
     """The content of a regular file of at most limit bytes.
 
-    Raises FileNotFoundError if it is not there, ValueError in one sentence for anything else.
+    Raises FileNotFoundError if it does not exist, ValueError in one sentence for anything else.
     """
     require_file(path, limit)
     try:
-        # The path may be another file by now: a pipe must not block.
+        # The path may be another file by now: opening a pipe must not block.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path}: got something that is not a file, expected a file")
@@ -43,12 +43,15 @@ def read_bytes(path: Path, limit: int = DOCUMENT) -> bytes:
 
 
 def read_text(path: Path, limit: int = DOCUMENT) -> str:
-    """The text of a UTF-8 file, without its byte order mark. Raises as read_bytes does."""
+    """The text of a UTF-8 file, without its byte order mark. Raises as read_bytes."""
     return decode(read_bytes(path, limit), path)
 
 
 def decode(data: bytes, where: Path | str) -> str:
-    """UTF-8 without its byte order mark. Raises ValueError for other bytes, and for a zero byte."""
+    """UTF-8 without its byte order mark.
+
+    Raises ValueError for invalid bytes, and for a zero byte.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,7 +66,7 @@ def decode(data: bytes, where: Path | str) -> str:
 
 
 def require_file(path: Path, limit: int = ARRAYS) -> int:
-    """The size of a regular file of at most limit bytes. Raises as read_bytes does."""
+    """The size of a regular file of at most limit bytes. Raises as read_bytes."""
     try:
         found = os.stat(path)
     except FileNotFoundError as error:
@@ -82,7 +85,7 @@ def require_file(path: Path, limit: int = ARRAYS) -> int:
 
 @contextmanager
 def within(where: Path) -> Iterator[None]:
-    """A ValueError raised inside whose message does not begin with where is raised with it."""
+    """Prefixes where to a ValueError raised inside whose message does not begin with it."""
     try:
         yield
     except ValueError as error:
@@ -92,7 +95,7 @@ def within(where: Path) -> Iterator[None]:
 
 
 def one_line(text: object, most: int = 300) -> str:
-    """A message of a library as part of a sentence: one line, not longer than most."""
+    """A library's message as part of a sentence: one line, not longer than most."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 

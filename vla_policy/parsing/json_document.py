@@ -27,12 +27,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Readable JSON with a line end."""
+    """Write indented JSON that ends with a newline."""
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def require(data: Mapping[str, Any], key: str, kind: type[Kind], where: Path) -> Kind:
-    """data[key] of type kind. Raises ValueError saying what was got and expected."""
+    """data[key] of type kind. Raises ValueError with got and expected."""
     value = data.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(

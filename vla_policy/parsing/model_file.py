@@ -1,6 +1,7 @@
-"""URDF and MJCF files before MuJoCo sees them: bounded depth, sizes and copies, and no file that blocks.
+"""Checks URDF and MJCF files before MuJoCo reads them: depth, sizes and copies, no blocking files.
 
-MuJoCo reads what the file says: a billion copies, a texture of a terabyte, a pipe as a mesh. Here such a file is refused.
+MuJoCo would follow the file: a billion copies, a texture of a terabyte, a pipe as a mesh. Such
+files are refused here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MAX_DEPTH = 200
 MAX_ELEMENTS = 20_000  # with copies
 MAX_FILES = 1000
 MESH = 512 * MIB
-MAX_SIZE = 1 << 24  # of anything that is counted: pixels, heights, bytes of a name
+MAX_SIZE = 1 << 24  # of any count: pixels, heights, bytes of a name
 COPIES = ("replicate", "composite", "flexcomp")
 SIZED = ("texture", "hfield", "size")
 FOLDERS = ("meshdir", "texturedir", "assetdir")
@@ -25,7 +26,7 @@ FOLDERS = ("meshdir", "texturedir", "assetdir")
 
 @dataclass(slots=True)
 class _Seen:
-    """What was found so far, over included files."""
+    """Counts so far, over all included files."""
 
     elements: int = 0
     files: set[Path] = field(default_factory=set)
@@ -34,9 +35,9 @@ class _Seen:
 
 
 def read_model_xml(file: Path) -> ElementTree.Element:
-    """The root of a URDF or MJCF that can be given to MuJoCo.
+    """The root of a URDF or MJCF that is safe to give to MuJoCo.
 
-    Raises FileNotFoundError, or ValueError in one sentence for what is not XML or asks for too much.
+    Raises FileNotFoundError, or ValueError in one sentence if it is no XML or exceeds a limit.
     """
     seen = _Seen()
     root = _read(file, seen)

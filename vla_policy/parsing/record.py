@@ -1,7 +1,8 @@
-"""A frozen dataclass from a section of a configuration file: its annotations say what each key may hold.
+"""A frozen dataclass from a section of a configuration file: its annotations define the keys.
 
-str, bool, int, float, Literal["a", "b"], another such dataclass, X | None, tuple[X, ...] and Mapping[str, X]. Ranges are
-the dataclass's own business: its __post_init__ raises a ValueError that starts with the name of a field.
+str, bool, int, float, Literal["a", "b"], another such dataclass, X | None, tuple[X, ...] and
+Mapping[str, X]. The dataclass checks ranges itself: its __post_init__ raises a ValueError that
+starts with the name of a field.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Record = TypeVar("Record")
 def read_record(
     cls: type[Record], value: Any, place: Place, already: Mapping[str, Any] = MappingProxyType({})
 ) -> Record:
-    """value, a mapping, as cls. already: values of fields that were read in another way.
+    """value, a mapping, as cls. already: values of fields that were parsed before.
 
     Raises Refused: file and line, key, what was got, what was expected.
     """
@@ -44,7 +45,7 @@ def read_record(
 
 
 def plain(value: Any) -> Any:
-    """A record as what a YAML or JSON file holds; keys in the order of the fields."""
+    """A record as plain YAML or JSON data; keys in the order of the fields."""
     if is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):

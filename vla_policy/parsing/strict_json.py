@@ -1,4 +1,4 @@
-"""JSON, strictly: no key twice, no depth without end, no number that fills a page."""
+"""JSON, strictly: no duplicate keys, limited depth, no number that fills a page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parse_json(data: bytes, where: Path | str) -> Any:
 
 
 def number_list(value: Any, where: str) -> list[float]:
-    """A list of numbers as JSON has them. Raises ValueError: '0.5', null and true are none."""
+    """A list of JSON numbers. Raises ValueError: '0.5', null and true are none."""
     if isinstance(value, list):
         for i, number in enumerate(value):
             if isinstance(number, bool) or not isinstance(number, int | float):
@@ -42,7 +42,7 @@ def number_list(value: Any, where: str) -> list[float]:
 
 
 def text_list(value: Any, where: str) -> tuple[str, ...]:
-    """A list of different texts. Raises ValueError."""
+    """A list of distinct strings. Raises ValueError."""
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"{where}: got {one_line(repr(value), 80)}, expected a list of texts")
     if len(set(value)) < len(value):
@@ -51,7 +51,7 @@ def text_list(value: Any, where: str) -> tuple[str, ...]:
 
 
 class _Strange(Exception):
-    """Valid JSON that is refused; not a ValueError, which json takes for a mistake in a number."""
+    """Valid JSON that is refused; not a ValueError, which json treats as an invalid number."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

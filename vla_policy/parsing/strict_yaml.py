@@ -1,7 +1,7 @@
-"""YAML, strictly: one document, no key twice, no tags, numbers as JSON writes them.
+"""YAML, strictly: one document, no duplicate keys, no tags, numbers in JSON's form.
 
-Of numbers that is what JSON has: 3, -0.5, 1e-3. PyYAML follows YAML 1.1, where 010 is 8, 1:30 is 90, 1_0 is 10 and `no`
-is false; here these are words, which a key that wants a number refuses.
+Such numbers are 3, -0.5, 1e-3. PyYAML follows YAML 1.1, where 010 is 8, 1:30 is 90, 1_0 is 10 and
+`no` is false; here these are strings, which a numeric key refuses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 
 LIMIT = 1 << 19  # bytes of a file
 MAX_DEPTH = 24
-MAX_VALUES = 50_000  # what an alias repeats counts again
+MAX_VALUES = 50_000  # values repeated by an alias count again
 INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,99})\Z")
 FLOAT = re.compile(
     r"[-+]?(?:0|[1-9][0-9]{0,99}|(?=\.[0-9]))(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,4})?\Z"
@@ -26,15 +26,15 @@ NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 class StrictLoader(yaml.SafeLoader):
     """PyYAML's loader with the bounds and forms of this module."""
 
-    peek_event: Callable[[], Any]  # PyYAML's own, of which nobody has written the type
+    peek_event: Callable[[], Any]  # PyYAML's own, which has no type annotation
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth, self._values = 0, 0
-        self._sizes: dict[int, int] = {}  # id of a node that is complete -> values in it
+        self._sizes: dict[int, int] = {}  # id of a complete node -> number of values in it
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        """One node and what is in it; the bounds hold before anything is built."""
+        """One node and its content; the limits hold before anything is built."""
         event = self.peek_event()
         if getattr(event, "tag", None) not in (None, "!"):
             raise _error(event, f"got the tag {event.tag}, expected a plain value")
@@ -51,7 +51,7 @@ class StrictLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """SafeLoader keeps the last of two equal keys, so a limit could be overridden unseen."""
+        """SafeLoader keeps the last of two equal keys, so a limit could be overridden silently."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -75,7 +75,7 @@ class StrictLoader(yaml.SafeLoader):
             raise _error(event, f"got more than {MAX_VALUES} values, expected fewer")
 
 
-StrictLoader.yaml_implicit_resolvers = {}  # SafeLoader's go no further
+StrictLoader.yaml_implicit_resolvers = {}  # replaces SafeLoader's
 for _tag, _form, _first in (
     ("bool", BOOL, "tTfF"),
     ("float", FLOAT, "-+.0123456789"),
@@ -83,7 +83,7 @@ for _tag, _form, _first in (
     ("null", NULL, ["~", "n", "N", ""]),
 ):
     StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _form, list(_first))
-# The first that fits is taken: an int is also a float's form.
+# The first match counts: an int also has the form of a float.
 for _resolvers in StrictLoader.yaml_implicit_resolvers.values():
     _resolvers.sort(key=lambda entry: entry[0] != "tag:yaml.org,2002:int")
 

@@ -1,4 +1,4 @@
-"""ROS domains: which there are, and which one the user has chosen; read by the doctor, nodes and verbs."""
+"""ROS domains: the valid ones and the user's choice; used by the doctor, nodes and verbs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ DOMAIN_ID = "ROS_DOMAIN_ID"
 DISCOVERY_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 LOCALHOST_ONLY = "ROS_LOCALHOST_ONLY"  # older; overrides the range
 LAST_DOMAIN = 232  # RTPS 9.6.1: its ports are the last below 65536
-LAST_CLEAR = (
-    101  # above it the ports of a domain reach into the range that Linux hands out by itself
-)
+LAST_CLEAR = 101  # above it a domain's ports overlap Linux's range of ephemeral ports
 
 
 def chosen_domain(environ: Mapping[str, str] = os.environ) -> int | None:
-    """ROS_DOMAIN_ID, None where it is not set. Raises ValueError if it names no domain."""
+    """ROS_DOMAIN_ID; None if not set. Raises ValueError if it is no domain."""
     text = environ.get(DOMAIN_ID, "")
     if not text:
         return None
@@ -25,7 +23,7 @@ def chosen_domain(environ: Mapping[str, str] = os.environ) -> int | None:
 
 
 def discovery_range(environ: Mapping[str, str] = os.environ) -> str:
-    """Which machines exchange messages; "" where nothing is set."""
+    """Which machines exchange messages; "" if not set."""
     return environ.get(DISCOVERY_RANGE, "")
 
 
@@ -36,5 +34,5 @@ def keep_to_loopback(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def domain_in_use(environ: Mapping[str, str] = os.environ) -> int:
-    """The domain that a process of this environment talks in: the chosen one, or 0."""
+    """The domain of a process in this environment: the chosen one, or 0."""
     return chosen_domain(environ) or 0

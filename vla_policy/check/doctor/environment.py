@@ -24,7 +24,7 @@ PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "safetensors", "mujo
             "opencv-python-headless", "opencv-python", "pillow", "PyYAML", "jaxtyping", "rich",
             "aiohttp")  # fmt: skip
 NEEDED = ("numpy", "torch", "tokenizers", "safetensors", "PyYAML", "jaxtyping")
-# What only some ROS installations have -> what is missing without it.
+# Packages that only some ROS installations have -> what does not work without them.
 OPTIONAL = {
     "launch_ros": "launch files; `vla up` runs the same nodes",
     "tf2_ros": "tool poses from tf2 (ee_pose: tf_frame)",
@@ -52,7 +52,7 @@ def python() -> Iterator[Note]:
 
 
 def packages() -> Iterator[Note]:
-    """Versions of what models, data and simulation need."""
+    """Versions of the packages for models, data and simulation."""
     found = {name: _version(name) for name in PACKAGES}
     yield Note(FACT, ", ".join(f"{n} {v}" for n, v in found.items() if v))
     for name in NEEDED:
@@ -73,7 +73,7 @@ def packages() -> Iterator[Note]:
 
 
 def ros() -> Iterator[Note]:
-    """Which ROS, and whether it loads."""
+    """Which ROS distribution, and whether rclpy can be imported."""
     distro, wheel = os.environ.get("ROS_DISTRO"), _version("ros-rclpy")
     if importlib.util.find_spec("rclpy") is None:
         yield Note(

@@ -18,7 +18,10 @@ PROBE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """level: FACT; HINT, where something may be better; PROBLEM, where something will not work. cure: of the last two."""
+    """level: FACT; HINT: could be better; PROBLEM: something will not work.
+
+    cure: the fix of the last two.
+    """
 
     level: str
     says: str
@@ -26,7 +29,7 @@ class Note:
 
 
 def probe(program: list[str]) -> tuple[bool, str]:
-    """Whether a program ends well within a minute, and the last line that it wrote, of errors if it failed."""
+    """Whether a program succeeds within a minute, and the last line of its output or errors."""
     try:
         done = subprocess.run(
             program, capture_output=True, text=True, timeout=PROBE_S, check=False
@@ -74,7 +77,7 @@ def _memory() -> tuple[int, int] | None:
 
 
 def shared_memory(folder: Path = Path("/dev/shm"), least: int = 256 * 2**20) -> Iterator[Note]:
-    """Shared memory, in which Fast DDS passes images between processes, and PyTorch its batches."""
+    """Shared memory, used by Fast DDS for images between processes and by PyTorch for batches."""
     if not folder.is_dir():
         yield Note(HINT, f"no {folder}", "Images go through the network stack, which is slower")
         return
@@ -110,7 +113,7 @@ def receive_buffer(path: Path = Path("/proc/sys/net/core/rmem_max")) -> Iterator
 
 
 def gpu() -> Iterator[Note]:
-    """NVIDIA driver and what PyTorch makes of it."""
+    """NVIDIA driver, and whether PyTorch can use it."""
     driver = ""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]  # fmt: skip
@@ -142,7 +145,7 @@ TORCH_PROBE = (
 
 
 def gl() -> Iterator[Note]:
-    """Backends that can draw the simulation's cameras."""
+    """Backends that can render the simulation's cameras."""
     works, said = probe([sys.executable, "-c", "import mujoco; print(mujoco.__version__)"])
     if not works:
         cure = "pip install mujoco && pip install --no-deps gym-aloha"
