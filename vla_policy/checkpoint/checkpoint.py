@@ -1,4 +1,4 @@
-"""A checkpoint in memory. Folders of it and of other projects: formats/."""
+"""A checkpoint in memory. Reading its folders, and other projects': formats/."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +32,6 @@ class Checkpoint:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model's parameters."""
         weights: Iterator[torch.nn.Parameter] = self.model.parameters()
         return next(weights).device

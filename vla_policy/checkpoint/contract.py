@@ -1,4 +1,4 @@
-"""What a checkpoint expects and produces, and whether a robot fits it."""
+"""A checkpoint's inputs and outputs, and whether a robot matches them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_PX = 4096
 class Contract:
     """The agreement between a checkpoint and a robot.
 
-    camera_names, state_names: in the model's order. action_names: columns of the chunks it produces.
-    model_action_names: what the network itself predicts, one step to the next, before it is made absolute.
-    spaces: action group -> space, frames as the embodiment file spells them.
+    camera_names, state_names: in the model's order. action_names: columns of its chunks.
+    model_action_names: the network's output columns, e.g. steps, before they become absolute.
+    spaces: action group -> space, frames as in the embodiment file.
     """
 
     camera_names: tuple[str, ...]
@@ -45,7 +45,10 @@ def to_dict(contract: Contract) -> dict[str, Any]:
 
 
 def from_dict(data: Mapping[str, Any], where: str = "contract") -> Contract:
-    """Inverse of to_dict. where: for messages. Raises ValueError naming a missing, unknown or ill-formed key."""
+    """Inverse of to_dict.
+
+    where: for messages. Raises ValueError naming a missing or invalid key.
+    """
     names = {f.name for f in fields(Contract)}
     if set(data) != names:
         raise ValueError(
@@ -69,7 +72,7 @@ def from_dict(data: Mapping[str, Any], where: str = "contract") -> Contract:
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
-    """Names, spelled as in robot files; a space or a line end in a name would not be visible in any message."""
+    """Names as in robot files: a space or newline in a name would be invisible in a message."""
     if not isinstance(value, list | tuple) or not 0 < len(value) <= MANY:
         raise _refuse(where, value, f"a list of 1 to {MANY} names")
     for name in value:
@@ -83,7 +86,7 @@ def _refuse(where: str, got: Any, expected: str) -> ValueError:
 
 
 def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
-    """One sentence for each point in which embodiment differs from contract; empty if it fits."""
+    """One sentence for each difference between embodiment and contract; empty if it matches."""
     spaces = tuple((g.name, g.space) for g in embodiment.actions)
     cameras = tuple(embodiment.camera_names)
     pairs: list[tuple[str, object, object]] = []
@@ -111,10 +114,11 @@ def check(contract: Contract, embodiment: Embodiment) -> tuple[str, ...]:
 def check_middles(
     what: str, middles: Mapping[str, float], embodiment: Embodiment
 ) -> tuple[str, ...]:
-    """One sentence for each column whose values in training lie outside the range of embodiment.
+    """One sentence for each column whose training values lie outside the range of embodiment.
 
-    what: of the statistics. middles: column -> mean or middle in robot units. Joints are compared with their
-    ranges, grippers with 0 .. 1, with a tolerance of a tenth of the range. Finds other units and other robots.
+    what: of the statistics. middles: column -> mean or middle in robot units. Joints are compared
+    with their ranges, grippers with 0 .. 1, with a tolerance of a tenth of the range. Finds other
+    units and other robots.
     """
     joints = embodiment.joints
     ranges = {

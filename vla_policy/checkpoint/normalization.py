@@ -1,6 +1,6 @@
-"""Statistics of other projects' checkpoints: how their features are normalised, and back.
+"""Statistics of other projects' checkpoints: normalisation of their features, and its inverse.
 
-Two conventions, which differ in the small number beside the divisor:
+Two conventions, which differ in the epsilon added to the divisor:
 
     openpi     mean_std  (x - mean) / (std + 1e-6)        quantiles  (x - q01) / (q99 - q01 + 1e-6) * 2 - 1
     lerobot    mean_std  (x - mean) / (std + 1e-8)        quantiles  (x - q01) / (q99 - q01) * 2 - 1
@@ -33,12 +33,13 @@ MIN_SPREAD = 1e-5  # below it, noise of a joint at rest would fill the model's w
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """How the columns names of a feature are normalised.
+    """Normalisation of the columns names of a feature.
 
-    statistics: mean, std, q01, ... float64[len(names)]; at least those that mode needs, others are kept.
-    eps, eps_inverse: added to the divisor of mean_std and quantiles, in either direction.
-    constant: names that never moved in training: 0 for the model, their mean or middle for the robot.
-    Raises ValueError, naming the column, for statistics that are missing, not finite or without spread.
+    statistics: mean, std, q01, ... float64[len(names)]; at least those that mode needs.
+    eps, eps_inverse: added to the divisor of mean_std and quantiles, forward and inverse.
+    constant: names constant in training: 0 for the model, their mean or middle for the robot.
+    Raises ValueError, naming the column, for statistics that are missing, not finite or without
+    spread.
     """
 
     what: str
@@ -52,7 +53,7 @@ class Normalizer:
     _spread: Array = field(init=False, repr=False)
 
     def __reduce__(self) -> tuple[type[Normalizer], tuple[Any, ...]]:
-        """To another process: a view of a mapping does not pickle."""
+        """To another process: a view of a mapping cannot be pickled."""
         more = (self.eps, self.eps_inverse, self.constant)
         return Normalizer, (self.what, self.names, self.mode, dict(self.statistics), *more)
 
@@ -80,7 +81,7 @@ class Normalizer:
 
     @property
     def middles(self) -> dict[str, float]:
-        """Name -> what the model sees as 0, in robot units; empty where nothing is normalised."""
+        """Name -> the value normalised to 0, in robot units; empty without normalisation."""
         if self.mode == "identity":
             return {}
         return dict(zip(self.names, self._offset.tolist(), strict=True))

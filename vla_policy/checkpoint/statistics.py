@@ -13,7 +13,7 @@ from vla_policy.parsing.strict_json import number_list, text_list
 from vla_policy.types import Array, readonly
 
 MIN_RANGE = 1e-6
-RANGE_KEYS = {"names", "lower", "upper"}  # of one RangeNormalizer in a file
+RANGE_KEYS = {"names", "lower", "upper"}  # of a RangeNormalizer in a file
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where nearly all training data of a column was, in robot units."""
+"""The range of nearly all training data of a column, in robot units."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from vla_policy.checkpoint.normalization import NEEDS, Normalizer
 from vla_policy.types import Array
 
-# Which statistics are the ends of nearly all training data, the best first.
+# Statistics that bound nearly all training data, the best first.
 ENDS = (("q01", "q99"), ("min", "max"), ("lower", "upper"))
-DEVIATIONS = 2.0  # from the mean, where there are no ends
+DEVIATIONS = 2.0  # from the mean, without such statistics
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRanges:
-    """Where nearly all training data of columns was, robot units. low, high: float64[len(names)].
+    """The range of nearly all training data, robot units. low, high: float64[len(names)].
 
-    where: the file with the statistics. relative: names of columns that are steps and not positions.
+    where: the file with the statistics. relative: names of columns that are steps, not positions.
     """
 
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ def columns(
 
 
 def normalised_columns(found: Normalizer, relative: frozenset[str]) -> TrainingRanges | None:
-    """The columns that the network reads or predicts. relative: those that are steps and not positions."""
-    # What the network is scaled with counts, not what else is in the file.
+    """The columns that the network reads or predicts. relative: those that are steps."""
+    # The network's own normalisation counts, not other statistics in the file.
     used = {key: found.statistics[key] for key in NEEDS[found.mode]}
     return columns(found.names, used or found.statistics, found.what, relative)

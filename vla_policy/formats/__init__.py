@@ -1,1 +1,1 @@
-"""Checkpoint folders: native/ ours, foreign/ others', tensors/ files of weights, conversion/ between them."""
+"""Checkpoint folders: native/ (this project's), foreign/ (others'), tensors/, conversion/."""

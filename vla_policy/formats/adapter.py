@@ -1,12 +1,15 @@
-"""Low-rank adapters (LoRA, arXiv:2106.09685) beside a base: a folder in peft's own format, and what the base was.
+"""Low-rank adapters (LoRA, arXiv:2106.09685): a folder in peft's own format, and its base model.
 
-    adapter_config.json         peft's: rank, alpha, the layers that it reaches
-    adapter_model.safetensors   base_model.model.LAYER.lora_A.weight, .lora_B.weight; whole tensors of layers trained whole
-    base.json                   name and fingerprint of the policy that it belongs to
-    language.json               which sentences the two understand together; may be missing: what the base does
+    adapter_config.json         peft's: rank, alpha, the layers that it changes
+    adapter_model.safetensors   base_model.model.LAYER.lora_A.weight, .lora_B.weight; full tensors
+                                of layers trained in full
+    base.json                   name and fingerprint of the policy that it was trained on
+    language.json               the sentences that base and adapter understand together; optional,
+                                the base's otherwise
 
-A policy is named BASE+ADAPTER. The adapter is added into the weights when it is loaded (W + alpha / rank * B A), so that
-it costs nothing while the policy acts and every engine serves; peft is needed to train one, not to use one.
+A policy is named BASE+ADAPTER. The adapter is added to the weights when it is loaded
+(W + alpha / rank * B A), so inference costs nothing more and works with every engine; peft is
+needed to train an adapter, not to use one.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from vla_policy.parsing.json_document import read_json, require, write_json
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 START, DOWN, UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 FORMAT = 1
-SAMPLED = 1024  # values of each tensor that a fingerprint looks at
-# What of peft's options changes the sum; anything else than these is refused.
+SAMPLED = 1024  # values of each tensor that enter a fingerprint
+# peft's options that change the sum; others than these are refused.
 PLAIN: Mapping[str, Any] = {
     "peft_type": "LORA", "bias": "none", "use_dora": False, "fan_in_fan_out": False, "rank_pattern": {},
     "alpha_pattern": {}, "lora_bias": False,
@@ -49,9 +52,10 @@ class Adapter:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """sha256 of names, shapes and values of all parameters, of each at most SAMPLED, evenly apart, as bfloat16.
+    """sha256 of names, shapes and values of all parameters, at most SAMPLED of each, as bfloat16.
 
-    The same for weights kept in float32 and in bfloat16, and in whichever project's folder they lie.
+    The values are evenly spaced. The same for weights kept in float32 and in bfloat16, and for
+    every format of the folder.
     """
     digest = hashlib.sha256()
     for name, values in sorted(model.named_parameters(), key=lambda pair: pair[0]):
@@ -63,12 +67,12 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def write_base(folder: Path, name: str, print_of_base: str) -> None:
-    """Say what the adapter in folder belongs to."""
+    """Write base.json, which names the base of the adapter in folder."""
     write_json(folder / BASE, {"format": FORMAT, "base": name, "fingerprint": print_of_base})
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter in folder. Raises FileNotFoundError, or ValueError for a kind of adapter that is not added here."""
+    """The adapter in folder. Raises FileNotFoundError, or ValueError for an unsupported kind."""
     if not folder.is_dir():
         raise FileNotFoundError(f"adapter {folder}: no such folder")
     config, said = read_json(folder / CONFIG), read_json(folder / BASE)
@@ -102,7 +106,7 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def with_adapter(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
-    """The checkpoint with the adapter added into its network, in place, and with what the two understand.
+    """The checkpoint with the adapter merged into its network, in place, and their joint language.
 
     Raises as merge does.
     """
@@ -110,16 +114,16 @@ def with_adapter(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
     language = read_language(adapter.folder, checkpoint.contract.embodiments)
     if language is None:
         return checkpoint
-    # Where vision was changed too, it cannot tell any more what it does not see.
+    # least is None where vision was trained too: the naming head no longer applies.
     naming = None if language.least is None else checkpoint.naming
     return replace(checkpoint, language=language, naming=naming)
 
 
 @torch.no_grad()
 def merge(model: nn.Module, adapter: Adapter) -> None:
-    """Add the adapter to the weights of its base, in place, in the precision that they have.
+    """Add the adapter to the weights of its base, in place, in their precision.
 
-    Raises ValueError, before anything is changed, for another base and for layers or shapes that it does not have.
+    Raises ValueError, before any change, for another base, or for layers or shapes it lacks.
     """
     if (found := fingerprint(model)) != adapter.fingerprint:
         raise ValueError(

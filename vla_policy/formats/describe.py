@@ -26,7 +26,10 @@ from vla_policy.models.vla import VLA
 
 
 def describe(path: Path, folder: Path, file: PolicyFile | None, heads: Heads | None) -> list[str]:
-    """The description as lines of text. Raises ValueError or FileNotFoundError for a folder that is not of its kind."""
+    """The description as lines of text.
+
+    Raises ValueError or FileNotFoundError for a bad folder.
+    """
     kind = kind_of(folder)
     if kind == OWN:
         return _describe_own(folder)

@@ -1,4 +1,4 @@
-"""The contents of a policy file, parsed: how a checkpoint of another project fits a robot. policy_file.py parses it."""
+"""The parsed content of a policy file: how another project's checkpoint fits a robot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ COMPATIBILITY = {
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Counts of attention heads, which shapes do not show. language: of the language model and of the action expert."""
+    """Attention head counts, which shapes do not show.
+
+    language: language model and action expert.
+    """
 
     language: int
     kv: int
@@ -30,7 +33,8 @@ class Heads:
 class Rt2:
     """What a vision-language model needs to become an RT-2 policy.
 
-    step_m, step_rad: largest step of the tool from one row to the next. plan: it writes `Plan: ... Action:` first.
+    step_m, step_rad: largest step of the tool from one row to the next. plan: it writes
+    `Plan: ... Action:` first.
     action_tokens: which of its tokens become actions, see models.paligemma.choose_action_ids.
     """
 
@@ -42,9 +46,9 @@ class Rt2:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """A policy file, read. cameras: pairs of the checkpoint's name and the robot's, in the file's order.
+    """A parsed policy file. cameras: (checkpoint's name, robot's name), in the file's order.
 
-    units: name -> what one of the checkpoint's units is in the robot's; names that are not there have the same.
+    units: name -> one unit of the checkpoint in the robot's unit; 1 for names not listed.
     """
 
     path: Path
@@ -73,9 +77,9 @@ class PolicyFile:
         camera_names: tuple[str, ...] | None = None,
         model_action_names: tuple[str, ...] | None = None,
     ) -> Contract:
-        """The contract that the file and the image size of the checkpoint make.
+        """The contract given by the file and the checkpoint's image size.
 
-        camera_names: the robot's names in the checkpoint's slot order, where that is not the file's.
+        camera_names: the robot's names in the checkpoint's slot order, if not the file's order.
         """
         return Contract(
             camera_names=camera_names or tuple(robot for _, robot in self.cameras),

@@ -19,10 +19,10 @@ PALIGEMMA = "~/paligemma/tokenizer.model   # PaliGemma's, which the folder has n
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a folder states. widths: None where it does not. labels: its names of action columns, may be empty.
+    """What a folder states. widths: None if not stated. labels: action column names, maybe none.
 
-    relative: bool of each action column. state: statistics of the state. newer: written by lerobot 0.5.1 or later.
-    lines: of its policy file that no other kind has.
+    relative: bool of each action column. state: statistics of the state. newer: written by
+    lerobot 0.5.1 or later. lines: policy file lines that only this kind needs.
     """
 
     slots: tuple[str, ...]
@@ -38,23 +38,24 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Plain functions over one kind of folder. Each raises FileNotFoundError or ValueError for what does not fit.
+    """Plain functions for one kind of folder. Each raises FileNotFoundError or ValueError.
 
-    detect:   (folder, config) -> whether it is one; config: config.json, {} where there is none.
-    known_by: what in config.json identifies it, as text; None where another record has it.
-    load:     (folder, file, device=, dtype=) -> Checkpoint, whose family is a key of families.FAMILIES.
-    ranges:   file -> state, actions: ranges of the training data of the file's columns; None where unknown.
+    detect:   (folder, config) -> whether it is one; config: config.json, {} without one.
+    known_by: what in config.json identifies it, as text; None if another record states it.
+    load:     (folder, file, device=, dtype=) -> Checkpoint; its family is a key of
+    families.FAMILIES.
+    ranges:   file -> state, actions: training data ranges of the file's columns; None if unknown.
     skeleton: folder -> the start of a policy file, for no robot in particular.
-    facts:    folder -> what fills a policy file for a robot.
+    facts:    folder -> the facts for a robot's policy file.
     remarks:  folder -> lines to print about a folder without a policy file.
     tool:     the columns that its models can drive; None: any.
     said_as:  its name in policy files; None: its own name.
-    tokenizer: value and comment of a policy file's `tokenizer`, where the folder has none.
-    portable: (folder, file, heads) -> the folder under this project's names, to be written as any other kind that
-              has `write`; None: `vla convert` loads and saves it.
+    tokenizer: value and comment of a policy file's `tokenizer`, if the folder has none.
+    portable: (folder, file, heads) -> the folder under this project's names, to be written as any
+              kind that has `write`; None: `vla convert` loads and saves it.
     write:    (folder, portable, keep_unread=) writes one. None: nothing is converted to it.
-    rewrite:  (folder, file, destination, to, keep_unread=) -> whether the result has its tokenizer: a conversion of
-              its own, instead of portable.
+    rewrite:  (folder, file, destination, to, keep_unread=) -> whether the result has its
+              tokenizer: a conversion of its own, instead of portable.
     """
 
     name: str

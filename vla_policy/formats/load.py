@@ -1,4 +1,4 @@
-"""One door for checkpoint folders: which kind it is, and the reader for it."""
+"""The single entry for checkpoint folders: detects the kind and calls its reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vla_policy.parsing.json_document import WEIGHTS, read_json
 def kind_of(folder: Path) -> str:
     """ "vla" (this project's) or a key of FORMATS, by config.json.
 
-    Raises ValueError if it is none of them; what leads to a checkpoint is told as such.
+    Raises ValueError for any other folder, with the next step if it contains or produces one.
     """
     if folder.name.endswith(".partial"):
         raise ValueError(
@@ -36,7 +36,7 @@ def kind_of(folder: Path) -> str:
             return name
     if not path.is_file():
         if not (folder / WEIGHTS).exists():
-            open_store(folder)  # says that there are no weights, or only pickles
+            open_store(folder)  # raises if there are no weights, or only pickles
         raise FileNotFoundError(f"not a checkpoint folder: no config.json in {folder}")
     known = ["format and contract (this project)"]
     known += [form.known_by for form in FORMATS.values() if form.known_by is not None]
@@ -47,10 +47,10 @@ def kind_of(folder: Path) -> str:
 
 
 def format_of(file: PolicyFile) -> str:
-    """The kind of the folder that a policy file names: as stated there, or as detected."""
+    """The kind of the folder in a policy file: as stated there, or as detected."""
     if file.format == "auto":
         return kind_of(file.checkpoint)
-    # Some kinds share the name that policy files have for them.
+    # Several kinds share one name in policy files.
     if any(form.said_as == file.format for form in FORMATS.values()):
         found = kind_of(file.checkpoint)
         if found != OWN and FORMATS[found].said_as == file.format:
@@ -65,10 +65,10 @@ def load_checkpoint(
     dtype: torch.dtype | None = None,
     embodiment: str | None = None,
 ) -> Checkpoint:
-    """A checkpoint folder that is complete, or a policy file (.yaml) with the folder that it names.
+    """Load a complete checkpoint folder, or a policy file (.yaml) with the folder that it names.
 
-    dtype: None keeps what is in the files. embodiment: the robot, for a folder that is for several.
-    Raises FileNotFoundError or ValueError that says in one sentence what is wrong and where.
+    dtype: None keeps the files' own. embodiment: the robot, for a folder for several robots.
+    Raises FileNotFoundError or ValueError with one sentence: what is wrong, and where.
     """
     if path.suffix in (".yaml", ".yml"):
         file = read_policy_file(path)

@@ -1,7 +1,7 @@
-"""Policy files (config/policies/*.yaml): what a foreign checkpoint folder does not contain about itself.
+"""Policy files (config/policies/*.yaml): facts that another project's checkpoint does not contain.
 
-A checkpoint of another project holds tensors and statistics, but not which of the robot's cameras, joints and
-commands its columns are, how fast it ran, or where the gated tokenizer is. A policy file says it once:
+Such a checkpoint holds tensors and statistics, but not which of the robot's cameras, joints and
+commands its columns are, its rate, or the place of the gated tokenizer. A policy file states them:
 
     checkpoint: ~/checkpoints/pi0_aloha     # folder; relative paths start at this file
     format: auto                            # auto, vla, lerobot, openpi, openvla, paligemma
@@ -48,7 +48,7 @@ OPTIONAL = (
 def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
     """Raises ValueError with the file, the key, what was got and what was expected.
 
-    must_exist: the checkpoint and the tokenizer have to be there.
+    must_exist: require that the checkpoint and the tokenizer exist.
     """
     content, place = fields.read_yaml(path)
     if content is None:
@@ -109,7 +109,7 @@ def read_policy_file(path: Path, *, must_exist: bool = True) -> PolicyFile:
 
 def _path(value: Any, place: fields.Place, file: Path, what: str, must_exist: bool) -> Path:
     path = Path(os.path.expanduser(fields.text(value, place, what)))
-    # realpath: of files in a loop of links, where resolve() raises.
+    # realpath: for files in a loop of links, where resolve() raises.
     path = path if path.is_absolute() else Path(os.path.realpath(file)).parent / path
     if must_exist and not path.exists():
         raise place.refuse(str(path), f"{what} that exists")

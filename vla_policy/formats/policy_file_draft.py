@@ -1,7 +1,8 @@
-"""Draft of a policy file, filled from a folder and a robot's file: `vla inspect FOLDER --policy-file --robot R`.
+"""Draft of a policy file from a folder and a robot: `vla inspect FOLDER --policy-file --robot R`.
 
-What is unambiguous is filled in; where a person has to decide, a comment says what and by what. Nothing is guessed in
-silence: `vla check checkpoint` and the policy node look at the result like at any other.
+Unambiguous fields are filled in; where a person has to decide, a comment gives the choice and its
+criterion. Nothing is guessed silently: `vla check checkpoint` and the policy node check the result
+like any policy file.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ from vla_policy.formats.format import Facts, Format
 from vla_policy.formats.kinds import FORMATS
 from vla_policy.models.text import find_tokenizer
 
-# Words in the name of a camera that is on a hand; any other one looks at the scene.
+# Parts of the names of cameras on a gripper; any other camera shows the scene.
 HAND = re.compile(r"wrist|hand|gripper|palm|ego", re.IGNORECASE)
 SIDES = re.compile(r"left|right", re.IGNORECASE)
-TURN = 6.5  # rad; data that goes further is in degrees
-PERCENT = 20.0  # a gripper's data that goes further is neither a fraction nor a joint's position
+TURN = 6.5  # rad; data with larger values is in degrees
+PERCENT = 20.0  # a gripper's data with larger values is neither a fraction nor a joint position
 TODO = "DECIDE"
 
 
 def draft(folder: Path, kind: str, robot: Embodiment, heads: Heads | None) -> str:
     """The text of the policy file.
 
-    Raises ValueError or FileNotFoundError for a folder that cannot be read and for a robot that it can never drive.
+    Raises ValueError or FileNotFoundError for an unreadable folder, or one that can never drive
+    robot.
     """
     form = FORMATS[kind]
     facts = form.facts(folder)
@@ -84,7 +86,7 @@ def _problem(form: Format, robot: Embodiment) -> str | None:
 
 
 def _require_measured(names: list[str], facts: Facts, robot: Embodiment) -> None:
-    """What is predicted minus the state has to be in the state. Other widths are a person's matter, see _columns."""
+    """Raises ValueError unless relative actions are in the state. Other widths: see _columns."""
     missing = [name for name in names if name not in robot.state_names]
     if missing and facts.action_width == len(robot.action_names):
         raise ValueError(
@@ -111,9 +113,9 @@ def _cameras(slots: tuple[str, ...], cameras: tuple[str, ...]) -> list[str]:
 def match_cameras(
     slots: tuple[str, ...], cameras: tuple[str, ...]
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """Slot -> camera, and the slots that only their position speaks for.
+    """Slot -> camera, and the slots that were matched only by exclusion.
 
-    A name that both have, else the only one on a hand or the only one at the scene that is left on each side.
+    By equal names, else the only remaining gripper camera, or scene camera, on both sides.
     """
     pairs = {slot: slot for slot in slots if slot in cameras}
     left = [c for c in cameras if c not in pairs.values()]
@@ -137,7 +139,7 @@ def match_cameras(
 def _columns(
     key: str, width: int | None, names: tuple[str, ...], labels: tuple[str, ...], indent: str
 ) -> list[str]:
-    """A line of names, and a comment where it is not certain that they are the checkpoint's columns."""
+    """A line of names, with a comment if they may not be the checkpoint's columns."""
     shown = ", ".join(labels)
     if width is not None and width != len(names):
         listed = [*names[:width], *(f"{TODO}_{i}" for i in range(len(names), width))]
@@ -162,7 +164,7 @@ def _columns(
 
 
 def match_columns(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The robot's names in the folder's order: by name, or by position where only grippers tell; None if unclear.
+    """The robot's names in the folder's order, by name or by the gripper's position; else None.
 
     >>> match_columns(("joint_0.pos", "gripper.pos"), ("joint.elbow", "gripper"))
     ('joint.elbow', 'gripper')
@@ -177,7 +179,7 @@ def match_columns(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str,
 
 
 def _plain(name: str) -> str:
-    """A column's name without what stands around it: `joint.` here, `.pos` there."""
+    """A column's name without its prefix or suffix: `joint.` here, `.pos` in lerobot."""
     name = name.lower().removeprefix(JOINT_PREFIX)
     return re.sub(r"\.(pos|position)$", "", name)
 
@@ -192,7 +194,7 @@ def _rate(facts: Facts, robot: Embodiment) -> list[str]:
 
 
 def _units(facts: Facts, robot: Embodiment) -> list[str]:
-    """Degrees and percent, where the range of the training data can be nothing else."""
+    """Degrees and percent, where the training data's range allows nothing else."""
     if facts.state is None or facts.state_width != len(robot.state_names):
         return []
     ends = _ends(facts.state.statistics)

@@ -1,4 +1,4 @@
-"""The start of a policy file for a folder whose columns are any, with names that are yours to write."""
+"""The start of a policy file for a folder with arbitrary columns; the user fills in the names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ embodiments: [my_robot]
 
 
 def skeleton_of(folder: Path, slots: tuple[str, ...], state: int, action: int) -> str:
-    """slots: the checkpoint's cameras. state, action: widths, 0 where the folder does not state them."""
+    """slots: the checkpoint's cameras.
+
+    state, action: widths, 0 if the folder does not state them.
+    """
     return SKELETON.format(
         folder=folder,
         cameras="\n".join(f"  {slot}: my_camera_{i}" for i, slot in enumerate(slots)),

@@ -1,7 +1,7 @@
-"""Which columns a model that predicts steps of one tool can drive: a step, or the pose that it leads to.
+"""The columns that a model of one tool's steps can drive: the steps, or the resulting pose.
 
-OpenVLA's and RT-2's numbers are metres and radians of a tool. Under names of joints, or as speeds, they would be
-executed as something else, so the names and spaces are compared and not only counted.
+OpenVLA's and RT-2's numbers are metres and radians of a tool. Under names of joints, or as speeds,
+they would cause other motion, so names and spaces are compared, not only counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ STEP = (*POSITION, *ROTATIONS["rpy"])
 
 @dataclass(frozen=True, slots=True)
 class ToolColumns:
-    """called: the model, in messages. arms: the arm's space -> its columns. The gripper comes after them."""
+    """called: the model, in messages.
+
+    arms: the arm's space -> its columns. The gripper follows.
+    """
 
     called: str
     arms: Mapping[str, tuple[str, ...]]

@@ -22,10 +22,10 @@ from vla_policy.parsing.json_document import read_json
 
 
 def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = True) -> list[str]:
-    """Write source as a folder of kind to; the lines to tell a person.
+    """Write source as a folder of kind to; returns lines for the user.
 
-    It is made under another name and renamed when it is whole.
-    Raises ValueError or FileNotFoundError if source does not hold what it should.
+    The folder is written under a temporary name and renamed once complete.
+    Raises ValueError or FileNotFoundError if source is incomplete or inconsistent.
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ValueError(f"{destination}: is there already and not empty")
@@ -59,13 +59,13 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
 
 
 def writers() -> dict[str, Callable[..., None]]:
-    """Kind of folder -> what writes a portable as one."""
+    """Kind of folder -> the function that writes a Portable as one."""
     others = {n: form.write for n, form in FORMATS.items() if form.write is not None}
     return {OWN: write_vla, **others}
 
 
 def _write(portable: Portable, folder: Path, to: str, keep_unread: bool) -> bool:
-    """Whether the folder of kind to, which is written here, has all of the tokenizer that it needs."""
+    """Write a folder of kind to. Returns whether it has all the tokenizer files it needs."""
     writers()[to](folder, portable, keep_unread=keep_unread)
     return to != OWN or portable.tokenizer is not None
 
@@ -77,7 +77,7 @@ def _is_smolvla(folder: Path) -> bool:
 def _convert_by_loading(
     source: Path, file: PolicyFile | None, destination: Path, to: str, kind: str
 ) -> None:
-    """Kinds whose weights are not only renamed: loaded and saved."""
+    """Convert, by loading and saving, kinds whose weights need more than new names."""
     if to != "vla" or file is None:
         raise ValueError(
             f"{source}: only pi0 and pi0.5 are written for other projects; this {kind} checkpoint can be converted "

@@ -1,4 +1,7 @@
-"""A pi0 or pi0.5 folder of any of the three kinds, ready to be written as any other. Weights stay on disk."""
+"""A pi0 or pi0.5 folder of any of the three kinds, to be written as another.
+
+Weights stay on disk.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ SOURCE = "source"
 class Portable:
     """header: None without a policy file, which describes how the folder fits a robot.
 
-    origin: kind whose small files documents are, name in the folder -> file. tokenizer: None if there is none.
+    origin: the kind of folder that documents (name -> small file) come from. tokenizer: may be
+    None.
     """
 
     foreign: Foreign
@@ -41,7 +45,7 @@ class Portable:
 
 
 def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = None) -> Portable:
-    """heads: where there is no file to say them. Raises ValueError or FileNotFoundError for whatever does not hang together."""
+    """heads: used if no policy file gives them. Raises ValueError or FileNotFoundError."""
     foreign = lerobot.read_folder(
         folder,
         heads=heads if file is None else file.heads,
@@ -52,14 +56,14 @@ def read_lerobot(folder: Path, file: PolicyFile | None, heads: Heads | None = No
     ]
     names += [p.name for p in sorted(folder.glob("policy_*.safetensors"))]
     names += [f"{SUBFOLDER}/{p.name}" for p in sorted((folder / SUBFOLDER).glob("*"))]
-    # Older folders have their statistics among the weights: small files are made anew for them.
+    # Older folders have their statistics among the weights: the small files are written anew.
     origin = "lerobot" if PREPROCESSOR in names else None
     documents = {name: folder / name for name in names} if origin else {}
     return _portable(foreign, file, origin, documents)
 
 
 def read_openpi(folder: Path, file: PolicyFile | None, heads: Heads | None = None) -> Portable:
-    """heads: where there is no file to say them. Raises ValueError or FileNotFoundError for whatever does not hang together."""
+    """heads: used if no policy file gives them. Raises ValueError or FileNotFoundError."""
     foreign = openpi.read_folder(
         folder,
         heads=heads if file is None else file.heads,
@@ -117,17 +121,17 @@ def require_complete(foreign: Foreign) -> None:
 
 
 def stored(foreign: Foreign) -> dict[str, TensorEntry]:
-    """Canonical name -> tensor, in another project's terms, with what no model reads but they expect."""
+    """Canonical name -> tensor, in the other project's naming, with unread ones it expects."""
     entries, named = foreign.store.entries, foreign.named
     found = {NAMING.theirs(key): entries[name] for key, name in named.names.items()}
     unread = {NAMING.canonical(name): entries[name] for name in named.unread}
-    if EMBEDDING in unread:  # an output embedding of its own beside the one that is read
+    if EMBEDDING in unread:  # a separate output embedding beside the one that is read
         found[TIED] = found.pop(EMBEDDING)
     return found | {name: unread[name] for name in (EMBEDDING, UNREAD) if name in unread}
 
 
 def tied_expert_head(foreign: Foreign) -> tuple[torch.dtype, tuple[int, int]]:
-    """Dtype and shape of the expert's unread output, which their loaders want to find."""
+    """Dtype and shape of the expert's unread output, which the other projects' loaders expect."""
     embedding = foreign.store.entries[foreign.named.names["embed_tokens.weight"]]
     return embedding.dtype, (embedding.shape[0], foreign.config.flow_head.expert.width)
 

@@ -1,4 +1,4 @@
-"""A SmolVLA folder of lerobot as this project's, and back, every tensor bit for bit, one at a time."""
+"""SmolVLA folders of lerobot and of this project, converted into each other bit for bit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rewrite(
     *,
     keep_unread: bool,
 ) -> bool:
-    """Returns whether the result has the tokenizer that it needs. way: from which kind to which."""
+    """Returns whether the result has the tokenizer that it needs. way: (from kind, to kind)."""
     if way == ("vla", "lerobot"):
         to_lerobot(folder, destination, keep_unread=keep_unread)
         return True
@@ -44,10 +44,11 @@ def rewrite(
 
 
 def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bool = True) -> bool:
-    """Write the lerobot folder, as file says it fits a robot, to destination. Returns whether it has a tokenizer.
+    """Write the lerobot folder, with its policy file, to destination.
 
-    keep_unread: also the language model's output layer, which no model reads, beside the weights.
-    Raises ValueError or FileNotFoundError for whatever does not fit.
+    Returns whether it has a tokenizer.
+    keep_unread: also keep the language model's output layer, which no model reads.
+    Raises ValueError or FileNotFoundError for files that do not match.
     """
     found = smolvla.read_folder(folder, file)
     shapes = _model_shapes(found.header.sizes)
@@ -76,7 +77,7 @@ def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bo
 def to_lerobot(folder: Path, destination: Path, *, keep_unread: bool = True) -> None:
     """Write a folder of this project that came from lerobot as lerobot had it, without a tokenizer.
 
-    Raises ValueError if it did not come from there, or for weights that do not fit.
+    Raises ValueError if it did not come from lerobot, or for weights that do not match.
     """
     if not (folder / SOURCE / "config.json").is_file():
         raise ValueError(

@@ -57,7 +57,7 @@ def write_vla(folder: Path, portable: Portable, *, keep_unread: bool = True) -> 
 
 
 def write_lerobot(folder: Path, portable: Portable, *, keep_unread: bool = True) -> None:
-    """Its own files as they were if the folder came from lerobot, else made anew."""
+    """With its own small files if the folder came from lerobot, else with new ones."""
     _write_stored(folder, portable, PREFIX, keep_unread)
     if portable.origin == "lerobot":
         _copy(portable, folder)
@@ -99,9 +99,9 @@ def write_lerobot(folder: Path, portable: Portable, *, keep_unread: bool = True)
 def write_openpi(
     folder: Path, portable: Portable, *, keep_unread: bool = True, asset: str = "converted"
 ) -> None:
-    """Its own files as they were if the folder came from openpi, else made anew, statistics under assets/<asset>.
+    """With its own small files if the folder came from openpi, else new ones; assets/<asset>.
 
-    Raises ValueError if the statistics are used in a way that openpi has not.
+    Raises ValueError if openpi cannot express how the statistics are used.
     """
     foreign, kind = portable.foreign, portable.foreign.config.name
     for feature in (foreign.state, foreign.actions):
@@ -135,12 +135,15 @@ def write_openpi(
 def _write_stored(
     folder: Path, portable: Portable, prefix: str, keep_unread: bool, *, tied: bool = False
 ) -> None:
-    """The weights under their names. tied: an output embedding of its own is left out, nothing reads it."""
+    """The weights under their names.
+
+    tied: a separate output embedding, which nothing reads, is left out.
+    """
     require_complete(portable.foreign)
     folder.mkdir(parents=True, exist_ok=True)
     entries = stored(portable.foreign)
     shapes = _shapes(entries)
-    # Their loaders want the expert's own output to be there, though nothing reads it.
+    # The other projects' loaders require the expert's own output, though nothing reads it.
     empty = tied_expert_head(portable.foreign)
     if not keep_unread or UNREAD not in entries:
         entries.pop(UNREAD, None)

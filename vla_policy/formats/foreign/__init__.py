@@ -1,1 +1,1 @@
-"""Checkpoint folders of other projects, each read as it is."""
+"""Checkpoint folders of other projects, read in their own formats."""

@@ -1,4 +1,4 @@
-"""What lerobot and openpi folders have in common: a pi0 or pi0.5 network, two normalisers and a gated tokenizer."""
+"""Shared by lerobot and openpi folders: a pi0 or pi0.5 network, normalisers, a gated tokenizer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GATED = (
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Statistics of state or actions as a folder has them. found: where, for messages."""
+    """Statistics of state or actions in a folder's own form. found: their place, for messages."""
 
     mode: str
     statistics: Mapping[str, Array]
@@ -48,10 +48,11 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A folder read but for its weights.
+    """The content of a folder except its weights.
 
-    slots: its camera names in its order. state_width, action_width: real columns; None where they are not known.
-    prompt_as_given, antialias, corner: see Pi0Settings. relative: None where it says of no action that it is.
+    slots: its camera names in order. state_width, action_width: used columns; None if unknown.
+    prompt_as_given, antialias, corner: see Pi0Settings. relative: None if the folder does not
+    state which actions are relative.
     """
 
     store: Store
@@ -80,7 +81,7 @@ class FolderDescription:
 def assemble(
     foreign: Foreign, file: PolicyFile, *, device: str, dtype: torch.dtype | None
 ) -> Checkpoint:
-    """The checkpoint of a folder and its policy file. Raises ValueError for whatever does not fit."""
+    """The checkpoint of a folder and its policy file. Raises ValueError if they do not match."""
     config = foreign.config
     said = describe(foreign, file)
     tokenizer = find_text_tokenizer(
@@ -101,7 +102,7 @@ def assemble(
 
 
 def describe(foreign: Foreign, file: PolicyFile) -> FolderDescription:
-    """Contract, statistics and settings. Raises ValueError for whatever does not fit."""
+    """Contract, statistics and settings. Raises ValueError if folder and file do not match."""
     config = foreign.config
     pairs = cameras(foreign.slots, file)
     for what, names, width, room in (
@@ -141,10 +142,10 @@ def build(
     network: Callable[[Any], Network],
     called: Callable[[str], str] = str,
 ) -> Network:
-    """The network of config with its weights, built without memory and filled tensor by tensor.
+    """The network of config, created on the meta device and filled tensor by tensor.
 
-    dtype: None keeps each tensor as it is in the file. called: what a key of the model is called in such files,
-    for the report of what is missing.
+    dtype: None keeps each tensor's own. called: a model key's name in such files, for reports of
+    missing tensors.
     """
     with without_weights():
         model = network(config)
@@ -160,7 +161,7 @@ def build(
 def find_text_tokenizer(
     folder: Path, given: Path | None, *, vocab: int, where: str, missing: str = GATED
 ) -> TextTokenizer:
-    """The tokenizer that a person named, else the one in the folder. missing: why there may be none.
+    """The tokenizer at given, else the one in the folder. missing: why there may be none.
 
     Raises ValueError if it cannot be the model's.
     """
@@ -183,7 +184,7 @@ def find_text_tokenizer(
 
 
 def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> Normalizer:
-    """The feature's statistics for columns names, in the robot's units. Raises ValueError, also for those of another robot."""
+    """Statistics of columns names in robot units. Raises ValueError, also for another robot's."""
     scale = np.array([file.units.get(name, 1.0) for name in names])
     trimmed = {}
     for key, values in feature.statistics.items():
@@ -210,7 +211,7 @@ def normaliser(feature: Feature, names: tuple[str, ...], file: PolicyFile) -> No
 
 
 def cameras(slots: tuple[str, ...], file: PolicyFile) -> tuple[tuple[str, str], ...]:
-    """Pairs of slot and robot camera in the checkpoint's order. Raises ValueError for a slot it has not."""
+    """(slot, robot camera) in the checkpoint's order. Raises ValueError for an unknown slot."""
     given = dict(file.cameras)
     unknown = [slot for slot in given if slot not in slots]
     if unknown:
@@ -221,7 +222,7 @@ def cameras(slots: tuple[str, ...], file: PolicyFile) -> tuple[tuple[str, str], 
 
 
 def require_width(where: str, names: tuple[str, ...], width: int | None, room: int) -> None:
-    """Raises ValueError unless names are as many as trained with (None: not known) and fit into the network."""
+    """Raises ValueError unless names have width columns (None: unknown) and fit the network."""
     if len(names) > room:
         raise ValueError(f"{where}: got {len(names)} columns, the network takes at most {room}")
     if width is not None and len(names) != width:
@@ -230,14 +231,14 @@ def require_width(where: str, names: tuple[str, ...], width: int | None, room: i
         )
 
 
-# Start of a column's name, the space that takes steps of it, the one that takes where it is.
+# Prefix of a column's name; the space of steps; the space of positions for the same column.
 STEPS = (("joint.", "joint_delta", "joint_position"), ("ee.", "ee_delta", "ee_pose"))
 
 
 def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ...]:
-    """The action columns that are predicted minus the state: as the folder says, else as the policy file does.
+    """The action columns predicted relative to the state, by the folder, else by the policy file.
 
-    Raises ValueError if both say something and differ, or if a column of the state is not that of the action.
+    Raises ValueError if the two contradict each other, or if a state column is not the action's.
     """
     if relative is None:
         return _of_positions(file.relative, file, f"{file.path}: actions.relative")
@@ -247,7 +248,7 @@ def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ..
             f"{file.path}: actions.relative: got {', '.join(file.relative)}, but {relative.where} makes "
             f"{', '.join(names) or 'none'} relative; leave actions.relative out to take those"
         )
-    # Column i of the state is what lerobot adds to column i of the actions, whatever their names.
+    # lerobot adds column i of the state to column i of the actions, whatever their names.
     for i, (name, on) in enumerate(zip(file.action_names, relative.mask, strict=True)):
         state = file.state_names[i] if i < len(file.state_names) else None
         if on and state != name:
@@ -259,7 +260,10 @@ def relative_names(relative: Relative | None, file: PolicyFile) -> tuple[str, ..
 
 
 def _of_positions(names: tuple[str, ...], file: PolicyFile, where: str) -> tuple[str, ...]:
-    """The names again. What is predicted minus the state comes out as a position, which no space of steps takes."""
+    """names, unchanged.
+
+    Raises ValueError for spaces of steps: relative actions become positions.
+    """
     spaces = [space for _, space in file.spaces]
     for start, steps, position in STEPS:
         if steps in spaces and position not in spaces:
@@ -272,5 +276,5 @@ def _of_positions(names: tuple[str, ...], file: PolicyFile, where: str) -> tuple
 
 
 def _beyond_padding(values: Array) -> bool:
-    """Whether padding holds anything: 0 is what pads, a standard deviation of 0 and of 1 both occur."""
+    """Whether padding columns hold values: padding is 0, its standard deviation 0 or 1."""
     return bool(((values != 0.0) & (values != 1.0)).any())

@@ -1,7 +1,7 @@
-"""config.json of a transformers folder against the network here: values that both have must be equal.
+"""Compares config.json of a transformers folder with the network here.
 
-Weights do not show a norm's epsilon, the base of the rotary positions or an activation. A folder that has another one
-than the network computes with would load and be wrong in silence, so it is refused by name.
+Weights do not show a norm's epsilon, the base of the rotary positions or an activation. A folder
+with another value would load and compute wrong results silently, so it is refused, naming the key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def require_agreement(
 ) -> None:
     """Raises ValueError naming the first key of section whose value is not one of those expected.
 
-    A key that is left out has transformers' default, which is the first of them. name: of the section; may be empty.
+    A missing key has transformers' default, the first of them. name: of the section; may be empty.
     """
     for key, values in expected.items():
         if key in section and section[key] not in values:
@@ -35,9 +35,9 @@ def require_agreement(
 
 
 def rope_theta(text: Mapping[str, Any], path: Path, default: float) -> float:
-    """Base of the rotary positions, as transformers 4 and 5 write it.
+    """Base of the rotary positions, as written by transformers 4 and 5.
 
-    Raises ValueError for positions that are scaled, or two bases that differ.
+    Raises ValueError for scaled positions, or for two different bases.
     """
     parameters = text.get("rope_parameters") or {}
     scaling = text.get("rope_scaling")
@@ -59,7 +59,7 @@ def rope_theta(text: Mapping[str, Any], path: Path, default: float) -> float:
 
 
 def require_paligemma(header: Mapping[str, Any], config: ModelConfig, path: Path) -> None:
-    """Raises ValueError naming the first value of a PaliGemma's config.json that differs from the network of its tensors."""
+    """Raises ValueError naming the first value of config.json that contradicts the tensors."""
     text, vision = header.get("text_config", {}), header.get("vision_config", {})
     language, tower = config.language, config.siglip
     windows = ["sliding_attention", "full_attention"]
@@ -88,7 +88,7 @@ def require_paligemma(header: Mapping[str, Any], config: ModelConfig, path: Path
 
 
 def require_llama(text: Mapping[str, Any], language: LlamaConfig, path: Path) -> None:
-    """Raises ValueError naming the first value of a Llama's text_config that differs from the network of its tensors."""
+    """Raises ValueError naming the first value of text_config that contradicts the tensors."""
     require_agreement(text, {
         "model_type": ("llama",), "hidden_act": ("silu",),
         "attention_bias": (False, None), "mlp_bias": (False, None),

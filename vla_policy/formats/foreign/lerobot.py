@@ -1,9 +1,10 @@
-"""lerobot folders of pi0 and pi0.5: config.json, model.safetensors, two processor files with their statistics.
+"""lerobot folders of pi0 and pi0.5: config.json, model.safetensors, two processor files.
 
-Statistics are found by the `state_file` of the normalising step, never by a number in a file name. What lerobot passes
-over in silence is refused: a feature without statistics, statistics under another key, tensors that do not fit, and
-what lerobot_understood does not list.
-Source: lerobot 0.4.4 and 0.6.1 (policies/pi0, processor/normalize_processor.py, relative_action_processor.py).
+Statistics are found by the `state_file` of the normalising step, never by a number in a file name.
+Refused, although lerobot ignores it silently: a feature without statistics, statistics under
+another key, tensors that do not match, and keys that lerobot_config does not list.
+Source: lerobot 0.4.4 and 0.6.1 (policies/pi0, processor/normalize_processor.py,
+relative_action_processor.py).
 """
 
 from __future__ import annotations
@@ -48,15 +49,13 @@ MODES = {
     "MIN_MAX": "min_max",
     "IDENTITY": "identity",
 }
-EPS = (
-    1e-8  # beside a standard deviation; lerobot's other modes have none, and none on the way back
-)
+EPS = 1e-8  # added to a standard deviation; lerobot's other modes add none, nor does unnormalising
 
 
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
+    """The checkpoint in folder with its policy file. Raises ValueError or FileNotFoundError."""
     foreign = read_folder(folder, heads=file.heads, statistics=file.statistics)
     return assemble(foreign, file, device=device, dtype=dtype)
 
@@ -127,18 +126,21 @@ def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
 
 
 def camera_slots(inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the cameras in the checkpoint's order, without its prefix and without those always empty."""
+    """Camera names in the checkpoint's order, without its prefix and without always-empty ones."""
     names = (IMAGES.sub("", name) for name in inputs if name.startswith("observation.image"))
     return tuple(name for name in names if not name.startswith(EMPTY))
 
 
 def state_feature(folder: Path, modes: Mapping[str, Any], within: str | None) -> Feature:
-    """How the state is normalised. modes: normalization_mapping of config.json. within: see feature."""
+    """Normalisation of the state.
+
+    modes: normalization_mapping of config.json. within: see feature.
+    """
     return feature(folder, PREPROCESSOR, "normalizer_processor", STATE, modes.get("STATE"), within)
 
 
 def action_feature(folder: Path, modes: Mapping[str, Any], within: str | None) -> Feature:
-    """How actions are put back into robot units. Arguments as in state_feature."""
+    """Unnormalisation of actions to robot units. Arguments as in state_feature."""
     return feature(
         folder, POSTPROCESSOR, "unnormalizer_processor", ACTION, modes.get("ACTION"), within
     )
@@ -149,7 +151,8 @@ def feature(
 ) -> Feature:
     """Mode and statistics of feature name in the normalising step of a processor file.
 
-    expected: the mode that config.json gives. within: which set of statistics, where they are of several data sets.
+    expected: the mode in config.json. within: the set of statistics, if there are several data
+    sets.
     Raises ValueError if the modes differ or statistics are missing.
     """
     path = folder / processor
@@ -181,7 +184,7 @@ def feature(
 
 
 def require_plain_images(modes: Mapping[str, Any], path: Path) -> None:
-    """Raises ValueError if images are normalised by statistics and not only scaled to -1 .. 1."""
+    """Raises ValueError if images are normalised by statistics instead of scaled to -1 .. 1."""
     if (mode := modes.get("VISUAL", "IDENTITY")) != "IDENTITY":
         raise ValueError(
             f"{path}: normalization_mapping: VISUAL: got {mode!r}, only 'IDENTITY' is understood: images are scaled "
@@ -208,7 +211,7 @@ def _max_text(config: Mapping[str, Any], folder: Path | None, path: Path) -> int
 
 
 def _continuing(config: Mapping[str, Any], flow: FlowHeadConfig, path: Path) -> FlowHeadConfig:
-    """flow with the leading rows that it was trained to be given (rtc_training_max_delay)."""
+    """flow with the leading rows that training conditioned on (rtc_training_max_delay)."""
     most = config.get("rtc_training_max_delay", 0)
     if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most < flow.rows:
         raise ValueError(

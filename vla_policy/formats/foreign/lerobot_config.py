@@ -1,9 +1,10 @@
-"""What is understood of a lerobot folder: every key of config.json and every processor step, and what is done with it.
+"""Which keys of config.json and which processor steps of a lerobot folder are supported, and how.
 
-One table for each. A key or step that is not in them is refused by name, and so is a value that would change what the
-network gets or gives in a way that is not done here. Keys of training and of lerobot's own runtime are accepted.
-Sources: lerobot 0.3.3, 0.4.4 and 0.6.1 (policies/pi0, pi05, smolvla, processor), and the keys that its main branch
-had by August 2026.
+One table for each. A key or step outside them is refused by name, and so is a value that would
+change the network's inputs or outputs in an unsupported manner. Keys of training and of lerobot's
+own runtime are accepted.
+Sources: lerobot 0.3.3, 0.4.4 and 0.6.1 (policies/pi0, pi05, smolvla, processor), and the keys that
+its main branch had by August 2026.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 from vla_policy.parsing.json_document import read_json, require
 
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
-# What is done with a key: its value is read elsewhere, or changes nothing of what the network gets or gives.
+# Use of a key: its value is read elsewhere, or has no effect on the network's inputs and outputs.
 READ, FREE = "read", "free"
-Rule = str | tuple[Any, ...]  # READ, FREE, or the values that are understood
+Rule = str | tuple[Any, ...]  # READ, FREE, or the supported values
 
 
 def _all(rule: Rule, keys: str) -> dict[str, Rule]:
@@ -36,23 +37,23 @@ _ANY_POLICY = (
     | _all(FREE, "optimizer_lr optimizer_betas optimizer_eps optimizer_weight_decay")
     | _all(FREE, "optimizer_grad_clip_norm optimizer_foreach optimizer_fused")
     | _all(FREE, "scheduler_warmup_steps scheduler_decay_steps scheduler_decay_lr")
-    # How lerobot executes chunks; here the execution scheme does. Cameras that are always empty are masked.
+    # lerobot's chunk execution; replaced by the execution scheme. Always-empty cameras are masked.
     | _all(FREE, "n_action_steps rtc_config use_cache empty_cameras")
-    # Flipped joints and differences that lerobot has for ALOHA alone.
+    # Flipped joints and differences, which lerobot has for ALOHA only.
     | {"adapt_to_pi_aloha": (False,), "use_delta_joint_actions_aloha": (False,)}
 )
 _PI0 = (
     _all(READ, "num_inference_steps num_steps image_resolution resize_imgs_with_padding")
     | _all(READ, "rtc_training_max_delay use_relative_actions")
-    # Sizes are those of the tensors, the precision that of the file.
+    # Sizes come from the tensors, the precision from the file.
     | _all(
         FREE, "paligemma_variant action_expert_variant dtype proj_width attention_implementation"
     )
     | _all(FREE, "time_sampling_beta_alpha time_sampling_beta_beta")
     | _all(FREE, "time_sampling_scale time_sampling_offset")
-    # The relative step has the same and is what acts; the tokenizer is the file that is there.
+    # The relative step repeats it and is what counts; the tokenizer is the file in the folder.
     | _all(FREE, "relative_exclude_joints action_feature_names text_tokenizer_name")
-    # Earlier images or states beside the present ones, and what only counts with them.
+    # Earlier images or states beside the current ones, and keys that matter only with them.
     | {"use_visual_memory": (False,), "use_proprioceptive_memory": (False,)}
     | _all(FREE, "memory_frames memory_stride memory_temporal_attention_every")
     | {"use_episode_metadata": (False,)}
@@ -64,7 +65,7 @@ _SMOLVLA = (
     | _all(READ, "num_vlm_layers num_expert_layers vlm_model_name expert_width_multiplier")
     | {"attention_mode": ("cross_attn",), "add_image_special_tokens": (False,)}
     | {"prefix_length": (-1, 0, None)}
-    # Sizes are those of the tensors; padding of the text is masked.
+    # Sizes come from the tensors; padding of the text is masked.
     | _all(FREE, "load_vlm_weights pad_language_to")
 )
 CONFIG: dict[str, dict[str, Rule]] = {
@@ -78,7 +79,7 @@ STEPS: dict[str, dict[str, Rule]] = {
     "rename_observations_processor": {"rename_map": FREE},  # to the names in config.json
     "to_batch_processor": {},
     "device_processor": {"device": FREE, "float_dtype": FREE},
-    "pi0_new_line_processor": {},  # the prompt ends with a line end in any case
+    "pi0_new_line_processor": {},  # the prompt always ends with a newline
     "smolvla_new_line_processor": {},
     "pi05_prepare_state_tokenizer_processor_step": {
         "max_state_dim": FREE, "task_key": ("task",),
@@ -95,7 +96,7 @@ STEPS: dict[str, dict[str, Rule]] = {
     "relative_actions_processor": _all(READ, "enabled exclude_joints action_names"),
     "absolute_actions_processor": {"enabled": READ},
 }  # fmt: skip
-# A step and one that must come later, where both are there: in another order the network would get other numbers.
+# (a step, one that must come later) if both are present: another order changes the numbers.
 ORDER = (
     ("relative_actions_processor", "normalizer_processor"),
     ("normalizer_processor", "pi05_prepare_state_tokenizer_processor_step"),
@@ -107,14 +108,17 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """Actions that the network predicts minus the state. mask: bool of each action column, in lerobot's order."""
+    """Actions predicted relative to the state.
+
+    mask: bool of each action column, lerobot's order.
+    """
 
     mask: tuple[bool, ...]
     where: str
 
 
 def require_understood(config: Mapping[str, Any], kind: str, path: Path) -> None:
-    """Raises ValueError naming the first key of config.json that is unknown or has a value that is not understood."""
+    """Raises ValueError naming the first key of config.json with an unsupported name or value."""
     for key, value in config.items():
         if key not in CONFIG[kind]:
             raise ValueError(
@@ -125,7 +129,10 @@ def require_understood(config: Mapping[str, Any], kind: str, path: Path) -> None
 
 
 def read_steps(folder: Path, processor: str) -> list[Mapping[str, Any]]:
-    """The steps of a processor file in order. Raises ValueError for a step, setting or order not understood."""
+    """The steps of a processor file in order.
+
+    Raises ValueError for an unsupported step, setting or order.
+    """
     path = folder / processor
     steps: list[Mapping[str, Any]] = require(read_json(path), "steps", list, path)
     names = [_require_step(step, path) for step in steps]
@@ -139,14 +146,14 @@ def read_steps(folder: Path, processor: str) -> list[Mapping[str, Any]]:
 
 
 def settings_of(steps: list[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
-    """Settings of the step of that name, None if there is none."""
+    """Settings of the step of that name; None without such a step."""
     return next((s.get("config", {}) for s in steps if s["registry_name"] == name), None)
 
 
 def read_relative(folder: Path, width: int) -> Relative | None:
-    """Which of width action columns are relative to the state; None if the folder has none or does not say.
+    """Which of width action columns are relative to the state; None if not stated.
 
-    Raises ValueError if one processor makes actions relative and the other does not make them absolute again.
+    Raises ValueError if one processor makes actions relative and the other does not reverse it.
     """
     pre = settings_of(read_steps(folder, PREPROCESSOR), "relative_actions_processor") or {}
     post = settings_of(read_steps(folder, POSTPROCESSOR), "absolute_actions_processor") or {}
@@ -167,9 +174,10 @@ def read_relative(folder: Path, width: int) -> Relative | None:
 def relative_mask(
     names: tuple[str, ...], excluded: tuple[str, ...], width: int
 ) -> tuple[bool, ...]:
-    """Which of width columns are relative: all but those whose name contains one of excluded, whatever the case.
+    """Which of width columns are relative: names that contain none of excluded, in any case.
 
-    As in lerobot a column without a name is relative, and so are all where there are no names.
+    As in lerobot, columns without a name are relative, and so are all columns if there are no
+    names.
 
     >>> relative_mask(("arm.pos", "Gripper.pos"), ("gripper",), 3)
     (True, False, True)
@@ -199,7 +207,7 @@ def _require_step(step: Any, path: Path) -> str:
 
 
 def _require_value(rule: Rule, key: str, value: Any, where: str) -> None:
-    # False is 0 for Python, and neither is the other here.
+    # In Python False == 0; here they differ.
     if isinstance(rule, tuple) and not any(
         value == v and isinstance(value, bool) == isinstance(v, bool) for v in rule
     ):

@@ -1,8 +1,8 @@
-"""lerobot folders from before it had processor files (0.3 and older): the statistics are tensors beside the weights.
+"""lerobot folders of 0.3 and older, without processor files: statistics are tensors.
 
     normalize_inputs.buffer_observation_state.mean    unnormalize_outputs.buffer_action.std    ...
 
-A statistic that was never set is infinite there. Images lay in the lower right corner of their square.
+A statistic that was never set is infinite. Images were padded into the lower right corner.
 Source: lerobot 0.3.3 (policies/normalize.py, policies/pi0).
 """
 
@@ -31,7 +31,10 @@ def split(store: Store) -> tuple[Store, dict[str, TensorEntry]]:
 def feature(
     buffers: dict[str, TensorEntry], owner: str, name: str, mode: str, where: str
 ) -> Feature:
-    """Statistics of feature name ("observation.state"). Raises ValueError that lists what there is."""
+    """Statistics of feature name ("observation.state").
+
+    Raises ValueError listing the available ones.
+    """
     stem = f"{owner}.buffer_{name.replace('.', '_')}."
     values = {
         key[len(stem) :]: read(entry).double().numpy()

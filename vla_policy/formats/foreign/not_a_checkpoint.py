@@ -1,4 +1,4 @@
-"""Folders that are not a checkpoint but lead to one: what they are, and which folder or command comes next."""
+"""Folders that are no checkpoint but contain or produce one, and the user's next step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vla_policy.parsing.json_document import INDEX, WEIGHTS, read_json
 PRETRAINED, CHECKPOINTS, LAST = "pretrained_model", "checkpoints", "last"
 ADAPTER, PARAMS = "adapter_config.json", "params"
 BASE = "base.json"  # beside an adapter that this project trained
-# Files of an orbax checkpoint, one of which every version writes.
+# Files of an orbax checkpoint; every version writes one of them.
 ORBAX = ("_METADATA", "manifest.ocdbt", "_sharding", "checkpoint")
 # Type in config.json -> module and class of lerobot.
 POLICIES = {
@@ -20,7 +20,7 @@ POLICIES = {
 
 
 def require_checkpoint(folder: Path) -> None:
-    """Raises ValueError, in one sentence that leads on, for a folder that is known to be something else."""
+    """Raises ValueError, one sentence with the next step, if folder is something else."""
     for sentence in (_adapter(folder), _jax(folder), _training_output(folder)):
         if sentence is not None:
             raise ValueError(f"{folder}: {sentence}")

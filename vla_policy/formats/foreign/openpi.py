@@ -1,7 +1,7 @@
 """openpi's PyTorch folders of pi0 and pi0.5: model.safetensors and assets/<asset>/norm_stats.json.
 
-Source: openpi (examples/convert_jax_model_to_pytorch.py, shared/normalize.py, transforms.py). Which normalisation:
-quantiles for pi0.5, mean and standard deviation for pi0.
+Source: openpi (examples/convert_jax_model_to_pytorch.py, shared/normalize.py, transforms.py).
+Normalisation: quantiles for pi0.5, mean and standard deviation for pi0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS, STATE_DIM, EPS = 10, 32, 1e-6
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
+    """The checkpoint in folder with its policy file. Raises ValueError or FileNotFoundError."""
     foreign = read_folder(folder, heads=file.heads, asset=file.statistics, rows=file.rows)
     return assemble(foreign, file, device=device, dtype=dtype)
 
@@ -37,7 +37,10 @@ def load(
 def read_folder(
     folder: Path, *, heads: Heads | None, asset: str | None, rows: int | None
 ) -> Foreign:
-    """Everything but the weights' content. Raises ValueError for whatever does not hang together."""
+    """Everything but the weights' content.
+
+    Raises ValueError for files that contradict each other.
+    """
     store = open_store(folder)
     named = pi0_names.name_tensors(store, tied=True)
     kind = pi0_names.kind(named)
@@ -78,7 +81,7 @@ def assets(folder: Path) -> dict[str, Path]:
 
 
 def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
-    """Camera names, and widths of state and actions; 0 unless exactly one set of statistics is present."""
+    """Camera names, and widths of state and actions; 0 without exactly one set of statistics."""
     if len(assets(folder)) != 1:
         return SLOTS, 0, 0
     path, stats = norm_stats(folder, None)
@@ -88,7 +91,10 @@ def columns(folder: Path) -> tuple[tuple[str, ...], int, int]:
 
 
 def norm_stats(folder: Path, asset: str | None) -> tuple[Path, dict[str, Any]]:
-    """The statistics of asset, or the only ones there are. Raises ValueError if that is not one set."""
+    """The statistics of asset, or the only ones.
+
+    Raises ValueError unless that is exactly one set.
+    """
     found = assets(folder)
     if not found:
         raise ValueError(f"{folder}: no statistics: there is no {ASSETS}/<asset>/{NORM_STATS}")

@@ -1,7 +1,8 @@
-"""OpenVLA's Hugging Face folders: sharded weights, and statistics of the data sets it was trained on.
+"""OpenVLA's Hugging Face folders: sharded weights, and statistics of its training data sets.
 
-config.json has norm_stats; a fine-tuned folder may have dataset_statistics.json, which then holds instead. Of the
-weights, the last block and the final norm of each tower and SigLIP's pooling head are never read.
+config.json has norm_stats; a fine-tuned folder may have dataset_statistics.json, which replaces
+them. Never read of the weights: the last block and final norm of each tower, SigLIP's pooling
+head.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ embodiments: [my_robot]
 statistics: {first}    # one of: {found}
 """
 TOOL = tool_columns.ToolColumns("OpenVLA", {"ee_delta": tool_columns.STEP, "ee_pose": TOOL_POSE})
-THETA = 10_000.0  # the default of transformers
+THETA = 10_000.0  # transformers' default
 PUBLISHED = Heads(language=32, kv=32, vision=16)
 BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
 
@@ -62,9 +63,9 @@ BLOCK = re.compile(r"vision\.(dino|siglip)\.blocks\.(\d+)\.")
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint in folder, as file says it fits a robot.
+    """The checkpoint in folder with its policy file.
 
-    file.statistics: the data set (`unnorm_key`). Raises FileNotFoundError or ValueError for what does not fit.
+    file.statistics: the data set (`unnorm_key`). Raises FileNotFoundError or ValueError.
     """
     require_columns(file)
     header = read_json(folder / "config.json")
@@ -93,7 +94,7 @@ def load(
 
 
 def ours(name: str) -> str:
-    """A name of the folder as this project's; timm calls a layer scale gamma."""
+    """This project's name for a name in the folder; timm calls a layer scale gamma."""
     for theirs, mine in RENAMED:
         if name.startswith(theirs):
             name = mine + name[len(theirs) :]
@@ -102,7 +103,7 @@ def ours(name: str) -> str:
 
 
 def name_tensors(store: Store) -> Named:
-    """Which tensor is which of the network's, and which are not read."""
+    """Maps tensors to the network's parameters, and lists those that are not read."""
     names = {ours(name): name for name in store.entries}
     last: dict[str, int] = {}
     for key in names:
@@ -143,7 +144,7 @@ def sizes(store: Store, named: Named, header: dict[str, Any], heads: Heads) -> O
             heads=heads.language,
             kv_heads=heads.kv,
             head_dim=q[0] // heads.language,
-            eps=float(text.get("rms_norm_eps", 1e-6)),  # the default of transformers
+            eps=float(text.get("rms_norm_eps", 1e-6)),  # transformers' default
             theta=rope_theta(text, path, THETA),
         ),
         vocab=vocab,
@@ -197,13 +198,13 @@ def skeleton(folder: Path) -> str:
 
 
 def norm_stats(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """Data set -> statistics, of the fine-tuning if there was one."""
+    """Data set -> statistics; those of the fine-tuning if present."""
     own = folder / "dataset_statistics.json"
     return read_json(own) if own.is_file() else require(header, "norm_stats", dict, folder)
 
 
 def pixel_statistics(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of both towers' pixels, from the folder's processor if it has one."""
+    """Mean and standard deviation of both towers' pixels, from the processor if present."""
     path = folder / "preprocessor_config.json"
     default = ([openvla_inputs.IMAGENET[i], openvla_inputs.HALF[i]] for i in (0, 1))
     found = read_json(path) if path.is_file() else {}
@@ -227,7 +228,7 @@ def _tokenizer(folder: Path, file: PolicyFile) -> Path:
 
 
 def require_columns(file: PolicyFile) -> None:
-    """One camera, and the columns of one tool: ValueError otherwise."""
+    """Raises ValueError unless the file has one camera and the columns of one tool."""
     if len(file.cameras) != 1:
         raise ValueError(f"{file.path}: cameras: got {len(file.cameras)}, OpenVLA reads one")
     tool_columns.require(TOOL, file.path, file.action_names, file.spaces, file.state_names)

@@ -1,8 +1,9 @@
 """A PaliGemma or PaliGemma 2 folder of `transformers`: sizes, weights, tokenizer.
 
-Three layouts of the same names exist and all are read: hub files, also what `save_pretrained` writes
-(`language_model.model.layers`), 4.52 and later in memory (`model.language_model.layers`), and 5.x in memory, whose
-vision tower has no inner `vision_model`. The output embedding is tied to the input's: files hold either or both.
+Three layouts of the same names exist and all are read: hub files, also written by
+`save_pretrained` (`language_model.model.layers`), 4.52 and later in memory
+(`model.language_model.layers`), and 5.x in memory, whose vision tower has no inner
+`vision_model`. Output and input embedding are tied: files hold either or both.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def load(
 ) -> tuple[VLA, TextTokenizer]:
     """The network, whose token head has no action ids yet, and its tokenizer.
 
-    tokenizer: a tokenizer.json or tokenizer.model elsewhere, as PaliGemma's own is behind a licence.
-    Raises FileNotFoundError or ValueError that says what is missing or does not fit.
+    tokenizer: a tokenizer.json or tokenizer.model elsewhere, since PaliGemma's own is licensed.
+    Raises FileNotFoundError or ValueError naming what is missing or does not match.
     """
     header = read_json(folder / "config.json")
     if header.get("model_type") != "paligemma":
@@ -77,7 +78,7 @@ def load(
 
 
 def ours(name: str) -> str:
-    """A name of any of the three layouts as this project's."""
+    """This project's name for a name in any of the three layouts."""
     for theirs, mine in RENAMED:
         if name.startswith(theirs):
             name = mine + name[len(theirs) :]
@@ -85,7 +86,10 @@ def ours(name: str) -> str:
 
 
 def name_tensors(store: Store) -> Named:
-    """Match the names of store. Raises ValueError for two of one tensor, or an untied output embedding."""
+    """Match the names of store.
+
+    Raises ValueError for duplicates, or an untied output embedding.
+    """
     names: dict[str, str] = {}
     for name in store.entries:
         other = names.setdefault(ours(name), name)
@@ -110,7 +114,7 @@ def name_tensors(store: Store) -> Named:
 def sizes(
     store: Store, named: Named, header: dict[str, Any], *, cameras: int, rows: int
 ) -> ModelConfig:
-    """The config that the tensors are of; head counts and what has no weights come from header."""
+    """The config matching the tensors; head counts and sizes without weights come from header."""
 
     def shape(key: str) -> tuple[int, ...]:
         if key not in named.names:
@@ -163,7 +167,7 @@ def _language(
 
 
 def _gemma2(text: dict[str, Any], folder: Path) -> Gemma2Config:
-    # What a config.json leaves out has the default of transformers' Gemma2Config.
+    # Missing keys of config.json have the defaults of transformers' Gemma2Config.
     values = {
         "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0, "sliding_window": 4096,

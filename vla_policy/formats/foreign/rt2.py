@@ -1,6 +1,6 @@
-"""A PaliGemma folder becomes an RT-2 policy: action ids are chosen, and the contract with a robot is written down.
+"""Turns a PaliGemma folder into an RT-2 policy: action ids and the contract with a robot.
 
-What comes out has still to be trained (families/rt2_training.py): its action tokens mean nothing yet.
+The result must still be trained (families/rt2_training.py): its action tokens have no meaning yet.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ TOOL = tool_columns.ToolColumns("RT-2", {"ee_pose": TOOL_POSE})
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The policy that file makes of the PaliGemma in folder.
+    """The policy made from the PaliGemma in folder by the policy file.
 
-    Raises FileNotFoundError or ValueError for whatever does not fit.
+    Raises FileNotFoundError or ValueError.
     """
     rt2 = require_columns(file)
     model, words = paligemma.load(
@@ -68,7 +68,10 @@ def skeleton(folder: Path) -> str:
 
 
 def require_columns(file: PolicyFile) -> Rt2:
-    """What makes an RT-2 of it. Raises ValueError if that is missing, or other than pose and gripper of one tool is commanded."""
+    """The rt2 settings.
+
+    Raises ValueError without them, or unless pose and gripper of one tool are commanded.
+    """
     if file.rt2 is None:
         raise ValueError(
             f"{file.path}: rt2 is missing: a PaliGemma needs it to act, e.g. rt2: {{{STEPS}}}"

@@ -1,8 +1,8 @@
-"""lerobot folders of SmolVLA: config.json, model.safetensors, two processor files with their statistics.
+"""lerobot folders of SmolVLA: config.json, model.safetensors, two processor files, statistics.
 
-What the base checkpoint (lerobot/smolvla_base) is known for: its statistics stand under the names of the data sets it
-was trained on (`so100.buffer.action`), lerobot finds none for `action` and sends the network's numbers as degrees.
-Here they are refused unless a policy file says which set is this robot's.
+The statistics of the base checkpoint (lerobot/smolvla_base) are stored under the names of its
+training data sets (`so100.buffer.action`); lerobot finds none for `action` and sends the network's
+numbers as degrees. Here such a folder is refused unless a policy file names this robot's set.
 Source: lerobot 0.4.4 and 0.6.1 (policies/smolvla).
 """
 
@@ -56,7 +56,7 @@ embodiments: [my_robot]
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder and its policy file read but for the weights' content."""
+    """A folder and its policy file, without the weights' content."""
 
     store: Store
     named: Named
@@ -66,7 +66,7 @@ class Folder:
 def load(
     folder: Path, file: PolicyFile, *, device: str, dtype: torch.dtype | None = None
 ) -> Checkpoint:
-    """The checkpoint in folder, as file says it fits a robot. Raises ValueError or FileNotFoundError."""
+    """The checkpoint in folder with its policy file. Raises ValueError or FileNotFoundError."""
     found = read_folder(folder, file)
     header = found.header
     tokenizer = find_text_tokenizer(
@@ -82,7 +82,10 @@ def load(
 
 
 def read_folder(folder: Path, file: PolicyFile) -> Folder:
-    """Everything but the weights' content. Raises FileNotFoundError, or ValueError for files that contradict each other."""
+    """Everything but the weights' content.
+
+    Raises FileNotFoundError, or ValueError for contradictions.
+    """
     path = folder / "config.json"
     config = read_json(path)
     require_understood(config, "smolvla", path)
@@ -143,9 +146,10 @@ def skeleton(folder: Path) -> str:
 
 
 def _require_sizes(config: Mapping[str, Any], sizes: SmolVlaConfig, path: Path) -> None:
-    """config.json must agree with the tensors where both say something.
+    """Raises ValueError if config.json contradicts the tensors.
 
-    The norms' epsilon and the activations are SmolVLM's, so another language model is refused by its name.
+    The norms' epsilon and the activations are SmolVLM's, so any other language model is refused
+    by name.
     """
     named = config.get("vlm_model_name", "SmolVLM")
     if not isinstance(named, str) or "smolvlm" not in named.lower():

@@ -1,7 +1,8 @@
-"""The kinds of checkpoint folders of other projects, one module each, with a record: how to detect, read, describe one.
+"""The kinds of checkpoint folders of other projects: one module and one record each.
 
-To add a kind: write `formats/kinds/<name>.py` that ends with `FORMAT = Format(...)` (formats/format.py says what each
-function gets and gives) and add it to FORMATS. docs/adding_a_family.md does it once from end to end.
+To add a kind: write `formats/kinds/<name>.py` that ends with `FORMAT = Format(...)`
+(formats/format.py documents each function) and add it to FORMATS. docs/adding_a_family.md is a
+complete example.
 """
 
 from vla_policy.formats.format import Format
@@ -9,7 +10,7 @@ from vla_policy.formats.kinds import lerobot, openpi, openvla, paligemma, smolvl
 
 OWN = "vla"  # this project's own folder (formats/native), which needs no policy file
 
-# In the order in which a folder is asked what it is.
+# In the order in which their detect functions are tried.
 FORMATS: dict[str, Format] = {
     "lerobot": lerobot.FORMAT,
     "smolvla": smolvla.FORMAT,

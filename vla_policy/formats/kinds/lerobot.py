@@ -1,4 +1,4 @@
-"""lerobot's folders of pi0 and pi0.5, as one kind of many."""
+"""The record of lerobot's folders of pi0 and pi0.5."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vla_policy.parsing.json_document import read_json, require
 
 def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | None]:
     folder = lerobot.read_folder(file.checkpoint, heads=file.heads, statistics=file.statistics)
-    said = common.describe(folder, file)  # refuses what is missing or does not fit
+    said = common.describe(folder, file)  # raises if something is missing or does not match
     return (
         normalised_columns(said.statistics.state, frozenset()),
         normalised_columns(said.statistics.actions, frozenset(said.settings.relative)),
@@ -30,7 +30,7 @@ def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | N
 
 
 def facts(folder: Path) -> Facts:
-    """The facts in config.json and the processor files; of SmolVLA folders, too."""
+    """The facts in config.json and the processor files; also used for SmolVLA folders."""
     path = folder / "config.json"
     config = read_json(path)
     inputs = require(config, "input_features", dict, path)
@@ -46,7 +46,7 @@ def facts(folder: Path) -> Facts:
         try:
             state = lerobot.state_feature(folder, modes, None)
         except ValueError:
-            state = None  # told when the policy file is loaded, with what it has to name
+            state = None  # reported when the policy file is loaded, which must name the set
     training = folder / "train_config.json"
     data = read_json(training).get("dataset") if training.is_file() else None
     return Facts(

@@ -1,4 +1,4 @@
-"""openpi's folders, as one kind of many."""
+"""The record of openpi's folders."""
 
 from __future__ import annotations
 

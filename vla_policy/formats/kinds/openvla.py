@@ -1,4 +1,4 @@
-"""OpenVLA's folders, as one kind of many."""
+"""The record of OpenVLA's folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PaliGemma's folders, as one kind of many: they become RT-2 policies."""
+"""The record of PaliGemma's folders, which become RT-2 policies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vla_policy.formats.format import Facts, Format
 
 def _ranges(file: PolicyFile) -> tuple[None, None]:
     rt2.require_columns(file)
-    return None, None  # it has seen no robot's data
+    return None, None  # not trained on any robot's data
 
 
 FORMAT = Format(

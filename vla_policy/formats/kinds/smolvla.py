@@ -1,4 +1,4 @@
-"""lerobot's folders of SmolVLA, as one kind of many. Policy files call them lerobot's."""
+"""The record of lerobot's folders of SmolVLA. In policy files their format is lerobot."""
 
 from __future__ import annotations
 

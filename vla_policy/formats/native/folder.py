@@ -1,14 +1,14 @@
 """This project's folder, the same for every family:
 
-config.json         format, family, model (sizes), contract (see contract.py), settings (of the family);
-                    of a network for several robots contracts, by the robot's name
+config.json         format, family, model (sizes), contract (see contract.py), settings (of the
+                    family); for a network for several robots contracts, by robot name
 model.safetensors   keys of the model, strict
-statistics.json     how state and actions are normalised; of several robots by their names
+statistics.json     normalisation of state and actions; for several robots by robot name
 tokenizer.json or tokenizer.model
-language.json       which sentences it was trained on, by robot (families/language.py); may be missing
-naming.safetensors  tells what stands at each place of an image (models/naming.py); may be missing
-unread.safetensors  tensors of a converted folder that no model reads; only `vla convert` opens it
-source/<format>/    the small files of a converted folder, so that it can be written back as it was
+language.json       the sentences it was trained on, by robot (families/language.py); optional
+naming.safetensors  head that classifies each place of an image (models/naming.py); optional
+unread.safetensors  tensors of a converted folder that no model reads; only for `vla convert`
+source/<format>/    the small files of a converted folder, so that it can be converted back exactly
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A folder read but for weights and tokenizer."""
+    """The content of a folder except weights and tokenizer."""
 
     family: str
     sizes: Any
@@ -52,7 +52,7 @@ class Header:
 
 
 def save(folder: Path, checkpoint: Checkpoint, *others: Checkpoint) -> None:
-    """Write checkpoint into folder, which is made if need be; weights in the precision that they have.
+    """Write checkpoint into folder, which is created if missing; weights in their own precision.
 
     others: the same network for other robots.
     """
@@ -83,9 +83,9 @@ def write_folder(
     *,
     others: Sequence[Header] = (),
 ) -> None:
-    """Everything but the tokenizer; see tensor_file.write for tensors and data.
+    """Everything but the tokenizer; see safetensors_file.write for tensors and data.
 
-    others: what else the same network is for. Raises ValueError if a robot is named twice.
+    others: headers of the same network for more robots. Raises ValueError for duplicate robots.
     """
     robots = [name for h in (header, *others) for name in h.contract.embodiments]
     if len(set(robots)) < len(robots):
@@ -124,15 +124,15 @@ def read_header(folder: Path, embodiment: str | None = None) -> Header:
 
 
 def read_headers(folder: Path) -> dict[str, Header]:
-    """config.json and statistics.json, by robot; a network for one robot is there under its first name.
+    """config.json and statistics.json, by robot; a single-robot network under its first name.
 
-    Raises FileNotFoundError or ValueError that says what does not fit.
+    Raises FileNotFoundError or ValueError naming what does not match.
     """
     path = folder / "config.json"
     data = read_json(path)
     if data.get("format") != FORMAT:
         raise ValueError(f"{path}: format is {data.get('format')!r}, expected {FORMAT}")
-    family = data.get("family", "tiny")  # written before there were others
+    family = data.get("family", "tiny")  # folders from before there were other families
     if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"{path}: family: got {family!r}, expected one of {', '.join(FAMILIES)}")
     kind = FAMILIES[family]
@@ -153,7 +153,7 @@ def read_headers(folder: Path) -> dict[str, Header]:
 def _statistics(
     folder: Path, kind: Family, contract: contracts.Contract, data: Mapping[str, Any]
 ) -> Any:
-    """Raises ValueError if they are not of the columns of contract."""
+    """Raises ValueError if they do not have the contract's columns."""
     try:
         statistics = kind.statistics.from_dict(data)
     except ValueError as error:
@@ -176,11 +176,12 @@ def load(
     dtype: torch.dtype | None = None,
     embodiment: str | None = None,
 ) -> Checkpoint:
-    """Read a folder onto device, each weight once and straight into place. dtype: None keeps the file's.
+    """Read a folder onto device, each weight once and directly into place.
 
-    embodiment: for which robot, where it is for several.
-    Raises FileNotFoundError for a missing file, ValueError with a difference report for anything that does not
-    fit: keys, shapes, format, statistics, robot.
+    dtype: None keeps the file's.
+    embodiment: the robot, for a folder for several robots.
+    Raises FileNotFoundError for a missing file, ValueError with a difference report for keys,
+    shapes, format, statistics or robot that do not match.
     """
     header = read_header(folder, embodiment)
     kind = FAMILIES[header.family]
@@ -211,11 +212,11 @@ def fill_network(
     device: str,
     dtype: torch.dtype | None,
 ) -> nn.Module:
-    """The network with the tensors of a store that has the model's own names."""
+    """The network filled from a store that uses the model's own names."""
     with without_weights():
         model = network(sizes)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     names = {key: key for key in shapes}
     require_same(store, names, shapes, set())
     fill(model, store, names, device=device, dtype_of=lambda key, own: dtype_of(key, own, dtype))
-    return model.to(device).eval()  # with buffers that are not saved: constants of the sizes
+    return model.to(device).eval()  # also buffers that are not saved: constants of the sizes

@@ -1,7 +1,7 @@
-"""The robots that a folder of this project is for: a contract and statistics of each.
+"""The robots of a folder of this project, each with a contract and statistics.
 
-A folder for one robot has `contract` in config.json; one for several has `contracts`, by the robot's name, and
-statistics.json likewise.
+A folder for one robot has `contract` in config.json; one for several has `contracts`, by robot
+name, and statistics.json likewise.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 def contracts_of(
     folder: Path, config: Mapping[str, Any]
 ) -> dict[str, tuple[Contract, Mapping[str, Any]]]:
-    """Contract, and statistics as plain data, of each robot; a single one is there under its first name.
+    """Contract, and statistics as plain data, of each robot; a single one under its first name.
 
-    config: its config.json. Raises FileNotFoundError or ValueError that says what does not fit.
+    config: its config.json. Raises FileNotFoundError or ValueError naming what does not match.
     """
     path, found = folder / "config.json", folder / "statistics.json"
     if "contract" in config and "contracts" in config:
@@ -40,10 +40,10 @@ def contracts_of(
 
 
 def choose(folder: Path, robots: Mapping[str, T], embodiment: str | None) -> T:
-    """What there is for a robot. embodiment: needed where there are several.
+    """The entry of a robot. embodiment: required if there are several.
 
     A single one is returned for any robot: contract.check lists every difference to the robot.
-    Raises ValueError that names the robots that there are.
+    Raises ValueError listing the robots of the folder.
     """
     if len(robots) == 1:
         return next(iter(robots.values()))

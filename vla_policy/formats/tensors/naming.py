@@ -1,4 +1,4 @@
-"""Names of tensors in other projects' folders and here, and sizes read off their shapes.
+"""Tensor names in other projects' folders and here, and sizes derived from their shapes.
 
 What pi0's and SmolVLA's folders have in common; the names themselves are in pi0_names and smolvla_names.
 """
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from vla_policy.formats.fit import Heads
 from vla_policy.formats.tensors.store import Store
 
-# Pairs (theirs, ours) of starts of names, used in both directions; the first that fits.
+# Pairs (theirs, ours) of name prefixes, used in both directions; the first match counts.
 Stems = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Which tensor of a store is which of the model's.
+    """Mapping between a store's tensors and a model's.
 
     names: key of the model -> name in the store. unread: names that no model needs.
     """
@@ -27,7 +27,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Shapes of a store's tensors by key of the model. called: what a key is called in such files, for messages."""
+    """Shapes by key of the model. called: a key's name in such files, for messages."""
 
     store: Store
     shapes: Mapping[str, tuple[int, ...]]
@@ -43,7 +43,7 @@ class Shapes:
         return key in self.shapes
 
     def depth(self, stem: str) -> int:
-        """How many layers there are under stem. Raises ValueError unless they are 0, 1, 2, ..."""
+        """Number of layers under stem. Raises ValueError unless they are 0, 1, 2, ..."""
         found = {int(k[len(stem) :].split(".")[0]) for k in self.shapes if k.startswith(stem)}
         if found != set(range(len(found))) or not found:
             raise ValueError(
@@ -54,10 +54,10 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True)
 class TensorNaming:
-    """How another project names the tensors of a model.
+    """Naming of a model's tensors in another project.
 
-    stems: see Stems. prefixes: what may stand before a name, each taken off once, in order. older: pairs of starts
-    of names in an older layout and in the canonical one, applied one after another.
+    stems: see Stems. prefixes: optional prefixes of a name, each removed once, in order. older:
+    pairs of name prefixes (older layout, canonical layout), applied one after another.
     """
 
     stems: Stems
@@ -91,7 +91,7 @@ class TensorNaming:
 
 
 def shapes_of(store: Store, named: Named, called: Callable[[str], str]) -> Shapes:
-    """The shapes of what named names."""
+    """The shapes of the tensors in named."""
     found = {key: store.entries[name].shape for key, name in named.names.items()}
     return Shapes(store, found, called)
 

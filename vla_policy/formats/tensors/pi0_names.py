@@ -1,9 +1,10 @@
 """Names and sizes of pi0 and pi0.5 tensors in lerobot and openpi folders, and in this project's.
 
-Both other projects store PaliGemma and the expert under one wrapper; lerobot puts `model.` in front of everything.
-The input embedding is what the model reads. Files hold it as lm_head (lerobot 0.4.4, where the two are tied), as
-embed_tokens, or hold both, which lerobot trains apart since 0.5.0; then lm_head is not read. The expert's own lm_head
-never is. Older exports have another order of words inside the wrapper; both are accepted.
+Both other projects store PaliGemma and the expert under one wrapper; lerobot adds `model.` in
+front. The model reads the input embedding. Files hold it as lm_head (lerobot 0.4.4, where the two
+are tied), as embed_tokens, or hold both, which lerobot trains separately since 0.5.0; then
+lm_head is not read. The expert's own lm_head is never read. Older exports have another order of
+the name's parts inside the wrapper; both are accepted.
 """
 
 from vla_policy.formats.fit import Heads
@@ -50,7 +51,7 @@ def name_tensors(store: Store, *, tied: bool = False) -> Named:
     """Match the names of a lerobot or openpi store.
 
     tied: input and output embedding are one tensor in the program that runs such folders (openpi).
-    Raises ValueError if a tensor is there in two layouts, or if the two embeddings cannot be what they should.
+    Raises ValueError for a tensor in two layouts, or for inconsistent embeddings.
     """
     by_name: dict[str, str] = {}
     for name in store.entries:
@@ -61,7 +62,7 @@ def name_tensors(store: Store, *, tied: bool = False) -> Named:
             )
     unread = {by_name[UNREAD]} if UNREAD in by_name else set()
     if TIED in by_name and EMBEDDING in by_name:
-        # Only the input embedding is read, as by lerobot, which trains the two apart since 0.5.0.
+        # Only the input embedding is read, as in lerobot, which trains both since 0.5.0.
         _require_pair(store, by_name[TIED], by_name[EMBEDDING], tied)
         unread.add(by_name.pop(EMBEDDING))
         by_name[EMBEDDING] = by_name.pop(TIED)
@@ -72,7 +73,7 @@ def name_tensors(store: Store, *, tied: bool = False) -> Named:
 
 
 def kind(named: Named) -> str | None:
-    """ "pi0" or "pi05" by the tensors that only one of them has; None if it is neither."""
+    """ "pi0" or "pi05" by the tensors that only one of them has; None if neither."""
     if "flow.action_time_mlp_in.weight" in named.names:
         return "pi0"
     return "pi05" if "flow.time_mlp_in.weight" in named.names else None
@@ -90,7 +91,7 @@ def sizes(
 ) -> ModelConfig:
     """The model's sizes from its tensors, head counts from heads or as published (8, 1; 16).
 
-    Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
+    Raises ValueError if a tensor that determines a size is missing, or if head counts differ.
     """
     shapes = shapes_of(store, named, NAMING.theirs)
     counts = heads or PUBLISHED
@@ -136,7 +137,7 @@ def sizes(
 
 
 def _require_pair(store: Store, embedding: str, output: str, tied: bool) -> None:
-    """Raises ValueError unless the two embeddings have one shape, and if they are tied one content."""
+    """Raises ValueError unless both embeddings have one shape, and if tied the same content."""
     x, y = store.entries[embedding], store.entries[output]
     if x.shape != y.shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Which weights stay in float32 in a bfloat16 model: those that openpi keeps so."""
+"""Which weights stay in float32 in a bfloat16 model: the same as in openpi."""
 
 import re
 
@@ -13,9 +13,10 @@ KEPT = re.compile(
 
 
 def dtype_of(key: str, own: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
-    """The dtype to hold the tensor key of a VLA in. own: in the file. wanted: of the model, None: as in the file.
+    """The dtype of tensor key of a VLA in memory.
 
-    A file in bfloat16 asks for a bfloat16 model, so what stays in float32 does in both cases.
+    own: in the file. wanted: of the model, None: own.
+    A file in bfloat16 implies a bfloat16 model, so the float32 exceptions apply in both cases.
     """
     asked = own if wanted is None else wanted
     if asked in (torch.bfloat16, torch.float16) and KEPT.match(key):

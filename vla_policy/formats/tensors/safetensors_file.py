@@ -1,8 +1,8 @@
 """Safetensors files read and written tensor by tensor, so that no weight is in memory twice.
 
-The format (github.com/huggingface/safetensors): 8 bytes length, a JSON header name -> dtype, shape, place, then the
-tensors end to end. Files are read with plain reads into the final memory: mapped pages would count as memory of the
-process beside the model's own.
+The format (github.com/huggingface/safetensors): 8 bytes length, a JSON header name -> dtype,
+shape, offsets, then the tensors end to end. Files are read with plain reads into the final memory:
+mapped pages would count as memory of the process in addition to the model's.
 """
 
 import json
@@ -113,7 +113,7 @@ def read_into(entry: TensorEntry, out: torch.Tensor) -> bool:
 
 
 def chunks(entry: TensorEntry) -> Iterator[bytes]:
-    """The bytes of the tensor as they are in the file, a few megabytes at a time."""
+    """The bytes of the tensor in the file, a few megabytes at a time."""
     with entry.path.open("rb") as file:
         file.seek(entry.start)
         left = entry.stop - entry.start
@@ -131,10 +131,10 @@ def write(
     data: Iterable[Iterable[bytes]],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a safetensors file whose tensors come one after another.
+    """Write a safetensors file, one tensor after another.
 
-    tensors: name -> dtype and shape, in the order in which data gives their bytes.
-    Raises ValueError if a tensor has more or fewer bytes than its shape says.
+    tensors: name -> dtype and shape, in the order in which data yields their bytes.
+    Raises ValueError if a tensor has more or fewer bytes than its shape requires.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
@@ -192,14 +192,14 @@ def _entry(path: Path, name: str, fields: Any, data_start: int) -> TensorEntry:
 
 
 def _counts(values: Any, most: int) -> tuple[int, ...] | None:
-    """values, if they are a list of at most that many counts."""
+    """values, if they are a list of counts of at most most; else None."""
     if not isinstance(values, list) or len(values) > most:
         return None
     return tuple(values) if all(type(n) is int and 0 <= n < 1 << 48 for n in values) else None
 
 
 def _require_end_to_end(path: Path, entries: Mapping[str, TensorEntry], start: int) -> None:
-    """Tensors that lie over each other would let a small file fill a large memory."""
+    """Raises ValueError for overlapping tensors: a small file could fill a large memory."""
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
         if entry.start != start:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Names and sizes of SmolVLA tensors in lerobot folders, and in this project's.
 
-Everything stands under `model.` there (`model._orig_mod.` where torch.compile was on). The language model's output
-layer is in the file and never read.
+All names start with `model.` there (`model._orig_mod.` after torch.compile). The language model's
+output layer is in the file and never read.
 Source: lerobot 0.4.4 (policies/smolvla).
 """
 
@@ -14,7 +14,7 @@ from vla_policy.models.smolvla import SmolFlowConfig, SmolVlaConfig
 
 VLM = "vlm_with_expert.vlm.model."
 UNREAD = "vlm_with_expert.vlm.lm_head.weight"
-# Statistics among the weights: how lerobot wrote folders before it had processor files.
+# Statistics among the weights: lerobot's folders before it had processor files.
 OLD_STATISTICS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 
 STEMS = (
@@ -57,9 +57,10 @@ def sizes(
     joint_every: int,
     heads: Heads | None,
 ) -> SmolVlaConfig:
-    """The model's sizes from its tensors; head counts from heads, or by the 64 numbers a head of SmolLM2 has.
+    """The model's sizes from its tensors; head counts from heads, or from SmolLM2's 64 per head.
 
-    Raises ValueError if a tensor that tells a size is missing, or if the head counts do not fit.
+    Raises ValueError if a tensor that determines a size is missing, or if head counts do not
+    match.
     """
     shapes = shapes_of(store, named, NAMING.theirs)
     q, k = (shapes[f"language.layers.0.self_attn.{name}_proj.weight"][0] for name in "qk")

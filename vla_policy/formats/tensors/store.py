@@ -18,7 +18,7 @@ MAX_SHARDS = 512
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Names as in the files. metadata: of the files, joined."""
+    """Tensors by their name in the files. metadata: of all files together."""
 
     folder: Path
     entries: Mapping[str, TensorEntry]
@@ -28,8 +28,8 @@ class Store:
 def open_store(folder: Path) -> Store:
     """The tensors of folder: model.safetensors, or the shards that model.safetensors.index.json lists.
 
-    Raises FileNotFoundError if there are none, ValueError for pickle files, a damaged file, or an index that
-    does not say what is in the shards.
+    Raises FileNotFoundError if there are none, ValueError for pickle files, a damaged file, or an
+    index that contradicts the shards.
     """
     if (folder / INDEX).is_file():
         return _open_shards(folder)
@@ -43,7 +43,7 @@ def open_store(folder: Path) -> Store:
 
 
 def pickle_refusal(folder: Path, name: str) -> str:
-    """Why a pickle file is not opened, and the command that makes it one that is."""
+    """Why a pickle file is not opened, and the command that converts it."""
     return (
         f"{folder / name}: a pickle file can run code when it is opened; only safetensors are read. "
         'Convert it where that is safe: python -c "import torch, safetensors.torch as s; '
@@ -61,10 +61,10 @@ def fill(
     device: torch.device | str,
     dtype_of: Callable[[str, torch.dtype], torch.dtype],
 ) -> None:
-    """Give a model that is on the meta device its weights, each read once into its final memory.
+    """Fill a model on the meta device with its weights, each read once into its final memory.
 
-    names: key of the model -> name in the store; exactly the model's keys, shapes checked before (see report).
-    dtype_of: key of the model and dtype in the file -> dtype to keep it in.
+    names: key of the model -> name in the store; exactly the model's keys, shapes checked before.
+    dtype_of: key of the model and dtype in the file -> dtype in memory.
     Raises ValueError naming the tensors that are not finite.
     """
     broken = []
@@ -86,7 +86,7 @@ def fill(
 def require_same(
     store: Store, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], unread: set[str]
 ) -> None:
-    """Refuse a store that does not hold exactly what a model needs, with a report a person can act on.
+    """Refuse a store that does not hold exactly the model's tensors, with a detailed report.
 
     names: key of the model -> name in the store. shapes: key of the model -> shape.
     unread: names in the store that are known and not needed.
