@@ -1,18 +1,23 @@
-"""The kinds of models that a policy can be, one module each: how the network is fed and how it is read.
+"""The kinds of models, one module each: the inputs of the network and the meaning of its outputs.
 
-`Policy` (vla_policy/policy.py) is the one entry. It takes the family of the checkpoint and calls, in this order,
+`Policy` (vla_policy/policy.py) is the only caller. It takes the checkpoint's family and calls, in
+this order,
 
     prepare   Observation                      -> inputs          images scaled, state normalised, text tokenised
     sample    inputs, Sampling                 -> Sampled         model actions [candidates, rows, model_dim]
     restore   model actions, Observation       -> Rows            robot units, columns of contract.action_names
-    express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk that is to be continued
+    express   ActionChunk, Observation         -> Expressed       the inverse, for a chunk to be
+    continued
 
-To add a family: write `families/<name>.py` with these as plain functions over a `checkpoint.checkpoint.Checkpoint` and
-end it with `FAMILY = Family(...)` (families/family.py documents arguments and results), add it to FAMILIES below, and let
-the loader in `formats/` set `Checkpoint.family` to that name. docs/adding_a_family.md does it once from end to end. What the functions need beside the network is in
-the checkpoint: `contract` (cameras, state and action names, spaces, rate), `statistics`, `tokenizer`, and `settings`,
-a frozen dataclass of the family's own (prompt, camera slots, compatibility switches). Nothing else is kept between
-calls. How a family is trained is a record of its own (families/training.py), in `<name>_training.py`. Every option of `Sampling` that a head cannot honour is refused (`require_plain`).
+To add a family: write `families/<name>.py` with these as plain functions over a
+`checkpoint.checkpoint.Checkpoint` and end it with `FAMILY = Family(...)` (families/family.py
+documents arguments and results), add it to FAMILIES below, and let the loader in `formats/` set
+`Checkpoint.family` to that name. docs/adding_a_family.md is a complete example. Whatever the
+functions need beside the network is in the checkpoint: `contract` (cameras, state and action
+names, spaces, rate), `statistics`, `tokenizer`, and `settings`, a frozen dataclass of the family
+(prompt, camera slots, compatibility switches). Nothing else is kept between calls. Training is a
+separate record (families/training.py), in `<name>_training.py`. Every option of `Sampling` that a
+head does not support is refused (`require_plain`).
 """
 
 from dataclasses import replace

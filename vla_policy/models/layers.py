@@ -1,4 +1,4 @@
-"""A list of modules of one type, so that what a layer has is known where it is read."""
+"""A list of modules of one type, so that type checkers know a layer's members."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar

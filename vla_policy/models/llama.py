@@ -1,6 +1,7 @@
 """The Llama decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
-Source: Llama 2 (arXiv:2307.09288), as run inside OpenVLA (arXiv:2406.09246) and, with grouped queries, SmolLM2.
+Source: Llama 2 (arXiv:2307.09288), as used in OpenVLA (arXiv:2406.09246) and, with grouped
+queries, SmolLM2.
 """
 
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def llama_angles(
 class LlamaAttention(nn.Module):
     """Grouped-query attention over the given cache followed by x itself.
 
-    kv_from: width of what keys and values are made from, where that is not x.
+    kv_from: width of the input of keys and values, if that is not x.
     """
 
     def __init__(self, config: LlamaConfig, kv_from: int | None = None) -> None:
@@ -86,7 +87,7 @@ class LlamaAttention(nn.Module):
         return self.attend(q, k, v, mask), (k, v)
 
     def keys_values(self, x: Float[Tensor, "b s e"], angles: tuple[Tensor, Tensor]) -> LayerCache:
-        """What a cache keeps of x."""
+        """The keys and values of x for a cache."""
         k = rotate(self.split(self.k_proj(x), self.kv_heads), angles)
         return k, self.split(self.v_proj(x), self.kv_heads)
 
@@ -143,7 +144,7 @@ class LlamaBlock(nn.Module):
 
 
 class Llama(nn.Module):
-    """A stack of blocks and a final norm. Embedding and output layer live outside."""
+    """A stack of blocks and a final norm. Embedding and output layer are outside."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -161,8 +162,8 @@ class Llama(nn.Module):
     ) -> tuple[Float[Tensor, "b s e"], list[LayerCache]]:
         """x attends where mask is true to the t = (cached + s) tokens of cache followed by itself.
 
-        mask None: to all of them, which needs no mask to be read.
-        Returns the normed output and the grown cache.
+        mask None: to all of them, without reading a mask.
+        Returns the normed output and the extended cache.
         """
         angles = llama_angles(positions, self.config.head_dim, self.config.theta)
         grown = []

@@ -1,7 +1,7 @@
 """Attention masks from blocks.
 
-Each token has `starts_block`: true opens a new block. A token sees its own block and all earlier ones, both
-ways inside a block, and never a padded token:
+Each token has `starts_block`: true opens a new block. A token attends to its own block, in both
+directions, and to all earlier ones, and never to a padded token:
 
     starts  1 0 0 | 1 | 1 0      image and text, state, actions (pi0)
             1 0 0 | 1 | 1 | 1    image and text, then one token at a time (text or action tokens)
@@ -17,7 +17,7 @@ from torch import Tensor
 def block_mask(
     starts_block: Bool[Tensor, "b t"], valid: Bool[Tensor, "b t"]
 ) -> Bool[Tensor, "b t t"]:
-    """mask[b, i, j] is true where token i may look at token j."""
+    """mask[b, i, j] is true where token i may attend to token j."""
     block = starts_block.long().cumsum(-1)
     sees = block[:, None, :] <= block[:, :, None]
     return sees & valid[:, None, :] & valid[:, :, None]

@@ -39,7 +39,7 @@ class Places:
     shape: Float[Tensor, "b p s"]
 
     def named(self, colour: int | None, shape: int | None) -> Float[Tensor, "b p"]:
-        """Probability of that colour and shape at each location; None: of any."""
+        """Probability of that colour and shape at each location; None: any."""
         here = 1 - self.colour[..., -1] if colour is None else self.colour[..., colour]
         return here * (1 - self.shape[..., -1] if shape is None else self.shape[..., shape])
 
@@ -68,7 +68,7 @@ class Naming(nn.Module):
     def places(
         self, images: Float[Tensor, "b 3 i j"], features: Float[Tensor, "b c h w"]
     ) -> Places:
-        """Probabilities at the locations of the second stage; without one, at all."""
+        """Probabilities at the locations of the second stage; without one, at all locations."""
         colour, shape = (logits.softmax(1) for logits in self(images, features))
         if self.closer is not None:
             uv = busiest((1 - colour[:, -1]) * (1 - shape[:, -1]))
@@ -85,6 +85,6 @@ class Naming(nn.Module):
         features: Float[Tensor, "b c h w"],
         named: tuple[tuple[int | None, int | None], ...],
     ) -> Float[Tensor, "b n"]:
-        """Probability that some object in the image is of each named (colour, shape); None: of any."""
+        """Probability that some object in the image has each named (colour, shape); None: any."""
         places = self.places(images, features)
         return torch.stack([places.named(c, s).amax(-1) for c, s in named], 1)

@@ -104,7 +104,7 @@ class OpenVla(nn.Module):
     def states(
         self, pixels: Float[Tensor, "b 6 h w"], text: Int[Tensor, "b s"]
     ) -> Float[Tensor, "b s e"]:
-        """What lm_head reads after each token of text, which may be padded at its end: nothing sees what comes later."""
+        """lm_head's input after each token of text, which may be padded at its end (causal)."""
         x = self._embed(pixels, text)
         out, _ = self.language(x, *self._causal(x, 0), None)
         return torch.cat((out[:, :1], out[:, 1 + x.shape[1] - text.shape[1] :]), 1)
@@ -112,7 +112,7 @@ class OpenVla(nn.Module):
     def next(
         self, token: Int[Tensor, " b"], cache: list[LayerCache]
     ) -> tuple[Float[Tensor, "b v"], list[LayerCache]]:
-        """Logits of the token after token, and the grown cache."""
+        """Logits of the token after token, and the extended cache."""
         return self._run(self.embed_tokens(token[:, None]), cache)
 
     def _embed(self, pixels: Tensor, text: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class OpenVla(nn.Module):
         return torch.cat((words[:, :1], patches, words[:, 1:]), 1)
 
     def _causal(self, x: Tensor, past: int) -> tuple[Tensor, Tensor | None]:
-        """Positions behind past tokens, and a mask if one is needed."""
+        """Positions after past tokens, and a mask if one is needed."""
         b, s, _ = x.shape
         mask = None
         if s > 1:
@@ -145,8 +145,8 @@ def write_action(
 ) -> tuple[Int[Tensor, "b d"], Float[Tensor, "b d v"]]:
     """Most likely ids of one action, token by token, and the logits they were taken from.
 
-    constrained: only the 256 action ids may be written. The published model is decoded without that, and a
-    word among the answer then becomes an outermost bin.
+    constrained: only the 256 action ids may be written. The published model is decoded without
+    that; any other token in the answer then becomes an outermost bin.
     """
     first = model.config.action_vocab - 256
     logits, cache = model.prompt(pixels, text)

@@ -1,9 +1,9 @@
 """PaliGemma and PaliGemma 2 at their published sizes, as the models that RT-2 turns into policies.
 
-Source: PaliGemma (arXiv:2407.07726), PaliGemma 2 (arXiv:2412.03555), RT-2 (arXiv:2307.15818), which used PaLI-X
-(5B, 55B) and PaLM-E (12B). The image features go into the language model as the projector gives them, the words
-times the root of the width, in PaliGemma as in pi0 (older `transformers` divide the image by that root and multiply
-everything by it afterwards, which is the same).
+Source: PaliGemma (arXiv:2407.07726), PaliGemma 2 (arXiv:2412.03555), RT-2 (arXiv:2307.15818),
+which used PaLI-X (5B, 55B) and PaLM-E (12B). The language model gets the projector's image
+features unscaled, and text embeddings times the root of the width, in PaliGemma as in pi0 (older
+`transformers` divide the image by that root and multiply everything by it, which is the same).
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,10 @@ LANGUAGE = {
 
 
 def rt2(name: str, *, image_px: int = 224) -> ModelConfig:
-    """One of LANGUAGE's sizes with So400m/14 eyes and a token head of one row, as RT-2 decodes. Raises KeyError."""
+    """One of LANGUAGE's sizes with So400m/14 vision and a token head of one row.
+
+    Raises KeyError.
+    """
     vision = SiglipConfig(image_px, patch_px=14, width=1152, depth=27, mlp=4304, heads=16)
     return of_parts(name, LANGUAGE[name], vision, vocab=VOCAB)
 
@@ -44,7 +47,7 @@ def of_parts(
     cameras: int = 1,
     rows: int = 1,
 ) -> ModelConfig:
-    """A PaliGemma of any size that writes its actions; it does not read the robot's state, as RT-2 does not."""
+    """A PaliGemma of any size that writes actions; like RT-2 it does not read the state."""
     return ModelConfig(
         name=name,
         vocab=vocab,
@@ -63,10 +66,11 @@ def of_parts(
 def choose_action_ids(
     tokenizer: TextTokenizer, rule: str = "rare", count: int = BINS
 ) -> tuple[int, ...]:
-    """The ids that become actions, bin 0 first. RT-2 overwrites the least frequent tokens (section 3.2).
+    """The ids that become actions, bin 0 first. RT-2 overwrites the least frequent tokens (3.2).
 
-    rule: "rare" takes the highest ids of the ordinary vocabulary, where sentencepiece puts what was seen least;
-    <loc....> and <seg...> keep their meaning. "loc" takes the last <loc....>, for a model that need not point any more.
+    rule: "rare" takes the highest ids of the ordinary vocabulary, where sentencepiece puts the
+    least frequent tokens; <loc....> and <seg...> keep their meaning. "loc" takes the last
+    <loc....>, for a model that need not point any more.
     Raises ValueError for another rule or too few such tokens.
     """
     places = _ids(tokenizer, (f"<loc{i:04d}>" for i in range(1024)))
@@ -87,6 +91,6 @@ def choose_action_ids(
 
 
 def _ids(tokenizer: TextTokenizer, names: Iterable[str]) -> list[int]:
-    """Those of names that are tokens."""
+    """The ids of those names that are tokens."""
     found = (tokenizer.token_id(name) for name in names)
     return [i for i in found if i is not None]

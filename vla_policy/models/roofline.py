@@ -1,8 +1,9 @@
-"""How long a chunk must take at least: operations and bytes of every stage against what a device can do.
+"""Lower bound of a chunk's time: operations and bytes of every stage against a device's rates.
 
-A stage takes at least max(operations / peak, bytes / bandwidth). Counted are the products and attention of the engine
-(models/engine), weights once per pass and the keys and values that are read; not counted are norms, activations and
-whatever a kernel wastes. Weights and cache are two bytes a number (bfloat16).
+A stage takes at least max(operations / peak, bytes / bandwidth). Counted are the products and
+attention of the engine (models/engine), weights once per pass and the keys and values that are
+read; not counted are norms, activations and kernel overhead. Weights and cache have two bytes a
+number (bfloat16).
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Accelerator:
     bandwidth: float
 
 
-# Vendors' dense bfloat16 (float16 for Orin) and memory figures, except: H200 is the rate measured in products, which
-# its power limit sets below the H100's 989 of the data sheet; the CPU is what a core of the machine in
-# benchmarks/inference.json measures.
+# Vendors' dense bfloat16 (float16 for Orin) and memory figures, except: the H200's rate is
+# measured in products, below the H100's 989 of the data sheet because of its power limit; the
+# CPU's is that of a core of the machine in benchmarks/inference.json.
 DEVICES = (
     Accelerator("H200", 790e12, 4.8e12),
     Accelerator("H100", 989e12, 3.35e12),
@@ -63,7 +64,7 @@ def total_seconds(of: tuple[Stage, ...], device: Accelerator) -> float:
 
 
 def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """Vision, prefix and actions of one chunk for one observation. cameras: images that are there. prompt: tokens."""
+    """Vision, prefix and actions of one chunk. cameras: images present. prompt: tokens."""
     language = config.language
     if isinstance(config.vision, PointingConfig):
         vision, per_image, cameras = _pointing(config), 1, 1
@@ -90,7 +91,7 @@ def vla_work(config: ModelConfig, cameras: int, prompt: int) -> tuple[Stage, ...
 
 
 def openvla_work(config: OpenVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """The same of OpenVLA, which has one image."""
+    """The same for OpenVLA, which has one image."""
     language, head = config.language, config.vocab * config.language.width
     patches = (config.siglip.image_px // config.siglip.patch_px) ** 2
     features = config.dino.width + config.siglip.width
@@ -107,7 +108,7 @@ def openvla_work(config: OpenVlaConfig, cameras: int, prompt: int) -> tuple[Stag
 
 
 def smolvla_work(config: SmolVlaConfig, cameras: int, prompt: int) -> tuple[Stage, ...]:
-    """The same of SmolVLA."""
+    """The same for SmolVLA."""
     patches = (config.vision.image_px // config.vision.patch_px) ** 2
     projector = config.vision.width * config.shuffle**2 * config.language.width
     once = _tower(config.vision, patches, 0)
@@ -151,7 +152,7 @@ def _weights(stack: GemmaConfig | LlamaConfig) -> tuple[int, int]:
 
 
 def _pass(stack: GemmaConfig | LlamaConfig, tokens: int, seen: int, layers: int) -> Stage:
-    """tokens through layers of stack, each looking at seen keys and values."""
+    """tokens through layers of stack, each attending to seen keys and values."""
     weights = layers * _weights(stack)[1]
     attention = layers * 4 * tokens * seen * stack.heads * stack.head_dim
     looked_at = layers * seen * 2 * stack.kv_heads * stack.head_dim
@@ -159,7 +160,7 @@ def _pass(stack: GemmaConfig | LlamaConfig, tokens: int, seen: int, layers: int)
 
 
 def _cache(stack: GemmaConfig | LlamaConfig, tokens: int) -> Stage:
-    """The prefix, when nothing but keys and values is read: the last layer is those alone."""
+    """The prefix, if only keys and values are read: those alone in the last layer."""
     whole, cache = _pass(stack, tokens, tokens, stack.depth - 1), _weights(stack)[0]
     return Stage("prefix", whole.flops + 2.0 * cache * tokens, whole.bytes + cache * WIDTH)
 

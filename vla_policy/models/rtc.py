@@ -1,6 +1,6 @@
-"""Real-time chunking for a flow head: the new chunk is in-painted onto the rows that will be executed meanwhile.
+"""Real-time chunking for a flow head: the new chunk is in-painted onto rows executed meanwhile.
 
-Both ways wrap a velocity, so that `flow.integrate` and every solver stay as they are:
+Both variants wrap a velocity, so that `flow.integrate` and every solver are unchanged:
 
     guided       any checkpoint: each step pulls the predicted clean actions towards the previous chunk
     conditioned  checkpoints trained with clean leading rows: those rows are given as data (time 0)
@@ -32,7 +32,8 @@ def _exponential(c: float) -> float:
     return c * math.expm1(c) / (math.e - 1.0)
 
 
-# How much a row between the frozen ones and the end is held, from its share c, 1 at the start to 0 at the end.
+# Weight of a row between the frozen ones and the end, of its share c, 1 at the start to 0 at the
+# end.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": _linear,
     "exp": _exponential,
@@ -49,11 +50,12 @@ def integrate(
     *,
     prefix_trained: bool = False,
 ) -> Float[Tensor, "b t d"]:
-    """Noise to model actions as sampling asks for, the previous chunk continued where it has one.
+    """Noise to model actions with sampling's options; continues the previous chunk, if any.
 
     velocity: (x, time[b]) -> dx/dt; of a network that is prefix_trained also (x, time[b, t]).
-    Columns that the previous chunk does not know are free; in rows given as data they are 0, as in training, and
-    come back as in the first row that is free. Raises ValueError if its rows or columns do not fit.
+    Columns unknown in the previous chunk are free; in rows given as data they are 0, as in
+    training, and come back as in the first free row. Raises ValueError if its rows or columns do
+    not match.
     """
     if sampling.previous is None or not sampling.continues:
         return flow.integrate(velocity, noise, steps, solver=sampling.solver)
@@ -129,10 +131,10 @@ def guided(
     max_weight: float,
     jacobian: bool = False,
 ) -> Velocity:
-    """The velocity that also leads to previous, as strongly as weights.
+    """The velocity with guidance towards previous, weighted by weights.
 
-    previous: model actions, row 0 where the new chunk has its row 0. weights: 0 where nothing is known.
-    jacobian: pull through the network (needs autograd, so no inference_mode) and not only on x.
+    previous: model actions, row 0 is row 0 of the new chunk. weights: 0 where previous is unknown.
+    jacobian: guide through the network (needs autograd, so no inference_mode), not only on x.
     """
 
     def with_pull(x: Tensor, time: Tensor) -> Tensor:
@@ -154,9 +156,9 @@ def guided(
 
 
 def conditioned(velocity: Velocity, previous: Float[Tensor, "b t d"], frozen: int) -> Velocity:
-    """The velocity with the first frozen rows given as data; velocity must take a time for each row.
+    """The velocity with the first frozen rows given as data; velocity must take a time per row.
 
-    Only for a network that was trained so: others have never seen rows of different times.
+    Only for a network trained so: others have never had rows of different times.
     """
 
     def given_prefix(x: Tensor, time: Tensor) -> Tensor:
@@ -172,5 +174,5 @@ def conditioned(velocity: Velocity, previous: Float[Tensor, "b t d"], frozen: in
 def with_prefix(
     actions: Float[Tensor, "b t d"], previous: Float[Tensor, "b t d"], frozen: int
 ) -> Float[Tensor, "b t d"]:
-    """actions with the first frozen rows of previous: those are executed in any case."""
+    """actions with the first frozen rows of previous, which are executed in any case."""
     return torch.cat((previous[:, :frozen], actions[:, frozen:]), 1)

@@ -1,4 +1,4 @@
-"""How actions are drawn from a model: one value that travels from `infer` to the network."""
+"""Options of drawing actions from a model: one value passed from `infer` to the network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PULLS = ("linear", "exp", "ones", "zeros")
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """How strongly a flow head is led to the previous chunk; see models/rtc.py.
+    """Strength of a flow head's guidance towards the previous chunk; see models/rtc.py.
 
     schedule: of the rows after the frozen ones, one of PULLS. max_weight: the paper's beta; below
-    the number of integration steps the frozen rows are not reached (the paper: 5 and 5; lerobot: 10 and 10).
-    jacobian: through the network, as in the paper, at more than twice the cost; else its output is taken as
-    independent of its input.
+    the number of integration steps the frozen rows are not reached (the paper: 5 and 5; lerobot:
+    10 and 10). jacobian: through the network, as in the paper, at more than twice the cost; else
+    its output is taken as independent of its input.
     """
 
     schedule: str = "exp"
@@ -42,15 +42,16 @@ DEFAULT_PULL = Pull()
 
 @dataclass(frozen=True, slots=True)
 class InferenceOptions:
-    """How one chunk is asked for: made once, where `infer` is called, and handed down as it is.
+    """Options of one chunk: created once, where `infer` is called, and passed on unchanged.
 
     seed: makes noise and tokens repeatable; None: a new one each time.
     num_steps: integration steps of a flow head; None: the checkpoint's own.
     solver: of the flow, one of SOLVERS.
-    guidance: classifier-free weight on the instruction; 1 is the model as it is, 0 ignores the instruction.
-    frozen_rows, guidance_rows: of the chunk in execution, whose row 0 is where the new chunk has its row 0. The
-        first frozen_rows rows will be executed meanwhile and are kept; rows up to guidance_rows pull the new chunk
-        towards them (real-time chunking, arXiv:2506.07339), as strongly as pull says.
+    guidance: classifier-free weight on the instruction; 1: none, 0 ignores the instruction.
+    frozen_rows, guidance_rows: of the chunk in execution, whose row 0 is row 0 of the new chunk.
+        The first frozen_rows rows will be executed meanwhile and are kept; rows up to
+        guidance_rows guide the new chunk (real-time chunking, arXiv:2506.07339), as strongly as
+        pull.
     Raises ValueError naming the option.
     """
 
@@ -76,7 +77,7 @@ DEFAULT_OPTIONS = InferenceOptions()
 
 @dataclass(frozen=True, slots=True)
 class Sampling(InferenceOptions):
-    """The options as a network takes them, with the chunk in execution in its own units.
+    """The options for a network, with the chunk in execution in the network's units.
 
     candidates: chunks drawn in one batch over the same prefix.
     previous: float64[t, m] model actions of the chunk in execution; None: nothing is continued.
@@ -122,7 +123,7 @@ class Sampling(InferenceOptions):
 
     @property
     def kept(self) -> Array | None:
-        """float64[frozen_rows, m]: the rows of the previous chunk that will be executed; None if there are none."""
+        """float64[frozen_rows, m]: rows of the previous chunk that will be executed, or None."""
         if self.previous is None or self.frozen_rows == 0:
             return None
         return self.previous[: self.frozen_rows]

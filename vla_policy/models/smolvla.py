@@ -1,13 +1,16 @@
 """SmolVLA: the lower half of SmolVLM2 reads, a narrower expert beside it turns noise into actions.
 
-    prefix   [image tokens | text] [state]      language model, the state seen by nothing but itself and the actions
-    suffix   noisy actions                      expert; even layers: joint self-attention over the language model's
-                                                keys and values and earlier actions, odd layers: attention onto
-                                                nothing but the language model's keys and values, projected anew
+    prefix   [image tokens | text] [state]      language model; only itself and the actions attend
+                                                to the state
+    suffix   noisy actions                      expert; even layers: joint self-attention over the
+                                                language model's keys and values and earlier
+                                                actions, odd layers: cross-attention to the
+                                                language model's keys and values, projected again
 
-What the prefix gives does not depend on the flow's time, so it is computed once per observation, with the odd
-layers' projections. Of its last layer only keys and values are ever read.
-Source: SmolVLA (arXiv:2506.01844), with the rules of its published weights; SmolVLM2 (arXiv:2504.05299).
+The prefix does not depend on the flow's time, so it is computed once per observation, with the odd
+layers' projections. Of its last layer only keys and values are read.
+Source: SmolVLA (arXiv:2506.01844), with the rules of its published weights; SmolVLM2
+(arXiv:2504.05299).
 """
 
 from dataclasses import dataclass
@@ -58,7 +61,7 @@ class SmolVlaConfig:
     state_dim: int
     action_dim: int
     max_text: int
-    token: TokenHeadConfig | None = None  # there is no such head
+    token: TokenHeadConfig | None = None  # SmolVLA has no token head
 
     def __post_init__(self) -> None:
         sizes = ("vocab", "state_dim", "action_dim", "max_text")
@@ -74,7 +77,7 @@ class SmolVlaConfig:
             )
         side = self.vision.image_px // self.vision.patch_px
         if side % self.shuffle or side & (side - 1):
-            # SmolVLM numbers patches by rounding fractions, which is off for some other counts.
+            # SmolVLM numbers patches by rounding fractions, which is wrong for some other counts.
             raise ValueError(
                 f"vision: got {side} patches a side, expected a power of two that {self.shuffle} divides"
             )
@@ -105,7 +108,7 @@ def smolvla_450m() -> SmolVlaConfig:
 
 @dataclass(frozen=True, slots=True)
 class SmolPrefix:
-    """One observation as the expert reads it.
+    """One observation as input of the expert.
 
     cache: per layer, the language model's keys and values, or for odd layers the expert's projections of them.
     """
@@ -123,7 +126,7 @@ class SmolPrefix:
 
 
 class Expert(nn.Module):
-    """The blocks that actions go through. Those that do not attend jointly make keys and values from the prefix's."""
+    """The actions' blocks. Those without joint attention project the prefix's keys and values."""
 
     def __init__(self, config: LlamaConfig, joint_every: int) -> None:
         super().__init__()
@@ -142,9 +145,9 @@ class Expert(nn.Module):
         return layer % self.joint_every == 0
 
     def read(self, layer: int, keys_values: LayerCache) -> LayerCache:
-        """The language model's keys and values as the expert's layer uses them, in the expert's precision.
+        """The language model's keys and values for the expert's layer, in the expert's precision.
 
-        Rotary positions stay in the keys, also in those that are projected anew.
+        Rotary positions stay in the keys, also in those that are projected again.
         """
         attention = self.layers[layer].self_attn
         keys, values = (x.to(attention.k_proj.weight.dtype) for x in keys_values)
@@ -159,7 +162,7 @@ class Expert(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b t e"], prefix: SmolPrefix) -> Float[Tensor, "b t e"]:
-        """Actions in their order: each sees the prefix and, in joint layers, itself and those before it."""
+        """Actions in order: each attends to the prefix; in joint layers to itself and before."""
         t = x.shape[1]
         starts = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         joint = suffix_mask(prefix.valid, starts)
@@ -182,7 +185,7 @@ class Expert(nn.Module):
 
 
 class SmolFlow(nn.Module):
-    """Noisy actions and time in, velocity out. The projections compute in their own precision, the expert in its."""
+    """Noisy actions and time in, velocity out. Projections and expert have their own precision."""
 
     def __init__(self, config: SmolFlowConfig, action_dim: int) -> None:
         super().__init__()
@@ -200,7 +203,10 @@ class SmolFlow(nn.Module):
         noisy: Float[Tensor, "b t d"],
         time: Float[Tensor, " b"],
     ) -> Float[Tensor, "b t d"]:
-        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data). state is in the prefix and not read."""
+        """Velocity dx/dt of the noisy actions at time (1 noise, 0 data).
+
+        state is unused (in prefix).
+        """
         x = self.action_in_proj(noisy)
         t = time_embedding(time, x.shape[-1]).to(x.dtype)[:, None].expand_as(x)
         x = self.action_time_mlp_out(F.silu(self.action_time_mlp_in(torch.cat((x, t), -1))))
@@ -222,7 +228,7 @@ class SmolVla(nn.Module):
         self.flow = SmolFlow(config.flow, config.action_dim)
 
     def image_tokens(self, patches: Float[Tensor, "b s f"]) -> Float[Tensor, "b i e"]:
-        """Features of the vision tower, one or more images after another, to tokens of the language model."""
+        """Features of the vision tower, of one or more images, to tokens of the language model."""
         side = self.config.vision.image_px // self.config.vision.patch_px
         b, pictures = len(patches), patches.shape[1] // side**2
         each = patches.unflatten(1, (pictures, side**2)).flatten(0, 1)  # (b * pictures, side^2, f)
@@ -239,7 +245,7 @@ class SmolVla(nn.Module):
         camera_valid: Bool[Tensor, "b c"] | None = None,
         text_valid: Bool[Tensor, "b w"] | None = None,
     ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"]]:
-        """The language model's input and which of it is there. Arguments as in prefix."""
+        """The language model's input, and which of it is valid. Arguments as in prefix."""
         scale = self.config.language.width**0.5
         words = self.embed_tokens(text) * scale
         images = self.image_tokens(patches).to(words.dtype) * scale
@@ -264,12 +270,13 @@ class SmolVla(nn.Module):
     ) -> SmolPrefix:
         """patches: features of the vision tower, camera after camera. text: ids.
 
-        camera_valid, text_valid: false for absent cameras and padding; None: all are there. What is false may as
-        well be left out of patches and text. detach: nothing learns through what the expert reads.
+        camera_valid, text_valid: false for absent cameras and padding; None: all valid. Invalid
+        parts may also be left out of patches and text. detach: no gradients through the expert's
+        input.
         """
         x, valid = self.embed(patches, text, state, camera_valid, text_valid)
         starts = torch.zeros_like(valid)
-        starts[:, -1] = True  # the state: nothing but itself and the actions see it
+        starts[:, -1] = True  # only the state itself and the actions attend to the state
         mask, config = block_mask(starts, valid), self.config.language
         angles = llama_angles(positions_of(valid), config.head_dim, config.theta)
         cache = []
@@ -285,7 +292,7 @@ class SmolVla(nn.Module):
 
 
 def join_patches(x: Float[Tensor, "b s f"], side: int) -> Float[Tensor, "b i g"]:
-    """side x side neighbouring patches of a square image to one, features row by row (SmolVLM's pixel shuffle)."""
+    """side x side adjacent patches of an image to one, row by row (SmolVLM's pixel shuffle)."""
     n = int(x.shape[1] ** 0.5) // side
     x = x.unflatten(1, (n, side, n, side)).transpose(2, 3)  # (b, n, n, side, side, f)
     return x.flatten(3).flatten(1, 2)

@@ -1,6 +1,7 @@
 """Tokenizers of the large language models: sentencepiece's tokenizer.model or the tokenizers library's JSON.
 
-They are not in checkpoint folders and PaliGemma's is only given out on request, so their file is named by a person.
+Checkpoint folders do not contain them, and PaliGemma's is available only on request, so the user
+names their file.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,16 +13,16 @@ from tokenizers import Tokenizer
 from vla_policy.parsing.files import MIB, decode, one_line, read_bytes
 
 NAMES = ("tokenizer.model", "tokenizer.json")
-SUBFOLDER = "tokenizer"  # where newer lerobot folders have theirs
-LIMIT = 128 * MIB  # Gemma's are of 4 and 35 MB
+SUBFOLDER = "tokenizer"  # its folder in newer lerobot folders
+LIMIT = 128 * MIB  # Gemma's have 4 and 35 MB
 
 
 @dataclass(frozen=True, slots=True)
 class TextTokenizer:
     """Text to ids of the language model and back.
 
-    encode: without any special token. token_id: of one token by its name, None if there is none.
-    bos, eos: None where the vocabulary has none. source: the file, for error messages and for copying it.
+    encode: without special tokens. token_id: of one token by its name, None if it does not exist.
+    bos, eos: None if the vocabulary has none. source: the file, for error messages and copying.
     """
 
     encode: Callable[[str], list[int]]
@@ -33,7 +34,7 @@ class TextTokenizer:
     source: Path
 
     def __reduce__(self) -> tuple[Callable[[Path], "TextTokenizer"], tuple[Path]]:
-        """Another process reads the file again: what the libraries hold does not pickle."""
+        """Another process reads the file again: the libraries' objects cannot be pickled."""
         return load_text_tokenizer, (self.source,)
 
 
@@ -60,7 +61,7 @@ def load_text_tokenizer(path: Path) -> TextTokenizer:
 
 
 def find_tokenizer(folder: Path) -> Path | None:
-    """The tokenizer file in folder or in its tokenizer/, if there is one."""
+    """The tokenizer file in folder or in its tokenizer/; None if there is none."""
     places = (place / name for place in (folder, folder / SUBFOLDER) for name in NAMES)
     return next((path for path in places if path.is_file()), None)
 
@@ -70,7 +71,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     text = decode(_read(path), path)
     try:
         return Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises no narrower class
         raise ValueError(f"{path}: not a readable tokenizer: {one_line(error)}") from error
 
 
@@ -105,7 +106,7 @@ def _sentencepiece(path: Path) -> TextTokenizer:
     data = _read(path)
     try:
         pieces = SentencePieceProcessor(model_proto=data)
-        pieces.vocab_size()  # of nothing at all, for an empty file
+        pieces.vocab_size()  # raises for an empty file
     except (RuntimeError, OSError) as error:
         raise ValueError(f"{path}: not a readable tokenizer: {one_line(error)}") from error
 

@@ -1,4 +1,4 @@
-"""Actions written by the language model: eight tokens a row, chosen only among the action tokens.
+"""Actions written by the language model: eight tokens a row, chosen among the action tokens only.
 
 Row order as in RT-2 (arXiv:2307.15818, section 3.2): terminate, position x y z, rotation x y z, gripper.
 terminate is discrete and uses bins 0 and 1; every other dimension uses all bins.
@@ -51,7 +51,9 @@ def decode(
         ids = action_ids[: allowed_bins(i % ROW, len(action_ids))]
         if i:
             prefix = model.extend(prefix, action_ids[chosen[-1]][:, None])
-            scores = model.logits(prefix.out[:, -1], ids)  # most of a large vocabulary is not read
+            scores = model.logits(
+                prefix.out[:, -1], ids
+            )  # only the action ids of a large vocabulary
         else:
             scores = logits[:, ids]
         chosen.append(_pick(scores.float(), temperature, generator))
@@ -71,8 +73,8 @@ def write(
 ) -> tuple[list[int], Prefix, Float[Tensor, "1 v"]]:
     """The most likely tokens of the whole vocabulary, for a batch of one.
 
-    Ends before stop_id, when is_end of what is written, or after limit tokens. logits: of the first token.
-    Returns the tokens, the prefix grown by all of them and the logits of the next.
+    Ends before stop_id, when is_end(written tokens), or after limit tokens. logits: of the first.
+    Returns the tokens, the prefix extended by all of them and the logits of the next.
     """
     ids: list[int] = []
     while len(ids) < limit and not is_end(ids):
@@ -93,7 +95,7 @@ def actions_of(bins: Array, count: int) -> Array:
 
 
 def bins_of(actions: Array, count: int) -> Array:
-    """float[..., 8] normalised actions to int64[..., 8] bins; terminate is whether it is over 0."""
+    """float[..., 8] normalised actions to int64[..., 8] bins; terminate is bin 1 above 0."""
     bins = UniformBins(count).encode(actions)
     bins[..., TERMINATE] = np.asarray(actions)[..., TERMINATE] > 0
     return bins

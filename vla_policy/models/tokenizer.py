@@ -15,7 +15,7 @@ ACTION = "<act{:03d}>"
 LOCATION = "<loc{:02d}>"
 ACTIONS, LOCATIONS = 256, 64
 
-# One token each, so that the prompt costs little.
+# One token each, to keep the prompt short.
 QUESTIONS = {
     "action": "Q: what action should the robot take to",
     "name": "Q: which object is asked for by",
@@ -51,7 +51,7 @@ def clean(instruction: str) -> str:
 
 
 def load(path: Path, vocab: int) -> Tokenizer:
-    """vocab: ids that the model has. Raises FileNotFoundError with the path, or ValueError for another tokenizer."""
+    """vocab: number of ids. Raises FileNotFoundError, or ValueError for another tokenizer."""
     tokenizer = read_tokenizer(path)
     known = tokenizer.get_vocab(with_added_tokens=True)
     wanted = [PAD, UNK, END, ANSWER, *QUESTIONS.values()]

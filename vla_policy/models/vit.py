@@ -1,7 +1,7 @@
 """The vision transformer that DINOv2 and SigLIP share: patches in, one feature per patch out, no final norm.
 
-OpenVLA reads the second-to-last block of each tower (arXiv:2406.09246, section 3.1), so depth counts the blocks
-that are computed: one less than the published tower has. GELU is exact, names are timm's.
+OpenVLA reads the second-to-last block of each tower (arXiv:2406.09246, section 3.1), so depth
+counts the computed blocks: one less than the published tower has. GELU is exact, names are timm's.
 Source: DINOv2 (arXiv:2304.07193) with registers (arXiv:2309.16588); SigLIP (arXiv:2303.15343).
 """
 
@@ -20,8 +20,9 @@ EPS = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class VitConfig:
-    """depth: computed blocks. registers: register tokens; with them go a class token and layer scales.
+    """depth: computed blocks.
 
+    registers: register tokens, which imply a class token and layer scales.
     Both come before the patches, have no position, and are left out of the result.
     """
 
@@ -114,7 +115,7 @@ class Vit(nn.Module):
         self.blocks = nn.ModuleList(VitBlock(config) for _ in range(config.depth))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b s e"]:
-        """images normalised as the tower was trained; returns one token per patch, row by row."""
+        """images normalised as in training; returns one token per patch, row by row."""
         x: Tensor = self.patch_embed(images) + self.pos_embed
         if self.registers:
             first = torch.cat((self.cls_token, self.reg_token), 1).expand(len(x), -1, -1)

@@ -1,10 +1,11 @@
 """The assembled vision-language-action model: image tokens and a sentence in, actions out of either head.
 
-    prefix   [image tokens | text | state]     language model, both ways, computed once per observation
+    prefix   [image tokens | text | state]     language model, bidirectional, once per observation
     suffix   token head: one action token after another, language model, causal
-             flow head:  (state) + noisy actions, action expert, both ways, over the prefix's keys and values
+             flow head:  (state) + noisy actions, action expert, bidirectional, over the prefix's
+                         keys and values
 
-The prefix never looks at a suffix, so the prefix's cache is exact for both heads (pi0, arXiv:2410.24164).
+The prefix never attends to a suffix, so its cache is exact for both heads (pi0, arXiv:2410.24164).
 """
 
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ from vla_policy.models.siglip import Siglip
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The language model's view of one observation, ready for suffixes.
+    """The language model's state after one observation, ready for suffixes.
 
-    out: of the o tokens that came last, all of them at first. valid: of every token in the cache.
+    out: of the last o tokens, all of them at first. valid: of every token in the cache.
     """
 
     out: Float[Tensor, "b o e"]
@@ -47,7 +48,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Suffix:
-    """What the action expert reads beside the prefix.
+    """The action expert's input beside the prefix.
 
     starts_block: see mask.py. condition: of the expert's norms; None for pi0.
     """
@@ -60,8 +61,8 @@ class Suffix:
 class FlowHead(nn.Module):
     """pi0's action expert: its own stack beside the language model's, in the same attention.
 
-    The projections of state, actions and time compute in their own precision (float32 in a bfloat16 model, as in
-    openpi); the expert in its.
+    The projections of state, actions and time compute in their own precision (float32 in a
+    bfloat16 model, as in openpi), the expert in its own.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -148,7 +149,7 @@ class VLA(nn.Module):
 
     @property
     def pointing(self) -> PointingTower:
-        """vision. Raises ValueError if it does not point."""
+        """vision. Raises ValueError if it is no pointing tower."""
         if not isinstance(self.vision, PointingTower):
             raise ValueError(f"{self.config.name}: the vision tower of this model does not point")
         return self.vision
@@ -161,7 +162,7 @@ class VLA(nn.Module):
         return self.flow
 
     def slots(self) -> Float[Tensor, "i e"] | None:
-        """What tells image tokens which arm they are of, TOKENS of each; None for a model of one arm."""
+        """Embedding of image tokens' arm, for TOKENS of each arm; None for a model of one arm."""
         if self.config.arms == 1:
             return None
         return self.arm_slots.repeat_interleave(TOKENS, 0)
@@ -173,7 +174,7 @@ class VLA(nn.Module):
         state: Float[Tensor, "b n"],
         image_valid: Bool[Tensor, "b i"] | None = None,
     ) -> tuple[Float[Tensor, "b p e"], Bool[Tensor, "b p"]]:
-        """The language model's input and which of it is there. Arguments as in prefix."""
+        """The language model's input, and which of it is valid. Arguments as in prefix."""
         words = self.embed_tokens(text) * self.config.language.width**0.5
         seen = self.projector(image_tokens)
         if (slots := self.slots()) is not None:
@@ -196,8 +197,8 @@ class VLA(nn.Module):
     ) -> Prefix:
         """image_tokens: features of the vision tower, before the projector. text: ids, 0 is padding.
 
-        image_valid: false for the tokens of a camera or arm that the robot does not have; None: all are there.
-        Of a model of several arms the tokens of the last ones may be left out instead.
+        image_valid: false for the tokens of an absent camera or arm; None: all valid.
+        A model for several arms also accepts fewer: the tokens of the last arms may be left out.
         """
         x, valid = self.embed(image_tokens, text, state, image_valid)
         mask = block_mask(torch.zeros_like(valid), valid)
@@ -207,12 +208,12 @@ class VLA(nn.Module):
     def continue_with(
         self, prefix: Prefix, tokens: Int[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b s v"], Prefix]:
-        """Logits of the token after each of tokens, and the prefix grown by them."""
+        """Logits of the token after each of tokens, and the prefix extended by them."""
         grown = self.extend(prefix, tokens)
         return self.logits(grown.out), grown
 
     def extend(self, prefix: Prefix, tokens: Int[Tensor, "b s"]) -> Prefix:
-        """The prefix grown by tokens, one seeing the next; its out is of tokens alone."""
+        """The prefix extended by tokens, causally; its out has these tokens only."""
         x = self.embed_tokens(tokens) * self.config.language.width**0.5
         starts = torch.ones_like(tokens, dtype=torch.bool)
         offset = prefix.valid.sum(-1, keepdim=True)
@@ -224,7 +225,7 @@ class VLA(nn.Module):
     def logits(
         self, out: Float[Tensor, "... e"], ids: Int[Tensor, " n"] | None = None
     ) -> Float[Tensor, "... n"]:
-        """Next-token logits through the tied embedding, of the tokens ids only; None: of all."""
+        """Next-token logits through the tied embedding, for the tokens ids only; None: all."""
         weight = self.embed_tokens.weight
         logits = F.linear(out, weight if ids is None else weight[ids])
         if (gemma2 := self.config.language.gemma2) is not None:

@@ -14,7 +14,7 @@ from vla_policy.models.pointing import PointingTower
 from vla_policy.models.siglip import Siglip
 from vla_policy.models.vla import VLA
 
-# Numbers in a weight below which a packed product is slower than a plain one: it costs 10 microseconds more to call.
+# Size of a weight below which a packed product is slower than a plain one: 10 us more per call.
 SMALL = 100_000
 # Parameters above which a model is released: memory holds it once.
 RELEASED = 1_000_000_000
@@ -29,12 +29,13 @@ def compile_engine(
     capture: bool | None = None,
     release: bool = False,
 ) -> Engine:
-    """The engine of model, on the device where the model is; the model stays as it is, unless release.
+    """The engine of model, on the model's device; the model is not changed, unless release.
 
-    precision: "auto" (choose.precision), "float32" or "bfloat16". float8: products of vision and prefix in float8
-    e4m3, on a GPU, not exact. capture: one CUDA graph per shape; None: where there is a GPU. release: the model's
-    weights are given up as they are folded, so that memory holds them once; the model itself cannot run any more.
-    Raises ValueError for a model that has no flow head, or one whose stacks the engine does not know.
+    precision: "auto" (choose.precision), "float32" or "bfloat16". float8: products of vision and
+    prefix in float8 e4m3, on a GPU, not exact. capture: one CUDA graph per shape; None: on a GPU.
+    release: free the model's weights as they are folded, so that memory holds them once; the model
+    itself cannot run afterwards.
+    Raises ValueError for a model without a flow head, or with stacks unknown to the engine.
     """
     config = model.config
     if model.flow is None:
@@ -83,7 +84,7 @@ def compile_engine(
 
 
 def engine_for(model: VLA, precision: str = "auto") -> Engine | None:
-    """compile_engine for a model that gains by it; None for others.
+    """compile_engine for a model that runs faster with it; None for others.
 
     Models above a billion parameters are released: memory holds them once.
     """
@@ -94,7 +95,7 @@ def engine_for(model: VLA, precision: str = "auto") -> Engine | None:
 
 
 def _prepare(dtype: torch.dtype, device: torch.device) -> Prepare:
-    """oneDNN's layout where there is one and it pays, else torch's own product."""
+    """oneDNN's layout if available and faster, else torch's own product."""
     if device.type != "cpu" or not can_pack(dtype):
         return plain(dtype, device)
     large, small = packed(dtype), plain(dtype, device)

@@ -1,4 +1,4 @@
-"""Precision and threads for this machine: asked of the processor, then measured."""
+"""Precision and threads for this machine: from the processor's features, then measured."""
 
 import os
 import time
@@ -44,17 +44,17 @@ def attention(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def bfloat16_gain() -> float:
-    """How many times faster this CPU multiplies in bfloat16 than in float32; 0 where it cannot."""
+    """How many times faster this CPU multiplies in bfloat16 than in float32; 0 if it cannot."""
     if not can_pack(torch.bfloat16):
         return 0.0
     return product_seconds(torch.float32) / product_seconds(torch.bfloat16)
 
 
 def threads() -> int:
-    """The thread count at which this process multiplies fastest, among 1, 2, 4 .. the cores it may use.
+    """The thread count at which this process multiplies fastest, among 1, 2, 4 .. its cores.
 
-    Changes nothing: pass it to torch.set_num_threads. Takes a fraction of a second, and measures what is left by
-    whatever else runs.
+    Changes nothing: pass it to torch.set_num_threads. Takes a fraction of a second; other running
+    programs affect the result.
     """
     before = torch.get_num_threads()
     affinity = hasattr(os, "sched_getaffinity")

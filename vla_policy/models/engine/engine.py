@@ -1,11 +1,11 @@
-"""The calls of the plain model, answered by folded weights: vision, prefix, flow, and sample for all of them at once.
+"""The plain model's calls on folded weights: vision, prefix, flow, and sample for all at once.
 
     plain     model.vision(images)   model.prefix(tokens, text, state, valid)   model.flow(prefix, state, x, time)
     engine    engine.vision(images)  engine.prefix(tokens, text, state, valid)  engine.flow(prefix, state, x, time)
 
-What is left out, exactly: tokens of absent cameras and padding; the language model's last layer but for its keys and
-values; its final norm and the logits; the state token in every step but the first (it sees nothing of the actions,
-so its keys and values never change).
+Left out, exactly: tokens of absent cameras and padding; the language model's last layer except its
+keys and values; its final norm and the logits; the state token in every step but the first (it
+does not attend to the actions, so its keys and values never change).
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ from vla_policy.models.engine.stack import Cache, new_cache, normed, run, turns
 
 @dataclass(frozen=True, slots=True)
 class EnginePrefix:
-    """One observation's keys and values, with room for the actions, which every call of flow writes anew.
+    """One observation's keys and values, with room for the actions, which flow rewrites.
 
-    start: cache place of the first action. turn: rotations of the actions' positions.
+    start: cache position of the first action. turn: rotations of the actions' positions.
     """
 
     cache: Cache
@@ -46,10 +46,11 @@ class EnginePrefix:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Made by compile_engine. Holds no observation; conditions of flow times are kept as they are first used.
+    """Made by compile_engine. Holds no observation; conditions of flow times are cached.
 
-    vision: features of images, as the plain tower. words: the model's own table. state: projection of a state that
-    belongs to the prefix, or None. slots: as VLA.slots. cache_dtype: of keys, values and scores.  chunk: sample's work for observations without gaps (captured on a GPU).
+    vision: features of images, as in the plain tower. words: the model's own table. state:
+    projection of a state in the prefix, or None. slots: as VLA.slots. cache_dtype: of keys, values
+    and scores. chunk: sample's work for observations without gaps (captured on a GPU).
     """
 
     config: ModelConfig
@@ -69,7 +70,7 @@ class Engine:
     def prefix(
         self, image_tokens: Tensor, text: Tensor, state: Tensor, image_valid: Tensor | None = None
     ) -> EnginePrefix:
-        """As VLA.prefix; tokens that are not there are dropped, and rows of a batch filled up to the longest."""
+        """As VLA.prefix; absent tokens are dropped, and rows of a batch padded to the longest."""
         x, valid = self._embed(image_tokens, text, state, image_valid)
         if bool(valid.all()):
             return self._fill(x, state, None)
@@ -127,7 +128,7 @@ class Engine:
         steps: int,
         solver: str,
     ) -> Tensor:
-        """sample for images[b * c, 3, h, w] that are all there and text[b, s] without padding; never waits for a GPU."""
+        """sample for complete images[b * c, 3, h, w] and text[b, s]; never waits for a GPU."""
         seen = self.vision(images)
         tokens = seen.view(len(state), -1, seen.shape[-1])
         return self.integrate(self.prefix_without_gaps(tokens, text, state), noise, steps, solver)
@@ -135,19 +136,19 @@ class Engine:
     def prefix_without_gaps(
         self, image_tokens: Tensor, text: Tensor, state: Tensor
     ) -> EnginePrefix:
-        """prefix for tokens that are all there; never waits for a GPU."""
+        """prefix for complete tokens; never waits for a GPU."""
         x, _ = self._embed(image_tokens, text, state, None)
         return self._fill(x, state, None)
 
     def prepare(self, steps: int, solver: str) -> Condition:
-        """Everything that the flow times of so many steps decide, computed at the first call and kept."""
+        """All that depends only on the flow times of steps and solver; cached."""
         if (steps, solver) not in self.prepared:
             times = torch.tensor(flow.times(steps, solver), device=self.head.actions.device)
             self.prepared[steps, solver] = self.head.condition(times)
         return self.prepared[steps, solver]
 
     def integrate(self, prefix: EnginePrefix, noise: Tensor, steps: int, solver: str) -> Tensor:
-        """Actions that noise flows to, over a prefix."""
+        """Actions integrated from noise over a prefix."""
         conditions = self.prepare(steps, solver)
         calls = iter(range(len(conditions.bias)))
         return flow.integrate(
@@ -174,7 +175,10 @@ class Engine:
         return torch.cat(parts, 1), torch.cat(valid, 1)
 
     def _fill(self, x: Tensor, state: Tensor, counts: Tensor | None) -> EnginePrefix:
-        """Cache of prefix tokens x and the suffix's state. counts: tokens there in each row; None: all."""
+        """Cache of prefix tokens x and the suffix's state.
+
+        counts: valid tokens per row; None: all.
+        """
         b, p, rows = x.shape[0], x.shape[1], self.config.flow_head.rows
         suffix = rows + (self.head.state is not None)
         place = torch.arange(p + suffix, device=x.device)
@@ -205,7 +209,7 @@ class Engine:
 
     def _condition(self, times: tuple[float, ...]) -> Condition:
         if times not in self.conditions:
-            if len(self.conditions) > 256:  # every step of a few solvers; never grows with use
+            if len(self.conditions) > 256:  # every step of several solvers; bounded
                 self.conditions.clear()
             device = self.head.actions.device
             self.conditions[times] = self.head.condition(torch.tensor(times, device=device))

@@ -3,7 +3,8 @@
     norm        RMSNorm's (1 + w) goes into the columns of the products that read it
     rotation    pairs (i, i + d/2) of queries and keys become neighbours, so that a rotation is one complex product;
                 scores do not change, since both are permuted alike
-    qkv         queries, keys and values in one product; keys and values alone in a last layer nobody reads
+    qkv         queries, keys and values in one product; keys and values only in a last layer whose
+                output is not read
     time        W [A x + a ; t] + b = (W_x A) x + (W_x a + W_t t + b): action and time layers of pi0 become one
                 product and a bias for each flow time
     modulation  pi0.5's scale, shift and gate of every norm for every flow time, before the first observation
@@ -31,7 +32,7 @@ Modulation = tuple[Tensor, Tensor, Tensor]  # 1 + scale, shift, gate: each [n, 1
 
 @dataclass(frozen=True, slots=True)
 class AfterAttention:
-    """What of a block follows its attention: the output projection and the feed-forward layer."""
+    """A block after its attention: the output projection and the feed-forward layer."""
 
     out: Linear
     gated: Gated | Joined
@@ -40,7 +41,7 @@ class AfterAttention:
 
 @dataclass(frozen=True, slots=True)
 class FoldedLayer:
-    """One block. qkv: queries, keys, values of all heads; without queries if after is None (nothing but the cache)."""
+    """One block. qkv: of all heads; without queries if after is None (cache only)."""
 
     qkv: Linear
     after: AfterAttention | None
@@ -48,7 +49,7 @@ class FoldedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A Gemma stack; its final norm belongs to whatever reads it."""
+    """A Gemma stack; its final norm belongs to the network that reads it."""
 
     layers: tuple[FoldedLayer, ...]
     width: int
@@ -59,13 +60,16 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What depends on the flow time alone, for n times. bias: of the action layer; norms: two per layer and the last."""
+    """All that depends only on the flow time, for n times.
+
+    bias: of the action layer. norms: two per layer and the last.
+    """
 
     bias: Tensor
     norms: tuple[Modulation, ...] | None
 
     def __getitem__(self, i: int) -> "Condition":
-        """The i-th time alone."""
+        """The i-th time only."""
         return self._each(lambda x: x[i : i + 1])
 
     def unflatten(self, shape: tuple[int, ...]) -> "Condition":
@@ -92,10 +96,11 @@ class FoldedHead:
 def fold_stack(
     gemma: Gemma, prepare: Prepare, *, cache_only: bool, release: bool = False
 ) -> Stack:
-    """gemma in products made by prepare. cache_only: nothing reads its output, so the last layer is keys and values.
+    """gemma in products made by prepare.
 
-    release: give up gemma's own products one after another, so that there are never two copies; gemma then cannot
-    run.
+    cache_only: its output is unused; last layer keys, values.
+    release: free gemma's own products one after another, so that there are never two copies; gemma
+    then cannot run.
     """
     layers = []
     for i, block in enumerate(gemma.layers):
@@ -115,7 +120,7 @@ def fold_head(
     *,
     release: bool = False,
 ) -> FoldedHead:
-    """head in products made by prepare for the stack, which works in work, and by project for what surrounds it.
+    """head in products made by prepare for the stack, in dtype work, and by project for the rest.
 
     release: as in fold_stack.
     """
@@ -185,19 +190,19 @@ def _fold_layer(
 
 
 def _joined(attention: Attention, *, queries: bool) -> Tensor:
-    """Weight of queries (or not), keys and values, the pairs of a rotation next to each other."""
+    """Weight of queries (optional), keys and values, the pairs of a rotation adjacent."""
     turned = (attention.q_proj, attention.k_proj) if queries else (attention.k_proj,)
     parts = [_neighbours(p.weight, attention.head_dim) for p in turned]
     return torch.cat((*parts, attention.v_proj.weight))
 
 
 def _gain(norm: AdaRMSNorm | RMSNorm) -> Tensor | None:
-    """(1 + w) of an RMSNorm; None for one whose gain comes with the time."""
+    """(1 + w) of an RMSNorm; None if its gain depends on the time."""
     return None if isinstance(norm, AdaRMSNorm) else 1.0 + norm.weight.float()
 
 
 def _neighbours(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows (i, i + d/2) of every head next to each other."""
+    """Rows (i, i + d/2) of every head adjacent."""
     pairs = weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2)
     turned: Tensor = pairs.reshape(weight.shape)
     return turned
@@ -212,9 +217,9 @@ def _modulation(norm: AdaRMSNorm | RMSNorm, condition: Tensor, work: torch.dtype
 
 
 def give_back() -> None:
-    """Return what was freed between blocks that are still in use, which glibc keeps for later otherwise.
+    """Return freed memory between blocks in use to the system, which glibc would keep.
 
-    A folded matrix seldom fits into the room of the one that it replaces. Does nothing where there is no glibc.
+    A folded matrix rarely fits into the memory of the one it replaces. Does nothing without glibc.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)

@@ -1,8 +1,8 @@
 """One CUDA graph over vision, prefix and all steps: a chunk is then a single launch.
 
-A graph holds for one shape: cameras, words of the prompt, batch, steps and solver. An instruction keeps its number
-of words while it is carried out, so a shape is captured once and replayed; the least recently used one goes when
-there are too many. All graphs share one pool of memory.
+A graph is valid for one shape: cameras, prompt length, batch, steps and solver. The prompt keeps
+its length while an instruction is carried out, so a shape is captured once and replayed; the least
+recently used graph is dropped when there are too many. All graphs share one memory pool.
 """
 
 from collections import OrderedDict
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 GRAPHS = 16
-WARM_UP = 3  # calls before capture: kernels are chosen, workspaces made
+WARM_UP = 3  # calls before capture: kernels are chosen, workspaces allocated
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A graph with the tensors that it reads and the one that it writes."""
+    """A graph with its input tensors and its output tensor."""
 
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]

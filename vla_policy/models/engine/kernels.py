@@ -1,4 +1,4 @@
-"""The steps between products, each one launch on a GPU with Triton, and torch's own operations elsewhere.
+"""The operations between products: one Triton launch each on a GPU, torch operations elsewhere.
 
 TRITON_INTERPRET=1 runs the kernels on a CPU, slowly: for their test.
 """
@@ -25,9 +25,10 @@ def rotate_and_store(
 ) -> Tensor | None:
     """Rotated keys and values of y[b, s, heads, d] into the cache; rotated queries, if y has any.
 
-    turn: float32[b, s, d / 2, 2], cosine and sine of neighbouring pairs. keys, values: [b, kv_heads, s, d].
-    Returns [b, kv_heads, s * group, d]: the queries of one key head side by side, so that with a single key head
-    there is nothing to repeat or to move.
+    turn: float32[b, s, d / 2, 2], cosine and sine of adjacent pairs. keys, values:
+    [b, kv_heads, s, d].
+    Returns [b, kv_heads, s * group, d]: the queries of one key head side by side, so that with a
+    single key head nothing needs to be repeated or moved.
     """
     b, s, heads, d = y.shape
     group = heads // kv_heads - 2

@@ -4,7 +4,7 @@
     Packed    CPU: oneDNN with the weight in its blocked layout, the activation or the sum done in the same pass
     Scaled8   GPU: float8 e4m3 product, one scale per row of x and of W (not exact: about 2 digits)
 
-All three answer the same four calls, so the layers above do not know which one they have.
+All three have the same four methods, so callers need not know which one they have.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torch import Tensor
 from vla_policy.models.engine import kernels
 
 FLOAT8_MAX = 448.0  # largest float8 e4m3 number
-# Rows of x that oneDNN lays a weight out for: 1 to 816 run as fast with this as with their own number.
+# Rows of x that oneDNN optimises a layout for: 1 to 816 run as fast with this as with their own.
 ROWS = 512
 # Numbers of a weight that are folded at a time.
 BLOCK = 1 << 21
@@ -113,7 +113,7 @@ Linear = Plain | Packed | Scaled8
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """gelu(gate(x)) * up(x), the activation and the product done by the two products themselves."""
+    """gelu(gate(x)) * up(x), activation and multiplication fused into the two products."""
 
     gate: Linear
     up: Linear
@@ -124,7 +124,7 @@ class Gated:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The same with both matrices in one product, where products cannot do that."""
+    """The same with both matrices in one product, for products that cannot fuse it."""
 
     both: Linear
 
@@ -132,7 +132,7 @@ class Joined:
         return kernels.gated_gelu(self.both(x))
 
 
-# (weight, bias, gain=None) -> product; gain: of the norm before it, goes into the weight's columns.
+# (weight, bias, gain=None) -> product; gain: of the preceding norm, folded into weight's columns.
 Prepare = Callable[..., Linear]
 
 
@@ -143,7 +143,10 @@ def gated(
     gain: Tensor | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Gated | Joined:
-    """The gated layer of both weights, in the form that prepare's products do best. done: gate is not read again."""
+    """The gated layer of both weights, in prepare's fastest form.
+
+    done: called once gate is unused.
+    """
     first = prepare(gate, None, gain)
     if isinstance(first, Packed):
         del gate
@@ -153,7 +156,7 @@ def gated(
 
 
 def scaled(weight: Tensor, gain: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """weight in dtype, its columns times gain: in float32, but never as a whole, which would be twice its memory."""
+    """weight in dtype, its columns times gain: in float32, in parts, never twice in memory."""
     if gain is None:
         return weight.to(dtype)
     out = torch.empty_like(weight, dtype=dtype)

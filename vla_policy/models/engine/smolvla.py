@@ -1,7 +1,7 @@
-"""SmolVLA with every product prepared once for its device: the same calls, the same module, other matrices.
+"""SmolVLA with every product prepared once for its device: the same module, other matrices.
 
-What need not be computed (absent cameras, padding, the last layer's output, the odd layers' keys and values in every
-step) the plain network leaves out already.
+The plain network already omits what need not be computed (absent cameras, padding, the last
+layer's output, the odd layers' keys and values in every step).
 """
 
 import copy
@@ -25,7 +25,7 @@ class Product(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """In the layout of its device: for its dtype, not for its numbers."""
+        """In its device's layout: read its dtype, not its values."""
         return self.product.weight
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,9 +34,10 @@ class Product(nn.Module):
 
 @torch.no_grad()
 def compile_smolvla(model: SmolVla, *, precision: str = "auto") -> SmolVla:
-    """The twin of model on prepared products; model stays as it is.
+    """A copy of model on prepared products; model is not changed.
 
-    precision: "auto" (choose.precision), "float32" or "bfloat16"; the projections of actions and time keep theirs.
+    precision: "auto" (choose.precision), "float32" or "bfloat16"; the projections of actions and
+    time keep theirs.
     Raises ValueError for an unknown precision.
     """
     device = model.embed_tokens.weight.device
@@ -73,7 +74,7 @@ def compile_smolvla(model: SmolVla, *, precision: str = "auto") -> SmolVla:
 
 
 def engine_for_smolvla(model: SmolVla, precision: str = "auto") -> SmolVla | None:
-    """compile_smolvla for a model that gains by it: a large one on a CPU; None for others."""
+    """compile_smolvla for a model that runs faster with it, a large one on a CPU; else None."""
     gains = sum(p.numel() for p in model.parameters()) >= choose.LARGE
     on_cpu = model.embed_tokens.weight.device.type == "cpu"
     return compile_smolvla(model, precision=precision) if gains and on_cpu else None
@@ -82,7 +83,7 @@ def engine_for_smolvla(model: SmolVla, precision: str = "auto") -> SmolVla | Non
 def _twin(
     module: nn.Module, dtype: torch.dtype, product: Callable[[nn.Linear], Linear]
 ) -> nn.Module:
-    """module in dtype with products for its linear layers; what stays as it is shares its memory."""
+    """module in dtype with products for its linear layers; unchanged parts share its memory."""
     if isinstance(module, nn.Linear):
         return Product(product(module))
     twin = copy.copy(module)

@@ -1,4 +1,4 @@
-"""Running a folded Gemma stack over one static cache: tokens write their keys and values in place and look back."""
+"""Runs a folded Gemma stack over a static cache of keys and values, written in place."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from vla_policy.models.gemma import ROPE_THETA
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Room for keys and values of all layers, written once per observation and then over and over by the suffix.
+    """Keys and values of all layers, written once per observation; the suffix's many times.
 
-    keys, values: [layer, b, kv_heads, s, head_dim]. valid: bool[b, s], or None where every token is there.
+    keys, values: [layer, b, kv_heads, s, head_dim]. valid: bool[b, s], or None if all tokens are.
     """
 
     keys: Tensor
@@ -33,7 +33,7 @@ def new_cache(
 
 
 def turns(positions: Tensor, head_dim: int) -> Tensor:
-    """Cosine and sine of neighbouring pairs, float32[b, s, head_dim / 2, 2], for positions[b, s]."""
+    """Cosine and sine of adjacent pairs, float32[b, s, head_dim / 2, 2], for positions[b, s]."""
     half = head_dim // 2
     exponent = torch.arange(half, device=positions.device, dtype=torch.float32) / half
     angle = positions[:, :, None].float() * ROPE_THETA**-exponent
@@ -50,10 +50,11 @@ def run(
     *,
     cache_only: bool = False,
 ) -> Tensor:
-    """Tokens x[b, s, e] at cache places start .. start + s, which see those places and all before them.
+    """Tokens x[b, s, e] at cache positions start .. start + s, attending to those and all before.
 
-    Every token of x sees every other (one block of mask.py). norms: pi0.5's, two for each layer. cache_only: stop
-    when the last layer's keys and values are there. Returns the stack's output before its final norm.
+    Every token of x attends to every other (one block of mask.py). norms: pi0.5's, two per layer.
+    cache_only: stop after the last layer's keys and values. Returns the output before the final
+    norm.
     """
     end = start + x.shape[1]
     seen = None if cache.valid is None else cache.valid[:, None, None, :end]
@@ -82,5 +83,5 @@ def run(
 
 
 def normed(x: Tensor, modulation: Modulation | None = None) -> Tensor:
-    """x / rms(x), in float32; its gain stands in the next product, or comes with modulation."""
+    """x / rms(x), in float32; its gain is folded into the next product, or is in modulation."""
     return kernels.norm(x) if modulation is None else kernels.norm(x, *modulation[:2])

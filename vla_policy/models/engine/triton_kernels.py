@@ -1,4 +1,7 @@
-"""The steps between products as Triton kernels. Imported by kernels.py alone, and only where Triton runs."""
+"""The operations between products as Triton kernels.
+
+Imported only by kernels.py, if Triton runs.
+"""
 
 import torch
 import triton
@@ -9,7 +12,7 @@ from torch import Tensor
 def rotate_and_store(
     y: Tensor, turn: Tensor, q: Tensor, keys: Tensor, values: Tensor, kv_heads: int
 ) -> None:
-    """Queries, keys and values y[b, s, heads, d], pairs neighbouring: rotated into q and keys, copied into values.
+    """y[b, s, heads, d], pairs adjacent: queries, keys rotated into q, keys; values copied.
 
     turn: float32[b, s, d / 2, 2], cosine and sine. q: [b, kv_heads, s * group, d]; keys, values: [b, kv_heads, s, d].
     """

@@ -103,7 +103,8 @@ def _normed(x: Tensor, norm: Norm) -> Tensor:
 def _squares(images: Tensor, px: int) -> Tensor:
     """[n, 3, h, w] to one row of 3 * px * px numbers per patch, in the order of a convolution's weight.
 
-    What is left at the lower and right edge beside whole patches is not seen, as by a convolution without padding.
+    Pixels at the lower and right edge outside whole patches are ignored, as by a convolution
+    without padding.
     """
     n, c, (down, across) = *images.shape[:2], (side // px for side in images.shape[2:])
     rows = images[:, :, : down * px, : across * px].reshape(n, c, down, px, across, px)
