@@ -1,4 +1,4 @@
-"""The errors of a comparison as one picture: left by the time ahead, right along the episode, one line a column."""
+"""The errors of a comparison as an image: over time ahead, and over the episode, by column."""
 
 from __future__ import annotations
 

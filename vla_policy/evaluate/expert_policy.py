@@ -1,7 +1,7 @@
-"""The scripted expert behind the interface of a policy: the ceiling of what a policy can reach.
+"""The scripted expert behind the interface of a policy: the upper bound for policies.
 
-It plans each chunk by running the expert in a copy of the world, so it answers with the same
-absolute rows as a network and goes through the same control path.
+It plans each chunk by running the expert in a copy of the world, so it returns the same absolute
+rows as a network and uses the same control path.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STEP_NS = 100_000_000
 
 
 class ExpertPolicy(PlainPolicy):
-    """infer() like a policy's; prepare() gives it the world and the task, which no policy knows."""
+    """infer() as in a policy; prepare() passes the world and the task, which no policy knows."""
 
     rows = ROWS
     can_point = True
@@ -40,7 +40,7 @@ class ExpertPolicy(PlainPolicy):
         self._world, self._task = world, task
 
     def point(self, observation: Observation) -> Mapping[str, Array]:
-        """Where the named object really is."""
+        """The true position of the named object."""
         return {"target_xyz": self._world.truth().object_xyz[self._task.target]}
 
     def infer_chunk(
@@ -49,7 +49,7 @@ class ExpertPolicy(PlainPolicy):
         previous: ActionChunk | None,
         options: InferenceOptions,
     ) -> ActionChunk:
-        """The expert's next rows from the present state of the world."""
+        """The expert's next rows from the current state of the world."""
         self._copy.copy_from(self._world)
         rows, terminate = expert_rows(self._copy, self._task)
         return ActionChunk(
@@ -64,9 +64,9 @@ class ExpertPolicy(PlainPolicy):
 
 
 def expert_rows(copy: World, task: Task, count: int = ROWS) -> tuple[Array, bool]:
-    """(float64[count, d], whether the task is done by then): what the expert does from the state of copy on.
+    """(float64[count, d], whether the task is then complete): the expert's rows from copy on.
 
-    copy: is moved on by it.
+    copy: is advanced by it.
     """
     driver = Driver(copy, Judge(task, copy.truth()))
     rows, terminate = [], False
@@ -79,6 +79,6 @@ def expert_rows(copy: World, task: Task, count: int = ROWS) -> tuple[Array, bool
 
 
 def row(action: ExpertAction, *, drives: bool) -> list[float]:
-    """action as a row of a chunk: of each arm its pose and gripper, then the base's velocity."""
+    """action as a row of a chunk: for each arm its pose and gripper, then the base's velocity."""
     arms = [value for goal in action.arms for value in (*goal.pose, goal.gripper)]
     return [*arms, *(action.drive if drives else ())]

@@ -1,6 +1,7 @@
-"""A policy over recorded observations: how far its rows are from what was commanded, by column and by time.
+"""A policy on recorded observations: errors of its rows against the recorded commands.
 
-Nothing moves. The error of a rotation is the angle in rad between the two, in the column of its x; its other columns are left out.
+Nothing moves. Errors are by column and by time. The error of a rotation is the angle in rad
+between the two, in the column of its x; its other columns are left out.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from vla_policy.types import Array, Observation, Reason
 class Errors:
     """columns: names, a rotation as one. values: float64[n, rows, columns], absolute errors in robot units.
 
-    ahead_s: float64[rows], when a row is reached after its observation. at_s: float64[n], of the observation in its episode.
-    episode: int64[n]. A row that is reached after the episode's end is NaN.
+    ahead_s: float64[rows], time of a row after its observation. at_s: float64[n], time of the
+    observation in its episode. episode: int64[n]. A row after the episode's end is NaN.
     """
 
     columns: tuple[str, ...]
@@ -46,9 +47,9 @@ def compare(
     every: int,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Errors:
-    """Ask policy at every frame number that every divides, and compare with the actions that follow it.
+    """Run policy at every frame number divisible by every, and compare with the following actions.
 
-    Raises ValueError with got and expected for a set whose columns or cameras are not what is asked for.
+    Raises ValueError with got and expected for a set without the policy's columns or cameras.
     """
     layout = layout_of(robot)
     if found.action_names != layout.names:
@@ -98,7 +99,7 @@ def error_columns(layout: Layout) -> tuple[str, ...]:
 
 
 def table(errors: Errors) -> list[str]:
-    """Lines for a person: of each column the mean, 95th percentile and largest, then the mean near, half way and far ahead."""
+    """Lines of text: for each column mean, 95th percentile, maximum, and means near to far."""
     far = len(errors.ahead_s) - 1
     picks = (0, far // 2, far)
     ahead = "".join(f"{f'+{errors.ahead_s[k]:.1f} s':>10}" for k in picks)
@@ -130,7 +131,7 @@ def _errors(
 
 
 def _here(state: Array, names: tuple[str, ...], layout: Layout, obs_ns: int) -> History:
-    """Where the robot was at the observation, for rows that are steps from there."""
+    """The robot's position at the observation, as reference of rows that are steps."""
     values = dict(zip(names, state, strict=True))
     if missing := [name for name in layout.names if name not in values]:
         raise ValueError(

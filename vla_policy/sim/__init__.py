@@ -1,1 +1,1 @@
-"""Robots that are not there: scenes, physics, tasks, demonstrations, mocks."""
+"""Simulated robots: scenes, physics, tasks, demonstrations, mocks."""

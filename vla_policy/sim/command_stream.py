@@ -1,7 +1,8 @@
-"""Commands of a scene that was left: none moves the arm of the next one.
+"""Rejects commands meant for the previous scene: none of them may move the arm of the next one.
 
-Setting a scene places the arm elsewhere at once, which no real arm does, while the commands of before are still on their
-way, or still being made for a moment. The arm is away from them and would jump back.
+Setting a scene moves the arm elsewhere at once, which no real arm does, while commands for the old
+position are still on their way, or still being sent for a moment. They would make the arm jump
+back.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ import numpy as np
 
 from vla_policy.types import Array
 
-# A control node that is not obeyed disengages within half a second; whoever goes on after this begins anew.
+# A control node whose commands have no effect disengages within half a second; later ones start
+# anew.
 PAUSE_NS = 1_000_000_000
 NEAR_M, NEAR_RAD = (
     0.03,
     0.3,
-)  # from where the arm was placed: no command of before, or one that does no harm
+)  # distance from the arm's new position of a command that is accepted as new or harmless
 
 
 @dataclass(frozen=True, slots=True)
 class CommandStream:
     """The pose commands of one arm. Times are the simulation's, in ns.
 
-    reset_ns: when the arm was placed last. home: float64[7], where, xyz and xyzw in the base frame.
-    heard_ns: when the last command came; None: none yet. held: whether commands were coming when the arm was
-    placed, and go on.
+    reset_ns: when the arm was last placed. home: float64[7], at which pose, xyz and xyzw in the
+    base frame. heard_ns: arrival of the last command; None: none yet. held: commands were
+    arriving when the arm was placed, and still do.
     """
 
     reset_ns: int
@@ -44,7 +46,7 @@ def placed(before: CommandStream | None, home: Array, now_ns: int) -> CommandStr
 def hear_pose(
     stream: CommandStream, pose: Array, stamp_ns: int, now_ns: int
 ) -> tuple[CommandStream, str | None]:
-    """The stream with one more command, and why the arm does not follow it; None: it does.
+    """The stream with one more command, and why the arm ignores it; None if it follows.
 
     pose: float64[7] as home. stamp_ns: of the command, 0 if it has none.
     """
@@ -58,7 +60,7 @@ def hear_pose(
 
 
 def gripper_refusal(stream: CommandStream, now_ns: int) -> str | None:
-    """Why the arm's gripper does not follow a command, which has no stamp, now; None: it does."""
+    """Why the arm's gripper ignores a command now, which has no stamp; None if it follows."""
     return _HELD if stream.held and _goes_on(stream.heard_ns, now_ns) else None
 
 

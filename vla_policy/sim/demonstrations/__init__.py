@@ -1,1 +1,1 @@
-"""Scripted experts and the training data they make."""
+"""Scripted experts and the training data that they generate."""

@@ -1,6 +1,6 @@
-"""One labelled frame: what the cameras and the robot show, and the truth for six questions.
+"""One labelled frame: camera images and robot state, and the truth for six instructions.
 
-Every frame answers QUERIES instructions at once, so that the words decide and not the arm's pose.
+Every frame has QUERIES instructions at once, so that the text decides and not the arm's pose.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vla_policy.sim.tasks.tasks import Task, sample_task
 from vla_policy.sim.twin import IMAGE_PX
 from vla_policy.sim.world.world import World
 
-Frame: TypeAlias = "dict[str, np.ndarray | np.generic]"  # one value a column; shards stack them
+Frame: TypeAlias = "dict[str, np.ndarray | np.generic]"  # one value per column; shards stack them
 
 QUERIES = 6
 NO_LABEL = -100  # colour and shape of a box with a picture
@@ -36,7 +36,7 @@ def state_vector(world: World) -> np.ndarray:
 def sample_queries(
     scene: Scene, xyz: np.ndarray, rng: np.random.Generator, count: int
 ) -> list[Task]:
-    """Instructions that are true and unambiguous at xyz float64[n, 3]: every object is asked for."""
+    """Instructions that are true and unambiguous at xyz float64[n, 3], about every object."""
     kinds = {r.kind for r in all_references(scene, xyz)}
     tasks: list[Task] = []
     order = rng.permutation(len(scene.objects))
@@ -54,7 +54,7 @@ def sample_queries(
 def label_frame(world: World, tasks: list[Task]) -> Frame:
     """Images, state and the truth of each task (q = len(tasks)), positions in the base frame, metres.
 
-    NaN marks a reference or destination that the task does not have. Image coordinates are in
+    NaN marks a reference or destination that the task lacks. Image coordinates are in
     [0, 1], u right, v down. A robot with several wrist cameras has one more axis for them, after
     the frame of "wrist" and after q of wrist_uv and wrist_visible.
     """
@@ -94,7 +94,7 @@ def _number(item: SceneObject, known: tuple[str, ...], word: str) -> int:
 
 
 def _front(world: World) -> np.ndarray:
-    """The front image as a policy of IMAGE_PX reads it, from a camera that may be finer."""
+    """The front image at a policy's IMAGE_PX, from a camera that may have a higher resolution."""
     image = world.render("front")
     if len(image) == IMAGE_PX:
         return image

@@ -1,4 +1,4 @@
-"""Driving the world as the control node does: rows at 10 Hz, interpolated setpoints at 50 Hz."""
+"""Drives the world like the control node: rows at 10 Hz, interpolated setpoints at 50 Hz."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEPS_PER_ROW = 5
 
 
 class Driver:
-    """Pursues one row after the other from the last command sent, and keeps the judge informed."""
+    """Executes one row after the other from the last command, and updates the judge."""
 
     def __init__(self, world: World, judge: Judge) -> None:
         state, arms = world.robot_state(), world.twin.arms
@@ -23,7 +23,7 @@ class Driver:
         self.result: JudgeResult = judge.update(world.truth())
 
     def pursue(self, action: ExpertAction) -> JudgeResult:
-        """Reach the poses and base velocity of action one row (0.1 s) later, on straight lines."""
+        """Reach the poses and base velocity of action one row (0.1 s) later, in straight lines."""
         turns = [
             goal.pose[3:] * (1.0 if goal.pose[3:] @ start[3:] >= 0 else -1.0)
             for goal, start in zip(action.arms, self._poses, strict=True)
@@ -43,7 +43,7 @@ class Driver:
     def _send(self, action: ExpertAction, turns: list[np.ndarray], part: float) -> None:
         for index, (goal, turn) in enumerate(zip(action.arms, turns, strict=True)):
             start, begin = self._poses[index], self._grippers[index]
-            # Rotations between rows are small, so the normalised mean is the rotation between.
+            # Rotations between rows are small, so the normalised mean is the midpoint.
             mixed = np.concatenate([start[:3] + (goal.pose[:3] - start[:3]) * part,
                                     start[3:] + (turn - start[3:]) * part])  # fmt: skip
             mixed[3:] /= np.linalg.norm(mixed[3:])

@@ -1,6 +1,6 @@
-"""Arm poses like those of a demonstration, without running one: for scenes that teach looking.
+"""Arm poses like those of a demonstration, without running one: for scenes that train vision.
 
-The pose never depends on what is asked.
+The pose never depends on the instruction.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from vla_policy.sim.scenes.scene import DESTINATIONS, Scene, turn_matrix
 from vla_policy.sim.world.robot_model import FINGER_CLOSED_M, FINGER_OPEN_M
 from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
 
-# Tool height of a grasp: the object's centre, but never so low that the tips touch the table.
+# Tool height of a grasp: the object's centre, but never so low that the finger tips touch the
+# table.
 LOWEST_TOOL_M = 0.018
 _PAD_INNER_M = 0.0215
 _FREE_LOWER, _FREE_UPPER = np.array([0.20, -0.22, 0.09]), np.array([0.44, 0.22, 0.30])
@@ -33,7 +34,7 @@ def opening_around(half_m: float) -> float:
 
 
 def place_like_demonstration(world: World, scene: Scene, rng: np.random.Generator) -> None:
-    """Reset world to scene, then put the robot (and perhaps an object in it) somewhere plausible."""
+    """Reset world to scene, then place the robot at a plausible pose, maybe holding an object."""
     world.reset(scene)
     if world.twin.drives:
         _place_base(world, scene, rng)
@@ -51,7 +52,7 @@ def place_like_demonstration(world: World, scene: Scene, rng: np.random.Generato
 
 
 def _place_base(world: World, scene: Scene, rng: np.random.Generator) -> None:
-    """On its way to one of the things, there already, or at the start."""
+    """Driving to one of the objects, already there, or at the start."""
     things = [np.array(item.xy) for item in scene.objects]
     things += [scene.destination_xyz(name)[:2] for name in DESTINATIONS]
     start = rng.normal(0, [0.02, 0.02, 0.05])
@@ -64,7 +65,7 @@ def _place_base(world: World, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _place_others(world: World, rng: np.random.Generator) -> None:
-    """Arms near their rest; one of them is placed again for what it does."""
+    """Arms near their rest poses; the acting one is placed again later."""
     for index, arm in enumerate(world.twin.arms):
         spread = 0.015 if rng.random() < 0.8 else 0.07
         world.place_arm(_pose(np.array(arm.rest) + rng.normal(0, spread, 3)), 1.0, index)
@@ -85,13 +86,13 @@ def _anywhere(world: World, rng: np.random.Generator) -> None:
     index = int(rng.integers(len(arms))) if len(arms) > 1 else 0
     xyz = rng.uniform(_FREE_LOWER, _FREE_UPPER) + arms[index].base_xyz
     rest = arms[index].rest_xyz
-    if rest is not None and rng.random() < 0.7:  # those that rest do so most of the time
+    if rest is not None and rng.random() < 0.7:  # arms with a rest pose are there most of the time
         xyz = np.array(rest) + rng.normal(0, 0.025, 3)
     world.place_arm(_pose(xyz), float(rng.choice([1, 1, 0])), index)
 
 
 def _in_reach(scene: Scene, places: Sequence[ArrayLike]) -> list[int]:
-    """Which places float64[2] of the base frame an arm can work at from where the base is."""
+    """Indices of places float64[2], base frame, that an arm can reach from the base's position."""
     every = range(len(places))
     return [
         i for i in every if not scene.twin.drives or in_zone(np.array(places[i]), working=True)
@@ -99,7 +100,7 @@ def _in_reach(scene: Scene, places: Sequence[ArrayLike]) -> list[int]:
 
 
 def _put(world: World, index: int, xyz: np.ndarray, turn_rad: float = 0.0) -> None:
-    """An object at xyz of the base frame, turned against it."""
+    """Place an object at xyz of the base frame, turned relative to it."""
     x, y, yaw = world.base_pose
     if world.twin.drives:
         xyz = np.array([*([x, y] + turn_matrix(yaw) @ xyz[:2]), xyz[2]])
@@ -108,7 +109,7 @@ def _put(world: World, index: int, xyz: np.ndarray, turn_rad: float = 0.0) -> No
 
 
 def _at_object(world: World, rng: np.random.Generator) -> None:
-    """Above an object or around it, the fingers open or (low down) partly closed."""
+    """Above or around an object, the fingers open or (low down) partly closed."""
     scene = world.truth().scene
     near = _in_reach(scene, [item.xy for item in scene.objects])
     if not near:
@@ -127,7 +128,7 @@ def _at_object(world: World, rng: np.random.Generator) -> None:
 
 
 def _holding(world: World, rng: np.random.Generator) -> None:
-    """An object between the fingers: where it lay, on the way, over a destination, or sliding."""
+    """An object between the fingers: at its start, on the way, over a destination, or sliding."""
     scene = world.truth().scene
     index = int(rng.integers(len(scene.objects)))
     item = scene.objects[index]
@@ -161,7 +162,7 @@ def _holding(world: World, rng: np.random.Generator) -> None:
 def _on_the_way(
     scene: Scene, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """start and goal, or where the arm rests in place of one that it cannot reach."""
+    """start and goal; an unreachable one is replaced by the arm's rest position."""
     rest = np.array(scene.twin.arms[0].rest[:2]) + rng.normal(0, 0.02, 2)
     near = _in_reach(scene, [start, goal])
     return (start if 0 in near else rest), (goal if 1 in near else rest)

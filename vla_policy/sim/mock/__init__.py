@@ -1,1 +1,1 @@
-"""A robot without physics that keeps the published rules of its controllers."""
+"""A robot without physics that enforces the published rules of its controllers."""

@@ -1,13 +1,14 @@
-"""What the stock controllers accept: their published rules, as pure functions of what was sent.
+"""Published acceptance rules of the stock controllers, as pure functions of the commands.
 
-Each returns the sentence of the refusal, or None if the controller would take the command. The mock
-robot refuses by them, and the tests hold everything that goes out against them.
+Each returns the reason of a refusal, or None if the controller would accept the command. The mock
+robot refuses by them, and the tests check every published command against them.
 
-Sources, branches jazzy, kilted and master of ros2_controllers as of August 2026: joint_trajectory_controller
-(validate_trajectory_msg), forward_command_controller (on_configure, update), parallel_gripper_controller and
-gripper_controllers (goal_callback), diff_drive_controller (the callback of ~/cmd_vel); moveit_servo of Jazzy
-and Kilted (processTwistCommand, isValidCommand). Stricter than those, because it cannot be meant: values that
-are not finite in a trajectory, times before its start, and grippers beyond their ends.
+Sources, branches jazzy, kilted and master of ros2_controllers as of August 2026:
+joint_trajectory_controller (validate_trajectory_msg), forward_command_controller (on_configure,
+update), parallel_gripper_controller and gripper_controllers (goal_callback), diff_drive_controller
+(the callback of ~/cmd_vel); moveit_servo of Jazzy and Kilted (processTwistCommand,
+isValidCommand). Stricter where a value cannot be intended: values that are not finite in a
+trajectory, times before its start, and grippers outside their range.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from dataclasses import dataclass
 from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.timing import NS_PER_S
 
-LATE = "too late: "  # before refusals for the time of arrival, which a loaded machine causes too
+LATE = (
+    "too late: "  # prefix of refusals for the time of arrival, which a loaded machine causes too
+)
 ZERO_VELOCITY = 1e-7  # the controller compares with the float epsilon
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """time_ns: from the start. Empty where the message has none."""
+    """time_ns: from the start. Fields that the message lacks are empty."""
 
     time_ns: int
     positions: tuple[float, ...] = ()

@@ -1,7 +1,7 @@
-"""A robot without physics: it moves as it is commanded, at most twice as fast as its limits.
+"""A robot without physics: it moves as commanded, at most twice as fast as its limits.
 
-It replaces any embodiment, to try a configuration and a policy's wiring, not a policy. There is
-no inverse kinematics: commanded tools move, and the joints only indicate that they do.
+It replaces any embodiment, to test a configuration and a policy's connections, not a policy. It
+has no inverse kinematics: commanded tools move, and the joints only indicate the motion.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS
 from vla_policy.geometry.quaternions import turn_between, turned
 from vla_policy.types import Array
 
-FASTER = 2.0  # than the embodiment's limits: a controller has some reserve
+FASTER = 2.0  # than the embodiment's limits: controllers have some reserve
 HOME_MARGIN = 0.2  # of a joint's range
 
 Limit = TypeVar("Limit", float, Array, Workspace)
@@ -56,7 +56,7 @@ class MockRobot:
         self._velocities: dict[str, tuple[int, Array]] = {}
 
     def pursue(self, part: ActionPart, target: Array | Path) -> None:
-        """Go to a target of the part's columns, or follow a path of its joints."""
+        """Move to a target of the part's columns, or follow a path of its joints."""
         self._goals[part.group] = target
 
     def drive(self, part: ActionPart, velocity: Array, now_ns: int) -> None:
@@ -117,7 +117,7 @@ class MockRobot:
         self.base += np.array([cosine * x - sine * y, sine * x + cosine * y, angular[2]]) * dt_s
 
     def _show(self) -> None:
-        """Joints without a command of their own follow their tool a little, so that motion is visible."""
+        """Joints without a command of their own move a little with their tool, to show motion."""
         if self.layout.of_kind(JOINTS) or not self.poses:
             return
         moved = sum(float(np.sum(p[:3] - self._start[t][:3])) for t, p in self.poses.items())
@@ -149,7 +149,10 @@ def _home_pose(layout: Layout, tool: str) -> Array:
 
 
 def _given(limit: Limit | None, part: ActionPart) -> Limit:
-    """A limit that a robot file has for each part of this kind. Raises ValueError where it does not."""
+    """A limit that a robot file has for each part of this kind.
+
+    Raises ValueError if it is missing.
+    """
     if limit is None:
         raise ValueError(f"limits.{part.group}: got none that a {part.kind} part needs")
     return limit

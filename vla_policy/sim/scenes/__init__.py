@@ -1,1 +1,1 @@
-"""What stands on the table, where, and how it looks."""
+"""The objects on the table, their positions, and the appearance of the scene."""

@@ -1,4 +1,4 @@
-"""How a scene is lit, coloured and filmed: the part that is randomised and means nothing."""
+"""Light, colours and camera of a scene: the part that is randomised without meaning."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """Colours in 0..1, light_direction a unit vector that the light travels along, in base_link.
+    """Colours in 0..1, light_direction a unit vector along which the light travels, in base_link.
 
-    front_position, front_target: metres in base_link; the camera looks from one at the other.
+    front_position, front_target: metres in base_link; position of the camera and of its target.
     """
 
     table_rgb: Rgb
@@ -38,7 +38,10 @@ class Looks:
 
 
 def sample_looks(rng: np.random.Generator, split: str, front: TwinCamera) -> Looks:
-    """Draw the looks of a scene, its front camera near front; splits "moved_camera" and "other_table" leave the training range."""
+    """Draw the appearance of a scene, its front camera near front.
+
+    The splits "moved_camera" and "other_table" leave the training range.
+    """
     table = _table_rgb(rng, other=split == "other_table")
     neutral = [np.array(c) for c in NEUTRAL_RGB if _distance(c, table) > 0.25]
     picks = rng.permutation(len(neutral))[:2]

@@ -1,7 +1,7 @@
-"""Where a base has to stand to work on something, and how it drives there. Plain geometry.
+"""Where a base has to stand to work on an object, and how it drives there. Plain geometry.
 
-The zone in which the arm works is a part of a ring before the base: distance and bearing. It is
-narrower while the arm waits than while it works, so that the base does not start and stop.
+The arm's working zone is part of a ring in front of the base: distance and bearing. It is narrower
+while the arm waits than while it works, so that the base does not start and stop.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ STAND_M, STAND_RAD = (0.24, 0.42), 0.15
 WORK_M, WORK_RAD = (0.19, 0.48), 0.50
 _AIM_M = 0.36
 _GAIN, _TURN_GAIN = 2.0, 2.0
-_TURN_FIRST_RAD = 0.35  # beyond this bearing it only turns
+_TURN_FIRST_RAD = 0.35  # above this bearing it only turns
 
 
 def in_zone(xy: np.ndarray, *, working: bool) -> bool:
-    """Whether the arm can work at xy float64[2] of the base frame from where the base stands."""
+    """Whether the arm can work at xy float64[2] of the base frame from the base's position."""
     lower, upper = WORK_M if working else STAND_M
     distance, bearing = _polar(xy)
     return bool(
@@ -37,7 +37,7 @@ def velocity_towards(xy: np.ndarray) -> tuple[float, float]:
 
 
 def stand_at(base: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """float64[3] x y yaw at which a base at float64[3] comes to stand for work at xy, about."""
+    """float64[3] x y yaw where a base at float64[3] approximately stops to work at xy."""
     away = xy - base[:2]
     distance = float(np.linalg.norm(away))
     ahead = max(0.0, distance - STAND_M[1] + 0.03)

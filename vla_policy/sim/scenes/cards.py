@@ -1,7 +1,7 @@
-"""Scenes of boxes that carry a picture on top, with or without plain objects beside them.
+"""Scenes of boxes with a picture on top, with or without plain objects beside them.
 
-A box is one of the graspable cubes, longer along x, so that its top looks square to the front camera. What a
-picture shows is known by its name alone; the simulation does not care which pictures there are.
+A box is one of the graspable cubes, longer along x, so that its top appears square to the front
+camera. A picture is known by its name only; the simulation works with any set of pictures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vla_policy.sim.scenes.scene import CARD_PX, Card, Scene, SceneObject, sampl
 from vla_policy.sim.tasks.tasks import Task
 
 CARD_HALF_M = (0.0245, 0.026)
-# What placement keeps free around a box: more than its half length, for the fingers come down beside it.
+# Free space around a box: more than its half length, for the fingers that descend beside it.
 _ROOM_M = 0.047
 _YAW_RAD = 0.08
 _PAPER_LOWEST = 225  # of the colour of a card, 0 to 255
@@ -34,7 +34,7 @@ def make_card(name: str, picture: np.ndarray) -> Card:
 
 
 def draw_card(pictures: WebPictures, thing: int, style: str, rng: np.random.Generator) -> Card:
-    """The card of thing number of pictures, on light paper."""
+    """The card of object number thing of pictures, on light paper."""
     r, g, b = (int(x) for x in rng.integers(_PAPER_LOWEST, 256, 3))
     return make_card(pictures.concepts[thing].name, pictures.on_card(thing, style, (r, g, b)))
 
@@ -42,9 +42,10 @@ def draw_card(pictures: WebPictures, thing: int, style: str, rng: np.random.Gene
 def card_scene(
     seed: int, cards: Sequence[Card], *, split: str = "train", robot: str = "vx300s"
 ) -> Scene:
-    """The scene of this seed with its first objects replaced by boxes with these cards, and room for them.
+    """The scene of this seed, its first objects replaced by boxes with these cards.
 
-    Looks, tray, pad and the plain objects that are left are drawn as ever. Raises ValueError for more cards than objects.
+    Appearance, tray, pad and the remaining plain objects are drawn as usual. Raises ValueError for
+    more cards than objects.
     """
     plain = sample_scene(seed, split=split, robot=robot)
     if not 1 <= len(cards) <= len(plain.objects):
@@ -82,7 +83,7 @@ def card_scene(
 
 
 def named_task(scene: Scene, target: int, sentence: str, destination: str | None) -> Task:
-    """A task about an object that sentence names; destination "tray", "pad" or None to pick it up."""
+    """A task about an object named by sentence; destination "tray", "pad" or None (pick)."""
     family = "pick" if destination is None else "put"
     name = scene.objects[target].name
     return Task(family, sentence, target, None, destination, "name", name)

@@ -1,7 +1,7 @@
-"""Where objects, tray and pad may stand, one function for each robot.
+"""Positions of objects, tray and pad, one function for each robot.
 
-Each function draws once: (objects float64[n, 2], tray, pad, yaws float64[n]), or None when the draw
-did not fit. yaws: how the objects are turned on the whole, so that fingers can close on them.
+Each function draws once: (objects float64[n, 2], tray, pad, yaws float64[n]), or None if the draw
+did not fit. yaws: approximate rotation of the objects, so that fingers can close on them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ TRAY_RIM_M = 0.016  # height
 PAD_RADIUS_M = 0.055
 REGION_LOWER = np.array([0.19, -0.21])
 REGION_UPPER = np.array([0.44, 0.21])
-# The fingers open along y and come down beside an object.
+# The fingers open along y and descend beside an object.
 FINGER_CLEARANCE_Y_M = 0.070
 FINGER_CLEARANCE_X_M = 0.020
 
-# Of the pair: each object on one side or the other, tray and pad where both arms reach.
+# For the pair: each object on one side or the other, tray and pad within reach of both arms.
 PAIR_LOWER, PAIR_UPPER = np.array([0.20, 0.05]), np.array([0.43, 0.30])
 SHARED_LOWER, SHARED_UPPER = np.array([0.24, -0.12]), np.array([0.40, 0.12])
-# Of the base: a patch of the floor, its near edge PATCH_NEAR_M away or up to PATCH_AWAY_M more.
+# For the base: an area of the floor, its near edge PATCH_NEAR_M away or up to PATCH_AWAY_M more.
 PATCH_NEAR_M, PATCH_M, PATCH_HALF_WIDTH_M, PATCH_AWAY_M = 0.26, 0.30, 0.26, 0.26
 _IN_VIEW_LOWER, _IN_VIEW_UPPER = np.array([0.22, -0.33]), np.array([0.86, 0.33])
 _STRIP_M = BASE_RADIUS_M + 0.02
@@ -33,7 +33,7 @@ Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def on_the_table(rng: np.random.Generator, halves: np.ndarray) -> Places | None:
-    """In front of one arm that stands."""
+    """In front of one stationary arm."""
     margin = np.array([0.05, 0.04])
     tray = rng.uniform(REGION_LOWER + margin, REGION_UPPER - margin)
     pad = rng.uniform(REGION_LOWER + margin, REGION_UPPER - margin)
@@ -60,9 +60,9 @@ def between_two_arms(rng: np.random.Generator, halves: np.ndarray) -> Places | N
 
 
 def on_the_floor(rng: np.random.Generator, halves: np.ndarray) -> Places | None:
-    """In front of a base at the origin, partly beyond its arm's reach.
+    """In front of a base at the origin, partly outside its arm's reach.
 
-    Wherever the base has to go for one object and then for tray or pad, its way is clear and
+    Wherever the base has to drive for one object and then for tray or pad, its path is clear and
     the destination is in the camera's view.
     """
     near = PATCH_NEAR_M + rng.uniform(0, PATCH_AWAY_M)
@@ -173,7 +173,7 @@ def _ways_are_clear(
 def _way_is_clear(
     start: np.ndarray, end: np.ndarray, obstacles: list[tuple[np.ndarray, float]]
 ) -> bool:
-    """Whether the round base goes from start to end, x y yaw, without touching anything."""
+    """Whether the round base can drive from start to end, x y yaw, without touching anything."""
     way = start[:2] + np.linspace(0, 1, 12)[:, None] * (end - start)[:2]
     return all(
         np.linalg.norm(way - xy, axis=1).min() > _STRIP_M + radius for xy, radius in obstacles

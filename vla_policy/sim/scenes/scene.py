@@ -1,4 +1,4 @@
-"""What stands on the table and how it looks, drawn from a seed. Pure numbers, no physics.
+"""Objects and appearance of a scene, drawn from a seed. Pure numbers, no physics.
 
 Lengths in metres, in base_link: x forward over the table, y left of the robot, z up, table at z=0.
 The front camera looks back at the robot, so image left is smaller y and image right is larger y.
@@ -26,7 +26,7 @@ __all__ = ["PAD_RADIUS_M", "REGION_LOWER", "REGION_UPPER", "TRAY_HALF_M", "TRAY_
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
 DESTINATIONS = ("tray", "pad")
-# Never drawn but in the split of that name: what a policy is adapted to.
+# Drawn only in the split of that name: for adapting a policy to it.
 NEW_COLOUR = "white"
 SPLITS = ("train", "unseen_pairs", "moved_camera", "other_table", "new_object")
 # Never shown while training; the split "unseen_pairs" always contains one of them.
@@ -37,7 +37,7 @@ SIZE_RATIO = 1.16
 
 
 CARD_PX = 64
-CARD_LENGTH = 1.3  # of a box with a card along x, in its widths
+CARD_LENGTH = 1.3  # length of a box with a card along x, in widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One seeded start. tray_xy and pad_xy are centres; home_xyz is where the first tool starts.
+    """One seeded start. tray_xy and pad_xy are centres; home_xyz is the first tool's start.
 
-    robot: whose twin it is made for. more_homes: where further tools start. turned_rad: how
-    tray and pad are turned in the base frame, which is not 0 only after a base has moved.
+    robot: name of the simulated robot. more_homes: starts of further tools. turned_rad: yaw of
+    tray and pad in the base frame, nonzero only after a base has moved.
     """
 
     seed: int
@@ -99,7 +99,7 @@ class Scene:
 
     @property
     def homes(self) -> tuple[tuple[float, float, float], ...]:
-        """Where each tool starts."""
+        """Start positions of all tools."""
         return (self.home_xyz, *self.more_homes)
 
     def destination_xyz(self, name: str) -> np.ndarray:
@@ -112,12 +112,12 @@ class Scene:
 
 
 def new_object(scene: Scene) -> int | None:
-    """Which object is of the colour that is never trained, in scenes of the split "new_object"."""
+    """The object of the colour that is never trained, in scenes of the split "new_object"."""
     return next((i for i, o in enumerate(scene.objects) if o.colour == NEW_COLOUR), None)
 
 
 def seen_from(scene: Scene, base: np.ndarray) -> Scene:
-    """scene in the frame of a base at float64[3] x, y, yaw of the frame that it was drawn in."""
+    """scene in the frame of a base at float64[3] x, y, yaw of the original frame."""
     turn = turn_matrix(-base[2])
 
     def place(xy: tuple[float, float]) -> tuple[float, float]:
@@ -137,7 +137,7 @@ def seen_from(scene: Scene, base: np.ndarray) -> Scene:
 
 
 def turn_matrix(angle_rad: float) -> np.ndarray:
-    """float64[2, 2] that turns x, y by an angle about z."""
+    """float64[2, 2] rotation of x, y by an angle about z."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return np.array([[c, -s], [s, c]])
 
@@ -209,10 +209,10 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _sample_kinds(rng: np.random.Generator, split: str) -> list[tuple[str, str]]:
-    """Three different colour-shape pairs; often some share a colour or a shape, so both words count."""
+    """Three different colour-shape pairs; some often share one, so both words matter."""
     pairs = [(c, s) for c in COLOURS for s in SHAPES]
     seen = [p for p in pairs if p not in HELD_OUT_PAIRS]
-    if split == "new_object":  # among others of its shape, so that the new word decides
+    if split == "new_object":  # among others of its shape, so that the new word matters
         shape = SHAPES[rng.integers(len(SHAPES))]
         others = [p for p in seen if p[1] == shape]
         drawn = [others[i] for i in rng.permutation(len(others))[:2]]

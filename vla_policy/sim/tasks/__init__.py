@@ -1,1 +1,1 @@
-"""What is asked of the arm, as text, and the verdict of physics."""
+"""The arm's tasks as text, and the verdict of physics on them."""

@@ -1,7 +1,7 @@
-"""Naming objects: every phrase that means exactly one object of a scene, and the way back.
+"""Naming objects: all phrases for exactly one object of a scene, and the inverse.
 
-Left and right are as seen in the front camera's image: left is smaller y, right is larger y
-(the camera looks back at the robot, so they are the robot's right and left).
+Left and right are as in the front camera's image: left is smaller y, right is larger y (the camera
+faces the robot, so they are the robot's right and left).
 Size is the width of an object. Distances are between centres, on the table.
 """
 
@@ -35,9 +35,9 @@ _DISTANCE = rf"({'|'.join(NEAREST + FARTHEST)})(?: away)?(?: to| from)?"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A phrase (without article) and what it means: target is an index into scene.objects.
+    """A phrase (without article) and its meaning: target is an index into scene.objects.
 
-    anchor: what a relation is measured from: an object's index, "tray", "pad", or None.
+    anchor: start of a relation: an object's index, "tray", "pad", or None.
     """
 
     kind: str
@@ -71,7 +71,7 @@ def all_references(scene: Scene, xyz: np.ndarray | None = None) -> list[Referenc
 
 
 def resolve(phrase: str, scene: Scene, xyz: np.ndarray | None = None) -> Reference:
-    """The object that a phrase means. Raises ValueError with a sentence when none or several fit."""
+    """The object named by phrase. Raises ValueError with a sentence if none or several match."""
     xyz = positions(scene) if xyz is None else np.asarray(xyz, float)
     phrase = phrase.strip()
     side = re.fullmatch(rf"(.+?) (?:that is |which is |thats )?{_SIDES} (.+)", phrase)
@@ -100,7 +100,7 @@ def resolve(phrase: str, scene: Scene, xyz: np.ndarray | None = None) -> Referen
 
 
 def describe(scene: Scene) -> str:
-    """One clause that lists what is on the table."""
+    """One clause that lists the objects on the table."""
     return "there is " + ", ".join(f"a {o.name}" for o in scene.objects) + ", a tray and a pad"
 
 
@@ -153,7 +153,10 @@ def _by_relation(
 
 
 def _matching(words: str, scene: Scene, *, required: bool = True) -> list[int]:
-    """Indices of the objects that "[colour] noun" fits. Raises ValueError if none, when required."""
+    """Indices of the objects that match "[colour] noun".
+
+    Raises ValueError if required and none do.
+    """
     parts = words.split()
     for word in parts:
         if (
@@ -188,7 +191,7 @@ def _extreme(scene: Scene, options: list[int], *, largest: bool) -> int | None:
 
 
 def _on_side(xyz: np.ndarray, options: list[int], anchor: int, side: str) -> int | None:
-    """The one option clearly on that side of the anchor, if no other is there or nearly there."""
+    """The only option clearly on that side of the anchor, with no other there or nearly there."""
     offset = xyz[options, 1] - xyz[anchor, 1] if options else np.empty(0)
     if side == "left":
         offset = -offset

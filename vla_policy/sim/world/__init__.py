@@ -1,1 +1,1 @@
-"""The simulated robot in MuJoCo: physics, cameras, true positions."""
+"""The simulated robot in MuJoCo: physics, cameras, ground truth."""

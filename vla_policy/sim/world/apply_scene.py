@@ -72,7 +72,7 @@ def _write_object(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
 
 
 def _write_card(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
-    """A longer box with a picture; everything else of the geom is written already."""
+    """A longer box with a picture; all other fields of the geom are already written."""
     if item.card is None:
         raise ValueError(f"{item.name}: got no card, expected one")
     geom, body = model.geom(f"object{index}").id, model.body(f"object{index}").id
@@ -88,16 +88,16 @@ def _write_card(model: mujoco.MjModel, index: int, item: SceneObject) -> None:
     model.geom_matid[geom] = model.material(f"card{index}").id
     start = model.tex_adr[model.texture(f"card{index}").id]
     picture = np.frombuffer(item.card.pixels, np.uint8).reshape(CARD_PX, CARD_PX, 3)
-    # A texture's columns lie along x, the picture's rows do: it is upright to the front camera.
+    # A texture's columns are along x, the picture's rows are: it is upright to the front camera.
     model.tex_data[start : start + picture.size] = np.rot90(picture).ravel()
 
 
 def look_at(
     position: ArrayLike, target: ArrayLike, roll_rad: float = 0.0, up: ArrayLike = (0.0, 0.0, 1.0)
 ) -> np.ndarray:
-    """float64[4] wxyz of a camera (looks along its -z, y up in the image) at position.
+    """float64[4] wxyz of a camera (it looks along its -z, y up in the image) at position.
 
-    up: what points up in the image.
+    up: direction that is up in the image.
     """
     forward = np.asarray(target, float) - np.asarray(position, float)
     forward /= np.linalg.norm(forward)

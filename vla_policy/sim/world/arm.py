@@ -1,4 +1,4 @@
-"""One arm of the simulation: a Cartesian controller over its joint servos, and what it measures."""
+"""One simulated arm: a Cartesian controller over its joint servos, and its measurements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ArmControl:
         self._lead_s = -bias / gain
 
     def place(self, pose: np.ndarray, gripper: float) -> None:
-        """Be at pose float64[7] and gripper 0..1, without physics; the caller stills the rest."""
+        """Set pose float64[7] and gripper 0..1 without physics; the caller resets velocities."""
         start = _SEARCH_START_RAD.copy()
         start[0] = start[5] = np.arctan2(pose[1] - self._base_xyz[1], pose[0] - self._base_xyz[0])
         joints = self._arm.solve(pose, start, iterations=30)
@@ -48,25 +48,25 @@ class ArmControl:
         self._data.ctrl[self._actuators] = self._sent
 
     def copy_from(self, other: ArmControl) -> None:
-        """Take over what another one pursues."""
+        """Copy the setpoints of another arm control."""
         self._sent, self._goal = other._sent.copy(), other._goal.copy()
         self._target, self._gripper = other._target, other._gripper
 
     def pursued(self) -> np.ndarray:
-        """float64[23], what is pursued, for pursue()."""
+        """float64[23], the setpoints, for pursue()."""
         target = np.zeros(7) if self._target is None else self._target
         flags = [float(self._target is not None), self._gripper]
         return np.concatenate([self._sent, self._goal, target, flags])
 
     def pursue(self, values: np.ndarray) -> np.ndarray:
-        """Take over what another one's pursued() begins values with; the rest of them."""
+        """Take the setpoints at the start of values, from pursued(); return the rest."""
         self._sent, self._goal = values[:7].copy(), values[7:14].copy()
         self._target = values[14:21].copy() if values[21] else None
         self._gripper = float(values[22])
         return values[23:]
 
     def command(self, pose: np.ndarray | None, gripper: float | None) -> None:
-        """Pursue pose float64[7] and gripper 0..1 from the next step on; None: the one of before."""
+        """Move to pose float64[7] and gripper 0..1 from the next step on; None: unchanged."""
         pose = None if pose is None else np.asarray(pose, float)
         if pose is not None and (pose.shape != (7,) or not np.isfinite(pose).all()):
             raise ValueError(f"command: got pose {pose}, expected 7 finite numbers")
@@ -79,7 +79,7 @@ class ArmControl:
             self._gripper = float(np.clip(gripper, 0.0, 1.0))
 
     def plan(self, seconds: float) -> Callable[[float], None]:
-        """Solve for the setpoint; what is returned sends the part 0..1 of the way there."""
+        """Solve for the setpoint; the returned function commands a share 0..1 of the motion."""
         previous = self._sent
         if self._target is not None:
             self._goal[:6] = self._arm.solve(self._target, previous[:6])
@@ -89,7 +89,7 @@ class ArmControl:
 
         def send(part: float) -> None:
             mixed = previous + (goal - previous) * part
-            # The servo's damping makes it trail by lead_s seconds; ask for that much ahead.
+            # The servo's damping makes it lag by lead_s seconds; command that much ahead.
             mixed[:6] += self._lead_s * speed
             self._data.ctrl[self._actuators] = mixed
 

@@ -1,4 +1,4 @@
-"""Inverse kinematics of the arm by damped least squares, limits respected. No dynamics."""
+"""Inverse kinematics of the arm by damped least squares within the joint limits. No dynamics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REST_RAD = np.array([0.0, -0.4, 0.7, 0.0, 1.2, 0.0])
 
 
 class ArmKinematics:
-    """Solves for the six arm joints of a model; owns its own MjData, so it disturbs nothing."""
+    """Solves for the six arm joints of a model, on its own MjData."""
 
     def __init__(self, model: mujoco.MjModel, joint_ids: np.ndarray, site_id: int) -> None:
         self._model = model
@@ -32,9 +32,9 @@ class ArmKinematics:
         return np.concatenate([self._data.site_xpos[self._site], quat[[1, 2, 3, 0]]])
 
     def solve(self, pose: np.ndarray, start: np.ndarray, *, iterations: int = 4) -> np.ndarray:
-        """float64[6] rad: joints that bring the tool to pose, or as near as the limits allow.
+        """float64[6] rad: joints that bring the tool to pose, or as close as the limits allow.
 
-        pose: float64[7] x y z qx qy qz qw.  start: float64[6] rad, where the search begins.
+        pose: float64[7] x y z qx qy qz qw.  start: float64[6] rad, start of the search.
         Outside the reach the result saturates; it never leaves the joint limits.
         """
         joints: np.ndarray = np.clip(np.asarray(start, float), self._lower, self._upper)
@@ -65,7 +65,7 @@ class ArmKinematics:
         )
         jacobian = self._jacobian[:, self._dofs]
         square = jacobian @ jacobian.T
-        # Damp in proportion to the error: exact near the goal, calm where it cannot be reached.
+        # Damp in proportion to the error: exact near the goal, stable where it is unreachable.
         damping = (_DAMPING**2) * min(1.0, float(error @ error) * 400 + 1e-4)
         inverse = np.linalg.solve(square + damping * np.eye(6), np.column_stack([error, jacobian]))
         step = jacobian.T @ inverse[:, 0]

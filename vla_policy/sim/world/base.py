@@ -1,4 +1,4 @@
-"""The moving base of the simulation: velocities in, a frame out. Without a base: a frame that stands."""
+"""The simulated mobile base: velocities in, a frame out. Without a base: a fixed frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = np.array([SPEED_M_S, SPEED_RAD_S])
 
 
 class BaseControl:
-    """Drives a differential base as its motor controller does: limited, and still without commands."""
+    """Drives a differential base like its motor controller: limited, stopped without commands."""
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._data = data
@@ -26,32 +26,35 @@ class BaseControl:
         self.place(np.zeros(3))
 
     def place(self, pose: np.ndarray) -> None:
-        """Stand at float64[3] x, y, yaw, without physics."""
+        """Set x, y, yaw float64[3], without physics."""
         self._data.qpos[self._qpos] = self._data.ctrl[self._actuators] = pose
         self._sent = np.array(pose, float)
         self._wanted, self._speed = np.zeros(2), np.zeros(2)
         self._told_ns: int | None = None
 
     def copy_from(self, other: BaseControl) -> None:
-        """Take over what another one pursues."""
+        """Copy the setpoints of another base control."""
         self._sent, self._wanted = other._sent.copy(), other._wanted.copy()
         self._speed, self._told_ns = other._speed.copy(), other._told_ns
 
     def pursued(self) -> np.ndarray:
-        """float64[9], what is pursued, for pursue()."""
+        """float64[9], the setpoints, for pursue()."""
         told_ns = self._told_ns
         flags = [float(told_ns is not None), float(told_ns or 0)]
         return np.concatenate([self._sent, self._wanted, self._speed, flags])
 
     def pursue(self, values: np.ndarray) -> np.ndarray:
-        """Take over what another one's pursued() begins values with; the rest of them."""
+        """Take the setpoints at the start of values, from pursued(); return the rest."""
         self._sent, self._wanted = values[:3].copy(), values[3:5].copy()
         self._speed = values[5:7].copy()
         self._told_ns = int(values[8]) if values[7] else None
         return values[9:]
 
     def command(self, vx: float, wz: float, now_ns: int) -> None:
-        """Go at m/s ahead and rad/s to the left, within the limits. Raises ValueError if not finite."""
+        """Drive at m/s ahead and rad/s to the left, within the limits.
+
+        Raises ValueError if not finite.
+        """
         if not np.isfinite([vx, wz]).all():
             raise ValueError(f"drive: got {vx}, {wz}, expected two finite numbers")
         self._wanted = np.clip([vx, wz], -_MOST, _MOST)

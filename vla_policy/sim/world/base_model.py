@@ -1,6 +1,6 @@
 """A differential base under the arm, on planar joints: hull, wheels and the mast of the camera.
 
-It turns about the arm's own axis and is round, so that turning sweeps nothing.
+It turns about the arm's own axis and is round, so that turning sweeps no extra space.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DARK = [0.13, 0.13, 0.14, 1]
 
 
 def add_base(spec: mujoco.MjSpec) -> None:
-    """Joints, servos and bodies of the body BASE, which carries the arm already."""
+    """Joints, servos and bodies of the body BASE, which already carries the arm."""
     base = spec.body(BASE)
     slide, hinge = mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
     for name, kind, axis in zip(

@@ -1,4 +1,4 @@
-"""What only the simulation knows, in the robot's base frame, metres."""
+"""The ground truth of the simulation, in the robot's base frame, metres."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vla_policy.sim.scenes.scene import Scene
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One arm's. held: both fingers touch the object and nothing else carries it."""
+    """One arm's tool. held: both fingers touch the object and nothing else supports it."""
 
     xyz: np.ndarray
     gripper: float
@@ -21,11 +21,11 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Where everything is now.
+    """All current positions.
 
-    scene: as seen from where the base is now.
+    scene: in the current base frame.
     object_xyz: float64[n, 3] centres.  object_speed: float64[n] m/s.  tools: in the arms' order.
-    room_xyz: float64[n, 3] the centres in a frame that stands still when the base moves.
+    room_xyz: float64[n, 3] the centres in the room frame, which stays when the base moves.
     """
 
     scene: Scene
@@ -37,7 +37,7 @@ class Truth:
 
     @property
     def held(self) -> tuple[bool, ...]:
-        """Of each object, whether some arm holds it."""
+        """For each object, whether some arm holds it."""
         return tuple(any(each) for each in zip(*(t.held for t in self.tools), strict=True))
 
     @property

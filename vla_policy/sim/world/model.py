@@ -1,6 +1,6 @@
-"""The MuJoCo model of a twin: its robot, what it stands on, three objects, tray, pad and cameras.
+"""The MuJoCo model of a twin: its robot, table or floor, three objects, tray, pad and cameras.
 
-The model is compiled once; a scene is put into it by writing its fields (dress.apply_scene).
+The model is compiled once; apply_scene.apply_scene writes a scene into its fields.
 """
 
 from __future__ import annotations

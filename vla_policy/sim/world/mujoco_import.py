@@ -1,7 +1,7 @@
-"""The one place that imports mujoco.
+"""The only import of mujoco.
 
-mujoco reads MUJOCO_GL while it is imported and refuses to load where the library it names is
-missing. Which renderer is used is decided later (render.py), so nothing is named here.
+mujoco reads MUJOCO_GL while it is imported and refuses to load without the library that it names.
+The renderer is chosen later (render.py), so no name is set here.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Camera images of the simulation, by OpenGL where there is one and by ray casting where not.
+"""Camera images of the simulation, by OpenGL if available, else by ray casting.
 
 Choice, in this order: EGL, OSMesa, the CPU ray caster inside libmujoco (needs no system library).
 The light is one direction and an ambient part, without shadows, reflections, textures or
@@ -18,7 +18,7 @@ import numpy as np
 from vla_policy.sim.world.mujoco_import import mujoco
 
 RENDERERS = ("egl", "osmesa", "raycast")
-_PROBED = "VLA_SIM_RENDERER"  # found once, inherited by child processes
+_PROBED = "VLA_SIM_RENDERER"  # probed once, inherited by child processes
 _HIDDEN_GROUPS = (4, 5)
 _PROBE = """
 from vla_policy.sim.world.mujoco_import import mujoco
@@ -61,7 +61,7 @@ def choose_renderer(name: str = "auto") -> str:
 
 @functools.cache
 def _works(name: str) -> bool:
-    """Whether a GL renderer draws; a driver that crashes takes only the probe with it."""
+    """Whether a GL renderer works; a driver that crashes ends only the probe process."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE.format(name=name)],
@@ -81,7 +81,7 @@ def make_renderer(model: mujoco.MjModel, name: str) -> RayRenderer | GlRenderer:
 
 
 class GlRenderer:
-    """OpenGL through EGL or OSMesa. Belongs to the thread that made it."""
+    """OpenGL through EGL or OSMesa. Belongs to the thread that created it."""
 
     def __init__(self, model: mujoco.MjModel, name: str) -> None:
         os.environ.setdefault("LP_NUM_THREADS", "1")
@@ -121,7 +121,7 @@ class GlRenderer:
         return image[::-1].copy()
 
     def refresh(self) -> None:
-        """After a change of pictures in the model."""
+        """Upload changed pictures of the model."""
         self._gl.make_current()
         for texture in range(self._model.ntex):
             mujoco.mjr_uploadTexture(self._model, self._context, texture)
@@ -133,13 +133,13 @@ class GlRenderer:
 
 
 class RayRenderer:
-    """One ray per pixel with libmujoco's ray caster, Lambert shading. Needs no GL at all."""
+    """One ray per pixel with libmujoco's ray caster, Lambert shading. Needs no GL."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
         self._groups = np.ones(6, np.uint8)
         self._groups[list(_HIDDEN_GROUPS)] = 0
-        # mj_multiRay (4.0.0) skips bodies by their bounds in spherical angles, wrongly so near the
+        # mj_multiRay (4.0.0) culls bodies by their bounds in spherical angles, wrongly near the
         # vertical: parts of the gripper vanish. Bounds that surround the camera prevent that.
         names = [model.body(b).name for b in range(model.nbody)]
         bodies = [b for b, name in enumerate(names) if "gripper" in name or "finger" in name]
@@ -175,7 +175,7 @@ class RayRenderer:
         )
         model.bvh_aabb[self._bounds] = bounds
         normals = normal.reshape(-1, 3)
-        # Meshes are seen from the side that faces the camera.
+        # Meshes are visible from the side that faces the camera.
         flip = np.where(np.einsum("ij,ij->i", normals, rays) > 0, -1.0, 1.0)
         cosine = np.clip(-(normals @ data.light_xdir[0]) * flip, 0.0, 1.0)
         light = model.vis.headlight.ambient[None] + cosine[:, None] * model.light_diffuse[0][None]
@@ -189,7 +189,7 @@ class RayRenderer:
     def _paint(
         self, data: mujoco.MjData, own: np.ndarray, hit: np.ndarray, points: np.ndarray
     ) -> None:
-        """Write the colours of pictures into own, float64[n, 3], where a geom that has one was hit at points."""
+        """Write picture colours into own, float64[n, 3], for hits of geoms with a picture."""
         model = self._model
         for geom in np.flatnonzero(model.geom_matid >= 0):
             here = hit == geom
@@ -205,10 +205,10 @@ class RayRenderer:
             own[here] = _sampled(picture, local[:, 0], local[:, 1]) / 255.0
 
     def refresh(self) -> None:
-        """Pictures are read from the model anyway; here so that both renderers are used alike."""
+        """Does nothing: pictures are read from the model; for the same interface as GlRenderer."""
 
     def close(self) -> None:
-        """Nothing to free; here so that both renderers are used alike."""
+        """Does nothing; for the same interface as GlRenderer."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -237,7 +237,7 @@ def project(
 
 
 def _sampled(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """float64[n, 3]: picture uint8[h, w, 3] at x, y from -1 to 1 of a box, as OpenGL lays it."""
+    """float64[n, 3]: picture uint8[h, w, 3] at x, y from -1 to 1 of a box, as in OpenGL."""
     height, width = picture.shape[:2]
     column = np.clip(((x + 1) / 2 * width).astype(int), 0, width - 1)
     row = np.clip(((1 - y) / 2 * height).astype(int), 0, height - 1)

@@ -1,6 +1,6 @@
-"""The ViperX 300 of the gym-aloha wheel, made ready for physics and for drawing at speed.
+"""The ViperX 300 of the gym-aloha wheel, prepared for physics and fast rendering.
 
-Its meshes are read in place from the installed wheel and thinned.
+Its meshes are read in place from the installed wheel and simplified.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from vla_policy.sim.world.mujoco_import import mujoco
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.021, 0.057
 TOOL_OFFSET_M = 0.139  # from gripper_link to the middle of the finger pads, along the gripper
-ROBOT, WORLD, OTHER_ARM = 2, 1, 4  # collision bits: an arm meets the world and the other arm
+ROBOT, WORLD, OTHER_ARM = (
+    2,
+    1,
+    4,
+)  # collision bits: an arm collides with the world and the other arm
 
 _ARM_KP = np.array([900.0, 1400.0, 1000.0, 250.0, 300.0, 120.0])
 _ARM_KV = np.array([45.0, 60.0, 40.0, 8.0, 9.0, 4.0])
@@ -26,7 +30,7 @@ _THIN_M = 0.004  # mesh vertices are merged on a grid of this pitch
 def robot_assets() -> Path:
     """Folder of the ViperX 300 meshes in the installed gym-aloha wheel.
 
-    Raises ValueError with the line to run when it is not installed.
+    Raises ValueError with the install command if the wheel is missing.
     """
     spec = importlib.util.find_spec("gym_aloha")
     if spec is None or not spec.submodule_search_locations:
@@ -49,7 +53,7 @@ def thin_meshes(spec: mujoco.MjSpec) -> None:
         vertices = compiled.mesh_vert[start : start + count].astype(float)
         start, count = compiled.mesh_faceadr[index], compiled.mesh_facenum[index]
         faces = compiled.mesh_face[start : start + count]
-        # mesh_pos and mesh_quat undo the centring that the compiler did.
+        # mesh_pos and mesh_quat undo the compiler's centring.
         turn = np.empty(9)
         mujoco.mju_quat2Mat(turn, compiled.mesh_quat[index])
         vertices = vertices @ turn.reshape(3, 3).T + compiled.mesh_pos[index]
@@ -73,7 +77,7 @@ def thin_meshes(spec: mujoco.MjSpec) -> None:
 
 
 def prepare_arms(spec: mujoco.MjSpec, arms: tuple[Arm, ...]) -> None:
-    """Arms at their places, without gravity, with stiff actuators, box fingers, tool and camera."""
+    """Arms in position, without gravity, with stiff actuators, box fingers, tool and camera."""
     for geom in list(spec.geoms):
         if geom.type == mujoco.mjtGeom.mjGEOM_MESH:
             geom.contype = geom.conaffinity = 0
@@ -89,7 +93,7 @@ def prepare_arms(spec: mujoco.MjSpec, arms: tuple[Arm, ...]) -> None:
             joint.frictionloss = 0
             joint.armature = 0.02
     for index, arm in enumerate(arms):
-        # Two arms meet each other; no arm meets itself.
+        # Two arms collide with each other, no arm with itself.
         collide = {"contype": ROBOT, "conaffinity": WORLD}
         if len(arms) > 1:
             collide["conaffinity" if index else "contype"] |= OTHER_ARM
@@ -124,7 +128,7 @@ def _prepare_arm(spec: mujoco.MjSpec, arm: Arm, collide: dict[str, int]) -> None
 
 
 def _add_wrist_camera(gripper: mujoco.MjsBody, name: str) -> None:
-    """In front of the palm, looking at the point just below the finger tips."""
+    """In front of the palm, directed at the point just below the finger tips."""
     position, target = np.array([0.02, 0.0, 0.085]), np.array([0.145, 0.0, 0.004])
     forward = (target - position) / np.linalg.norm(target - position)
     # Image right is the tool's +y, which is base +y when the gripper points down.

@@ -1,4 +1,4 @@
-"""What stands around the robot: light, table or floor, tray, pad and three objects."""
+"""The surroundings of the robot: light, table or floor, tray, pad and three objects."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def set_options(spec: mujoco.MjSpec) -> None:
 
 
 def add_table(spec: mujoco.MjSpec, twin: Twin) -> None:
-    """What the objects lie on, and a floor far below."""
+    """The surface under the objects, and a floor far below."""
     world = spec.worldbody
     collide = {"contype": WORLD, "conaffinity": WORLD | ROBOT}
     world.add_geom(
@@ -93,7 +93,7 @@ def add_destinations(spec: mujoco.MjSpec) -> None:
 
 
 def add_card(spec: mujoco.MjSpec, index: int) -> None:
-    """The picture that an object may carry; a scene fills it in."""
+    """The picture that an object may have; a scene fills it in."""
     name = f"card{index}"
     spec.add_texture(
         name=name,

@@ -34,7 +34,7 @@ _STATE = ("qpos", "qvel", "ctrl", "qacc_warmstart")  # of MuJoCo's data
 
 
 class World:
-    """One simulated robot cell. reset() before anything else."""
+    """One simulated robot cell. Call reset() first."""
 
     def __init__(
         self, *, renderer: str = "auto", control_hz: int = 50, robot: str = "vx300s"
@@ -62,13 +62,13 @@ class World:
 
     @property
     def scene(self) -> Scene:
-        """As it was drawn."""
+        """The scene as it was drawn."""
         if self._scene is None:
             raise ValueError("World: reset(scene) was not called yet")
         return self._scene
 
     def reset(self, scene: Scene) -> None:
-        """Put the objects, the tools at scene.homes (grippers open) and the looks; time goes on."""
+        """Set objects, tools at scene.homes (grippers open) and appearance; time continues."""
         if scene.robot != self.twin.name:
             raise ValueError(
                 f"scene: got one for {scene.robot}, this world is of {self.twin.name}"
@@ -88,25 +88,25 @@ class World:
     def place_object(
         self, index: int, xyz: np.ndarray, wxyz: Sequence[float] = (1.0, 0.0, 0.0, 0.0)
     ) -> None:
-        """Put an object somewhere in the room at rest, without physics."""
+        """Place an object in the room at rest, without physics."""
         start = self._object_qpos[index]
         self.data.qpos[start : start + 7] = [*xyz, *wxyz]
         self.data.qvel[self._object_dofs[index] : self._object_dofs[index] + 6] = 0
 
     def place_arm(self, pose: np.ndarray, gripper: float, arm: int = 0) -> None:
-        """Put an arm at pose float64[7] and gripper 0..1 at rest, without physics."""
+        """Place an arm at pose float64[7] and gripper 0..1 at rest, without physics."""
         self._arms[arm].place(pose, gripper)
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
     def place_base(self, pose: np.ndarray) -> None:
-        """Stand the base at float64[3] x, y, yaw of the room, without physics."""
+        """Place the base at float64[3] x, y, yaw of the room, without physics."""
         self._driven().place(pose)
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
     def copy_from(self, other: World) -> None:
-        """Take over scene, time and the whole physical state of another world of the same robot."""
+        """Copy scene, time and the whole physical state of another world of the same robot."""
         self._scene = other.scene
         apply_scene(self.model, self.data, other.scene)
         self._show_cards(other.scene)
@@ -121,7 +121,7 @@ class World:
         mujoco.mj_forward(self.model, self.data)
 
     def state_values(self) -> np.ndarray:
-        """float64[n], the whole physical state; restore() of a world of the same robot takes it over."""
+        """float64[n], the whole physical state, for restore() of a world of the same robot."""
         parts = [getattr(self.data, name) for name in _STATE]
         parts += [arm.pursued() for arm in self._arms]
         if self._base is not None:
@@ -129,7 +129,7 @@ class World:
         return np.concatenate([[float(self.time_ns)], *parts])
 
     def restore(self, scene: Scene, values: np.ndarray) -> None:
-        """Be in the state of another world, of which scene and state_values() are known.
+        """Set the state of another world, from its scene and state_values().
 
         Raises ValueError for another scene's robot or a wrong number of values.
         """
@@ -152,7 +152,8 @@ class World:
     def command(self, pose: np.ndarray | None, gripper: float | None, arm: int = 0) -> None:
         """Set an arm's setpoint: pose float64[7] x y z qx qy qz qw in the base frame, gripper 0..1.
 
-        None leaves that controller its setpoint. Outside the reach the arm goes as near as it can. Raises ValueError if not finite.
+        None keeps that controller's setpoint. Outside the reach the arm moves as close as it can.
+        Raises ValueError if not finite.
         """
         self._arms[arm].command(pose, gripper)
 
@@ -183,7 +184,7 @@ class World:
         )
 
     def truth(self) -> Truth:
-        """Where everything is now."""
+        """The current ground truth."""
         pairs = {tuple(sorted(pair)) for pair in self.data.contact.geom.tolist()}
         speed = [np.linalg.norm(self.data.qvel[a : a + 3]) for a in self._object_dofs]
         room_xyz = readonly(np.stack([self.data.qpos[a : a + 3] for a in self._object_qpos]))
@@ -201,13 +202,13 @@ class World:
 
     @property
     def base_pose(self) -> np.ndarray:
-        """float64[3] x, y, yaw of the base in the room; zeros where none moves."""
+        """float64[3] x, y, yaw of the base in the room; zeros without a mobile base."""
         return np.zeros(3) if self._base is None else self._base.pose
 
     def render(
         self, camera: str, width: int | None = None, height: int | None = None
     ) -> np.ndarray:
-        """uint8[height, width, 3] RGB of one of the twin's cameras or of the overview; None: as the twin's are."""
+        """uint8[height, width, 3] RGB of a camera or of the overview; None: default size."""
         known = (*self.twin.cameras, OVERVIEW)
         if camera not in known:
             raise ValueError(f"camera: got {camera!r}, expected one of {', '.join(known)}")
@@ -260,7 +261,7 @@ class World:
         quat = np.empty(4)
         mujoco.mju_mat2Quat(quat, axes)
         pose = np.concatenate([xyz, quat[[1, 2, 3, 0]]])
-        # One of the two signs of the same rotation, so that the numbers never jump.
+        # One of the two signs of the same rotation, so that the values never jump.
         if pose[6] < 0:
             pose[3:] *= -1
         return pose
