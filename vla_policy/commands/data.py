@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-# What may be done -> the module that does it, with add_arguments(parser) and run(args), and what it does.
+# Verb -> the module with its add_arguments(parser) and run(args), and its help text.
 VERBS = {
     "info": ("vla_policy.commands.data_info", "say what a data set holds"),
     "check": ("vla_policy.commands.data_check", "find what is wrong with recorded data"),
@@ -31,18 +31,18 @@ VERBS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `vla data`: a verb, and what its own module declares."""
+    """Arguments of `vla data`: a verb, and those declared by its module."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"  {verb:<9}{does}" for verb, (_, does) in VERBS.items())
     parser.add_argument("verb", choices=tuple(VERBS), metavar="VERB", help="what to do")
     parser.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="...", help="arguments of the verb"
     )
-    parser.set_defaults(parser_class=parser.__class__)  # of the verbs, too
+    parser.set_defaults(parser_class=parser.__class__)  # for the verbs, too
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hand the words on to the verb's module, which is imported only now."""
+    """Pass the arguments to the verb's module, which is imported only now."""
     module = importlib.import_module(VERBS[args.verb][0])
     parser = args.parser_class(prog=f"vla data {args.verb}", description=module.__doc__)
     module.add_arguments(parser)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table and write the picture."""
+    """Print the table and write the image."""
     if args.every < 1 or (args.episodes is not None and args.episodes < 1):
         raise ValueError(
             f"got --every {args.every}, --episodes {args.episodes}, expected 1 or more"

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Edit; 0 if it was done."""
+    """Edit; 0 on success."""
     changes = Changes(_pairs("--task", args.task), _pairs("--rename", args.rename), args.robot)
     asked = bool(args.delete or args.task or args.rename or args.robot)
     if (args.out is not None) + args.in_place + args.undo != 1:

@@ -11,7 +11,7 @@ from vla_policy.data.black_box import segments
 from vla_policy.data.events import Event, events
 from vla_policy.timing import s_from_ns
 
-YEAR_S = 365 * 24 * 3600.0  # a clock below it is a simulation's
+YEAR_S = 365 * 24 * 3600.0  # a smaller clock value is a simulation's
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print; 0 if all could be read."""
+    """Print; 0 if everything could be read."""
     bags = _bags(args.bag)
     found = [event for event in events(bags) if args.guard or event.kind != "guard"]
     since_ns = found[-1].received_ns - round(args.last * 1e9) if args.last and found else 0

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merge; 0 if it was done."""
+    """Merge; 0 on success."""
     with progress("copying episodes", sum(len(open_set(s).entries) for s in args.sets)) as tell:
         data = merge(args.sets, args.out, tell)
     print(f"{args.out}: {len(data.entries)} episodes, {len(data)} frames of {len(args.sets)} sets")

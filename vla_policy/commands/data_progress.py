@@ -1,4 +1,4 @@
-"""How far a verb of `vla data` is, on a terminal; nothing in a file or pipe."""
+"""Progress of a verb of `vla data`, on a terminal; silent in a file or pipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A function that is told each number, from 0 to total - 1, when work on it begins."""
+    """A function to call with each number, from 0 to total - 1, when work on it begins."""
     with counted(what) as tell:
         tell(0, total)
         yield lambda number: tell(number, total)
@@ -19,7 +19,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A function that is told how many are done, of how many."""
+    """A function to call with the number done and the total."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

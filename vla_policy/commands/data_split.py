@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Split; 0 if it was done."""
+    """Split; 0 on success."""
     parts = {}
     for words in args.parts:
         name, equals, episodes = words.partition("=")

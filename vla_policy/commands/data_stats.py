@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute, write or print; 0 if all could be read."""
+    """Compute, write or print; 0 if everything could be read."""
     data = open_set(args.set)
     if data.version.startswith("v2.1") and not args.dry_run:
         raise ValueError(

@@ -20,7 +20,7 @@ from vla_policy.data.view.page import write_page
 from vla_policy.data.view.rerun_recording import write_recording
 from vla_policy.parsing.files import MIB
 
-FIRST = 10  # episodes that are shown without --episodes
+FIRST = 10  # episodes shown without --episodes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the page, the recording or both; 0 if it was done."""
+    """Write the page, the recording or both; 0 on success."""
     inner = args.set / "set"
     root = inner if (inner / layout.INFO).is_file() else args.set
     data = open_set(root)

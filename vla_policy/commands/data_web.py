@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         "twitter": pictures.read_files(twitter / "img/twitter/64", ".png", concepts),
         "fluent": pictures.read_files(fluent / "assets", ".webp", concepts),
     }
-    # What one style does not draw is left out of all, so that styles are compared on the same things.
+    # Objects missing in one style are left out of all, so that styles have the same objects.
     all_have = np.logical_and.reduce([has for _, has in drawn.values()])
     kept_ones = tuple(c for c, has in zip(concepts, all_have, strict=True) if has)
     web = pictures.WebPictures(

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of architectures, with stages for those named, and the shipped checkpoints; 1 if none is shipped."""
+    """Print architectures, stages of the named ones, shipped checkpoints; 1 without any."""
     from vla_policy.families.architectures import published
 
     for name in args.names:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(names: list[str], cameras: int, prompt: int) -> list[str]:
-    """One line per architecture: size, work of a chunk, and the least milliseconds it takes on each device."""
+    """One line per architecture: size, operations of a chunk, lower bound in ms per device."""
     from vla_policy.families.architectures import parameters, published, stages
     from vla_policy.models.roofline import DEVICES, total_seconds
 
@@ -63,7 +63,7 @@ def table(names: list[str], cameras: int, prompt: int) -> list[str]:
 
 
 def stage_table(name: str, cameras: int, prompt: int) -> list[str]:
-    """One line per stage of an architecture: operations, bytes, and the least milliseconds on each device."""
+    """One line per stage of an architecture: operations, bytes, lower bound in ms per device."""
     from vla_policy.families.architectures import published, stages
     from vla_policy.models.roofline import DEVICES
 
@@ -85,7 +85,7 @@ def shipped() -> tuple[Path, ...]:
 
 
 def describe(folder: Path) -> str:
-    """Name and size of a checkpoint folder, and what it sees and commands of each robot."""
+    """Name and size of a checkpoint folder, and its cameras, state and actions for each robot."""
     config = read_json(folder / "config.json")
     heads = [head for head in ("flow", "token") if config["model"].get(head)]
     size_mb = (folder / "model.safetensors").stat().st_size / 1e6

@@ -29,10 +29,10 @@ from vla_policy.ros.operator.running_graph import READY_S, NodeLog
 from vla_policy.ros.process import notes
 from vla_policy.ros.process.notes import namespace_of
 
-LOOK_S = 5.0  # for a recorder that runs already
+LOOK_S = 5.0  # to find a running recorder
 KEY_S = 0.1
 SEED_STRIDE = 100_000  # of scenes for each --seed; all below those of evaluation
-TRIES = 3  # demonstrations for each that is asked for
+TRIES = 3  # attempts for each requested demonstration
 OUTCOMES = {"success": True, "failure": False}
 
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if all went well; 1 if the operator did not get as many episodes as were asked for."""
+    """0 on success; 1 if fewer episodes were recorded than requested."""
     require_ros()
     load_embodiment(args.robot)
     check_port(args.web_port)
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 def _start_and_record(
     args: argparse.Namespace, client: Client, recorder: RecorderClient, space: str, domain: int
 ) -> int:
-    """Start what is missing, record with it, and end it again."""
+    """Start the missing nodes, record, and stop them again."""
     if args.out is None:
         raise ValueError(
             f"no recorder in ROS domain {domain}, namespace {space or '/'}; start one here with --out FOLDER, "
@@ -154,7 +154,7 @@ def _with_operator(
     saved = tried = 0
     first = recorder.status.saved if recorder.status is not None else 0
     while saved < args.episodes and tried < TRIES * args.episodes:
-        seed = args.seed * SEED_STRIDE + first + tried  # another scene where a session goes on
+        seed = args.seed * SEED_STRIDE + first + tried  # a new scene when a session continues
         done = demonstrator.demonstrate(seed)
         tried += 1
         saved += done.saved
@@ -196,7 +196,7 @@ def _with_person(recorder: RecorderClient, task: str) -> int:
 
 
 def _press(recorder: RecorderClient, word: str, phase: Phase) -> str:
-    """Do what a key says; what came of it, a sentence."""
+    """Execute a key's action; returns its result as a sentence."""
     try:
         if word in OUTCOMES:
             return recorder.save(OUTCOMES[word])[1]

@@ -24,7 +24,7 @@ from vla_policy.ros.operator.trial import engage, wait_for_task
 from vla_policy.ros.process.notes import namespace_of
 
 FOUND_S, POLL_S = 5.0, 0.05
-SETTLE_S = 1.0  # after a scene was put, and before it is judged
+SETTLE_S = 1.0  # after setting a scene, and before judging it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if all of it was followed, and in a simulated scene if the simulation says done."""
+    """0 if all of it was executed, and in a simulated scene if the task succeeded."""
     found = open_set(args.set)
     if not 0 <= args.episode < len(found.entries):
         raise ValueError(
@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
             seed = seed_of(found.scene(args.episode), client, name)
         if seed is not None:
             if args.engage:
-                client.engage(False)  # the arm is somewhere else at once
+                client.engage(False)  # setting the scene moves the arm at once
             scene = client.set_scene(seed, task)
             print(scene.message)
             wait_for_task(client, scene.instruction)
             time.sleep(SETTLE_S)
         if args.engage and seed is not None:
-            engage(client)  # once the inputs of the new scene are there
+            engage(client)  # once the inputs of the new scene have arrived
         elif args.engage:
             client.engage()
         print(f"{name}, {replay.seconds:.1f} s: {task}", flush=True)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def require_robot(recorded: str, robot_yaml: str, robot: Embodiment, name: str) -> None:
-    """Raises ValueError for an episode of another robot, or one whose numbers mean something else today."""
+    """Raises ValueError for an episode of another robot, or of columns with another meaning."""
     if recorded != robot.name:
         raise ValueError(
             f"{name}: got an episode of {recorded or 'a robot that the set does not name'}, expected one of {robot.name}"
@@ -92,7 +92,7 @@ def require_robot(recorded: str, robot_yaml: str, robot: Embodiment, name: str) 
 
 
 def seed_of(scene: DrawnScene | None, client: Client, name: str) -> int | None:
-    """What draws the episode's scene in the running simulation; None if the episode was not simulated.
+    """The seed of the episode's scene in the running simulation; None if it was not simulated.
 
     Raises ValueError if the simulation draws other scenes.
     """

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if the policy holds the instruction for done, or it was a word to stop; else 1."""
+    """0 if the policy reports the instruction complete, or for a stop word; else 1."""
     instruction = " ".join(args.instruction).strip()
     if not instruction:
         raise ValueError("an empty instruction; say for example: vla say pick up the red cube")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     end_as_ctrl_c()
     stop = stop_of(instruction)
     if stop is Stop.LATCH and _stopped_by_line(domain, space):
-        return 0  # nothing moves, and the task node ends what it was doing
+        return 0  # nothing moves, and the task node ends its run
     with Client("say", namespace=space) as client:
         if stop is not None:
             return _stop(client, instruction, stop)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _stopped_by_line(domain: int, space: str) -> bool:
-    """Whether a control node of this machine has confirmed the stop, before any discovery."""
+    """Whether a control node on this machine has confirmed the stop, before any discovery."""
     meant = [r for r in known_robots(running()) if r.key == (domain, f"{space}/control")]
     answered = call_lines(
         meant,
@@ -73,15 +73,15 @@ def _stopped_by_line(domain: int, space: str) -> bool:
 
 
 def _stop(client: Client, text: str, stop: Stop) -> int:
-    """A word to stop needs no task node: the control node is told by itself, then everybody."""
+    """A stop word needs no task node: it goes to the control node directly, then to all."""
     problem: Exception | None = None
     if stop is Stop.LATCH:
         try:
             print(client.stop(), flush=True)
         except (TimeoutError, ValueError) as error:
-            problem = error  # the word itself may still be heard
+            problem = error  # the stop word itself may still arrive
     client.say(text)
-    time.sleep(0.5)  # reliable, but this process must be there until it has come
+    time.sleep(0.5)  # reliable delivery, but this process must run until it is complete
     if problem is not None:
         raise problem
     if stop is Stop.END:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or write the policy, then the commands that put it into force."""
+    """Print or write the policy, then the commands that enable it."""
     stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,

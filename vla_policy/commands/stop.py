@@ -23,11 +23,11 @@ from vla_policy.ros.operator.stop_search import Ending, Search
 from vla_policy.ros.process import notes
 
 MAX_DOMAINS = 12  # each costs a participant, thus time
-LOOK_S = 3.3  # over the network: a participant announces itself every 3 s, which the first word may wait for
-# From the start of the command, after a stop over the line: until no further robot is looked for, and until it
-# returns, whatever the look is doing. A robot on another machine may be heard of later than that.
+LOOK_S = 3.3  # over the network: a participant announces itself only every 3 s
+# From the start of the command, after a stop over the local line: when the search for other robots
+# ends, and when the command returns at the latest. A robot on another machine may appear later.
 LOOKED_S, RETURNED_S = 0.78, 0.92
-ASK_S = 0.1  # that a robot has for an answer in that time
+ASK_S = 0.1  # within that time, for a robot's answer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Call stop or reset of what was chosen; 0 if each accepted it and no other one was found."""
+    """Call stop or reset of the chosen robots; 0 if each accepted and no other one was found."""
     began_s = time.monotonic() - notes.age_s()
     request = _request(args)
     sessions, problems = notes.read()
@@ -51,24 +51,24 @@ def run(args: argparse.Namespace) -> int:
         if request.is_first(known[0]):
             _say_which(known, request)
             return 1
-        # ROS_DOMAIN_ID is another one, and its robot may be on another machine.
+        # ROS_DOMAIN_ID differs, and its robot may be on another machine.
         _leave(_search(request, known, {}, ()))
     answered = call_lines(known, request.word, lambda robot, no: _tell(robot, no, request))
     silent = [robot for robot in known if robot.key not in answered]
     for robot in silent:
         print(f"{robot}: no answer yet; looking over the network", file=sys.stderr, flush=True)
     if answered and not silent and not request.everyone:
-        if request.names_one or request.word == "reset":  # no other one is meant
+        if request.names_one or request.word == "reset":  # others are not concerned
             return 0 if all(answered.values()) else 1
         _leave(_look_for_others(request, known, answered, began_s))
     _leave(_search(request, known, answered, silent))
 
 
 def where_to_look(domain: int | None) -> list[int]:
-    """The domain of the command line; else ROS_DOMAIN_ID or 0, and those that somebody here speaks in."""
+    """The domain of the command line; else ROS_DOMAIN_ID or 0, and those in use here."""
     if domain is not None:
         return [domain]
-    from vla_policy.ros.bringup import session  # imports numpy, which takes a while
+    from vla_policy.ros.bringup import session  # imports numpy, which is slow
 
     announced = [s.domain for s in notes.running()]
     domains = dict.fromkeys((domain_in_use(), *announced, *session.domains_in_use()))
@@ -76,7 +76,7 @@ def where_to_look(domain: int | None) -> list[int]:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    """Raises ValueError for a domain or namespace that is none."""
+    """Raises ValueError for an invalid domain or namespace."""
     if args.domain is not None and not 0 <= args.domain <= LAST_DOMAIN:
         raise ValueError(f"--domain: got {args.domain}, expected 0 to {LAST_DOMAIN}")
     space = args.namespace
@@ -93,11 +93,11 @@ def _request(args: argparse.Namespace) -> Request:
 def _search(
     request: Request, known: Sequence[Known], answered: dict[Key, bool], silent: Sequence[Known]
 ) -> int:
-    """Find the robots that have not answered over their lines, by discovery; call what is meant.
+    """Find, by discovery, robots that have not answered over their lines; call the chosen ones.
 
-    silent: those of known that were asked over their lines in vain.
+    silent: those of known that did not answer over their lines.
     """
-    # Here, as it imports rclpy, which takes a while.
+    # Imported here, as it imports rclpy, which is slow.
     from vla_policy.ros.operator.robots_here import RobotsHere
 
     domains = where_to_look(request.domain)
@@ -123,12 +123,12 @@ def _search(
 def _look_for_others(
     request: Request, known: Sequence[Known], answered: dict[Key, bool], began_s: float
 ) -> int:
-    """In what is left of a second, after a stop: 1 if one was heard of that has not been stopped.
+    """After a stop, search for the rest of a second: 1 if a robot was found that is not stopped.
 
-    The look has a thread of its own, as nobody knows how long a machine takes to load ROS; when the second is
-    over the command ends around it.
+    The search has its own thread, as loading ROS may take any time; after the second the command
+    ends without it.
     """
-    ended: list[tuple[Ending | None, str, float]] = []  # or why not; seconds
+    ended: list[tuple[Ending | None, str, float]] = []  # or the error; seconds
 
     def look() -> None:
         try:
@@ -169,7 +169,7 @@ def _look_for_others(
 
 
 def _leave(code: int) -> NoReturn:
-    """End without what Python does at its end, which with ROS loaded takes a third of a second."""
+    """Exit without Python's cleanup, which takes a third of a second with ROS loaded."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -193,7 +193,7 @@ def _say_which(robots: Sequence[RobotIdentity], request: Request) -> None:
 
 
 def _say_others(robots: Sequence[RobotIdentity], request: Request) -> bool:
-    """Those that were found after the one that was known has been asked; whether there are any."""
+    """Print the robots that were found after the known one was called; returns whether any."""
     if robots:
         done = "reset" if request.word == "reset" else "STOPPED"
         print(
@@ -205,7 +205,7 @@ def _say_others(robots: Sequence[RobotIdentity], request: Request) -> bool:
 
 
 def _say_how_long(looked_s: float, request: Request) -> None:
-    """Whoever stops one robot must not believe that there is no other."""
+    """Print the duration of the search: there may be robots that were not found."""
     if looked_s < LOOK_S:
         print(
             f"no other robot was heard of in {looked_s:.1f} s; one on another machine may take"

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Until Ctrl-C; 1 if the node ends by itself."""
+    """Run until Ctrl-C; 1 if the node ends by itself."""
     device = load_device(args.device)
     space = None if args.namespace is None else namespace_of(args.namespace)
     domain, space = session.join(args.domain, space)

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-ADAPTER_RATE = 1e-3  # without a file; an adapter bears, and needs, more than the network
+ADAPTER_RATE = 1e-3  # without a file; an adapter needs a higher rate than the whole network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and leave a checkpoint folder at OUT/checkpoint."""
+    """Train, and write a checkpoint folder to OUT/checkpoint."""
     if args.run is None and args.policy is None:
         raise ValueError(
             "got neither a run file nor --policy, expected one of them; the shipped policies are made from "
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         only = run_of(given, Place("vla train"))
         return said(train_run(only), only.out)
     path = find_run(args.run)
-    if path.parent == Path(args.run):  # the folder of a run, wherever it is now
+    if path.parent == Path(args.run):  # the folder of a run, wherever it was moved to
         given.setdefault("out", args.run)
     if has_stages(path):
         stages = read_stages(path, **given)
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_run(run: Any) -> Any:
-    """How far one run got."""
+    """Train one run; returns its progress."""
     import torch
 
     from vla_policy.train.lesson_setup import prepare_lesson
@@ -91,7 +91,7 @@ def train_run(run: Any) -> Any:
 
 
 def said(result: Any, out: str) -> int:
-    """Exit code 0, or 130 for a run that was asked to stop."""
+    """Exit code 0, or 130 for a run that was interrupted."""
     if not (result.leads and result.stopped):
         return 0
     print(f"To go on: vla train {out}")

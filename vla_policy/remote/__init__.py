@@ -1,1 +1,1 @@
-"""A policy on another machine behind the same infer: the wire, the server, and the client that is a policy."""
+"""A policy on another machine behind the same infer: wire format, server, and client."""

@@ -1,4 +1,4 @@
-"""One connection to a server: bounded in time in every direction, opened again by itself, with growing pauses."""
+"""One connection to a server: time limits in both directions, reconnects with growing pauses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_REPLY = 16 * 1024 * 1024
 class Connection:
     """url, token, tls: as in remote.address. Not for two threads at a time.
 
-    greet: called with the first frame of each new connection; what it raises ends the connection.
+    greet: called with the first frame of each new connection; an exception closes the connection.
     """
 
     url: str
@@ -46,7 +46,7 @@ class Connection:
             self.connect(min(OPEN_S, timeout_s))
 
     def refuse_unasked(self) -> None:
-        """Raises Unavailable, and ends the connection, if a message waits that belongs to no request."""
+        """Raises Unavailable, and closes the connection, if an unexpected message is waiting."""
         if self._open is None:
             return
         try:
@@ -58,7 +58,7 @@ class Connection:
         raise self.failed("the server sent an answer that nobody asked for")
 
     def request(self, data: bytes, timeout_s: float) -> None:
-        """Send one message, connecting first where that is needed. Raises Unavailable."""
+        """Send one message, connecting first if necessary. Raises Unavailable."""
         ends_s = time.monotonic() + timeout_s
         self.ready(timeout_s)
         try:
@@ -78,7 +78,7 @@ class Connection:
         return data
 
     def failed(self, why: str) -> Unavailable:
-        """Drop the connection, without a word to the server; what to raise."""
+        """Drop the connection without a closing message; returns the error to raise."""
         cut(self._raw())
         self.close()
         self._problem = why
@@ -140,7 +140,7 @@ class Connection:
 
 @contextlib.contextmanager
 def bounded(raw: socket.socket | None, ends_s: float) -> Iterator[threading.Event]:
-    """What a connection is doing ends with ends_s, time.monotonic: a frozen server takes no bytes, another drips them.
+    """Ends the connection's current operation at ends_s, time.monotonic, whatever the server does.
 
     The event is set when it was ended so.
     """
@@ -160,7 +160,7 @@ def bounded(raw: socket.socket | None, ends_s: float) -> Iterator[threading.Even
 
 
 def cut(raw: socket.socket | None) -> None:
-    """End a connection at once, whoever reads or writes it."""
+    """End a connection at once, whichever thread uses it."""
     if raw is not None:
         with contextlib.suppress(OSError):
             socket.socket.shutdown(raw, socket.SHUT_RDWR)

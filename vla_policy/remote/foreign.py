@@ -1,7 +1,7 @@
 """Policies of other projects' servers: openpi's, and those that send RoboArena's first frame.
 
-They do not describe columns, so a policy file does (server_file.py), and they do not number their answers, so a
-request that is not answered in time ends the connection: an answer still on its way is never read.
+They do not describe columns, so a policy file does (server_file.py), and they do not number their
+replies, so a request without a reply in time ends the connection: a late reply is never read.
 """
 
 from __future__ import annotations
@@ -37,14 +37,17 @@ SPACES = {
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """What RoboArena's first frame asks for. size: height and width of images; None: unchanged."""
+    """The requirements in RoboArena's first frame. size: height and width of images; None: any."""
 
     size: tuple[int, int] | None
     session: bool
 
 
 def read_arena(first: Any, file: ServerFile) -> Arena | None:
-    """None for a first frame that is not RoboArena's. Raises ValueError, by name, if the file does not fit it."""
+    """None for a first frame of another kind.
+
+    Raises ValueError, naming the key, for mismatches.
+    """
     if not isinstance(first, dict) or "action_space" not in first:
         return None
     space, groups = first["action_space"], dict(file.contract.spaces)
@@ -107,10 +110,10 @@ def write_request(
 
 
 def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
-    """float64[rows, columns] in the robot's units out of a reply. Raises ValueError for what is none."""
+    """float64[rows, columns] in the robot's units from a reply. Raises ValueError if invalid."""
     actions = reply.get("actions") if isinstance(reply, dict) else reply
     names = file.contract.action_names
-    if isinstance(actions, list):  # of numbers, or of one array a row
+    if isinstance(actions, list):  # of numbers, or one array per row
         _require_numbers(actions)
         try:
             actions = np.array(actions, np.float64)
@@ -134,13 +137,13 @@ def read_rows(file: ServerFile, reply: Any, seen: Observation) -> Array:
 
 
 def timeout_of(file: ServerFile) -> float:
-    """Seconds for one request: when the last row of a chunk is due, an answer is of no use any more."""
+    """Timeout of one request, s: after a chunk's last row is due, its answer is useless."""
     low, high = TIMEOUT_S
     return min(high, max(low, file.rows * file.contract.step_ns / 1e9))
 
 
 def refuse_options(options: InferenceOptions) -> None:
-    """Raises ValueError for an option away from its default; the seed has no effect there."""
+    """Raises ValueError for an option that is not at its default; the seed has no effect there."""
     for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows"):
         if getattr(options, name) != getattr(DEFAULT_OPTIONS, name):
             raise ValueError(f"{name}: a server of another project takes no such option")
@@ -150,7 +153,10 @@ class ForeignPolicy(PlainPolicy):
     """The policy of another project's server, as a policy file describes it. One request at a time."""
 
     def __init__(self, file: ServerFile, token: str | None, ca: str | None = None) -> None:
-        """Connects. Raises Unavailable without a server, ValueError if it needs what the file does not give."""
+        """Connects.
+
+        Raises Unavailable without a server, ValueError if the file lacks what it needs.
+        """
         self._file, self._lock = file, threading.Lock()
         self._arena: Arena | None = None
         self._session = uuid.uuid4().hex
@@ -170,11 +176,11 @@ class ForeignPolicy(PlainPolicy):
 
     @property
     def timeout_s(self) -> float:
-        """For one request: when the last row of a chunk is due, an answer is of no use any more."""
+        """For one request: after a chunk's last row is due, its answer is useless."""
         return timeout_of(self._file)
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
-        """Sentences that say how embodiment differs from the policy file; empty if it fits."""
+        """One sentence for each difference of embodiment and the policy file; empty if none."""
         return check_contract(self.contract, embodiment)
 
     def close(self) -> None:
@@ -185,9 +191,10 @@ class ForeignPolicy(PlainPolicy):
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation; of the options, such servers take none.
+        """The chunk of actions for observation; such servers support no options.
 
-        Raises ValueError for an option and for an observation that lacks something, Unavailable without an answer.
+        Raises ValueError for an option or an incomplete observation, Unavailable without an
+        answer.
         """
         refuse_options(options)
         started_ns = time.perf_counter_ns()
@@ -209,15 +216,15 @@ class ForeignPolicy(PlainPolicy):
 
     def _ask(self, observation: Observation) -> Any:
         ends_s = time.monotonic() + self.timeout_s
-        self._connection.ready(self.timeout_s)  # the first frame decides what is sent
-        self._connection.refuse_unasked()  # it would count as the answer to this request
+        self._connection.ready(self.timeout_s)  # the first frame determines the request
+        self._connection.refuse_unasked()  # it would be read as the reply to this request
         message = write_request(self._file, self._arena, observation, self._session)
         self._connection.request(wire.encode(message), max(0.05, ends_s - time.monotonic()))
         try:
             data = self._connection.reply(ends_s)
         except TimeoutError as error:
             raise self._connection.failed(f"no answer in {self.timeout_s:.2f} s") from error
-        if isinstance(data, str):  # openpi sends what its model raised, and ends the connection
+        if isinstance(data, str):  # openpi sends its model's exception, and closes the connection
             last = data.strip().splitlines()[-1:] or [""]
             raise self._connection.failed(f"the server failed: {one_line(last[0], 300)}")
         try:
@@ -237,7 +244,7 @@ class ForeignPolicy(PlainPolicy):
 
 
 def _require_numbers(actions: list[Any]) -> None:
-    """Raises ValueError for texts and flags, of which an array would make numbers."""
+    """Raises ValueError for strings and booleans, which numpy would convert to numbers."""
     for row in actions:
         for value in row if isinstance(row, list) else (row,):
             if isinstance(value, Array):
@@ -254,7 +261,7 @@ def _theirs(file: ServerFile, name: str, value: float) -> float:
 
 
 def _put(message: dict[str, Any], key: str, value: Any) -> None:
-    """message[key]; a dot goes one mapping deeper."""
+    """Set message[key]; a dot descends into a nested mapping."""
     *above, last = key.split(".")
     for part in above:
         message = message.setdefault(part, {})

@@ -1,4 +1,4 @@
-"""Admission of connections: few at a time, and each sends the head of its request in time."""
+"""Admission of connections: a limited number, each with a time limit for its request head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length
 
 @dataclass(slots=True)
 class Doors:
-    """Open connections, and how many are allowed. refuse: called with the reason of a refusal: full, slow, head."""
+    """Open connections and their limit.
+
+    refuse: called with a refusal's reason: full, slow, head.
+    """
 
     most: int
     refuse: Callable[[str], None]
@@ -23,9 +26,9 @@ class Doors:
 
 
 class Gate(asyncio.Protocol):
-    """Waits for the head of an HTTP request, then passes every byte to the protocol that serve makes.
+    """Waits for the head of an HTTP request, then passes every byte to serve's protocol.
 
-    serve: a protocol for one connection, as aiohttp's server makes it.
+    serve: creates a protocol for one connection, as aiohttp's server does.
     """
 
     def __init__(self, serve: Callable[[], asyncio.Protocol], doors: Doors) -> None:

@@ -1,4 +1,4 @@
-"""A server's log: one JSON object a line, and not more of one kind than a person can read."""
+"""A server's log: one JSON object per line, with a limited number of each kind."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""Contents of a request and of a reply: openpi's keys, and one key of our own that holds the rest.
+"""Contents of requests and replies: openpi's keys, and one key of our own for the rest.
 
     observation/<camera>   uint8[h, w, 3] RGB, or the bytes of a JPEG or PNG file; images: {<camera>: ...} as well
     observation/state      float[s] in the order of contract.state_names; state as well
     prompt                 the instruction
-    endpoint               infer or reset, as RoboArena's clients have it; infer if it is not there
+    endpoint               infer or reset, as sent by RoboArena's clients; infer if missing
     vla                    request_id, want, obs_ns, deadline_s, options, previous, candidates, question, adapter
 
-A client that sends no `vla` gets what openpi's server answers: actions float64[rows, columns], state, timings.
+A client without `vla` gets the reply of openpi's server: actions float64[rows, columns], state,
+timings.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ INT64 = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, checked. observation: None where none is looked at. own: whether it came from our client.
+    """One checked request. observation: None if not needed. own: sent by our client.
 
-    adapter: whose weights it is for; None: those of the policy itself.
+    adapter: the adapter to use; None: the policy itself.
     """
 
     want: str
@@ -136,7 +137,7 @@ def _observation(
 
 
 def _picture(value: Any, where: str) -> Array:
-    """uint8[h, w, 3] of an array, with the colours last or first, or of a compressed file."""
+    """uint8[h, w, 3] from an array, with the colours last or first, or from a compressed file."""
     if isinstance(value, bytes):
         size = compressed_size(value)
         if size is not None and size[0] * size[1] > MAX_PIXELS:
@@ -151,7 +152,7 @@ def _picture(value: Any, where: str) -> Array:
         raise ValueError(
             f"{where}: got {got}, expected uint8[h, w, 3] or the bytes of a JPEG file"
         )
-    if value.shape[2] != 3 and value.shape[0] == 3:  # as ALOHA's clients send them
+    if value.shape[2] != 3 and value.shape[0] == 3:  # as sent by ALOHA's clients
         value = np.ascontiguousarray(value.transpose(1, 2, 0))
     picture: Array = value
     if value.shape[2] != 3 or not 0 < value.shape[0] * value.shape[1] <= MAX_PIXELS:
@@ -201,13 +202,13 @@ def _pull(said: Any) -> Pull:
 
 
 def write_options(options: InferenceOptions) -> dict[str, Any]:
-    """What of options is not as by default."""
+    """The options that differ from their defaults."""
     default = asdict(DEFAULT_OPTIONS)
     return {k: v for k, v in asdict(options).items() if k in default and v != default[k]}
 
 
 def write_chunk(chunk: ActionChunk) -> dict[str, Any]:
-    """A chunk as a message holds it; observation, step and instruction are known on both sides."""
+    """A chunk as part of a message; observation, step and instruction are known on both sides."""
     return {
         "actions": chunk.actions,
         "names": list(chunk.names),
@@ -221,7 +222,7 @@ def write_chunk(chunk: ActionChunk) -> dict[str, Any]:
 
 
 def read_chunk(said: Any, contract: Contract, *, obs_ns: int, instruction: str) -> ActionChunk:
-    """A chunk of this contract out of a message. Raises ValueError for one of another, or that is none."""
+    """A chunk of this contract from a message. Raises ValueError for any other."""
     keys = {
         "actions", "names", "sequence", "plan", "terminate", "frozen_rows", "continues", "model_actions",
     }  # fmt: skip
@@ -254,7 +255,7 @@ def read_chunk(said: Any, contract: Contract, *, obs_ns: int, instruction: str) 
 
 
 def rows_of(value: Any, where: str, width: int | None) -> Array:
-    """float64[rows, width]; width None: any. Raises ValueError; that they are finite, wire.decode saw to."""
+    """float64[rows, width]; width None: any. Raises ValueError; wire.decode checked finiteness."""
     if (
         not isinstance(value, np.ndarray)
         or value.dtype.kind != "f"

@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it."""
+"""A server's counters, in Prometheus' format."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 @dataclass(slots=True)
 class Histogram:
-    """Durations by size. counts: of those at most as long as each of BUCKETS_S, and of longer ones."""
+    """Durations by size. counts: at most as long as each of BUCKETS_S, and longer ones."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     sum_s: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """Count one duration."""
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.sum_s += seconds
 
@@ -32,7 +32,10 @@ class Histogram:
 
 @dataclass(slots=True)
 class Metrics:
-    """requests: by outcome (ok, or the code of the reason). refused: connections that were not served, by why."""
+    """requests: by result (ok, or the code of the reason).
+
+    refused: refused connections, by reason.
+    """
 
     requests: dict[str, int] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
@@ -60,5 +63,5 @@ class Metrics:
 
 
 def count(counts: dict[str, int], key: str) -> None:
-    """One more of key, which is one of a fixed set."""
+    """Count one more of key, which is one of a fixed set."""
     counts[key] = counts.get(key, 0) + 1

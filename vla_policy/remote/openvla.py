@@ -1,10 +1,11 @@
-"""OpenVLA's protocol: POST /act with JSON, arrays as base64 in it; both sides.
+"""OpenVLA's protocol: POST /act with JSON, arrays as base64 in it; client and server side.
 
     {"image": array, "instruction": "pick up the cup", "unnorm_key": "bridge_orig"}  ->  array float64[7]
 
-An array is {"__numpy__": base64, "dtype": "|u1", "shape": [256, 256, 3]}. What is sent as {"encoded": "<JSON>"} is
-answered so. The statistics are the policy's own: an unnorm_key is read and has no effect here. Policies with more
-cameras read the others under their names, and those that have a state read it as state.
+An array is {"__numpy__": base64, "dtype": "|u1", "shape": [256, 256, 3]}. A request sent as
+{"encoded": "<JSON>"} gets its reply in the same form. The statistics are the policy's own: an
+unnorm_key is accepted and has no effect here. Policies with more cameras read the others under
+their names, and those that use a state read it as state.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ WHERE = "request"
 
 
 def read_act(body: bytes, contract: Contract, *, looks_at_state: bool) -> tuple[Asked, bool]:
-    """A request, and whether its answer goes into a text. Raises ValueError, one sentence.
+    """A request, and whether its reply is wrapped as text. Raises ValueError, one sentence.
 
-    looks_at_state: whether the policy does; OpenVLA's own does not, and its clients send none.
+    looks_at_state: whether the policy uses the state; OpenVLA's does not, and its clients send
+    none.
     """
     said = parse_json(body, WHERE)
     wrapped = isinstance(said, dict) and set(said) == {WRAPPED}
@@ -65,7 +67,7 @@ def write_act(chunk: ActionChunk, wrapped: bool) -> bytes:
 
 
 def write_array(array: Array) -> dict[str, Any]:
-    """An array as json-numpy has it."""
+    """An array in json-numpy's form."""
     data = base64.b64encode(np.ascontiguousarray(array)).decode()
     return {TAG: data, "dtype": array.dtype.str, "shape": list(array.shape)}
 

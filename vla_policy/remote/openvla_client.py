@@ -1,4 +1,4 @@
-"""OpenVLA's server: one image and one sentence, one action back, by plain HTTP (openvla.py has the format)."""
+"""Client of OpenVLA's server: one image and one sentence, one action back (see openvla.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ WHERE = "reply"
 
 
 class OpenVlaPolicy(PlainPolicy):
-    """The policy of an OpenVLA server, as a policy file describes it. Each request is a connection of its own."""
+    """The policy of an OpenVLA server, as a policy file describes it.
+
+    One connection per request.
+    """
 
     def __init__(self, file: ServerFile, token: str | None, ca: str | None = None) -> None:
         self._file, self._token = file, token
@@ -47,16 +50,19 @@ class OpenVlaPolicy(PlainPolicy):
         return self._file.rows
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
-        """Sentences that say how embodiment differs from the policy file; empty if it fits."""
+        """One sentence for each difference of embodiment and the policy file; empty if none."""
         return check_contract(self.contract, embodiment)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no connection stays open."""
 
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The action for observation, as a chunk. Raises ValueError for an option, Unavailable without an answer."""
+        """The action for observation, as a chunk.
+
+        Raises ValueError for an option, or Unavailable.
+        """
         refuse_options(options)
         started_ns = time.perf_counter_ns()
         message = write_request(self._file, None, observation, "")
@@ -104,9 +110,9 @@ class OpenVlaPolicy(PlainPolicy):
             raise Unavailable(f"{self._file.address}: no answer{when}{why}") from error
         finally:
             connection.close()
-        if late.is_set():  # what was read may be the beginning of an answer
+        if late.is_set():  # the data may be only the beginning of a reply
             raise Unavailable(f"{self._file.address}: no answer in {allowed_s:.2f} s")
-        if reply.status != http.client.OK:  # another place to go to is one of these
+        if reply.status != http.client.OK:  # redirects are refused too
             said = one_line(data[:1000].decode(errors="replace"), 200)
             raise Unavailable(f"{self._file.address}: HTTP {reply.status}: {said}")
         if len(data) > MAX_REPLY:
@@ -119,10 +125,10 @@ def _path(url: urllib.parse.SplitResult) -> str:
 
 
 def _action(data: bytes) -> Any:
-    """The array in a reply: as json-numpy has it, in a text of JSON, or as plain numbers."""
+    """The array in a reply: in json-numpy's form, as JSON text, or as plain numbers."""
     said = parse_json(data, WHERE)
     if isinstance(said, str):
-        if said == "error":  # OpenVLA's whole report of a failure
+        if said == "error":  # OpenVLA's only report of a failure
             raise ValueError("'error'; its log has more")
         said = parse_json(said.encode(), WHERE)
     if isinstance(said, list) and said and all(isinstance(row, dict) for row in said):

@@ -1,23 +1,24 @@
-"""Policy files of servers that describe no robot: which of its cameras and columns theirs are.
+"""Policy files of servers that describe no robot: its names of their cameras and columns.
 
     server: ws://gpu:8000              # or http://gpu:8000/act, of OpenVLA
     cameras: {observation/exterior_image_1_left: side, observation/wrist_image_left: wrist}   # the server's: the robot's
     state: {observation/joint_position: [joint.fr3_joint1, joint.fr3_joint2], observation/gripper_position: [gripper]}
     actions:
-      names: [joint.fr3_joint1, joint.fr3_joint2, gripper]     # columns of what it answers
+      names: [joint.fr3_joint1, joint.fr3_joint2, gripper]     # columns of its replies
       spaces: {arm: joint_position, hand: gripper}             # the robot's action groups, in order
       relative: [joint.fr3_joint1]                             # it predicts these minus the current state: joints, or x, y, z
     policy_hz: 15
     rows: 10                           # of a chunk, at most
     embodiments: [fr3]
     prompt: prompt                     # the key of the instruction
-    image_px: 224                      # side of the square that images are scaled into; without it they are sent unscaled
+    image_px: 224                      # side of the square that images are scaled to; without it
+    unscaled
     image_layout: hwc                  # or chw
     units: {joint.fr3_joint1: deg}     # the server's, where the robot has rad, m, 0 .. 1
     inverted: [gripper]                # 1 - x, for a gripper that is 1 where it is closed
     unnorm_key: bridge_orig            # of an OpenVLA server
 
-A dot in a key goes one mapping deeper: images.cam_high. Strict like the embodiment file.
+A dot in a key descends into a nested mapping: images.cam_high. Strict like the embodiment file.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ LAYOUTS = ("hwc", "chw")
 
 @dataclass(frozen=True, slots=True)
 class ServerFile:
-    """cameras, state: the server's key -> the robot's camera, or columns. side_px: None: images are not scaled.
+    """cameras, state: the server's key -> the robot's camera, or columns. side_px: None: unscaled.
 
     scale: column -> the robot's value of one unit of the server's. The others: see above.
     """
@@ -67,12 +68,12 @@ class ServerFile:
 
 
 def is_remote(name: str) -> bool:
-    """Whether a policy of this name is reached over the network: an address, or the file of a server."""
+    """Whether a policy of this name is on the network: an address, or the file of a server."""
     return is_address(name) or server_file(name) is not None
 
 
 def server_file(name: str) -> Path | None:
-    """The file of that name or path if it is one of a server; None for every other policy."""
+    """The file of that name or path if it describes a server; None for every other policy."""
     try:
         path = find_policy(name)
     except FileNotFoundError:
@@ -167,7 +168,7 @@ def read_server_file(path: Path) -> ServerFile:
 
 
 def _require_absolute(relative: tuple[str, ...], place: fields.Place, spaces: set[str]) -> None:
-    """Refuse columns to which the state is added although the robot takes them as steps, velocities or rotations."""
+    """Refuse relative columns that the robot takes as steps, velocities or rotations."""
     for name in relative:
         if name.startswith(JOINT_PREFIX):
             fits = "joint_position" in spaces and "joint_delta" not in spaces
@@ -180,7 +181,7 @@ def _require_absolute(relative: tuple[str, ...], place: fields.Place, spaces: se
 
 
 def _some(value: object, place: fields.Place, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Names out of known; none where the key is absent."""
+    """Names out of known; none if the key is absent."""
     if value is None:
         return ()
     found = fields.names(value, place, "columns")

@@ -1,4 +1,4 @@
-"""Where a server listens and for whom: token, TLS, limits. Refuses to be open to anybody."""
+"""A server's address and access: token, TLS, limits. Refuses to be open to everyone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from vla_policy.web.access import LOCAL_NAMES, access, is_loopback, refuse_host,
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """host: address to listen at. token: what a client has to show; None: on loopback alone.
+    """host: address to listen on. token: required of clients; None: only on loopback.
 
-    tls_cert, tls_key: files; None: no TLS. connections: robots at a time. strangers: connections beside them, of
-    those that have not shown a token yet. max_bytes: of one message. deadline_s: of a request that states none.
+    tls_cert, tls_key: files; None: no TLS. connections: robots at a time. strangers: additional
+    connections, without a token so far. max_bytes: of one message. deadline_s: of a request that
+    states none.
     Raises ValueError for an address outside this machine without a token.
     """
 
@@ -41,11 +42,11 @@ class Serving:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can connect."""
         return self.host in LOCAL_NAMES or is_loopback(self.host)
 
     def tls(self) -> ssl.SSLContext | None:
-        """None without. Raises OSError or ValueError naming the files."""
+        """The TLS context, or None. Raises OSError or ValueError naming the files."""
         if self.tls_cert is None or self.tls_key is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -60,7 +61,7 @@ class Serving:
 
 
 def authorised(serving: Serving, header: str | None) -> bool:
-    """Whether the Authorization header shows the token, as Bearer or as openpi's Api-Key."""
+    """Whether the Authorization header has the token, as Bearer or as openpi's Api-Key."""
     if serving.token is None:
         return True
     kind, _, given = (header or "").partition(" ")
@@ -69,7 +70,7 @@ def authorised(serving: Serving, header: str | None) -> bool:
 
 
 def refuse_stranger(serving: Serving, host: str, origin: str | None) -> str | None:
-    """Why the page of another site is not served, one sentence; None if it is no such page."""
+    """Why the page of another site is not served, one sentence; None for other requests."""
     if (problem := refuse_origin(origin, host)) is not None:
         return problem
     if serving.token is not None:

@@ -1,7 +1,8 @@
-"""Whose request is next: round robin over the robots, and what belongs into one batch. Values only, no clock.
+"""Order of requests: round robin over the robots, and batches. Values only, no clock.
 
-Each robot has its own queue. A batch begins with the oldest request of the robot whose turn it is and takes, from
-the robots after it, the ones that can be computed together with it. A robot that was served goes to the back.
+Each robot has its own queue. A batch begins with the oldest request of the robot whose turn it is
+and takes, from the robots after it, those that can be computed together with it. A robot that was
+served goes to the end.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One request. client: whose. kind: jobs of an equal kind can be one batch; None: alone.
+    """One request. client: its sender. kind: jobs of the same kind can share a batch; None: alone.
 
-    deadline_s: after it the answer is of no use; on the clock of who puts it in.
+    deadline_s: after it the answer is useless; on the caller's clock.
     """
 
     client: Hashable
@@ -35,22 +36,22 @@ class Turns:
         return sum(len(jobs) for jobs in self.waiting.values())
 
     def of(self, client: Hashable) -> int:
-        """Jobs of one client that wait."""
+        """Number of waiting jobs of one client."""
         return len(self.waiting.get(client, ()))
 
     def put(self, job: Job) -> None:
-        """job waits behind the others of its client."""
+        """Queue job after the others of its client."""
         self.waiting.setdefault(job.client, deque()).append(job)
 
     def late(self, now_s: float) -> list[Job]:
-        """Takes out the jobs whose deadline has passed."""
+        """Remove and return the jobs whose deadline has passed."""
         found = [job for jobs in self.waiting.values() for job in jobs if job.deadline_s <= now_s]
         for job in found:
             self._take(job)
         return found
 
     def next(self, most: int) -> list[Job]:
-        """Takes out the jobs of the next batch, at most `most`; empty if none waits."""
+        """Remove and return the jobs of the next batch, at most `most`; empty without any."""
         if not self.waiting:
             return []
         first = next(iter(self.waiting.values()))[0]

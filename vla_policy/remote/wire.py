@@ -1,9 +1,9 @@
-"""openpi's messages: msgpack with arrays of numbers in it. Nothing else comes in.
+"""openpi's messages: msgpack with numeric arrays. Nothing else is accepted.
 
 An array is a mapping {__ndarray__: true, data: bytes, dtype: '<f4', shape: [2, 3]}, a number of numpy
-{__npgeneric__: true, data: 1.5, dtype: '<f4'}; their keys may be bytes, as openpi writes them, or text. Objects,
-pickles and extension types do not exist here. A message is counted before anything is made of it, so that a small
-one cannot become a large heap.
+{__npgeneric__: true, data: 1.5, dtype: '<f4'}; their keys may be bytes, as openpi writes them, or
+text. Objects, pickles and extension types are refused. A message is measured before any object is
+created, so that a small one cannot use much memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LISTS, MAPPINGS = {0xDC: 2, 0xDD: 4}, {0xDE: 2, 0xDF: 4}
 
 @dataclass(frozen=True, slots=True)
 class MessageLimits:
-    """Of one message. size: bytes. items: values and keys altogether, however they are nested."""
+    """Limits of one message. size: bytes. items: values and keys in total, however nested."""
 
     size: int = 16 * 1024 * 1024
     depth: int = 8
@@ -48,7 +48,7 @@ DEFAULT_LIMITS = MessageLimits()
 
 
 def encode(value: Any) -> bytes:
-    """A message. Raises ValueError for what has no place in one."""
+    """A message. Raises ValueError for values of other types."""
     try:
         packed: bytes = msgpack.packb(value, default=_plain)
     except (TypeError, ValueError, OverflowError) as error:
@@ -77,8 +77,8 @@ def _plain(value: Any) -> Any:
 def decode(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Any:
     """The value in a message; arrays are read-only views of it.
 
-    Raises ValueError, one sentence, for everything that is not such a message: too large, too deep, cut off,
-    with extension types, array types that are not numbers, sizes that do not fit, or numbers that are not finite.
+    Raises ValueError, one sentence, for any other data: too large, too deep, truncated, with
+    extension types, non-numeric arrays, wrong sizes, or numbers that are not finite.
     """
     measure(data, limits)
     try:
@@ -95,10 +95,10 @@ def decode(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> Any:
 
 
 def measure(data: bytes, limits: MessageLimits = DEFAULT_LIMITS) -> int:
-    """Values in a message, counted without making one of them. Raises ValueError as decode does."""
+    """Number of values in a message, without creating any. Raises ValueError as decode."""
     if not len(data) <= limits.size:
         raise ValueError(f"message: got {len(data)} bytes, expected at most {limits.size}")
-    at, seen, left = 0, 0, [1]  # left: values still to come, of each open list or mapping
+    at, seen, left = 0, 0, [1]  # left: values still to come, for each open list or mapping
     while left:
         if left[-1] == 0:
             left.pop()
@@ -152,7 +152,7 @@ def _cut_off(size: int) -> ValueError:
 
 
 def _mapping(pairs: list[tuple[Any, Any]]) -> Any:
-    """A mapping by text, an array or a number."""
+    """A mapping with text keys, an array or a number."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         name = key.decode("utf-8") if isinstance(key, bytes) else key
@@ -177,7 +177,7 @@ def _dtype(name: Any) -> np.dtype[Any]:
 
 
 def array_of(data: Any, dtype_name: Any, shape: Any) -> Array:
-    """A read-only view of data. Raises ValueError unless type, size and numbers are as they should be."""
+    """A read-only view of data. Raises ValueError for a wrong type or size, or not finite."""
     dtype = _dtype(dtype_name)
     if not isinstance(data, bytes):
         raise ValueError(f"array: got data of {type(data).__name__}, expected bytes")
@@ -212,7 +212,7 @@ def _scalar(found: Mapping[str, Any]) -> Any:
 
 
 def _require_finite(value: Any) -> None:
-    """Raises ValueError if a number outside of arrays is not finite; those were looked at when they were made."""
+    """Raises ValueError if a number outside arrays is not finite; arrays are checked earlier."""
     todo = [value]
     while todo:
         item = todo.pop()
