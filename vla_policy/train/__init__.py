@@ -1,1 +1,1 @@
-"""Loops over data/: sets, mixtures, batches, optimiser, run folders. The losses are of families/."""
+"""Training: data sets, mixtures, batches, optimiser, run folders. The losses are in families/."""

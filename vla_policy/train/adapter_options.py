@@ -1,4 +1,4 @@
-"""What of a network is learned as an adapter, and how it is saved."""
+"""Which layers of a network are trained as an adapter, and how it is saved."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AdapterOptions:
-    """rank, alpha, dropout: LoRA's. alpha None: the rank, so that what is added counts once.
+    """rank, alpha, dropout: LoRA's. alpha None: equal to the rank, so that B A has the factor 1.
 
-    targets: regular expressions over module names; empty: the family's own.
-    whole: names of parts (Training.parts) that are learned whole beside them; None: the projections, if there are any.
-    merge: checkpoints are whole folders with the adapter added in, not the adapter alone.
+    targets: regular expressions over module names; empty: the family's default.
+    whole: names of parts (Training.parts) that are trained in full beside them; None: the
+    projections, if there are any.
+    merge: checkpoints are full folders with the adapter merged, instead of the adapter alone.
     """
 
     rank: int = 16
@@ -30,10 +31,10 @@ class AdapterOptions:
 
     @property
     def strength(self) -> float:
-        """alpha; the rank where it is not given."""
+        """alpha; the rank if it is not given."""
         return float(self.rank) if self.alpha is None else self.alpha
 
     @property
     def scale(self) -> float:
-        """Of B A where it is added to a weight."""
+        """Factor of B A when it is added to a weight."""
         return self.strength / self.rank

@@ -1,7 +1,7 @@
-"""Low-rank adapters by peft: laid over a base for training, saved alone.
+"""Low-rank adapters by peft: applied to a base for training, saved separately.
 
-Training.adapters of the family names their layers; what else is learned whole, such as the projections
-of state and actions, are parts by name. Reading and merging: formats/adapter.py.
+The family's Training.adapters names their layers; other trained parts, such as the projections of
+state and actions, are parts by name. Reading and merging: formats/adapter.py.
 """
 
 import os
@@ -23,14 +23,15 @@ from vla_policy.train.adapter_options import AdapterOptions
 from vla_policy.train.optimiser import part_of
 from vla_policy.types import required
 
-NAME = "default"  # peft's, of the only adapter
+NAME = "default"  # peft's name of the only adapter
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """An adapter that lies over the network of a checkpoint. base: the name it was loaded by; of it: fingerprint.
+    """An adapter applied to the network of a checkpoint.
 
-    layers: linear layers that are covered. whole: parameters that are learned whole.
+    base: its loaded name; of it: fingerprint.
+    layers: linear layers with an adapter. whole: parameters that are trained in full.
     """
 
     checkpoint: Checkpoint
@@ -42,7 +43,7 @@ class Laid:
 
 
 def reached(checkpoint: Checkpoint, options: AdapterOptions) -> tuple[str, ...]:
-    """The linear layers of the network that the expressions reach, each of which reaches one at least."""
+    """The linear layers that match the expressions; each expression must match at least one."""
     training = FAMILIES[checkpoint.family].training
     if training is None:
         raise ValueError(f"adapter: a {checkpoint.family} policy cannot be trained")
@@ -55,9 +56,9 @@ def reached(checkpoint: Checkpoint, options: AdapterOptions) -> tuple[str, ...]:
 
 
 def lay(checkpoint: Checkpoint, base: str, options: AdapterOptions) -> Laid:
-    """Cover the layers, in place; from then on only the adapter and the parts learned whole have gradients.
+    """Apply the adapter, in place; then only it and the parts trained in full have gradients.
 
-    The policy is unchanged at first: B is 0. Raises ValueError for layers or parts that are not there.
+    The policy is unchanged at first: B is 0. Raises ValueError for unknown layers or parts.
     """
     from peft import LoraConfig, inject_adapter_in_model  # takes seconds to import
 
@@ -77,7 +78,7 @@ def lay(checkpoint: Checkpoint, base: str, options: AdapterOptions) -> Laid:
 
 
 def tensors(laid: Laid) -> dict[str, Tensor]:
-    """What was learned, by peft's names in a file."""
+    """The trained tensors, by peft's names in a file."""
     found = {}
     for name, parameter in laid.checkpoint.model.named_parameters():
         if f".{NAME}." in name and ".lora_" in name:
@@ -88,7 +89,7 @@ def tensors(laid: Laid) -> dict[str, Tensor]:
 
 
 def save(folder: Path, laid: Laid) -> None:
-    """Write the adapter alone; an existing folder is replaced file by file, the weights last."""
+    """Write only the adapter; an existing folder is replaced file by file, the weights last."""
     from peft import LoraConfig
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def save(folder: Path, laid: Laid) -> None:
 
 @torch.no_grad()
 def merged(laid: Laid) -> Checkpoint:
-    """A checkpoint with a network of its own that has the adapter added in; what is trained stays as it is."""
+    """A checkpoint with its own network and the adapter merged; the trained one is unchanged."""
     checkpoint = laid.checkpoint
     network = FAMILIES[checkpoint.family].network(checkpoint.model.config)
     values: dict[str, Tensor] = {}
@@ -128,14 +129,14 @@ def merged(laid: Laid) -> Checkpoint:
 
 @torch.no_grad()
 def take_up(laid: Laid) -> None:
-    """Add the adapter into the weights and take it off, in place: the network is a plain one again."""
+    """Merge the adapter into the weights and remove it, in place: the network is plain again."""
     for name in laid.layers:
         owner_name, _, leaf = name.rpartition(".")
         owner = laid.checkpoint.model.get_submodule(owner_name)
         covered = getattr(owner, leaf)
         covered.merge(safe_merge=True)
         setattr(owner, leaf, covered.get_base_layer())
-    vars(laid.checkpoint.model).pop("peft_config", None)  # peft's mark of a model that is covered
+    vars(laid.checkpoint.model).pop("peft_config", None)  # peft's mark of a model with adapters
 
 
 def _whole(checkpoint: Checkpoint, options: AdapterOptions) -> Iterator[str]:

@@ -1,10 +1,12 @@
-"""Images changed at random in training, so that a policy does not learn this camera mount and this light by heart.
+"""Random changes of images in training, so that a policy does not overfit camera mounts and light.
 
-Of fixed cameras: a crop that is scaled to the full size again, turned a little, in one step; what lies
-outside the image repeats its edge, so that no black corner shows it. Of cameras at a wrist the geometry says where
-the gripper is, so they keep it. Of all cameras: brightness, contrast and saturation. Places in the image go along.
+For fixed cameras: a crop scaled back to the full size and slightly rotated, in one step; pixels
+outside the image repeat its edge, so that no black corner reveals it. For wrist cameras the
+geometry shows the gripper's position, so it is kept. For all cameras: brightness, contrast and
+saturation. Points in the image are transformed with it.
 
-Values as openpi's (crop 95 %, 5 degrees, 0.3, 0.4, 0.5); differs in: one interpolation in place of three.
+Values as in openpi (crop 95 %, 5 degrees, 0.3, 0.4, 0.5); differs in: one interpolation, not
+three.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma, ITU-R BT.601
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """crop: side of the crop as a share of the image's. rotate_deg: largest turn in either direction.
+    """crop: side of the crop as a share of the image's. rotate_deg: largest rotation either way.
 
-    brightness, contrast, saturation: largest change of the factor, which is 1 for none. wrist: cameras that keep
-    their geometry; None: those with `wrist` or `hand` in their name.
+    brightness, contrast, saturation: largest change of the factor, which is 1 for none. wrist:
+    cameras that keep their geometry; None: those with `wrist` or `hand` in their name.
     Raises ValueError that begins with the field's name.
     """
 
@@ -50,22 +52,22 @@ class Augmentation:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 to below 1")
 
     def keeps_geometry(self, camera: str) -> bool:
-        """Whether it is a camera at a wrist."""
+        """Whether it is a wrist camera."""
         if self.wrist is not None:
             return camera in self.wrist
         return any(word in camera.lower() for word in WRIST)
 
 
 def augmenter(augmentation: Augmentation) -> Augment:
-    """What a mixture takes; goes to worker processes."""
+    """The function for a mixture; it can be pickled to worker processes."""
     return partial(augmented, augmentation)
 
 
 def augmented(augmentation: Augmentation, sample: Raw, rng: np.random.Generator) -> Raw:
-    """sample with its images changed as rng says; cameras are changed one after the other, in their order.
+    """sample with its images changed by rng; cameras are changed one after the other, in order.
 
-    Of questions only the first image of one that points is moved, as long as every point stays in it: text may name
-    left and right, and a caption describes the whole image.
+    For questions only the first image of a pointing question is transformed, if every point stays
+    inside: text may name left and right, and a caption describes the whole image.
     """
     if isinstance(sample, Labelled):  # lessons change their own images
         return sample
@@ -92,11 +94,11 @@ def augmented(augmentation: Augmentation, sample: Raw, rng: np.random.Generator)
 def movement(
     augmentation: Augmentation, shape: tuple[int, ...], rng: np.random.Generator
 ) -> Array:
-    """float64[2, 3]: pixels x, y of the image, from its upper left corner, to where they go."""
+    """float64[2, 3]: maps pixels x, y of the image, from its upper left corner."""
     h, w = shape[:2]
     angle = np.deg2rad(rng.uniform(-1.0, 1.0) * augmentation.rotate_deg)
     left, top = (rng.uniform(0.0, 1.0 - augmentation.crop) * side for side in (w, h))
-    # The middle of the crop goes to the middle of the image, larger by 1 / crop and turned.
+    # The middle of the crop maps to the middle of the image, scaled by 1 / crop and rotated.
     middle = np.array([left + augmentation.crop * w / 2, top + augmentation.crop * h / 2])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn / augmentation.crop
@@ -105,8 +107,8 @@ def movement(
 
 
 def moved_image(image: Array, matrix: Array) -> Array:
-    """uint8[h, w, 3] moved by movement's matrix."""
-    # cv2 counts from the middles of pixels.
+    """uint8[h, w, 3] transformed by movement's matrix."""
+    # cv2 counts from the centres of pixels.
     half = np.array([0.5, 0.5])
     shift = matrix[:, 2] + matrix[:, :2] @ half - half
     h, w = image.shape[:2]
@@ -121,13 +123,13 @@ def moved_image(image: Array, matrix: Array) -> Array:
 
 
 def moved_points(points: Array, matrix: Array) -> Array:
-    """float64[k, 2] pixels x, y, moved as the image is."""
+    """float64[k, 2] pixels x, y, transformed like the image."""
     moved: Array = points @ matrix[:, :2].T + matrix[:, 2]
     return moved
 
 
 def coloured(augmentation: Augmentation, image: Array, rng: np.random.Generator) -> Array:
-    """uint8[h, w, 3] with another brightness, contrast about its own mean, and saturation, in this order."""
+    """uint8[h, w, 3] with changed brightness, contrast about its mean, and saturation."""
     sides = (augmentation.brightness, augmentation.contrast, augmentation.saturation)
     brightness, contrast, saturation = (1.0 + rng.uniform(-1.0, 1.0) * side for side in sides)
     x = image.astype(np.float32) * np.float32(brightness)

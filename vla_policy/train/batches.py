@@ -1,8 +1,9 @@
 """The training loop's interface to a loader: micro-batches by number, the same for every process.
 
-Sample number p of a run is a pure function of (seed, p): which frame it is, how its image is changed, its noise. Micro-batch
-number n holds the samples n * size to (n + 1) * size. So one process, several processes and a run that was resumed
-see the same samples, and no part below the loop depends on the number of processes.
+Sample number p of a run is a pure function of (seed, p): its frame, its image changes, its noise.
+Micro-batch number n holds the samples n * size to (n + 1) * size. So one process, several
+processes and a resumed run use the same samples, and no part below the loop depends on the number
+of processes.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from torch import Tensor
 class Batch:
     """One micro-batch on the CPU.
 
-    tensors: by name, the first dimension is the sample. samples: which each is, for people: "cubes episode 3 frame 17".
+    tensors: by name, the first dimension is the sample. samples: as text: "cubes episode 3 frame
+    17".
     """
 
     tensors: dict[str, Tensor]
@@ -24,9 +26,9 @@ class Batch:
 
 
 class Batches(Protocol):
-    """A loader. waited_s: seconds so far for which the loop waited for it."""
+    """A loader. waited_s: total time that the loop has waited for it, s."""
 
     waited_s: float
 
     def batches(self, first: int, stride: int = 1) -> Iterator[Batch]:
-        """Micro-batches number first, first + stride, ... without end; its workers end with it."""
+        """Micro-batches number first, first + stride, ... endlessly; its workers end with it."""

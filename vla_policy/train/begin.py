@@ -1,4 +1,4 @@
-"""Weights of another network as the beginning of one: what fits is taken over."""
+"""Initial weights from another network: matching tensors are copied."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 def begin(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Copy the weights of another model that fit; returns the names of those that are new.
+    """Copy matching weights of another model; returns the names of those that stay new.
 
-    A tensor that is only longer begins with the other's. Raises ValueError if the other model has a tensor that
-    this one does not have.
+    A longer tensor gets the other's values at its start. Raises ValueError if the other model has
+    a tensor that this one lacks.
     """
     own, new = model.state_dict(), []
     if unknown := [key for key in weights if key not in own]:

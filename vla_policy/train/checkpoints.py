@@ -1,4 +1,4 @@
-"""What is learned, on the disk: a checkpoint that load_policy loads, and the state to go on from."""
+"""Results on disk: a checkpoint for load_policy, and the state to resume from."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -34,8 +34,9 @@ from vla_policy.train.state import RunFacts, read_facts, read_state, write_state
 
 @dataclass(slots=True)
 class Learner:
-    """What changes while a run goes on. parameters: those that are trained, by name. measured: step -> held-out loss.
+    """State of a running run.
 
+    parameters: the trained ones, by name. measured: step -> held-out loss.
     laid: the adapter that is trained; None: the network itself is.
     others: the same network for other robots.
     """
@@ -50,7 +51,7 @@ class Learner:
 
 
 def save_checkpoint(out: Path, learner: Learner, step: int, run: Run) -> None:
-    """The checkpoint, then the link to it, then the state; then those that are not kept go. Raises DiskFull."""
+    """Write checkpoint, link and state, in this order; then delete old ones. Raises DiskFull."""
     as_trained(learner.checkpoint, run.loss)
     with learner.mean.in_place() if learner.mean is not None else nullcontext():
         write_whole(folder_of(out, CHECKPOINTS, step), lambda folder: _write(folder, learner))
@@ -77,7 +78,7 @@ def _write(folder: Path, learner: Learner) -> None:
 
 
 def require_base(out: Path, name: str, fingerprint: str) -> None:
-    """The adapter of the run in out belongs to this base, which is noted there at first. Raises ValueError for another."""
+    """Note the base of the run's adapter in out at first. Raises ValueError for another base."""
     if not (out / BASE).is_file():
         write_base(out, name, fingerprint)
         return
@@ -90,7 +91,7 @@ def require_base(out: Path, name: str, fingerprint: str) -> None:
 
 
 def with_own_tokenizer(out: Path, checkpoint: Checkpoint) -> Checkpoint:
-    """Its tokenizer's file is that in out: the folder that it came from may be gone before the run ends."""
+    """checkpoint with the tokenizer file in out: its original folder may be deleted."""
     tokenizer = checkpoint.tokenizer
     if not isinstance(tokenizer, TextTokenizer):
         return checkpoint
@@ -101,13 +102,13 @@ def with_own_tokenizer(out: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def newest(out: Path) -> Path | None:
-    """The checkpoint that a run goes on from; None: it has not got so far."""
+    """The checkpoint to resume from; None without one."""
     states = steps_in(out, STATE)
     return folder_of(out, CHECKPOINTS, states[-1]) if states else None
 
 
 def go_on(out: Path, learner: Learner) -> int:
-    """Put the newest state in place; steps done, 0 without one. Checkpoints of steps that are done again go."""
+    """Load the newest state; returns its steps, 0 without one. Later checkpoints are deleted."""
     states = steps_in(out, STATE)
     if not states:
         return 0
@@ -120,7 +121,7 @@ def go_on(out: Path, learner: Learner) -> int:
 
 
 def drop_later(out: Path, step: int, learner: Learner) -> None:
-    """Checkpoints after step, which were written before their state could be, go; the link first."""
+    """Delete checkpoints after step, written before their state was complete; the link first."""
     there = steps_in(out, CHECKPOINTS)
     if later := [s for s in there if s > step]:
         if kept := [s for s in there if s <= step]:
@@ -129,7 +130,7 @@ def drop_later(out: Path, step: int, learner: Learner) -> None:
 
 
 def best_of(steps: Iterable[int], measured: dict[int, float]) -> int:
-    """The one with the lowest held-out loss; the newest where nothing was measured."""
+    """The step with the lowest held-out loss; the newest if none was measured."""
     there = list(steps)
     ranked = [s for s in there if s in measured]
     return min(ranked, key=lambda s: (measured[s], -s)) if ranked else max(there)

@@ -1,9 +1,9 @@
-"""The rows of a chunk out of an episode: at the rate of the policy, in its columns, with what of them teaches.
+"""The rows of a chunk from an episode, at the policy's rate and in its columns.
 
-Frame m of an episode commands what is reached at its end, (m + 1) / fps; row j of a chunk what is reached j + 1 steps
-after the observation. At equal rates row j of the chunk at frame k is therefore frame k + j; else it lies between
-frames, where the rules of execution/resampling.py hold: positions on a smooth curve, rotations on the sphere, of a
-gripper the value that is pursued.
+The command of frame m of an episode is reached at its end, (m + 1) / fps; row j of a chunk is
+reached j + 1 steps after the observation. At equal rates row j of the chunk at frame k is
+therefore frame k + j; else it lies between frames, with the rules of execution/resampling.py:
+positions on a smooth curve, rotations on the sphere, a gripper at its current value.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from vla_policy.execution.spline import curve, evaluate
 from vla_policy.types import Array
 
 SAME = 1e-6  # of a frame
-MARGIN = 3  # frames beside a stretch on which its curve depends
+MARGIN = 3  # frames beside a segment that its curve depends on
 
 
 @dataclass(frozen=True)
 class ChunkRows:
-    """action: float64[n, d] of a whole set as it is executed; written: as policies write it.
+    """action: float64[n, d] of a whole set, as executed; written: as policies write it.
 
-    state: float64[n, s]. teaches: bool[n], frames that may be learned. steps_per_row: frames of the set in a row.
+    state: float64[n, s]. teaches: bool[n], frames that may be learned. steps_per_row: frames of
+    the set per row.
     Raises ValueError for actions as policies write them at another rate: steps cannot be resampled.
     """
 
@@ -53,7 +54,7 @@ class ChunkRows:
             )
 
     def of(self, frame: int, begin: int, end: int) -> tuple[Array, Array, Array]:
-        """(float64[rows, a] in the robot's action_names, bool[rows] what teaches, bool[rows] behind the end).
+        """(float64[rows, a] in action_names, bool[rows] learned, bool[rows] after the end).
 
         frame: of the observation. begin, end: of its episode. After the end the robot does not move.
         """
@@ -62,7 +63,7 @@ class ChunkRows:
         low, high = np.floor(at + SAME).astype(int), np.ceil(at - SAME).astype(int)
         before = (
             low < begin
-        )  # of a set that is slower than the policy: where the arm came from is not there
+        )  # in a set slower than the policy the arm's previous position is unknown
         inside = ~(behind | before)
         valid = inside & self.teaches[np.where(inside, low, begin)]
         valid &= self.teaches[np.where(inside, high, begin)]
@@ -79,7 +80,7 @@ class ChunkRows:
         return teaches
 
     def marked(self, marks: Array, frame: int, end: int) -> Array:
-        """bool[rows]: marks bool[n] at the frame that each row pursues, inside the episode."""
+        """bool[rows]: marks bool[n] at each row's frame, inside the episode."""
         high = np.ceil(self._at(frame) - SAME).astype(int)
         found: Array = marks[np.minimum(high, end - 1)] & (high < end)
         return found
@@ -105,7 +106,7 @@ class ChunkRows:
         return rows
 
     def _resting(self, rows: Array, behind: Array) -> Array:
-        """rows that hold positions behind the end and have no velocity there."""
+        """rows that hold positions after the end, with zero velocities there."""
         if not behind.any():
             return rows
         rows = np.array(rows)
@@ -129,7 +130,7 @@ class ChunkRows:
 
 
 def _no_step(width: int, rotation: str | None) -> Array:
-    """float64[width]: no motion and no turn, as a rotation is written."""
+    """float64[width]: no motion and no rotation, in the given form of rotations."""
     still = np.zeros(width)
     if rotation == "quaternion_xyzw":
         still[-1] = 1.0

@@ -1,4 +1,4 @@
-"""What a policy that is trained on a set agrees on with its robot, so that `vla check checkpoint` accepts it there."""
+"""The contract of a policy trained on a set, as `vla check checkpoint` accepts it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def contract_of_set(
     options: SetOptions = DEFAULTS,
     model_action_names: tuple[str, ...] | None = None,
 ) -> Contract:
-    """The contract for the robot of a set: its state, its actions and rate, and those of its cameras that the set has.
+    """The contract for the robot of a set: its state, actions, rate, and cameras in the set.
 
-    image_px: of the network. model_action_names: what the network predicts; None: the robot's own columns.
-    Raises FileNotFoundError, or ValueError for a set that names no robot or shows none of its cameras.
+    image_px: of the network. model_action_names: the network's columns; None: the robot's own.
+    Raises FileNotFoundError, or ValueError for a set without a robot's name or any of its cameras.
     """
     source = open_source(Path(root), options)
     robot = robot_of_source(source, options)

@@ -1,4 +1,4 @@
-"""curves.png of a run: everything in its log over the steps, a panel each."""
+"""curves.png of a run: its logged values over the steps, one panel each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ NOT_DRAWN = ("step", "seconds")
 
 
 def write_curves(out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Replace OUT/curves.png; nothing is written without lines."""
+    """Replace OUT/curves.png; without lines nothing is written."""
     keys = dict.fromkeys(key for line in lines for key in line if key not in NOT_DRAWN)
     panels = [panel(key, [(x["step"], x[key]) for x in lines if key in x]) for key in keys]
     if not panels:
@@ -30,7 +30,7 @@ def write_curves(out: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def panel(name: str, points: Sequence[tuple[int, float]]) -> Array:
-    """uint8[HEIGHT, WIDTH, 3] BGR: one curve, from its least to its greatest value."""
+    """uint8[HEIGHT, WIDTH, 3] BGR: one curve, from its minimum to its maximum."""
     picture = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     steps, values = np.array(points, dtype=np.float64).T
     low, high = float(values.min()), float(values.max())

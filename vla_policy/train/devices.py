@@ -1,4 +1,4 @@
-"""Where a run computes, and with how many processes: Accelerate, with this project's choices."""
+"""Devices and processes of a run: Accelerate, with this project's settings."""
 
 from typing import Any
 
@@ -14,8 +14,11 @@ PRECISION = {"float32": "no", "bfloat16": "bf16"}
 
 
 def devices_of(run: Run) -> Any:
-    """An Accelerator. Raises ValueError if the micro-batches of a step do not divide over the processes."""
-    # Its state is one for the whole process; the run before may have had another precision.
+    """An Accelerator.
+
+    Raises ValueError if micro-batches do not divide evenly over the processes.
+    """
+    # Its state is global in the process; an earlier run may have had another precision.
     AcceleratorState._reset_state()
     devices = Accelerator(
         mixed_precision=PRECISION[run.precision],

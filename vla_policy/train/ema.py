@@ -1,4 +1,4 @@
-"""A running mean of the weights, which acts more steadily than the weights of the last step."""
+"""A running mean of the weights, which performs more steadily than the last step's weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch import Tensor
 class Mean:
     """Exponential mean of parameters, float32. Single-threaded.
 
-    decay grows from 0.1 to its full value, min(decay, (1 + step) / (10 + step)), so that the first weights, which
-    mean nothing, do not stay in a short run.
+    decay grows from 0.1 to its full value, min(decay, (1 + step) / (10 + step)), so that the first
+    weights do not dominate a short run.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
@@ -20,7 +20,7 @@ class Mean:
         self.values = {name: p.detach().float().clone() for name, p in parameters.items()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after step steps."""
+        """Update the mean with the weights after step steps."""
         share = 1.0 - min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, parameter in self._parameters.items():
@@ -28,7 +28,7 @@ class Mean:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network has the mean as its weights until the block ends."""
+        """Use the mean as the network's weights until the block ends."""
         kept = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._copy(self.values)
         try:

@@ -1,4 +1,4 @@
-"""What the loss is on samples that nothing is learned from: the same samples and noise each time."""
+"""The loss on held-out samples: the same samples and noise each time."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from vla_policy.train.step import NotFinite, Sums
 
 
 def held_out_loss(loss_of: nn.Module, held_out: Sequence[Batch], run: Run, devices: Any) -> float:
-    """The mean over all held-out micro-batches, which the processes share."""
+    """The mean over all held-out micro-batches, distributed over the processes."""
     sums = Sums()
     training = loss_of.training
     loss_of.eval()

@@ -44,13 +44,13 @@ class LeRobotSource:
         return self.data.image(episode, number, camera)
 
     def sentences(self, episode: int, number: int) -> Sequence[str]:
-        """The frame's task first; the tasks of the episode that no frame has are rephrasings of it."""
+        """The frame's task first; the episode's tasks that no frame has are rephrasings of it."""
         first = int(self.numbers.first[episode])
         own = self._task[first : first + int(self.numbers.length[episode])]
         task = self.data.tasks[int(own[number])] if self.data.tasks else ""
         said = {self.data.tasks[i] for i in np.unique(own)} if self.data.tasks else set()
         others = [t for t in self.data.entries[episode].tasks if t not in said]
-        # With several tasks in one episode it is not known which of them the others rephrase.
+        # With several tasks in one episode it is unknown which of them the others rephrase.
         return [t for t in (task, *(others if len(said) == 1 else ())) if t.strip()]
 
     def success(self, episode: int) -> bool | None:
@@ -66,13 +66,13 @@ class LeRobotSource:
         return None if marks is None else bool(marks[first:end].any())
 
     def identity(self, episode: int) -> str:
-        """The time at which it was recorded; its number where that is not kept."""
+        """The time of its recording; its number if the set does not have that."""
         start = self._about[episode].get("start_ns")
         return f"start {start}" if start is not None else f"episode {episode}"
 
 
 def _columns(data: DataSet) -> dict[str, Array]:
-    """The columns that teach, [n] or [n, width], in the order of the episodes; each file is read once."""
+    """The learned columns, [n] or [n, width], in episode order; each file is read once."""
     wanted = [n for n in (layout.STATE, layout.ACTION, *FLAGS) if n in data.features]
     parts: dict[str, list[Array]] = {name: [] for name in wanted}
     path: Path | None = None
@@ -126,7 +126,7 @@ def _numbers(data: DataSet, columns: dict[str, Array]) -> SetNumbers:
 
 
 def _sources(data: DataSet, codes: Array) -> Array:
-    """int8[n]: the set's codes as places in CONTROL_SOURCES; what is not known is 'other'."""
+    """int8[n]: the set's codes as indices of CONTROL_SOURCES; unknown ones are 'other'."""
     other = CONTROL_SOURCES.index("other")
     said = data.own.get("control_sources", CONTROL_SOURCES)
     table = [CONTROL_SOURCES.index(s) if s in CONTROL_SOURCES else other for s in said]

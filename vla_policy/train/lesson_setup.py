@@ -1,4 +1,4 @@
-"""From a run of a lesson to what the loop needs: one network for all robots of the data, and the lesson's sources."""
+"""From a lesson's run to the loop's input: one network for all robots, and the sources."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ ANSWERS_FOLDER = "answers"
 
 @dataclass(frozen=True, slots=True)
 class LessonExamples:
-    """Sample -> tensors, as a value that goes to loader processes. checkpoints: of each source of the mixture."""
+    """Sample -> tensors, can be pickled to loader processes.
+
+    checkpoints: one per mixture source.
+    """
 
     checkpoints: tuple[Checkpoint, ...]
     lesson: str
@@ -51,7 +54,7 @@ class LessonExamples:
 
 
 def prepare_lesson(run: Run) -> Work:
-    """The work of run, from its newest checkpoint where there is one.
+    """The work of run, from its newest checkpoint if it has one.
 
     Raises FileNotFoundError or ValueError in one sentence.
     """
@@ -63,7 +66,7 @@ def prepare_lesson(run: Run) -> Work:
     lean = tuple(replace(c, model=Sizes(c.model.config), engine=None, naming=None) for c in own)
     examples = LessonExamples(lean, run.lesson, run.loss.heads)
     learned, measured = mixtures(run, own)
-    examples(learned.sample(0))  # what does not fit is said before there is a folder
+    examples(learned.sample(0))  # mismatches are reported before the folder is created
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()
     if measured is not None:
@@ -73,7 +76,7 @@ def prepare_lesson(run: Run) -> Work:
 
 
 def lesson_of(checkpoint: Checkpoint, lesson: str) -> Training:
-    """Raises ValueError for a lesson that the family does not have."""
+    """Raises ValueError for a lesson that the family lacks."""
     training = training_of(checkpoint)
     if lesson not in training.lessons:
         known = ", ".join(("actions", *training.lessons))
@@ -84,7 +87,7 @@ def lesson_of(checkpoint: Checkpoint, lesson: str) -> Training:
 
 
 def checkpoints_of(run: Run) -> dict[str, Checkpoint]:
-    """By robot, in the order of the data: the network that the run begins or goes on with, for each."""
+    """The network that the run starts or resumes with, by robot, in the order of the data."""
     kept = newest(Path(run.out))
     path = kept or find_policy(run.policy)
     sets = [*(data.set for data in run.data), *(asked.set for asked in run.asked)]
@@ -98,13 +101,13 @@ def checkpoints_of(run: Run) -> dict[str, Checkpoint]:
         if run.begin is not None:
             print(f"begun from {run.begin}; new: {', '.join(_begun(first, model, run.begin)) or 'nothing'}")  # fmt: skip
     if learns(run, model, training_of(first)):
-        # What is told of absent things rests on the features of the vision as it was.
+        # Reports of absent objects depend on the features of the original vision.
         each = {robot: _blind(c) for robot, c in each.items()}
     return {robot: replace(c, model=model) for robot, c in each.items()}
 
 
 def mixtures(run: Run, own: Sequence[Checkpoint]) -> tuple[Mixture, Mixture | None]:
-    """What is learned, and what only measures. own: the checkpoint of each set, data first."""
+    """The samples to learn, and those to measure. own: the checkpoint of each set, data first."""
     share = run.held_out.share
     if run.lesson == POINTING:
         learned = _scenes(run, "train" if share else "all", share)
@@ -129,7 +132,7 @@ def mixtures(run: Run, own: Sequence[Checkpoint]) -> tuple[Mixture, Mixture | No
 
 
 def learns(run: Run, model: torch.nn.Module, training: Training) -> bool:
-    """Whether the vision changes."""
+    """Whether the lesson trains vision."""
     names = {part_of_network(name, training.parts) for name, _ in model.named_parameters()}
     return VISION in names and VISION not in run.freeze
 
@@ -141,7 +144,7 @@ def _scenes(run: Run, part: str, share: float) -> Mixture:
 
 
 def _asked(run: Run, checkpoint: Checkpoint, name: str, most: int | None, kept: Path) -> AnswerSource:  # fmt: skip
-    """Frames of a set that is learned as well are not asked where they only measure."""
+    """Questions about frames of a set; none for held-out frames of a set that is also learned."""
     answers = open_answers(checkpoint, Path(name), kept, most=most)
     share = run.held_out.share if name in {d.set for d in run.data} else 0.0
     part = "train" if share else "all"
@@ -149,7 +152,7 @@ def _asked(run: Run, checkpoint: Checkpoint, name: str, most: int | None, kept: 
 
 
 def _for_robot(path: Path, robot: str) -> Checkpoint:
-    """The checkpoint there for a robot, which it may not have been made for."""
+    """The checkpoint at path for a robot, even one that it was not made for."""
     known = read_headers(path)
     made = any(robot in header.contract.embodiments for header in known.values())
     name = robot if made else next(iter(known))

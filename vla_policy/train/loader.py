@@ -1,8 +1,9 @@
-"""Micro-batches out of worker processes: the same ones in the same order, however many workers make them.
+"""Micro-batches from worker processes: the same ones in the same order for any number of workers.
 
-Each worker makes whole micro-batches, every one a pure function of its number; torch's DataLoader yields them in
-order and holds at most `prefetch` of each worker. What goes wrong with a sample comes back as a value and is raised
-here, as one sentence that names it. A worker that is killed ends the run, Ctrl-C ends the workers.
+Each worker makes whole micro-batches, every one a pure function of its number; torch's DataLoader
+yields them in order and holds at most `prefetch` per worker. An error in a sample is returned as a
+value and raised here, as one sentence that names the sample. A worker that is killed ends the run,
+Ctrl-C ends the workers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vla_policy.train.batches import Batch
 from vla_policy.train.mixture import Mixture, Sample
 
 PREFETCH = 2  # micro-batches that a worker makes ahead
-SEED = "seed"  # int64[b] of a batch: what the loss draws for each sample
+SEED = "seed"  # int64[b] of a batch: seeds of the loss's draws for each sample
 
 MakeExample: TypeAlias = Callable[[Sample], dict[str, Tensor]]
 Collate: TypeAlias = Callable[[Sequence[dict[str, Tensor]]], dict[str, Tensor]]
@@ -40,14 +41,14 @@ class WorkerLost(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """The reason why there is no micro-batch."""
+    """The reason why a micro-batch could not be made."""
 
     says: str
 
 
 @dataclass(frozen=True)
 class _MicroBatches(Dataset["Batch | _Failed"]):
-    """Micro-batch by its number; goes to each worker."""
+    """Micro-batch by its number; pickled to each worker."""
 
     mixture: Mixture
     make_example: MakeExample
@@ -69,10 +70,12 @@ class _MicroBatches(Dataset["Batch | _Failed"]):
 
 
 class Loader:
-    """mixture: the samples. make_example: Sample -> tensors, in a worker. collate: of several -> those of a batch.
+    """mixture: the samples.
 
-    batch: samples of a micro-batch. workers: processes; 0: made here, on demand. All three go to the
-    workers by pickle. waited_s: how long the caller waited so far, without the time in which the workers came up.
+    make_example: Sample -> tensors, in a worker. collate: several -> a batch.
+    batch: samples of a micro-batch. workers: processes; 0: made in this process, on demand. All
+    three are pickled to the workers. waited_s: how long the caller has waited, without the
+    workers' startup.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Loader:
         self._workers, self._prefetch = workers, prefetch
 
     def batches(self, first: int, stride: int = 1) -> Iterator[Batch]:
-        """Micro-batches number first, first + stride, ... without end; closing the iterator ends its workers.
+        """Micro-batches number first, first + stride, ...; closing the iterator ends its workers.
 
         Raises BadSample, or WorkerLost, in one sentence.
         """
@@ -110,7 +113,7 @@ class Loader:
             multiprocessing_context="spawn" if self._workers else None,
             worker_init_fn=_start_worker,
             collate_fn=_as_it_is,
-            generator=torch.Generator().manual_seed(0),  # else it draws from the one of the run
+            generator=torch.Generator().manual_seed(0),  # otherwise it draws from the run's
         )
         asked = time.monotonic()
         iterator = iter(loader)
@@ -152,9 +155,10 @@ def _next(iterator: Iterator[Batch | _Failed]) -> Batch | _Failed:
 
 
 def _end(iterator: Iterator[Any]) -> None:
-    """End the workers now: by itself torch waits until nothing refers to the iterator, a traceback among it.
+    """End the workers now: torch waits until nothing refers to the iterator, e.g. a traceback.
 
-    A worker that dies of being ended, in the middle of a video, is ended as well: its work is not needed any more.
+    A worker that crashes while being ended, in the middle of a video, is ended too: its work is
+    not needed any more.
     """
     shutdown = getattr(iterator, "_shutdown_workers", None)
     if shutdown is not None:

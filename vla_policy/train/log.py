@@ -1,4 +1,4 @@
-"""log.jsonl of a run: one line every so many steps; of a run that goes on, without the steps that are done again."""
+"""log.jsonl of a run: one line every so many steps; after resuming without the repeated steps."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ LOG = "log.jsonl"
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The lines; a last one that was cut off is left out."""
+    """The lines; an incomplete last one is left out."""
     path = out / LOG
     lines = path.read_text().split("\n") if path.is_file() else [""]
     return [json.loads(line) for line in lines[:-1]]
 
 
 def cut_log(out: Path, step: int) -> None:
-    """Forget lines after step."""
+    """Remove lines after step."""
     if (out / LOG).is_file():
         kept = [line for line in read_log(out) if line["step"] <= step]
         replace_file(out / LOG, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -28,7 +28,7 @@ def cut_log(out: Path, step: int) -> None:
 
 @contextmanager
 def board(out: Path, step: int) -> Iterator[Any]:
-    """TensorBoard's writer into OUT/tensorboard, from step on; None where it is not installed."""
+    """TensorBoard's writer into OUT/tensorboard, from step on; None if it is not installed."""
     if find_spec("tensorboard") is None:
         yield None
         return
@@ -39,7 +39,7 @@ def board(out: Path, step: int) -> Iterator[Any]:
 
 
 def add_line(out: Path, line: Mapping[str, Any], writer: Any = None) -> None:
-    """Append one line, and the same to a board."""
+    """Append one line, and its values to TensorBoard."""
     path = out / LOG
     if writer is not None:
         for key, value in line.items():

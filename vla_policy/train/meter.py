@@ -1,4 +1,4 @@
-"""How fast a run is, and how much of its time it waits for data."""
+"""Speed of a run, and the share of time waiting for data."""
 
 import time
 
@@ -6,7 +6,7 @@ from vla_policy.train.batches import Batches
 
 
 class Meter:
-    """Between two readings. Single-threaded; the only place of the loop that reads a clock."""
+    """Measures between two readings. Single-threaded; the only use of a clock in the loop."""
 
     def __init__(self, batch: int, source: Batches, step: int) -> None:
         self.batch, self.source = batch, source

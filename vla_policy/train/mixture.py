@@ -1,8 +1,9 @@
 """Several data sets, of several robots, and questions about images, as one endless stream of samples.
 
-Sample number p is a pure function of (seed, p). So a run that is resumed goes on as if it had never stopped, and any
-number of processes that share the numbers among them see what one would see. There are no epochs: every sample is drawn anew, with the same probability
-for all samples of a set.
+Sample number p is a pure function of (seed, p). So a resumed run continues as if it had never
+stopped, and any number of processes that share the numbers use the same samples as one process.
+There are no
+epochs: every sample is drawn independently, with equal probability for all samples of a set.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from vla_policy.families.training import Demonstration, Labelled, Question
 from vla_policy.train.questions import PointingQuestion
 from vla_policy.types import Array
 
-EXPONENT = 0.43  # a set of n frames weighs n^0.43, as in pi0 (arXiv:2410.24164, section V)
+EXPONENT = 0.43  # a set of n frames has the weight n^0.43, as in pi0 (arXiv:2410.24164, section V)
 SEEDS = 2**62
 
 Value: TypeAlias = Demonstration | Question | Labelled
@@ -26,7 +27,7 @@ Augment: TypeAlias = Callable[[Raw, np.random.Generator], Raw]
 
 
 class Source(Protocol):
-    """What a mixture draws from: train/training_set.py, train/questions.py. Pickles into workers."""
+    """A source of a mixture: train/training_set.py, train/questions.py. Pickles into workers."""
 
     label: str
 
@@ -43,7 +44,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A source and how often it is drawn, compared with the others of its kind; None: len(source)^0.43."""
+    """A source and its weight among the others of its kind; None: len(source)^0.43."""
 
     source: Source
     weight: float | None = None
@@ -58,15 +59,16 @@ class Entry:
 
     @property
     def share(self) -> float:
-        """Before it is divided by that of all."""
+        """The weight before normalisation."""
         return len(self.source) ** EXPONENT if self.weight is None else self.weight
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of the stream. source: number of the mixture's source, robots first. where: as text.
+    """One sample of the stream.
 
-    seed: of what the loss draws for it, 0 to 2^62.
+    source: index of the mixture's source, robots first. where: as text.
+    seed: of the loss's draws for it, 0 to 2^62.
     """
 
     value: Value
@@ -76,10 +78,11 @@ class Sample:
 
 
 class Mixture:
-    """robots, questions: what is drawn from. robot_share: of all samples; needed if there are questions.
+    """robots, questions: the sources.
 
-    augment: (sample, rng) -> sample; None: nothing is changed, as in evaluation.
-    Raises ValueError for no robots, or a share that does not fit the sources.
+    robot_share: of all samples; required if there are questions.
+    augment: (sample, rng) -> sample; None: no changes, as in evaluation.
+    Raises ValueError for no robots, or a share that contradicts the sources.
     """
 
     def __init__(
@@ -133,6 +136,6 @@ class Mixture:
 
 
 def _shares(entries: Sequence[Entry]) -> Array:
-    """float64: of each entry among those of its kind; they add up to 1."""
+    """float64: share of each entry among those of its kind; they sum to 1."""
     shares = np.array([entry.share for entry in entries])
     return shares / shares.sum() if len(shares) else shares

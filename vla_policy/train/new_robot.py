@@ -1,4 +1,4 @@
-"""Training a policy for another robot than it was made for: the cameras and columns that it reads and writes."""
+"""Adapts a policy's cameras and columns to another robot, for training."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ NEAR_THE_HAND = ("wrist", "hand", "gripper")
 def for_robot(
     checkpoint: Checkpoint, contract: Contract, cameras: Mapping[str, str]
 ) -> Checkpoint:
-    """The checkpoint with the contract of another robot; its statistics are still those of the old one.
+    """The checkpoint with the contract of another robot; its statistics are still the old one's.
 
-    cameras: the network's name of a camera -> the robot's, where their order does not match.
-    Raises ValueError for a family that is built for its robot, and for more columns than the network has.
+    cameras: the network's name of a camera -> the robot's, if their order does not match.
+    Raises ValueError for a family that is built for its robot, and for more columns than the
+    network has.
     """
     if checkpoint.family == "tiny":
         raise ValueError(
@@ -35,9 +36,7 @@ def for_robot(
         changes["slots"] = tuple(chosen)
     if old.model_action_names == old.action_names:
         _require_room(checkpoint, contract)
-        if getattr(
-            settings, "relative", ()
-        ):  # as before: joints by what they move, grippers as they are
+        if getattr(settings, "relative", ()):  # as before: joints relative, grippers absolute
             changes["relative"] = tuple(
                 n for n in contract.action_names
                 if n.startswith(JOINT_PREFIX) and n in contract.state_names
@@ -56,9 +55,9 @@ def for_robot(
 def cameras_of(
     slots: Sequence[str], there: Sequence[str], said: Mapping[str, str]
 ) -> dict[str, str]:
-    """Name of the network -> camera of the robot: as given, then wrist cameras to wrist cameras, then in order; those left over are not used.
+    """Network's camera -> robot's: as given, wrist to wrist, then in order; the rest is unused.
 
-    Raises ValueError for names that are not there.
+    Raises ValueError for unknown names.
     """
     for slot, camera in said.items():
         if slot not in slots or camera not in there:

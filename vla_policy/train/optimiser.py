@@ -11,14 +11,14 @@ from vla_policy.train.run import Optimiser, Run, Schedule
 
 
 def part_of(name: str, parts: Mapping[str, str]) -> str:
-    """Which part the parameter is of: the first whose regular expression is found in its name; "" of none."""
+    """The part of a parameter: the first whose expression is found in its name; "" if none."""
     return next((part for part, pattern in parts.items() if re.search(pattern, name)), "")
 
 
 def freeze(model: nn.Module, run: Run, parts: Mapping[str, str]) -> None:
-    """Let only what is trained have a gradient.
+    """Leave gradients only for the trained parts.
 
-    Raises ValueError for a part that the network does not have, and if nothing is left to train.
+    Raises ValueError for a part that the network lacks, and if nothing is left to train.
     """
     for key, names in (("freeze", run.freeze), ("optimiser.rates", tuple(run.optimiser.rates))):
         if unknown := [n for n in names if n not in parts]:
@@ -34,7 +34,10 @@ def freeze(model: nn.Module, run: Run, parts: Mapping[str, str]) -> None:
 def adamw(
     parameters: Mapping[str, nn.Parameter], options: Optimiser, parts: Mapping[str, str]
 ) -> torch.optim.AdamW:
-    """Over parameters by name. Each group has the `factor` of its part. What has one axis (norms, biases) does not decay."""
+    """Over parameters by name.
+
+    Each group has its part's `factor`. One-axis ones (norms, biases) do not decay.
+    """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         factor = options.rates.get(part_of(name, parts), 1.0)

@@ -18,7 +18,7 @@ SHOWN = ("loss", "held_out_loss", "samples_per_s", "waited")
 
 @contextmanager
 def progress(steps: int, first: int, *, shown: bool) -> Iterator[Tell]:
-    """What is called with the steps done and the numbers of the last log line."""
+    """A function to call with the steps done and the values of the last log line."""
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -1,12 +1,13 @@
-"""Questions about images, captions and places in images, one JSON object a line, for a policy that must not forget them.
+"""Questions about images, captions and points, one JSON object per line, to retain these skills.
 
     {"image": "cat.jpg", "question": "What is on the table?", "answer": "a cat"}
     {"images": ["left.png", "right.png"], "question": "...", "answer": "..."}
     {"image": "cat.jpg", "caption": "a cat on a table"}
     {"image": "cat.jpg", "point_at": "the cat's ear", "point": [0.31, 0.72]}
 
-Images lie beside the file. A point is (x, y) from the upper left corner, 0 to 1 of width and height; several are
-`points`. It is answered as PaliGemma writes places: <locYYYY><locXXXX> with 1024 steps a side.
+Images lie beside the file. A point is (x, y) from the upper left corner, 0 to 1 of width and
+height; several are `points`. The answer has PaliGemma's form: <locYYYY><locXXXX> with 1024 steps
+a side.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from vla_policy.parsing.strict_json import parse_json
 from vla_policy.types import Array, readonly
 
 LINES = 512 * MIB
-STEPS = 1024  # of PaliGemma's places
+STEPS = 1024  # of PaliGemma's locations
 CAPTION = "Describe the image."
 KINDS = (("question", "answer"), ("caption",), ("point_at", "point"), ("point_at", "points"))
 
 
 @dataclass(frozen=True, slots=True)
 class PointingQuestion:
-    """Where something is in the first image. points: float64[k, 2], x and y from 0 to 1.
+    """A question for positions in the first image. points: float64[k, 2], x and y from 0 to 1.
 
-    Stays apart from Question until the image has its last form: what moves the image moves the points.
+    Converted to a Question only after image changes, which move the points too.
     """
 
     images: tuple[Array, ...]
@@ -59,7 +60,8 @@ class PointingQuestion:
 class Questions:
     """The lines of one file; images are read on demand. Pickles into workers.
 
-    Raises FileNotFoundError, or ValueError naming the line that is none of the four kinds or an image that is missing.
+    Raises FileNotFoundError, or ValueError naming a line of none of the four kinds or a missing
+    image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +85,7 @@ class Questions:
     def sample(
         self, index: int, rng: np.random.Generator | None = None
     ) -> Question | PointingQuestion:
-        """One of them; nothing of it is random. Raises ValueError naming the image that cannot be read."""
+        """One question; rng is unused. Raises ValueError naming the image that cannot be read."""
         number, row = self._rows[index]
         images = tuple(
             _image(self.path.parent / name, self.path, number) for name in row["images"]

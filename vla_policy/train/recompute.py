@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a layer's activations are dropped and computed again in the backward pass, for less memory."""
+"""Gradient checkpointing: activations are recomputed in the backward pass, to save memory."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute_layers(model: nn.Module) -> int:
-    """Let every layer of every stack of model keep its inputs alone; how many. A second call does nothing more."""
+    """Let every layer of every stack of model keep only its inputs; returns their number.
+
+    Idempotent.
+    """
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
     inner = {
         id(m) for stack in stacks for layer in stack for m in layer.modules() if m is not layer

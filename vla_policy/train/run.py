@@ -1,4 +1,4 @@
-"""One training run as a value: what is trained on what, for how long, with which numbers. A run file holds it."""
+"""One training run as a value: policy, data, duration, numbers. A run file holds it."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ ACTIONS = "actions"  # the lesson that every family has
 class DataSetConfig:
     """One set of demonstrations. weight: its share among the sets; None: frames to the power 0.43.
 
-    options: how it is read; its part and held_out are the run's business.
+    options: how it is read; part and held_out are set by the run.
     """
 
     set: str
@@ -33,7 +33,7 @@ class DataSetConfig:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsConfig:
-    """A file of questions about images, one JSON object a line. weight: as of a DataSetConfig."""
+    """A file of questions about images, one JSON object a line. weight: as in DataSetConfig."""
 
     file: str
     weight: float | None = None
@@ -45,9 +45,10 @@ class QuestionsConfig:
 
 @dataclass(frozen=True, slots=True)
 class AskedConfig:
-    """A set of generated frames that are asked in words, in the lesson "answers". most: of its frames, the first ones.
+    """A set of generated frames with questions, in the lesson "answers".
 
-    weight: as of a DataSetConfig.
+    most: use the first frames.
+    weight: as in DataSetConfig.
     """
 
     set: str
@@ -63,7 +64,10 @@ class AskedConfig:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """AdamW. rates: part of the network -> factor on learning_rate. clip: greatest norm of the gradient."""
+    """AdamW.
+
+    rates: part of the network -> factor on learning_rate. clip: largest gradient norm.
+    """
 
     learning_rate: float = 2.5e-5
     weight_decay: float = 0.01
@@ -107,7 +111,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """A checkpoint every so many steps. keep: how many stay, beside the newest: the best, where something is measured."""
+    """A checkpoint every so many steps.
+
+    keep: number kept beside the newest: the best if measured.
+    """
 
     every: int = 1000
     keep: int = 2
@@ -119,7 +126,10 @@ class Checkpoints:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Episodes that only measure. share: of each set's episodes; batches: micro-batches that are measured."""
+    """Episodes that only measure.
+
+    share: of each set's episodes; batches: number of micro-batches.
+    """
 
     share: float = 0.0
     batches: int = 8
@@ -134,18 +144,23 @@ class HeldOut:
 class Run:
     """See docs/training.md.
 
-    policy: where it starts from: a shipped name, a folder or a policy file; weights: of it, or random numbers; begin: a
-    policy whose weights take the place of the random ones where they fit.
-    lesson: what is learned: the actions of demonstrations, or a lesson of the family's own from generated data (docs/model.md),
-    for all robots of the data in one network; asked: what is asked in words beside that.
-    robot: which one learns, of a folder that is for several. A policy for another robot than that of the data gets the
-    cameras and columns of the first set; cameras: name of the network -> of the robot, where their order does not match.
-    statistics: how state and actions are normalised: as `policy` does, or newly from the data; "auto": as the policy does
-    where it is for this robot. augment: how images are changed; None: they are not.
-    batch: samples of one step, over all processes. micro_batch: samples that go through the network at once; None: batch.
-    questions: beside the data, for a policy that answers with text; robot_share: of all samples, the demonstrations.
-    ema: decay of the running mean of the weights, which is then saved; None: no such mean.
-    freeze: parts of the network that stay as they are. adapter: only an adapter over the network learns; None: it learns itself.
+    policy: the start: a shipped name, a folder or a policy file; weights: its own, or random
+    numbers;
+    begin: a policy whose matching weights replace the random ones.
+    lesson: the actions of demonstrations, or a lesson of the family's own from generated data
+    (docs/model.md), for all robots of the data in one network; asked: additional questions.
+    robot: the robot to train, of a folder for several. A policy for another robot than the data's
+    gets the cameras and columns of the first set; cameras: name of the network -> of the robot,
+    if their order does not match.
+    statistics: normalisation of state and actions: from `policy`, or computed from the data;
+    "auto": the policy's if it is for this robot. augment: changes of images; None: none.
+    batch: samples of one step, over all processes. micro_batch: samples processed at once; None:
+    batch.
+    questions: beside the data, for a policy that answers with text; robot_share: of
+    demonstrations.
+    ema: decay of the running mean of the weights, which is then saved; None: no mean.
+    freeze: parts of the network that are not trained. adapter: train only an adapter; None: the
+    network itself.
     """
 
     policy: str
@@ -228,7 +243,7 @@ class Run:
                 raise ValueError(f"{key}: got {got} beside adapter, expected {expected}")
         if adapter.merge:
             return
-        # What these change would not be in the adapter's file.
+        # Their effect would be missing from the adapter's file.
         if self.statistics == "data":
             raise ValueError(
                 "statistics: got data beside an adapter that is saved alone, expected auto, policy or adapter.merge: true"
@@ -249,12 +264,12 @@ class Run:
         return self.batch // self.at_once
 
 
-# What may differ between a run and the call that goes on with it: none of them changes a number.
+# May differ between a run and the call that resumes it: none of them changes a result.
 FREE = frozenset({"out", "log_every", "workers", "threads", "device", "checkpoints"})
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """One phrase for each key of two runs, as plain data, that changes the numbers and differs."""
+    """One phrase for each key, in two runs as plain data, that differs and changes results."""
     return [
         f"{key}: {_short(theirs.get(key))} there, {_short(mine.get(key))} here"
         for key in dict.fromkeys((*mine, *theirs))

@@ -1,6 +1,7 @@
 """Run files (config/runs/*.yaml): a training run, read strictly.
 
-A set or policy that lies beside the file may be named from there; other paths, and `out`, start at the working folder.
+A set or policy beside the file may be given by its name; other paths, and `out`, are relative to
+the working folder.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ OWN = ("part", "held_out")  # options of a set that the run decides
 
 
 def read_run(path: Path, **instead: Any) -> Run:
-    """The run in a file; instead: keys, as the file would hold them, that are given beside it and win.
+    """The run in a file; instead: keys that replace those of the file, in the file's form.
 
     Raises ValueError: file and line, key, what was got, what was expected.
     """
@@ -32,7 +33,7 @@ def read_run(path: Path, **instead: Any) -> Run:
 
 
 def run_of(content: Any, place: Place, file: Path | None = None) -> Run:
-    """The run in plain data. file: beside which its sets may lie."""
+    """The run in plain data. file: its sets may lie beside it."""
     known = {}
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         at = place.at("data")
@@ -47,7 +48,10 @@ def run_of(content: Any, place: Place, file: Path | None = None) -> Run:
 
 
 def find_run(name_or_path: str) -> Path:
-    """The file of a shipped run by name, a file, or the one in the folder of a run. Raises FileNotFoundError."""
+    """The file of a shipped run by name, a file, or the one in a run's folder.
+
+    Raises FileNotFoundError.
+    """
     path = Path(name_or_path).expanduser()
     for found in (path, path / "run.yaml", config_dir() / "runs" / f"{name_or_path}.yaml"):
         if found.is_file():
@@ -59,7 +63,7 @@ def find_run(name_or_path: str) -> Path:
 
 
 def run_data(run: Run) -> dict[str, Any]:
-    """What a run file holds, every key of run; of the options of a set those that are not as usual."""
+    """The content of a run file, with every key; of a set's options only non-default ones."""
     return {**plain(run), "data": [_set_data(data) for data in run.data]}
 
 
@@ -70,7 +74,7 @@ def run_text(run: Run) -> str:
 
 
 def _set(entry: Any, place: Place, file: Path | None) -> DataSetConfig:
-    if isinstance(entry, str):  # the short form: a folder alone
+    if isinstance(entry, str):  # the short form: only a folder
         entry = {"set": entry}
     if not isinstance(entry, dict):
         raise place.refuse(entry, "a folder, or a mapping with set")
@@ -91,7 +95,7 @@ def _set(entry: Any, place: Place, file: Path | None) -> DataSetConfig:
 
 
 def _beside_each(entries: Any, key: str, file: Path) -> Any:
-    """The same, with paths that lie beside the run file."""
+    """The same, with paths beside the run file resolved."""
     if not isinstance(entries, list):
         return entries
     return [

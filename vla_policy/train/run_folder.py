@@ -1,13 +1,14 @@
-"""The folder of a run. Whatever ends the process, what has its final name here is complete.
+"""The folder of a run. However the process ends, a file or folder with its final name is complete.
 
-run.yaml                what is trained, every key
+run.yaml                the run, every key
 log.jsonl curves.png    one line every `log_every` steps, and their plot
 checkpoints/000500/     a folder that load_policy loads, after 500 steps
-checkpoint              a link to the best of them where something is measured, else to the newest
-state/000500/           beside the newest checkpoint: what the optimiser knows, for going on
+checkpoint              a link to the best of them if measured, else to the newest
+state/000500/           beside the newest checkpoint: optimiser state, for resuming
 
-A folder is written under a name that starts with a dot and ends with .partial, brought to the disk and renamed; one that is
-removed is renamed first. The state comes last: where it is, its checkpoint is.
+A folder is written under a name that starts with a dot and ends with .partial, flushed to disk and
+renamed; a folder to be removed is renamed first. The state is written last: if it exists, so does
+its checkpoint.
 """
 
 import os
@@ -31,7 +32,7 @@ CHECKPOINTS, STATE, LATEST, PARTIAL = "checkpoints", "state", "checkpoint", ".pa
 
 
 def open_folder(out: Path, run: Run) -> IO[str]:
-    """Make the folder of run, or go on in it; held for this process until the answer is closed.
+    """Create the folder of run, or continue in it; locked until the returned file is closed.
 
     Raises ValueError for the folder of another run, Busy while another process trains in it.
     """
@@ -63,7 +64,10 @@ def folder_of(out: Path, kind: str, step: int) -> Path:
 
 
 def write_whole(final: Path, write: Callable[[Path], None]) -> None:
-    """Let write fill a folder that then has its final name in one step. Raises DiskFull, leaving nothing half."""
+    """Let write fill a folder, then rename it to final.
+
+    Raises DiskFull, leaving nothing incomplete.
+    """
     partial = _partial(final)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -84,7 +88,7 @@ def write_whole(final: Path, write: Callable[[Path], None]) -> None:
 
 
 def point_at(out: Path, step: int) -> None:
-    """Let OUT/checkpoint be the checkpoint after step, in one step."""
+    """Link OUT/checkpoint to the checkpoint after step, atomically."""
     link = out / f".{LATEST}{PARTIAL}"
     link.unlink(missing_ok=True)
     link.symlink_to(folder_of(Path(), CHECKPOINTS, step))
@@ -92,7 +96,7 @@ def point_at(out: Path, step: int) -> None:
 
 
 def remove(folders: Iterable[Path]) -> None:
-    """No reader sees a folder with only some of its files."""
+    """Remove folders so that no reader sees one with only some of its files."""
     for folder in folders:
         if folder.is_dir():
             partial = _partial(folder).with_suffix(f".old{PARTIAL}")
@@ -102,7 +106,7 @@ def remove(folders: Iterable[Path]) -> None:
 
 
 def to_keep(steps: Iterable[int], measured: dict[int, float], keep: int) -> set[int]:
-    """The newest, and the `keep` best of those that were measured (lower is better); else the `keep` newest."""
+    """The newest, and the `keep` best measured ones (lower is better); else the `keep` newest."""
     there = sorted(steps)
     ranked = sorted((s for s in there if s in measured), key=lambda s: (measured[s], -s))
     return {*there[-1:], *(ranked or there[::-1])[:keep]}

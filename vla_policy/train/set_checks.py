@@ -1,4 +1,4 @@
-"""Early refusal of bad data: what no training should begin with, with set, episode and frame."""
+"""Early refusal of data that must not be trained on, naming set, episode and frame."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vla_policy.embodiment.spaces import JOINT_PREFIX, TOOL_POSE
 from vla_policy.train.set_numbers import SetNumbers
 from vla_policy.types import Array
 
-SLACK = 0.1  # of a joint's range: a set in degrees is far outside, a joint that was pushed is not
-OPENING_SLACK = 0.1  # a gripper that is measured by its motor leaves 0 .. 1 a little
+SLACK = 0.1  # of a joint's range: a set in degrees is far outside, a pushed joint is not
+OPENING_SLACK = 0.1  # a gripper measured by its motor leaves 0 .. 1 slightly
 UNIT = 0.01  # of the length of a quaternion
 TIME_SLACK = 0.25  # of a frame
 
@@ -27,7 +27,7 @@ class FrameLocator:
     frames: Array | None = None
 
     def among(self, frames: Array) -> FrameLocator:
-        """The same for numbers in a list of frames, int64[m]."""
+        """The same for indices into a list of frames, int64[m]."""
         return FrameLocator(self.label, self.numbers, frames)
 
     def of(self, frame: int) -> str:
@@ -38,7 +38,7 @@ class FrameLocator:
 
 
 def check_times(places: FrameLocator, fps: float, frames: Array) -> None:
-    """Frame k must be at k / fps. frames: those that are read. Raises ValueError."""
+    """Frame k must be at k / fps. frames: those to check. Raises ValueError."""
     numbers = places.numbers
     place = np.arange(len(numbers)) - np.repeat(numbers.first, numbers.length)
     off = np.abs(numbers.seconds - place / fps)
@@ -54,7 +54,7 @@ def check_times(places: FrameLocator, fps: float, frames: Array) -> None:
 def check_state(
     places: FrameLocator, state: Array, frames: Array, names: tuple[str, ...], robot: Embodiment
 ) -> None:
-    """Finite, joints and grippers in their ranges. state: float64[n, s]. frames: those that are read.
+    """Finite, joints and grippers in their ranges. state: float64[n, s]. frames: those to check.
 
     Raises ValueError.
     """
@@ -88,7 +88,7 @@ def check_state(
 def check_action(
     places: FrameLocator, action: Array, frames: Array, robot: Embodiment, *, written: bool
 ) -> None:
-    """The same for what was commanded, float64[n, d] as executed; written: as policies write it, finite is all.
+    """The same for commands, float64[n, d] as executed; written: as policies write, only finite.
 
     Raises ValueError.
     """

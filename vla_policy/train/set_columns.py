@@ -1,4 +1,4 @@
-"""The columns of a set by name: which are a robot's state, its action and its cameras, or why they are not there."""
+"""The columns of a set by name: a robot's state, action and cameras, or why they are missing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SetColumns:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """written: the actions of the set are as the robot's policies write them, not as they are executed."""
+    """written: the actions of the set are as the robot's policies write them, not as executed."""
 
     cameras: Mapping[str, str]
     state: SetColumns
@@ -48,7 +48,7 @@ def match(
 ) -> Matched:
     """Where the contract's state and cameras and the robot's actions are in the set.
 
-    Raises ValueError in one sentence that names set, column, what was got and what was expected.
+    Raises ValueError in one sentence that names set, column, got and expected.
     """
     _require_robot(source, robot, contract)
     written = _written(source, robot, options)
@@ -79,7 +79,10 @@ def _pairs(spaces: Sequence[tuple[str, str]]) -> str:
 
 
 def _written(source: SetSource, robot: Embodiment, options: SetOptions) -> bool:
-    """Whether the set has what policies write. A set of this package never has; another must state its spaces."""
+    """Whether actions are as policies write them.
+
+    Never in this package's sets; others must state it.
+    """
     own = {g.name: g.space for g in robot.actions}
     executed = {g.name: g.space for g in executed_groups(robot)}
     if source.own:

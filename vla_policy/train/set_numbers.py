@@ -1,4 +1,4 @@
-"""All numbers of a data set as arrays over its frames; the images stay where they are."""
+"""All numbers of a data set as arrays over its frames; the images stay on disk."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Protocol
 
 from vla_policy.types import Array
 
-NOT_SAID = -1  # control source of a frame of a set that has no such column
+NOT_SAID = -1  # control source of a frame in a set without that column
 
 
 @dataclass(frozen=True, slots=True)
 class SetNumbers:
     """Over the n frames of a set, episode after episode.
 
-    first, length: int64[e], of each episode. state: float32[n, s]. action: float32[n, d]. seconds: float64[n] since
-    the episode began. valid: bool[n]. source: int8[n], place in CONTROL_SOURCES or NOT_SAID. correction: bool[n].
-    finished: bool[n], the frame is marked as after the goal was reached.
+    first, length: int64[e], of each episode. state: float32[n, s]. action: float32[n, d]. seconds:
+    float64[n] since the start of the episode. valid: bool[n]. source: int8[n], index of
+    CONTROL_SOURCES or NOT_SAID. correction: bool[n]. finished: bool[n], marked as after the goal
+    was reached.
     """
 
     first: Array
@@ -35,10 +36,11 @@ class SetNumbers:
 
 
 class SetSource(Protocol):
-    """What the kinds of data sets have in common. Pickles into workers.
+    """Common interface of the kinds of data sets. Pickles into workers.
 
-    label: for messages. robot_name: '' where the set names none. own: recorded by this package, so that its columns
-    are those that the robot executes. robot_yaml: the robot file of then; '' where it has none.
+    label: for messages. robot_name: '' if the set names none. own: recorded by this package, so
+    its columns are those that the robot executes. robot_yaml: the robot file at that time; '' if
+    missing.
     """
 
     label: str
@@ -64,5 +66,5 @@ class SetSource(Protocol):
         ...
 
     def identity(self, episode: int) -> str:
-        """What stays the same of an episode when others are removed, where the set keeps that."""
+        """An identifier of an episode that stays when others are removed, if the set has one."""
         ...

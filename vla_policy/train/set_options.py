@@ -1,7 +1,8 @@
-"""How a data set is read for training: which robot it shows, where its columns are, what of it counts.
+"""How a data set is read for training: its robot, its columns, and the frames that count.
 
-Sets that this package recorded need none of it. For a set of another project the run file states what no file of the
-set records: its robot, which of its columns is which of the robot's and in what unit, and what its actions are.
+Sets recorded by this package need no options. For a set of another project the run file states
+what the set does not record: its robot, its columns in the robot's terms and units, and the kind
+of its actions.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MOST = 1_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """A column of the robot in a set of another project: robot value = scale * its value + offset."""
+    """A robot's column in another project's set: robot value = scale * its value + offset."""
 
     name: str
     scale: float = 1.0
@@ -33,15 +34,17 @@ class ColumnMapping:
 
 @dataclass(frozen=True, slots=True)
 class SetOptions:
-    """robot: name or file, where the set names none.
+    """robot: name or file, if the set names none.
 
-    cameras: camera of the robot -> of the set. state, action: column of the robot -> Column of the set; what is not
-    listed has the same name in both. spaces: action group -> what its columns are in a set of another project: as the
-    robot executes them (joint_position, ee_pose), or as the robot's policies write them (joint_delta, ee_delta).
-    episodes: which count; None: all. part, held_out: the share of episodes that is kept apart for evaluation, and which
-    side this is. failures: episodes that did not succeed count too.
-    weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor for frames in which a
-    person corrects the policy. phrasings: task -> rephrasings of it. instruction: for a set that has no tasks.
+    cameras: camera of the robot -> of the set. state, action: column of the robot -> Column of
+    the set; unlisted columns have the same name in both. spaces: action group -> meaning of its
+    columns in another project's set: as the robot executes them (joint_position, ee_pose), or as
+    the robot's policies write them (joint_delta, ee_delta).
+    episodes: which to use; None: all. part, held_out: share of episodes kept for evaluation, and
+    which side this is. failures: use episodes that did not succeed, too.
+    weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor
+    for frames in which a person corrects the policy. phrasings: task -> rephrasings of it.
+    instruction: for a set without tasks.
     Raises ValueError that begins with the field's name.
     """
 
@@ -82,7 +85,7 @@ DEFAULTS = SetOptions()
 
 
 def weight_of(control_source: str, options: SetOptions = DEFAULTS, *, correction: bool) -> float:
-    """How much a frame counts. Frames in which nothing commands the robot teach nothing: 0."""
+    """Weight of a frame; 0 for frames in which nothing commands the robot."""
     if not control_source:
         return 0.0
     weight = options.weights.get(control_source, 1.0)

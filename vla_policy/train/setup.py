@@ -1,4 +1,4 @@
-"""From a run to what the loop needs: the checkpoint it starts from, its data, and a loader."""
+"""From a run to the loop's input: the initial checkpoint, its data, and a loader."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from vla_policy.train.training_set import (
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What loader processes need of a network: how large it is, not its weights."""
+    """What loader processes need of a network: its sizes, not its weights."""
 
     config: Any
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleMaker:
-    """Sample -> tensors, as a value that goes to loader processes."""
+    """Sample -> tensors; can be pickled to loader processes."""
 
     checkpoint: Checkpoint
     heads: tuple[str, ...]
@@ -68,12 +68,12 @@ class ExampleMaker:
 def prepare(run: Run) -> Work:
     """The work of run, from its newest checkpoint if any.
 
-    Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads that it does not have,
-    data that does not fit it, with episode and frame.
+    Raises FileNotFoundError or ValueError in one sentence: a policy that cannot be trained, heads
+    that it lacks, data that does not match it, with episode and frame.
     """
     if run.lesson != ACTIONS:
         raise ValueError(f"lesson: got {run.lesson!r}, expected {ACTIONS!r} of recorded data")
-    # The base of an adapter is as at first, also when its run goes on.
+    # The base of an adapter stays the original one, also when its run is resumed.
     first = run.adapter is not None or newest(Path(run.out)) is None
     checkpoint = start(run)
     training = training_of(checkpoint)
@@ -95,7 +95,7 @@ def prepare(run: Run) -> Work:
             )
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
     examples = ExampleMaker(lean, run.loss.heads)
-    examples(learned.sample(0))  # what does not fit is refused before a folder is made
+    examples(learned.sample(0))  # mismatches are refused before a folder is created
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()
     if run.held_out.share:
@@ -106,7 +106,7 @@ def prepare(run: Run) -> Work:
 
 
 def start(run: Run) -> Checkpoint:
-    """What the run begins or goes on with, in float32 on the CPU."""
+    """The checkpoint that the run starts or resumes with, in float32 on the CPU."""
     path = newest(Path(run.out)) if run.adapter is None else None
     checkpoint = load_checkpoint(
         path or find_policy(run.policy), device="cpu", dtype=torch.float32, embodiment=run.robot
@@ -120,7 +120,7 @@ def start(run: Run) -> Checkpoint:
 
 
 def training_of(checkpoint: Checkpoint) -> Training:
-    """How its family is trained. Raises ValueError if it cannot be here."""
+    """Its family's training record. Raises ValueError if it cannot be trained here."""
     training = FAMILIES[checkpoint.family].training
     if training is None:
         able = ", ".join(name for name, family in FAMILIES.items() if family.training is not None)
@@ -137,14 +137,17 @@ def rows_of(checkpoint: Checkpoint) -> int:
 
 
 def made_for_data(checkpoint: Checkpoint, run: Run) -> bool:
-    """Whether the policy acts on the robot of the first set."""
+    """Whether the policy is for the robot of the first set."""
     data = run.data[0]
     robot = robot_of_source(open_source(Path(data.set), data.options), data.options)
     return robot.name in checkpoint.contract.embodiments
 
 
 def contract_for(checkpoint: Checkpoint, run: Run) -> Contract:
-    """Of the robot of the first set. Raises ValueError where the statistics of another robot are to stay."""
+    """For the robot of the first set.
+
+    Raises ValueError if another robot's statistics were to stay.
+    """
     if run.statistics == "policy":
         raise ValueError(
             f"statistics: got 'policy', whose numbers are of {', '.join(checkpoint.contract.embodiments)}; expected 'data'"
@@ -154,7 +157,7 @@ def contract_for(checkpoint: Checkpoint, run: Run) -> Contract:
 
 
 def mixture_of(run: Run, checkpoint: Checkpoint, rows: int, *, part: str) -> Mixture:
-    """The samples of the run's sets, of one part of their episodes; questions are all learned."""
+    """The samples of the run's sets, from one part of the episodes; all questions."""
     sets = [set_of(run, i, checkpoint, rows, part) for i in range(len(run.data))]
     robots = [Entry(s, d.weight) for s, d in zip(sets, run.data, strict=True)]
     if part == "held_out":

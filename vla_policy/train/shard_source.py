@@ -17,16 +17,17 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.train.set_numbers import SetNumbers
 from vla_policy.types import Array
 
-SAME_TASK = (
-    3  # sentences of a frame that mean the demonstrated task; the others name other objects
-)
+SAME_TASK = 3  # sentences of a frame with the meaning of its task; the others name other objects
 
 
 class ShardSource:
-    """SetSource of the shards below a folder. Raises ValueError for shards of single scenes or of several robots."""
+    """SetSource of the shards in a folder.
+
+    Raises ValueError for single scenes or several robots.
+    """
 
     own = True
-    robot_yaml = ""  # a shard names its robot only
+    robot_yaml = ""  # a shard has only its robot's name
 
     def __init__(self, root: Path, robot: str | None = None) -> None:
         self.label = root.name or str(root)
@@ -61,11 +62,11 @@ class ShardSource:
         return self._texts[int(self.numbers.first[episode]) + number][:SAME_TASK]
 
     def success(self, episode: int) -> bool | None:
-        """Failures are not kept in shards."""
+        """True: shards contain no failures."""
         return True
 
     def identity(self, episode: int) -> str:
-        """Its number: shards are not edited."""
+        """Its number: shards are never edited."""
         return f"episode {episode}"
 
     def _images(self, shard: int) -> dict[str, Array]:

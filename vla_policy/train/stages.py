@@ -1,12 +1,14 @@
-"""Runs in stages: a run file with `stages:`, each a run of its own that begins with what the one before it left.
+"""Runs in stages: a run file with `stages:`, each a run that starts from the one before.
 
-    out: runs/tiny               OUT/pointing, OUT/heads: the folders of the stages; OUT/checkpoint: what the last one left
+    out: runs/tiny               OUT/pointing, OUT/heads: the stages' folders; OUT/checkpoint: the
+                                 last one's result
     stages:
-      - name: pointing           all other keys as in a run file; those beside `stages` hold for every stage
+      - name: pointing           all other keys as in a run file; those beside `stages` hold for
+      all
         policy: tiny
       - name: heads
 
-A call goes on where the one before it stopped; stages that are complete are left as they are.
+A call resumes where the previous one stopped; complete stages are skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from vla_policy.train.trainer import TrainingResult
 
 STAGES, STAGE_NAME = "stages", "name"
 FOLDER = re.compile(r"[A-Za-z0-9_-]+")
-BESIDE = ("out", "workers", "seed", "threads")  # what may be given beside a file with stages
+BESIDE = ("out", "workers", "seed", "threads")  # may be given beside a file with stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class RunStage:
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether all its steps are done."""
         return self.run.steps in steps_in(Path(self.run.out), STATE)
 
 
@@ -52,7 +54,7 @@ def has_stages(path: Path) -> bool:
 
 
 def read_stages(path: Path, **instead: Any) -> tuple[RunStage, ...]:
-    """The runs of a file with stages; instead: keys that are given beside it and win.
+    """The runs of a file with stages; instead: keys that replace those of the file.
 
     Raises ValueError: file and line, key, what was got, what was expected.
     """
@@ -92,7 +94,7 @@ def _stage(
 def train_stages(
     stages: tuple[RunStage, ...], train: Callable[[Run], TrainingResult]
 ) -> TrainingResult:
-    """Each that is not complete, in order, until one is asked to stop; then OUT/checkpoint is what the last one left."""
+    """Train incomplete stages in order until a stop; then OUT/checkpoint is the last result."""
     out = Path(stages[-1].run.out).parent
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "run.yaml", stages_text(out, stages).encode())
@@ -112,7 +114,7 @@ def train_stages(
 
 
 def stages_text(out: Path, stages: tuple[RunStage, ...]) -> str:
-    """The same as a file with every key."""
+    """The stages as a file with every key."""
     entries = []
     for stage in stages:
         entry = {STAGE_NAME: stage.name, **run_data(stage.run)}

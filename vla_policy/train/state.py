@@ -1,4 +1,4 @@
-"""What a run needs beside its newest checkpoint to go on as if it had never stopped."""
+"""The state beside a run's newest checkpoint that lets it resume exactly."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ TENSORS, FACTS = "training.safetensors", "state.json"
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """step: steps done. measured: step -> what was measured of its checkpoint."""
+    """step: steps done. measured: step -> held-out loss of its checkpoint."""
 
     step: int
     measured: Mapping[int, float]
@@ -29,7 +29,10 @@ def write_state(
     optimiser: torch.optim.Optimizer,
     mean: Mapping[str, Tensor] | None,
 ) -> None:
-    """parameters: what is trained, by name. mean: of them, where one is kept. Random numbers follow from the step."""
+    """parameters: the trained ones, by name.
+
+    mean: of them, if any. Random numbers follow from the step.
+    """
     tensors: dict[str, Tensor] = {f"weight.{name}": p for name, p in parameters.items()}
     tensors |= {f"mean.{name}": value for name, value in (mean or {}).items()}
     for name, p in parameters.items():
@@ -59,7 +62,7 @@ def read_state(
     optimiser: torch.optim.Optimizer,
     mean: Mapping[str, Tensor] | None,
 ) -> None:
-    """Put a state in place. Raises ValueError if it is not of these parameters."""
+    """Load a state in place. Raises ValueError if it is of other parameters."""
     entries, _ = read_header(folder / TENSORS)
     wanted = {f"weight.{name}" for name in parameters} | {f"mean.{name}" for name in mean or {}}
     found = {name for name in entries if name.startswith(("weight.", "mean."))}
@@ -76,7 +79,7 @@ def read_state(
             if mean is not None:
                 mean[name].copy_(read(entries[f"mean.{name}"]))
             kept = {s: read(entries[f"{s}.{name}"]) for s in slots if f"{s}.{name}" in entries}
-            # The count of steps stays on the CPU, as AdamW has it; moments are where the parameter is.
+            # The step count stays on the CPU, as in AdamW; moments are on the parameter's device.
             optimiser.state[p] = {
                 slot: value if value.ndim == 0 and p.ndim else value.to(p.device)
                 for slot, value in kept.items()

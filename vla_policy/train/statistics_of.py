@@ -1,14 +1,17 @@
-"""Statistics of data sets as a family normalises with: over every frame and every row that is learned, in float64.
+"""Statistics of data sets for a family's normalisation, over all learned rows, in float64.
 
-Actions are taken as the network is to predict them, steps and relative columns among them, out of the same functions
-that make its examples. Quantiles are those of all values together, not means of those of episodes. Two floors keep
-normalised values in bounds, even for columns that do not change in the data:
+Actions are in the network's own columns, including steps and relative columns, from the same
+functions as its training examples. Quantiles are those of all values together, not means over
+episodes. Two floors keep normalised values bounded, even for columns that are constant in the
+data:
 
-* a spread of at least FLOOR in the column's unit: noise of a joint at rest is not blown up to the whole range;
-* a spread that leaves no value of the data outside LIMIT: a gripper that is closed in one frame of a thousand has equal
-  quantiles, and yet moves.
+* a spread of at least FLOOR in the column's unit: noise of a joint at rest is not amplified to the
+  whole range;
+* a spread that leaves no value of the data outside LIMIT: a gripper that is closed in one frame
+  of a thousand has equal quantiles, and yet moves.
 
-A column of a Normalizer that never moves is listed as constant: 0 for the network, its own value for the robot.
+A column of a Normalizer that never moves is listed as constant: 0 for the network, its own value
+for the robot.
 """
 
 from __future__ import annotations
@@ -29,13 +32,13 @@ from vla_policy.train.training_set import TrainingSet
 from vla_policy.types import Array, required
 
 FLOOR = 2e-3  # rad, m, or of an opening
-LIMIT = 20.0  # greatest normalised value that a value of the data gets
-FIXED = ("terminate", "gripper")  # last part of the name of columns from 0 to 1 by their meaning
+LIMIT = 20.0  # largest normalised value of the data
+FIXED = ("terminate", "gripper")  # last part of the name of columns that are 0 to 1 by definition
 UNUSED_PLAN = "-"
 
 
 def statistics_of(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Any:
-    """The statistics of checkpoint's family, of the same form as its own, from the data of sets.
+    """The statistics of the data of sets, in the form of checkpoint's family.
 
     Reads no image. Raises ValueError if the sets do not fit the checkpoint's contract, or the family is not trained.
     """
@@ -57,7 +60,7 @@ def statistics_of(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Any:
 def normaliser_of(
     like: Normalizer | RangeNormalizer, names: tuple[str, ...], values: Array
 ) -> Any:
-    """A normaliser of the kind of like for columns names of values float64[n, d]."""
+    """A normaliser of the kind of like, for columns names with values float64[n, d]."""
     if isinstance(like, RangeNormalizer):
         found = describe(values, "quantiles")
         bounded = np.array([name.rpartition(".")[2] in FIXED for name in names])
@@ -98,7 +101,7 @@ def describe(values: Array, mode: str) -> dict[str, Array]:
 
 
 def _actions(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Array:
-    """float64[n, d]: every learned row of every frame, in the network's columns before they are normalised."""
+    """float64[n, d]: all learned rows of all frames, in the network's columns, unnormalised."""
     family = FAMILIES[checkpoint.family]
     training: Training = required(family.training, f"family {checkpoint.family!r}: training")
     names = checkpoint.contract.model_action_names
@@ -118,7 +121,7 @@ def _actions(checkpoint: Checkpoint, sets: Sequence[TrainingSet]) -> Array:
 
 
 def _unit(checkpoint: Checkpoint, names: tuple[str, ...]) -> Any:
-    """Statistics that leave numbers as they are."""
+    """Statistics that leave values unchanged."""
     made: dict[str, Normalizer | RangeNormalizer] = {}
     for field in fields(checkpoint.statistics):
         like = getattr(checkpoint.statistics, field.name)

@@ -1,4 +1,4 @@
-"""One step of training: micro-batches to one gradient, whatever their number and however many processes share them.
+"""One training step: micro-batches to one gradient, for any number of them and of processes.
 
 loss = sum(total * weight) / sum(weight)        over all micro-batches of all processes, and its gradient
 """
@@ -20,11 +20,11 @@ from vla_policy.train.seeds import sample_seeds
 
 
 class NotFinite(ValueError):
-    """A loss or gradient that is not a number; nothing was learned from it."""
+    """A loss or gradient that is not finite; the step was not made."""
 
 
 class LossOf(nn.Module):
-    """The loss of a micro-batch as a module's forward, which is what processes share (DDP, FSDP)."""
+    """The loss of a micro-batch as a module's forward, for DDP and FSDP."""
 
     def __init__(self, checkpoint: Checkpoint, training: Training, options: LossOptions) -> None:
         super().__init__()
@@ -34,7 +34,10 @@ class LossOf(nn.Module):
     def forward(
         self, batch: dict[str, Tensor], seed: int
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """total, weight, parts. seed: of what the family draws, beside the samples' own, and of dropout."""
+        """total, weight, parts.
+
+        seed: of the family's draws, beside the samples' own, and of dropout.
+        """
         checkpoint, training, options = self._parts
         torch.manual_seed(seed)
         loss = training.loss(checkpoint, batch, options, torch.Generator().manual_seed(seed))
@@ -43,7 +46,7 @@ class LossOf(nn.Module):
 
 @dataclass(slots=True)
 class Sums:
-    """What was added up: weight-times-value and weight of each part, by name; "loss" is the whole."""
+    """Sums of weight times value and of weight for each part, by name; "loss" is the total."""
 
     values: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
@@ -71,7 +74,7 @@ def next_batch(
 def gradient(
     loss_of: nn.Module, stream: Iterator[Batch], step: int, run: Run, devices: Any, sums: Sums
 ) -> tuple[str, ...]:
-    """Leave the step's gradient in the parameters; which samples of this process it is of.
+    """Leave the step's gradient in the parameters; returns this process's samples.
 
     Raises NotFinite, naming the samples of a micro-batch whose loss is not finite.
     """
@@ -111,7 +114,7 @@ def scale(module: nn.Module, factor: float) -> None:
 def not_finite(
     what: str, step: int, said: Mapping[str, float], samples: Iterable[str]
 ) -> NotFinite:
-    """The error for the step that was to be number step + 1."""
+    """The error for step number step + 1."""
     parts = ", ".join(f"{name} {value:g}" for name, value in said.items())
     return NotFinite(
         f"step {step + 1}: the {what} is not finite ({parts}); nothing was learned from it. "

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run after the step that it is in; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM end a run after the current step; a second Ctrl-C ends it at once."""
 
 import signal
 import threading

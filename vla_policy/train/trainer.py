@@ -1,4 +1,4 @@
-"""The training loop over any family: step, log, checkpoint, and going on exactly where a run stopped."""
+"""The training loop for any family: step, log, checkpoint, and exact resuming."""
 
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -37,7 +37,10 @@ from vla_policy.train.stop import asked_to_stop
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run trains, and on what. held_out: micro-batches that only measure. others: the network for other robots."""
+    """Input of a run.
+
+    held_out: micro-batches that only measure. others: the network for other robots.
+    """
 
     checkpoint: Checkpoint
     training: Training
@@ -48,9 +51,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """step: steps done, all that are saved. stopped: by a signal, before the last step.
+    """step: steps done, all saved. stopped: by a signal, before the last step.
 
-    leads: this is the process that speaks for all.
+    leads: this process reports for all.
     """
 
     step: int
@@ -59,9 +62,9 @@ class TrainingResult:
 
 
 def train(run: Run, work: Work, *, shown: bool = True) -> TrainingResult:
-    """Train to the last step or until a signal, with everything in the folder run.out.
+    """Train to the last step or until a signal, with all files in the folder run.out.
 
-    A second call goes on from the newest checkpoint and gives what one call would have given.
+    A second call resumes from the newest checkpoint and gives the same result as one call.
     Raises NotFinite, which names step and samples; DiskFull; ValueError for the folder of another run.
     """
     devices = devices_of(run)
@@ -127,7 +130,7 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     freeze(model, run, work.training.parts)
     laid = None
     if run.adapter is not None:
-        torch.manual_seed(run.seed)  # of A at first
+        torch.manual_seed(run.seed)  # for the initial A
         laid = lay(work.checkpoint, run.policy, run.adapter)
     if run.gradient_checkpointing:
         recompute_layers(model)
@@ -143,7 +146,7 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
 def _save(
     run: Run, work: Work, out: Path, devices: Any, loss_of: Any, learner: Learner, step: int
 ) -> dict[str, float]:
-    """A checkpoint; what was measured of it."""
+    """Write a checkpoint; returns its measurements."""
     measured = {}
     if work.held_out:
         with learner.mean.in_place() if learner.mean is not None else nullcontext():
@@ -157,7 +160,7 @@ def _save(
 
 
 def _anyone(stop: Event, devices: Any) -> bool:
-    """Whether any process received a signal to stop, so that all end after the same step."""
+    """Whether any process received a stop signal, so that all end after the same step."""
     if devices.num_processes == 1:
         return stop.is_set()
     asked = torch.tensor(float(stop.is_set()), device=devices.device)

@@ -1,8 +1,9 @@
 """A data set as a sequence of demonstrations: one for each frame that a policy may learn from.
 
-A demonstration is the observation of a frame and the commands from there on, at the rate of the policy and in its
-columns. Rows behind the end of the episode, rows that rest on an invalid frame and frames of a source with weight 0
-do not teach. Files stay closed until an image is read; the whole goes to worker processes by pickle.
+A demonstration is the observation of a frame and the commands from there on, at the policy's rate
+and in its columns. Rows after the end of the episode, rows based on an invalid frame and frames
+of a source with weight 0 are not learned. Files stay closed until an image is read; a set can be
+pickled to worker processes.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def open_training_set(
 ) -> TrainingSet:
     """The demonstrations of a LeRobot set or of shards, for a policy with this contract and chunks of rows.
 
-    Raises FileNotFoundError, or ValueError in one sentence: what cannot be read, columns, cameras or spaces that differ,
-    and numbers that no robot has, with episode and frame.
+    Raises FileNotFoundError, or ValueError in one sentence: unreadable files, columns, cameras or
+    spaces that differ, and impossible numbers, with episode and frame.
     """
     source = open_source(Path(root), options)
     robot = robot_of_source(source, options, contract)
@@ -61,9 +62,9 @@ def open_source(root: Path, options: SetOptions = DEFAULTS) -> SetSource:
 def robot_of_source(
     source: SetSource, options: SetOptions = DEFAULTS, contract: Contract | None = None
 ) -> Embodiment:
-    """The robot that a set shows. contract: of the policy, which must have been made for it.
+    """The robot of a set. contract: of the policy, which must be for the same robot.
 
-    Raises ValueError for a set that names no robot, and one of another robot.
+    Raises ValueError for a set that names no robot, or another one.
     """
     if options.robot is None and source.robot_name not in embodiment_names():
         raise ValueError(
@@ -86,7 +87,7 @@ def robot_of_source(
 class TrainingSet(Sequence[Demonstration]):
     """The demonstrations of one set, in the order of its frames. Not for several threads.
 
-    robot: whose they are. episodes: those that count. weights: float32[len], of each demonstration.
+    robot: of the set. episodes: those in use. weights: float32[len], of each demonstration.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class TrainingSet(Sequence[Demonstration]):
         weights = _weights(numbers, options)
         self._teaches = numbers.valid & (weights > 0)
         self._chunks = self._chunk_rows()
-        # The observation of an invalid frame is old, and without its first row no action is known for now.
+        # An invalid frame's observation is old, and without its first row no current action is
+        # known.
         usable = counted[self._teaches[counted]]
         episode = np.searchsorted(numbers.first, usable, "right") - 1
         begins, ends = numbers.first[episode], (numbers.first + numbers.length)[episode]
@@ -151,7 +153,7 @@ class TrainingSet(Sequence[Demonstration]):
         return states
 
     def blind(self, index: int) -> Demonstration:
-        """The same with small black images, for what reads its numbers alone: no file is opened."""
+        """The same with small black images, for use of its numbers only: no file is opened."""
         return self._demonstration(index, None, images=False)
 
     def where(self, index: int) -> str:
@@ -194,7 +196,7 @@ class TrainingSet(Sequence[Demonstration]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the robot, which is read again by its name: descriptions do not pickle."""
+        """Without the robot, which is loaded again by name: descriptions cannot be pickled."""
         return {k: v for k, v in self.__dict__.items() if k not in ("robot", "_chunks")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -235,7 +237,7 @@ class TrainingSet(Sequence[Demonstration]):
 
 
 def _episodes(source: SetSource, options: SetOptions) -> tuple[int, ...]:
-    """The episodes that count. Raises ValueError for one that the set does not have."""
+    """The episodes in use. Raises ValueError for one that the set lacks."""
     count = len(source.numbers.first)
     chosen = range(count) if options.episodes is None else options.episodes
     if chosen and max(chosen) >= count:
@@ -248,7 +250,7 @@ def _episodes(source: SetSource, options: SetOptions) -> tuple[int, ...]:
 
 
 def is_held_out(identity: str, share: float) -> bool:
-    """Whether an episode is kept apart: by its own identity alone, so that others may come and go."""
+    """Whether an episode is held out: depends only on its own identity, not on other episodes."""
     digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2.0**64
 
@@ -262,7 +264,7 @@ def _frames(numbers: SetNumbers, episodes: Sequence[int]) -> Array:
 
 
 def _weights(numbers: SetNumbers, options: SetOptions) -> Array:
-    """float32[n]: how much each frame counts; 1 in a set that does not record who moved the robot."""
+    """float32[n]: weight of each frame; 1 in a set that does not record the source of control."""
     table = np.ones((len(CONTROL_SOURCES) + 1, 2), np.float32)
     for k, name in enumerate(CONTROL_SOURCES):
         table[k] = [weight_of(name, options, correction=c) for c in (False, True)]

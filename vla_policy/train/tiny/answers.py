@@ -1,7 +1,8 @@
-"""The frozen tower's answers on every frame of a set, kept beside the run, as a source of the lesson "answers".
+"""The frozen tower's answers on every frame of a set, cached, for the lesson "answers".
 
-Answers about a wrong object become the labelled places; right ones keep their small errors. The heads must trust the pointer:
-trained on its mistakes they follow the arm's own motion instead, most of all for the sentences that are hardest to read.
+Answers about a wrong object are replaced by the labelled positions; right ones keep their small
+errors. The heads must trust the pointer: trained on its errors they follow the arm's own motion
+instead, mostly for the sentences that are hardest to read.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from vla_policy.sim.scenes.scene import COLOURS, SHAPES
 from vla_policy.train.tiny.scenes import part_of
 from vla_policy.types import Array
 
-WRONG_M = 0.03  # an answer this far off is about something else
+WRONG_M = 0.03  # an answer this far off is about another object
 OWN_SENTENCES = 3  # the first sentences of an episode's frame are its own instruction
 AT_ONCE = 64  # frames
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """n frames as the language model reads them, float32, q sentences; what a robot does not have is 0.
+    """n frames as the language model's input, float32, q sentences; columns a robot lacks are 0.
 
-    actions: float32[n, rows, d] normalised; None of scenes.
+    actions: float32[n, rows, d] normalised; None for scenes.
     """
 
     found: Array  # (n, q, slots, f) packed
@@ -57,7 +58,10 @@ class Answers:
 
 
 class AnswerSource:
-    """Frames of one set. asks: of the name or the place of what a sentence means, in turn by chance, instead of the action."""
+    """Frames of one set.
+
+    asks: questions for name or position, alternating at random, not actions.
+    """
 
     def __init__(self, label: str, answers: Answers, index: Array, *, asks: bool = False) -> None:
         self.label, self._answers, self._index, self._asks = label, answers, index, asks
@@ -68,11 +72,11 @@ class AnswerSource:
         return len(self._index)
 
     def where(self, index: int) -> str:
-        """The frame in words."""
+        """The frame as text."""
         return f"{self.label}, frame {self._index[index]}"
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Labelled:
-        """One sentence of the frame; rng chooses which, and what is asked."""
+        """One sentence of the frame; rng chooses the sentence and the question."""
         a, i = self._answers, int(self._index[index])
         draw = rng or np.random.default_rng(index)
         count = a.found.shape[1] if self._asks else OWN_SENTENCES
@@ -89,9 +93,9 @@ class AnswerSource:
 def open_answers(
     checkpoint: Checkpoint, root: Path, kept: Path, *, most: int | None = None
 ) -> Answers:
-    """Those of the frames below root; computed once and kept as a file in `kept`, by what the tower is.
+    """Answers for the frames below root; computed once and cached in a file in `kept`, by tower.
 
-    most: of the frames, the first ones; None: all.
+    most: use only the first frames; None: all.
     """
     frames = load_frames(root)
     frames = frames if most is None else frames.head(most)
@@ -101,7 +105,7 @@ def open_answers(
         raise ValueError(
             f"{root}: got frames of {len(arms)} arms, expected {len(body.arms)} as of {checkpoint.contract.embodiments[0]}"
         )
-    if config.token is None:  # nothing is asked but the action
+    if config.token is None:  # no questions, only actions
         frames = frames.sentences(OWN_SENTENCES)
         arms = arms_of(frames)
     packed = torch.from_numpy(_kept(checkpoint, arms, kept, root))
@@ -133,7 +137,7 @@ def sources_of(
 
 
 def arms_of(frames: Frames) -> list[Frames]:
-    """The frames as each arm sees them."""
+    """The frames as seen by each arm."""
     return [frames.arm(i) for i in range(frames.arrays["state"].shape[1] // len(ARM))]
 
 
@@ -146,7 +150,7 @@ def chunks_of(frames: Frames, arms: list[Frames], rows: int) -> Array:
 
 
 def _kept(checkpoint: Checkpoint, arms: list[Frames], kept: Path, root: Path) -> Array:
-    """float32[n, q, arms, f], from the file that is there or computed now."""
+    """float32[n, q, arms, f], from the cached file or computed now."""
     digest = hashlib.sha256(str((root.name, len(arms[0]), arms[0].texts[:1])).encode())
     for weight in checkpoint.model.vision.state_dict().values():
         digest.update(weight.contiguous().numpy().tobytes())
@@ -183,14 +187,17 @@ def _answered(checkpoint: Checkpoint, arms: list[Frames], label: str) -> Array:
 
 
 def corrected(packed: Tensor, frames: Frames, value_width: int) -> Tensor:
-    """Answers about the wrong object become the labelled places. packed: (n, q, f), of one arm."""
+    """Replace answers about the wrong object by the labelled positions.
+
+    packed: (n, q, f), one arm.
+    """
     places = np.stack([frames.arrays[f"{p}_xyz"] for p in pointing.POINTERS], 2)
     truth = torch.from_numpy(places).float().flatten(0, 1)  # (n q, 3, 3)
     tool = torch.from_numpy(frames.arrays["state"][:, :3]).float()
     from_tool = truth[:, 0] - tool.repeat_interleave(places.shape[1], 0)
     visible = torch.from_numpy(frames.arrays["wrist_visible"]).flatten()
     found = pointing.unpack(packed.flatten(0, 1), value_width)
-    wrong = (found.xyz - truth).norm(dim=-1) > WRONG_M  # false where there is no such thing
+    wrong = (found.xyz - truth).norm(dim=-1) > WRONG_M  # false without such an object
     astray = visible & ((found.wrist_xyz - from_tool).norm(dim=-1) > WRONG_M)
     astray = (wrong[:, 0] | astray)[:, None]
     sure = torch.where(visible, 4.0, -4.0)[:, None]

@@ -1,7 +1,7 @@
-"""The second look (models/closer.py), trained on crops of rendered pictures: of things, of what looks like one, and of neither.
+"""Trains the second look (models/closer.py) on crops of rendered images.
 
-What is not asked for is always there in training: a crop has one colour and one shape, and every other pair that shares one of
-them with it counts against what the network says.
+A crop has one colour and one shape; every other pair that shares one of them with it counts as a
+negative example.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from vla_policy.models.naming import Naming
 from vla_policy.models.pointing import COLOURS, SHAPES, PointingTower
 from vla_policy.train.tiny.pictures import Pictures, to_images
 
-MARGIN_PX = 4  # around what is cropped for training, to look beside the middle
-BESIDE_PX = 1.0  # standard deviation of that
-ON, OFF = 0.04, 0.07  # of the image side: a crop this near is of the thing; this far, of nothing
-ELSEWHERE = 2  # crops of each picture that are of nothing, anywhere
+MARGIN_PX = 4  # around a training crop, for random shifts
+BESIDE_PX = 1.0  # standard deviation of the shifts
+ON, OFF = 0.04, 0.07  # of the image side: a crop this near shows the object; this far, background
+ELSEWHERE = 2  # random background crops of each image
 BATCH = 256
 RATE = 3e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """rgb: uint8[n, c, c, 3]. colour, shape: int64[n], the last class for nothing."""
+    """rgb: uint8[n, c, c, 3]. colour, shape: int64[n], the last class for background."""
 
     rgb: np.ndarray
     colour: np.ndarray
@@ -35,7 +35,7 @@ class Crops:
 
 
 def crops_of(pictures: Pictures, middles: np.ndarray) -> Crops:
-    """Crops at middles, float64[n, p, 2] of each picture: of the thing that is there, or of nothing; what is between is left out."""
+    """Crops at middles, float64[n, p, 2] of each image, without ambiguous ones."""
     side = CROP_PX + 2 * MARGIN_PX
     found = []
     for start in range(0, len(middles), 500):
@@ -60,7 +60,7 @@ def crops_of(pictures: Pictures, middles: np.ndarray) -> Crops:
 
 
 def places_of(tower: PointingTower, naming: Naming, front: np.ndarray) -> np.ndarray:
-    """float64[n, p, 2]: where the first look says that something stands, in each picture."""
+    """float64[n, p, 2]: positions of objects in each image according to the first stage."""
     found = []
     with torch.inference_mode():
         for start in range(0, len(front), 50):
@@ -71,7 +71,7 @@ def places_of(tower: PointingTower, naming: Naming, front: np.ndarray) -> np.nda
 
 
 def train(some: Crops, steps: int, seed: int, begin: Closer | None) -> Closer:
-    """A second look of random weights or those of begin, trained."""
+    """A second look with random weights or those of begin, trained."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 5])
     closer = (begin or Closer(COLOURS, SHAPES)).train()
@@ -96,7 +96,7 @@ def train(some: Crops, steps: int, seed: int, begin: Closer | None) -> Closer:
 
 
 def beside(rgb: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
-    """float32[n, 3, CROP_PX, CROP_PX] from around the middle of each crop, some mirrored, in other light."""
+    """float32[n, 3, CROP_PX, CROP_PX] near each crop's middle, some mirrored, in other light."""
     shift = rng.normal(0, BESIDE_PX, (len(rgb), 2)).round().clip(-MARGIN_PX, MARGIN_PX)
     top, left = (shift.astype(int) + MARGIN_PX).T
     along = np.arange(CROP_PX)

@@ -43,7 +43,7 @@ _SIDES = {
         f"to {side} side of", f"{side} hand side of", f"on {side} hand side of",
     )
 }  # fmt: skip
-# What people also say, in words that were trained; checked in closed loop by the suite paraphrase.
+# Other common phrasings in trained words; checked in closed loop by the suite paraphrase.
 SYNONYMS = {
     "pick": {
         "fetch": "pick up", "raise": "pick up", "raise up": "pick up", "hold up": "pick up",
@@ -100,12 +100,12 @@ OPENINGS = [
     "i want robot to", "you should", "you must", "you need to", "you have to", "go ahead and", "go and",
     "try to", "lets", "let us", "your task is to", "help me",
 ]  # fmt: skip
-# {x} up: with these verbs, as people say it.
+# {x} up: common phrasing with these verbs.
 UP = "(pick|lift|hold|raise|take|bring)"
 
 
 def language_of(robot: str) -> Language:
-    """What the demonstrations of robot's twin say."""
+    """The sentences of the demonstrations of robot's twin."""
     twin = find_twin(robot)
     classes = {k: v for k, v in CLASSES.items() if k != "place" or "relation" in twin.kinds}
     things = ["{colour} {shape}", "{colour} {any}", "{shape}", "{size} {any}", "{size} {shape}"]
@@ -155,7 +155,7 @@ def language_of(robot: str) -> Language:
 
 
 def unread(language: Language, robot: str, count: int, *, paraphrases: str = "seen") -> list[str]:
-    """Drawn sentences that language does not read; of the trained ones also those that come out in other words."""
+    """Drawn sentences that language does not read; also trained ones read as another sentence."""
     strange = []
     for seed in range(count):
         scene = sample_scene(seed, robot=robot)

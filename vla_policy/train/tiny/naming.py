@@ -1,9 +1,10 @@
-"""`python -m vla_policy.train.tiny.naming`: a head that tells what is to be seen, trained on the frozen tower of a checkpoint.
+"""`python -m vla_policy.train.tiny.naming`: trains a checkpoint's head that names what is visible.
 
-Scenes are rendered from a seed of their own, with the arm as it waits and as it works; the head sees every
-pair of colour and shape, also those that the policy itself was never trained on. First where something stands, then what it is
-(closer.py). The least scores of each robot are set on further scenes so that at most REFUSED of what is there is refused; how much
-of what is not there is accepted then is written beside them.
+The tower stays frozen. Scenes are rendered from separate seeds, with the arm waiting and working;
+the head sees every pair of colour and shape, also those that the policy itself was never trained
+on. First the locations of objects are learned, then their classes (closer.py). The least scores
+of each robot are set on further scenes so that at most REFUSED of the present objects are
+refused; the share of absent objects that is then accepted is written beside them.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from vla_policy.train.tiny.pictures import Pictures, first, render, to_images
 
 TRAIN, MEASURE = 600_000, 700_000  # first seeds of scenes
 HELD_OUT = 1200  # of them, of each robot
-REFUSED = {"thing": 0.025, "shape": 0.03, "colour": 0.002}  # at most this part of what is there
-MOST = 0.9  # of a least score: beyond it scores of what is there differ by chance
-ON, OFF = 0.03, 0.075  # of the image side, from the middle of a thing: on it, and beside it
+REFUSED = {"thing": 0.025, "shape": 0.03, "colour": 0.002}  # at most this share of present objects
+MOST = 0.9  # of a least score: above it scores of present objects differ by chance
+ON, OFF = 0.03, 0.075  # of the image side, from the middle of an object: on it, and beside it
 BATCH = 32
 
 
 def train(
     tower: PointingTower, pictures: list[Pictures], steps: int, seed: int, begin: Naming | None
 ) -> Naming:
-    """Places of random weights or those of begin, trained; the robots' pictures in turn."""
+    """Naming with random weights or those of begin, trained; the robots' images in turn."""
     torch.manual_seed(seed)
     naming = begin or Naming(NamingConfig(tower.config.channels[2], closer=False))
     optimiser = torch.optim.AdamW(naming.parameters(), 3e-3, weight_decay=0.01)
@@ -70,7 +71,7 @@ def train(
 
 
 def targets(pictures: Pictures, index: np.ndarray, side: int) -> tuple[torch.Tensor, ...]:
-    """Class of colour and of shape at each place, int64[b, p], and bool[b, p]: on a thing; beside all things."""
+    """Classes of colour, of shape, int64[b, p], and bool[b, p]: on an object; beside all."""
     centre = (torch.arange(side) + 0.5) / side
     v, u = torch.meshgrid(centre, centre, indexing="ij")
     uv = torch.from_numpy(pictures.uv[index]).float()  # (b, k, 2)
@@ -93,7 +94,7 @@ def train_closer(
     steps: int,
     seed: int,
 ) -> Closer:
-    """A second look, trained on the things in pictures and anywhere else in them, and on what the places of some show."""
+    """A second look, trained on objects and random places in pictures, and places in some."""
     rng = np.random.default_rng([seed, 6])
     parts = []
     for shown in pictures:
@@ -108,10 +109,10 @@ def train_closer(
 def measure(
     tower: PointingTower, naming: Naming, pictures: Pictures
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scores of what is there and of what is not: of pairs of colour and shape, of shapes and of colours.
+    """Scores of present and absent objects: of colour-shape pairs, of shapes, of colours.
 
-    Of the pairs that are not there only those whose colour is, which are told by their shape. What is out of the picture
-    is neither.
+    Absent pairs only with a present colour, which their shape decides. Objects outside the image
+    are neither.
     """
     kinds: dict[str, list[tuple[int | None, int | None]]] = {
         "thing": [(c, s) for c in range(N_COLOURS) for s in range(N_SHAPES)],
@@ -185,7 +186,7 @@ def main() -> int:
 
 
 def _trained(args: argparse.Namespace, tower: PointingTower, robots: Iterable[str]) -> Naming:
-    """A head that looks, for these robots."""
+    """A trained naming head for these robots."""
     robots, begin = list(robots), None
     if args.begin:
         begin = load_local(args.begin, embodiment=robots[0]).checkpoint.naming

@@ -1,4 +1,4 @@
-"""Pictures of drawn scenes with what is in them, to learn and to measure looking."""
+"""Images of drawn scenes with their objects, to train and measure the naming head."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from vla_policy.sim.scenes.scene import COLOURS, SHAPES, sample_scene
 from vla_policy.sim.world.world import World
 
 SPLITS = ("train", "unseen_pairs", "other_table", "moved_camera")
-RAYCAST = 0.12  # part of the pictures that the CPU ray caster draws
+RAYCAST = 0.12  # share of images rendered by the CPU ray caster
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """front: uint8[n, h, w, 3]. uv: float64[n, k, 2] middles of the k things. colour, shape: int[n, k]."""
+    """front: uint8[n, h, w, 3].
+
+    uv: float64[n, k, 2] centres of k objects. colour, shape: int[n, k].
+    """
 
     front: np.ndarray
     uv: np.ndarray
@@ -62,5 +65,5 @@ def to_images(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tens
 
 
 def first(pictures: Pictures, count: int) -> Pictures:
-    """The first count of pictures."""
+    """The first count images."""
     return Pictures(*(getattr(pictures, f.name)[:count] for f in fields(Pictures)))

@@ -1,4 +1,4 @@
-"""The contract and the statistics of a robot that a `tiny` policy did not have: its limits are the ends of its units."""
+"""Contract and statistics of a new robot for a `tiny` policy: its limits define the ranges."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vla_policy.families.tool_steps import row_ranges
 
 
 def contract_of(embodiment: Embodiment, image_px: int) -> Contract:
-    """What a tiny policy expects of embodiment. Raises ValueError if the model has no columns for it."""
+    """A tiny policy's contract for embodiment.
+
+    Raises ValueError if the model lacks columns for it.
+    """
     states, actions = tuple(embodiment.state_names), tuple(embodiment.action_names)
     return Contract(
         camera_names=tuple(embodiment.camera_names),
@@ -28,7 +31,7 @@ def contract_of(embodiment: Embodiment, image_px: int) -> Contract:
 
 
 def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
-    """Ends of a robot's units: workspaces of its arms, steps of its tools, limits of its base."""
+    """Ranges of a robot's columns: workspaces of arms, steps of tools, limits of the base."""
     limits = {
         name: embodiment.limits.groups[g.name] for g in embodiment.actions for name in g.names
     }

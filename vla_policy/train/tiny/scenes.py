@@ -1,4 +1,4 @@
-"""Rendered scenes (`vla generate scenes`) as a source of the lesson "pointing": a picture, its sentences, the truth of each."""
+"""Rendered scenes (`vla generate scenes`) for the lesson "pointing": image, sentences, truth."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LABELS = (
 
 
 class SceneSource:
-    """The scenes below a folder, some or all of them. robot: whose they are. Images stay on the disk.
+    """The scenes below a folder, some or all of them. robot: their robot. Images stay on the disk.
 
-    held_out: share that only measures, every so many; part: "all", "train" or "held_out".
-    Raises FileNotFoundError for no scenes, ValueError for those of several robots or without labels.
+    held_out: share that only measures; part: "all", "train" or "held_out".
+    Raises FileNotFoundError for no scenes, ValueError for several robots or missing labels.
     """
 
     def __init__(self, root: Path, *, part: str = "all", held_out: float = 0.0) -> None:
@@ -35,7 +35,7 @@ class SceneSource:
         return len(self._index)
 
     def where(self, index: int) -> str:
-        """The scene in words."""
+        """The scene as text."""
         return f"{self.label}, scene {self._index[index]}"
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> Labelled:
@@ -56,7 +56,7 @@ class SceneSource:
 
 
 def part_of(count: int, part: str, held_out: float) -> Array:
-    """int64: the samples of a part; those that are held out are the last ones."""
+    """int64: the samples of a part; the held-out ones are the last."""
     end = count - round(count * held_out)
     index = {"all": np.arange(count), "train": np.arange(end), "held_out": np.arange(end, count)}
     return index[part]
