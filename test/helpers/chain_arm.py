@@ -1,4 +1,4 @@
-"""A robot arm by numbers alone: its kinematics and distances, against which the model of the bodies is held."""
+"""A robot arm in plain numpy: kinematics and distances, as reference for collision models."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 TEXT = (GOLDEN / "arm_bodies.xml").read_text()
 TABLE = '<geom name="table" type="box" pos="0 0 -0.02" size="1 1 0.02"/>'
 HOME = np.array([0.0, -0.5, 0.6, 0.0, 0.6, 0.0])
-# Each joint: where it is in the link before, and its axis; then the tool.
+# For each joint: its position in the previous link, and its axis; then the tool.
 CHAIN = (
     ("shoulder_link", (0, 0, 0.079), 2), ("upper_arm_link", (0, 0, 0.04805), 1),
     ("upper_forearm_link", (0.05955, 0, 0.3), 1), ("lower_forearm_link", (0.2, 0, 0), 0),
@@ -28,7 +28,7 @@ CAPSULES = {
     "upper_forearm_link": ((0.2, 0, 0), 0.03), "lower_forearm_link": ((0.1, 0, 0), 0.03),
     "wrist_link": ((0.05, 0, 0), 0.03), "gripper_link": ((0.11, 0, 0), 0.03),
 }  # fmt: skip
-# Where the base of the second model stands: moved and turned about an odd axis.
+# Base of the second model: moved, and rotated about an arbitrary axis.
 BASE_QUAT = np.array([0.8, 0.2, -0.4, 0.4])  # wxyz, unit
 BASE = f'<body name="base_link" pos="0.4 -0.3 0.2" quat="{" ".join(map(str, BASE_QUAT))}">'
 
@@ -42,7 +42,7 @@ def turn(axis, angle):
 
 
 def links(joints):
-    """Rotation and place of each link in the base frame, and of the tool last."""
+    """Rotation and position of each link in the base frame, and of the tool last."""
     rotation, place, found = np.eye(3), np.zeros(3), []
     for (_, offset, axis), angle in zip(CHAIN, joints, strict=True):
         place = place + rotation @ offset
@@ -52,7 +52,7 @@ def links(joints):
 
 
 def quaternion(rotation):
-    """xyzw: the vector that fits a rotation matrix best, as an eigenvector; for turns of any size."""
+    """xyzw: the best match of a rotation matrix, as an eigenvector; for rotations of any size."""
     (a, b, c), (d, e, f), (g, h, i) = rotation
     fit = np.array(
         [
@@ -71,7 +71,7 @@ def pose(joints):
 
 
 def least_singular_value(joints):
-    """Of m and rad per rad, from differences."""
+    """Of m and rad per rad, by differences."""
     columns, step = [], 1e-6
     rotation, place = links(joints)[-1]
     for k in range(6):
@@ -82,14 +82,14 @@ def least_singular_value(joints):
 
 
 def segments_apart(a, b, c, d):
-    """Distance of two segments: the best of many points of one, to the other exactly."""
+    """Distance of two segments: the minimum over many points of one, exact to the other."""
     p = a + np.linspace(0.0, 1.0, 201)[:, None] * (b - a)
     u = np.clip((p - c) @ (d - c) / ((d - c) @ (d - c)), 0.0, 1.0)
     return np.linalg.norm(p - (c + u[:, None] * (d - c)), axis=1).min()
 
 
 def gaps(joints):
-    """How far apart bodies are that no joint links, by names; the table is 'world'."""
+    """Distances of bodies that no joint connects, by names; the table is 'world'."""
     ends = {}
     for (name, _, _), (rotation, place) in zip(CHAIN, links(joints), strict=False):
         ends[name] = (place, place + rotation @ np.array(CAPSULES[name][0]), CAPSULES[name][1])

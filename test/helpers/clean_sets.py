@@ -1,6 +1,7 @@
-"""A small data set with nothing wrong in it, and one of everything that it is made of.
+"""A small data set without faults, with one of everything that a set consists of.
 
-A robot goes to and fro between points inside its limits, in front of a textured wall; two cameras see it.
+A robot moves back and forth between points inside its limits, in front of a textured wall, seen by
+two cameras.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ HIGH = np.array([0.55, 0.3, 0.4, 0.6, 0.6, 0.6, 0.9, 0.95])
 
 
 def pose(episode: int, at: float) -> np.ndarray:
-    """float64[8]: the robot at a time in frames; every column has a phase and a period of its own."""
+    """float64[8]: the robot at a time in frames; every column has its own phase and period."""
     rng = np.random.default_rng(episode)
     phase = rng.uniform(0, 2 * np.pi, 8)
     speed = np.array([0.11, 0.13, 0.12, 0.1, 0.09, 0.12, 0.08, 0.14])
@@ -30,7 +31,7 @@ def pose(episode: int, at: float) -> np.ndarray:
 def image(
     episode: int, number: int, camera: str, size: tuple[int, int] = SIZE, still: int | None = None
 ) -> np.ndarray:
-    """What a camera shows: a wall with a texture, light of the day, and a robot that goes with its pose."""
+    """A camera image: a textured wall, changing light, and a robot that moves with its pose."""
     height, width = size
     rows, columns = np.mgrid[:height, :width]
     light = 10 * (episode % 3)
@@ -72,7 +73,7 @@ def frame(episode: int, number: int, **changes) -> Frame:
 def clean_set(
     root: Path, lengths=LENGTHS, *, tasks=TASKS, change=lambda episode, number: {}, **more
 ) -> Path:
-    """A set; change(episode, number) gives what a frame has in place of its own."""
+    """A set; change(episode, number) returns the fields of a frame to replace."""
     with SetWriter(root, ROBOT, FPS, **more) as writer:
         for episode, length in enumerate(lengths):
             writer.begin(tasks[episode % 2])

@@ -1,7 +1,8 @@
-"""Breaks exactly one thing in a copy of a data set of version 3.0, with pyarrow, av and json alone.
+"""Breaks exactly one thing in a copy of a data set of version 3.0, with pyarrow, av and json only.
 
-Every function takes the folder and a random generator and says what `vla data check` has to find: (code, episode, frame),
-with None where a finding has no such place. Files are one an episode, as this package writes them.
+Every function takes the folder and a random generator and returns the finding that `vla data
+check` must report: (code, episode, frame), None for a missing place. One file per episode, as
+this package writes them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def rows(path: Path, column: str) -> np.ndarray:
 
 
 def put(path: Path, column: str, values: np.ndarray) -> None:
-    """Replace a column, with its type."""
+    """Replace a column, keeping its type."""
     table = pq.read_table(path)
     kind = table.schema.field(column)
     place = table.column_names.index(column)
@@ -64,7 +65,7 @@ def episodes_file(root: Path) -> Path:
 
 
 def right_statistics(root: Path) -> None:
-    """The statistics that the data have now, of the set and of its episodes."""
+    """Recompute the statistics of the current data, of the set and of its episodes."""
     files = sorted((root / "data").rglob("*.parquet"))
     stats = json.loads((root / "meta/stats.json").read_text())
     table = pq.read_table(episodes_file(root))
@@ -94,7 +95,7 @@ def images(path: Path) -> list[np.ndarray]:
 
 
 def encode(path: Path, frames: list[np.ndarray], times: list[int] | None = None, rate=FPS) -> None:
-    """Write a video anew; times: the place of each frame."""
+    """Encode a video; times: the presentation time of each frame."""
     height, width, _ = frames[0].shape
     options = {"crf": "16", "preset": "ultrafast", "bf": "0", "g": "2"}
     with av.open(str(path), "w", format="mp4") as container:
@@ -221,7 +222,7 @@ def time_gap(root: Path, rng) -> Expected:
 
 
 def false_rate(root: Path, rng) -> Expected:
-    """The rows came slower than the set states."""
+    """The rows are slower than the rate in the set."""
     episode, _ = pick(root, rng)
     values = rows(data_file(root, episode), "timestamp")
     put(data_file(root, episode), "timestamp", values * rng.choice([0.5, 0.8, 1.1, 1.5]))
@@ -229,7 +230,7 @@ def false_rate(root: Path, rng) -> Expected:
 
 
 def slow_clock(root: Path, rng) -> Expected:
-    """One per cent: no step shows it, the sum does."""
+    """One per cent: no single step shows it, the sum does."""
     episode = int(np.argmax(lengths(root)))
     values = rows(data_file(root, episode), "timestamp")
     count = len(values)
@@ -295,7 +296,7 @@ def constant_column(root: Path, rng) -> Expected:
 
 
 def degrees(root: Path, rng) -> Expected:
-    """One episode of another unit."""
+    """One episode in another unit."""
     episode, _ = pick(root, rng)
     for name in ("observation.state", "action"):
         values = rows(data_file(root, episode), name)
@@ -338,7 +339,7 @@ def index_gap(root: Path, rng) -> Expected:
 
 
 def lost_episode_row(root: Path, rng) -> Expected:
-    """meta/episodes lacks one; readers that go by places are off by one from there on."""
+    """meta/episodes lacks one; readers that index by position are off by one after it."""
     table = pq.read_table(episodes_file(root))
     episode = int(rng.integers(len(table) - 1))
     kept = table.take([k for k in range(len(table)) if k != episode])
@@ -364,7 +365,7 @@ def false_episode_length(root: Path, rng) -> Expected:
 
 
 def lost_rows(root: Path, rng) -> Expected:
-    """Rows at the end of a file are gone, whatever meta/ states."""
+    """Rows at the end of a file are missing, unlike in meta/."""
     episode, frame = pick(root, rng)
     table = pq.read_table(data_file(root, episode))
     pq.write_table(table.slice(0, frame), data_file(root, episode))
@@ -390,7 +391,7 @@ def task_out_of_list(root: Path, rng) -> Expected:
 
 
 def other_task(root: Path, rng) -> Expected:
-    """From a frame on, rows have the number of a task that the episode does not have."""
+    """From one frame on, rows have the number of a task that the episode lacks."""
     episode, frame = pick(root, rng)
     values = rows(data_file(root, episode), "task_index")
     count = len(pq.read_table(root / "meta/tasks.parquet"))

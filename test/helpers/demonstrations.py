@@ -1,4 +1,4 @@
-"""Synthetic demonstrations: frames whose every number says which frame they are of."""
+"""Synthetic demonstrations: every number of a frame identifies the frame."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SIZE = (48, 64)
 
 
 def image(episode: int, number: int, camera: str, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A grey level that tells the frame, and a bar that tells the camera."""
+    """A grey level that identifies the frame, and a bar that identifies the camera."""
     picture = np.full((*size, 3), 30 + (37 * episode + 11 * number) % 200, np.uint8)
     picture[:, : 16 if camera == "front" else 32] = (220, 40, 30)
     return picture
@@ -58,7 +58,7 @@ def recorded_set(root: Path, lengths=(7, 5), **more) -> Path:
 
 
 def require_same(got: Frame, expected: Frame) -> None:
-    """All numbers are identical, and the images as near as video is."""
+    """All numbers are identical, and the images as close as video allows."""
     for name in ("state", "action", "proposed"):
         assert np.array_equal(getattr(got, name), getattr(expected, name), equal_nan=True), name
     for name in ("stamp_ns", "control_source", "intervention", "guard_level", "valid"):

@@ -12,7 +12,7 @@ from vla_policy.models.vla import VLA
 
 EXACT = {"atol": 1e-5, "rtol": 0.0}
 BOTH = pytest.mark.parametrize("kind", ["pi0", "pi05"])
-# A robot that nobody has: what is tested here looks at the network alone.
+# A fictitious robot: the tests here concern the network only.
 CONTRACT = Contract(
     ("front",), 28, ("s",), ("a",), ("a",), (("arm", "joint_position"),), 10.0, ("none",)
 )
@@ -44,7 +44,7 @@ def network_of(kind: str) -> VLA:
     model = VLA(config(kind)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name or "position" in name:  # else they start at 0 or 1
+            if "norm" in name or "position" in name:  # otherwise they start at 0 or 1
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model
 
@@ -52,12 +52,12 @@ def network_of(kind: str) -> VLA:
 MODELS = {kind: network_of(kind) for kind in ("pi0", "pi05")}
 with patch.object(
     build, "SMALL", 0
-):  # packed products, as in large models, where this CPU has them
+):  # packed products, as in large models, if this CPU supports them
     ENGINES = {kind: compile_engine(model) for kind, model in MODELS.items()}
 
 
 def whole(given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """given as Engine.sample takes it, all cameras there."""
+    """given as arguments of Engine.sample, with all cameras present."""
     there = torch.ones(2, 3, dtype=torch.bool)
     return given["images"], there, given["text"], given["state"], given["noise"]
 

@@ -1,4 +1,4 @@
-"""Frames that a server must bear: random, cut off, nested, of sizes that are not there, almost right."""
+"""Frames that a server must survive: random, truncated, nested, with wrong sizes, almost right."""
 
 import random
 import struct
@@ -39,7 +39,7 @@ def _nested(rng):
 
 
 def _sizes(rng):
-    """A length that is not there."""
+    """A wrong length."""
     first = rng.choice((0xC6, 0xDB, 0xDD, 0xDF, 0xC9))
     return struct.pack(">BI", first, rng.randrange(2**20, 2**32)) + bytes(rng.randrange(50))
 

@@ -1,4 +1,4 @@
-"""Files that are none or are corrupted, and the sentence with which each is refused."""
+"""Invalid and corrupted files, and the sentence with which each is refused."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-MEMORY = 4 << 30  # of address space; the interpreter with torch takes two
+MEMORY = 4 << 30  # of address space; the interpreter with torch uses two
 
 
 SECONDS = 60
@@ -36,7 +36,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 def special(path: Path, kind: str) -> Path:
-    """A file that is none: a pipe, a device, a folder, a loop of links, nothing."""
+    """An invalid file: a pipe, a device, a folder, a loop of links, nothing."""
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":
@@ -60,7 +60,7 @@ SPECIAL = {
 VALUES = (None, True, 0, -1, 10**30, 1e308, "x", "", [], {}, [[]], "a\nb", ["x"], {"a": 1}, 0.5, float("nan"))  # fmt: skip
 
 
-ROUNDS = int(os.environ.get("VLA_POLICY_CORRUPTIONS", "12"))  # of each file; 300 find what is rare
+ROUNDS = int(os.environ.get("VLA_POLICY_CORRUPTIONS", "12"))  # of each file; 300 find rare errors
 
 
 def keys_of(value: object, path: tuple = ()) -> list[tuple]:
@@ -75,7 +75,7 @@ def keys_of(value: object, path: tuple = ()) -> list[tuple]:
 
 
 def corrupted(data: bytes, rng: random.Random, *, fields: bool) -> bytes:
-    """One byte, or one field of JSON, is another."""
+    """data with one byte, or one field of JSON, replaced."""
     if not fields or rng.random() < 0.3:
         changed = bytearray(data)
         changed[rng.randrange(min(len(data), 20_000))] = rng.randrange(256)

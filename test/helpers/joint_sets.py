@@ -19,7 +19,7 @@ FPS = 10
 
 
 def joint_set(root: Path, lengths=(12, 10), *, size=(48, 64)) -> Path:
-    """Every joint follows a sine of its own, a frame behind what is commanded."""
+    """Every joint follows its own sine, one frame behind its command."""
     with SetWriter(root, ROBOT, FPS, robot_yaml="name: ur5e_2f85\n") as writer:
         for episode, length in enumerate(lengths):
             writer.begin(("push the cube", "lift the cube")[episode % 2])

@@ -1,11 +1,11 @@
-"""Which worker runs which file; imported only where pytest-xdist runs."""
+"""Assigns test files to workers; imported only if pytest-xdist runs."""
 
 import lanes
 from xdist.scheduler import LoadScopeScheduling
 
 
 class LaneScheduling(LoadScopeScheduling):
-    """LoadScopeScheduling by file, that asks lanes.next_file what a worker does next."""
+    """LoadScopeScheduling by file, which asks lanes.next_file for a worker's next one."""
 
     def _split_scope(self, nodeid):
         return nodeid.partition("::")[0]
@@ -25,6 +25,6 @@ class LaneScheduling(LoadScopeScheduling):
 
     def _reschedule(self, node):
         if not node.shutting_down and self._next(node) is None:
-            node.shutdown()  # it ends what it has
+            node.shutdown()  # after its current tests
             return
         super()._reschedule(node)

@@ -1,8 +1,8 @@
-"""Workers of a parallel run (`pytest -n N`): whole files for each, what judges times apart from what computes.
+"""Workers of a parallel run (`pytest -n N`): whole files, with timing-sensitive tests kept apart.
 
-Tests with nodes or a browser wait more than they compute, and some of them judge times. So the quiet lanes, which
-take none of these, run at low priority and fill what the others leave of the processors. The others take these
-first and help with the rest afterwards.
+Tests with nodes or a browser wait more than they compute, and some of them check times. So the
+quiet lanes, which take none of these, run at low priority and use the processor time that the
+others leave. The other lanes take these tests first and help with the rest afterwards.
 """
 
 import os
@@ -15,9 +15,10 @@ WORKER, WORKERS, RUN = (
 )
 TIMED = ("test/ros/", "test/web/", "test/without_ros/test_processes.py")
 QUIET_NICE = 10
-# Above what Linux hands out by itself, and not looked through by `vla stop`, which looks for robots in 0 to 100.
+# Above Linux's range of ephemeral ports, and not searched by `vla stop`, which searches 0 to 100.
 DOMAINS = range(215, 232)
-# Half a minute and more: begun first, longest first, so that no lane works on long after the others.
+# Half a minute and more: started first, longest first, so that no lane works long after the
+# others.
 LONG: tuple[str, ...] = (
     "test/ros/test_walk.py",
     "test/ros/test_check_topics.py",
@@ -36,25 +37,25 @@ LONG: tuple[str, ...] = (
 
 
 def count() -> int:
-    """How many workers this process is one of; 1 without -n."""
+    """Number of workers of this run; 1 without -n."""
     return int(os.environ.get(WORKERS, "1"))
 
 
 def own() -> int:
-    """The number of this one, from 0."""
+    """Index of this worker, from 0."""
     return int(os.environ.get(WORKER, "gw0").removeprefix("gw"))
 
 
 def is_quiet(worker: int, workers: int) -> bool:
-    """Whether it takes nothing that judges times: the last third, one at least where there are several.
+    """Whether a worker takes no timing-sensitive tests: the last third, at least one of several.
 
-    Who comes later, in place of one that crashed, takes all.
+    A worker that replaces a crashed one takes all tests.
     """
     return workers > 1 and workers - max(1, workers // 3) <= worker < workers
 
 
 def next_file(waiting: Sequence[str], *, quiet: bool) -> str | None:
-    """What a lane does next, None if nothing that waits is for it.
+    """The next file of a lane; None if no waiting file is for it.
 
     >>> next_file(["test/a.py", "test/ros/b.py"], quiet=False)
     'test/ros/b.py'
@@ -76,15 +77,15 @@ def give_way() -> None:
 
 
 def free_domain() -> int:
-    """A ROS domain in which nobody of this machine speaks, another one for each worker of a run.
+    """A ROS domain that nothing on this machine uses, a different one for each worker of a run.
 
-    Raises ValueError if all are taken.
+    Raises ValueError if all are in use.
     """
     order = random.Random(os.environ.get(RUN)).sample(DOMAINS, len(DOMAINS))
     for domain in order[own() % len(DOMAINS) :: count()]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                # RTPS 9.6.1: where the first participant of a domain is discovered.
+                # RTPS 9.6.1: the port on which the first participant of a domain is discovered.
                 probe.bind(("", 7400 + 250 * domain + 10))
             except OSError:
                 continue

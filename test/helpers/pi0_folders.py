@@ -19,7 +19,7 @@ OPENPI_CAMERAS = {"left_wrist_0_rgb": "hand", "base_0_rgb": "front"}
 
 
 def characters(path: Path) -> Path:
-    """The tokenizer that the golden files were made with: one token per character, the line end is 3."""
+    """The tokenizer of the golden files: one token per character, newline is 3."""
     vocabulary = {"<pad>": 0, "<unk>": 1, "\n": 3} | {chr(c): c - 28 for c in range(32, 127)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
@@ -28,7 +28,7 @@ def characters(path: Path) -> Path:
 
 
 def policy_file(folder: Path, source: Path, **changes: object) -> Path:
-    """A policy file for the golden folders; a change to None leaves the key out."""
+    """A policy file for the golden folders; a change to None removes the key."""
     content = {
         "checkpoint": str(source), "tokenizer": str(characters(folder / "tokenizer.json")),
         "cameras": {"wrist": "hand", "base": "front"}, "state": NAMES,

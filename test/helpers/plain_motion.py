@@ -1,4 +1,4 @@
-"""Plain, slow arithmetic of motion to compare with: cubics by de Casteljau, rotations as matrices and power series."""
+"""Plain, slow motion as a reference: de Casteljau's cubics, rotations as matrices."""
 
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ PARTS = (
     _part("right", POSE, 12, POSE_NAMES),
     _part("right_hand", GRIPPER, 19, ("opening",)),
 )
-# Something of every kind, and two of what there may be two of.
+# A layout with every kind of part, and two of each kind that may occur twice.
 BODY = Layout(tuple(name for part in PARTS for name in part.names), PARTS)
 LINEAR = [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
 ROTATIONS = [slice(5, 9), slice(15, 19)]
@@ -35,7 +35,7 @@ HANDS = [9, 19]
 def rows_of(rng, count, step=0.3, turn=0.6):
     """float64[count, 20]: a walk in every column, rotations about changing axes; openings 0 to 1."""
     rows = np.cumsum(rng.normal(0.0, step, (count, 20)), axis=0)
-    rows[rng.random((count, 20)) < 0.1] = 0.25  # steps of nothing, and back
+    rows[rng.random((count, 20)) < 0.1] = 0.25  # zero steps, and back
     for columns in ROTATIONS:
         matrix = exp_matrix(rng.normal(0.0, 1.0, 3))
         for row in rows:
@@ -46,8 +46,8 @@ def rows_of(rng, count, step=0.3, turn=0.6):
 
 
 def slopes(start, rows):
-    """Of one column, at start and at each row: nothing at both ends; that of the rows at row 0; else the
-    harmonic mean of the two steps, and nothing where they differ in sign."""
+    """Slopes of one column, at start and at each row: zero at both ends; at row 0 that of the
+    rows; elsewhere the harmonic mean of the two steps, zero if their signs differ."""
     knots = [start, *rows]
     steps = [b - a for a, b in pairwise(knots)]
     found = [0.0]
@@ -58,7 +58,7 @@ def slopes(start, rows):
 
 
 def path(start, rows, u):
-    """Place and rate of one column after u steps from start."""
+    """Position and rate of one column after u steps from start."""
     u = min(max(u, 0.0), float(len(rows)))
     k = min(int(u), len(rows) - 1)
     knots, slope = [start, *rows], slopes(start, rows)
@@ -66,7 +66,7 @@ def path(start, rows, u):
 
 
 def cubic(a, b, rate_a, rate_b, s, span=1.0):
-    """Place and rate at s of the cubic from a to b with these rates at its ends, in span."""
+    """Position and rate at s of the cubic from a to b with these rates at its ends, in span."""
     points = [a, a + rate_a * span / 3.0, b - rate_b * span / 3.0, b]
     while len(points) > 2:
         points = [(1.0 - s) * p + s * q for p, q in pairwise(points)]
@@ -98,7 +98,7 @@ def _series(turn, shift):
 
 
 def matrix_of(quaternion):
-    """float64[3, 3] of xyzw, whatever its length."""
+    """float64[3, 3] of xyzw of any length."""
     x, y, z, w = quaternion / np.linalg.norm(quaternion)
     return np.array([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -108,7 +108,7 @@ def matrix_of(quaternion):
 
 
 def log_matrix(matrix):
-    """Rotation vector of a matrix, for turns of less than half a turn."""
+    """Rotation vector of a matrix, for rotations below half a turn."""
     odd = np.array([matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0],
                     matrix[1, 0] - matrix[0, 1]])  # fmt: skip
     sine, cosine = np.linalg.norm(odd) / 2.0, (np.trace(matrix) - 1.0) / 2.0
@@ -117,7 +117,7 @@ def log_matrix(matrix):
 
 
 def quaternion_of(matrix):
-    """xyzw; of the rotation vector, which is slower than it need be."""
+    """xyzw; through the rotation vector, which is slower than necessary."""
     turn = log_matrix(matrix)
     angle = np.linalg.norm(turn)
     axis = turn / angle if angle > 0.0 else turn

@@ -1,4 +1,4 @@
-"""A small folder of every kind that is read, as its project writes one, with the columns and ranges of a robot.
+"""A small folder of every supported kind, as its project writes one, for the columns of a robot.
 
 Used by test_road.py and, with the programs themselves, by benchmarks/road.py.
 """
@@ -21,12 +21,12 @@ from vla_policy.embodiment import Embodiment
 
 STATE, ACTION = "observation.state", "action"
 CAMERA = "observation.images."
-REACH = 0.2  # of a joint's relative columns, in rad or m; also of speeds
-TURN = 0.02  # of a quaternion's parts, and of steps
+REACH = 0.2  # range of a joint's relative columns, in rad or m; also of speeds
+TURN = 0.02  # range of a quaternion's components, and of steps
 
 
 def ranges(robot: Embodiment, names: tuple[str, ...]) -> np.ndarray:
-    """(2, columns) low and high of data that this robot could have recorded, near the middle of its range."""
+    """(2, columns) low and high of data that this robot could have recorded, near mid-range."""
     joints = {
         f"joint.{name}": (low, high)
         for name, low, high in zip(
@@ -41,7 +41,7 @@ def ranges(robot: Embodiment, names: tuple[str, ...]) -> np.ndarray:
                 f"{tool}{axis}": (box.lower[i], box.upper[i]) for i, axis in enumerate("xyz")
             }
     joints |= boxes
-    # About no rotation, and so near that what random weights say of it is still a rotation.
+    # Close to the identity, so that the output of random weights is still a rotation.
     turns = {"qx": (-TURN, TURN), "qy": (-TURN, TURN), "qz": (-TURN, TURN), "qw": (1 - TURN, 1.0)}
     joints |= {name: turns[part] for name in names if (part := name.rpartition(".")[2]) in turns}
     ends = []
@@ -54,7 +54,7 @@ def ranges(robot: Embodiment, names: tuple[str, ...]) -> np.ndarray:
 
 
 def statistics(robot: Embodiment, *, relative: bool) -> dict[str, torch.Tensor]:
-    """What lerobot saves of the data: mean, std and quantiles of state and action."""
+    """The statistics that lerobot saves: mean, std and quantiles of state and action."""
     found = {}
     for feature, names in ((STATE, robot.state_names), (ACTION, robot.action_names)):
         low, high = ranges(robot, names)
@@ -73,7 +73,7 @@ def statistics(robot: Embodiment, *, relative: bool) -> dict[str, torch.Tensor]:
 
 
 def fitted(folder: Path, robot: Embodiment, *, relative: bool = False) -> Path:
-    """A lerobot folder with this robot's cameras, widths and ranges in place of those it was written with."""
+    """A lerobot folder with this robot's cameras, widths and ranges, not the original ones."""
     widths = {STATE: len(robot.state_names), ACTION: len(robot.action_names)}
     path = folder / "config.json"
     config = json.loads(path.read_text())

@@ -11,9 +11,9 @@ from rclpy import action
 def participant():
     """A new DDS participant.
 
-    An old one goes on knowing a node that was killed, for 20 s or for good, and takes its services for
-    available: what is asked of them before the next node of that name has been heard of is lost. And its
-    endpoints are counted among those of the next. A new one knows only who lives.
+    An old one keeps a node that was killed, for 20 s or for good, and counts its services as
+    available: requests sent before the next node of that name is discovered are lost. And the
+    endpoints of both are counted together. A new one knows only running nodes.
     """
     rclpy.init()
     try:
@@ -23,6 +23,6 @@ def participant():
 
 
 class ActionClient(action.ActionClient):
-    """For a node whose executor turns already: rclpy hands the client to it a moment before it has its lock."""
+    """For a node whose executor spins: rclpy adds the client a moment before its lock exists."""
 
     _lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A node beside a running graph that hears what happens and asks for goals; for tests of whole robots."""
+"""A node beside a running graph that records its topics and sends goals, for system tests."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ READY_S, GOAL_S = 120.0, 180.0
 
 
 class Witness(Node):
-    """Hears what the robot tells and how the control node is, and asks for goals."""
+    """Records the robot's reports and the control node's status, and sends goals."""
 
     def __init__(self, robot):
         super().__init__("witness")
@@ -47,9 +47,9 @@ class Witness(Node):
         self.levels.add(msg.level)
 
     def goal_result(self):
-        """Of one instruction; asked again while the task node has not heard yet of a control node that is engaged.
+        """The result of an instruction; sent again until the task node knows control as engaged.
 
-        A goal that is rejected has no result: who asks for it gets an empty one, which reads as done.
+        A rejected goal has no result: its client would get an empty one, which reads as success.
         """
         goal = ExecuteInstruction.Goal(
             instruction="move a little", timeout=Duration(seconds=30).to_msg()
@@ -64,7 +64,7 @@ class Witness(Node):
 
 
 def patient(name, folder):
-    """The robot's description for a machine that does other things as well: inputs may be older."""
+    """The robot's description for a loaded machine: inputs may be older."""
     text = (config_dir() / "embodiments" / f"{name}.yaml").read_text()
     text = re.sub(r"(max_age_s|camera_max_skew_s): [0-9.]+", r"\1: 1.5", text)
     text = re.sub(r"max_chunk_age_s: [0-9.]+", "max_chunk_age_s: 3.0", text)
@@ -90,7 +90,7 @@ def spinning(node):
 
 @contextmanager
 def processes(lines, log, env=None):
-    """The command lines as processes, which are ended; what they said is shown."""
+    """Runs the command lines as processes and ends them; prints their output."""
     with log.open("w") as said:
         started = [
             subprocess.Popen(line, stdout=said, stderr=said, cwd="/", env=env) for line in lines

@@ -1,6 +1,6 @@
-"""What checks annotations of arguments and results while tests run; test/conftest.py says of which modules."""
+"""Checks annotations of arguments and results in tests; test/conftest.py selects modules."""
 
 from beartype import BeartypeConf, beartype
 
-# An int is a float, as everywhere in Python's types.
+# An int counts as a float, as in Python's types.
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))

@@ -1,4 +1,4 @@
-"""Made-up frames as `vla generate` writes them, of every robot of `tiny_cross`, and what a policy for each expects."""
+"""Synthetic frames as written by `vla generate`, for every robot of `tiny_cross`."""
 
 import json
 from dataclasses import dataclass

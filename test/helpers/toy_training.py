@@ -1,4 +1,4 @@
-"""A small pi0 folder whose action projections learn a line from numbers, so that a step takes a millisecond."""
+"""A small pi0 folder whose action projections learn a line: a step takes a millisecond."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Path:
 
 
 class Numbers:
-    """Sample p is drawn from (seed, p); not_finite: the numbers of samples that are not a number."""
+    """Sample p is drawn from (seed, p); not_finite: indices of samples with NaN."""
 
     def __init__(self, run: Run, *, not_finite=(), pause_s: float = 0.0) -> None:
         self.run, self.not_finite, self.pause_s = run, not_finite, pause_s
@@ -63,7 +63,7 @@ class Numbers:
 
 
 def toy_loss(checkpoint, batch, options, generator) -> Loss:
-    """y = -x from noisy x: the noise is each sample's own, what is dropped comes from torch's global generator."""
+    """y = -x from noisy x: noise per sample, dropout from torch's global generator."""
     head = checkpoint.model.flow
     noise = [
         torch.randn(4, 32, generator=torch.Generator().manual_seed(int(s))) for s in batch["seed"]
@@ -103,7 +103,7 @@ def toy_work(run: Run, **more) -> Work:
     return Work(checkpoint, TOY, numbers, held_out)
 
 
-if __name__ == "__main__":  # one process of several (torchrun), or one that is to be killed
+if __name__ == "__main__":  # one process of several (torchrun), or one to be killed
     torch.set_num_threads(1)
     root, name = Path(sys.argv[1]), sys.argv[2]
     given = toy_run(root, name, **json.loads(sys.argv[3]))

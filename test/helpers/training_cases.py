@@ -1,4 +1,4 @@
-"""A small random policy of every family, as it is trained: observations and demonstrations of its robot by seed."""
+"""A small random policy of every family for training: observations and demonstrations by seed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ POSE = np.array([0.3, 0.02, 0.2, 0.0, 1.0, 0.0, 0.0])
 
 @dataclass(frozen=True)
 class Case:
-    """name: of CASES. actions: float64[rows + 2, a] that are near the observation of that seed."""
+    """name: of CASES. actions: float64[rows + 2, a] close to the observation of that seed."""
 
     name: str
     policy: Policy
@@ -57,7 +57,7 @@ class Case:
     def batch(
         self, demonstrations: list[Demonstration], heads: tuple[str, ...] = ()
     ) -> dict[str, torch.Tensor]:
-        """With a seed for each, in their order."""
+        """A batch with a seed for each, in order."""
         examples = [self.training.example(self.checkpoint, heads, d) for d in demonstrations]
         return self.training.collate(examples) | {"seed": torch.arange(len(examples)) + 100}
 
@@ -72,7 +72,7 @@ def images(seed: int, *names: str, px: int = 56) -> dict[str, Array]:
 
 
 def joints(name: str, policy: Policy, cameras: tuple[str, ...]) -> Case:
-    """Actions through the middle half of what the statistics call the range."""
+    """Actions through the middle half of the statistics' range."""
     normaliser, width = policy.checkpoint.statistics.actions, len(policy.contract.state_names)
     low, high = (normaliser.restore(np.full(width, end)) for end in (-1.0, 1.0))
     relative = np.isin(policy.contract.action_names, policy.checkpoint.settings.relative)
@@ -98,7 +98,7 @@ def _steps(seed: int, rows: int) -> Array:
 
 
 def tools(name: str, policy: Policy) -> Case:
-    """Poses and gripper of each arm, a step from one row to the next, and speeds of a base."""
+    """Poses and gripper of each arm, one step from row to row, and speeds of a base."""
     contract = policy.contract
     arms = tuple(
         n.removesuffix(TOOL_POSE[0]) for n in contract.state_names if n.endswith(TOOL_POSE[0])
@@ -150,7 +150,7 @@ def openvla(folder: Path, *, poses: bool) -> Case:
     ends = case.checkpoint.statistics.actions
 
     def actions(seed: int) -> Array:
-        """A step between the ends of the statistics, and the pose that it leads to."""
+        """A step between the ends of the statistics, and the resulting pose."""
         rng = np.random.default_rng((seed, 2))
         model_actions = rng.uniform(-0.9, 0.9, (3, 7))
         if poses:
@@ -163,7 +163,7 @@ def openvla(folder: Path, *, poses: bool) -> Case:
 
 
 def tiny(folder: Path, robot: str, *, cross: bool) -> Case:
-    """Random weights and small eyes; the robot's own contract."""
+    """Random weights and a small vision tower; the robot's own contract."""
     torch.manual_seed(0)
     embodiment, vocab = load_embodiment(robot), TOKENS.get_vocab_size()
     contract = contract_of(embodiment, EYES.image_px)

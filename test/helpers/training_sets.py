@@ -1,4 +1,4 @@
-"""Sets for training whose every number can be written down: an arm that moves along x, frame by frame."""
+"""Sets for training with predictable numbers: an arm that moves along x, frame by frame."""
 
 import os
 from dataclasses import replace
@@ -22,7 +22,7 @@ ROBOT = load_embodiment("vx300s")
 
 
 def contract_for(robot: Embodiment = ROBOT, **changed) -> Contract:
-    """What a policy for robot has."""
+    """The contract of a policy for robot."""
     contract = Contract(
         camera_names=robot.camera_names,
         image_px=32,
@@ -37,17 +37,17 @@ def contract_for(robot: Embodiment = ROBOT, **changed) -> Contract:
 
 
 def x_of(episode: int, number: int) -> float:
-    """Where the arm is at a frame, m."""
+    """Position of the arm at a frame, m."""
     return 0.2 + 0.05 * episode + STEP_M * number
 
 
 def pose(x: float, turn: float = 0.0) -> list[float]:
-    """A tool pose that is turned about z."""
+    """A tool pose rotated about z."""
     return [x, 0.0, 0.2, 0.0, 0.0, np.sin(turn / 2), np.cos(turn / 2)]
 
 
 def frame(episode: int, number: int, **changed) -> Frame:
-    """The command of a frame is where the arm is one frame later; the gripper closes at frame 3."""
+    """A frame with the arm's next position as command; the gripper closes at frame 3."""
     values = {
         "stamp_ns": 10**12 * (episode + 1) + number * 10**9 // FPS,
         "images": {c: image(episode, number, c) for c in ROBOT.camera_names},
@@ -82,7 +82,10 @@ def arm_set(
 
 
 def example(sample):
-    """A sum over an image and where the arm goes; refuses one frame. In a worker of its own it says which."""
+    """The sum of an image, and the arm's target; refuses one frame.
+
+    A worker's message names it.
+    """
     if "frame 3" in sample.where and "lift" in sample.value.observation.instruction:
         raise ValueError("gripper: got 7, expected 0 to 1")
     front = sample.value.observation.images["front"]

@@ -1,7 +1,7 @@
-"""A trajectory controller as ros2_controllers has it: a new trajectory replaces the old one at once.
+"""A trajectory controller as in ros2_controllers: a new trajectory replaces the old one at once.
 
-It goes on from where it is, at the velocity that it has, by cubics through the points; behind the last one it
-stands. Written apart from the code that it judges.
+It continues from its position at its velocity, by cubics through the points, and stays at the last
+one. Independent of the code that it tests.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ class TrajectoryController:
         self.points = [(0.0, np.array(x, float), np.zeros(len(x)))]  # time s, position, velocity
 
     def take(self, now_s, way, stamp_ns):
-        """Replace what was to come: way has times_ns after stamp_ns, positions and velocities."""
+        """Replace the trajectory: way has times_ns after stamp_ns, positions and velocities."""
         x, v, _ = self.at(now_s)
         later = [
             (1e-9 * (stamp_ns + t), p, v)

@@ -1,4 +1,4 @@
-"""A page's end of its WebSockets, for tests of the server without a browser."""
+"""A client of the page's WebSockets, for tests of the server without a browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Link:
         self.socket, self.beat = socket, 0
 
     async def next(self, wanted=lambda message: True):
-        """The next message that is no heartbeat: bytes, or an object."""
+        """The next message except heartbeats: bytes, or an object."""
         while True:
             message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
             if message.type is aiohttp.WSMsgType.BINARY:
@@ -37,7 +37,7 @@ class Link:
                 return found
 
     async def picture(self) -> tuple[int, np.ndarray]:
-        """(camera, BGR) of the next picture."""
+        """(camera, BGR) of the next image."""
         data = await self.next(lambda found: isinstance(found, bytes))
         return data[0], cv2.imdecode(np.frombuffer(data[1:], np.uint8), cv2.IMREAD_COLOR)
 
@@ -53,7 +53,7 @@ class Link:
 
 @asynccontextmanager
 async def linked(url: str, path: str, key: str | None = None, **headers: str):
-    """A link that the server has greeted. url: of the page; key: the page's own if it is None."""
+    """A connected link. url: of the page; key: the page's own if it is None."""
     async with aiohttp.ClientSession() as http:
         shown = await key_of(http, url) if key is None else key
         async with http.ws_connect(url + path, headers=headers, max_msg_size=0) as socket:
@@ -64,7 +64,7 @@ async def linked(url: str, path: str, key: str | None = None, **headers: str):
 
 
 async def key_of(http: aiohttp.ClientSession, url: str) -> str:
-    """The key that the page holds."""
+    """The key contained in the page."""
     async with http.get(url + "/") as reply:
         text = html.unescape(await reply.text())
     return re.search(r'"key": "([^"]+)"', text)[1]

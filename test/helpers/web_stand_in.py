@@ -1,7 +1,8 @@
-"""A page's server with a robot that is not there, as a process that a test may freeze or kill.
+"""A page's server with a simulated robot, as a process that a test may freeze or kill.
 
-python web_stand_in.py PORT [answer delay of the stop, s [cameras that are silent, with commas]]: four cameras at 30 Hz, 640 x 480, all with a frame that
-moves, and an operator's requests that are answered as told here. Prints one line of JSON for each request.
+python web_stand_in.py PORT [delay of the stop's answer, s [silent cameras, comma-separated]]: four
+cameras at 30 Hz, 640 x 480, all with a moving frame, and an operator's requests answered as below.
+Prints one line of JSON for each request.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Robot:
         self.tell(engaged=True, level="PASS", why="")
 
     def tell(self, **state: object) -> None:
-        """State of the control node."""
+        """Report the state of the control node."""
         rest = {"queue": 12, "instruction": "", "commands": 1234, "latency_s": 0.21}
         self._panel.tell(**{**rest, **state})
 
@@ -47,7 +48,7 @@ class Robot:
         return self._later(Answer(True, "stopped until reset"), self._delay_s)
 
     def reset(self) -> Future[Answer]:
-        """Always lifts the stop."""
+        """Lifts the stop in every case."""
         self._heard("reset")
         self.tell(engaged=False, level="HOLD", why="no operator has engaged the robot")
         return self._later(Answer(True, "the stop is lifted"))
@@ -58,7 +59,7 @@ class Robot:
         return self._later(Answer(not engaged, "not engaged: front/image_raw is 2.1 s old"))
 
     def say(self, words: str) -> Future[Answer]:
-        """Follows, or refuses."""
+        """Accepts, or refuses."""
         self._heard("say", words)
         with self._lock:
             number = f"goal {len(self._goals)}"
@@ -89,7 +90,7 @@ def _report(line: dict[str, str]) -> None:
 
 
 def feed(panel: Panel, frames: list[np.ndarray], silent: list[str]) -> None:
-    """New pictures of all cameras but the silent ones, for ever."""
+    """Publish new images of all cameras except the silent ones, for ever."""
     for count in range(1 << 62):
         frame = frames[count % len(frames)]
         for camera in set(CAMERAS).difference(silent):

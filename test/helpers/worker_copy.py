@@ -1,4 +1,4 @@
-"""What a loader's worker process is handed: the one place of the tests that unpickles, and only bytes it has just made."""
+"""The data of a loader's worker; the only unpickling in the tests, of bytes just pickled."""
 
 import pickle
 from typing import TypeVar
@@ -7,5 +7,5 @@ T = TypeVar("T")
 
 
 def as_a_worker_gets(value: T) -> T:
-    """A copy of value, as multiprocessing hands it to another process."""
+    """A copy of value, as multiprocessing passes it to another process."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301
