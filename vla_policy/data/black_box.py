@@ -1,4 +1,4 @@
-"""The last hours of a robot as a ring of bags: the oldest go when there is no room, the newest survives a crash."""
+"""The last hours of a robot as a ring of bags; the newest survives a crash."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from vla_policy.parsing.files import one_line
 from vla_policy.timing import NS_PER_S
 
 SEGMENT_NS = 60 * NS_PER_S
-SEGMENTS = 8  # the ring holds at least so many: one is never a large part of it
+SEGMENTS = 8  # the least number in the ring: one is never a large part of it
 SYNC_S = 1.0
 NAME = re.compile(r"\d{8}T\d{6}Z_\d{4}")
 
 
 class BlackBox:
-    """Bags of a minute each in one folder, none above keep_bytes / SEGMENTS, all together at most keep_bytes.
+    """Bags of a minute each in one folder, none above keep_bytes / SEGMENTS, in total keep_bytes.
 
-    latched: topics whose last message begins each bag, so that it can be read alone. What was written half a second
-    ago survives the process, what was written SYNC_S + half a second ago the power. Not for several threads at once.
+    latched: topics whose last message begins each bag, so that it can be read alone. Data written
+    half a second ago survives the process, data written SYNC_S + half a second ago a power
+    failure. Not for several threads at once.
     """
 
     def __init__(
         self, folder: Path, *, keep_bytes: int, latched: Sequence[str], robot: str
     ) -> None:
-        """Take the folder and close what a killed process left there; `recovered` says what that was.
+        """Lock the folder and close a killed process's bags; `recovered` describes them.
 
-        Raises Busy if another process writes it, OSError where the disk does.
+        Raises Busy if another process writes it, OSError if the disk does.
         """
         self.folder = Path(folder)
         self._lock = lock_folder(self.folder)
@@ -50,7 +51,10 @@ class BlackBox:
         self.recovered = tuple(said for segment in segments(self.folder) if (said := _close(segment)))  # fmt: skip
 
     def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
-        """Add a message. Raises OSError where the disk does; the next message begins another bag then."""
+        """Add a message.
+
+        Raises OSError if the disk does; the next message then begins another bag.
+        """
         if message.topic in self._latched:
             self._last[message.topic] = (message, tuple(qos))
         try:
@@ -62,7 +66,7 @@ class BlackBox:
             raise
 
     def flush(self) -> None:
-        """Give the operating system what was written, for a timer: the robot may fall silent."""
+        """Flush to the operating system, for a timer: the robot may stop publishing."""
         try:
             if self._bag is not None:
                 self._bag.flush()
@@ -71,7 +75,7 @@ class BlackBox:
             raise
 
     def close(self) -> None:
-        """End the bag and let go of the folder. What the disk refuses now is closed by the next start."""
+        """End the bag and release the folder. After a disk error the next start closes it."""
         with suppress(OSError):
             self._end()
         self._abandon()
@@ -79,7 +83,7 @@ class BlackBox:
         self._lock.close()
 
     def _is_full(self, now_ns: int) -> bool:
-        """By time or size; a clock that jumped begins another bag, as its order would be broken."""
+        """By time or size; a clock that jumped begins another bag, whose order would be broken."""
         return (
             now_ns - self._began_ns > SEGMENT_NS
             or now_ns < self._newest_ns - NS_PER_S
@@ -94,7 +98,7 @@ class BlackBox:
         self._bag, self._began_ns, self._newest_ns, self._bytes = bag, now_ns, now_ns, 0
         self._sync.begin([bag.folder])
         for message, qos in self._last.values():
-            # As of now: bags are in the order in which their messages were received.
+            # Re-stamped with now: bags are in the order in which their messages were received.
             self._add(Message(message.topic, message.type, message.stamp_ns, now_ns, message.data), qos)  # fmt: skip
 
     def _add(self, message: Message, qos: Sequence[Qos]) -> None:
@@ -114,7 +118,7 @@ class BlackBox:
             self._bag = None
 
     def _name(self) -> str:
-        """By the wall clock, which people look for; numbered where it stood still or went back."""
+        """By the wall clock, for the user; numbered if it stood still or went back."""
         now = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
         kept = segments(self.folder)
         if not kept or kept[-1].name < now:
@@ -132,12 +136,12 @@ class BlackBox:
 
 
 def segments(folder: Path) -> list[Path]:
-    """The bags of a black box, oldest first; whatever else lies there is left alone."""
+    """The bags of a black box, oldest first; other files there are ignored."""
     return sorted(path for path in folder.iterdir() if NAME.fullmatch(path.name) and path.is_dir())
 
 
 def _close(segment: Path) -> str | None:
-    """Close what was killed. A bag of which nothing can be read stays as it is, with a sentence."""
+    """Close a killed process's bag. An unreadable bag stays as it is, with a sentence."""
     try:
         return recover(segment)
     except (OSError, ValueError) as error:

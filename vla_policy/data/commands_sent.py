@@ -1,4 +1,4 @@
-"""What was commanded up to a time, out of reports that come tick by tick."""
+"""The commands up to a time, from reports that arrive tick by tick."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ POLICY, TELEOP, TELEOPERATED = "policy", "teleop", "teleoperated"
 
 
 class CommandsSent:
-    """The last command of each column, who gave it and what the guard made of it.
+    """The last command of each column, its source and the guard's decision.
 
     A position stands until another is sent. A velocity does not: the robot rests when nothing is
-    sent any more, so its columns are zero then.
+    sent any more, so its columns are then zero.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -33,7 +33,7 @@ class CommandsSent:
         self.last: CommandReport | None = None
 
     def take(self, reports: Iterable[StampedValue[CommandReport]]) -> None:
-        """More reports, in the order of their stamps. Columns that the robot lacks are refused before."""
+        """Add reports, in the order of their stamps. Unknown columns are refused before."""
         for sample in reports:
             report = sample.value
             self.last = report
@@ -49,11 +49,11 @@ class CommandsSent:
             self._sent_ns[columns[told]] = report.stamp_ns
 
     def unknown(self, report: CommandReport) -> tuple[str, ...]:
-        """Columns of a report that this robot does not have."""
+        """Columns of a report that this robot lacks."""
         return tuple(name for name in report.names if name not in self._columns)
 
     def action(self, measured: Array, time_ns: int) -> tuple[Array, bool]:
-        """(float64[d], whether anything was sent); measured: what would leave the robot where it is."""
+        """(float64[d], whether anything was sent); measured: the action of staying in place."""
         sent = ~np.isnan(self._sent)
         rests = self._velocity & sent & (self._sent_ns < time_ns - WAIT_NS)
         action = np.where(sent, self._sent, measured)
@@ -68,7 +68,7 @@ class CommandsSent:
 
     @property
     def intervention(self) -> bool:
-        """Whether a person moves the robot that the policy moved before in this episode."""
+        """Whether a person moves the robot after the policy has moved it in this episode."""
         if self.last is None or not self._policy_was_there:
             return False
         return self.last.mode == TELEOPERATED or self.last.control_source == TELEOP

@@ -1,4 +1,4 @@
-"""`vla data convert`: bags, data sets and shards into another form; a second run goes on where the first stopped."""
+"""`vla data convert`: bags, data sets and shards into another form; a second run continues."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def convert(
     to: str = SET,
     tell: Tell = lambda done, total: None,
 ) -> BagResult:
-    """Convert what stands at sources, all of one kind, into destination. to: SET (v3.0) or SHARDS.
+    """Convert sources, all of one kind, into destination. to: SET (v3.0) or SHARDS.
 
-    Raises FileNotFoundError or ValueError for sources that are nothing known or of several kinds, and
+    Raises FileNotFoundError or ValueError for sources of an unknown kind or of several kinds, and
     as the conversion of their kind does.
     """
     kinds = {kind_of(source) for source in sources}

@@ -1,4 +1,4 @@
-"""What is written to files goes to the disk while more is written, so that closing them has little left to wait for."""
+"""Syncs files to disk while they are written, so that closing them takes little time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EVERY_S = 0.5
 
 
 class EarlySync:
-    """A thread that syncs the files of some folders again and again: begin(), end(), close().
+    """A thread that syncs the files of some folders repeatedly: begin(), end(), close().
 
-    It says nothing of a disk that fails: whoever closes a file syncs it as well, and is told.
+    It ignores disk errors: closing a file syncs it as well, and reports them.
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
@@ -26,13 +26,13 @@ class EarlySync:
         self._thread.start()
 
     def begin(self, folders: Iterable[Path]) -> None:
-        """Sync the files of these folders from now on, those that are still to come too."""
+        """Sync the files of these folders from now on, including new ones."""
         with self._changed:
             self._folders, self._last = tuple(folders), False
             self._changed.notify()
 
     def end(self) -> None:
-        """Nothing more is written: sync once more, at once, and not again. Does not wait for it."""
+        """Writing has ended: sync once more, at once, then stop. Does not wait for it."""
         with self._changed:
             self._last = True
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""What a person asks of a bag first: what the robot was told, who was in control, what was refused or held, and why."""
+"""A robot's history from bags: instructions, control modes, refusals and holds, with reasons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ WORDS = {"instruction": "said", "active_instruction": "follows"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """received_ns: node clock. kind: said, follows, ended, engaged, mode, level or guard. robot: its namespace, '' for none."""
+    """received_ns: node clock.
+
+    kind: said, follows, ended, engaged, mode, level or guard. robot: its namespace, or ''.
+    """
 
     received_ns: int
     kind: str
@@ -32,9 +35,10 @@ class Event:
 
 
 def events(bags: Sequence[Bag]) -> Iterator[Event]:
-    """The changes in bags that follow each other; a state that lasts is told once.
+    """The changes in consecutive bags; a lasting state is reported once.
 
-    Raises ValueError for a message that is not what its type says, and for a file that is damaged in the middle.
+    Raises ValueError for a message that contradicts its type, and for a file that is damaged in
+    the middle.
     """
     told: dict[tuple[str, str], object] = {}
     for bag in bags:
@@ -54,7 +58,7 @@ def events(bags: Sequence[Bag]) -> Iterator[Event]:
             else:
                 found = [(WORDS[name], repr(words) if (words := decoder.text(message)) else "nothing", message.data)]  # fmt: skip
                 if name == "instruction":
-                    told.pop((robot, "said"), None)  # the same words again are told again
+                    told.pop((robot, "said"), None)  # the same instruction again is a new event
             for kind, text, state in found:
                 if told.get((robot, kind)) != state:
                     told[robot, kind] = state
@@ -78,11 +82,11 @@ def _of_status(status: StatusReport) -> Iterator[tuple[str, str, object]]:
 
 
 def _of_command(command: CommandReport) -> Iterator[tuple[str, str, object]]:
-    """What the guard did in a tick; the state's own level comes with the status, a little later."""
+    """The guard's decision in a tick; the state's level follows with the status."""
     said = f"{_name(Level, command.level)} {', '.join(command.reasons)}" if command.level else ""
     yield "guard", said, (command.level, command.reasons)
 
 
 def _name(kind: type[IntEnum], number: int) -> str:
-    """In small letters; the number itself of a recording that knows more than this version."""
+    """In lower case; the number itself if a newer version recorded it."""
     return kind(number).name.lower() if number in {int(known) for known in kind} else str(number)

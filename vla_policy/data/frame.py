@@ -1,4 +1,4 @@
-"""One moment of a demonstration as a data set has it, and a whole demonstration.
+"""One moment of a demonstration in a data set, and a whole demonstration.
 
 The same values come out of a running robot, a bag and a data set of any format (docs/data.md).
 """
@@ -13,24 +13,27 @@ import numpy as np
 
 from vla_policy.types import Array, readonly
 
-# Who moved the robot; '' is nobody, 'other' is somebody whom this package did not know. The place is the code in files.
+# Source of motion; '' is none, 'other' a source unknown to this package. The index is the code in
+# files.
 CONTROL_SOURCES = ("", "policy", "teleop", "other")
 GUARD_LEVELS = range(4)  # types.Level
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What there was to see and what was done at one time, t_k = start + k / fps.
+    """Observation and action at one time, t_k = start + k / fps.
 
     stamp_ns:   t_k, node clock.
     images:     camera -> uint8[h, w, 3] RGB.
     state:      float32[s], Embodiment.state_names order, robot units.
-    action:     float32[d], columns of embodiment.layout.layout_of(robot): the last command sent up to t_k + 1 / fps.
-    proposed:   float32[d], what the plan had asked for; NaN in columns where nothing was planned.
-    task:       the instruction in force, in words; '' stands for that of the whole episode.
-    valid:      whether every stream had a sample that was young enough; if not, the older one is repeated.
+    action:     float32[d], columns of embodiment.layout.layout_of(robot): the last command sent
+                up to t_k + 1 / fps.
+    proposed:   float32[d], the plan's action; NaN in columns where nothing was planned.
+    task:       the instruction in force, as text; '' for that of the whole episode.
+    valid:      whether every stream had a recent enough sample; if not, the older one is repeated.
     ages_s:     stream -> age of its sample at t_k.
-    Raises ValueError for a wrong shape or dtype, a state or action that is not finite, an unknown source.
+    Raises ValueError for a wrong shape or dtype, a state or action that is not finite, an unknown
+    source.
     """
 
     stamp_ns: int
@@ -75,19 +78,19 @@ class Frame:
             raise ValueError(f"Frame.guard_level: got {self.guard_level}, expected 0 to 3")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Mapping proxies do not pickle; workers hand frames over."""
+        """Mapping proxies cannot be pickled; workers pass frames on."""
         values = [getattr(self, name) for name in self.__slots__]
         return type(self), tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One demonstration. frames: all of them, each decoded when it is asked for.
+    """One demonstration. frames: all of them, each decoded on access.
 
-    success:     None where nobody said.
-    state_names, action_names: the columns, as the robot file or the data set names them.
-    robot:       the text of the robot's YAML file; '' where the source has none.
-    start_ns:    stamp of frame 0, node clock; None where the source did not keep it.
+    success:     None if unknown.
+    state_names, action_names: the columns, as named in the robot file or the data set.
+    robot:       the text of the robot's YAML file; '' if the source has none.
+    start_ns:    stamp of frame 0, node clock; None if the source does not have it.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""Rendered frames with their relabelled sentences, as `vla generate` writes them."""
+"""Rendered frames with their relabelled sentences, as written by `vla generate`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ PER_SENTENCE = (
     "target_xyz", "reference_xyz", "destination_xyz", "target_colour", "target_shape", "target_size",
     "front_uv", "wrist_uv", "wrist_visible",
 )  # fmt: skip
-# Columns of a recorded action and the order in which a model predicts them (RT-2: terminate first).
+# Columns of a recorded action, and their order in a model's prediction (RT-2: terminate first).
 RECORDED_TO_MODEL = [7, 0, 1, 2, 3, 4, 5, 6]
 
 
@@ -60,7 +60,7 @@ class Frames:
         return Frames(self.shards, self.starts, kept, [row[:count] for row in self.texts])
 
     def arm(self, number: int) -> "Frames":
-        """What concerns one arm of a robot, as of a robot with that arm alone: wrist, state, action, labels."""
+        """The frames of one arm, as of a robot with one arm: wrist, state, action, labels."""
         arrays, own = dict(self.arrays), slice(7 * number, 7 * number + 7)
         arms = arrays["state"].shape[1] // 8
         arrays["state"] = arrays["state"][:, 8 * number : 8 * number + 8]
@@ -102,7 +102,7 @@ def load_frames(root: Path) -> Frames:
         shards.append((front, wrist))
         for name, values in rows.items():
             if name not in IMAGES:
-                if name == "episode":  # numbered anew in each shard
+                if name == "episode":  # each shard counts from 0
                     values = values.astype(np.int64) + number * 1_000_000
                 arrays.setdefault(name, []).append(values)
     joined = {k: _joined(root, k, v) for k, v in arrays.items()}
@@ -121,7 +121,7 @@ def _joined(root: Path, name: str, parts: list[Array]) -> Array:
 
 def _images(path: Path, count: int) -> Array:
     images = read_array(path, mapped=True)
-    shape = images.shape  # with an axis for the arms where there are two
+    shape = images.shape  # with an axis for the arms if there are two
     if images.dtype != np.uint8 or len(shape) not in (4, 5) or (shape[0], shape[-1]) != (count, 3):
         raise ValueError(
             f"{path}: got {images.dtype}{list(shape)}, expected uint8[{count}, ..., h, w, 3]"
@@ -130,7 +130,10 @@ def _images(path: Path, count: int) -> Array:
 
 
 def robot_of(root: Path) -> str:
-    """The robot whose frames lie below root, as their shards say. Raises ValueError if they are of several."""
+    """The robot of the frames below root, by their shards.
+
+    Raises ValueError for several robots.
+    """
     said = {
         str(read_meta(shard / META_FILE).get("robot", "vx300s"))
         for shard in shards_below(root, META_FILE)
@@ -143,7 +146,7 @@ def robot_of(root: Path) -> str:
 
 
 def base_chunks(frames: Frames, rows: int) -> Array:
-    """float32[n, rows, k]: the speeds of the base from each frame on, of a robot that has one; 0 past the end."""
+    """float32[n, rows, k]: the base's speeds from each frame on, 0 after the end."""
     arms = frames.arrays["state"].shape[1] // 8
     index, over = _rows_ahead(frames.arrays["episode"], rows)
     speeds: Array = frames.arrays["action"][:, 7 * arms + 1 :].astype(np.float32)[index]
@@ -152,11 +155,11 @@ def base_chunks(frames: Frames, rows: int) -> Array:
 
 
 def action_chunks(frames: Frames, rows: int) -> Array:
-    """float32[n, rows, 8] in the model's column order: what the expert does from each frame on.
+    """float32[n, rows, 8] in the model's column order: the expert's actions from each frame on.
 
-    Row 0 leads from the measured position to the expert's first target, every other row from target to
-    target, so that the rows add up to where the expert went, whatever noise the recording put on the way.
-    Past the end of an episode the tool stands still, the gripper stays and terminate is 1.
+    Row 0 is the step from the measured position to the expert's first target, every other row from
+    target to target, so that the rows sum to the expert's motion, without the recording's noise.
+    After the end of an episode the tool stands still, the gripper stays and terminate is 1.
     """
     recorded = frames.arrays["action"].astype(np.float64)
     position = frames.arrays["state"][:, :3].astype(np.float64)
@@ -170,7 +173,7 @@ def action_chunks(frames: Frames, rows: int) -> Array:
 
 
 def _rows_ahead(episode: Array, rows: int) -> tuple[Array, Array]:
-    """int[n, rows]: the frames from each one on, within its episode; bool[n, rows]: past its end."""
+    """int[n, rows]: frames from each one on, in its episode; bool[n, rows]: after its end."""
     if (np.diff(episode) < 0).any():
         raise ValueError("frames of one episode must stand together, in order")
     here = np.arange(len(episode))

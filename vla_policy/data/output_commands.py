@@ -1,6 +1,6 @@
 """Commands read back from the controllers' topics, for a recording that has no control_command.
 
-The inverse of ros/outputs: what was sent becomes the columns of the action as they are executed.
+The inverse of ros/outputs: messages become the action's columns, as executed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from vla_policy.embodiment.layout import JOINTS, ActionPart, layout_of, opening_
 from vla_policy.embodiment.spaces import GOALS
 from vla_policy.types import Array
 
-MOST_POINTS = 3  # of a trajectory that is one setpoint and the way to rest behind it
-SOURCE = "other"  # who commanded: nobody whom this project knows
+MOST_POINTS = 3  # of a trajectory with one setpoint and its path to rest
+SOURCE = "other"  # the source of the commands is unknown
 _AXES = ("vx", "vy", "vz", "wx", "wy", "wz")
 
 
 def output_decoders(
     robot: Embodiment, outputs: Mapping[str, str], decoder: Decoder
 ) -> dict[str, Callable[[Message], CommandReport]]:
-    """Topic -> what its messages command. outputs: topic -> action group.
+    """Topic -> function from its messages to commands. outputs: topic -> action group.
 
-    Raises ValueError for a gripper that is commanded by an action, of which no topic tells the goals.
+    Raises ValueError for a gripper that is commanded by an action, whose goals are on no topic.
     """
     parts = {part.group: part for part in layout_of(robot).parts}
     found = {}

@@ -1,4 +1,4 @@
-"""Whether the numbers of a recorded set mean what they mean to the robot file of today: units, frames, ends of grippers."""
+"""Whether recorded numbers keep their meaning in today's robot file: units, frames, grippers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from vla_policy.parsing.files import one_line
 
 
 def require_same_units(label: str, robot_yaml: str, robot: Embodiment) -> None:
-    """Raises ValueError naming what differs. robot_yaml: the robot file that the set brings; '' where it has none.
+    """Raises ValueError naming a difference.
 
-    Limits, topics and rates may have changed since; what the policy commands is written from what was executed.
+    robot_yaml: the robot file in the set; '' without one.
+    Limits, topics and rates may have changed; the policy's columns are computed from the executed
+    ones.
     """
     if not robot_yaml:
         return
@@ -34,7 +36,7 @@ def require_same_units(label: str, robot_yaml: str, robot: Embodiment) -> None:
 
 
 def _pairs(then: Any, robot: Embodiment) -> Iterator[tuple[str, Any, Any]]:
-    """(key, recorded, of today) of what decides how executed numbers are read."""
+    """(key, recorded, current) of all values that determine the meaning of executed numbers."""
     yield "base_frame", _at(then, "base_frame"), robot.base_frame
     yield "tool_frame", _at(then, "tool_frame"), robot.tool_frame
     yield "joints.unit", _at(then, "joints", "unit"), robot.joints.unit

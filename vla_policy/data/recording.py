@@ -1,7 +1,8 @@
-"""A recording session as pure state: idle, a take, the decision on it, idle again. No files, no clock, no ROS.
+"""A recording session as pure state: idle, a take, the decision on it, idle again.
 
-Functions take the state and give the next one, or the same one and a sentence that says why not. Nothing begins while
-something is missing, nothing ends without a verdict, and no take is both kept and discarded.
+No files, no clock, no ROS. Functions take the state and return the next one, or the same one and a
+sentence why not. Nothing begins while an input is missing, nothing ends without a verdict, and no
+take is both kept and discarded.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from vla_policy.data.take_verdict import TakeVerdict
 from vla_policy.timing import NS_PER_S, s_from_ns
 from vla_policy.types import Reason
 
-SILENT_S = 2.0  # after which a required stream ends the take
-JUMP_NS = NS_PER_S // 2  # between the clock and what has passed
-FASTEST = 25  # times as fast as the wall that a simulation's clock may run
+SILENT_S = 2.0  # without messages, after which a required stream ends the take
+JUMP_NS = NS_PER_S // 2  # between the clock and the elapsed time
+FASTEST = 25  # largest rate of a simulation's clock relative to the wall clock
 GB = 1e9
 
 
@@ -33,7 +34,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One demonstration that is open. limit_ns: longest duration. verdict: None while it is recorded."""
+    """One open demonstration. limit_ns: longest duration. verdict: None during recording."""
 
     number: int
     task: str
@@ -43,7 +44,7 @@ class Take:
     verdict: TakeVerdict | None = None
 
     def seconds(self, now_ns: int) -> float:
-        """How long it is, or was."""
+        """Its duration so far, or in total."""
         return s_from_ns((now_ns if self.end_ns is None else self.end_ns) - self.begin_ns)
 
 
@@ -59,7 +60,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """takes: how many have begun. saved: episodes of the folder, those of earlier sessions included."""
+    """takes: number begun. saved: episodes of the folder, including those of earlier sessions."""
 
     take: Take | None = None
     takes: int = 0
@@ -73,14 +74,14 @@ class Recording:
         return Phase.RECORDING if self.take.verdict is None else Phase.DECIDING
 
     def lengths_s(self, task: str) -> tuple[float, ...]:
-        """Of the saved takes of a task."""
+        """Durations of the saved takes of a task."""
         return tuple(saved.seconds for saved in self.saved if saved.task == task)
 
 
 def begin(
     recording: Recording, task: str, missing: Iterable[str], now_ns: int, limit_ns: int
 ) -> tuple[Recording, str | None]:
-    """A take begins, if none is open and nothing is missing."""
+    """Begin a take, if none is open and nothing is missing."""
     if recording.phase is Phase.RECORDING:
         return recording, "a take is being recorded already"
     if recording.phase is Phase.DECIDING:
@@ -95,7 +96,7 @@ def begin(
 
 
 def end(recording: Recording, verdict: TakeVerdict, now_ns: int) -> tuple[Recording, str | None]:
-    """The take is complete; what becomes of it is to be decided."""
+    """End the take; the decision to keep it is still open."""
     if recording.take is None or recording.phase is not Phase.RECORDING:
         return recording, "no take is being recorded"
     take = replace(recording.take, verdict=verdict, end_ns=max(now_ns, recording.take.begin_ns))
@@ -103,7 +104,7 @@ def end(recording: Recording, verdict: TakeVerdict, now_ns: int) -> tuple[Record
 
 
 def save(recording: Recording, episode: int, success: bool | None) -> tuple[Recording, str | None]:
-    """The take that ended is kept as an episode."""
+    """Keep the ended take as an episode."""
     take = recording.take
     if take is None or take.verdict is None or take.end_ns is None:
         return recording, "no take has ended that could be kept"
@@ -112,14 +113,14 @@ def save(recording: Recording, episode: int, success: bool | None) -> tuple[Reco
 
 
 def discard(recording: Recording) -> tuple[Recording, str | None]:
-    """The take is given up, whether it has ended or not."""
+    """Discard the take, whether it has ended or not."""
     if recording.take is None:
         return recording, "there is no take to discard"
     return replace(recording, take=None, discarded=recording.discarded + 1), None
 
 
 def delete_last(recording: Recording) -> tuple[Recording, str | None]:
-    """The newest episode is taken out of the data set."""
+    """Remove the newest episode from the data set."""
     if recording.take is not None:
         return recording, "a take is open: keep it or discard it first"
     if not recording.saved:
@@ -128,7 +129,7 @@ def delete_last(recording: Recording) -> tuple[Recording, str | None]:
 
 
 def ended_by(recording: Recording, reports: Iterable[StreamReport], now_ns: int) -> Reason | None:
-    """Why the take that is recorded ends by itself now: its time, or a stream that has died; else None."""
+    """Why the current take ends by itself now: its time limit, or a silent stream; else None."""
     take = recording.take
     if take is None or recording.phase is not Phase.RECORDING:
         return None
@@ -154,7 +155,7 @@ def missing(
     least_bytes: float,
     problems: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """Why no take can begin now, one sentence each; empty: it can.
+    """Why no take can begin now, one sentence each; empty if it can.
 
     problems: of the robot and the folder, as sentences.
     """
@@ -182,9 +183,9 @@ def missing(
 
 
 def clock_jump(before: tuple[int, int], now: tuple[int, int], *, simulated: bool) -> Reason | None:
-    """Whether the node's clock jumped between two looks, each (clock ns, steady ns).
+    """Whether the node's clock jumped between two readings, each (clock ns, steady ns).
 
-    A simulated clock may stand, be slow or fast, but not go back or leap.
+    A simulated clock may stand, be slow or fast, but not go back or jump.
     """
     clock_ns, steady_ns = now[0] - before[0], now[1] - before[1]
     if clock_ns < 0:
@@ -204,14 +205,14 @@ def clock_jump(before: tuple[int, int], now: tuple[int, int], *, simulated: bool
 def disk_left_s(
     free_bytes: float, least_bytes: float, written_bytes: float, seconds: float
 ) -> float | None:
-    """Seconds of recording that fit on the disk at the rate so far; None while that is not known."""
+    """Seconds of recording that fit on the disk at the rate so far; None while unknown."""
     if seconds < 1.0 or written_bytes <= 0:
         return None
     return max(0.0, free_bytes - least_bytes) * seconds / written_bytes
 
 
 def free_bytes(folder: Path) -> float:
-    """On the disk of folder, or of the nearest parent that exists."""
+    """Free bytes on the disk of folder, or of its nearest existing parent."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return float(shutil.disk_usage(folder).free)

@@ -1,6 +1,7 @@
-"""A recorded episode as a source of chunks: its actions again, through the same plan and guard as a person's.
+"""A recorded episode as a source of chunks: its actions again, through the same plan and guard.
 
-Pure. action[k] of a set is what was commanded by the end of frame k, as row k of a chunk is reached at its end.
+Pure. action[k] of a set was commanded by the end of frame k, like row k of a chunk, reached at
+its end.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ EVERY_S = 0.2  # between two chunks
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """rows: float64[n, d], one a step of the robot, columns of layout_of(robot).names. name: of the episode."""
+    """rows: float64[n, d], one per step of the robot, columns of layout_of(robot).names.
+
+    name: of the episode.
+    """
 
     robot: Embodiment
     layout: Layout
@@ -31,7 +35,7 @@ class Replay:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Its duration."""
         return len(self.rows) * s_from_ns(self.robot.step_ns)
 
 
@@ -64,15 +68,18 @@ def replay_of(
 
 
 def too_far(replay: Replay, here: Array) -> str | None:
-    """How far the robot is from where the episode begins, in words; None if it may begin. here: float64[d]."""
+    """The robot's distance from the episode's start, as text; None if it may begin.
+
+    here: float64[d].
+    """
     words = jump_between(here, replay.rows[0], replay.layout)
     return None if words is None else f"{replay.name}: its first action is {words} from the robot"
 
 
 def chunk_at(replay: Replay, start_ns: int, now_ns: int, sequence: int) -> ActionChunk | None:
-    """What is left at now_ns of an episode that began at start_ns, as far as a chunk reaches; None at its end.
+    """The rest at now_ns of an episode that began at start_ns, at most one chunk; None at its end.
 
-    The first of them is entered as any plan; those that follow each continue the one before.
+    The first one is entered like any plan; the following ones each continue the previous one.
     """
     step_ns = replay.robot.step_ns
     first = max(0, (now_ns - start_ns) // step_ns)
@@ -86,7 +93,7 @@ def chunk_at(replay: Replay, start_ns: int, now_ns: int, sequence: int) -> Actio
 
 
 def _at(actions: Array, k: float, layout: Layout) -> Array:
-    """The action between those of two frames; grippers and velocities are those of the frame that it is in."""
+    """The action between those of two frames; grippers and velocities are the current frame's."""
     k = min(max(k, 0.0), len(actions) - 1.0)
     low = int(np.floor(k + 1e-9))
     high, share = min(low + 1, len(actions) - 1), max(0.0, k - low)

@@ -1,4 +1,7 @@
-"""The simulated scene of a demonstration: what draws it again. A real robot's episodes have none."""
+"""The simulated scene of a demonstration: its seed and split.
+
+A real robot's episodes have none.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DrawnScene:
-    """seed: that draws it. split: of which kind of scenes, as the simulation's parameter."""
+    """seed, split: of the scene, the latter as the simulation's parameter."""
 
     seed: int
     split: str
 
 
 def text_of_scene(scene: DrawnScene) -> str:
-    """As a bag keeps it."""
+    """In the form stored in a bag."""
     return json.dumps(asdict(scene))
 
 
 def scene_of_text(text: str) -> DrawnScene | None:
-    """None for '' and for what is none."""
+    """None for '' and for invalid text."""
     try:
         return scene_of(json.loads(text)) if text else None
     except ValueError:
@@ -29,7 +32,7 @@ def scene_of_text(text: str) -> DrawnScene | None:
 
 
 def scene_of(found: Any) -> DrawnScene | None:
-    """From what an episode's file has; None for anything else."""
+    """From an episode's file; None for anything else."""
     seed, split = (found.get("seed"), found.get("split")) if isinstance(found, dict) else ("", "")
     if not isinstance(seed, int) or not isinstance(split, str):
         return None

@@ -1,7 +1,7 @@
 """Data sets as folders of shards: plain .npy arrays that can be memory-mapped, and one JSON.
 
     DIR/shard_00000/front.npy ... texts.json meta.json
-A shard appears under its name only when it is complete, so a stopped run is resumed by shard.
+A shard gets its name only when it is complete, so a stopped run is resumed by shard.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 from vla_policy.parsing.files import MIB, one_line, read_bytes, require_file
 from vla_policy.parsing.strict_json import parse_json
 
-PARTIAL = ".partial"  # end of the name of a shard that is being written
+PARTIAL = ".partial"  # suffix of a shard that is being written
 TEXTS_FILE, META_FILE = "texts.json", "meta.json"
 MAX_ARRAYS = 64  # of a shard
 TEXTS = 256 * MIB
 
 
 def shard_path(folder: Path, index: int) -> Path:
-    """Where shard number index of a data set lies."""
+    """The path of shard number index of a data set."""
     return Path(folder) / f"shard_{index:05d}"
 
 
@@ -69,10 +69,13 @@ def read_shard(path: Path) -> tuple[dict[str, np.ndarray], list[list[str]]]:
 
 
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
-    """The array in a .npy file, read-only if mapped. Raises FileNotFoundError, or ValueError for anything else."""
+    """The array in a .npy file, read-only if mapped.
+
+    Raises FileNotFoundError, or ValueError if invalid.
+    """
     require_file(path)
     try:
-        # Mapped in any case: only then is the size that it says compared with the file's.
+        # Always mapped: only then is the stated size compared with the file's.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return array if mapped else np.array(array)
     except (
@@ -100,7 +103,7 @@ def _are_texts(row: object) -> TypeGuard[list[str]]:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What a shard says about itself. Raises FileNotFoundError or ValueError."""
+    """A shard's metadata. Raises FileNotFoundError or ValueError."""
     meta = parse_json(read_bytes(path), path)
     if not isinstance(meta, dict):
         raise ValueError(f"{path}: got {type(meta).__name__}, expected a JSON object")

@@ -1,4 +1,4 @@
-"""What one stream is like while it comes: its rate, how late it is, its pauses and its stamps that go back."""
+"""Measurements of one stream: its rate, its lag, its pauses and its stamps that go back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from vla_policy.timing import NS_PER_S, s_from_ns
 
 WINDOW_NS = 2 * NS_PER_S  # over which rate and lag are measured
-FEWEST = 3  # arrivals in the window that make a rate
+FEWEST = 3  # arrivals in the window for a rate
 
 
 @dataclass(frozen=True, slots=True)
 class StreamNeed:
-    """What a take needs of a stream.
+    """Requirements of a take on a stream.
 
-    required:    no take begins without it, and one ends when it falls silent.
-    max_age_s:   the oldest that a sample may be, from the robot's file; None: any age, as of events.
-    expected_hz: the rate that it must have; None: the one it had before the take.
+    required:    no take begins without it, and one ends when it stops.
+    max_age_s:   the greatest age of a sample, from the robot's file; None: any age, as for events.
+    expected_hz: the required rate; None: the rate before the take.
     """
 
     topic: str
@@ -31,12 +31,13 @@ class StreamNeed:
 class StreamReport:
     """A stream at one moment. Of the take: count, mean_hz, gaps, backwards; of the last 2 s: hz, lag_s.
 
-    hz:        0.0 while nothing comes.  lag_s: median from stamp to arrival; None before the first.
+    hz:        0.0 while no message arrives.  lag_s: median from stamp to arrival; None before the
+    first.
     age_s:     since the newest stamp; None before the first.
     before_hz: the rate when the take began.
-    gaps:      seconds of each pause between stamps that is longer than max_age_s, the present one included.
-    backwards: samples whose stamp lies before that of an earlier one.
-    dropped:   messages that were sent and never came, as the transport counts them.
+    gaps:      seconds of each pause between stamps above max_age_s, including the current one.
+    backwards: samples whose stamp is before that of an earlier one.
+    dropped:   messages lost by the transport.
     """
 
     need: StreamNeed
@@ -52,7 +53,10 @@ class StreamReport:
 
 
 class StreamMeter:
-    """Adds up one stream; add() for each message, begin() for each take. Times in ns of the node's clock."""
+    """Measures one stream; add() for each message, begin() for each take.
+
+    Times in ns, node clock.
+    """
 
     def __init__(self, need: StreamNeed) -> None:
         self.need = need
@@ -65,7 +69,7 @@ class StreamMeter:
         self._count = self._backwards = self._dropped = 0
 
     def add(self, stamp_ns: int, received_ns: int) -> None:
-        """One message."""
+        """Add one message."""
         self._arrivals.append((received_ns, received_ns - stamp_ns))
         self._forget(received_ns)
         newest_ns = self._newest_ns
@@ -79,26 +83,26 @@ class StreamMeter:
         self._count += 1
 
     def drop(self, count: int) -> None:
-        """The transport has lost messages."""
+        """Count messages lost by the transport."""
         self._dropped += count
 
     def begin(self, now_ns: int) -> None:
-        """A take begins: pauses and counts are its own from now on."""
-        # A stream that has only just been found has no rate of before.
+        """Begin a take: pauses and counts start from zero."""
+        # A newly discovered stream has no previous rate.
         known = bool(self._arrivals) and now_ns - self._arrivals[0][0] >= WINDOW_NS // 4
         self._before_hz = self._hz(now_ns) if known else 0.0
         self._begin_ns, self._gaps = now_ns, []
         self._count = self._backwards = self._dropped = 0
 
     def clear(self) -> None:
-        """Forget all times, after the clock jumped: none of them can be compared with now."""
+        """Forget all times, after the clock jumped: they cannot be compared with now."""
         self._arrivals.clear()
         self._newest_ns = self._begin_ns = None
         self._gaps = []
         self._count = self._backwards = self._dropped = 0
 
     def report(self, now_ns: int) -> StreamReport:
-        """What is known at now_ns."""
+        """The report at now_ns."""
         self._forget(now_ns)
         lags = sorted(lag for _, lag in self._arrivals)
         open_gap_ns = self._gap_ns(now_ns)
@@ -118,14 +122,14 @@ class StreamMeter:
         )
 
     def _gap_ns(self, stamp_ns: int) -> int | None:
-        """The pause that ends, or still lasts, at stamp_ns, if it is too long; of a take only what lies in it."""
+        """The pause ending, or still lasting, at stamp_ns, if too long; its part in the take."""
         if self._max_age_ns is None or self._newest_ns is None:
             return None
         since_ns = max(self._newest_ns, self._begin_ns or self._newest_ns)
         return stamp_ns - since_ns if stamp_ns - since_ns > self._max_age_ns else None
 
     def _hz(self, now_ns: int) -> float:
-        """By the stamps, as messages may come in bursts; 0.0 while that is not known."""
+        """By the stamps, as messages may come in bursts; 0.0 while unknown."""
         self._forget(now_ns)
         stamps = sorted(received - lag for received, lag in self._arrivals)
         if len(stamps) < FEWEST:

@@ -1,4 +1,4 @@
-"""What is added up over a take for its verdict: when the robot stood still, and what the guard did."""
+"""Measurements over a take for its verdict: times at rest, and the guard's actions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from vla_policy.data.streams import CommandReport
 from vla_policy.types import Array, Level
 
-STILL = 0.004  # m, rad or share of a gripper's way: less than a person can steer, more than sensors tremble
+STILL = 0.004  # m, rad or share of a gripper's stroke: below a person's motion, above sensor noise
 
 
 class MotionMeter:
@@ -32,7 +32,7 @@ class MotionMeter:
         self._last_s = at_s
 
     def stalls(self) -> tuple[tuple[float, float], ...]:
-        """(begin s, seconds) of each, the present one included."""
+        """(begin s, seconds) of each, including the current one."""
         seconds = self._last_s - self._anchor_s
         now = [(self._anchor_s, seconds)] if seconds >= self._fewest_s else []
         return (*self._stalls, *now)
@@ -45,7 +45,10 @@ class MotionMeter:
 
 @dataclass(frozen=True, slots=True)
 class GuardCounts:
-    """ticks: of the control node with something proposed. held, slowed: of these. reasons: code -> ticks with it."""
+    """ticks: of the control node with a proposal.
+
+    held, slowed: of these. reasons: code -> ticks.
+    """
 
     ticks: int = 0
     held: int = 0
@@ -54,7 +57,7 @@ class GuardCounts:
 
 
 def counted(counts: GuardCounts, report: CommandReport) -> GuardCounts:
-    """One more tick."""
+    """counts with one more tick."""
     if report.proposed is None:
         return counts
     reasons = dict(counts.reasons)

@@ -1,7 +1,7 @@
-"""An MCAP file that grows chunk by chunk, so that what was flushed is whole whatever happens next.
+"""An MCAP file written chunk by chunk, so that flushed data is complete whatever happens next.
 
-The records are those of the package mcap; its own writer offers no compression level and cannot go
-on with a file that was left open, which `resume` does.
+The records are those of the package mcap; its own writer has no compression level and cannot
+resume a file that was left open, which `resume` does.
 """
 
 from __future__ import annotations
@@ -36,22 +36,24 @@ from mcap.records import (
 
 MAGIC = b"\x89MCAP0\r\n"
 CHUNK_BYTES = 4 << 20
-# In one write: while the system copies it nothing else runs on that core, the control loop neither. 4 MB are 2.5 ms.
+# Bytes per write: its copy occupies the core, also for the control loop. 4 MB take 2.5 ms.
 WRITE_BYTES = 1 << 18
-LEVEL = 1  # camera pixels hardly shrink at any level, and recording may not cost the control loop
+LEVEL = (
+    1  # camera pixels compress little at any level, and recording must not slow the control loop
+)
 _MESSAGE = struct.Struct("<BQHIQQ")
-MessageIndexes = dict[int, list[tuple[int, int]]]  # channel -> (log time, place in the chunk)
+MessageIndexes = dict[int, list[tuple[int, int]]]  # channel -> (log time, offset in the chunk)
 
 
 class McapFile:
-    """Write messages of channels into chunks; end_chunk puts what there is on disk.
+    """Write messages of channels into chunks; end_chunk flushes the current one to disk.
 
-    Raises OSError where the disk does. Then the file stands as after its last whole chunk and can be
-    recovered; nothing more may be written with this object.
+    Raises OSError if the disk does. The file then ends after its last complete chunk and can be
+    recovered; this object must not be used any more.
     """
 
     def __init__(self, file: FileIO) -> None:
-        """Use create or resume. file: open for writing, for this process alone."""
+        """Use create or resume. file: open for writing, locked by this process."""
         self._file = file
         self._schemas: list[Schema] = []
         self._channels: list[Channel] = []
@@ -84,7 +86,7 @@ class McapFile:
         metadata: Iterable[MetadataIndex],
         end: int,
     ) -> McapFile:
-        """Go on behind byte `end` of a file whose whole records are known."""
+        """Continue after byte `end` of a file whose complete records are known."""
         self = cls(_locked(open(path, "r+b", buffering=0)))
         self._file.truncate(end)
         self._file.seek(end)
@@ -95,14 +97,14 @@ class McapFile:
         return self
 
     def add_schema(self, name: str, encoding: str, data: bytes) -> int:
-        """The number of a message type from here on."""
+        """The number of a message type in this file."""
         number = len(self._schemas) + 1
         self._schemas.append(Schema(id=number, data=data, encoding=encoding, name=name))
         self._write_record(self._schemas[-1])
         return number
 
     def add_channel(self, topic: str, schema: int, metadata: dict[str, str]) -> int:
-        """The number of a topic from here on."""
+        """The number of a topic in this file."""
         number = len(self._channels) + 1
         self._channels.append(Channel(number, topic, "cdr", metadata, schema))
         self._write_record(self._channels[-1])
@@ -111,7 +113,7 @@ class McapFile:
     def add_message(
         self, channel: int, data: bytes, *, log_ns: int, publish_ns: int, sequence: int
     ) -> None:
-        """data: serialized, as it came. Ends the chunk when that is full."""
+        """data: serialized, unchanged. Ends the chunk when it is full."""
         self._index.setdefault(channel, []).append((log_ns, self._size))
         head = _MESSAGE.pack(
             Opcode.MESSAGE, 22 + len(data), channel, sequence & 0xFFFFFFFF, log_ns, publish_ns
@@ -122,7 +124,7 @@ class McapFile:
             self.end_chunk()
 
     def add_metadata(self, name: str, values: dict[str, str]) -> None:
-        """Names and texts that stand beside the messages."""
+        """Write names and texts beside the messages."""
         self.end_chunk()
         builder = RecordBuilder()
         Metadata(name, values).write(builder)
@@ -131,7 +133,7 @@ class McapFile:
         self._put(data)
 
     def end_chunk(self) -> None:
-        """Put the messages since the last chunk into the file; nothing without one."""
+        """Write the messages since the last chunk to the file; nothing without messages."""
         if not self._index:
             return
         plain = b"".join(self._parts)
@@ -146,7 +148,7 @@ class McapFile:
         self._put_indexed(builder, place, index)
 
     def index_last(self, place: ChunkIndex, index: MessageIndexes) -> None:
-        """Write the index of a chunk that is the end of a resumed file."""
+        """Write the index of the last chunk of a resumed file."""
         self._put_indexed(RecordBuilder(), place, index)
 
     @property
@@ -161,14 +163,14 @@ class McapFile:
 
     @property
     def counts(self) -> Counter[int]:
-        """Messages of each channel in the file."""
+        """Number of messages of each channel in the file."""
         return self._counts
 
     def finish(self) -> None:
-        """Write the summary and the end, and see that the disk has all of it."""
+        """Write the summary and the end, and sync all to disk."""
         self.end_chunk()
         summary, groups = RecordBuilder(), []
-        start = self._at + 13  # behind the record DataEnd
+        start = self._at + 13  # after the record DataEnd
         statistics = Statistics(
             attachment_count=0,
             channel_count=len(self._channels),
@@ -206,7 +208,7 @@ class McapFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Let go of the file as it is."""
+        """Close the file as it is."""
         self._file.close()
 
     def _put_indexed(
@@ -230,7 +232,7 @@ class McapFile:
         self._size += len(data)
 
     def _put(self, data: bytes) -> None:
-        """All of it, or nothing that a reader would take for whole."""
+        """Write all of data, or nothing that a reader would accept as complete."""
         view = memoryview(data)
         try:
             while view:
@@ -242,7 +244,7 @@ class McapFile:
 
 
 def chunk_index(chunk: Chunk, at: int, length: int) -> ChunkIndex:
-    """Where a chunk of that length lies; the places of its messages are still missing."""
+    """The index entry of a chunk of that length; the offsets of its messages are still missing."""
     return ChunkIndex(
         chunk_length=length,
         chunk_start_offset=at,
@@ -257,7 +259,7 @@ def chunk_index(chunk: Chunk, at: int, length: int) -> ChunkIndex:
 
 
 def _locked(file: FileIO) -> FileIO:
-    """The file for this process alone. Raises BlockingIOError if another one writes it."""
+    """The file, locked by this process. Raises BlockingIOError if another one writes it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""metadata.yaml of rosbag2, version 9: what `ros2 bag` reads before anything else."""
+"""metadata.yaml of rosbag2, version 9, which `ros2 bag` reads first."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ VERSION = 9
 FILE = "metadata.yaml"
 KEY = "rosbag2_bagfile_information"
 
-# Names in custom_data of what a recording of this project says about itself; all values are texts.
+# Names in custom_data for this project's own facts about a recording; all values are texts.
 TASK = "vla_policy.task"  # the instruction of the whole take
-SUCCESS = "vla_policy.success"  # true, false, or '' where nobody said
+SUCCESS = "vla_policy.success"  # true, false, or '' if unknown
 ROBOT = "vla_policy.robot"  # name of the robot
 ROBOT_FILE = "vla_policy.robot_file"  # the text of its YAML file
 SCENE = "vla_policy.scene"  # of a simulation, as data/scene.py writes it; absent for a real robot
-RECOVERED = "vla_policy.recovered"  # true for a bag whose recorder did not close it
-NAMESPACE = "vla_policy.namespace"  # of the graph, '/' mostly: what relative topics stand below
+RECOVERED = "vla_policy.recovered"  # true for a bag that its recorder did not close
+NAMESPACE = "vla_policy.namespace"  # of the graph, usually '/': prefix of relative topics
 
 
 @dataclass(frozen=True, slots=True)
 class TopicCount:
-    """One topic of a bag. qos: as its publishers offered it (qos.as_fields). hash: RIHS01 of the type, '' if not known."""
+    """One topic of a bag.
+
+    qos: offered by its publishers (qos.as_fields). hash: RIHS01 of the type, or ''.
+    """
 
     topic: str
     type: str
@@ -43,7 +46,7 @@ def bag_information(
     *,
     distro: str,
 ) -> dict[str, Any]:
-    """What stands below the one key of metadata.yaml. span_ns: log times of first and last message."""
+    """The content of metadata.yaml below its only key. span_ns: first and last log time."""
     count = sum(topic.count for topic in topics)
     start = {"nanoseconds_since_epoch": span_ns[0]}
     duration = {"nanoseconds": span_ns[1] - span_ns[0]}
@@ -78,19 +81,22 @@ def bag_information(
 
 
 class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """By libyaml where it is there, ten times as fast. Without anchors, which rosbag2's reader would have to resolve."""
+    """Uses libyaml if available, ten times as fast.
+
+    No anchors, which rosbag2 would have to resolve.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def as_yaml(information: Mapping[str, Any]) -> str:
-    """As a text, in the order given."""
+    """As YAML text, in the given order."""
     return str(yaml.dump(dict(information), Dumper=_Plain, sort_keys=False, allow_unicode=True))
 
 
 def write_metadata(folder: Path, information: Mapping[str, Any]) -> None:
-    """metadata.yaml, completely or not at all."""
+    """Write metadata.yaml atomically."""
     partial = folder / (FILE + ".partial")
     with open(partial, "w", encoding="utf-8") as file:
         file.write(as_yaml({KEY: dict(information)}))

@@ -1,4 +1,4 @@
-"""The quality of service that a bag says of a topic, in the words of rosbag2's newest format."""
+"""A topic's quality of service in a bag, in rosbag2's newest format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from vla_policy.timing import NS_PER_S
 
-FOR_EVER_NS = (1 << 63) - 1  # how rmw writes a time without end
+FOR_EVER_NS = (1 << 63) - 1  # rmw's value for an infinite time
 HISTORIES = ("system_default", "keep_last", "keep_all", "unknown")
 RELIABILITIES = ("system_default", "reliable", "best_effort", "unknown", "best_available")
 DURABILITIES = ("system_default", "transient_local", "volatile", "unknown", "best_available")
@@ -20,9 +20,9 @@ LIVELINESSES = (
 
 @dataclass(frozen=True, slots=True)
 class Qos:
-    """One publisher's profile; the words are those of rmw. Times: ns, FOR_EVER_NS for none.
+    """One publisher's profile, with the values of rmw. Times: ns, FOR_EVER_NS for infinite.
 
-    Raises ValueError for a word that rmw does not have.
+    Raises ValueError for a value unknown to rmw.
     """
 
     reliability: str = "reliable"
@@ -48,7 +48,7 @@ class Qos:
 
 
 def as_fields(qos: Qos) -> dict[str, object]:
-    """The profile as metadata.yaml has it."""
+    """The profile in the form of metadata.yaml."""
     return {
         "history": qos.history,
         "depth": qos.depth,
@@ -63,7 +63,7 @@ def as_fields(qos: Qos) -> dict[str, object]:
 
 
 def as_text(profiles: Sequence[Qos]) -> str:
-    """The profiles as the channel of an MCAP file has them."""
+    """The profiles in the form of an MCAP channel."""
     fields = [as_fields(qos) for qos in profiles]
     return str(yaml.safe_dump(fields, sort_keys=False)).rstrip() if fields else ""
 

@@ -1,7 +1,7 @@
 """Read bags of any kind: rosbag2 folders and bare files, sqlite3 and MCAP, Humble to the newest.
 
-Messages come in the order of the file, which is that in which they were recorded. MCAP files are read
-here, also those that were never closed; sqlite3 and rosbag2's own compression by rosbags.
+Messages come in file order, the order of recording. MCAP files are read here, also those that were
+never closed; sqlite3 and rosbag2's own compression by rosbags.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Bag:
     """One recording. types: topic -> message type. definitions: type -> text in the format ros2msg.
 
     custom: names and texts about the recording. unfinished: one sentence if it was never closed;
-    then what was written is there all the same.
+    what was written is available nevertheless.
     """
 
     path: Path
@@ -60,21 +60,21 @@ class Bag:
     def messages(
         self, topics: Collection[str] | None = None, decoder: Decoder | None = None
     ) -> Iterator[Message]:
-        """The messages of topics, all without, in the order in which they were recorded.
+        """The messages of topics (None: all), in the order of recording.
 
         Raises ValueError for a file that is damaged in the middle, with the place.
         """
         return self._read(topics, decoder or self.decoder())
 
     def decoder(self) -> Decoder:
-        """What decodes the messages: with the definitions that the bag has."""
+        """Decodes the messages, with the bag's own definitions."""
         return Decoder(self.definitions)
 
 
 def open_bag(path: Path) -> Bag:
     """A folder of rosbag2, or one .mcap or .db3 file.
 
-    Raises FileNotFoundError if nothing is there, ValueError in one sentence for anything else.
+    Raises FileNotFoundError if it does not exist, ValueError in one sentence for anything else.
     """
     path = Path(path)
     if not path.exists():
@@ -96,14 +96,14 @@ def open_bag(path: Path) -> Bag:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a bag by its look: a folder with metadata.yaml or storage files, or one of these."""
+    """Whether a path seems a bag: a folder with metadata.yaml or storage files, or one file."""
     if path.is_dir():
         return (path / metadata.FILE).is_file() or any(_storage(path))
     return path.suffix in SUFFIXES
 
 
 def _storage(folder: Path) -> list[Path]:
-    """Storage files of a folder in the order of their numbers."""
+    """Storage files of a folder, ordered by number."""
     files = [file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}")]
     return sorted(files, key=lambda f: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", f.name)])  # fmt: skip
 
@@ -123,7 +123,7 @@ def _files(path: Path, information: dict[str, Any]) -> list[Path]:
 
 
 def _information(folder: Path) -> dict[str, Any]:
-    """What metadata.yaml says; empty where there is none."""
+    """The content of metadata.yaml; empty without one."""
     file = folder / metadata.FILE
     if not file.is_file():
         return {}
@@ -180,7 +180,7 @@ def _of_mcap(path: Path, files: list[Path], information: dict[str, Any]) -> Bag:
 
 
 def _summary(file: Path) -> Whole:
-    """Topics and texts of a file that was closed, without reading its messages."""
+    """Topics and texts of a closed file, without reading its messages."""
     try:
         with open(file, "rb") as opened:
             reader = make_reader(opened)
@@ -199,7 +199,7 @@ def _mcap_messages(
 ) -> Iterator[Message]:
     """The messages of one file in its order."""
     schemas: dict[int, Schema] = {}
-    channels: dict[int, tuple[str, str]] = {}  # wanted ones only: topic, type
+    channels: dict[int, tuple[str, str]] = {}  # requested ones only: topic, type
 
     def note(what: object) -> None:
         if isinstance(what, Schema):
@@ -230,7 +230,7 @@ def _mcap_messages(
 
 
 def _by_rosbags(path: Path, files: list[Path], information: dict[str, Any]) -> Bag:
-    """What rosbags reads: sqlite3, and files or messages that rosbag2 compressed."""
+    """Bags read by rosbags: sqlite3, and files or messages compressed by rosbag2."""
     types: dict[str, str] = {}
     definitions: dict[str, str] = {}
     for file in files:
@@ -240,7 +240,7 @@ def _by_rosbags(path: Path, files: list[Path], information: dict[str, Any]) -> B
                 if connection.msgdef.format.name == "MSG":
                     definitions[connection.msgtype] = connection.msgdef.data
     custom = {str(k): str(v) for k, v in (information.get("custom_data") or {}).items()}
-    # sqlite3 has no end that could be missing; a folder without metadata.yaml was not closed.
+    # An sqlite3 file has no end marker; a folder without metadata.yaml was not closed.
     cut = path.is_dir() and not information
     unfinished = f"{path}: was never closed; what was written until then is read" if cut else None
 
@@ -260,7 +260,7 @@ def _by_rosbags(path: Path, files: list[Path], information: dict[str, Any]) -> B
 
 @contextmanager
 def _reading(file: Path) -> Iterator[Reader]:
-    """rosbags' reader; what it refuses is told in one sentence with the file."""
+    """rosbags' reader; its errors become one sentence with the file."""
     try:
         with Reader(file) as reader:
             yield reader

@@ -1,4 +1,4 @@
-"""Close a bag whose recorder was killed: what was flushed is kept, and the folder opens everywhere."""
+"""Closes a bag whose recorder was killed: flushed data is kept, and every reader can open it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from vla_policy.timing import s_from_ns
 
 
 def recover(folder: Path) -> str | None:
-    """Close the bag in folder; one sentence on what it holds, None if there was nothing to do.
+    """Close the bag in folder; returns one sentence on its content, None if it was closed already.
 
-    Raises FileNotFoundError if there is no MCAP file, BlockingIOError while a recorder still writes
-    it, ValueError for a file that is not of this project's recorder, OSError where the disk does.
+    Raises FileNotFoundError without an MCAP file, BlockingIOError while a recorder still writes
+    it, ValueError for a file of another recorder, OSError if the disk does.
     """
     folder = Path(folder)
     if (folder / FILE).is_file():
@@ -39,7 +39,7 @@ def recover(folder: Path) -> str | None:
     path = files[0]
     size = path.stat().st_size
     whole = scan(path)
-    if whole.texts.get("rosbag2") is not None:  # all but metadata.yaml was written
+    if whole.texts.get("rosbag2") is not None:  # everything except metadata.yaml was written
         whole.metadata = [m for m in whole.metadata if m.name != "rosbag2"]
     file = McapFile.resume(
         path,

@@ -1,4 +1,4 @@
-"""Everything whole in an MCAP file, record by record, whether or not it was ever closed."""
+"""All complete records of an MCAP file, whether or not it was ever closed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the file; at, length: its place, head included. what: None of a kind not looked at."""
+    """One record of the file; at, length: its position, header included. what: None if ignored."""
 
     at: int
     length: int
@@ -58,10 +58,10 @@ class Record:
 
 
 def records(file: BinaryIO, path: Path, *, finished: bool = False) -> Iterator[Record]:
-    """The whole records from the beginning; the first that is cut off, or the footer, ends it.
+    """The complete records from the beginning, up to the first truncated one or the footer.
 
-    finished: the file was closed, so none of them may be cut off.
-    Raises ValueError for a file that is not MCAP, and for bytes in the middle that cannot be.
+    finished: the file was closed, so none may be truncated.
+    Raises ValueError for a file that is not MCAP, and for invalid bytes in the middle.
     """
     if file.read(len(MAGIC)) != MAGIC:
         raise ValueError(f"{path}: got another kind of file, expected an MCAP file")
@@ -85,7 +85,7 @@ def records(file: BinaryIO, path: Path, *, finished: bool = False) -> Iterator[R
 
 
 def is_finished(path: Path) -> bool:
-    """Whether an MCAP file was closed: it ends as it begins."""
+    """Whether an MCAP file was closed: its last bytes equal its first."""
     with open(path, "rb") as file:
         file.seek(0, 2)
         if file.tell() < 2 * len(MAGIC):
@@ -95,7 +95,7 @@ def is_finished(path: Path) -> bool:
 
 
 def chunk_parts(chunk: Chunk, path: Path, at: int) -> Iterator[tuple[int, int, memoryview]]:
-    """(place, opcode, content) of what a chunk holds. Raises ValueError if its checksum is another."""
+    """(offset, opcode, content) of a chunk's records. Raises ValueError for a wrong checksum."""
     try:
         plain = memoryview(_plain(chunk))
         place = 0
@@ -113,7 +113,7 @@ def chunk_parts(chunk: Chunk, path: Path, at: int) -> Iterator[tuple[int, int, m
 
 
 def _plain(chunk: Chunk) -> bytes:
-    """What a chunk holds, as its checksum says."""
+    """A chunk's decompressed content, with its checksum verified."""
     if chunk.uncompressed_size > MOST_BYTES:
         raise ValueError(f"it says {chunk.uncompressed_size} bytes")
     if chunk.compression == "zstd":
@@ -129,10 +129,10 @@ def _plain(chunk: Chunk) -> bytes:
 
 @dataclass
 class Whole:
-    """What an unfinished file holds. end: where its last whole record ends.
+    """The content of an unfinished file. end: where its last complete record ends.
 
-    unindexed: the last chunk and the places of its messages, if its index is not there.
-    problem: why nothing behind `end` is believed, if it is more than that the file was cut.
+    unindexed: the last chunk and the offsets of its messages, if its index is missing.
+    problem: why data after `end` is not trusted, if the file was not merely truncated.
     """
 
     end: int = len(MAGIC)
@@ -147,7 +147,7 @@ class Whole:
 
 
 def scan(path: Path) -> Whole:
-    """All that is whole from the beginning on. Raises ValueError for a file that is not MCAP."""
+    """All complete records from the beginning. Raises ValueError for a file that is not MCAP."""
     whole = Whole()
     pending: tuple[ChunkIndex, MessageIndexes] | None = None
     with open(path, "rb") as file:
@@ -169,7 +169,7 @@ def scan(path: Path) -> Whole:
 
 
 def _take(record: Record, path: Path, whole: Whole) -> tuple[ChunkIndex, MessageIndexes] | None:
-    """The chunk, if it is one, with the places of its messages."""
+    """The chunk, if it is one, with the offsets of its messages."""
     what, pending = record.what, None
     if isinstance(what, Chunk):
         index: MessageIndexes = {}
@@ -197,7 +197,7 @@ def _note(record: McapRecord | None, whole: Whole) -> None:
 
 
 def _indexed(record: Record, pending: tuple[ChunkIndex, MessageIndexes], whole: Whole) -> bool:
-    """Whether the chunk's index is whole with this record."""
+    """Whether the chunk's index is complete with this record."""
     place, index = pending
     if isinstance(record.what, MessageIndex):
         place.message_index_offsets[record.what.channel_id] = record.at
@@ -211,7 +211,7 @@ def _indexed(record: Record, pending: tuple[ChunkIndex, MessageIndexes], whole: 
 
 
 def parse(opcode: int, data: bytes, path: Path, at: int) -> McapRecord | None:
-    """A record of a kind that matters here, else None. Raises ValueError for one that is damaged."""
+    """A record of a relevant kind, else None. Raises ValueError for a damaged one."""
     read = _READ.get(opcode)  # type: ignore[call-overload]
     try:
         if opcode == Opcode.MESSAGE:

@@ -1,7 +1,7 @@
-"""Write a bag: a folder that `ros2 bag`, Foxglove and rosbags open, whole up to its last half second.
+"""Writes a bag for `ros2 bag`, Foxglove and rosbags, complete up to its last half second.
 
-While it is written there is no metadata.yaml, as with `ros2 bag record`; recover.py closes what a
-killed process left.
+While it is written there is no metadata.yaml, as with `ros2 bag record`; recover.py closes the
+bag of a killed process.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from vla_policy.data.streams import Message
 
 FLUSH_NS = 500_000_000
 LIBRARY = "vla_policy"
-RECORD = "vla_policy"  # name of the metadata record that says what the recording is, from its first byte
+RECORD = "vla_policy"  # name of the metadata record about the recording, at the start of the file
 
 
 class BagWriter:
-    """One bag. custom: names and texts about the recording; those of data/bag/metadata.py say what it shows.
+    """One bag. custom: names and texts about the recording; data/bag/metadata.py lists ours.
 
-    open, then write, then close. Every method raises OSError where the disk does; what was flushed
-    before stays whole, and `recover` closes it. Not for several threads at once.
+    open, then write, then close. Every method raises OSError if the disk does; data flushed before
+    stays complete, and `recover` closes it. Not for several threads at once.
     """
 
     def __init__(self, folder: Path, custom: Mapping[str, str] | None = None) -> None:
@@ -38,7 +38,7 @@ class BagWriter:
         self._flushed_ns: int | None = None
 
     def open(self) -> None:
-        """Make the folder and begin its file. Raises FileExistsError if it is there already."""
+        """Create the folder and its file. Raises FileExistsError if it exists."""
         try:
             self.folder.mkdir(parents=True)
         except FileExistsError as error:
@@ -49,10 +49,10 @@ class BagWriter:
         self._file.add_metadata(RECORD, self._custom)
 
     def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
-        """Add a message; qos: its publishers' profiles, taken at the first message of a topic.
+        """Add a message; qos: its publishers' profiles, used with the first message of a topic.
 
-        What came half a second before the message is on disk. Raises ValueError for a topic that
-        changes its type, a name that is no topic and a time before 1970.
+        Data from half a second before the message is on disk. Raises ValueError for a topic that
+        changes its type, an invalid topic name and a time before 1970.
         """
         file = self._opened()
         known = self._topics.get(message.topic)
@@ -83,14 +83,17 @@ class BagWriter:
             self._flushed_ns = message.received_ns
 
     def flush(self) -> None:
-        """Give the operating system all that was written: it survives this process.
+        """Pass all data to the operating system, so that it survives this process.
 
-        For a timer: write does it only when messages come.
+        For a timer: write flushes only when messages arrive.
         """
         self._opened().end_chunk()
 
     def close(self, custom: Mapping[str, str] | None = None) -> None:
-        """End the file and write metadata.yaml. custom: more names and texts, the newer counts."""
+        """End the file and write metadata.yaml.
+
+        custom: more names and texts, which replace earlier ones.
+        """
         file = self._opened()
         file.end_chunk()
         self._custom |= custom or {}
@@ -117,7 +120,7 @@ class BagWriter:
         write_metadata(self.folder, information)
 
     def abandon(self) -> None:
-        """Let go of the file as it is, after an error: `recover` can close it later."""
+        """Close the file as it is, after an error: `recover` can complete it later."""
         if self._file is not None:
             self._file.close()
         self._file = None
@@ -147,10 +150,10 @@ class BagWriter:
 
 
 def file_name(folder: Path) -> str:
-    """The file of a bag in a folder of that name, as rosbag2 calls it."""
+    """The file of a bag in a folder of that name, as named by rosbag2."""
     return f"{folder.name}_0.mcap"
 
 
 def distro() -> str:
-    """The ROS release that a bag names: the one that is sourced, else that of the wheels."""
+    """The ROS release named in a bag: the sourced one, else that of the wheels."""
     return os.environ.get("ROS_DISTRO", "kilted")

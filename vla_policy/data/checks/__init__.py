@@ -1,1 +1,1 @@
-"""What is wrong with recorded data: one file a subject, pure functions that return findings with episode and frame."""
+"""Checks of recorded data: one file per subject, pure functions that return findings."""

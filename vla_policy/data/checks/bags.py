@@ -1,4 +1,4 @@
-"""Bags, before anything is made of them: stamps, gaps, repeated images, missing topics and tasks."""
+"""Checks of bags before conversion: stamps, gaps, repeated images, missing topics and tasks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from vla_policy.embodiment.findings import count
 from vla_policy.timing import NS_PER_S
 
 IMAGE_TYPES = frozenset(("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"))
-HEAD = 12  # bytes in which two messages with the same content differ: encapsulation and stamp
-REPEATS, REPEATS_S = 3, 0.3  # images with the very same bytes that are no rest
-PAUSE = 8.0  # times the usual distance of a stream's stamps
+HEAD = 12  # leading bytes in which two messages with equal content differ: encapsulation and stamp
+REPEATS, REPEATS_S = (
+    3,
+    0.3,
+)  # repetitions of identical images, and their duration, that are no rest
+PAUSE = 8.0  # times the usual interval of a stream's stamps
 AGAIN = "Record it again, and see to this stream before: `vla check topics ROBOT` shows its rate"
 
 
 @dataclass
 class Stream:
-    """What is kept of one topic: few numbers, whatever the length of the bag."""
+    """Data kept of one topic: few numbers, whatever the length of the bag."""
 
     topic: str
     type: str
-    stamps: list[int] = field(default_factory=list)  # eight bytes a message
+    stamps: list[int] = field(default_factory=list)  # eight bytes per message
     back: list[int] = field(default_factory=list)
     repeats: list[tuple[int, int]] = field(default_factory=list)  # (first message, how many)
     _newest: int | None = None
@@ -38,7 +41,7 @@ class Stream:
     _same: int = 0
 
     def add(self, stamp_ns: int, data: bytes) -> None:
-        """One message."""
+        """Add one message."""
         number = len(self.stamps)
         self.stamps.append(stamp_ns)
         if self._newest is not None and stamp_ns < self._newest:
@@ -60,7 +63,7 @@ def check_bags(
     *,
     tell: Callable[[int], None] = lambda done: None,
 ) -> tuple[DataFinding, ...]:
-    """Findings of each bag; episode is its place in the list, frame the number of a message on its topic."""
+    """Findings of each bag; episode: its index, frame: a message's number on its topic."""
     found: list[DataFinding] = []
     robots: dict[str, int] = {}
     for number, path in enumerate(paths):

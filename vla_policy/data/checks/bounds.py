@@ -1,4 +1,4 @@
-"""What the columns of a robot's states and actions may be, by their names."""
+"""Allowed values of a robot's state and action columns, by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from vla_policy.embodiment.spaces import AXES, JOINT_PREFIX, QUATERNION_PARTS
 
 @dataclass(frozen=True, slots=True)
 class ColumnBounds:
-    """ranges: column -> (lower, upper). speeds: column -> most per second. robot: its name; '' not known."""
+    """ranges: column -> (lower, upper).
+
+    speeds: column -> largest per s. robot: its name; '' unknown.
+    """
 
     robot: str = ""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -23,7 +26,7 @@ UNKNOWN = ColumnBounds()
 
 
 def bounds_of(robot: Embodiment) -> ColumnBounds:
-    """From the limits of the robot's file; columns without one are left out."""
+    """From the limits of the robot's file; columns without limits are left out."""
     ranges: dict[str, tuple[float, float]] = {}
     speeds: dict[str, float] = {}
     joints = robot.joints

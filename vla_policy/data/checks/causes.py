@@ -1,4 +1,4 @@
-"""One finding for one fault: what follows from another finding of the same episode is left out."""
+"""One finding per fault: consequences of another finding in the same episode are left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vla_policy.data.checks.finding import DataFinding
 
-# A fault -> what it brings with it in the same episode.
+# A fault -> its consequences in the same episode.
 FOLLOWS = {
     "false_length": {"drift", "missing_frames", "index_gap", "false_length", "statistics"},
     "mixed_robots": {"out_of_limits", "leap", "stuck_state", "statistics"},
@@ -19,7 +19,7 @@ FOLLOWS = {
 
 
 def root_causes(findings: Iterable[DataFinding]) -> tuple[DataFinding, ...]:
-    """By episode and frame, those of the set first; without repetitions and what follows from others."""
+    """By episode and frame, those of the set first; without repetitions and consequences."""
     ordered = sorted(
         dict.fromkeys(findings),
         key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.code),

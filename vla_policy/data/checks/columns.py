@@ -1,4 +1,4 @@
-"""Columns of a whole set: constant ones, and episodes whose numbers are of another robot or unit."""
+"""Columns of a whole set: constant ones, and episodes of another robot or unit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vla_policy.data.lerobot.layout import ACTION, STATE
 from vla_policy.types import Array
 
 CONSTANT = 1e-4  # of the largest range of columns of the same feature
-OTHER_SHARE = 0.5  # of the columns that lie apart from those of all other episodes
-APART = 3.0  # ranges of the others, between an episode's middle and them
+OTHER_SHARE = 0.5  # of the columns that differ from those of all other episodes
+APART = 3.0  # distance of an episode's middle from the others, in their ranges
 WIDER = 30.0  # times the range of the others; degrees are 57 times as wide as radians
 
 
 def spans(reports: Sequence[EpisodeReport]) -> dict[str, Array]:
-    """Feature -> float64[d]: how far each column goes in the set; features of one width alone."""
+    """Feature -> float64[d]: range of each column in the set; only features of constant width."""
     found = {}
     for feature in dict.fromkeys(f for r in reports for f in r.sums):
         sums = [r.sums[feature] for r in reports if feature in r.sums and r.sums[feature].count]
@@ -29,7 +29,7 @@ def spans(reports: Sequence[EpisodeReport]) -> dict[str, Array]:
 
 
 def check_constant(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
-    """Columns of states and actions that never change: dividing by their deviation blows noise up."""
+    """Constant columns of states and actions: dividing by their deviation amplifies noise."""
     found = spans(reports)
     names = next((r.names for r in reports if r.names), {})
     for feature in (STATE, ACTION):
@@ -48,7 +48,7 @@ def check_constant(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
 
 
 def check_mixed(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
-    """Robots that differ by name, by width, or by where the numbers of an episode lie."""
+    """Robots that differ by name, by width, or by the values of an episode."""
     named: dict[str, list[int]] = {}
     for report in reports:
         if report.robot:
@@ -83,7 +83,7 @@ def _apart(feature: str, reports: Sequence[EpisodeReport]) -> Iterator[DataFindi
             np.quantile(low[others], 0.1, axis=0),
             np.quantile(high[others], 0.9, axis=0),
         )
-        # A column that hardly moved says little of where else it may be.
+        # A column that hardly moved shows little about its range.
         span = np.maximum(highest - lowest, 0.5 * np.maximum(np.abs(lowest), np.abs(highest)))
         used = highest - lowest > 1e-6
         far = (middle[i] < lowest - APART * span) | (middle[i] > highest + APART * span)

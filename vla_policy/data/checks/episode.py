@@ -21,20 +21,20 @@ from vla_policy.data.checks.values import (
 
 
 def check_rows(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding]:
-    """Every subject that concerns the numbers of an episode."""
+    """All checks of the numbers of an episode."""
     yield from check_index(rows)
     yield from check_times(rows)
     yield from check_finite(rows)
     outside = list(check_limits(rows, bounds))
     yield from outside
-    if not outside:  # a number of another unit leaps as well
+    if not outside:  # a value in another unit leaps as well
         yield from check_leaps(rows, bounds)
     yield from check_stuck(rows)
     yield from check_valid(rows)
 
 
 def sums_by_feature(rows: EpisodeRows, stored: Mapping[str, Any]) -> dict[str, ColumnSums]:
-    """What is kept of an episode's numbers. stored: statistics of the set, by feature."""
+    """Sums over an episode's numbers. stored: statistics of the set, by feature."""
     found = {}
     for feature in rows.features:
         table = rows.table(feature)

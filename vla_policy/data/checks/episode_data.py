@@ -1,4 +1,4 @@
-"""One episode as the checks see it, whatever it was read from, and what they keep of it."""
+"""One episode as input of the checks, for every source, and the checks' intermediate results."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from vla_policy.data.checks.finding import DataFinding
 from vla_policy.data.lerobot.layout import DEFAULTS, FLAGS
 from vla_policy.types import Array
 
-# Columns that number or flag rows; everything else is what a policy learns of.
+# Columns that number or flag rows; policies learn from all others.
 BOOKKEEPING = frozenset((*DEFAULTS, *FLAGS))
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRows:
-    """The numbers of an episode. columns: feature -> [n] or [n, d]. names: feature -> names of its columns.
+    """The numbers of an episode.
 
-    start: index of its first row in the set, None where the source does not count through.
-    stamps_ns: measured times of the rows; None where they were not kept. tasks: all of the set. named: those of this episode.
+    columns: feature -> [n] or [n, d]. names: feature -> column names.
+    start: index of its first row in the set, None if the source has no running index.
+    stamps_ns: measured times of the rows; None if not stored. tasks: all of the set. named: those
+    of this episode.
     """
 
     episode: int
@@ -36,7 +38,7 @@ class EpisodeRows:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
     def table(self, feature: str) -> Array | None:
-        """float64[n, d] of a feature; None if there is none."""
+        """float64[n, d] of a feature; None if it is missing."""
         values = self.columns.get(feature)
         if values is None:
             return None
@@ -44,7 +46,7 @@ class EpisodeRows:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What a policy learns of, in numbers."""
+        """The numeric features that policies learn from."""
         return tuple(
             n
             for n, v in self.columns.items()
@@ -59,9 +61,9 @@ class EpisodeRows:
 
 @dataclass(frozen=True, slots=True)
 class ColumnSums:
-    """What is kept of the columns of a feature in one episode: float64[d] each, over rows that are finite.
+    """Sums over a feature's columns in one episode: float64[d] each, over rows that are finite.
 
-    below: quantile -> int64[2, d], rows below the stored value of it, and rows not above it.
+    below: quantile -> int64[2, d], rows below its stored value, and rows not above it.
     """
 
     count: int
@@ -75,11 +77,12 @@ class ColumnSums:
 
 @dataclass(frozen=True, slots=True)
 class StillRun:
-    """A camera that showed the same image in frames first to last while others of its values went on.
+    """A camera that repeated one image in frames first to last while other values changed.
 
-    moved: feature -> float64[d], how far each column went meanwhile. flagged: the rows say themselves that they are invalid.
-    jump: how far the next image is from the repeated one, in usual changes from image to image around it: a camera
-    that was frozen shows all that it missed at once. None where the episode ends before.
+    moved: feature -> float64[d], motion of each column meanwhile. flagged: the rows are marked
+    invalid.
+    jump: difference of the next image, in usual changes between the images around it: a camera
+    that was frozen shows all missed motion at once. None if the episode ends before.
     """
 
     camera: str
@@ -92,9 +95,10 @@ class StillRun:
 
 @dataclass(frozen=True, slots=True)
 class CameraSummary:
-    """What is kept of a camera in one episode. signature: float32[h, w, 3] YUV, the mean image, 0 to 255.
+    """Summary of a camera in one episode.
 
-    changes: the usual largest change from image to image; frames: how many were looked at.
+    signature: float32[h, w, 3] YUV, the mean image, 0 to 255.
+    changes: the usual largest change from image to image; frames: number of images used.
     """
 
     signature: Array
@@ -105,7 +109,7 @@ class CameraSummary:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeReport:
-    """What one pass over an episode gives: findings and what the set is judged by."""
+    """Result of one pass over an episode: findings, and data for judging the set."""
 
     episode: int
     findings: tuple[DataFinding, ...]

@@ -1,4 +1,4 @@
-"""One fault of recorded data: where it is and what to do about it."""
+"""One fault of recorded data: its place and its fix."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vla_policy.types import Array
 
 @dataclass(frozen=True, slots=True)
 class DataFinding:
-    """level: ERROR spoils training or reading; WARNING may be meant. code: kind of fault, the same for all sets.
+    """level: ERROR spoils training or reading; WARNING may be intended. code: the kind of fault.
 
-    episode, frame: of the first place; None where it is of the whole set, or of the whole episode.
-    frames: at how many places. where: a file, '' for the set.
+    episode, frame: of the first place; None for the whole set, or the whole episode.
+    frames: number of places. where: a file, '' for the set.
     """
 
     level: str
@@ -36,21 +36,21 @@ class DataFinding:
         return ", ".join(f"{what} {number}" for what, number in named if number is not None)
 
     def finding(self, root: str) -> Finding:
-        """As `vla check` prints findings."""
+        """In the form printed by `vla check`."""
         return Finding(self.level, self.where or root, self.place, self.says, self.change)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As JSON data."""
         return asdict(self)
 
 
 def fault(code: str, says: str, change: str, **where: Any) -> DataFinding:
-    """What spoils training or reading."""
+    """A fault that spoils training or reading."""
     return DataFinding(ERROR, code, says, change, **where)
 
 
 def doubt(code: str, says: str, change: str, **where: Any) -> DataFinding:
-    """What may be meant."""
+    """A fault that may be intended."""
     return DataFinding(WARNING, code, says, change, **where)
 
 
@@ -60,6 +60,6 @@ def in_episode(findings: Iterable[DataFinding], episode: int) -> Iterator[DataFi
 
 
 def runs(where: Array) -> list[tuple[int, int]]:
-    """(first, last) of each stretch of true values in bool[n]."""
+    """(first, last) of each run of true values in bool[n]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(where, bool), [False]))))
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]

@@ -1,7 +1,7 @@
-"""Cameras that showed the same image while the robot moved, judged by how far it usually goes in this set.
+"""Cameras that repeated one image while the robot moved, relative to its usual motion in this set.
 
-A view may be empty: the other arm moves, or a bare floor passes by. What tells a frozen camera is the leap with which it
-goes on.
+A view may be static: the other arm moves, or a bare floor passes by. A frozen camera is
+recognised by the jump with which it continues.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from vla_policy.types import Array
 
 MOVED = 0.05  # of a column's range in the set
 USED = 0.02  # of the widest column's range: narrower ones are noise around one value
-WHOLE = 0.95  # of an episode, in which a camera stood still
-OFTEN = 0.2  # of the episodes: a camera that stands still in more of them rather sees nothing that moves
-# Usual changes from image to image: what a frozen camera shows at once when it goes on; less is a doubt, little is none.
+WHOLE = 0.95  # of an episode, in which a camera repeated one image
+OFTEN = 0.2  # of the episodes: above it the camera rather has a static view
+# Jumps after a frozen image, in usual changes between images: above, a fault; below, a doubt or
+# none.
 JUMP, SMOOTH = 1.5, 0.5
 SIDES = (("left", "right"), ("right", "left"))
 CHANGE = "Delete the episode with `vla data edit --delete`, and see to the camera, its cable and its driver"
@@ -25,7 +26,7 @@ LOOK = "Look at it with `vla data view`: the camera stood still, or nothing move
 
 
 def check_frozen(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
-    """Each stretch of equal images that is neither a stretch of rest nor a view in which nothing moves."""
+    """Each run of equal images that is neither a rest of the robot nor a static view."""
     span = spans(reports)
     for camera in dict.fromkeys(c for r in reports for c in r.cameras):
         seen = [r for r in reports if camera in r.cameras]
@@ -35,7 +36,7 @@ def check_frozen(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
             for run in r.still
             if run.camera == camera and not run.flagged and _moved(run, span, r.names)
         ]
-        # Until the end of the episode, so that no next image says what was missed.
+        # Up to the end of the episode, so no later image shows what was missed.
         endless = [(r, run) for r, run in suspect if run.jump is None]
         if len(endless) > max(1, OFTEN * len(seen)) or len(seen) == len(endless):
             yield _often(camera, len(endless), len(seen))
@@ -74,7 +75,7 @@ def _frozen(report: EpisodeReport, run: StillRun, *, sure: bool) -> DataFinding:
 
 
 def _moved(run: StillRun, span: Mapping[str, Array], names: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether something went far meanwhile; of the other arm that is nothing to a camera of one side."""
+    """Whether a column moved far meanwhile; a camera of one side ignores the other arm."""
     for feature, far in run.moved.items():
         wide = span.get(feature)
         if wide is None or wide.shape != far.shape:
@@ -84,7 +85,7 @@ def _moved(run: StillRun, span: Mapping[str, Array], names: Mapping[str, tuple[s
         for own, other in SIDES:
             if own in run.camera and other not in run.camera:
                 if not said and any(names.values()):
-                    used[:] = False  # another feature says which columns are of this side
+                    used[:] = False  # another feature determines the columns of this side
                 used &= [i >= len(said) or other not in said[i] for i in range(len(used))]
         if bool((far[used] > MOVED * wide[used]).any()):
             return True

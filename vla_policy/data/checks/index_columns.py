@@ -1,4 +1,4 @@
-"""Columns that number the rows of an episode: gaps, repetitions and tasks that are not there."""
+"""Columns that number the rows of an episode: gaps, repetitions and unknown tasks."""
 
 from __future__ import annotations
 

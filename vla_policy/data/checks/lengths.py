@@ -1,4 +1,4 @@
-"""Lengths of episodes, beside the others of the same task."""
+"""Lengths of episodes, compared with others of the same task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANGE = "Look at it with `vla data view`; delete it if the demonstration was cu
 
 
 def check_lengths(reports: Sequence[EpisodeReport], fps: float) -> Iterator[DataFinding]:
-    """Episodes that are much shorter or longer than is usual, as the recorder judges takes."""
+    """Unusually short or long episodes, by the recorder's criterion for takes."""
     for report in reports:
         others = [r.length for r in reports if r is not report and r.task == report.task]
         usual = statistics.median(others) if len(others) >= USUAL.others else None

@@ -34,9 +34,9 @@ def check_episode(
     stored: Mapping[str, Any] | None = None,
     quick: bool = False,
 ) -> EpisodeReport:
-    """Findings of one episode and what the set is judged by.
+    """Findings of one episode, and data for judging the set.
 
-    stored: statistics that the set keeps of this episode alone. quick: images are not decoded.
+    stored: statistics that the set has for this episode. quick: images are not decoded.
     """
     entry = data.entries[number]
     found: list[DataFinding] = []
@@ -75,7 +75,7 @@ def check_episode(
 
 
 def _table(data: DataSet, number: int) -> tuple[pa.Table | None, DataFinding | None]:
-    """The rows that the file has of this episode, as many as there are."""
+    """The file's rows of this episode, even if too few."""
     entry = data.entries[number]
     where = _inside(data, entry.data)
     try:

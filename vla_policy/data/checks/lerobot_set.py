@@ -1,4 +1,4 @@
-"""A whole LeRobot set: its metadata, every episode in several processes, and what only the whole shows."""
+"""A whole LeRobot set: metadata, every episode in several processes, comparisons over all."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from vla_policy.data.lerobot.reader import DataSet, open_set
 
 Tell = Callable[[int], None]
 VIDEO_FAULTS = frozenset(("drift", "missing_frames", "false_length", "false_fps", "unreadable"))
-FEW = 2000  # frames that one process reads sooner than others have started
+FEW = 2000  # frames that one process reads before others have started
 
 
 @dataclass(frozen=True, slots=True)
 class CheckJob:
-    """What a worker needs: the set, the robot's bounds, what is to be done."""
+    """Input of a worker: the set, the robot's bounds, options."""
 
     root: Path
     bounds: ColumnBounds
@@ -55,9 +55,9 @@ def check_set(
     episodes: Sequence[int] | None = None,
     tell: Tell = lambda done: None,
 ) -> tuple[DataFinding, ...]:
-    """All findings, those of the set first, then by episode. tell: how many episodes are done.
+    """All findings, those of the set first, then by episode. tell: called with the number done.
 
-    episodes: those that are read; None: all. What needs all of them is left out then.
+    episodes: those to read; None: all. Checks that need all of them are then left out.
     """
     found = list(check_metadata(root))
     try:
@@ -68,7 +68,7 @@ def check_set(
             found = [fault("unreadable", says, "Restore the file from a copy")]
         return tuple(found)
     if any(f.code in ("false_fps", "index_gap") for f in found):
-        return tuple(found)  # everything else is measured and numbered by it
+        return tuple(found)  # all else depends on it
     found += _names(data)
     if not found and data.version.startswith("v3.") and len(data):
         found += check_video_ranges(root, data.fps)
@@ -86,7 +86,7 @@ def check_set(
 def _of_set(
     reports: Sequence[EpisodeReport], data: DataSet, *, whole: bool
 ) -> Iterator[DataFinding]:
-    """What only the whole set shows."""
+    """Findings that need the whole set."""
     mixed = list(check_mixed(reports))
     yield from mixed
     yield from check_swapped(reports)
@@ -120,7 +120,7 @@ def _reports(
         for number, kept in work:
             yield check_episode(data, number, job.bounds, stored=kept, quick=job.quick)
         return
-    # A process that was forked would have the threads' locks, but not the threads, of its parent.
+    # A forked process would inherit the threads' locks, but not the threads, of its parent.
     context = multiprocessing.get_context("spawn")
     with context.Pool(many, _start, (job,)) as pool:
         yield from pool.imap(_one, work)
@@ -139,7 +139,7 @@ def _one(work: tuple[int, Mapping[str, Any] | None]) -> EpisodeReport:
 
 
 def _episode_statistics(root: Path, data: DataSet) -> dict[int, dict[str, Any]]:
-    """Statistics that the set keeps by episode: feature -> what."""
+    """Statistics that the set has by episode: feature -> statistics."""
     try:
         if not data.version.startswith("v3."):
             path = root / "meta" / "episodes_stats.jsonl"
@@ -158,7 +158,7 @@ def _episode_statistics(root: Path, data: DataSet) -> dict[int, dict[str, Any]]:
                 found[int(row["episode_index"])] = stats
         return found
     except (ValueError, KeyError, FileNotFoundError):
-        return {}  # what cannot be read is found where the set is opened
+        return {}  # reported where the set is opened
 
 
 def _files(data: DataSet) -> Iterator[DataFinding]:
@@ -168,5 +168,5 @@ def _files(data: DataSet) -> Iterator[DataFinding]:
             with av.open(str(path)) as container:
                 totals[path] = int(container.streams.video[0].frames)
         except (av.FFmpegError, OSError, IndexError):
-            continue  # found with its episode
+            continue  # reported with its episode
     yield from file_findings(data.root, data.entries, totals)

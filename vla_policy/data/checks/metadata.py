@@ -1,4 +1,4 @@
-"""What a LeRobot set says about itself, read without opening it: counts, numbers, lengths, tasks, files."""
+"""Metadata of a LeRobot set, read without opening it: counts, numbers, lengths, tasks, files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REWRITE = "Write the set anew from its source (`vla data convert`, `vla data mer
 
 
 def check_metadata(root: Path) -> Iterator[DataFinding]:
-    """Files below meta/ against each other."""
+    """Compare the files below meta/ with each other."""
     info, problem = _read(root / layout.INFO, read_json)
     if problem is not None:
         yield problem
@@ -49,7 +49,7 @@ def _counts(
         return
     said = {k: info.get(k) for k in ("total_episodes", "total_frames")}
     actual = {"total_episodes": len(rows), "total_frames": sum(int(r["length"]) for r in rows)}
-    # A writer that is cut off leaves one row too many, which readers leave out.
+    # A killed writer leaves one extra row, which readers ignore.
     for key, value in said.items():
         if value is not None and value != actual[key]:
             yield fault(
@@ -88,7 +88,7 @@ def _ranges(rows: Sequence[Mapping[str, Any]]) -> Iterator[DataFinding]:
 
 
 def check_video_ranges(root: Path, fps: float) -> Iterator[DataFinding]:
-    """Where meta/episodes says that the episodes lie in their videos: as long as their rows, and apart."""
+    """Time ranges of episodes in videos, by meta/episodes: as long as the rows, no overlap."""
     used: dict[tuple[str, int, int], tuple[float, int]] = {}
     for row in _rows(root):
         episode, length = int(row["episode_index"]), int(row["length"])
@@ -141,7 +141,7 @@ def _fps(info: Mapping[str, Any]) -> Iterator[DataFinding]:
 def check_tasks(
     tasks: Sequence[str], episodes: Sequence[tuple[str, ...]]
 ) -> Iterator[DataFinding]:
-    """Every episode has a task in words."""
+    """Every episode has a task as text."""
     known = Counter(tasks)
     for episode, named in enumerate(episodes):
         wrong = [t for t in named if not t.strip() or t not in known]
@@ -162,7 +162,10 @@ def check_tasks(
 def file_findings(
     root: Path, entries: Sequence[Any], totals: Mapping[Path, int]
 ) -> Iterator[DataFinding]:
-    """Videos that have more frames than the rows of their episodes. totals: file -> frames that it has."""
+    """Videos with more frames than the rows of their episodes.
+
+    totals: file -> number of frames.
+    """
     rows: Counter[Path] = Counter()
     last: dict[Path, tuple[int, int, str]] = {}
     for entry in entries:

@@ -1,6 +1,6 @@
-"""Images of one camera in one episode: the same again and again, blank, of another size, and a signature.
+"""Images of one camera in one episode: repeated, blank, of another size; and a signature.
 
-Each image is thinned out to a thumbnail; of the images before, only one thumbnail is kept.
+Each image is reduced to a thumbnail; of earlier images only one thumbnail is kept.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from vla_policy.embodiment.findings import count
 from vla_policy.types import Array
 
 WIDTH, HEIGHT = 32, 24  # of a thumbnail
-SAME = 2.0  # of 255, largest change of light in a block of four cells, of one image that was encoded twice
-FEWEST, FEWEST_S = 3, 0.2  # repetitions that are looked into, and their time
-AROUND, NOTHING = 4, 0.1  # steps on either side of a run; mean change, of 255, that is none
-BLANK = 2.0  # of 255, deviation within an image that shows nothing
+SAME = 2.0  # of 255, largest change in a block of four cells between two encodings of one image
+FEWEST, FEWEST_S = 3, 0.2  # repetitions, and their duration, from which a run is checked
+AROUND, NOTHING = 4, 0.1  # steps on either side of a run; mean change, of 255, that counts as none
+BLANK = 2.0  # of 255, deviation within an image without content
 
 
 def thumbnail(image: Array) -> Array:
@@ -32,7 +32,7 @@ def thumbnail(image: Array) -> Array:
 
 @dataclass
 class CameraPass:
-    """Adds up the images of one camera in one episode, in order; add() each, then end()."""
+    """Accumulates the images of one camera in one episode, in order; add() each, then end()."""
 
     camera: str
     rows: EpisodeRows
@@ -48,7 +48,7 @@ class CameraPass:
     _means: list[float] = field(default_factory=list)
 
     def add(self, small: Array) -> None:
-        """The thumbnail of the next image."""
+        """Add the thumbnail of the next image."""
         light = small[..., 0]
         self._sum = small.astype(np.float64) if self._sum is None else self._sum + small
         if float(light.std()) < BLANK:
@@ -65,7 +65,7 @@ class CameraPass:
         self._number += 1
 
     def end(self) -> CameraSummary | None:
-        """What is kept; None if there was no image."""
+        """The summary; None without images."""
         self._close()
         if self._sum is None:
             return None
@@ -75,7 +75,7 @@ class CameraPass:
         return CameraSummary(mean, changes, self._number, self.size)
 
     def findings(self) -> Iterator[DataFinding]:
-        """Images that show nothing."""
+        """Images without content."""
         if self._blank:
             yield doubt(
                 "blank",
@@ -86,7 +86,7 @@ class CameraPass:
             )
 
     def _jump(self, run: StillRun) -> float | None:
-        """What a run ends with, in usual changes of the images before and after it."""
+        """The change at the end of a run, in usual changes of the images before and after it."""
         means = np.array(self._means)  # of the step from image k to k + 1
         if run.last >= len(means):
             return None
@@ -97,7 +97,7 @@ class CameraPass:
         return float(means[run.last] / np.median(around)) if len(around) else None
 
     def _close(self) -> None:
-        """Keep the run of equal images that ends before the present one, if it is long."""
+        """Keep the run of equal images that ends before the current one, if it is long."""
         last = min(self._number, len(self.rows)) - 1
         repeats = last - self._first
         if self._anchor is None or repeats < max(FEWEST, FEWEST_S * self.rows.fps):
@@ -107,7 +107,7 @@ class CameraPass:
         for feature in (STATE, ACTION):
             table = self.rows.table(feature)
             if table is not None:
-                # One row that leaps is no motion: the usual step counts, as often as there are steps.
+                # One row that leaps is no motion: use the median step times the number of steps.
                 steps = np.abs(np.diff(table[part], axis=0))
                 moved[feature] = np.median(steps, axis=0) * len(steps)
         valid = self.rows.columns.get("frame_valid")

@@ -30,7 +30,7 @@ FPS = 10.0  # of demonstrations in shards
 def check_shards(
     root: Path, *, tell: Callable[[int], None] = lambda done: None
 ) -> tuple[DataFinding, ...]:
-    """All findings; episodes are numbered through all shards. tell: how many shards are done."""
+    """All findings; episodes are numbered over all shards. tell: called with the shards done."""
     found: list[DataFinding] = []
     reports: list[EpisodeReport] = []
     for done, shard in enumerate(shards_below(root, META_FILE), 1):
@@ -100,7 +100,7 @@ def _episodes(
 
 
 def _views(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Camera -> uint8[n, h, w, 3]; a robot with several arms has a wrist for each."""
+    """Camera -> uint8[n, h, w, 3]; a robot with several arms has a wrist camera for each."""
     found = {}
     for name in IMAGES:
         pixels = arrays.get(name)
@@ -113,7 +113,7 @@ def _views(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _known(robot: str, width: int) -> tuple[ColumnBounds, dict[str, tuple[str, ...]]]:
-    """Limits and names of the state of a shipped robot; an action is a step, which has no names there."""
+    """Limits and names of a shipped robot's state; actions are steps without names there."""
     if robot not in embodiment_names():
         return UNKNOWN, {}
     known = load_embodiment(robot)

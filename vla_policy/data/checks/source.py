@@ -1,4 +1,4 @@
-"""What stands at a path, and all findings about it."""
+"""Detects the kind of data at a path, and collects all findings about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """quick: decode nothing. workers: processes, 0: one a core. episodes: those that are read, None: all."""
+    """quick: decode nothing.
+
+    workers: processes, 0: one per core. episodes: those to read, None: all.
+    """
 
     quick: bool
     workers: int
@@ -43,9 +46,9 @@ def check_data(
 ) -> tuple[DataFinding, ...]:
     """Findings of a data set, of shards, of a bag or a folder of bags, or of a recording with both.
 
-    robot: name or file; without it the one that the data name, where it is known here. tell: (done, of how many).
-    episodes: of a set, those that are read; None: all.
-    Raises FileNotFoundError or ValueError for a path that is none of these.
+    robot: name or file; without it the one that the data names, if known. tell: called with (done,
+    total). episodes: of a set, those to read; None: all.
+    Raises FileNotFoundError or ValueError for a path of another kind.
     """
     how = How(quick, workers, episodes, tell)
     inner = path / "set"
@@ -97,7 +100,7 @@ def _named(robot: str | None) -> Embodiment | None:
 
 
 def _robot(name: str, text: str) -> Embodiment | None:
-    """The shipped robot of a set's name, else that of the file that the set brings; None if neither can be read."""
+    """The shipped robot of a set's name, else that of the file in the set; None if unreadable."""
     if name in embodiment_names():
         return load_embodiment(name)
     if not text:
@@ -107,5 +110,5 @@ def _robot(name: str, text: str) -> Embodiment | None:
         file.write_text(text, encoding="utf-8")
         try:
             return load_embodiment(file)
-        except (ValueError, FileNotFoundError):  # files that it names are not here
+        except (ValueError, FileNotFoundError):  # files that it names are missing here
             return None

@@ -1,4 +1,4 @@
-"""Whether stored statistics are those of the data."""
+"""Whether stored statistics match the data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vla_policy.data.lerobot.statistics import QUANTILES
 from vla_policy.types import Array
 
 OFF = 0.01  # of a column's range
-RANK = 0.02  # of the rows, between where a quantile is and where it should be
-# Faults of rows that make statistics differ as well.
+RANK = 0.02  # of the rows, between a quantile's actual and its expected rank
+# Faults of rows that change statistics as well.
 CAUSES = frozenset(
     ("not_finite", "out_of_limits", "unreadable", "false_length", "index_gap", "mixed_robots", "leap", "stuck_state")
 )  # fmt: skip
 
 
 def sums_of(table: Array, stored: Mapping[str, Any]) -> ColumnSums | None:
-    """What is kept of float64[n, d] rows, of which those that are not finite do not count; None if none is."""
+    """Sums over the finite rows of float64[n, d]; None without any."""
     rows = table[np.isfinite(table).all(1)]
     if not len(rows):
         return None
@@ -46,7 +46,7 @@ def sums_of(table: Array, stored: Mapping[str, Any]) -> ColumnSums | None:
 def check_episode_statistics(
     sums: Mapping[str, ColumnSums], stored: Mapping[str, Any], where: str
 ) -> Iterator[DataFinding]:
-    """The statistics that the set keeps of one episode."""
+    """Compare the statistics that the set has for one episode."""
     wrong = [
         said for f, s in sums.items() if (said := _compare(f, [s], stored.get(f), exact=False))
     ]
@@ -57,9 +57,9 @@ def check_episode_statistics(
 def check_statistics(
     reports: Sequence[EpisodeReport], stored: Mapping[str, Any], where: str, *, exact: bool
 ) -> Iterator[DataFinding]:
-    """meta/stats.json against all rows. exact: quantiles are claimed to be those of the rows.
+    """Compare meta/stats.json with all rows. exact: quantiles are claimed to be exact.
 
-    Others write quantiles that are put together from those of episodes: these are not compared.
+    Other writers combine quantiles of episodes: these are not compared.
     """
     if not stored or any(f.code in CAUSES for r in reports for f in r.findings):
         return
@@ -86,7 +86,7 @@ def _finding(wrong: Sequence[str], where: str) -> DataFinding:
 def _compare(
     feature: str, sums: Sequence[ColumnSums], stored: Mapping[str, Any] | None, *, exact: bool
 ) -> str:
-    """What does not fit in a feature; '' if all does."""
+    """The mismatches of a feature; '' without any."""
     if stored is None:
         return f"{feature}: there are no statistics"
     if len({len(s.minimum) for s in sums}) != 1:

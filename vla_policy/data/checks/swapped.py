@@ -1,4 +1,4 @@
-"""Cameras that changed places between episodes, told by the mean images of the episodes."""
+"""Cameras that were swapped in some episodes, detected by the episodes' mean images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from vla_policy.data.checks.episode_data import EpisodeReport
 from vla_policy.data.checks.finding import DataFinding, fault
 from vla_policy.types import Array
 
-MARGIN = 0.6  # times the distance as named, at most, of the other order
-MANY = 5  # episodes that have a usual image
-SCALE = 1.48  # a deviation is so many times the median distance from the median
-NOISE, MOST_OFF = 4.0, 4.0  # of 255, added to each deviation; deviations that count of one cell
+MARGIN = 0.6  # largest distance in the other order, relative to the order as named
+MANY = 5  # least number of episodes for a usual image
+SCALE = 1.48  # standard deviation, in median distances from the median
+NOISE, MOST_OFF = 4.0, 4.0  # of 255, added to each deviation; cap of one cell, in deviations
 DIFFERENT, OTHER, OUTLIER = (
     0.25,
     0.1,
     2.5,
-)  # likeness of cameras that differ; of an exchanged one; deviations
-MOST = 5  # cameras whose orders are all tried
+)  # similarity of cameras that differ; of swapped ones; deviations
+MOST = 5  # cameras for which all orders are tried
 
 
 def check_swapped(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
-    """Episodes whose cameras stand in another order than in most others.
+    """Episodes whose cameras have another order than in most others.
 
-    Many episodes are held against the usual image of each camera, cell by cell, where cells that differ from episode
-    to episode count less. Few are held against the one that is most like all; the order that most have is the right one.
+    With many episodes each is compared with the usual image of each camera, cell by cell, where
+    cells that vary between episodes count less. With few, with the most typical episode; the most
+    frequent order is the right one.
     """
     names = _cameras(reports)
     seen = [r for r in reports if all(c in r.cameras for c in names)]
@@ -49,10 +50,10 @@ def check_swapped(reports: Sequence[EpisodeReport]) -> Iterator[DataFinding]:
 
 
 def _by_usual(marks: Array) -> dict[int, tuple[int, ...]]:
-    """Episode's place -> the two cameras that are exchanged.
+    """Index of an episode -> its two swapped cameras.
 
-    The likeness of an episode is the logarithm of its distance in the other order over that as named. Cameras that
-    look alike have none, and nothing is said of them.
+    The similarity of an episode is the logarithm of its distance in the other order over that as
+    named. Cameras with similar images have none, and no finding.
     """
     usual = np.median(marks, axis=0)
     spread = SCALE * np.median(np.abs(marks - usual), axis=0) + NOISE
@@ -72,18 +73,18 @@ def _by_usual(marks: Array) -> dict[int, tuple[int, ...]]:
 
 
 def _off(marks: Array, usual: Array, spread: Array) -> Array:
-    """float64[n]: how far images are from the usual one of a camera, in its usual spread, cell by cell."""
+    """float64[n]: distance of images from a camera's usual one, in its spread, by cell."""
     return np.asarray(np.minimum(np.abs(marks - usual) / spread, MOST_OFF).mean(-1))
 
 
 def _by_pivot(marks: Array) -> dict[int, tuple[int, ...]]:
-    """Episode's place -> the cameras that are exchanged."""
+    """Index of an episode -> its swapped cameras."""
     pivot = _pivot(marks)
     orders = [_order(marks[pivot], each) for each in marks]
     usual = Counter(orders).most_common(1)[0][0]
-    if orders.count(usual) * 2 == len(orders):  # of two alike, the first are right
+    if orders.count(usual) * 2 == len(orders):  # of two equally frequent ones the first is right
         usual = orders[0]
-    # order[i] is the camera of the pivot that camera i of an episode looks like
+    # order[i] is the camera of the pivot that camera i of an episode resembles
     return {
         place: tuple(i for i in range(len(order)) if order[i] != usual[i])
         for place, order in enumerate(orders)
@@ -97,19 +98,19 @@ def _cameras(reports: Sequence[EpisodeReport]) -> tuple[str, ...]:
 
 
 def _distances(a: Array, b: Array) -> Array:
-    """float64[c, c]: between each camera of a and each of b, free of the light of the day."""
+    """float64[c, c]: between each camera of a and each of b, independent of brightness."""
     left, right = (m - m.mean(-1, keepdims=True) for m in (a, b))
     return np.asarray(np.abs(left[:, None] - right[None]).mean(-1))
 
 
 def _pivot(marks: Array) -> int:
-    """The episode that is most like all others, whatever the order of its cameras."""
+    """The episode most similar to all others, for any order of its cameras."""
     far = [sum(float(_distances(a, b).min(0).sum()) for b in marks) for a in marks]
     return int(np.argmin(far))
 
 
 def _order(pivot: Array, other: Array) -> tuple[int, ...]:
-    """For each camera of other, that of pivot which it shows; as named unless another order fits far better."""
+    """For each camera of other, its match in pivot; as named unless another is far better."""
     far = _distances(pivot, other)
     count = len(far)
     named = tuple(range(count))

@@ -13,13 +13,13 @@ from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
 RATE = 0.02  # by which a median step may differ from 1 / fps
-GAP = 1.5  # steps that make a missing frame
-FEWEST = 3  # rows whose steps say something of the rate
+GAP = 1.5  # steps that count as a missing frame
+FEWEST = 3  # rows from which the rate can be judged
 CUT = "Delete the episode with `vla data edit --delete`, or convert its bag again"
 
 
 def check_times(rows: EpisodeRows) -> Iterator[DataFinding]:
-    """The column timestamp, and the stamps that the recorder kept."""
+    """The column timestamp, and the stamps stored by the recorder."""
     sources: list[tuple[str, Array]] = []
     timestamps = rows.columns.get("timestamp")
     if timestamps is not None:

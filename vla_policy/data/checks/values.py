@@ -13,10 +13,10 @@ from vla_policy.data.lerobot.layout import ACTION, PROPOSED, STATE
 from vla_policy.embodiment.findings import count
 from vla_policy.types import Array
 
-SLACK = {ACTION: 0.02, STATE: 0.05}  # of a column's range, beyond its limits
+SLACK = {ACTION: 0.02, STATE: 0.05}  # of a column's range, outside its limits
 LEAP = 3.0  # times the speed limit, of a measured state
-STUCK_S, STUCK_ROWS = 0.5, 6  # a state that stays the very same to the last bit
-STUCK_ACTION = 0.05  # of the action's range in the episode, meanwhile
+STUCK_S, STUCK_ROWS = 0.5, 6  # of a state that repeats to the last bit
+STUCK_ACTION = 0.05  # motion of the action meanwhile, of its range in the episode
 
 
 def check_finite(rows: EpisodeRows) -> Iterator[DataFinding]:
@@ -38,7 +38,7 @@ def check_finite(rows: EpisodeRows) -> Iterator[DataFinding]:
 
 
 def check_limits(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding]:
-    """States and actions against the limits of the robot; one finding a feature."""
+    """States and actions against the limits of the robot; one finding per feature."""
     for feature, slack in SLACK.items():
         table, names = rows.table(feature), rows.names.get(feature, ())
         if table is None:
@@ -99,7 +99,7 @@ def check_leaps(rows: EpisodeRows, bounds: ColumnBounds) -> Iterator[DataFinding
 
 
 def check_stuck(rows: EpisodeRows) -> Iterator[DataFinding]:
-    """A measured state that repeats to the last bit while the action goes on."""
+    """A measured state that repeats to the last bit while the action changes."""
     state, action = rows.table(STATE), rows.table(ACTION)
     if state is None or action is None or len(state) < STUCK_ROWS:
         return
@@ -131,7 +131,7 @@ def _flagged(rows: EpisodeRows, first: int, last: int) -> bool:
 
 
 def check_valid(rows: EpisodeRows, few: float = 0.02, many: float = 0.2) -> Iterator[DataFinding]:
-    """The share of frames that the recorder itself calls invalid. few, many: a doubt, a fault."""
+    """The share of frames that the recorder marked invalid. few, many: for a doubt, a fault."""
     valid = rows.columns.get("frame_valid")
     if valid is None or not len(valid):
         return

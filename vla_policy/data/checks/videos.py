@@ -1,4 +1,4 @@
-"""One episode out of a video file: when its frames are, and a thumbnail of each, decoded in order."""
+"""One episode of a video file: times of its frames, and thumbnails, decoded in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ AGAIN = "Convert the bag again, or delete the episode with `vla data edit --dele
 
 @dataclass(frozen=True, slots=True)
 class VideoWindow:
-    """What was found of frames 0 to count - 1. times: float64[m] s, of those in the window, in order.
+    """Result for frames 0 to count - 1. times: float64[m] s, of those in the window, in order.
 
-    total: frames that the file claims to have; 0 not known. step: their usual distance in s; None if there is one frame.
-    problem: why it could not be read to the end; ''. size: (height, width). ahead: where decoding had to begin late.
+    total: number of frames stated in the file; 0 unknown. step: their usual interval in s; None
+    for one frame. problem: why it could not be read to the end; ''. size: (height, width). ahead:
+    where decoding had to begin late.
     """
 
     times: Array
@@ -43,7 +44,10 @@ def scan_video(
     fps: float,
     see: Callable[[Array], None] | None = None,
 ) -> VideoWindow:
-    """Read count frames from begin s on; see is given the thumbnail of each, in order; None: nothing is decoded."""
+    """Read count frames from begin s on.
+
+    see: called with each thumbnail, in order; None: decode nothing.
+    """
     times: list[float] = []
     total, size, problem = 0, (0, 0), ""
     try:
@@ -70,7 +74,7 @@ def scan_video(
 def _frames(
     container: Any, stream: Any, begin: float, fps: float, *, decode: bool
 ) -> Iterator[tuple[float, Any]]:
-    """(time s, frame) from begin on; a packet in place of the frame where nothing is decoded."""
+    """(time s, frame) from begin on; a packet instead of the frame if nothing is decoded."""
     if begin > 0:
         target = round((begin - 0.25 / fps) / stream.time_base)
         container.seek(max(target, 0), stream=stream, backward=True)
@@ -83,7 +87,7 @@ def _frames(
 
 
 def _thumbnail(frame: Any) -> Array:
-    """float32[24, 32, 3] YUV: the mean of each cell, straight from the planes where they are 4:2:0."""
+    """float32[24, 32, 3] YUV: the mean of each cell, from the planes if they are 4:2:0."""
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         frame = frame.reformat(format="yuv420p")
     cells = []
@@ -97,7 +101,7 @@ def _thumbnail(frame: Any) -> Array:
 def check_window(
     camera: str, window: VideoWindow, begin: float, rows: int, fps: float
 ) -> Iterator[DataFinding]:
-    """The video of an episode against its rows: cut off, another rate, frames that lack or are too few."""
+    """An episode's video against its rows: truncated, another rate, missing or too few frames."""
     times = window.times
     if window.problem or not len(times):
         where = f" after frame {len(times) - 1}" if len(times) else ""

@@ -1,1 +1,1 @@
-"""Demonstrations from one form into another: bags, data sets of LeRobot, shards of the simulation."""
+"""Conversions of demonstrations: bags, data sets of LeRobot, shards of the simulation."""

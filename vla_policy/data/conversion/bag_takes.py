@@ -1,4 +1,4 @@
-"""One bag into one episode that only waits for its place in a set; runs in a process of its own."""
+"""Converts one bag into an episode to be appended to a set; runs in its own process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from vla_policy.data.lerobot.writer import require_even
 from vla_policy.data.scene import scene_of_text
 from vla_policy.embodiment import Embodiment, load_embodiment
 
-WAITING_FRAMES = 16  # of a camera, for its encoder
+WAITING_FRAMES = 16  # per camera, for its encoder
 ANSWERS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class BagJob:
-    """bag: what to read. robot: its file. folder: for its videos, below `.recording/` of the set. task, namespace: '' if the bag says."""
+    """bag: input.
+
+    robot: its file. folder: for videos, below the set's `.recording/`. task, namespace: '' as in
+    the bag.
+    """
 
     bag: Path
     robot: Path
@@ -36,9 +40,10 @@ class BagJob:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of a job. take: None if the bag cannot be converted; then problem says why.
+    """Result of a job. take: None if the bag cannot be converted; problem then states why.
 
-    notes: sentences on what was wrong with the recording all the same. shapes: camera -> (height, width).
+    notes: sentences on faults of the recording that did not prevent it. shapes: camera -> (height,
+    width).
     """
 
     bag: Path
@@ -49,7 +54,7 @@ class Made:
 
 
 def make_take(job: BagJob) -> Made:
-    """Read, align and encode one bag. What the bag lacks is told in Made.problem; OSError is raised."""
+    """Read, align and encode one bag. A bag's faults are in Made.problem; OSError is raised."""
     try:
         return _make(job)
     except (ValueError, FileNotFoundError) as error:
@@ -79,7 +84,7 @@ def _make(job: BagJob) -> Made:
                         f"{job.bag}: camera {camera} changes its size in frame {len(rows)}"
                     )
                 encoder.put(frame.images[camera], wait=True)
-            # Another process takes the rows, and views of mappings do not travel.
+            # Another process takes the rows, and views of mappings cannot be pickled.
             rows.append(replace(Row.of(frame), ages_s=dict(frame.ages_s)))
         if not rows:
             raise ValueError(f"{job.bag}: gives no frame: {_why_none(builder)}")
@@ -97,7 +102,7 @@ def _make(job: BagJob) -> Made:
 
 
 def frames_of(bag: Bag, builder: EpisodeBuilder) -> Iterator[Frame]:
-    """All frames of a bag, as they came about while it was recorded. builder: a new one, of the bag's robot."""
+    """All frames of a bag, as during the recording. builder: a new one, for the bag's robot."""
     for message in bag.messages(builder.heard):
         yield from builder.add(message)
     yield from builder.end()

@@ -1,4 +1,4 @@
-"""Bags to a data set: each bag in a process of its own, their episodes in the order of the bags."""
+"""Bags to a data set: each bag in its own process, their episodes in the order of the bags."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.writer import SetWriter
 from vla_policy.embodiment import Embodiment
 
-Tell = Callable[[int, int], None]  # (sources that are done, of how many)
+Tell = Callable[[int, int], None]  # (sources done, total)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """robot: name or file; None: as the bags say. fps: None: the robot's policy_hz. task, namespace: '' as the bags say."""
+    """robot: name or file; None: from the bags.
+
+    fps: None: the robot's policy_hz. task, namespace: '' from the bags.
+    """
 
     robot: str | None = None
     fps: int | None = None
     task: str = ""
     namespace: str = ""
-    workers: int = 0  # 0: one for each core
+    workers: int = 0  # 0: one per core
 
 
 DEFAULTS = Options()
@@ -41,9 +44,9 @@ DEFAULTS = Options()
 
 @dataclass
 class BagResult:
-    """episodes, frames: added by this run. skipped: sources that an earlier run had done.
+    """episodes, frames: added by this run. skipped: sources converted by an earlier run.
 
-    notes: what was wrong with recordings that are in the set. problems: why others are not.
+    notes: faults of recordings that are in the set. problems: why others are not.
     """
 
     episodes: int = 0
@@ -61,9 +64,9 @@ def convert_bags(
 ) -> BagResult:
     """Add one episode for each bag that the set does not have yet.
 
-    sources: bags, or folders of bags. A bag that cannot be converted is told in BagResult.problems and
-    tried again by the next run; the others go on. Raises ValueError for a robot or set that does not
-    fit, Busy if another process writes the set.
+    sources: bags, or folders of bags. A bag that cannot be converted is reported in
+    BagResult.problems and tried again by the next run; the others are converted. Raises
+    ValueError for a robot or set that does not match, Busy if another process writes the set.
     """
     bags = [bag for source in sources for bag in _bags(source)]
     repeated = {bag.resolve() for bag in bags if bags.count(bag) > 1}
@@ -123,19 +126,19 @@ def _convert(
 
 
 def _made(jobs: Sequence[BagJob], workers: int) -> Iterator[Made]:
-    """What became of the jobs, in their order."""
+    """The results of the jobs, in their order."""
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if count <= 1:
         yield from map(make_take, jobs)
         return
-    # A process that was forked would have the threads' locks, but not the threads, of its parent.
+    # A forked process would inherit the threads' locks, but not the threads, of its parent.
     context = multiprocessing.get_context("spawn")
     with context.Pool(count) as pool:
         yield from pool.imap(make_take, jobs)
 
 
 def source_name(bag: Path) -> str:
-    """A bag by a name that stays the same in the next run."""
+    """A name of a bag that stays the same in the next run."""
     return str(bag.resolve())
 
 

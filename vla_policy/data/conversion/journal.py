@@ -1,4 +1,4 @@
-"""Which sources of a conversion are already in the set, so that a second run goes on where the first stopped."""
+"""Sources already converted into the set, so that a second run continues the first."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FILE = f"{layout.OWN}/conversion.json"
 
 @dataclass
 class ConversionJournal:
-    """sources: in the order of the episodes that they became, with the number of each.
+    """sources: in the order of their episodes, with the number of each.
 
-    A source is written down before its episode is saved: it counts only if the set has that episode.
+    A source is noted before its episode is saved: it counts only if the set has that episode.
     """
 
     root: Path
@@ -24,7 +24,7 @@ class ConversionJournal:
 
     @classmethod
     def read(cls, root: Path, episodes: int) -> ConversionJournal:
-        """What was done into the set below root, which has so many episodes."""
+        """The journal of the set below root, which has so many episodes."""
         path = root / FILE
         said = read_json(path).get("sources", {}) if path.exists() else {}
         return cls(root, {name: number for name, number in said.items() if number < episodes})
@@ -33,6 +33,6 @@ class ConversionJournal:
         return source in self.sources
 
     def note(self, source: str, episode: int) -> None:
-        """source is about to become that episode."""
+        """Note that source will become that episode."""
         self.sources[source] = episode
         replace_json(self.root / FILE, {"sources": self.sources})

@@ -1,4 +1,4 @@
-"""A LeRobot set of version 2.0 or 2.1 as one of version 3.0: every column and every byte of video stays as it is."""
+"""A LeRobot set of version 2.0 or 2.1 as one of version 3.0, columns and videos unchanged."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def upgrade_set(
 ) -> BagResult:
     """Add the episodes of source that destination does not have yet, one change each.
 
-    Raises ValueError for a source that is of version 3 already, and for a destination that is of another
-    set; FileNotFoundError for a video that is not there.
+    Raises ValueError for a source of version 3, and for a destination of another set;
+    FileNotFoundError for a missing video.
     """
     data = open_set(source)
     if not data.version.startswith("v2."):
@@ -115,7 +115,7 @@ def _add(root: Path, state: SetState | None, data: DataSet, episode: int) -> Set
 
 
 def _table(data: DataSet, episode: int) -> pa.Table:
-    """The rows with the types that version 3 has for them. Raises ValueError for a column that is not there."""
+    """The rows with version 3's column types. Raises ValueError for a missing column."""
     table, schema = data.table(episode), layout.schema(data.features)
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
@@ -156,7 +156,7 @@ def _video(data: DataSet, episode: int, key: str) -> Path:
 
 
 def _copied(copy: Path, original: Path) -> Path:
-    """A copy of the file that is on the disk."""
+    """A copy of the file, synced to disk."""
     if not original.is_file():
         raise FileNotFoundError(f"{original}: the video is not there")
     copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""Demonstrations of `vla generate` (data/shards.py) as a data set of LeRobot, and a set as such shards.
+"""Demonstrations of `vla generate` (data/shards.py) as a LeRobot data set, and the reverse.
 
-A shard has steps from the measured pose, a set has the poses that they lead to. What only the simulation
-knows, where things are, stays behind; a set that becomes shards lacks it, so it teaches moving, not looking.
+A shard has steps from the measured pose, a set has the resulting poses. The simulation's ground
+truth, object positions, is lost; a set converted to shards lacks it, so it trains actions, not
+vision.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
 EPISODES_IN_SHARD = 20
-SIDE_PX = 96  # of the pictures in a shard
+SIDE_PX = 96  # of the images in a shard
 ARM, STEP = 8, 7  # columns of an arm: its measured pose and gripper; its step and gripper
 NEEDED = ("front", "wrist", "state", "action", "episode")
 _CONJUGATE = np.array([-1.0, -1.0, -1.0, 1.0])
@@ -44,7 +45,10 @@ _CONJUGATE = np.array([-1.0, -1.0, -1.0, 1.0])
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What of a robot is in a shard. arms: what stands before the names of each. base: columns of its speeds."""
+    """A robot's columns in a shard.
+
+    arms: prefix of the names of each. base: columns of its speeds.
+    """
 
     arms: tuple[str, ...]
     base: tuple[str, ...]
@@ -71,7 +75,7 @@ def shards_to_set(
     options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
 ) -> BagResult:
-    """Add one episode for each demonstration that the set does not have yet; pictures keep their size.
+    """Add one episode for each demonstration that the set does not have yet; image sizes are kept.
 
     Raises ValueError for shards of single scenes, of several robots or of another robot.
     """
@@ -94,7 +98,7 @@ def shards_to_set(
                 for frame in frames:
                     writer.add(frame, wait=True)
                 journal.note(name, writer.episodes)
-                outcome.frames += writer.save(True).length  # failures are not kept in shards
+                outcome.frames += writer.save(True).length  # shards contain no failures
                 outcome.episodes += 1
         tell(len(shards), len(shards))
     return outcome
@@ -106,9 +110,9 @@ def set_to_shards(
     options: Options = DEFAULTS,
     tell: Tell = lambda done, total: None,
 ) -> BagResult:
-    """Write the successful episodes of a set, and those of which nobody said, as shards that are not there yet.
+    """Write a set's episodes that succeeded or have no verdict as shards that do not exist yet.
 
-    Raises ValueError for a set of another robot, or one whose robot has no tool poses and grippers.
+    Raises ValueError for a set of another robot, or of a robot without tool poses and grippers.
     """
     data = open_set(source)
     robot = _robot(data.robot_type, options.robot).robot
@@ -197,12 +201,12 @@ def _frame(
 
 
 def targets(action: Array, state: Array, body: Body) -> Array:
-    """float64[..., d]: where the steps of rows lead from the measured states, as the robot is commanded."""
+    """float64[..., d]: the poses after the rows' steps from the measured states, as commanded."""
     values: list[Array] = []
     for arm in range(len(body.arms)):
         pose = np.asarray(state[..., ARM * arm : ARM * arm + 7], np.float64)
         step = np.asarray(action[..., STEP * arm : STEP * arm + STEP], np.float64)
-        half = step[..., 3:6] / 2.0  # the vector part of the turn: labels leave the arc sine away
+        half = step[..., 3:6] / 2.0  # small-angle vector part of the quaternion, as in labels
         scalar = np.sqrt(np.maximum(0.0, 1.0 - np.sum(half * half, -1, keepdims=True)))
         rotation = quaternion_multiply(np.concatenate((half, scalar), -1), pose[..., 3:])
         rotation = rotation / np.linalg.norm(rotation, axis=-1, keepdims=True)
@@ -225,7 +229,7 @@ def steps(action: Array, state: Array, body: Body, *, terminate: bool) -> Array:
 
 def _rows(episodes: list[Episode], body: Body) -> tuple[dict[str, Array], list[list[str]]]:
     """Arrays and texts of one shard."""
-    from vla_policy.families.tiny.tiny import fit_square  # loads torch, which only this needs
+    from vla_policy.families.tiny.tiny import fit_square  # imports torch, needed only here
 
     columns: dict[str, list[Any]] = {name: [] for name in (*NEEDED, "t")}
     texts: list[list[str]] = []

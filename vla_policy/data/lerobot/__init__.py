@@ -1,1 +1,1 @@
-"""Data sets in the format of LeRobot: written live, read, changed."""
+"""Data sets in LeRobot's format: written live, read, changed."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, also after the power went off, and a full disk in one sentence."""
+"""Files that are complete or absent, even after a power failure; a full disk as one sentence."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DiskFull(OSError):
-    """There is no room to write; what was saved before is untouched."""
+    """The disk is full; data saved before is untouched."""
 
 
 class Busy(OSError):
-    """Somebody else writes in the same folder."""
+    """Another process writes in the same folder."""
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put data at path in one step: before, the old file is there; after, the new one. Raises DiskFull."""
+    """Replace path by data atomically. Raises DiskFull."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -44,18 +44,18 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file that nobody reads before sync_all() was called for it. Raises DiskFull."""
+    """Write a file that is not read before sync_all() was called for it. Raises DiskFull."""
     with room_for(path), open(path, "wb") as file:
         file.write(data)
 
 
 def replace_json(path: Path, value: Any) -> None:
-    """Put a JSON document at path in one step."""
+    """Replace path by a JSON document atomically."""
     replace_file(path, json_bytes(value))
 
 
 def replace_table(path: Path, table: pa.Table) -> None:
-    """Put a parquet file of one row group at path in one step."""
+    """Replace path by a parquet file of one row group atomically."""
     replace_file(path, table_bytes(table))
 
 
@@ -72,17 +72,17 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the content of a file that is closed is on the disk."""
+    """Wait until the content of a closed file is on disk."""
     with room_for(path), open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_all(paths: Sequence[Path]) -> None:
-    """Wait until files and folders are on the disk; at the same time, because a disk writes many as fast as one.
+    """Wait until files and folders are on disk, in parallel, which is as fast as one.
 
     Raises DiskFull.
     """
-    if len(paths) < 2:  # a thread costs more than it saves
+    if len(paths) < 2:  # a thread would cost more than it saves
         for path in paths:
             with room_for(path):
                 sync_folder(path)
@@ -94,7 +94,7 @@ def sync_all(paths: Sequence[Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until the names in a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -104,7 +104,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """A write that finds no room raises DiskFull, which says where."""
+    """Converts a failed write on a full disk to DiskFull, naming the place."""
     try:
         yield
     except OSError as error:
@@ -121,9 +121,9 @@ def no_room(path: Path, error: OSError) -> DiskFull:
 
 
 def lock_folder(folder: Path) -> IO[str]:
-    """Hold the folder for this process until the answer is closed or the process ends, however it ends.
+    """Lock the folder for this process until the returned file is closed or the process ends.
 
-    Raises Busy, which names the process that holds it.
+    Raises Busy, naming the process that holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = open(folder / "lock", "a+")

@@ -1,7 +1,8 @@
-"""A set takes the place of another, whatever happens to the process meanwhile; the other stands beside it as <name>.undo.
+"""Replaces a set by another, safely if the process is killed; the old one is kept as <name>.undo.
 
-Where the system can exchange two names, the place is never empty. A journal beside it, `.<name>.exchange.json`, says
-which of the folders is the new one, by its inode: what is left after a kill is done by finish_exchange().
+If the system can exchange two names, the place is never empty. A journal beside it,
+`.<name>.exchange.json`, identifies the new folder by its inode: finish_exchange() completes an
+exchange after a kill.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from vla_policy.data.lerobot.durable import replace_json, sync_folder
 from vla_policy.parsing.files import read_bytes
 from vla_policy.parsing.strict_json import parse_json
 
-AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's values
 
 
 def edited_of(source: Path) -> Path:
-    """Where a changed set is made before it takes the place of source."""
+    """Where a changed set is written before it replaces source."""
     return source.with_name(f".{source.name}.edited")
 
 
 def undo_of(source: Path) -> Path:
-    """Where the set stands that was replaced last."""
+    """Where the set is kept that was replaced last."""
     return source.with_name(f"{source.name}.undo")
 
 
@@ -34,13 +35,16 @@ def journal_of(source: Path) -> Path:
 
 
 def exchange(source: Path, new: Path) -> None:
-    """new, edited_of(source) or undo_of(source), takes the place of source, which becomes undo_of(source)."""
+    """new (edited_of or undo_of source) replaces source, which becomes undo_of(source)."""
     replace_json(journal_of(source), {"new": new.stat().st_ino})
     finish_exchange(source)
 
 
 def finish_exchange(source: Path) -> bool:
-    """Do what is left of an exchange that was decided; whether there was one. For who holds the folder."""
+    """Complete a started exchange; returns whether there was one.
+
+    The caller must hold the folder.
+    """
     journal = journal_of(source)
     if not journal.is_file():
         return False
@@ -52,7 +56,7 @@ def finish_exchange(source: Path) -> bool:
     new = places[0]
     if new != source and not (source.exists() and _swap(source, new)):
         _in_steps(source, new)
-    if edited.exists():  # what was in the place before
+    if edited.exists():  # the replaced set
         shutil.rmtree(undo, ignore_errors=True)
         os.rename(edited, undo)
     sync_folder(source.parent)
@@ -62,7 +66,7 @@ def finish_exchange(source: Path) -> bool:
 
 
 def _in_steps(source: Path, new: Path) -> None:
-    """Where names cannot be exchanged: for a moment there is nothing at source."""
+    """Without exchange of names: for a moment there is nothing at source."""
     edited, undo = edited_of(source), undo_of(source)
     if new == undo:
         os.rename(undo, edited)
@@ -73,8 +77,8 @@ def _in_steps(source: Path, new: Path) -> None:
 
 
 def _swap(a: Path, b: Path) -> bool:
-    """Exchange two names at once; False where the system or the disk cannot."""
-    with suppress(AttributeError):  # another system than Linux
+    """Exchange two names atomically; False if the system or the disk cannot."""
+    with suppress(AttributeError):  # not Linux
         call = ctypes.CDLL(None, use_errno=True).renameat2
         return int(call(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE)) == 0
     return False

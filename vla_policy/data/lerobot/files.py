@@ -1,4 +1,4 @@
-"""Reading the files of a set: what cannot be read is one sentence with its path."""
+"""Reading the files of a set: errors are one sentence with the path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """JSON objects, one a line. Raises FileNotFoundError or ValueError, with the line."""
+    """JSON objects, one per line. Raises FileNotFoundError or ValueError, with the line."""
     found = []
     for number, line in enumerate(read_bytes(path, DOCUMENT).split(b"\n"), 1):
         if line.strip():
@@ -40,7 +40,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def read_table(
     path: Path, columns: Sequence[str] | None = None, *, filters: Any = None
 ) -> pa.Table:
-    """A parquet file. Raises FileNotFoundError, or ValueError for one that is cut off or none."""
+    """A parquet file. Raises FileNotFoundError, or ValueError if it is truncated or invalid."""
     require_file(path)
     try:
         return pq.read_table(

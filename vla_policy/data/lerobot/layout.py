@@ -1,13 +1,13 @@
-"""Where everything stands in a LeRobot data set of version 3.0, and what its columns are.
+"""Files of a LeRobot data set of version 3.0, and its columns.
 
     meta/info.json  meta/stats.json  meta/tasks.parquet  meta/episodes/chunk-000/file-000.parquet
-    data/chunk-000/file-000.parquet        one file an episode, one row a frame
-    videos/observation.images.<camera>/chunk-000/file-000.mp4      one file an episode
-    meta/vla_policy/                       what the format has no place for; other readers pass it by
-    .recording/                            what is not saved yet; outside of what any reader looks at
+    data/chunk-000/file-000.parquet        one file per episode, one row per frame
+    videos/observation.images.<camera>/chunk-000/file-000.mp4      one file per episode
+    meta/vla_policy/                       data outside the format; other readers ignore it
+    .recording/                            data not saved yet; ignored by all readers
 
-The sizes that the format gives for its files are upper bounds and its readers take every file there is, so that one
-file an episode is as good as many episodes in one.
+The format's file sizes are upper bounds and its readers take every file, so one file per episode
+is as valid as many episodes in one.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def info(
     frames: int,
     tasks: int,
 ) -> dict[str, Any]:
-    """What meta/info.json says."""
+    """The content of meta/info.json."""
     return {
         "codebase_version": VERSION,
         "fps": fps,
@@ -140,7 +140,7 @@ def column_type(feature: Mapping[str, Any]) -> pa.DataType:
 
 
 def own_set(robot_name: str, robot_yaml: str) -> dict[str, Any]:
-    """What meta/vla_policy/set.json says."""
+    """The content of meta/vla_policy/set.json."""
     return {
         "format_version": OWN_VERSION,
         "alignment": ALIGNMENT,

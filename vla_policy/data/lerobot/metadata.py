@@ -1,4 +1,4 @@
-"""What a set of version 3.0 says about itself, read into one value and extended by an episode."""
+"""Metadata of a set of version 3.0, read into one value and extended by an episode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PANDAS = (
 
 @dataclass(frozen=True, slots=True)
 class SetState:
-    """info, stats: as the files have them. tasks: by task_index. rows: of meta/episodes, by file."""
+    """info, stats: as in the files. tasks: by task_index. rows: of meta/episodes, by file."""
 
     info: Mapping[str, Any]
     stats: Mapping[str, Any]
@@ -48,12 +48,12 @@ def read_state(root: Path) -> SetState:
         tasks = read_tasks(root) if (root / layout.TASKS).exists() else ()
         return SetState(info, stats, tasks, ())
     tables = tuple(_as_made(read_table(p)) for p in episode_files(root))
-    # A change that was cut off before info.json was replaced leaves a row too many at the end.
+    # A change that was interrupted before info.json was replaced leaves an extra row at the end.
     return SetState(info, stats, read_tasks(root), _first(tables, int(info["total_episodes"])))
 
 
 def _as_made(table: pa.Table) -> pa.Table:
-    """A table that was read, with the types of rows_table: parquet names the items of lists otherwise."""
+    """A table from a file, with the types of rows_table: parquet names list items otherwise."""
     fields = [(f.name, _plain(f.type)) for f in table.schema]
     return table.replace_schema_metadata(None).cast(pa.schema(fields))
 
@@ -80,7 +80,7 @@ def read_tasks(root: Path) -> tuple[str, ...]:
     """Tasks by their index. Raises ValueError."""
     path = root / layout.TASKS
     table = read_table(path)
-    # pandas names an index that has no name like this.
+    # pandas' name of an unnamed index.
     name = next((n for n in ("task", "__index_level_0__") if n in table.column_names), None)
     if name is None or "task_index" not in table.column_names:
         raise ValueError(f"{path}: got columns {table.column_names}, expected task and task_index")
@@ -93,7 +93,7 @@ def read_tasks(root: Path) -> tuple[str, ...]:
 
 
 def tasks_table(tasks: Sequence[str]) -> pa.Table:
-    """tasks.parquet: as pandas writes a table whose index is the task."""
+    """tasks.parquet in pandas' form of a table whose index is the task."""
     columns = {
         "task_index": pa.array(range(len(tasks)), pa.int64()),
         "task": pa.array(list(tasks), pa.string()),
@@ -146,6 +146,6 @@ def _kind(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.DataType:
 
 
 def joined_stats(total: Mapping[str, Any], episode: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics of a set with one episode more."""
+    """Statistics of a set with one more episode."""
     names = list(dict.fromkeys((*total, *episode)))
     return {n: together([s[n] for s in (total, episode) if n in s]) for n in names}

@@ -1,4 +1,4 @@
-"""Reading LeRobot data sets of versions 2.0, 2.1 and 3.x, whoever wrote them, as one value."""
+"""Reads LeRobot data sets of versions 2.0, 2.1 and 3.x, from any writer, as one value."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from vla_policy.parsing.files import within
 from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
-EPISODES_HELD = 8  # whose numbers stay in memory
+EPISODES_HELD = 8  # episodes whose numbers stay in memory
 
 
 def open_set(root: Path | str) -> DataSet:
-    """The set below root; nothing but its metadata is read yet.
+    """The set below root; only its metadata is read.
 
-    Raises FileNotFoundError if there is none, ValueError in one sentence for one that cannot be read.
+    Raises FileNotFoundError if there is none, ValueError in one sentence for an unreadable one.
     """
     root = Path(root)
     path = root / layout.INFO
@@ -58,7 +58,8 @@ def open_set(root: Path | str) -> DataSet:
 class DataSet:
     """Random access to the frames of a set. Not for several threads; every process unpickles its own.
 
-    cameras: names without `observation.images.`. tasks: by their index. robot_yaml: '' if the set has none.
+    cameras: names without `observation.images.`. tasks: by index. robot_yaml: '' if the set has
+    none.
     depth_cameras: left out, as their values are no colours.
     """
 
@@ -104,7 +105,7 @@ class DataSet:
         return self.frame_of(*self.locate(index))
 
     def frame_of(self, episode: int, number: int) -> Frame:
-        """A frame by its episode and its place in it."""
+        """A frame by its episode and its number in it."""
         rows, entry = self.rows(episode), self._entry(episode)
         if not 0 <= number < entry.length:
             raise IndexError(
@@ -155,12 +156,12 @@ class DataSet:
         return held
 
     def own_rows(self, episode: int) -> dict[str, list[Any]]:
-        """stamp_ns, and ages by stream, of an episode that this package recorded; else nothing."""
+        """stamp_ns, and ages by stream, of an episode recorded by this package; else empty."""
         held: dict[str, list[Any]] = self._of(episode)["own"]
         return held
 
     def own_episode(self, episode: int) -> dict[str, Any]:
-        """What this package kept about an episode; else nothing."""
+        """This package's own facts about an episode; else empty."""
         path = self.root / layout.OWN_EPISODE.format(episode=episode)
         return read_json(path) if path.exists() else {}
 
@@ -170,11 +171,11 @@ class DataSet:
         return held
 
     def scene(self, episode: int) -> DrawnScene | None:
-        """Of the simulation; None where it is not known, as of a real robot."""
+        """The scene in the simulation; None if unknown, as for a real robot."""
         return scene_of(self.own_episode(episode).get("scene"))
 
     def success(self, episode: int) -> bool | None:
-        """Whether it succeeded; None if nobody said."""
+        """Whether it succeeded; None if unknown."""
         about = self._of(episode)["about"]
         if "success" in about:
             return None if about["success"] is None else bool(about["success"])
@@ -182,12 +183,12 @@ class DataSet:
         return None if said is None else bool(said.any())
 
     def task(self, episode: int) -> str:
-        """The task of an episode; the first where it has several."""
+        """The task of an episode; the first if it has several."""
         tasks = self._entry(episode).tasks
         return str(self._of(episode)["about"].get("task") or (tasks[0] if tasks else ""))
 
     def episode(self, index: int) -> Episode:
-        """One demonstration; its frames are decoded as they are asked for."""
+        """One demonstration; its frames are decoded on access."""
         self._entry(index)
         return Episode(
             index=index,
@@ -204,12 +205,12 @@ class DataSet:
 
     @cached_property
     def stats(self) -> dict[str, Any]:
-        """What meta/stats.json says; {} if there is none."""
+        """The content of meta/stats.json; {} if it is missing."""
         path = self.root / layout.STATS
         return read_json(path) if path.exists() else {}
 
     def table(self, episode: int) -> pa.Table:
-        """The rows of an episode as its file has them. Raises ValueError naming file and episode."""
+        """The rows of an episode as in its file. Raises ValueError naming file and episode."""
         entry = self._entry(episode)
         try:
             table = read_table(entry.data, filters=[("episode_index", "=", entry.index)])
@@ -334,7 +335,7 @@ def _scalar(rows: Mapping[str, Array], name: str, number: int, default: Any) -> 
 
 
 def _names(feature: Mapping[str, Any] | None, kind: str) -> tuple[str, ...]:
-    """The names of columns; numbered where the set has none, or names of another count."""
+    """The names of columns; numbered if the set has none, or another number of names."""
     if feature is None:
         return ()
     width, names = int(np.prod(feature["shape"])), feature.get("names")
@@ -353,5 +354,5 @@ def _is_depth(feature: Mapping[str, Any]) -> bool:
     said = (feature.get("info") or {}) | (feature.get("video_info") or {})
     if said.get("is_depth_map") or said.get("video.is_depth_map"):
         return True
-    # Older writers name the channels first.
+    # Older writers put the channels first.
     return not {3, 4} & {feature["shape"][0], feature["shape"][-1]}

@@ -1,7 +1,7 @@
-"""A new set of version 3.0 from episodes of others: the one way in which sets are merged, split, edited and converted.
+"""A new set of version 3.0 from episodes of others: merging, splitting, editing, converting.
 
-Rows are written anew, one file an episode; videos are copied as they are, never encoded again, also where several
-episodes lie in one. The set is made beside its place and appears when it is whole.
+Rows are written again, one file per episode; videos are copied unchanged, never encoded again,
+even if several episodes share one. The set is written beside its place and renamed once complete.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ Piece = tuple[DataSet, int]  # an episode of a set
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """tasks: old words -> new ones. names: old feature -> new one. robot: its new name; '' keeps it.
+    """tasks: old text -> new text.
 
-    linked: videos are links to those of the source, for a set that takes its place.
+    names: old feature -> new one. robot: its new name; '' keeps it.
+    linked: videos are links to those of the source, for a set that replaces it.
     """
 
     tasks: Mapping[str, str] = field(default_factory=dict)
@@ -52,10 +53,10 @@ def rewrite(
     changes: Changes = Changes(),
     tell: Callable[[int], None] = lambda number: None,
 ) -> DataSet:
-    """Write pieces as a set at target, which must not be there yet. tell: called with the number of each.
+    """Write pieces as a set at target, which must not exist. tell: called with the number of each.
 
-    Raises FileExistsError; ValueError if the pieces do not fit together or a file is broken; DiskFull. Then there is
-    nothing at target, and the sources are untouched in any case.
+    Raises FileExistsError; ValueError if the pieces differ in form or a file is broken; DiskFull.
+    Then target does not exist, and the sources are untouched in any case.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(
@@ -79,7 +80,7 @@ def rewrite(
 
 
 def _require_alike(pieces: Sequence[Piece]) -> None:
-    """All sets have the same columns, rate, robot and codes."""
+    """All sets must have the same columns, rate, robot and codes."""
     first = pieces[0][0]
     for data in {id(d): d for d, _ in pieces}.values():
         if data.depth_cameras:
@@ -105,7 +106,7 @@ def _kinds(data: DataSet) -> dict[str, tuple[Any, ...]]:
 
 
 class _Copy:
-    """The set that is being written at root."""
+    """The set being written at root."""
 
     def __init__(self, pieces: Sequence[Piece], root: Path, changes: Changes) -> None:
         self.pieces, self.root, self.changes = pieces, root, changes

@@ -13,13 +13,13 @@ from vla_policy.data.lerobot.durable import replace_json
 from vla_policy.data.lerobot.reader import DataSet, open_set
 from vla_policy.data.lerobot.statistics import PixelHistogram, of_rows
 
-SAMPLES = 8  # images of an episode and camera that are decoded where no histogram was kept
+SAMPLES = 8  # images per episode and camera to decode if no histogram is stored
 
 
 def write_true_statistics(
     root: Path, tell: Callable[[int], None] = lambda episode: None
 ) -> dict[str, Any]:
-    """Compute the statistics of the set below root from all its data and put them in their place."""
+    """Compute the statistics of the set below root from all its data and write them."""
     stats = true_statistics(open_set(root), tell)
     replace_json(root / layout.STATS, stats)
     return stats
@@ -31,9 +31,9 @@ def true_statistics(
     *,
     images: Mapping[str, PixelHistogram] | None = None,
 ) -> dict[str, Any]:
-    """Statistics by feature. tell: called with each episode that is read. Raises ValueError for a broken file.
+    """Statistics by feature. tell: called with each episode. Raises ValueError for a broken file.
 
-    images: by camera, where they were counted already.
+    images: histograms by camera, if already counted.
     """
     columns: dict[str, list[np.ndarray]] = {}
     histograms = {c: PixelHistogram.empty() for c in data.cameras}
@@ -51,7 +51,7 @@ def true_statistics(
 
 
 def histogram_of(data: DataSet, episode: int, camera: str) -> PixelHistogram:
-    """The pixels of one episode and camera: as they were counted when it was recorded, else of some images of it."""
+    """The pixels of one episode and camera: as counted during recording, else of some images."""
     kept = data.own_episode(episode).get("image_histograms", {}).get(camera)
     if kept is not None:
         return PixelHistogram(np.array(kept["counts"], np.int64), int(kept["images"]))

@@ -1,7 +1,8 @@
-"""Statistics of data sets: minimum, maximum, mean, deviation and true quantiles, in the form of LeRobot's stats.json.
+"""Statistics of data sets: minimum, maximum, mean, deviation, true quantiles, as in stats.json.
 
-Numbers are taken exactly, from all rows. Images are taken from some frames and some pixels of each, as fractions of
-255 per channel, and their quantiles are exact for those: a histogram of 256 values loses nothing.
+Numbers are used exactly, from all rows. Images are sampled, some frames and some pixels of each,
+as fractions of 255 per channel, and their quantiles are exact for those: a histogram of 256
+values loses nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from vla_policy.types import Array
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-IMAGE_SIDE = 150  # pixels of an image are thinned out to about this
+IMAGE_SIDE = 150  # images are subsampled to about this many pixels
 
 
 @dataclass(frozen=True, slots=True)
 class PixelHistogram:
-    """counts: int64[3, 256], pixels by channel and value. images: how many."""
+    """counts: int64[3, 256], pixels by channel and value. images: their number."""
 
     counts: Array
     images: int
@@ -30,7 +31,7 @@ class PixelHistogram:
         return cls(np.zeros((3, 256), np.int64), 0)
 
     def with_image(self, image: Array) -> PixelHistogram:
-        """One image more, uint8[h, w, 3]."""
+        """With one more image, uint8[h, w, 3]."""
         step = max(1, max(image.shape[:2]) // IMAGE_SIDE)
         thin = image[::step, ::step]
         counts = [np.bincount(thin[..., c].ravel(), minlength=256) for c in range(3)]
@@ -40,7 +41,7 @@ class PixelHistogram:
         return PixelHistogram(self.counts + other.counts, self.images + other.images)
 
     def statistics(self) -> dict[str, Any]:
-        """As stats.json has it: lists of shape (3, 1, 1), fractions of 255."""
+        """In the form of stats.json: lists of shape (3, 1, 1), fractions of 255."""
         found = [_of_counts(c) for c in self.counts]
         shaped = {k: [[[f[k]]] for f in found] for k in found[0]}
         return shaped | {"count": [self.images]}
@@ -63,9 +64,9 @@ def _of_counts(counts: Array) -> dict[str, float]:
 
 
 def of_rows(rows: Array) -> dict[str, Any] | None:
-    """Of [n] or [n, d] numbers, by column; None where no row is finite.
+    """Of [n] or [n, d] numbers, by column; None if no row is finite.
 
-    Rows that are not finite do not count: a plan may have had nothing to say.
+    Rows that are not finite do not count: a plan may be missing.
     """
     table = np.asarray(rows, np.float64).reshape(len(rows), -1)
     table = table[np.isfinite(table).all(1)]
@@ -78,7 +79,7 @@ def of_rows(rows: Array) -> dict[str, Any] | None:
 
 
 def together(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Statistics of several episodes from those of each; quantiles are the outermost of the parts, until recomputed.
+    """Statistics of several episodes from each; quantiles are the outermost until recomputed.
 
     Source: mean and variance of a union, by counts.
     """

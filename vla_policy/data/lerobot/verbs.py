@@ -1,4 +1,4 @@
-"""What `vla data merge`, `split` and `edit` do, each with rewrite(): never with the source, unless it is to be replaced."""
+"""`vla data merge`, `split` and `edit`, each with rewrite(): the source stays unless replaced."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Tell = Callable[[int], None]
 
 
 def episodes_in(words: str, count: int) -> list[int]:
-    """Episodes of '3', '0:80' (end exclusive, either side may be left out) and lists of these with commas.
+    """Episodes of '3', '0:80' (end exclusive, either side optional), separated by commas.
 
-    Raises ValueError for what is none of a set of count episodes, or is there twice.
+    Raises ValueError for numbers outside a set of count episodes, or duplicates.
     """
     found: list[int] = []
     for part in words.split(","):
@@ -48,7 +48,7 @@ def merge(sources: Sequence[Path], target: Path, tell: Tell) -> DataSet:
 def split(
     source: Path, parts: Mapping[str, str], folder: Path, *, seed: int, tell: Tell
 ) -> list[DataSet]:
-    """A set in folder for each part: name -> episodes as episodes_in reads them, or a share like '90%'.
+    """A set in folder for each part: name -> episodes as in episodes_in, or a share like '90%'.
 
     Shares are drawn at random with seed from all episodes. Raises ValueError before anything is written.
     """
@@ -91,9 +91,10 @@ def _chosen(parts: Mapping[str, str], count: int, seed: int) -> dict[str, list[i
 
 
 def edit(source: Path, target: Path | None, delete: str, changes: Changes, tell: Tell) -> DataSet:
-    """A set without some episodes, with other words, names or robot. target None: in the place of the source.
+    """A set without some episodes, with other texts, names or robot.
 
-    Then the set as it was stands beside it as <name>.undo, and undo() brings it back.
+    target None: replaces the source.
+    Then the original set is kept beside it as <name>.undo, and undo() restores it.
     """
     source = Path(os.path.abspath(source))  # '.' has no name
     finish_exchange(source)
@@ -107,18 +108,16 @@ def edit(source: Path, target: Path | None, delete: str, changes: Changes, tell:
     kept = [(data, e) for e in range(len(data.entries)) if e not in gone]
     if target is not None:
         return rewrite(kept, target, changes, tell)
-    with lock_folder(source / layout.STAGING):  # nobody may record into it meanwhile
+    with lock_folder(source / layout.STAGING):  # no recording into it meanwhile
         beside = edited_of(source)
-        shutil.rmtree(
-            beside, ignore_errors=True
-        )  # of an edit that was cut off before it was whole
+        shutil.rmtree(beside, ignore_errors=True)  # of an edit that was interrupted
         rewrite(kept, beside, replace(changes, linked=True), tell)
         exchange(source, beside)
     return open_set(source)
 
 
 def undo(source: Path) -> DataSet:
-    """Bring back the set as it was before the last edit in place; what it is now can be brought back the same way."""
+    """Restore the set from before the last edit; the current one can be restored likewise."""
     source = Path(os.path.abspath(source))
     finish_exchange(source)
     before = undo_of(source)

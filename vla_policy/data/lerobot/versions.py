@@ -1,4 +1,4 @@
-"""Where the episodes of a set lie, for each version of the format: one list for all of them."""
+"""Places of a set's episodes, for each version of the format: one list for all versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ READ = ("v2.0", "v2.1", "v3.0", "v3.1")
 
 @dataclass(frozen=True, slots=True)
 class EpisodeEntry:
-    """start: index of its first frame in the set. videos: camera -> (file, seconds at which it begins there)."""
+    """start: index of its first frame in the set.
+
+    videos: camera -> (file, start in it in seconds).
+    """
 
     index: int
     length: int
@@ -29,7 +32,7 @@ class EpisodeEntry:
 def read_episodes(
     root: Path, info: Mapping[str, Any], cameras: Mapping[str, str]
 ) -> tuple[tuple[EpisodeEntry, ...], tuple[str, ...]]:
-    """(episodes in order, tasks by index) of a set. cameras: name -> feature, of those that are videos.
+    """(episodes in order, tasks by index) of a set. cameras: name -> feature, for videos.
 
     Raises ValueError or FileNotFoundError naming the file.
     """

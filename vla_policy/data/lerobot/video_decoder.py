@@ -1,4 +1,4 @@
-"""Single frames out of mp4 files, by time; only what lies between the key frame before and the frame is decoded."""
+"""Single frames of mp4 files, by time; decoding starts at the previous key frame."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vla_policy.parsing.files import MIB, one_line, require_file
 from vla_policy.types import Array
 
 OPEN_FILES = 256
-HELD_BYTES = 256 * MIB  # of the pictures that open decoders keep, about
-PICTURES_HELD = 10  # by each of them
+HELD_BYTES = 256 * MIB  # of images in open decoders, approximately
+PICTURES_HELD = 10  # images in each of them
 _LIVING: WeakSet[VideoFile] = WeakSet()
 _INHERITED: list[VideoFile] = []
-# A decoder that was open when a process forked must not be taken down in the child: its threads are not there.
+# A decoder that was open at a fork must not be closed in the child: its threads are missing there.
 os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_LIVING))
 
 
 class VideoFile:
-    """One open video. at(t) is cheapest for frames in order. Raises ValueError naming the file."""
+    """One open video. at(t) is fastest for frames in order. Raises ValueError naming the file."""
 
     def __init__(self, path: Path, fps: int) -> None:
         require_file(path)
@@ -41,17 +41,17 @@ class VideoFile:
             raise ValueError(
                 f"{path}: not a readable video (cut off?): {one_line(error)}"
             ) from error
-        # One thread: several workers share the cores already, and a fork leaves threads behind.
+        # One thread: several workers share the cores already, and a fork loses threads.
         self._stream.codec_context.thread_count = 1
         _LIVING.add(self)
 
     @property
     def held_bytes(self) -> int:
-        """About what the decoder holds: some pictures of one and a half bytes a pixel."""
+        """Approximate memory of the decoder: some images of one and a half bytes per pixel."""
         return int(self._stream.width * self._stream.height * 3 // 2 * PICTURES_HELD)
 
     def at(self, seconds: float) -> Array:
-        """uint8[h, w, 3] RGB of the frame at a time of the file, to half a frame."""
+        """uint8[h, w, 3] RGB of the frame at a time of the file, within half a frame."""
         try:
             return self._at(seconds)
         except av.FFmpegError as error:
@@ -86,7 +86,7 @@ class VideoFile:
 
 
 class Videos:
-    """The videos that were used last, open. Goes to other processes without what is open."""
+    """The most recently used videos, open. Pickled without the open ones."""
 
     def __init__(self, fps: int) -> None:
         self._fps = fps

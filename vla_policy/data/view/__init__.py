@@ -1,1 +1,1 @@
-"""Episodes to look at: one HTML file that needs nothing else, or a recording for Rerun."""
+"""Views of episodes: one self-contained HTML file, or a recording for Rerun."""

@@ -1,4 +1,4 @@
-"""Images of episodes as JPEG, small enough that all of them together stay below a limit."""
+"""Images of episodes as JPEG, small enough in total for a limit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vla_policy.parsing.files import MIB
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.types import Array
 
-# (largest width px, JPEG quality): the first with which everything fits is taken.
+# (largest width px, JPEG quality): the first with which everything fits is used.
 SIZES = ((1280, 90), (640, 85), (640, 70), (480, 65), (320, 60), (240, 55), (160, 50))
-SAMPLES = 6  # images of which the bytes are measured, of each camera
+SAMPLES = 6  # images per camera whose size is measured
 BASE64 = 4 / 3
 MOST_EVERY = 30
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """width_px: at most. every: the images that are embedded, the first and each so manieth after it."""
+    """width_px: at most. every: interval of the embedded images, starting with the first."""
 
     width_px: int
     quality: int
@@ -30,7 +30,7 @@ class ImageSize:
 
 
 def choose_size(data: DataSet, episodes: Sequence[int], limit_mib: float) -> ImageSize:
-    """The largest images with which all frames fit; where even the smallest do not, only some of the frames.
+    """The largest images with which all frames fit; if even the smallest do not, only some frames.
 
     Raises ValueError if not even these fit.
     """
@@ -58,11 +58,11 @@ def _samples(data: DataSet, episodes: Sequence[int]) -> Iterator[Array]:
             try:
                 yield data.image(episode, data.entries[episode].length // 2, camera)
             except (ValueError, FileNotFoundError):
-                continue  # said where it is shown
+                continue  # reported where it is shown
 
 
 def to_jpeg(image: Array, width_px: int, quality: int) -> bytes:
-    """A JPEG of uint8[h, w, 3], made smaller if it is wider."""
+    """A JPEG of uint8[h, w, 3], reduced if it is wider."""
     height, width = image.shape[:2]
     if width > width_px:
         size = (width_px, max(1, round(height * width_px / width)))

@@ -1,4 +1,4 @@
-"""What the page knows of an episode, as JSON: columns, times, who was in control, ages, findings."""
+"""An episode as JSON for the page: columns, times, who was in control, ages, findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = {"state": layout.STATE, "action": layout.ACTION, "proposed": layout.PROP
 def episode_document(
     data: DataSet, episode: int, findings: Iterable[DataFinding]
 ) -> dict[str, Any]:
-    """All but the images. Rows that cannot be read are left out and named in "problem"."""
+    """Everything but the images. Unreadable rows are left out and named in "problem"."""
     entry = data.entries[episode]
     document: dict[str, Any] = {
         "episode": episode,
@@ -41,7 +41,7 @@ def episode_document(
 
 
 def plots(rows: Mapping[str, Array], names: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """One plot a column: its name, and what state, action and plan have of it."""
+    """One plot per column: its name, and its values in state, action and plan."""
     found: dict[str, dict[str, Any]] = {}
     for line, feature in LINES.items():
         values = rows.get(feature)
@@ -56,7 +56,7 @@ def plots(rows: Mapping[str, Array], names: Mapping[str, Sequence[str]]) -> list
 
 
 def flags(rows: Mapping[str, Array], sources: Sequence[str]) -> dict[str, list[Any]]:
-    """By frame: who was in control, interventions, the guard's level, invalid frames; what the set has of these."""
+    """By frame: source of control, interventions, guard level, invalid frames, if available."""
     found: dict[str, list[Any]] = {}
     for name in ("control_source", "intervention", "guard_level", "frame_valid"):
         values = rows.get(name)
@@ -69,7 +69,7 @@ def flags(rows: Mapping[str, Array], sources: Sequence[str]) -> dict[str, list[A
 
 
 def _short(values: Any) -> list[float | None]:
-    """With few digits; None for what is not finite, which JSON lacks."""
+    """With few digits; None for values that are not finite, which JSON lacks."""
     return [
         None if v is None or not np.isfinite(v) else float(f"{float(v):.{DIGITS}g}")
         for v in values

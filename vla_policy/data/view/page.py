@@ -1,4 +1,4 @@
-"""One HTML file with everything in it: images, numbers, verdict; it opens from a disk, without a network."""
+"""One self-contained HTML file: images, numbers, verdict; it opens without a network."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write_page(
     findings: Sequence[DataFinding] | None,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write it beside its name and put it there when it is whole; one episode at a time is in memory.
+    """Write it under a temporary name, then rename it; one episode at a time in memory.
 
-    findings: of `vla data check`; None: nobody looked. Raises OSError.
+    findings: of `vla data check`; None: not checked. Raises OSError.
     """
     partial = out.with_name(f"{out.name}.partial")
     head, tail = _template().split("<!-- data -->")

@@ -1,4 +1,4 @@
-"""Episodes as a recording of Rerun (https://rerun.io), where its package is installed."""
+"""Episodes as a recording for Rerun (https://rerun.io), if its package is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ WIDTH_PX, QUALITY = 1280, 85
 def write_recording(
     out: Path, data: DataSet, episodes: Sequence[int], findings: Sequence[DataFinding]
 ) -> None:
-    """One recording; the episodes follow each other on its time line "frame". Raises ValueError without Rerun."""
+    """One recording; the episodes follow each other on its timeline "frame".
+
+    Raises ValueError without Rerun.
+    """
     try:
         rerun: Any = importlib.import_module("rerun")
     except ImportError as error:

@@ -1,1 +1,1 @@
-"""Named pictures from licence-clean packages: what can be known of things without any robot data."""
+"""Named pictures from permissively licensed packages: knowledge of objects without robot data."""

@@ -1,7 +1,7 @@
-"""Things with names in many languages, and which data may show them: the hold-outs.
+"""Objects with names in many languages, and which data may show them: the hold-outs.
 
-Names and categories are those of emojibase-data (MIT). A thing's role follows from the sha256 of its code
-point, so it was settled before anything was trained, and no later choice can move it.
+Names and categories are those of emojibase-data (MIT). An object's role follows from the sha256
+of its code point, so it was fixed before any training, and no later choice can change it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HELD_OUT_LANGUAGES = ("it", "ja", "ru")
 TRAINED_STYLES = ("noto", "twitter")
 HELD_OUT_STYLE = "fluent"
 ROLES = ("robot", "web", "nowhere")
-# Subgroups of things that one could find on a table, as a picture at least.
+# Subgroups of objects that could be on a table, at least as a picture.
 _GROUPS = {"animals-nature", "food-drink", "travel-places", "activities", "objects"}
 _LEFT_OUT = frozenset(
     "place-map place-geographic place-building place-religious place-other hotel time sky-weather "
@@ -28,7 +28,7 @@ _LEFT_OUT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A kind of thing. key: its code point in hexadecimal. names: by language.
+    """A kind of object. key: its code point in hexadecimal. names: by language.
 
     role: "robot": in robot scenes and in web data; "web": in web data only; "nowhere": in no training data.
     """
@@ -44,13 +44,13 @@ class Concept:
 
 
 def role_of(key: str) -> str:
-    """The role of the thing with this code point: of a hundred 6 "robot", 12 "nowhere", the rest "web"."""
+    """The role of an object by code point: 6 of 100 "robot", 12 "nowhere", the rest "web"."""
     part = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % 100
     return "robot" if part < 6 else "nowhere" if part < 18 else "web"
 
 
 def read_concepts(folder: Path) -> list[Concept]:
-    """The things of an unpacked emojibase-data package. Raises ValueError where there are none."""
+    """The objects of an unpacked emojibase-data package. Raises ValueError if there are none."""
     groups = json.loads((folder / "meta/groups.json").read_text())
     languages = (*TRAINED_LANGUAGES, *HELD_OUT_LANGUAGES)
     labels = {language: _labels(folder / language / "data.json") for language in languages}
@@ -76,7 +76,7 @@ def of_role(concepts: Iterable[Concept], role: str) -> list[Concept]:
 
 
 def held_out(concepts: Iterable[Concept], role: str) -> list[Concept]:
-    """Those of a role whose name shares no word with a name in robot data: they are new by word and by picture."""
+    """Those of a role whose name shares no word with names in robot data: new in both."""
     concepts = list(concepts)
     known = {word for one in of_role(concepts, "robot") for word in words_of(one.name)}
     return [one for one in of_role(concepts, role) if not known & words_of(one.name)]

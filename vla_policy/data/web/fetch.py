@@ -1,4 +1,4 @@
-"""Getting the packages that carry pictures and names, by the ordinary clients of npm and Debian."""
+"""Downloads the packages with pictures and names, by the ordinary clients of npm and Debian."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-# What is fetched, from where, and under which licence it comes. None of it is in this repository.
+# Packages, their sources, and their licences. None of them is in this repository.
 NPM = {
     "emojibase-data@17.0.0": "names and tags, MIT",
     "emoji-datasource-twitter@16.0.0": "pictures of Twemoji, CC BY 4.0 (data: MIT)",
@@ -17,9 +17,9 @@ FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 
 
 def npm_package(name: str, folder: Path) -> Path:
-    """The unpacked npm package of this name and version, kept in folder.
+    """The unpacked npm package of this name and version, cached in folder.
 
-    Raises OSError where npm is not installed or does not bring it.
+    Raises OSError if npm is not installed or the download fails.
     """
     place = folder / name.split("@")[-2].replace("/", "-")
     if not place.is_dir():
@@ -35,7 +35,7 @@ def npm_package(name: str, folder: Path) -> Path:
 
 
 def emoji_font(folder: Path) -> Path:
-    """The font file: the installed one, or that of the Debian package, kept in folder."""
+    """The font file: the installed one, or that of the Debian package, cached in folder."""
     if FONT.is_file():
         return FONT
     place = folder / FONT_PACKAGE

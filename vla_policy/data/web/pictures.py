@@ -1,6 +1,6 @@
-"""The pictures of things in each drawing style, and the folder that keeps them with their names.
+"""The pictures of objects in each drawing style, and the folder that stores them with their names.
 
-concepts.json    names, category and role of every thing
+concepts.json    names, category and role of every object
 pictures.npz     noto, twitter, fluent: uint8[n, 64, 64, 4] RGBA; has: bool[3, n]
 """
 
@@ -37,7 +37,7 @@ class WebPictures:
 
 
 def draw_font(font: Path, concepts: list[Concept]) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of the concepts by a colour font: uint8[n, 64, 64, 4], and bool[n] which it has."""
+    """Pictures of the concepts by a colour font: uint8[n, 64, 64, 4], and bool[n] which exist."""
     face = ImageFont.truetype(str(font), _FONT_PX)
     drawn, has = [], []
     for concept in concepts:
@@ -79,7 +79,7 @@ def save(web: WebPictures, folder: Path) -> None:
 
 
 def load(folder: Path) -> WebPictures:
-    """Inverse of save. Raises OSError that says how to make the folder."""
+    """Inverse of save. Raises OSError with the command that creates the folder."""
     if not (folder / "pictures.npy").is_file():
         raise OSError(
             f"{folder}: no named pictures there; `vla data web --out {folder}` makes them"
@@ -95,7 +95,7 @@ def _characters(key: str) -> str:
 
 
 def _square(image: Image.Image) -> np.ndarray:
-    """uint8[64, 64, 4]: image in the middle, as large as fits."""
+    """uint8[64, 64, 4]: image centred, as large as fits."""
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     square = Image.new("RGBA", (SIDE_PX, SIDE_PX), (255, 255, 255, 0))
     square.paste(image, ((SIDE_PX - image.width) // 2, (SIDE_PX - image.height) // 2))
