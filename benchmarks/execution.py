@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from vla_policy.evaluate.metrics import wilson
+from vla_policy.evaluate.smoothness import differences
 from vla_policy.execution import timeline as plan
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.types import ActionChunk
 
 DELAYS_MS = "0,100,300,800"
-TICK_NS, AROUND = 20_000_000, 2  # ticks after a seam that still belong to it
 LEROBOT_OLD = 0.3  # weight of the old row in lerobot's weighted_average
 
 
@@ -162,33 +162,14 @@ def cell_report(scheme: str, delay_ms: int, trials: list[tuple[bool, Record]]) -
     report["rate"], report["interval"] = wins / len(trials), wilson(wins, len(trials))
     seams, own = {}, {}
     for _, record in trials:
-        for name, (at_seams, elsewhere) in differences(record).items():
+        taken_ns = [at_ns for at_ns, _ in record.chunks]
+        sizes = differences(record.times_ns, record.positions, taken_ns)
+        for name, (at_seams, elsewhere) in sizes.items():
             seams.setdefault(name, []).append(at_seams)
             own.setdefault(name, []).append(elsewhere)
     for name in seams:
         report[name] = against_own(np.concatenate(seams[name]), np.concatenate(own[name]))
     return report
-
-
-def differences(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Per quantity its size where a chunk was taken during motion, and elsewhere.
-
-    position_mm: per tick. velocity_mm_s: change per tick. jerk_m_s3.
-    """
-    times, path = np.array(record.times_ns), np.array(record.positions) * 1e3
-    if len(path) < 8:
-        return {}
-    seam = np.zeros(len(times), dtype=bool)
-    for at_ns, _ in record.chunks[1:]:
-        seam |= (times >= at_ns) & (times < at_ns + AROUND * TICK_NS)
-    tick_s, out = TICK_NS / 1e9, {}
-    units = (("position_mm", 1.0), ("velocity_mm_s", 1 / tick_s), ("jerk_m_s3", 1e-3 / tick_s**3))
-    for order, (name, scale) in enumerate(units, start=1):
-        size = np.linalg.norm(np.diff(path, n=order, axis=0), axis=1) * scale
-        here = seam[order:]
-        moves = np.linalg.norm(np.diff(path, axis=0), axis=1)[order - 1 :] > 0.05
-        out[name] = (size[here], size[~here & moves])
-    return out
 
 
 def same_chunks(records: list[Record]) -> dict:

@@ -41,6 +41,10 @@ VERBS = {
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),
+    "compare": (
+        "vla_policy.commands.compare",
+        "compare policies on the same trials: success, smoothness, times; one report",
+    ),
     "serve": (
         "vla_policy.commands.serve",
         "let robots on the network use a policy of this machine",

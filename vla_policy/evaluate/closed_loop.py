@@ -35,7 +35,8 @@ class Pace:
 class ControlLoop:
     """Steps a world under one stream of chunks. Time is the world's.
 
-    executing: the chunk that was accepted last, None before the first.
+    executing: the chunk that was accepted last, None before the first. acted: codes of what the guard changed or
+    held in the last step.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ControlLoop:
         self._count = 0
         self.executing: Executing | None = None
         self.interventions: dict[str, int] = {}
+        self.acted: tuple[str, ...] = ()
 
     def observe(
         self, instruction: str, state_names: tuple[str, ...], image_px: int = 96
@@ -85,6 +87,12 @@ class ControlLoop:
         """float64[d], the last command of all parts; None before the first."""
         sent = self._control.guard.sent
         return None if sent is None else sent.values
+
+    @property
+    def tools(self) -> Array | None:
+        """float64[3 * arms], where the tools were last told to be, m; None before the first command."""
+        sent = self.sent
+        return None if sent is None else tool_positions(sent, self._robot.layout)
 
     @property
     def waits(self) -> bool:
@@ -116,9 +124,10 @@ class ControlLoop:
         self._control, verdict = core.tick(
             self._control, self._robot, state, self._inputs(), now_ns
         )
-        if verdict.level is not Level.PASS:
-            for reason in verdict.reasons:
-                self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
+        passes = verdict.level is Level.PASS
+        self.acted = () if passes else tuple(reason.code for reason in verdict.reasons)
+        for code in self.acted:
+            self.interventions[code] = self.interventions.get(code, 0) + 1
         if verdict.command is not None:
             command(world, self._robot.layout, verdict.command)
         world.step()
@@ -144,6 +153,11 @@ def command(world: World, layout: Layout, sent: Command) -> None:
         world.command(poses.get(arm.tool), openings.get(arm.gripper), index)
     if any(part.kind == VELOCITY for part in parts):
         world.drive(values["base.vx"], values["base.wz"])
+
+
+def tool_positions(action: Array, layout: Layout) -> Array:
+    """float64[3 * arms] of an action float64[d] whose arms are told poses, m."""
+    return np.concatenate([action[part.position] for part in layout.of_kind(POSE)])
 
 
 def _measured(state: RobotState) -> dict[str, float]:

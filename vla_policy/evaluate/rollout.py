@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.closed_loop import ControlLoop, Pace
+from vla_policy.evaluate.measures import FILM_PX, Measures
 from vla_policy.execution.replanning import (
     Delays,
     measured,
@@ -23,7 +25,7 @@ from vla_policy.runtime.task import TERMINATE_CHUNKS
 from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.tasks import Task
-from vla_policy.sim.world.world import World
+from vla_policy.sim.world.world import OVERVIEW, World
 from vla_policy.types import ActionChunk, Observation
 
 SETTLE_S = 0.6  # after the policy reported the task complete: a released object comes to rest
@@ -77,10 +79,12 @@ def roll_out(
     pace: Pace,
     moves: bool,
     options: InferenceOptions = DEFAULT_OPTIONS,
+    measures: Measures | None = None,
 ) -> TrialResult:
     """One trial of policy: task in scene, until success, termination by the policy or the twin's time limit.
 
     moves=False: only the first look. options: of every chunk; seed and rows of the plan are those of the chunk.
+    measures: filled with what is seen on the way.
     Raises ValueError if only the first look counts and the policy cannot point.
     """
     if not moves and not policy.can_point:
@@ -103,6 +107,7 @@ def roll_out(
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATE_CHUNKS and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names, side)
+            asked_s = time.perf_counter()
             chunk = _infer(
                 policy,
                 observation,
@@ -111,6 +116,8 @@ def roll_out(
                 delays,
                 replace(options, seed=scene.seed + steps),
             )
+            if measures is not None:
+                measures.chunk(time.perf_counter() - asked_s)
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATE_CHUNKS:
@@ -120,6 +127,10 @@ def roll_out(
         now = pilot.executing
         if now is not None and now is not taken:
             delays = measured(delays, now.taken_ns - now.chunk.obs_ns)
+        if measures is not None:
+            measures.tick(world.time_ns, pilot.tools, pilot.acted, took=now is not taken)
+            if measures.film_due(world.time_ns):
+                measures.frames.append(world.render(OVERVIEW, *FILM_PX))
         result = judge.update(world.truth())
         steps += 1
     terminated = terminates == TERMINATE_CHUNKS

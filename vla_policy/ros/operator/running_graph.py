@@ -73,6 +73,10 @@ class RunningGraph:
         """Nodes that have ended -> exit code."""
         return self._processes.ended()
 
+    def pids(self) -> dict[str, int]:
+        """Process ids of the nodes."""
+        return self._processes.pids()
+
     def wait_until_ready(self) -> None:
         """Raises ValueError with the node's message if one refuses or ends, TimeoutError after READY_S."""
         end = time.monotonic() + READY_S

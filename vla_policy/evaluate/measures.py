@@ -1,0 +1,102 @@
+"""What one trial shows beside its outcome: times of chunks, the commands' smoothness, the guard's work, a film."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vla_policy.evaluate.smoothness import smoothness
+from vla_policy.safety.guard_state import WAITING
+from vla_policy.types import Array
+
+FILM_NS = 250_000_000  # between two frames
+FILM_PX = (200, 150)  # w, h
+
+
+class Measures:
+    """Filled tick by tick while a trial runs, in one process or from the messages of a graph.
+
+    films: whether frames are kept. warm_up: chunks that are not timed; a network's first run is not like the others.
+    """
+
+    def __init__(self, *, films: bool = False, warm_up: int = 0) -> None:
+        self.films, self._warm_up = films, warm_up
+        self.frames: list[Array] = []
+        self._film_ns: int | None = None
+        self._chunk_ms: list[float] = []
+        self._times_ns: list[int] = []
+        self._positions: list[Array] = []
+        self._taken_ns: list[int] = []
+        self._ticks = self._guarded = 0
+        self._reasons: dict[str, int] = {}
+
+    def chunk(self, seconds: float) -> None:
+        """A chunk was computed in so much wall time."""
+        if self._warm_up > 0:
+            self._warm_up -= 1
+            return
+        self._chunk_ms.append(round(seconds * 1e3, 2))
+
+    def tick(
+        self, now_ns: int, position: Array | None, reasons: Iterable[str], *, took: bool
+    ) -> None:
+        """One command period. position: float64[p] of the tools as commanded last, m; None before the first command.
+
+        reasons: codes of what the guard changed or held; none where it let pass. took: another chunk is in execution.
+        """
+        self._ticks += 1
+        acted = [code for code in reasons if code not in WAITING]
+        self._guarded += bool(acted)
+        for code in acted:
+            self._reasons[code] = self._reasons.get(code, 0) + 1
+        if took:
+            self._taken_ns.append(now_ns)
+        if position is not None:
+            self._times_ns.append(now_ns)
+            self._positions.append(position)
+
+    def film_due(self, now_ns: int) -> bool:
+        """Whether the next frame is to be taken."""
+        if not self.films or (self._film_ns is not None and now_ns < self._film_ns + FILM_NS):
+            return False
+        self._film_ns = now_ns
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; jerk in m/s³, None where too little moved."""
+        smooth = smoothness(self._times_ns, self._positions, self._taken_ns)
+        return {
+            "chunk_ms": self._chunk_ms,
+            "ticks": self._ticks,
+            "guarded": self._guarded,
+            "guard": self._reasons,
+            "chunks": len(self._taken_ns),
+            "jerk_rms": _rounded(smooth.rms),
+            "jerk_seam": _rounded(smooth.seam_p95),
+            "jerk_own": _rounded(smooth.own_p95),
+        }
+
+
+def peak_memory_mb(process: int | str = "self") -> float | None:
+    """The most resident memory that a process has had, MB; None where the system does not tell."""
+    # Not getrusage: a program that was started by a larger one inherits that one's peak.
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line for line in lines if line.startswith("VmHWM")]
+    return round(int(found[0].split()[1]) * 1024 / 1e6, 1) if found else None
+
+
+def gpu_memory_mb() -> float | None:
+    """The most memory of the GPU that this process's tensors have had, MB; None where none was used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return round(float(torch.cuda.max_memory_allocated()) / 1e6, 1)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

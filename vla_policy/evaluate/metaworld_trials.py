@@ -1,0 +1,184 @@
+"""Meta-World (package `metaworld`, an environment of its own) as suites: its tasks, its physics, its verdict.
+
+One camera, the hand's place with the opening of its gripper, four commands between -1 and 1: three steps of the hand and
+the gripper's effort. A policy's rows go to it as they are, one a step: neither the guard nor a delay is between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vla_policy.evaluate.measures import FILM_PX, Measures
+from vla_policy.evaluate.rollout import TrialResult
+from vla_policy.evaluate.twin_trials import EXPERT
+from vla_policy.execution.replanning import replan_interval_rows
+from vla_policy.models.sampling import InferenceOptions
+from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy, PolicyProtocol
+from vla_policy.types import ActionChunk, Array, Observation
+
+ROBOT = "metaworld_sawyer"
+MT10 = (
+    "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown",
+    "peg-insert-side", "window-open", "window-close",
+)  # fmt: skip
+SUITES = {"metaworld_mt10": "ten tasks of Meta-World in turn", "metaworld_reach": "its task reach"}
+STATE = ("hand.x", "hand.y", "hand.z", "gripper")
+ACTIONS = ("hand.dx", "hand.dy", "hand.dz", "gripper")
+CAMERA = "corner2"
+CAMERA_XYZ = (0.75, 0.075, 0.7)  # where most policies for it were trained to have it
+STEP_NS = 12_500_000  # five steps of its physics
+GOALS = 50  # of each task
+
+
+class ScriptedSawyer(PlainPolicy):
+    """Meta-World's own scripted policy of a task; look() tells it what no policy sees."""
+
+    rows = 1
+
+    def __init__(self) -> None:
+        self.contract = PlainContract(STATE, ACTIONS)
+        self._script: Any = None
+        self._seen: Array = np.zeros(0)
+
+    def begin(self, task: str) -> None:
+        """Before each trial."""
+        from metaworld.policies import ENV_POLICY_MAP
+
+        self._script = ENV_POLICY_MAP[f"{task}-v3"]()
+
+    def look(self, seen: Array) -> None:
+        """float64[39], where everything is."""
+        self._seen = seen
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        """Its next row."""
+        row = np.asarray(self._script.get_action(self._seen), np.float64)
+        return ActionChunk(
+            row[None], ACTIONS, observation.obs_ns, STEP_NS, 0, observation.instruction
+        )
+
+
+class MetaworldTrials:
+    """Raises what load_policy does, and ValueError for a policy of other columns or cameras."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self.policy: PolicyProtocol = (
+            ScriptedSawyer() if settings["policy"] == EXPERT else _load(settings)
+        )
+        self._tasks: dict[str, tuple[Any, list[Any]]] = {}
+
+    def unfit(self, suite: str) -> str:
+        """Whatever has its columns can be asked all."""
+        return ""
+
+    def run(self, suite: str, index: int, measures: Measures | None = None) -> TrialResult:
+        """Trial number index; the same every time."""
+        names = MT10 if suite == "metaworld_mt10" else ("reach",)
+        name, goal = names[index % len(names)], index // len(names)
+        if goal >= GOALS:
+            raise ValueError(
+                f"{suite}: got trial {index}, expected fewer than {GOALS * len(names)}"
+            )
+        env, tasks = self._task(name)
+        env.set_task(tasks[goal])
+        seen, _ = env.reset()
+        return self._roll_out(env, seen, name, index, measures)
+
+    def _roll_out(
+        self, env: Any, seen: Array, name: str, index: int, measures: Measures | None
+    ) -> TrialResult:
+        policy, words = self.policy, name.replace("-", " ")
+        every = replan_interval_rows(policy.rows, self._settings["execute_rows"])
+        if isinstance(policy, ScriptedSawyer):
+            policy.begin(name)
+        rows: list[Array] = []
+        success, steps = False, 0
+        while not success and steps < env.max_path_length:
+            if not rows:
+                if isinstance(policy, ScriptedSawyer):
+                    policy.look(seen)
+                observation = _observation(policy, env, seen, words, steps)
+                options = InferenceOptions(
+                    seed=index + steps, num_steps=self._settings["num_steps"]
+                )
+                rows = list(_timed(policy, observation, options, measures)[:every])
+            seen, _, _, _, info = env.step(np.clip(rows.pop(0), -1.0, 1.0))
+            success = bool(info["success"])
+            steps += 1
+            if measures is not None and measures.film_due(steps * STEP_NS):
+                measures.frames.append(_picture(env, *FILM_PX))
+        return TrialResult(
+            index, words, "metaworld", name, success, "" if success else "not_finished",
+            steps * STEP_NS / 1e9, None, None, False, "", {},
+        )  # fmt: skip
+
+    def _task(self, name: str) -> tuple[Any, list[Any]]:
+        """The environment of a task and its goals of the seed."""
+        if name not in self._tasks:
+            import metaworld
+
+            benchmark = metaworld.MT1(f"{name}-v3", seed=self._settings["seed"])
+            env = benchmark.train_classes[f"{name}-v3"](
+                render_mode="rgb_array", camera_name=CAMERA
+            )
+            env.model.camera(CAMERA).pos[:] = CAMERA_XYZ
+            self._tasks[name] = env, benchmark.train_tasks
+        return self._tasks[name]
+
+
+def _load(settings: Mapping[str, Any]) -> PolicyProtocol:
+    import torch
+
+    from vla_policy.policy import load_policy
+
+    torch.set_num_threads(1)
+    policy = load_policy(
+        settings["policy"], embodiment=ROBOT, head=settings["head"], device=settings["device"]
+    )
+    contract = policy.contract
+    got = (len(contract.camera_names), len(contract.state_names), len(contract.action_names))
+    if got != (1, len(STATE), len(ACTIONS)):
+        raise ValueError(
+            f"policy {settings['policy']!r}: got {got[0]} cameras, {got[1]} columns of state and {got[2]} of actions, "
+            f"expected 1 camera, {', '.join(STATE)} and {', '.join(ACTIONS)}"
+        )
+    return policy
+
+
+def _observation(
+    policy: PolicyProtocol, env: Any, seen: Array, words: str, steps: int
+) -> Observation:
+    contract = policy.contract
+    side = contract.image_px
+    cameras = getattr(contract, "camera_names", (CAMERA,))
+    images = {} if isinstance(policy, ScriptedSawyer) else {cameras[0]: _picture(env, side, side)}
+    return Observation(images, seen[: len(STATE)], contract.state_names, words, steps * STEP_NS)
+
+
+def _timed(
+    policy: PolicyProtocol,
+    observation: Observation,
+    options: InferenceOptions,
+    measures: Measures | None,
+) -> Array:
+    """Rows of a chunk; how long they took is noted."""
+    asked_s = time.perf_counter()
+    chunk = policy.infer_chunk(observation, None, options)
+    if measures is not None:
+        measures.chunk(time.perf_counter() - asked_s)
+    return chunk.actions
+
+
+def _picture(env: Any, width: int, height: int) -> Array:
+    """uint8[height, width, 3] of the camera, which hangs upside down."""
+    picture = np.asarray(env.render())[::-1, ::-1]
+    scaled: Array = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return scaled

@@ -1,0 +1,74 @@
+"""What a policy costs before it does anything: size on disk, parameters, training as far as its folder tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vla_policy.evaluate.twin_trials import EXPERT
+from vla_policy.paths import find_policy, split_adapter
+from vla_policy.runtime.policy_protocol import PolicyProtocol
+
+WEIGHTS = "*.safetensors"
+
+
+def policy_facts(name: str, policy: PolicyProtocol) -> dict[str, Any]:
+    """Plain JSON data of a loaded policy. What is not known is None: of a server, of the expert, of other formats.
+
+    weights: of the values of its network, so that another checkpoint under the same name is noticed.
+    """
+    facts: dict[str, Any] = {"head": policy.head, "rows": policy.rows}
+    facts |= {"weights": getattr(policy, "weights_hash", "") or None}
+    facts |= {"parameters": _parameters(policy), "checkpoint_mb": None, "training": None}
+    folders = checkpoint_folders(name)
+    if folders:
+        sizes = [path.stat().st_size for folder in folders for path in folder.glob(WEIGHTS)]
+        facts["checkpoint_mb"] = round(sum(sizes) / 1e6, 1) if sizes else None
+        facts["training"] = training_cost(folders[-1])
+    return facts
+
+
+def checkpoint_folders(name: str) -> list[Path]:
+    """The folder of a policy's weights, then that of its adapter; none for a server and the expert."""
+    from vla_policy.remote.server_file import is_remote
+
+    if name == EXPERT or is_remote(name):
+        return []
+    base, adapter = split_adapter(name)
+    path = find_policy(base)
+    if path.is_file():
+        from vla_policy.formats.policy_file import read_policy_file
+
+        path = read_policy_file(path).checkpoint
+    return [path, *([] if adapter is None else [adapter])]
+
+
+def training_cost(folder: Path) -> dict[str, Any] | None:
+    """steps and seconds that a run had taken up to the checkpoint in folder; None where folder is of no run.
+
+    A run that went on after a stop counts its seconds from there: they are added.
+    """
+    from vla_policy.train.log import read_log
+    from vla_policy.train.run_folder import CHECKPOINTS
+
+    place = folder.resolve()
+    if place.parent.name != CHECKPOINTS or not place.name.isdigit():
+        return None
+    steps, lines = int(place.name), read_log(place.parent.parent)
+    seconds, before = 0.0, 0.0
+    for line in lines:
+        if line["step"] > steps:
+            break
+        now = float(line.get("seconds", before))
+        seconds += now - before if now >= before else now
+        before = now
+    return {"steps": steps, "seconds": round(seconds, 1)} if lines else None
+
+
+def _parameters(policy: PolicyProtocol) -> int | None:
+    checkpoint = getattr(policy, "checkpoint", None)
+    if checkpoint is None:
+        return None
+    from vla_policy.families.architectures import parameters
+
+    return parameters(checkpoint.model.config)
