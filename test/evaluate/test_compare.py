@@ -60,7 +60,7 @@ class ToyTrials:
                 took=k % 5 == 0,
             )
             if measures.film_due(k * 20_000_000):
-                measures.frames.append(rng.integers(0, 255, (150, 200, 3), dtype=np.uint8))
+                measures.frames.append(np.full((150, 200, 3), 9 * index, np.uint8))
         words = f"lift <b>it</b> & go {index}"
         return TrialResult(
             100 + index, words, "pick", "colour", success, "" if success else "dropped", 2.0 + self.number,
@@ -284,7 +284,8 @@ def test_a_browser_shows_the_page_and_plays_its_films(toys, tmp_path):
             await tab.call("Page.addScriptToEvaluateOnNewDocument", source=record)
             await tab.call("Page.navigate", url=Path("out/report.html").resolve().as_uri())
             await tab.until(
-                "document.readyState === 'complete' && document.querySelector('video') !== null", 60
+                "document.readyState === 'complete' && document.querySelector('video') !== null",
+                60,
             )
             films = "[...document.querySelectorAll('video')]"
             await tab.until(f"{films}.every((v) => v.readyState >= 1)", 30)

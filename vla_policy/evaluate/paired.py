@@ -54,7 +54,7 @@ def mcnemar(outcome: PairedOutcome) -> float:
     """
     n, k = outcome.first_only + outcome.second_only, min(outcome.first_only, outcome.second_only)
     tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, 2.0 * tail / 2**n)
+    return float(min(1.0, 2.0 * tail / 2**n))
 
 
 def difference_interval(outcome: PairedOutcome) -> tuple[float, float]:
@@ -68,9 +68,9 @@ def difference_interval(outcome: PairedOutcome) -> tuple[float, float]:
     first, second = (a + b) / n, (a + c) / n
     (low1, high1), (low2, high2) = wilson(a + b, n), wilson(a + c, n)
     product = (a + b) * (c + d) * (a + c) * (b + d)
-    excess = a * d - b * c
+    excess = float(a * d - b * c)
     if excess > 0:
-        excess = max(excess - n / 2, 0)
+        excess = max(excess - n / 2, 0.0)
     phi = excess / math.sqrt(product) if product else 0.0
     below = _joined(first - low1, high2 - second, phi)
     above = _joined(high1 - first, second - low2, phi)

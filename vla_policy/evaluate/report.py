@@ -94,13 +94,10 @@ def _results(found: Record) -> Iterator[str]:
     parts = []
     for robot, suite in dict.fromkeys((r["robot"], r["suite"]) for r in found["results"]):
         marks = [
-            Mark(
-                *(r["policy"], r["rate"], *r["interval"], f"{r['successes']}/{r['trials']} = {percent(r['rate'])}"),
-                colours[r["policy"]],
-            )
+            _success(r, colours[r["policy"]])
             for r in found["results"]
             if (r["robot"], r["suite"]) == (robot, suite)
-        ]  # fmt: skip
+        ]
         says = "; ".join(
             f"{m.label} {m.text}, {percent(m.low)} to {percent(m.high)}" for m in marks
         )
@@ -108,6 +105,12 @@ def _results(found: Record) -> Iterator[str]:
         parts.append(_figure(plot, f"{suite} on {robot}"))
     caption = "Every policy on every suite and robot that it was asked"
     yield from _section("Success", *parts, _table(results_table(found), caption))
+
+
+def _success(r: Record, colour: int) -> Mark:
+    low, high = r["interval"]
+    text = f"{r['successes']}/{r['trials']} = {percent(r['rate'])}"
+    return Mark(r["policy"], r["rate"], low, high, text, colour)
 
 
 def _differences(found: Record) -> Iterator[str]:
