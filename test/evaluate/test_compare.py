@@ -14,7 +14,7 @@ from chromium import MISSING, PROGRAM, Chromium
 from vla_policy.cli import main
 from vla_policy.evaluate import suite_sources
 from vla_policy.evaluate.compare import split_head
-from vla_policy.evaluate.comparison_folder import ComparisonFolder, Plan, asked_rows
+from vla_policy.evaluate.comparison_folder import ComparisonFolder, ComparisonPlan, asked_rows
 from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.policy_facts import training_cost
 from vla_policy.evaluate.rollout import TrialResult
@@ -202,7 +202,7 @@ def test_another_checkpoint_under_the_same_name_is_refused(toys, capsys):
 def test_a_folder_of_something_else_and_one_that_is_held_are_refused(toys, tmp_path, capsys):
     assert compare("--out", "a") == 1
     assert "a: got a folder with other files" in capsys.readouterr().err
-    with ComparisonFolder(Path("held"), Plan(("a",), ("vx300s",), ("toy",), 1)):
+    with ComparisonFolder(Path("held"), ComparisonPlan(("a",), ("vx300s",), ("toy",), 1)):
         assert compare("--out", "held") == 1
     assert "held: another `vla compare` works in this folder" in capsys.readouterr().err
 
@@ -336,7 +336,7 @@ def test_training_is_what_the_run_took_up_to_the_checkpoint(tmp_path):
 
 
 def test_rows_of_other_plans_are_left_out():
-    plan = Plan(("a",), ("vx300s",), ("toy",), 2)
+    plan = ComparisonPlan(("a",), ("vx300s",), ("toy",), 2)
     row = {"policy": "a", "robot": "vx300s", "suite": "toy", "index": 0}
     kept = asked_rows(plan, [row | {"index": 5}, row | {"policy": "b"}, row])
     assert kept == {("a", "vx300s", "toy"): [row]}

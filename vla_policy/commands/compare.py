@@ -30,7 +30,12 @@ from vla_policy.evaluate.compare import (
     try_in_processes,
 )
 from vla_policy.evaluate.comparison import document
-from vla_policy.evaluate.comparison_folder import Cell, ComparisonFolder, Plan, asked_rows
+from vla_policy.evaluate.comparison_folder import (
+    Cell,
+    ComparisonFolder,
+    ComparisonPlan,
+    asked_rows,
+)
 from vla_policy.evaluate.parallel import COLUMNS
 from vla_policy.evaluate.policy_facts import checkpoint_folders
 from vla_policy.evaluate.report import page
@@ -114,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
+def plan_of(args: argparse.Namespace) -> ComparisonPlan:
     """What is asked. Raises ValueError or FileNotFoundError, with got and expected, for what there is not."""
     ends = {
         "episodes": (1, 2000),
@@ -132,7 +137,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if args.num_steps is not None and args.num_steps < 1:
         raise ValueError(f"--num-steps: got {args.num_steps}, expected 1 or more")
     options = {name: getattr(args, name) for name in OPTIONS}
-    plan = Plan(
+    plan = ComparisonPlan(
         _names(args.policy), _names(args.robot), _names(args.suite), args.episodes, options
     )
     for robot in plan.robots:
@@ -150,7 +155,7 @@ def _names(words: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in words.split(","))
 
 
-def _require_for_graph(plan: Plan, args: argparse.Namespace) -> None:
+def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
     from vla_policy.ros.operator.graph_trials import refuse_suite
 
     for name in OF_ONE_PROCESS:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_policy.evaluate.comparison_folder import Cell, Plan
+from vla_policy.evaluate.comparison_folder import Cell, ComparisonPlan
 from vla_policy.evaluate.metrics import summarise
 from vla_policy.evaluate.paired import difference_interval, mcnemar, mean_difference, paired
 
@@ -63,7 +63,7 @@ def differences(of: Mapping[Cell, Sequence[Row]]) -> list[dict[str, Any]]:
 
 
 def document(
-    plan: Plan,
+    plan: ComparisonPlan,
     of: Mapping[Cell, Sequence[Row]],
     facts: Mapping[str, Mapping[str, Any]],
     not_asked: Mapping[Cell, str],
@@ -87,7 +87,9 @@ def document(
     }
 
 
-def _policies(plan: Plan, facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _policies(
+    plan: ComparisonPlan, facts: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Facts of each policy; the same on every robot but for what it is asked."""
     found = []
     for policy in plan.policies:

@@ -33,7 +33,7 @@ Key = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ComparisonPlan:
     """policies x robots x suites, trials 0 to episodes - 1 of each. options: what else makes a trial what it is."""
 
     policies: tuple[str, ...]
@@ -72,7 +72,7 @@ class ComparisonFolder:
     Raises ValueError for the folder of another comparison or with other files, Busy while another process holds it.
     """
 
-    def __init__(self, out: Path, plan: Plan) -> None:
+    def __init__(self, out: Path, plan: ComparisonPlan) -> None:
         self.out, self.plan = out, plan
         written = out / PLAN
         if not written.is_file() and out.is_dir() and any(p.name != LOCK for p in out.iterdir()):
@@ -143,7 +143,7 @@ class ComparisonFolder:
 
 
 def _require_same(
-    path: Path, plan: Plan, rows: Sequence[Mapping[str, Any]]
+    path: Path, plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """The facts in a folder whose trials are of plan too; more policies, robots, suites or episodes are welcome.
 
@@ -200,7 +200,7 @@ def _short(facts: Mapping[str, Any]) -> str:
 
 
 def asked_rows(
-    plan: Plan, rows: Sequence[Mapping[str, Any]]
+    plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]]
 ) -> dict[Cell, list[Mapping[str, Any]]]:
     """Rows of each cell of plan that has any, in the order of plan and of their numbers."""
     of: dict[Cell, list[Mapping[str, Any]]] = {cell: [] for cell in plan.cells()}

@@ -18,11 +18,11 @@ from vla_policy.evaluate.report_tables import (
     results_table,
 )
 from vla_policy.evaluate.suite_sources import source_of
-from vla_policy.evaluate.svg_plots import Axis, Mark, log_axis, ranges
+from vla_policy.evaluate.svg_plots import Mark, PlotAxis, log_axis, ranges
 
 Record = Mapping[str, Any]
-SHARE = Axis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"{v:.0%}")
-CHANGE = Axis(-1.0, 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0), lambda v: f"{v:+.0%}", zero=0.0)
+SHARE = PlotAxis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"{v:.0%}")
+CHANGE = PlotAxis(-1.0, 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0), lambda v: f"{v:+.0%}", zero=0.0)
 POLICY = "default-src 'none'; media-src data:; style-src 'unsafe-inline'"
 EVALUATED = ("twins", "rt2")  # sources whose suites `vla evaluate` tries too
 NOTES = (

@@ -25,7 +25,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class PlotAxis:
     """low, high: its ends. ticks: where it has marks, each as a text by form. log: whether steps are factors. zero: a line."""
 
     low: float
@@ -43,15 +43,15 @@ class Axis:
         return LABEL + (WIDTH - LABEL - TEXT) * (scale(value) - low) / (high - low)
 
 
-def log_axis(values: Sequence[float], form: Callable[[float], str]) -> Axis:
+def log_axis(values: Sequence[float], form: Callable[[float], str]) -> PlotAxis:
     """An axis of factors around values above zero, from a power of ten to a power of ten."""
     low = math.floor(math.log10(min(values)))
     high = max(math.ceil(math.log10(max(values))), low + 1)
     ticks = tuple(10.0**power for power in range(low, high + 1))
-    return Axis(ticks[0], ticks[-1], ticks, form, log=True)
+    return PlotAxis(ticks[0], ticks[-1], ticks, form, log=True)
 
 
-def ranges(marks: Sequence[Mark], axis: Axis, says: str) -> str:
+def ranges(marks: Sequence[Mark], axis: PlotAxis, says: str) -> str:
     """One line a mark. says: what is shown, for who does not see it."""
     height = TOP + ROW * len(marks) + BOTTOM
     foot = height - BOTTOM
@@ -66,7 +66,7 @@ def ranges(marks: Sequence[Mark], axis: Axis, says: str) -> str:
     return "\n".join((*parts, "</svg>"))
 
 
-def _tick(axis: Axis, value: float, foot: float) -> str:
+def _tick(axis: PlotAxis, value: float, foot: float) -> str:
     x = axis.at(value)
     return (
         f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{foot}"/>'
@@ -74,7 +74,7 @@ def _tick(axis: Axis, value: float, foot: float) -> str:
     )
 
 
-def _line(mark: Mark, axis: Axis, y: float) -> str:
+def _line(mark: Mark, axis: PlotAxis, y: float) -> str:
     low, value, high = (axis.at(v) for v in (mark.low, mark.value, mark.high))
     return (
         f'<g class="c{mark.colour % COLOURS}">'
