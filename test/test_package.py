@@ -65,7 +65,7 @@ def test_pip_is_told_what_is_needed(metadata):
     assert any(r.startswith("torch>=") for r in needed)
     assert any(r.startswith("tokenizers>=") for r in needed)
     assert not [r for r in needed if r.startswith(("aiohttp", "mujoco", "pyarrow", "pytest"))]
-    extras = {"data", "meaning", "serve", "sim", "test", "train", "web"}
+    extras = {"data", "meaning", "ray", "serve", "sim", "test", "train", "web"}
     assert set(metadata.metadata.get_all("Provides-Extra")) == extras
 
 

@@ -7,6 +7,8 @@ _.on_configure
 _.on_cleanup
 _.on_shutdown
 _.real_time_priority  # a parameter, read with the others
+_.check_health  # Ray Serve
+_.halt  # behaviour trees
 
 # Read by other libraries, of objects that are theirs.
 _.normalizer  # tokenizers

@@ -19,6 +19,7 @@ from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.adapter import fingerprint, read_adapter, with_adapter
 from vla_policy.formats.load import load_checkpoint
+from vla_policy.models.fitting import Scaling
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy, split_adapter
 from vla_policy.remote.handshake import statistics_hash
@@ -92,6 +93,11 @@ class Policy(KeywordInfer):
     def square_px(self) -> int | None:
         """Side of the square that images may be scaled into before (models.fitting); None: as they are."""
         return self.contract.image_px if self.family.fits_square else None
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """How images may be made smaller before but for the rounding (models.fitting); None: not said, or square_px."""
+        return None if self.family.scaling is None else self.family.scaling(self.checkpoint)
 
     @property
     def middles(self) -> Mapping[str, float]:

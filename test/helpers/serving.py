@@ -115,7 +115,7 @@ class Running:
     """A server that runs until the with block ends. log: its lines, as values."""
 
     def __init__(self, policy=None, offer=OFFER, serving=None, **options):
-        self.policy = policy or Played()
+        self.policy = policy or (None if "copies" in options else Played())
         self._log = io.StringIO()
         self.loop = asyncio.new_event_loop()
         self.serving = serving or Serving(port=0)

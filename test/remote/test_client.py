@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from serving import CONTRACT, OFFER, ROWS, Played, Running, observation
 
-from vla_policy.commands.serve import read_adapters
+from vla_policy.commands.serve_policy import read_adapters
 from vla_policy.families.tiny.tiny import fit_square
 from vla_policy.models.sampling import InferenceOptions, Pull, Sampling
 from vla_policy.policy import load_policy
 from vla_policy.remote import wire
-from vla_policy.remote.address import Address, find_token, parse_address
+from vla_policy.remote.address import Address, address_text, find_token, parse_address
 from vla_policy.remote.answers import Served
 from vla_policy.remote.client import WORDS_S, RemotePolicy
 from vla_policy.remote.handshake import changed, metadata
@@ -387,10 +387,10 @@ def test_a_chunk_that_does_not_keep_the_frozen_rows_is_not_taken():
     [
         (wire.encode({}), "does not say what its policy expects"),
         (
-            wire.encode({"vla": {"protocol": 1}}),
-            "speaks version 1 of the protocol, this client version 2",
+            wire.encode({"vla": {"protocol": 2}}),
+            "speaks version 2 of the protocol, this client version 3",
         ),
-        (wire.encode({"vla": {"protocol": 2}}), "handshake: got"),
+        (wire.encode({"vla": {"protocol": 3}}), "handshake: got"),
         (b"\xc1", "type 0xc1"),
         ("go away", "go away"),
     ],
@@ -448,6 +448,12 @@ def test_nobody_there_is_a_sentence():
 def test_addresses(monkeypatch):
     assert parse_address("wss://gpu:8000?jpeg=90") == Address("wss://gpu:8000/", 90)
     assert parse_address("ws://gpu:8000?adapter=cups").adapter == "cups"
+    for one in (
+        Address("ws://gpu:1/"),
+        Address("wss://[::1]/x", 90, "cups"),
+        Address("ws://a/", None, "a&jpeg=1", True),
+    ):
+        assert parse_address(address_text(one)) == one
     assert read_adapters(["cups=runs/cups", "lids=a=b"]) == {"cups": "runs/cups", "lids": "a=b"}
     for given in (["cups"], ["=folder"], ["cups="], ["a=b", "a=c"], ["a b=c"]):
         with pytest.raises(ValueError, match="--adapter: got"):
@@ -460,6 +466,7 @@ def test_addresses(monkeypatch):
         "ws://gpu?jpeg=x",
         "ws://gpu?speed=1",
         "ws://gpu?adapter=",
+        "ws://gpu?scaled=yes",
         "ws://gpu#a",
     ):
         with pytest.raises(ValueError, match="expected ws://HOST:PORT"):

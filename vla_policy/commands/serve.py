@@ -11,19 +11,13 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from vla_policy import __version__
-from vla_policy.parsing.fields import NAME
 from vla_policy.remote.address import find_token, read_token_file
-from vla_policy.remote.answers import Served
-from vla_policy.remote.handshake import Offer
 from vla_policy.remote.journal import Journal
 from vla_policy.remote.server import Server
 from vla_policy.remote.serving import Serving
-
-STEPS = 3  # inferences before the first robot comes: engines compile in them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=int, default=8, help="robots computed at once, at most (8)"
     )
+    parser.add_argument(
+        "--copies", type=int, metavar="N",
+        help="copies of the policy, each in a process of its own under Ray Serve: one for each GPU, or several machines",
+    )  # fmt: skip
     parser.add_argument("--connections", type=int, default=32, help="robots at a time (32)")
 
 
@@ -58,75 +56,43 @@ def run(args: argparse.Namespace) -> int:
         connections=args.connections,
     )  # fmt: skip
     serving.tls()  # what is wrong with the files is said before a model is loaded
-    server = _server(args, serving, Journal(sys.stderr))
-    return asyncio.run(_serve(server, serving, lambda port: _announce(args, serving, port)))
+    journal = Journal(sys.stderr)
+    if args.copies is None:
+        return _run(_server(args, serving, journal), args, serving)
+    from vla_policy.commands.serve_copies import started
+
+    with started(args) as copied:
+        server = Server(
+            None, copied.offer, serving, journal, most=args.batch,
+            looks_at_state=copied.looks_at_state, copies=copied.copies,
+        )  # fmt: skip
+        return _run(server, args, serving)
+
+
+def _run(server: Server, args: argparse.Namespace, serving: Serving) -> int:
+    return asyncio.run(_serve(server, lambda port: _announce(args, serving, port)))
 
 
 def _server(args: argparse.Namespace, serving: Serving, journal: Journal) -> Server:
-    import torch
+    from vla_policy.commands.serve_policy import (
+        load,
+    )  # copies in other processes need no torch here
 
-    from vla_policy.policy import load_local
-    from vla_policy.runtime.observation import blank_observation
-
-    torch.set_num_threads(args.threads)
-    policy = load_local(
-        args.policy, embodiment=args.embodiment, head=args.head, device=args.device
-    )
-    adapted = {
-        name: load_local(
-            f"{args.policy}+{folder}",
-            embodiment=args.embodiment,
-            head=args.head,
-            device=args.device,
-        )
-        for name, folder in read_adapters(args.adapter).items()
-    }
-    for seed in range(STEPS):
-        for one in (policy, *adapted.values()):
-            one.infer(blank_observation(one.contract), seed=seed)
-    offer = Offer(
-        policy=Path(args.policy).name,
-        version=__version__,
-        statistics=policy.statistics_hash,
-        weights=policy.weights_hash,
-        middles=policy.middles,
-        contract=policy.contract,
-        rows=policy.rows,
-        square_px=policy.square_px,
-        adapters={name: one.weights_hash for name, one in adapted.items()},
-        head=policy.head,
-        continues=policy.continues,
-        can_point=policy.can_point,
-        can_answer=policy.can_answer,
-        understanding=policy.understanding,
-    )
+    loaded = load(args)
+    own = loaded.served[None]
     return Server(
-        policy,
-        offer,
+        own.policy,
+        loaded.offer,
         serving,
         journal,
-        infer_many=policy.infer_many if policy.can_batch else None,
+        infer_many=own.infer_many,
         most=args.batch,
-        looks_at_state=policy.looks_at_state,
-        adapters={
-            name: Served(one, one.infer_many if one.can_batch else None)
-            for name, one in adapted.items()
-        },
+        looks_at_state=loaded.looks_at_state,
+        adapters={name: one for name, one in loaded.served.items() if name is not None},
     )
 
 
-def read_adapters(given: Sequence[str]) -> dict[str, str]:
-    """Name -> folder. Raises ValueError for what is not NAME=FOLDER, or a name that is there twice."""
-    found: dict[str, str] = {}
-    for text in given:
-        name, _, folder = text.partition("=")
-        if not NAME.fullmatch(name) or not folder or name in found:
-            raise ValueError(f"--adapter: got {text!r}, expected NAME=FOLDER, each name once")
-        found[name] = folder
-    return found
-
-
-async def _serve(server: Server, serving: Serving, announce: Callable[[int], None]) -> int:
+async def _serve(server: Server, announce: Callable[[int], None]) -> int:
     """Until a signal."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.families.training import Training
+from vla_policy.models.fitting import Scaling
 from vla_policy.models.roofline import Stage
 from vla_policy.models.sampling import Sampling
 from vla_policy.types import ActionChunk, Array, Observation, Reason
@@ -88,6 +89,8 @@ class Family:
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
     fits_square: whether every image is first scaled by models.fitting.with_bars into a square of contract.image_px, so
              that whoever has it may do that.
+    scaling: checkpoint -> how every image is first made smaller; whoever has it may do that but for the rounding
+             (models.fitting.scaled_down). None: not said, or fits_square.
     point, ask: see Policy; None where the family has no such thing.
 
     What it is made of, and how a folder of this project holds it (formats/native):
@@ -122,6 +125,7 @@ class Family:
     sample_many: Callable[[Checkpoint, Sequence[Any], Sequence[Sampling]], Array] | None = None
     not_normalised: tuple[float, float] | None = None
     fits_square: bool = False
+    scaling: Callable[[Checkpoint], Scaling] | None = None
     needs_state: Callable[[Contract], bool] = lambda contract: True
 
 

@@ -36,6 +36,7 @@ from vla_policy.families.family import (
 from vla_policy.models import config, flow, rtc
 from vla_policy.models.config import FlowHeadConfig, ModelConfig
 from vla_policy.models.engine import Engine, EnginePrefix, engine_for
+from vla_policy.models.fitting import Scaling
 from vla_policy.models.roofline import vla_work
 from vla_policy.models.sampling import Sampling
 from vla_policy.models.text import TextTokenizer, tokenizer_of
@@ -299,6 +300,11 @@ def statistics_from_dict(data: Mapping[str, Any]) -> Pi0Statistics:
     )
 
 
+def scaling(checkpoint: Checkpoint) -> Scaling:
+    """As letterbox does it."""
+    return Scaling(checkpoint.model.config.vision.image_px, checkpoint.settings.antialias)
+
+
 STATISTICS = Codec(statistics_to_dict, statistics_from_dict)
 FAMILY = Family(
     heads=("flow",),
@@ -316,6 +322,7 @@ FAMILY = Family(
     published={"pi0": config.pi0, "pi05": config.pi05},
     work=vla_work,
     engine=engine_for,
+    scaling=scaling,
 )
 
 

@@ -16,6 +16,7 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import pi0
 from vla_policy.families.family import Family
 from vla_policy.models.engine.smolvla import engine_for_smolvla
+from vla_policy.models.fitting import Scaling
 from vla_policy.models.roofline import smolvla_work
 from vla_policy.models.smolvla import SmolVla, SmolVlaConfig, smolvla_450m
 from vla_policy.models.text import TextTokenizer, tokenizer_of
@@ -58,6 +59,11 @@ def inputs_of(
     return pi0.assembled(checkpoint, images, normalised, ids, device=device)
 
 
+def scaling(checkpoint: Checkpoint) -> Scaling:
+    """As pi0.letterbox does it without a filter."""
+    return Scaling(checkpoint.model.config.vision.image_px, antialias=False)
+
+
 FAMILY = Family(
     heads=("flow",),
     rows=pi0.rows,
@@ -73,6 +79,7 @@ FAMILY = Family(
     published={"smolvla-450m": smolvla_450m},
     work=smolvla_work,
     engine=engine_for_smolvla,
+    scaling=scaling,
 )
 
 

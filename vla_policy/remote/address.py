@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 SCHEMES = ("ws", "wss")
 TOKEN, TOKEN_FILE, TLS_CA = "VLA_TOKEN", "VLA_TOKEN_FILE", "VLA_TLS_CA"
@@ -23,12 +23,14 @@ MAX_TOKEN = 1000
 class Address:
     """url: of the server. jpeg: quality of the images that are sent; None: uncompressed.
 
-    adapter: of those that the server has; None: the policy itself.
+    adapter: of those that the server has; None: the policy itself. scaled: images are sent as small as the policy makes
+    them, though its scaling leaves fractions of a level that are rounded then.
     """
 
     url: str
     jpeg: int | None = None
     adapter: str | None = None
+    scaled: bool = False
 
 
 def is_address(name: str) -> bool:
@@ -37,10 +39,10 @@ def is_address(name: str) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed images, ?adapter=NAME. Raises ValueError."""
+    """ws://host:port or wss://host:port, with ?jpeg=90 for compressed images, ?scaled=1, ?adapter=NAME. Raises ValueError."""
     expected = (
         "expected ws://HOST:PORT or wss://HOST:PORT, with ?jpeg=QUALITY for compressed images, "
-        "?adapter=NAME for one of the server's adapters"
+        "?scaled=1 for small ones, ?adapter=NAME for one of the server's adapters"
     )
     parts = urlsplit(text)
     try:
@@ -55,15 +57,24 @@ def parse_address(text: str) -> Address:
         raise ValueError(f"policy {text!r}: {expected}")
     asked = parse_qs(parts.query, keep_blank_values=True)
     jpeg, adapter = asked.pop("jpeg", None), asked.pop("adapter", [None])[-1]
+    scaled = asked.pop("scaled", ["0"])[-1]
     if (
         asked
         or adapter == ""
+        or scaled not in ("0", "1")
         or (jpeg is not None and not (jpeg[-1].isdecimal() and 1 <= int(jpeg[-1]) <= 100))
     ):
         raise ValueError(f"policy {text!r}: got {parts.query!r}; {expected}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     url = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path or '/'}"
-    return Address(url, None if jpeg is None else int(jpeg[-1]), adapter)
+    return Address(url, None if jpeg is None else int(jpeg[-1]), adapter, scaled == "1")
+
+
+def address_text(address: Address) -> str:
+    """The text that parse_address reads as address."""
+    asked = {k: v for k in ("jpeg", "adapter") if (v := getattr(address, k)) is not None}
+    asked |= {"scaled": 1} if address.scaled else {}
+    return address.url + (f"?{urlencode(asked)}" if asked else "")
 
 
 def read_token_file(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The policy's answers to the requests of a batch; runs in the worker thread of the server."""
+"""The policy's answers to the requests of a batch; runs in the worker thread of the server, or in a copy of the policy."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ class Served:
 
     policy: PolicyProtocol
     infer_many: InferMany | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Copies of a policy in other processes.
+
+    answer: computes a batch on one that is free; raises if it cannot. count: how many there are. can_batch: whether they
+    compute several observations at once.
+    """
+
+    answer: Callable[[Sequence[Asked]], Sequence[Any]]
+    count: int
+    can_batch: bool
 
 
 def kind_of(asked: Asked) -> Hashable:

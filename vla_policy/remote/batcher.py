@@ -1,6 +1,6 @@
-"""Requests of several robots, one after another or several at once, in one worker thread.
+"""Requests of several robots, one after another or several at once, in one worker thread or a few.
 
-The event loop never computes: it hands jobs to the thread and goes on answering everybody else. A request that
+The event loop never computes: it hands jobs to a thread and goes on answering everybody else. A request that
 would be late is refused before it waits, and one that became late is not computed.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from vla_policy.remote.turns import Job, Turns
 from vla_policy.types import Reason
@@ -21,37 +21,40 @@ MAX_WAITING = 128  # requests altogether
 MAX_OF_CLIENT = 2
 SMOOTHING = 0.3  # weight of the newest duration in the one that is reckoned with
 
-# Answers jobs of one kind, one outcome each, in the worker thread.
+# Answers jobs of one kind, one outcome each, in a worker thread.
 Answer = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(slots=True)
 class Load:
-    """What is known of the work: seconds that a batch takes, and when the present one began; None: none runs."""
+    """What is known of the work: seconds that a batch takes, and when those that are computed now began."""
 
     batch_s: float = 0.0
-    began_s: float | None = None
+    began_s: list[float] = field(default_factory=list)
     batches: int = 0
     jobs: int = 0
 
 
 @dataclass(slots=True)
 class Batcher:
-    """Waiting requests and the thread that answers them. Used from one event loop.
+    """Waiting requests and the threads that have them answered. Used from one event loop.
 
-    answer: computes a batch. most: jobs of an equal kind that it takes at once.
+    answer: computes a batch. most: jobs of an equal kind that it takes at once. lanes: batches that are computed beside
+    each other; more than one only where answer computes elsewhere.
     """
 
     answer: Answer
     most: int = 1
+    lanes: int = 1
     load: Load = field(default_factory=Load)
     _turns: Turns = field(default_factory=Turns)
     _futures: dict[Job, asyncio.Future[Any]] = field(default_factory=dict)
-    _thread: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="inference")
-    )
-    _runner: asyncio.Task[None] | None = None
+    _threads: ThreadPoolExecutor = field(init=False)
+    _runners: set[asyncio.Task[None]] = field(default_factory=set)
     _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.lanes, thread_name_prefix="inference")
 
     @property
     def waiting(self) -> int:
@@ -61,12 +64,12 @@ class Batcher:
     def expected_s(self, now_s: float) -> float:
         """From now until a request that comes now is answered, as the last batches went."""
         load = self.load
-        if load.began_s is None and not len(self._turns):
+        if not load.began_s and not len(self._turns):
             return 0.0  # tried, however long it took the last time: else one slow answer would be the last
-        ahead = math.ceil((len(self._turns) + 1) / self.most) * load.batch_s
-        if load.began_s is None:
+        ahead = math.ceil((len(self._turns) + 1) / (self.most * self.lanes)) * load.batch_s
+        if len(load.began_s) < self.lanes:
             return ahead
-        return ahead + max(0.0, load.batch_s - (now_s - load.began_s))
+        return ahead + max(0.0, load.batch_s - (now_s - min(load.began_s)))
 
     async def submit(
         self, client: Hashable, work: Any, *, deadline_s: float, kind: Hashable = None
@@ -90,21 +93,20 @@ class Batcher:
         job = Job(client, work, deadline_s, kind)
         self._futures[job] = future = asyncio.get_running_loop().create_future()
         self._turns.put(job)
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
+        if len(self._runners) < self.lanes:
+            self._runners.add(asyncio.create_task(self._run()))
         try:
             return await future
         finally:
             self._futures.pop(job, None)
 
     async def close(self) -> None:
-        """Answer what runs, refuse what waits, end the thread."""
+        """Answer what runs, refuse what waits, end the threads."""
         self._closed = True
         for job in self._turns.late(math.inf):
             self._settle(job, Reason("closing", "the server ends"))
-        if self._runner is not None:
-            await self._runner
-        self._thread.shutdown()
+        await asyncio.gather(*self._runners)
+        self._threads.shutdown()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,25 +119,25 @@ class Batcher:
                 batch = [job for job in self._turns.next(self.most) if job in self._futures]
                 if not batch:
                     continue
-                self.load.began_s = now_s
+                self.load.began_s.append(now_s)
                 works = [job.work for job in batch]
                 outcomes: Sequence[Any]
                 try:
-                    outcomes = await loop.run_in_executor(self._thread, self.answer, works)
+                    outcomes = await loop.run_in_executor(self._threads, self.answer, works)
                 except Exception as error:  # noqa: BLE001 - no request may wait for ever
                     outcomes = [Reason("failed", type(error).__name__)] * len(works)
-                took_s = time.monotonic() - now_s
-                self._count(took_s, len(batch))
+                self._count(now_s, len(batch))
                 for job, outcome in zip(batch, outcomes, strict=True):
                     self._settle(job, outcome)
         finally:
-            self._runner = None
+            self._runners.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    def _count(self, took_s: float, jobs: int) -> None:
+    def _count(self, began_s: float, jobs: int) -> None:
         load = self.load
         share = SMOOTHING if load.batches else 1.0
-        load.batch_s += share * (took_s - load.batch_s)
-        load.began_s, load.batches, load.jobs = None, load.batches + 1, load.jobs + jobs
+        load.batch_s += share * (time.monotonic() - began_s - load.batch_s)
+        load.began_s.remove(began_s)
+        load.batches, load.jobs = load.batches + 1, load.jobs + jobs
 
     def _settle(self, job: Job, outcome: Any) -> None:
         future = self._futures.get(job)

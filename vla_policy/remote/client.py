@@ -19,7 +19,7 @@ import numpy as np
 from vla_policy.checkpoint.contract import Contract, check_middles
 from vla_policy.checkpoint.contract import check as check_contract
 from vla_policy.embodiment import Embodiment
-from vla_policy.models.fitting import with_bars
+from vla_policy.models.fitting import scaled_down, with_bars
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.parsing.files import one_line
 from vla_policy.remote import wire
@@ -217,8 +217,8 @@ class RemotePolicy(KeywordInfer):
             raise ValueError(
                 f"observation.state_names: got {observation.state_names}, expected {self.contract.state_names}"
             )
-        quality, side = self._address.jpeg, self.offer.square_px
-        images = {n: _fitted(observation.images[n], side) for n in self.contract.camera_names}
+        quality = self._address.jpeg
+        images = {n: self._small(observation.images[n]) for n in self.contract.camera_names}
         return {
             **{
                 camera_key(name): image if quality is None else encode_jpeg(image, quality=quality)
@@ -227,6 +227,15 @@ class RemotePolicy(KeywordInfer):
             STATE: observation.state,
             PROMPT: observation.instruction,
         }
+
+    def _small(self, image: Array) -> Array:
+        """image as the policy scales it anyway, where that makes it smaller; else as it is."""
+        if image.ndim != 3:
+            return image
+        side_px, scaling = self.offer.square_px, self.offer.scaling
+        if side_px is not None and image.shape[0] * image.shape[1] > side_px**2:
+            return with_bars(image, (side_px, side_px))
+        return scaled_down(image, scaling) if scaling and self._address.scaled else image
 
     def _ask(
         self, own: dict[str, Any], message: dict[str, Any], timeout_s: float
@@ -344,6 +353,10 @@ class RemotePolicy(KeywordInfer):
                 f"{self._address.url}: {problem}; configure the policy node again for it"
             )
         self._require_adapter(offer)
+        if self._address.scaled and offer.scaling is None and offer.square_px is None:
+            raise ValueError(
+                f"{self._address.url}: scaled: the server does not say how its policy scales images; send them whole"
+            )
         self._offer, self._unanswered = offer, 0
 
     def _require_adapter(self, offer: Offer) -> None:
@@ -378,13 +391,6 @@ class RemotePolicy(KeywordInfer):
             return self._connection.failed(why)
         finally:
             self._lock.release()
-
-
-def _fitted(image: Array, side_px: int | None) -> Array:
-    """image as the policy scales it anyway, where that makes it smaller; else as it is."""
-    if side_px is None or image.ndim != 3 or image.shape[0] * image.shape[1] <= side_px**2:
-        return image
-    return with_bars(image, (side_px, side_px))
 
 
 # A policy that is reached over the network.

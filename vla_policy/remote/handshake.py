@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from vla_policy.checkpoint import contract as contracts
 from vla_policy.checkpoint.contract import MAX_PX, Contract
+from vla_policy.models.fitting import Scaling
 from vla_policy.parsing.files import one_line
 from vla_policy.remote.messages import MAX_ROWS, OWN
 
-PROTOCOL = 2
+PROTOCOL = 3
 TEXTS = ("policy", "version", "understanding", "statistics", "weights")
 FLAGS = ("continues", "can_point", "can_answer")
 
@@ -29,6 +30,7 @@ class Offer:
     policy: its name there. version: of the server's vla_policy. statistics: hash of its normalisation.
     weights: hash of its network; empty where there is none.
     square_px: side of the square that images may be scaled into before they are sent (models.fitting); None: as they are.
+    scaling: how they may be made smaller where a robot asks for it (?scaled=1), but for the rounding; None: not said.
     adapters: name of each adapter that a request may name -> hash of the network with it.
     middles: column of the state -> its middle in training, where that is known.
     The others: as in runtime.policy_protocol.
@@ -48,12 +50,14 @@ class Offer:
     can_point: bool
     can_answer: bool
     understanding: str
+    scaling: Scaling | None = None
 
 
 def metadata(offer: Offer) -> dict[str, Any]:
     """The first frame of a server."""
     said = {f.name: getattr(offer, f.name) for f in fields(Offer)}
     plain = json.loads(json.dumps(contracts.to_dict(offer.contract)))  # tuples become lists
+    said["scaling"] = None if offer.scaling is None else asdict(offer.scaling)
     return {OWN: {**said, "protocol": PROTOCOL, "contract": plain, "middles": dict(offer.middles)}}
 
 
@@ -101,7 +105,19 @@ def read_offer(first: Any) -> Offer:
         raise ValueError(f"handshake.middles: got {_short(middles)}, expected numbers by column")
     contract = contracts.from_dict(said["contract"], "handshake.contract")
     values = {f.name: said[f.name] for f in fields(Offer)}
-    return Offer(**{**values, "contract": contract})
+    return Offer(**{**values, "contract": contract, "scaling": _scaling(said["scaling"])})
+
+
+def _scaling(said: Any) -> Scaling | None:
+    if said is None:
+        return None
+    side = said.get("side_px") if isinstance(said, dict) else None
+    antialias = said.get("antialias") if isinstance(said, dict) else None
+    if type(side) is not int or not 1 <= side <= MAX_PX or not isinstance(antialias, bool):
+        raise ValueError(
+            f"handshake.scaling: got {_short(said)}, expected side_px from 1 to {MAX_PX} and antialias"
+        )
+    return Scaling(side, antialias)
 
 
 def changed(before: Offer, now: Offer) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any, cast
 from aiohttp import WSMsgType, web
 
 from vla_policy.remote import answers, openvla, wire
-from vla_policy.remote.answers import InferMany, Served
+from vla_policy.remote.answers import Copies, InferMany, Served
 from vla_policy.remote.batcher import Batcher
 from vla_policy.remote.gate import Doors, Gate
 from vla_policy.remote.handshake import Offer, metadata
@@ -45,14 +46,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Server:
     """One policy behind one port.
 
-    infer_many: several observations at once, where the policy can; most: how many.
+    policy: None where copies compute. infer_many: several observations at once, where the policy can; most: how many.
     adapters: name -> the policy with that adapter; its contract is the same.
     looks_at_state: whether the policy reads the robot's state; OpenVLA's clients send none.
+    copies: of the policy and its adapters in other processes, which compute instead.
     """
 
     def __init__(
         self,
-        policy: PolicyProtocol,
+        policy: PolicyProtocol | None,
         offer: Offer,
         serving: Serving,
         journal: Journal,
@@ -61,14 +63,23 @@ class Server:
         most: int = 8,
         looks_at_state: bool = True,
         adapters: Mapping[str, Served] = NO_ADAPTERS,
+        copies: Copies | None = None,
     ) -> None:
+        if (policy is None) == (copies is None):
+            raise ValueError("server: expected either a policy or copies of one")
         self._offer, self._serving, self._journal = offer, serving, journal
-        self._looks_at_state = looks_at_state
-        self._served: dict[str | None, Served] = {None: Served(policy, infer_many)}
-        self._served.update(adapters.items())
-        batches = any(one.infer_many is not None for one in self._served.values())
-        self.metrics = Metrics()
-        self._batcher = Batcher(self._answer, most if batches else 1)
+        self._looks_at_state, self._copies = looks_at_state, copies
+        self._served: dict[str | None, Served] = {}
+        if policy is not None:
+            self._served[None] = Served(policy, infer_many)
+            self._served.update(adapters.items())
+        self.metrics, self._infer_lock = Metrics(), threading.Lock()
+        names = (None, *offer.adapters, *adapters)
+        self._batcher = Batcher(
+            self._answer,
+            most if any(map(self._can_batch, names)) else 1,
+            1 if copies is None else copies.count,
+        )
         self._pictures = ThreadPoolExecutor(2, thread_name_prefix="pictures")
         self._doors = Doors(serving.connections + serving.strangers, self._turned_away)
         self._sockets: set[web.WebSocketResponse] = set()
@@ -119,14 +130,27 @@ class Server:
         self._pictures.shutdown()
         self._journal.write("ended", requests=self.metrics.requests)
 
+    def _can_batch(self, adapter: str | None) -> bool:
+        if self._copies is not None:
+            return self._copies.can_batch
+        return adapter in self._served and self._served[adapter].infer_many is not None
+
     def _answer(self, batch: Sequence[Asked]) -> Sequence[Any]:
-        """Runs in the worker thread."""
+        """Runs in a worker thread."""
         started_s = time.perf_counter()
-        served = self._served[
-            batch[0].adapter
-        ]  # the same for all of a batch: it is part of their kind
-        outcomes = answers.answer(served.policy, batch, self._on_error, served.infer_many)
-        self.metrics.infer_s.add(time.perf_counter() - started_s)
+        outcomes: Sequence[Any]
+        if self._copies is None:
+            # The same for all of a batch: it is part of their kind.
+            served = self._served[batch[0].adapter]
+            outcomes = answers.answer(served.policy, batch, self._on_error, served.infer_many)
+        else:
+            try:
+                outcomes = self._copies.answer(batch)
+            except Exception as error:  # noqa: BLE001 - a copy that died; the robots hold, and ask again
+                self._on_error(error)
+                outcomes = [Reason("failed", "a copy of the model failed")] * len(batch)
+        with self._infer_lock:
+            self.metrics.infer_s.add(time.perf_counter() - started_s)
         return outcomes
 
     def _on_error(self, error: Exception) -> None:
@@ -308,7 +332,7 @@ class Server:
 
     async def _ask(self, client: Any, asked: Asked, started_s: float) -> Any:
         allowed_s = asked.deadline_s or self._serving.deadline_s
-        kind = answers.kind_of(asked) if self._served[asked.adapter].infer_many else None
+        kind = answers.kind_of(asked) if self._can_batch(asked.adapter) else None
         outcome = await self._batcher.submit(
             client, asked, deadline_s=started_s + allowed_s, kind=kind
         )
