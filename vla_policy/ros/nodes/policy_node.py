@@ -57,6 +57,7 @@ class PolicyNode(LifecycleNode):
         )
         self._log = ChangeLogger(self.get_logger())
         self._inputs: PolicyInputs | None = None
+        self._adapters: Any = None  # PolicyAdapters, while it is configured
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
         self._instruction, self._mode = "", AUTONOMOUS
@@ -120,7 +121,9 @@ class PolicyNode(LifecycleNode):
             self._inputs.close()
         if self._inference is not None:
             self._inference.close()
-        self._inputs = self._inference = None
+        if self._adapters is not None:
+            self._adapters.close()
+        self._inputs = self._inference = self._adapters = None
         for destroy, endpoint in self._endpoints:
             destroy(endpoint)
         self._endpoints = []
