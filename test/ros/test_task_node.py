@@ -1,7 +1,9 @@
 """The task node as a process; the test plays the control node, the policy and the clients."""
 
+import importlib.util
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,7 @@ from vla_policy.ros.process import qos  # noqa: E402
 
 Result = ExecuteInstruction.Result
 TIMEOUT_S = 60.0
+LEAF = Path(__file__).parents[2] / "examples" / "behavior_tree" / "execute_instruction.py"
 
 
 class Client:
@@ -143,6 +146,44 @@ def test_done_after_two_chunks_that_terminate(client):
     told = client.feedback[-1]
     assert told.subtask == "move to the cube"
     assert 0.0 <= told.latency < 1.0
+
+
+@pytest.fixture
+def leaf_of(client, monkeypatch):
+    """The example's leaf of a behaviour tree, for an instruction."""
+    spec = importlib.util.spec_from_file_location("execute_instruction", LEAF)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(example, "ActionClient", ActionClient)
+    return lambda words: example.InstructionLeaf(client.robot, words, 20.0)
+
+
+def ended(leaf):
+    """What its ticks give at the end, and what it says."""
+    end_s = time.monotonic() + TIMEOUT_S
+    while (status := leaf.tick().value) == "running":
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+    return status, leaf.message
+
+
+def test_a_leaf_of_a_behaviour_tree_succeeds_is_halted_and_is_refused(client, leaf_of):
+    leaf = leaf_of("pick up the red cube")
+    leaf.start()
+    client.answering = ("pick up the red cube", True)
+    assert ended(leaf)[0] == "success"
+    client.answering = None
+    leaf.start()
+    while not client.active[-1]:
+        assert leaf.tick().value == "running"
+        time.sleep(0.02)
+    leaf.halt()
+    status, message = ended(leaf)
+    assert status == "failure" and "cancel" in message.lower()
+    client.following("")
+    leaf = leaf_of("")
+    leaf.start()
+    assert ended(leaf) == ("failure", "refused; the topic instruction_outcome says why")
 
 
 def test_timeout_of_the_goal(client):
