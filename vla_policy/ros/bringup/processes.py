@@ -142,7 +142,7 @@ def stop_all(processes: Processes) -> None:
 
 
 def stop_on_sigterm() -> None:
-    """Let SIGTERM end this program the way Ctrl-C does."""
+    """Let SIGTERM end this program like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

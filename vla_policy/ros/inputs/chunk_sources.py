@@ -20,7 +20,7 @@ class ChunkSources:
             self._heard_ns[gid] = now_ns
 
     def conflict(self, now_ns: int, publishers: int) -> Reason | None:
-        """The reason while two or more send chunks. publishers: how many there are now."""
+        """The reason while two or more send chunks. publishers: their current number."""
         if publishers < 2 and len(self._heard_ns) > 1:
             newest = max(self._heard_ns, key=lambda gid: self._heard_ns[gid])
             self._heard_ns = {newest: self._heard_ns[newest]}

@@ -43,7 +43,7 @@ class CommandConflicts:
         return heard
 
     def against(self, now_ns: int) -> tuple[str, ...]:
-        """Reasons not to engage: another publisher commands, or no controller subscribes. Empty if there is none."""
+        """Reasons not to engage: another publisher commands, or no controller subscribes."""
         found = []
         if self._last is not None and 0 <= now_ns - self._last[1] < RECENT_NS:
             found.append(f"somebody else commands the robot on {self._last[0]}")

@@ -111,7 +111,7 @@ class DeviceTopics:
 
 
 def values_of(device: Device, msg: Any) -> Array:
-    """The numbers of a message, as Heard.values has them. Raises ValueError where it lacks some."""
+    """The numbers of a message, as in Heard.values. Raises ValueError if some are missing."""
     if device.type == JOY:
         return readonly(msg.axes[:BUTTONS_READ])
     if device.type == TWIST:

@@ -1,4 +1,4 @@
-"""Where the robot is, as an action, from its joints and tools; None while any part of it is old."""
+"""The robot's position as an action, from its joints and tools; None while any part is stale."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MeasuredAction:
         return measured_action(layout, state)
 
     def on_joints(self, stamp_ns: int, values: Array) -> None:
-        if self._topics is None:  # heard by another thread while this is made
+        if self._topics is None:  # received by another thread during construction
             return
         joints = len(self._robot.joint_names)
         read = zip(self._topics.joint_columns[joints:], values[joints:], strict=True)

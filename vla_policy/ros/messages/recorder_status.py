@@ -1,4 +1,4 @@
-"""What a recording session has to tell, as messages."""
+"""Status and feedback of a recording session, as messages."""
 
 from __future__ import annotations
 

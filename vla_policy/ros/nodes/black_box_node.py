@@ -1,4 +1,4 @@
-"""Writes what the robot was told, did and refused into a ring of bags that survives a crash: docs/recording.md.
+"""Writes instructions, commands, states and refusals into a ring of bags: docs/recording.md.
 
 It subscribes; it commands nothing.
 """
@@ -73,7 +73,7 @@ class BlackBoxNode(Node):
 
     def _on_message(self, message: Message, qos: Sequence[Qos]) -> None:
         if self._steady.now().nanoseconds < self._wait_ns:
-            return  # the disk has just refused; the log says so
+            return  # the disk has just failed; it is in the log
         try:
             self._box.write(message, qos)
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Per tick: what was proposed, what was sent and why, for recorders."""
+"""Per tick: the proposed and the sent command, and the reasons, for recorders."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class StatusValues:
 
 
 class StatusPublisher:
-    """look: returns the present view."""
+    """look: returns the current values."""
 
     def __init__(self, node: Node, log: ChangeLogger, look: Callable[[], StatusValues]) -> None:
         self._node, self._log, self._look = node, log, look

@@ -48,7 +48,10 @@ class Recorder(Protocol):
 
 
 class RecorderGoals:
-    """The action server. turn() is called several times a second, heard() for each instruction that ended."""
+    """The action server.
+
+    turn() runs several times a second, heard() for each ended instruction.
+    """
 
     def __init__(self, node: Node, recorder: Recorder) -> None:
         self._node, self._recorder = node, recorder
@@ -71,7 +74,7 @@ class RecorderGoals:
         self._server.destroy()
 
     def heard(self, outcome: InstructionOutcome) -> None:
-        """An instruction has ended: with it the take that had given it."""
+        """An instruction has ended: so does the take that gave it."""
         if self._goal is not None and self._said and outcome.instruction.strip() == self._said:
             self._said = ""
             self._recorder.start(self._recorder.end())
@@ -97,7 +100,7 @@ class RecorderGoals:
             goal.publish_feedback(feedback_msg(moment))
 
     def decided(self, saved: bool, sentence: str) -> None:
-        """The take was kept or discarded, by whomever."""
+        """The take was kept or discarded, by any client."""
         if self._goal is not None:
             self._take_back()
             self._finish(saved, sentence)
@@ -147,7 +150,7 @@ class RecorderGoals:
             await self._recorder.discard()
 
     def _take_back(self) -> None:
-        """The instruction that this take gave ends with it."""
+        """End the instruction that this take gave."""
         if self._said:
             self._said = ""
             self._recorder.say("")

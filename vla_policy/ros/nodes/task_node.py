@@ -148,7 +148,7 @@ class TaskNode(LifecycleNode):
         elif not msg.data:
             self._end(Ended(Outcome.CANCELED, "an empty instruction was sent"))
         elif self._run is not None and self._run.instruction == text:
-            pass  # a publisher that repeats itself does not start the same thing again
+            pass  # a repeated message does not start the same instruction again
         else:
             self._start(text or msg.data, ns_from_s(self._params.timeout_s), None)
 
@@ -209,7 +209,7 @@ class TaskNode(LifecycleNode):
         return refuse_start(text, self._status, self._bounds, time.monotonic_ns())
 
     def _end(self, how: Ended, then: str = "") -> None:
-        """End the present run, if there is one, and tell the policy what it does then."""
+        """End the current run, if any, and publish the policy's next instruction."""
         run, goal = self._run, self._goal
         self._run = self._goal = None
         if self._active and (run is not None or then):

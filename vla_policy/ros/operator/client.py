@@ -213,7 +213,7 @@ class Client:
         return outcome
 
     def _in_executor(self, ask: Callable[[], Any]) -> Any:
-        """The future that ask() returns, made in the thread of the callbacks.
+        """The future that ask() returns, created in the callbacks' thread.
 
         rclpy's action client stores a request after it has sent it: an answer that the other thread reads
         between the two would be lost.

@@ -1,4 +1,4 @@
-"""Robots known by their notes, before any discovery, and requests to their control nodes."""
+"""Robots known by their note files, before any discovery, and requests to their control nodes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def known_robots(sessions: Iterable[Session]) -> tuple[Known, ...]:
 def call_lines(
     robots: Sequence[Known], word: str, tell: Callable[[Known, str | None], None]
 ) -> dict[tuple[int, str], bool]:
-    """Ask all control nodes at once; key -> whether all of that name accepted, of robots that answered.
+    """Call all control nodes at once; key -> whether all of that name accepted, if they answered.
 
     tell(robot, refusal or None) is called for each as soon as it has answered.
     """

@@ -39,7 +39,7 @@ def lines(status: RecorderStatus) -> tuple[str, ...]:
 
 
 def table(status: RecorderStatus, said: str) -> Table:
-    """For a terminal: every stream, received or missing, and the keys. said: the last answer."""
+    """For a terminal: every stream, received or missing, and the keys. said: the last reply."""
     shown = Table(title=headline(status), caption=said, expand=True, box=None)
     for name, justify in (
         ("stream", "left"),

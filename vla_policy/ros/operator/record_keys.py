@@ -1,4 +1,4 @@
-"""Single keys of a terminal, or characters of a pipe, as words for a recorder."""
+"""Single keys of a terminal, or characters of a pipe, as commands for a recorder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def single_keys() -> Iterator[None]:
 
 
 def next_word(timeout_s: float) -> str | None:
-    """The word of the next key within timeout_s; None if there was none, or it means nothing."""
+    """The command of the next key within timeout_s; None without a key, or for an unknown one."""
     ready, _, _ = select.select([sys.stdin], [], [], timeout_s)
     if not ready:
         return None

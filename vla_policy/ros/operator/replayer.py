@@ -113,9 +113,10 @@ def received(following: Following, status: ControlStatus | None, now_s: float) -
 
 
 def given_up(following: Following, now_s: float, done_s: float) -> str | None:
-    """Why the episode is not followed any more after done_s, in words; None if it is.
+    """Why the episode is not followed any more after done_s, as text; None if it is.
 
-    While a simulation's clock stands the episode stands, too; before its first chunk is taken there is no plan.
+    While a simulation's clock stands the episode pauses; before its first accepted chunk there is
+    no plan.
     """
     status = following.status
     if now_s - following.received_s > SILENT_S:

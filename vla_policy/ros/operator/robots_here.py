@@ -78,7 +78,7 @@ class Participant:
 
 
 class RobotsHere:
-    """The robots of some domains, of which the first get further participants where there are many."""
+    """The robots of some domains; the first domains get more participants."""
 
     def __init__(self, domains: Sequence[int]) -> None:
         self._participants = {domain: [Participant(domain)] for domain in domains}

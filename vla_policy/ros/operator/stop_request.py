@@ -112,9 +112,9 @@ class Request:
         return self.fits(robot) and (free or robot.domain == self.own)
 
     def meant(self, robots: Iterable[R]) -> list[R]:
-        """Those that go first; for a stop the others that fit where there is none of those.
+        """The first choice; for a stop the other matching ones if there is no first choice.
 
-        A stop too many costs a reset; a reset of another robot lifts a stop that its operator needs.
+        An extra stop costs a reset; an extra reset lifts a stop that another operator needs.
         """
         fits = [robot for robot in robots if self.fits(robot)]
         first = [robot for robot in fits if self.is_first(robot)]

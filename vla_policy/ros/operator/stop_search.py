@@ -30,9 +30,9 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """accepted: the answer of each robot that was called. others: discovered, fit, and were not called.
+    """accepted: the answer of each robot called. others: discovered, matching, and not called.
 
-    several: whether there were too many to call one of them. heard: all that were discovered.
+    several: whether there were too many to call one of them. heard: all discovered robots.
     """
 
     accepted: dict[Key, bool]
@@ -43,8 +43,9 @@ class Ending:
 
 @dataclass(slots=True)
 class Search:
-    """One search of the network. told: robots that have answered already, accepted: whether they did it.
+    """One search of the network.
 
+    told: robots that have answered already, and whether they accepted.
     silent: known robots that have not answered: none is taken for another, and their control nodes are waited for.
     """
 

@@ -153,7 +153,7 @@ class TopicProbe:
         )
 
     def _follow_clock(self) -> None:
-        """Simulated time where there is any, as the nodes of a simulated robot do."""
+        """Use simulated time if it is published, like the nodes of a simulated robot."""
         if not self._node.count_publishers("/clock"):
             return
         self._node.set_parameters([Parameter("use_sim_time", value=True)])

@@ -1,8 +1,9 @@
-"""What a process needs to send and receive images without losing them or waiting for memory.
+"""Settings of a process for sending and receiving images without losses or waits for memory.
 
-Fast DDS gives each process half a megabyte of shared memory for what it sends; an image of 640x480 pixels is
-nearly twice that, and most of three sent together are lost. And the C library returns the memory of every freed image
-to the system and fetches it again, page by page, for the next, which takes longer than all the rest.
+Fast DDS gives each process half a megabyte of shared memory for sending; an image of 640x480
+pixels is nearly twice that, and most of three sent together are lost. And the C library returns
+the memory of every freed image to the system and fetches it again, page by page, for the next,
+which takes longer than all the rest.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _wait(ended: SimpleQueue[None]) -> None:
     """Wait for a signal or for the end of the executor's thread.
 
     A wait without end can miss a signal that another thread of the process receives, or that comes
-    just before it: Python looks for signals when the wait is over.
+    just before it: Python handles signals after the wait.
     """
     while True:
         try:
@@ -249,9 +249,9 @@ def _close(node: Node, *, transition: bool) -> None:
 def _leave(node: Node) -> None:
     """Destroy the node and all that would keep it in the graph.
 
-    destroy_node() leaves actions and the services of the lifecycle alone. While one of them is
-    there the DDS participant is, too: a process that ends then says no goodbye, and others see its
-    node for 20 s more.
+    destroy_node() does not destroy actions and lifecycle services. While one of them exists, so
+    does the DDS participant: the process then ends without deregistering, and others see its node
+    for 20 s more.
     """
     for waitable in list(node.waitables):
         if (destroy := getattr(waitable, "destroy", None)) is not None:

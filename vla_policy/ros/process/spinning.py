@@ -1,4 +1,4 @@
-"""Turning an executor in a thread of its own, beside threads that make and destroy its clients and nodes."""
+"""Spins an executor in a thread, while other threads create and destroy its clients and nodes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from rclpy.executors import Executor, ExternalShutdownException
 
 
 def spin(executor: Executor) -> None:
-    """Until the executor or its context is shut down.
+    """Spin until the executor or its context is shut down.
 
-    What another thread destroys while its callback runs ends rclpy's own spin(), and with it all that would still be
-    heard.
+    rclpy's own spin() ends if another thread destroys an entity while its callback runs, and all
+    later messages are lost.
     """
     ended = False
     while not ended:

@@ -1,7 +1,7 @@
-"""A line to a control node on the same machine: stop and reset without discovery, which can take seconds.
+"""A local socket to a control node: stop and reset without discovery, which can take seconds.
 
 A Unix socket beside the node's note, in a folder that only the user can read. Requests are answered in the thread
-of the node's other callbacks, so an answer means that it has been done.
+of the node's other callbacks, so an answer means that the request was carried out.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class StopLine:
                 word, caller, heard = self._asked.get_nowait()
             except Empty:
                 return
-            # Its caller has timed out. A stop is done all the same; a reset is not,
+            # Its caller has timed out. A stop is carried out nevertheless; a reset is not,
             # as another operator may have stopped the robot since.
             if word != "stop" and _gone(caller):
                 continue
@@ -149,7 +149,7 @@ def ask(path: Path, pid: int, word: str) -> tuple[bool, str]:
 
 
 def _gone(caller: socket.socket) -> bool:
-    """Whether the caller has hung up; a waiting one sends nothing, so there is nothing to read."""
+    """Whether the caller has disconnected; a waiting one sends nothing, so a read would block."""
     try:
         return bool(select.select([caller], [], [], 0.0)[0])
     except (OSError, ValueError):
