@@ -1,4 +1,4 @@
-# make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow
+# make demo    set everything up, show the arm doing what it is told       INSTRUCTION="..." HEAD=flow POLICY=small
 # make test    set everything up, run all tests, several at a time         TESTS="test/ros -k say" (one at a time) WORKERS=0 RERUNS=0
 # make check   lint, types, the quick tests that need no ROS             TESTS="test/safety/test_guard.py"
 # make lint    style, and code that nothing uses
@@ -28,7 +28,7 @@ setup:
 	@$(PYTHON) tools/bootstrap.py
 
 demo: setup
-	@. tools/env.sh && exec vla demo $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
+	@. tools/env.sh && exec vla demo $(if $(POLICY),--policy $(POLICY)) $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
 
 test: setup
 	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)

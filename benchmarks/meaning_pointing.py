@@ -92,11 +92,12 @@ def look(
     text = torch.stack([encoders.sentence_vector(one.lower()) for one in said])
     answers = {}
     for name, head in heads.items():
-        seen, intents = head(features, text[None]), head.intents(text).softmax(-1)
+        keys, intents = head.keys(features), head.intents(text).softmax(-1)
+        seen, told = head.point(keys, text[None]), head.presence(keys, text[None])
         answers[name] = [
             {
                 "nearest": int(np.linalg.norm(places - seen.uv[0, i].numpy(), axis=1).argmin()),
-                "there": bool(seen.score[0, i] >= head.least),
+                "there": bool(told[0, i] >= head.least),
                 "intent": INTENTS[int(intents[i].argmax())],
             }
             for i in range(len(said))

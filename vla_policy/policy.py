@@ -121,6 +121,11 @@ class Policy(KeywordInfer):
         """What this policy can tell of what it does not understand, one sentence."""
         if self.family.understand is None or self.checkpoint.language is None:
             return "this policy cannot tell which sentences it does not understand: it tries any"
+        if (beyond := self.checkpoint.language.beyond) is not None:
+            return (
+                f"this policy tries any command; it refuses {1 - beyond['accepts']:.0%} of what it does not see, "
+                f"and {beyond['refuses']:.0%} of what is there"
+            )
         looks = self.family.see is not None and self.checkpoint.naming is not None
         if not looks or self.checkpoint.language.least is None:
             return "this policy refuses sentences that it was not trained on; it cannot tell what it does not see"

@@ -50,3 +50,11 @@ def test_every_language_is_asked_in_turn_by_its_own_name(web: Path) -> None:
     said = [rt2_trial(column, 0, 4 * i, web=web)[1].instruction for i in range(3)]
     assert [sentence.split("web")[0] for sentence in said] == ["prendi ", "", "возьми "]
     assert set(SENTENCES) == {*TRAINED_LANGUAGES, *HELD_OUT_LANGUAGES}
+
+
+def test_what_an_absent_column_asks_for_is_not_in_the_scene(web: Path) -> None:
+    column = COLUMNS["rt2_absent"]
+    for index in range(8):
+        scene, task = rt2_trial(column, 0, index, web=web)
+        asked = task.instruction.removeprefix("pick up the ").removeprefix("put the ").split()[0]
+        assert asked.startswith("web") and asked not in {item.name for item in scene.objects}

@@ -1,16 +1,22 @@
 """Free sentences: what a checkpoint without encoders does with them, and what is refused before any encoder is asked."""
 
 from dataclasses import replace
+from unittest.mock import create_autospec, patch
 
+import numpy as np
 import pytest
+import torch
 
 from vla_policy.families.tiny import meaning
-from vla_policy.models import config
+from vla_policy.models import config, encoders
+from vla_policy.models.efficientnet import EfficientNetLite0
+from vla_policy.models.pointing import unpack
 from vla_policy.models.vla import VLA
 from vla_policy.policy import load_local
 from vla_policy.train.meaning.assemble import assemble
 from vla_policy.types import Reason
 
+PARTS = {"refuses": 0.03, "accepts": 0.25}
 TINY = load_local("tiny", embodiment="vx300s").checkpoint
 
 
@@ -32,9 +38,37 @@ def test_small_is_put_together_from_tiny_and_the_new_parts_alone() -> None:
     other = VLA(config.small(TINY.model.config.vocab))
     wide = other.vision.wide.state_dict()
     tower = TINY.model.vision.state_dict()
-    small = assemble(TINY, {"place.0.bias": tower["place.0.bias"] + 1}, wide)
+    small = assemble(TINY, {"place.0.bias": tower["place.0.bias"] + 1}, wide, PARTS)
     weights, before = small.model.state_dict(), TINY.model.state_dict()
     changed = {name for name in before if not weights[name].equal(before[name])}
     assert changed == {"vision.place.0.bias"}
     assert weights["vision.wide.query.weight"].equal(wide["query.weight"])
+    assert small.language.beyond == PARTS and TINY.language.beyond is None
+    told = replace(load_local("tiny", embodiment="vx300s"), checkpoint=small).understanding
+    assert "refuses 75% of what it does not see, and 3% of what is there" in told
     assert small.contract.image_px == 224 and TINY.contract.image_px == 96
+
+
+@pytest.mark.parametrize(("opening", "in_hand"), [(0.7, True), (1.0, False), (0.02, False)])
+def test_what_the_closed_hand_covers_is_in_it(opening: float, in_hand: bool) -> None:
+    torch.manual_seed(0)
+    small = replace(TINY, model=VLA(config.small(TINY.model.config.vocab)).eval())
+    wide = small.model.vision.wide
+    found = meaning.Meaning("pick up the object", torch.randn(512))
+    image = np.random.default_rng(0).integers(0, 255, (224, 224, 3), dtype=np.uint8)
+    autospec = create_autospec(encoders.features)
+    autospec.return_value = EfficientNetLite0()(torch.rand(1, 3, 224, 224))
+    with torch.inference_mode(), patch.object(encoders, "features", autospec):
+        place = meaning.look(small, image, found, torch.tensor([[0.0, 0.0, 0.0, 1.0]])).uv
+        wide.camera.zero_()[:2, 3] = place[0, 0]  # the hand is always seen there
+        wide.camera[2, 3] = 1.0
+        seen = meaning.look(small, image, found, torch.tensor([[0.2, 0.1, 0.1, opening]]))
+    assert seen.in_hand is in_hand
+
+
+def test_what_is_in_the_hand_is_where_the_tool_is() -> None:
+    said = unpack(torch.randn(1, 120), 24)
+    tool = torch.tensor([[0.3, 0.1, 0.12, 0.7]])
+    held = meaning.carried(said, tool)
+    assert held.xyz[0, 0].equal(tool[0, :3]) and not held.wrist_xyz.any()
+    assert held.xyz[0, 1:].equal(said.xyz[0, 1:]) and held.value.equal(said.value)

@@ -1,6 +1,7 @@
 """The node graph as data: every node exists, and takes the parameters it is given."""
 
 import ast
+import json
 import re
 import runpy
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_a_real_robot_is_not_engaged_by_itself():
         return {s.name: s for s in node_specs("vx300s", **side)}["control"].parameters["stand_in"]
 
     assert (player(), player(mock=True), player(sim=True)) == ("", "mock", "sim")
+
+
+def test_a_simulated_robot_gives_images_as_large_as_its_policy_reads(tmp_path):
+    def px(policy):
+        specs = {s.name: s for s in node_specs("vx300s", policy=policy, sim=True)}
+        return specs["sim"].parameters["image_px"]
+
+    (tmp_path / "config.json").write_text(json.dumps({"contract": {"image_px": 224}}))
+    assert (px("tiny"), px(str(tmp_path)), px("nowhere/at/all")) == (96, 224, 96)
+    (tmp_path / "config.json").write_text("[1")  # the policy node says what is wrong with it
+    assert px(str(tmp_path)) == 96
 
 
 def test_the_page_can_be_left_out():

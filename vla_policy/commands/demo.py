@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from vla_policy.commands.up import add_policy_arguments, announce, check_port
@@ -36,11 +37,25 @@ TASKS = (
     "pick up the green cylinder",
     "put the purple ball on the pad",
 )
+# One more for a policy that reads other languages: what the simulation judges, what the policy is told. No robot data has it.
+OTHER_WORDS = {"small": ("put the yellow ball in the tray", "mets la balle jaune dans le plateau")}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTask:
+    """instruction: what the simulation judges. said: what the policy is told; None: the same."""
+
+    seed: int
+    instruction: str
+    said: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vla demo`."""
     parser.add_argument("instruction", nargs="*", help="what to do; several tasks if left out")
+    parser.add_argument(
+        "--say", metavar="WORDS", help="tell the policy this, and judge by the instruction"
+    )
     parser.add_argument("--head", choices=HEADS, help="only this action head instead of both")
     parser.add_argument("--timeout", type=float, default=20.0, metavar="S", help="for each task")
     parser.add_argument("--attempts", type=int, default=2, help="tries of a task before it failed")
@@ -54,7 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 if every task succeeded, else 1."""
     space = namespace_of(args.namespace)
-    tasks, split = chosen_tasks(" ".join(args.instruction).strip(), args.seed)
+    tasks, split = chosen_tasks(
+        " ".join(args.instruction).strip(), args.seed, args.say, args.policy
+    )
     check_port(args.web_port)
     domain = session.join_or_isolate()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -73,20 +90,32 @@ def run(args: argparse.Namespace) -> int:
             notes.withdraw()
 
 
-def chosen_tasks(instruction: str, seed: int) -> tuple[tuple[tuple[int, str], ...], str]:
-    """((scene seed, instruction) of each task, split of the scenes).
+def chosen_tasks(
+    instruction: str, seed: int, said: str | None = None, policy: str = "tiny"
+) -> tuple[tuple[ShownTask, ...], str]:
+    """The tasks, and the split of their scenes.
 
-    Raises ValueError if an instruction fits no scene.
+    said: what the policy is told in place of instruction. Raises ValueError if an instruction fits no scene, or there is
+    nothing to judge what is said by.
     """
     if not 0 <= seed < 1000:
         raise ValueError(f"--seed: got {seed}, expected 0 to 999")
     first = FIRST_SEED + 1000 * seed
     if instruction:
         found, split = find_scene(instruction, first)
-        return ((found, instruction),), split
-    return tuple(
-        (find_scene(words, first + 50 * k)[0], words) for k, words in enumerate(TASKS)
-    ), "train"
+        return (ShownTask(found, instruction, said),), split
+    if said is not None:
+        raise ValueError(
+            f"--say: got {said!r} alone, expected the instruction that it means beside it, for the simulation to judge"
+        )
+    told: list[tuple[str, str | None]] = [(words, None) for words in TASKS]
+    if policy in OTHER_WORDS:
+        told.append(OTHER_WORDS[policy])
+    shown = [
+        ShownTask(find_scene(words, first + 50 * k)[0], words, other)
+        for k, (words, other) in enumerate(told)
+    ]
+    return tuple(shown), "train"
 
 
 class Show:
@@ -98,7 +127,7 @@ class Show:
         self._graph = RunningGraph(self._specs, log, namespace=args.namespace)
         self._trials: list[Trial] = []
 
-    def run(self, heads: tuple[str, ...], tasks: tuple[tuple[int, str], ...]) -> int:
+    def run(self, heads: tuple[str, ...], tasks: tuple[ShownTask, ...]) -> int:
         started = time.monotonic()
         client = self._graph.start(heads[0])
         watch = Watch(client.node, self._robot)
@@ -107,8 +136,8 @@ class Show:
         for head in heads:
             self._graph.change_head(head)
             print(f"\n{head} head", flush=True)
-            for seed, instruction in tasks:
-                self._show_task(client, watch, head, seed, instruction)
+            for task in tasks:
+                self._show_task(client, watch, head, task)
         return self._conclude()
 
     def close(self) -> None:
@@ -145,12 +174,12 @@ class Show:
         print(f"  join:   export ROS_DOMAIN_ID={self._domain}   or, in another terminal: "
               "`. tools/env.sh && vla say pick up the red cube`", flush=True)  # fmt: skip
 
-    def _show_task(
-        self, client: Client, watch: Watch, head: str, seed: int, instruction: str
-    ) -> None:
+    def _show_task(self, client: Client, watch: Watch, head: str, task: ShownTask) -> None:
         for attempt in range(1, self._args.attempts + 1):
             self._graph.check()
-            trial = run_trial(client, watch, head, seed, instruction, self._args.timeout)
+            trial = run_trial(
+                client, watch, head, task.seed, task.instruction, self._args.timeout, task.said
+            )
             self._trials.append(trial)
             word = "done  " if trial.success else "FAILED"
             again = "" if attempt == 1 else f", attempt {attempt}"

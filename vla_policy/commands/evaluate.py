@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="JSON report; a .md table is put beside it")
     parser.add_argument(
+        "--pictures", type=Path, help="folder for one picture of each failed trial: start and end"
+    )
+    parser.add_argument(
         "--execute-rows", type=int, default=0, help="rows between two looks; 0: half a chunk"
     )
     parser.add_argument("--latency", type=float, default=0.1, help="s from a look to its chunk")
@@ -65,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
-        for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer", "web")
+        for key in ("policy", "robot", "head", "seed", "execute_rows", "latency", "scheme", "num_steps", "device", "renderer", "web", "pictures")
     }  # fmt: skip
+    if args.pictures is not None:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    settings["pictures"] = None if args.pictures is None else str(args.pictures)
     reports, rows = {}, {}
     outcomes, settings["head"] = run_trials(settings, names, args)
     for name in names:

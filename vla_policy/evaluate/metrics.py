@@ -40,6 +40,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "interval": wilson(right, len(looked)),
             "median_error_m": errors[len(errors) // 2],
         }
+    refused = sum(bool(r.get("refused")) for r in rows)
+    summary["refused"] = {"refused": refused, "interval": wilson(refused, len(rows))}
     times = sorted(r["seconds"] for r in rows if r["success"])
     summary["median_seconds"] = times[len(times) // 2] if times else None
     return summary
@@ -48,8 +50,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def markdown(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """One line per suite: rate, interval, first look, failures."""
     lines = [
-        "| suite | success | 95 % interval | families | right object at first | failures |",
-        "|---|---|---|---|---|---|",
+        "| suite | success | 95 % interval | families | right object at first | refused | failures |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, report in reports.items():
         low, high = report["interval"]
@@ -62,7 +64,7 @@ def markdown(reports: Mapping[str, Mapping[str, Any]]) -> str:
         failures = ", ".join(f"{n} {why}" for why, n in report["failures"].items()) or "none"
         lines.append(
             f"| {name} | {report['successes']}/{report['trials']} = {report['rate']:.1%} | "
-            f"{low:.1%} to {high:.1%} | {families} | {seen} | {failures} |"
+            f"{low:.1%} to {high:.1%} | {families} | {seen} | {report['refused']['refused']} | {failures} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -38,7 +38,8 @@ _FALLEN_M = 0.03
 class TrialResult:
     """What happened in one trial.
 
-    failure: "" or one of wrong_object, nothing_moved, dropped, not_finished, ended_early.
+    failure: "" or one of wrong_object, nothing_moved, dropped, not_finished, ended_early; of what is not there: tried.
+    refused: why the policy would not begin, from the words and the first images; "" if it would. The trial goes on.
     looked_right: whether the object nearest to the place that the policy pointed to first is the named one;
     None if it cannot point.  look_error_m: distance from that place to the named object, on the table.
     terminated: the policy reported the task complete, so that the instruction ended.
@@ -56,6 +57,7 @@ class TrialResult:
     terminated: bool
     detail: str
     interventions: dict[str, int]
+    refused: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -101,6 +103,7 @@ def roll_out(
     names, side = policy.contract.state_names, policy.contract.image_px
     first = pilot.observe(task.instruction, names, side)
     right, error_m = _look(policy, first, world, task)
+    refused = refusal_of(policy, first)
     result, steps, terminates = judge.update(world.truth()), 0, 0
     last = world.twin.seconds * STEPS_PER_S
     chunk, delays = None, Delays(warm_up=0)
@@ -138,8 +141,29 @@ def roll_out(
     failure = "" if success or not moves else _failure(judge, world, task, terminated)
     return TrialResult(
         scene.seed, task.instruction, task.family, task.kind, success, failure,
-        steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions,
+        steps / STEPS_PER_S, right, error_m, terminated, result.detail, pilot.interventions, refused,
     )  # fmt: skip
+
+
+def asked_for_nothing(
+    policy: PolicyProtocol, world: World, scene: Scene, task: Task, *, embodiment: Embodiment
+) -> TrialResult:
+    """One trial in which task names what scene does not have: only whether the policy refuses it before it moves."""
+    world.reset(scene)
+    contract = policy.contract
+    pilot = ControlLoop(world, embodiment)
+    first = pilot.observe(task.instruction, contract.state_names, contract.image_px)
+    refused = refusal_of(policy, first)
+    return TrialResult(
+        scene.seed, task.instruction, task.family, task.kind, bool(refused), "" if refused else "tried",
+        0.0, None, None, False, "not moved", {}, refused,
+    )  # fmt: skip
+
+
+def refusal_of(policy: PolicyProtocol, observation: Observation) -> str:
+    """Why the policy does not follow the instruction of observation, one sentence; "" if it does."""
+    reason = policy.understands(observation.instruction) or policy.sees(observation)
+    return "" if reason is None else reason.detail
 
 
 def _looks(

@@ -37,7 +37,10 @@ SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """role: of all things in a scene. alike: they are of one category. languages: taken in turn."""
+    """role: of all things in a scene. alike: they are of one category. languages: taken in turn.
+
+    absent: what is asked for is not in the scene; to refuse it is right.
+    """
 
     name: str
     says: str
@@ -46,6 +49,7 @@ class Column:
     split: str = "train"
     languages: tuple[str, ...] = ("en",)
     alike: bool = False
+    absent: bool = False
 
 
 COLUMNS = {
@@ -62,6 +66,8 @@ COLUMNS = {
                languages=("de", "es", "fr", "zh")),
         Column("rt2_new_languages", "asked for in Italian, Japanese, Russian", "web",
                languages=("it", "ja", "ru")),
+        Column("rt2_absent_seen", "of robot data, and not there: refused is right", "robot", absent=True),
+        Column("rt2_absent", "known from pictures alone, and not there: refused is right", "web", absent=True),
     )
 }  # fmt: skip
 
@@ -79,17 +85,17 @@ def rt2_trial(
     rng = np.random.default_rng([scene_seed, 2])
     pictures = _pictures(web)
     chosen = _things(pictures, column, rng)
-    cards = [draw_card(pictures, thing, column.style, rng) for thing in chosen]
+    cards = [draw_card(pictures, thing, column.style, rng) for thing in chosen[:CARDS]]
     scene = card_scene(scene_seed, cards, split=column.split, robot=robot)
     where = _WHERE[index % len(_WHERE)]
     language = column.languages[index // len(_WHERE) % len(column.languages)]
     form = SENTENCES[language][(None, "tray", "pad").index(where)]
-    name = pictures.concepts[chosen[0]].names[language]
+    name = pictures.concepts[chosen[-1 if column.absent else 0]].names[language]
     return scene, named_task(scene, 0, form.format(x=name), where)
 
 
 def _things(pictures: WebPictures, column: Column, rng: np.random.Generator) -> list[int]:
-    """Numbers of three different things, the first of which is asked for."""
+    """Numbers of three different things, the first of which is asked for; of a fourth where an absent one is."""
     of = of_role if column.role == "robot" else held_out
     keys = {concept.key for concept in of(pictures.concepts, column.role)}
     options = [i for i, concept in enumerate(pictures.concepts) if concept.key in keys]
@@ -98,7 +104,7 @@ def _things(pictures: WebPictures, column: Column, rng: np.random.Generator) -> 
         large = sorted({c for c in categories if categories.count(c) >= CARDS})
         category = large[rng.integers(len(large))]
         options = [i for i in options if pictures.concepts[i].category == category]
-    return [int(i) for i in rng.choice(options, CARDS, replace=False)]
+    return [int(i) for i in rng.choice(options, CARDS + column.absent, replace=False)]
 
 
 @cache

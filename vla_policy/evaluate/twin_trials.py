@@ -8,8 +8,9 @@ from typing import Any
 
 from vla_policy.embodiment import Embodiment, load_embodiment
 from vla_policy.evaluate.closed_loop import Pace
+from vla_policy.evaluate.failure_picture import write_failure
 from vla_policy.evaluate.measures import Measures
-from vla_policy.evaluate.rollout import TrialResult, roll_out
+from vla_policy.evaluate.rollout import TrialResult, asked_for_nothing, roll_out
 from vla_policy.evaluate.rt2 import COLUMNS, rt2_trial
 from vla_policy.evaluate.suites import SUITES, trial
 from vla_policy.execution.replanning import replan_interval_rows
@@ -23,7 +24,8 @@ EXPERT = "expert"
 
 
 class TwinTrials:
-    """settings: policy, robot, head, seed, execute_rows, latency, scheme, num_steps, device, renderer, web.
+    """settings: policy, robot, head, seed, execute_rows, latency, scheme, num_steps, device, renderer, web, and pictures: a folder
+    for one of each failed trial, if there is to be one.
 
     Raises what load_policy does, and ValueError where the policy does not fit the robot.
     """
@@ -46,9 +48,11 @@ class TwinTrials:
             self._world = World(renderer=self._settings["renderer"], robot=self._robot.name)
         settings = self._settings
         scene, task = drawn(settings, suite, index)
+        if suite in COLUMNS and COLUMNS[suite].absent:
+            return asked_for_nothing(self.policy, self._world, scene, task, embodiment=self._robot)
         rows = replan_interval_rows(self.policy.rows, settings["execute_rows"])
         pace = Pace(round(settings["latency"] * 1e9), rows, settings["scheme"])
-        return roll_out(
+        outcome = roll_out(
             self.policy,
             self._world,
             scene,
@@ -59,6 +63,10 @@ class TwinTrials:
             options=InferenceOptions(num_steps=settings["num_steps"]),
             measures=measures,
         )
+        if settings.get("pictures") and not outcome.success:
+            path = Path(settings["pictures"]) / f"{suite}_{index:04d}.png"
+            write_failure(path, self._world, scene, outcome)
+        return outcome
 
 
 def drawn(settings: Mapping[str, Any], suite: str, index: int) -> tuple[Scene, Task]:

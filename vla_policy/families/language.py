@@ -59,7 +59,9 @@ class Language:
     examples: for people. least: scores of naming below which a thing, a thing named by its shape alone (if it is given) and
     a colour are not there; None: not looked for. accepts: the part of absent things that was taken for there with these scores
     on scenes of their own, by the same kinds (of things those whose colour was there); None: not known.
-    second_look: None: it sees the picture of the network, and refuses only.
+    second_look: None: it sees the picture of the network, and refuses only. beyond: of sentences that were not trained, read
+    by pre-trained encoders, the part that was refused of what was there and accepted of what was not, on scenes of their own;
+    None: there are no encoders, and only trained sentences are read.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -74,6 +76,7 @@ class Language:
     least: Mapping[str, float] | None = None
     accepts: Mapping[str, float] | None = None
     second_look: SecondLook | None = None
+    beyond: Mapping[str, float] | None = None
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or the reason why none does."""
@@ -220,6 +223,7 @@ def to_dict(language: Language) -> dict[str, Any]:
         "least": None if language.least is None else dict(language.least),
         "accepts": None if language.accepts is None else dict(language.accepts),
         **({} if look is None else {"second_look": {"px": look.px, "points": look.points}}),
+        **({} if language.beyond is None else {"beyond": dict(language.beyond)}),
     }
 
 
@@ -230,7 +234,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
     # These came later: files without them are read.
     if (
         not isinstance(data, Mapping)
-        or set(data) - {"accepts", "second_look"} != keys
+        or set(data) - {"accepts", "second_look", "beyond"} != keys
         or data["format"] != FORMAT
     ):
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
@@ -266,6 +270,11 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         raise ValueError(
             f"language.accepts: got {accepts!r}, expected thing and colour from 0 to 1, or null"
         )
+    beyond = data.get("beyond")
+    if beyond is not None and not _are_parts(beyond):
+        raise ValueError(
+            f"language.beyond: got {beyond!r}, expected refuses and accepts from 0 to 1, or null"
+        )
     if not isinstance(data["forms"], list):
         raise ValueError(f"language.forms: got {data['forms']!r}, expected a list")
     forms = []
@@ -292,6 +301,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         least=least,
         accepts=accepts,
         second_look=_second_look(data.get("second_look")),
+        beyond=beyond,
     )
 
 
@@ -312,6 +322,14 @@ def _are_scores(value: Any) -> bool:
         isinstance(value, Mapping)
         and {"thing", "colour"} <= set(value) <= {"thing", "shape", "colour"}
         and all(type(v) is float and 0 <= v < 1 for v in value.values())
+    )
+
+
+def _are_parts(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and set(value) == {"refuses", "accepts"}
+        and all(type(v) is float and 0 <= v <= 1 for v in value.values())
     )
 
 

@@ -84,6 +84,7 @@ class WideConfig:
     """Pre-trained encoders of a pointing tower, and the head that joins them (models/wide.py).
 
     trunk, text: names of the encoders, optional packages. image_px: side of the front image that the trunk sees.
+    known: how many names it compares a word with, to tell whether the thing is there.
     """
 
     trunk: str
@@ -92,10 +93,14 @@ class WideConfig:
     width: int
     key_width: int
     text_width: int
+    known: int
 
     def __post_init__(self) -> None:
         widths = ("width", "key_width", "text_width")
-        require_sizes(self, {"image_px": (32, 1024)} | dict.fromkeys(widths, (8, 4096)))
+        require_sizes(
+            self,
+            {"image_px": (32, 1024)} | dict.fromkeys(widths, (8, 4096)) | {"known": (1, 4096)},
+        )
         for name, known in (("trunk", TRUNKS), ("text", TEXT_ENCODERS)):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -278,7 +283,7 @@ def tiny(vocab: int) -> ModelConfig:
 def small(vocab: int) -> ModelConfig:
     """`tiny` with pre-trained encoders for what its own words and pictures do not have."""
     base = tiny(vocab)
-    wide = WideConfig("efficientnet_lite0", "use_multilingual", 224, 96, 192, 512)
+    wide = WideConfig("efficientnet_lite0", "use_multilingual", 224, 96, 192, 512, known=611)
     return replace(base, name="small", vision=replace(base.pointing, wide=wide))
 
 

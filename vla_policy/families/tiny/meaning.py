@@ -6,7 +6,7 @@ place in the front image, which the pointing tower then looks at. Sentences that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from torch import Tensor
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.language import NEGATIONS, heard
 from vla_policy.models import encoders
-from vla_policy.models.wide import INTENTS, Wide
+from vla_policy.models.pointing import PointedPlaces
+from vla_policy.models.wide import INTENTS, SPOT, Wide
 from vla_policy.types import Array, Reason
 
 PLANS = {
@@ -27,6 +28,7 @@ OTHER_NEGATIONS = frozenset(
     "nicht kein keine keinen nie ne pas jamais aucun nunca ningún non не нет".split()
 )
 NEGATING_SIGNS = ("不", "别", "没", "ない", "ません")
+HELD = (0.3, 0.82)  # openings between which the gripper has closed on a thing
 COMMAND = 0.5  # probability of a command below which nothing is done
 
 
@@ -57,15 +59,44 @@ def meaning(checkpoint: Checkpoint, instruction: str) -> Meaning | Reason | None
     return Meaning(PLANS[INTENTS[int(chances[1:].argmax()) + 1]], vector)
 
 
-def look(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Wide:
-    """Where the thing is in uint8[side, side, 3] of the front camera, and how surely it is there."""
+@dataclass(frozen=True, slots=True)
+class FoundThing:
+    """uv: float32[1, 1, 2], where in the front image the thing is. in_hand: the gripper holds it."""
+
+    uv: Tensor
+    in_hand: bool
+
+
+def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -> FoundThing:
+    """Where the thing is in uint8[side, side, 3] of the front camera. tool: float32[1, 4], place and opening of the gripper.
+
+    The hand hides most of the picture of what it holds. So what is held is taken for what is named, unless that is seen
+    elsewhere much better.
+    """
     wide = checkpoint.model.vision.wide
-    seen: Wide = wide(encoders.features(picture[None]), found.vector[None, None])
-    return seen
+    low, high = HELD
+    held = wide.seen_at(tool[:, :3]) if low < float(tool[0, 3]) < high else None
+    seen: Wide = wide.point(_keys(checkpoint, picture), found.vector[None, None], held)
+    there = held is not None and bool((seen.uv[0, 0] - held[0]).norm() < SPOT)
+    return FoundThing(seen.uv, there)
 
 
-def absent(checkpoint: Checkpoint, seen: Wide) -> Reason | None:
-    """That the thing is not to be seen, if so."""
-    if float(seen.score[0, 0]) >= float(checkpoint.model.vision.wide.least):
+def carried(found: PointedPlaces, tool: Tensor) -> PointedPlaces:
+    """The same, the target being in the hand: it is where the tool is, whatever height the image seems to say."""
+    xyz = found.xyz.clone()
+    xyz[:, 0] = tool[:, :3]
+    return replace(found, xyz=xyz, wrist_xyz=torch.zeros_like(found.wrist_xyz))
+
+
+def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | None:
+    """That the thing is not to be seen in the same picture, if so."""
+    wide = checkpoint.model.vision.wide
+    told = wide.presence(_keys(checkpoint, picture), found.vector[None, None])
+    if float(told[0, 0]) >= float(wide.least):
         return None
-    return Reason("not_seen", "nothing that is named is to be seen on the table")
+    return Reason("not_seen", "nothing that is named is surely to be seen on the table")
+
+
+def _keys(checkpoint: Checkpoint, picture: Array) -> Tensor:
+    keys: Tensor = checkpoint.model.vision.wide.keys(encoders.features(picture[None]))
+    return keys

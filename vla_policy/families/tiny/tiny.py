@@ -164,8 +164,7 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
     free = _free(checkpoint, observation)
     if free is not None:
         front = require_image(observation.images, checkpoint.contract.camera_names[0])
-        seen = meaning.look(checkpoint, _for_trunk(checkpoint, front), free)
-        return meaning.absent(checkpoint, seen)
+        return meaning.absent(checkpoint, _for_trunk(checkpoint, front), free)
     if language is None or language.least is None or naming is None:
         return None
     read = language.read(observation.instruction)
@@ -256,18 +255,31 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
     text = _text(checkpoint, tokenizer.clean(trained_sentence(checkpoint, observation)))
-    near, free = None, _free(checkpoint, observation)
-    if free is not None:
-        image = require_image(observation.images, contract.camera_names[0])
-        near = meaning.look(checkpoint, _for_trunk(checkpoint, image), free).uv
-    only = _meant(checkpoint, observation) if near is None else None
-    seen = tower.look(front, text[None], near=near, only=only)
+    named = _named(checkpoint, observation)
+    if named is None:
+        where = _meant(checkpoint, observation)
+    else:
+        where = pointing.around(tower.front.uv, named.uv)
+    seen = tower.look(front, text[None], where=where)
     hands = []
     for arm, wrist in zip(_body(checkpoint).arms, wrists, strict=True):
         measured = measured_of(observation, arm)
         tool = tool_of(measured, checkpoint.device)
-        hands.append(Hand(tower.look_closer(seen, wrist, tool).found, measured))
+        found = tower.look_closer(seen, wrist, tool).found
+        if named is not None and named.in_hand:
+            found = meaning.carried(found, tool)
+        hands.append(Hand(found, measured))
     return tuple(hands)
+
+
+def _named(checkpoint: Checkpoint, observation: Observation) -> meaning.FoundThing | None:
+    """What a sentence that was not trained names, as the encoders find it; None for every other sentence."""
+    free = _free(checkpoint, observation)
+    if free is None:
+        return None
+    image = require_image(observation.images, checkpoint.contract.camera_names[0])
+    tool = tool_of(measured_of(observation, _body(checkpoint).arms[0]), checkpoint.device)
+    return meaning.look(checkpoint, _for_trunk(checkpoint, image), free, tool)
 
 
 def _meant(checkpoint: Checkpoint, observation: Observation) -> torch.Tensor | None:
@@ -276,7 +288,8 @@ def _meant(checkpoint: Checkpoint, observation: Observation) -> torch.Tensor | N
     if language is None or language.second_look is None or not language.second_look.points:
         return None
     image = _look_image(checkpoint, observation)
-    return second_look.meant(checkpoint, image, observation.instruction)
+    meant = second_look.meant(checkpoint, image, observation.instruction)
+    return None if meant is None else meant[None, None]
 
 
 def measured_of(observation: Observation, arm: str) -> Array:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from vla_policy.ros.bringup.image_size import image_px_of
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.twin import TWINS
 
@@ -113,6 +114,7 @@ def node_specs(
             "embodiment": embodiment,
             "seed": seed,
             "renderer": renderer,
+            "image_px": image_px_of(policy),
         }
         task = {"instruction": instruction, "split": split}
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))

@@ -29,11 +29,18 @@ class Trial:
 
 
 def run_trial(
-    client: Client, watch: Watch, head: str, seed: int, instruction: str, timeout_s: float
+    client: Client,
+    watch: Watch,
+    head: str,
+    seed: int,
+    instruction: str,
+    timeout_s: float,
+    said: str | None = None,
 ) -> Trial:
     """Set the scene, engage, publish the instruction, and wait for the simulation's verdict or the time limit.
 
-    timeout_s: of the instruction, on the clock of the simulation. Raises ValueError if the scene
+    timeout_s: of the instruction, on the clock of the simulation. said: what the policy is told, where those are other
+    words than the simulation judges by. Raises ValueError if the scene
     or the engagement is refused, TimeoutError if a node does not answer.
     """
     client.engage(False)
@@ -43,7 +50,7 @@ def run_trial(
     engage(client)
     watch.record()
     started = time.monotonic()
-    result = client.start(scene.instruction, timeout_s)
+    result = client.start(said or scene.instruction, timeout_s)
     outcome = _wait_for_verdict(client, result, timeout_s)
     seconds = time.monotonic() - started
     event = client.event
@@ -54,9 +61,14 @@ def run_trial(
     detail = event.detail if event else ""
     if not success and outcome is not None:
         detail = f"{outcome.code}: {outcome.message}" + (f"; {detail}" if detail else "")
-    title = f"{head}: {scene.instruction}"
+    title = f"{head}: {said or scene.instruction}"
     return Trial(
-        scene.instruction, head, success, seconds, detail, Strip(title, success, watch.take())
+        said or scene.instruction,
+        head,
+        success,
+        seconds,
+        detail,
+        Strip(title, success, watch.take()),
     )
 
 

@@ -13,9 +13,14 @@ from vla_policy.models.vla import VLA
 
 
 def assemble(
-    tiny: Checkpoint, tower: Mapping[str, Tensor], wide: Mapping[str, Tensor]
+    tiny: Checkpoint,
+    tower: Mapping[str, Tensor],
+    wide: Mapping[str, Tensor],
+    beyond: Mapping[str, float],
 ) -> Checkpoint:
-    """The checkpoint of `small`. tower: weights of its pointing tower; wide: of the head beside it."""
+    """The checkpoint of `small`. tower: weights of its pointing tower; wide: of the head beside it. beyond: see Language."""
+    if tiny.language is None:
+        raise ValueError("tiny: got no language, expected the sentences that it was trained on")
     sizes = config.small(tiny.model.config.vocab)
     if sizes.pointing.wide is None:
         raise ValueError("small: got no pre-trained encoders in its sizes")
@@ -25,4 +30,5 @@ def assemble(
     weights |= {f"vision.wide.{name}": value for name, value in wide.items()}
     model.load_state_dict(weights)
     contract = replace(tiny.contract, image_px=sizes.pointing.wide.image_px)
-    return replace(tiny, model=model.eval(), contract=contract, engine=None)
+    language = replace(tiny.language, beyond=beyond)
+    return replace(tiny, model=model.eval(), contract=contract, language=language, engine=None)

@@ -150,23 +150,6 @@ def _draw(examples: Looked, texts: EncodedTexts, rng: np.random.Generator, count
     )  # fmt: skip
 
 
-@torch.inference_mode()
-def set_least(
-    head: WidePointing, examples: Looked, texts: EncodedTexts, refused: float = 0.03
-) -> None:
-    """Set the score below which a thing is not there, so that this part of what is there is refused."""
-    scores = []
-    rng = np.random.default_rng(0)
-    for start in range(0, len(examples.uv), BATCH):
-        part = slice(start, start + BATCH)
-        number = examples.number[part]
-        which = torch.from_numpy(rng.integers(0, TEXTS, tuple(number.shape)))
-        features = tuple(level[part].float() for level in examples.features)
-        seen: Wide = head(features, texts.vectors[number.clamp(min=0), which])
-        scores.append(seen.score[number >= 0])
-    head.least.copy_(torch.cat(scores).quantile(refused))
-
-
 def losses(
     head: WidePointing, drawn: list[_Drawn], texts: EncodedTexts, rng: np.random.Generator
 ) -> dict[str, Tensor]:
@@ -182,13 +165,14 @@ def losses(
         -1
     )
     heat = -(goal * seen.heat[:, :MOST].log_softmax(-1)).sum(-1)[known].mean()
-    # The key at each place among the names of all things in the batch.
+    # The key at each place among the names of all things that there are, each in one of its texts.
     keys = torch.einsum("bqp,bpk->bqk", goal, patches)[known]
-    queries = head.queries(text[:, :MOST])[known]
-    same = number[known][:, None] == number[known]
+    every = torch.arange(len(texts.vectors))
+    queries = head.queries(
+        texts.vectors[every, torch.from_numpy(rng.integers(0, TEXTS, len(every)))]
+    )
     logits = F.normalize(keys, dim=-1) @ queries.T * head.sharpness.exp()
-    logits = logits.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool), -1e4)
-    names = F.cross_entropy(logits, torch.arange(len(logits)))
+    names = F.cross_entropy(logits, number[known])
     there = torch.cat((known, torch.zeros_like(absent[:, MOST:])), 1)
     told = there | absent
     score = F.binary_cross_entropy_with_logits(seen.score[told], there[told].float())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from vla_policy.data.web.concepts import TRAINED_STYLES, of_role
+from vla_policy.data.web.concepts import TRAINED_STYLES, Concept, of_role
 from vla_policy.data.web.pictures import WebPictures
 from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
 from vla_policy.sim.scenes.cards import card_scene, draw_card
@@ -27,17 +28,29 @@ class ThingPictures:
     names: list[list[str]]
 
 
-def robot_scenes(web: WebPictures, first: int, count: int) -> ThingPictures:
-    """Scenes of boxes with things of role "robot" and plain objects, from seed first on, the arm anywhere."""
+def robot_scenes(
+    web: WebPictures,
+    first: int,
+    count: int,
+    *,
+    things: Sequence[Concept] | None = None,
+    working: float = 0.5,
+) -> ThingPictures:
+    """Scenes of boxes with things and plain objects, from seed first on.
+
+    things: what may be on the boxes; None: those of role "robot". working: the part in which the arm is at work, and may hide
+    some; in the others it is at its start.
+    """
     world = World(renderer="auto")
-    known = [web.concepts.index(c) for c in of_role(web.concepts, "robot")]
+    of = of_role(web.concepts, "robot") if things is None else things
+    known = [web.concepts.index(c) for c in of]
     images, places, names = [], [], []
     for seed in range(first, first + count):
         rng = np.random.default_rng([seed, 3])
-        things = rng.choice(known, int(rng.integers(1, 4)), replace=False)
-        cards = [draw_card(web, int(thing), ROBOT_STYLE, rng) for thing in things]
+        drawn = rng.choice(known, int(rng.integers(1, 4)), replace=False)
+        cards = [draw_card(web, int(thing), ROBOT_STYLE, rng) for thing in drawn]
         scene = card_scene(seed, cards)
-        if rng.random() < 0.5:
+        if rng.random() < working:
             place_like_demonstration(world, scene, rng)
         else:
             world.reset(scene)

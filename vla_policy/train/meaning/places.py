@@ -1,7 +1,7 @@
 """The tower of `tiny` learns where boxes with pictures are, given about where they are in the image.
 
-Its features and their values stay as they are, so that language model and heads read on as before; only what turns them
-into places learns, on boxes with a known place beside plain scenes with trained sentences.
+Its features and their values stay as they are, so that language model and heads read on as before; what turns them into
+places learns, and more slowly what finds tray and pad among white boxes, beside plain scenes with trained sentences.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vla_policy.families.tiny import pointing_training
 from vla_policy.families.tiny.meaning import PLANS
 from vla_policy.families.tiny.tiny import fit_square
 from vla_policy.models import tokenizer
-from vla_policy.models.pointing import POINTERS, PointingTower
+from vla_policy.models.pointing import POINTERS, PointingTower, around
 from vla_policy.sim.demonstrations.labels import (
     QUERIES,
     Frame,
@@ -35,6 +35,7 @@ from vla_policy.train.meaning.pictures import ROBOT_STYLE, SIDE_PX
 from vla_policy.train.tiny.pictures import to_images
 
 LEARNS = ("place", "wrist.key", "wrist_query", "wrist_expect", "wrist_bias", "wrist_place")
+FINDS, SLOWER = ("queries", "front.key"), 0.3
 NEAR_SIGMA = 0.012  # of a place in the image as the pre-trained encoders give it
 RATE, BATCH = 1e-3, 24
 _WHERE = (None, "tray", "pad")
@@ -75,15 +76,23 @@ def train(
     tower: PointingTower, tokens: Tokenizer, boxes: Frames, plain: Frames, *,
     steps: int, length: int, seed: int,
 ) -> None:  # fmt: skip
-    """Train in place what LEARNS names, on equal parts of both."""
-    learning = [p.requires_grad_(name.startswith(LEARNS)) for name, p in tower.named_parameters()]
-    optimiser = torch.optim.AdamW([p for p in learning if p.requires_grad], RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
+    """Train in place what LEARNS and FINDS name, on equal parts of both."""
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad_(name.startswith((*LEARNS, *FINDS)))
+    named = dict(tower.named_parameters())
+    groups = [
+        {"params": [p for name, p in named.items() if name.startswith(kind)]}
+        for kind in (LEARNS, FINDS)
+    ]
+    rates = [RATE, SLOWER * RATE]
+    optimiser = torch.optim.AdamW(groups, RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, steps, pct_start=0.1)
     for step in track(range(steps), "places"):
         rng = np.random.default_rng([seed, step, 17])
         frames = boxes if step % 2 else plain
         parts = losses(tower, tokens, frames, rng.integers(0, len(frames), BATCH), length, rng)
-        loss = parts["xyz"] + parts["wrist"] + parts["wrist_heat"] + parts["visible"]
+        kinds = ("xyz", "heat", "wrist", "wrist_heat", "visible")
+        loss = torch.stack([parts[kind] for kind in kinds]).sum()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -115,12 +124,13 @@ def losses(
         seeds = rng.integers(2**62, size=len(index))
         words = pointing_training.unknown_words(words, tokens, [torch.Generator().manual_seed(int(s)) for s in seeds])  # fmt: skip
     tool = torch.from_numpy(a["state"][index][:, [0, 1, 2, 7]]).float()
-    near = None
+    where = None
     if (a["target_colour"][0] < 0).any():
         uv = a["front_uv"][index][:, :, 0]
         noise = 0.0 if rng is None else rng.normal(0, NEAR_SIGMA, uv.shape)
         near = torch.from_numpy(np.nan_to_num(uv + noise, nan=0.5)).float()
-    seen = tower.look(front, words, near=near)
+        where = around(tower.front.uv, near)
+    seen = tower.look(front, words, where=where)
     answer = tower.look_closer(seen, wrist, tool)
     at = tool[:, :3].repeat_interleave(words.shape[1], 0)
     return pointing_training.arm_parts(tower, answer, _truth(frames, index), at)

@@ -20,12 +20,15 @@ from safetensors.torch import load_file, save_file
 from vla_policy.data.web.pictures import load
 from vla_policy.formats.native.folder import save
 from vla_policy.models import config
+from vla_policy.parsing.json_document import read_json, write_json
 from vla_policy.policy import load_local
-from vla_policy.train.meaning import learn, pictures, places
+from vla_policy.train.meaning import learn, pictures, places, presence
 from vla_policy.train.meaning.assemble import assemble
+from vla_policy.train.meaning.camera import fit_camera
 
 # Of the first scenes; no other training or evaluation uses these.
 ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
+CAMERA_SEED = 760_000
 ROBOT, PLACES = "vx300s", "places.safetensors"
 PARTS = ("texts", "robot", "web", "check")
 
@@ -60,10 +63,18 @@ def _wide(args: argparse.Namespace) -> None:
     started = time.process_time()
     sets = [robot] if args.robot_only else [robot, web]
     learn.train(head, sets, texts, steps=args.steps, seed=args.seed)
-    learn.set_least(head, check, texts)
-    print(f"{time.process_time() - started:.0f} CPU seconds, least score {head.least.item():.2f}")
+    head.camera.copy_(torch.from_numpy(fit_camera(CAMERA_SEED, 120)))
+    presence.set_known(head, texts)
+    things = presence.validation_things(load(args.web))
+    asked = presence.ask(head, check, texts, things, seed=args.seed)
+    refused, told = presence.set_presence(head, asked)
+    print(
+        f"{time.process_time() - started:.0f} CPU seconds; where {refused:.1%} of what is there is refused, "
+        f"{told:.1%} of what is not there is"
+    )
     name = f"robot_only_{args.seed}" if args.robot_only else f"wide_{args.seed}"
     save_file(head.state_dict(), args.out / f"{name}.safetensors")
+    write_json(args.out / f"{name}.json", {"refuses": refused, "accepts": 1 - told})
 
 
 def _places(args: argparse.Namespace) -> None:
@@ -81,7 +92,8 @@ def _places(args: argparse.Namespace) -> None:
 def _assemble(args: argparse.Namespace) -> None:
     tiny = load_local("tiny", embodiment=ROBOT).checkpoint
     wide = load_file(args.out / f"wide_{args.seed}.safetensors")
-    save(args.out / "small", assemble(tiny, load_file(args.out / PLACES), wide))
+    beyond = read_json(args.out / f"wide_{args.seed}.json")
+    save(args.out / "small", assemble(tiny, load_file(args.out / PLACES), wide, beyond))
 
 
 def _part(args: argparse.Namespace, name: str) -> Any:
@@ -100,7 +112,10 @@ def _part(args: argparse.Namespace, name: str) -> Any:
                 pictures.collages(named, 0, args.collages), numbers
             ),
             "check": lambda: learn.make_examples(
-                pictures.robot_scenes(named, CHECK_SEED, 100), numbers
+                pictures.robot_scenes(  # as they are when it is looked for what is named
+                    named, CHECK_SEED, 200, things=presence.validation_things(named), working=0.0
+                ),
+                numbers,
             ),
         }
         made = make[name]()

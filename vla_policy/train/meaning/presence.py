@@ -1,0 +1,116 @@
+"""When a thing is there: set on scenes made for it, of things that no column of an evaluation asks for.
+
+Web things whose name shares a word with one in robot data are in no hold-out (data/web/concepts.py, held_out): on boxes in
+scenes of the robot they are as new as those that are, and what is set on them holds for those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vla_policy.data.web.concepts import Concept, held_out, of_role, words_of
+from vla_policy.data.web.pictures import WebPictures
+from vla_policy.models.wide import EVIDENCE, WidePointing
+from vla_policy.train.meaning.learn import TEXTS, EncodedTexts, Looked
+
+ABSENT = 6  # names of what is not there, asked in each scene
+REFUSED = 0.03  # of what is there
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceAsked:
+    """evidence: float32[n, e] of each question. there: bool[n]. number: int64[n], of the thing asked for."""
+
+    evidence: Tensor
+    there: Tensor
+    number: Tensor
+
+
+def validation_things(web: WebPictures) -> list[Concept]:
+    """Things of role "web" that no hold-out has."""
+    tested = {concept.key for concept in held_out(web.concepts, "web")}
+    return [one for one in of_role(web.concepts, "web") if one.key not in tested]
+
+
+@torch.inference_mode()
+def set_known(head: WidePointing, texts: EncodedTexts) -> None:
+    """The queries of all names, each the mean over its texts. Raises ValueError where the head has room for another number."""
+    if len(texts.vectors) != len(head.known):
+        raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
+    queries = [head.queries(some).mean(1) for some in texts.vectors.split(64)]
+    head.known.copy_(F.normalize(torch.cat(queries), dim=-1))
+
+
+@torch.inference_mode()
+def ask(
+    head: WidePointing,
+    examples: Looked,
+    texts: EncodedTexts,
+    things: Sequence[Concept],
+    *,
+    seed: int,
+) -> PresenceAsked:
+    """Things that are there, and others that are not, said in a trained sentence; no word of an absent name is there."""
+    rng = np.random.default_rng([seed, 23])
+    words = {texts.numbers[thing.name]: words_of(thing.name) for thing in things}
+    parts: list[tuple[Tensor, int, int]] = []
+    for i, row in enumerate(examples.number):
+        present = [int(n) for n in row if int(n) in words]
+        near: set[str] = set().union(*(words[n] for n in present))
+        absent = [n for n, said in words.items() if not said & near]
+        numbers = present + [int(n) for n in rng.choice(absent, ABSENT, replace=False)]
+        which = rng.integers(1, TEXTS, len(numbers))  # the first is the name alone
+        keys = head.keys(tuple(level[i : i + 1].float() for level in examples.features))
+        told = head.evidence(keys, texts.vectors[numbers, which][None])[0]
+        parts += [(told[k], k < len(present), n) for k, n in enumerate(numbers)]
+    evidence, there, number = zip(*parts, strict=True)
+    return PresenceAsked(torch.stack(evidence), torch.tensor(there), torch.tensor(number))
+
+
+def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
+    """float32[e + 1]: weights of the evidence and an offset, by logistic regression, both answers counting the same."""
+    mean, spread = asked.evidence.mean(0), asked.evidence.std(0)
+    x = (asked.evidence.clone() - mean) / spread
+    weights = torch.zeros(len(EVIDENCE) + 1, requires_grad=True)
+    optimiser = torch.optim.Adam([weights], 0.05)
+    share = asked.there.float().mean()
+    balance = torch.where(asked.there, 0.5 / share, 0.5 / (1 - share))
+    for _ in range(steps):
+        logits = x @ weights[:-1] + weights[-1]
+        loss = F.binary_cross_entropy_with_logits(logits, asked.there.float(), weight=balance)
+        optimiser.zero_grad()
+        (loss + 1e-3 * weights[:-1].square().sum()).backward()
+        optimiser.step()
+    found = weights.detach()
+    plain = found[:-1] / spread
+    return torch.cat((plain, (found[-1] - (plain * mean).sum())[None]))
+
+
+def told(sure: Tensor, asked: PresenceAsked) -> Tensor:
+    """Logits of the questions by these weights."""
+    logits: Tensor = asked.evidence @ sure[:-1] + sure[-1]
+    return logits
+
+
+def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
+    """Part of what is there that is refused, and of what is not there that is."""
+    return (
+        float((logits[there] < least).float().mean()),
+        float((logits[~there] < least).float().mean()),
+    )
+
+
+def set_presence(
+    head: WidePointing, asked: PresenceAsked, refused: float = REFUSED
+) -> tuple[float, float]:
+    """Set weights and the least logit, so that this part of what is there is refused; the rates on these questions."""
+    head.sure.copy_(fit(asked))
+    logits = told(head.sure, asked)
+    head.least.copy_(logits[asked.there].quantile(refused))
+    return rates(logits, asked.there, float(head.least))
