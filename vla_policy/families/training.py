@@ -184,6 +184,8 @@ class Training:
     default.
     lessons: other tasks that the same network can learn, by name; their `example` takes a
     Labelled.
+    bound_by: the part of the network that is built for its robot, which no other robot can train;
+    empty: none.
     """
 
     example: Callable[[Checkpoint, tuple[str, ...], Any], Batch]
@@ -193,6 +195,7 @@ class Training:
     parts: Mapping[str, str]
     adapters: tuple[str, ...]
     lessons: Mapping[str, Training] = field(default_factory=lambda: MappingProxyType({}))
+    bound_by: str = ""
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:

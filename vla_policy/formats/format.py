@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Format:
     write:    (folder, portable, keep_unread=) writes one. None: nothing is converted to it.
     rewrite:  (folder, file, destination, to, keep_unread=) -> whether the result has its
               tokenizer: a conversion of its own, instead of portable.
+    rewrite_own: family -> as rewrite, for a folder of this project with a model of that family.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Format:
     portable: Callable[[Path, PolicyFile | None, Heads | None], Portable] | None = None
     write: Callable[..., None] | None = None
     rewrite: Callable[..., bool] | None = None
+    rewrite_own: Mapping[str, Callable[..., bool]] = field(default_factory=dict)

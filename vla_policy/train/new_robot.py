@@ -9,6 +9,7 @@ from typing import Any
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.embodiment.spaces import JOINT_PREFIX
+from vla_policy.families import FAMILIES
 
 NEAR_THE_HAND = ("wrist", "hand", "gripper")
 
@@ -22,10 +23,11 @@ def for_robot(
     Raises ValueError for a family that is built for its robot, and for more columns than the
     network has.
     """
-    if checkpoint.family == "tiny":
+    training = FAMILIES[checkpoint.family].training
+    if training is not None and training.bound_by:
         raise ValueError(
-            f"policy: got a tiny model for {', '.join(checkpoint.contract.embodiments)} and data of "
-            f"{contract.embodiments[0]}, expected data of its robot: its tower is built for that arm"
+            f"policy: got a {checkpoint.family} model for {', '.join(checkpoint.contract.embodiments)} and data of "
+            f"{contract.embodiments[0]}, expected data of its robot: {training.bound_by} is built for that arm"
         )
     old, settings = checkpoint.contract, checkpoint.settings
     slots = getattr(settings, "slots", None) or old.camera_names

@@ -225,4 +225,5 @@ TRAINING = Training(
         "projections": r"flow\.(?!expert\.)|projector\.|state_proj\.|arm_slots",
     },
     adapters=losses.layers_of(r"(language|flow\.expert)"),
+    bound_by="its tower",
 )

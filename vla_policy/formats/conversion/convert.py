@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from vla_policy.formats.conversion import smolvla
 from vla_policy.formats.conversion.portable import Portable, read_vla
 from vla_policy.formats.conversion.write import write_vla
 from vla_policy.formats.fit import PolicyFile
@@ -36,12 +35,11 @@ def convert(source: Path, destination: Path, to: str, *, keep_unread: bool = Tru
     if part.exists():
         shutil.rmtree(part)
     form = None if kind == OWN else FORMATS[kind]
-    if form is None and _is_smolvla(folder):
-        has_tokenizer = smolvla.rewrite(folder, file, part, (kind, to), keep_unread=keep_unread)
+    rewrite = _rewrite_of_own(folder) if form is None else form.rewrite
+    if rewrite is not None:
+        has_tokenizer = rewrite(folder, file, part, to, keep_unread=keep_unread)
     elif form is None:
         has_tokenizer = _write(read_vla(folder), part, to, keep_unread)
-    elif form.rewrite is not None:
-        has_tokenizer = form.rewrite(folder, file, part, to, keep_unread=keep_unread)
     elif form.portable is not None:
         has_tokenizer = _write(form.portable(folder, file, None), part, to, keep_unread)
     else:
@@ -70,8 +68,11 @@ def _write(portable: Portable, folder: Path, to: str, keep_unread: bool) -> bool
     return to != OWN or portable.tokenizer is not None
 
 
-def _is_smolvla(folder: Path) -> bool:
-    return bool(read_json(folder / "config.json").get("family") == "smolvla")
+def _rewrite_of_own(folder: Path) -> Callable[..., bool] | None:
+    """The conversion that its family has for itself; None: it is written as any other."""
+    family = read_json(folder / "config.json").get("family")
+    found = (form.rewrite_own.get(family) for form in FORMATS.values())
+    return next((rewrite for rewrite in found if rewrite is not None), None)
 
 
 def _convert_by_loading(

@@ -23,24 +23,30 @@ PREFIX = "model."
 SOURCE, UNREAD_FILE = Path("source") / "lerobot", "unread.safetensors"
 
 
-def rewrite(
-    folder: Path,
-    file: PolicyFile | None,
-    destination: Path,
-    way: tuple[str, str],
-    *,
-    keep_unread: bool,
+def from_lerobot(
+    folder: Path, file: PolicyFile | None, destination: Path, to: str, *, keep_unread: bool
 ) -> bool:
-    """Returns whether the result has the tokenizer that it needs. way: (from kind, to kind)."""
-    if way == ("vla", "lerobot"):
-        to_lerobot(folder, destination, keep_unread=keep_unread)
-        return True
-    if way != ("smolvla", "vla") or file is None:
-        raise ValueError(
-            f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
-            f"and one of this project to lerobot; asked for was {way[0]} to {way[1]}"
-        )
+    """Format.rewrite of lerobot's folders."""
+    if to != "vla" or file is None:
+        raise _other_way(folder, "smolvla", to)
     return to_vla(folder, file, destination, keep_unread=keep_unread)
+
+
+def from_own(
+    folder: Path, file: PolicyFile | None, destination: Path, to: str, *, keep_unread: bool
+) -> bool:
+    """Format.rewrite_own: of a folder of this project."""
+    if to != "lerobot":
+        raise _other_way(folder, "vla", to)
+    to_lerobot(folder, destination, keep_unread=keep_unread)
+    return True
+
+
+def _other_way(folder: Path, kind: str, to: str) -> ValueError:
+    return ValueError(
+        f"{folder}: a SmolVLA of lerobot can be converted to vla, from a policy file (.yaml) that names it, "
+        f"and one of this project to lerobot; asked for was {kind} to {to}"
+    )
 
 
 def to_vla(folder: Path, file: PolicyFile, destination: Path, *, keep_unread: bool = True) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vla_policy.checkpoint.training_range import TrainingRanges, normalised_columns
-from vla_policy.formats.conversion.smolvla import rewrite
+from vla_policy.formats.conversion.smolvla import from_lerobot, from_own
 from vla_policy.formats.fit import PolicyFile
 from vla_policy.formats.foreign import smolvla
 from vla_policy.formats.format import Format
@@ -20,12 +20,6 @@ def _ranges(file: PolicyFile) -> tuple[TrainingRanges | None, TrainingRanges | N
     )
 
 
-def _rewrite(
-    folder: Path, file: PolicyFile | None, destination: Path, to: str, *, keep_unread: bool
-) -> bool:
-    return rewrite(folder, file, destination, ("smolvla", to), keep_unread=keep_unread)
-
-
 FORMAT = Format(
     name="smolvla",
     detect=lambda folder, config: "input_features" in config and config.get("type") == "smolvla",
@@ -35,5 +29,6 @@ FORMAT = Format(
     facts=facts,
     said_as="lerobot",
     tokenizer="~/smolvlm2/tokenizer.json   # of SmolVLM2-500M-Video-Instruct; the folder has none",
-    rewrite=_rewrite,
+    rewrite=from_lerobot,
+    rewrite_own={"smolvla": from_own},
 )
