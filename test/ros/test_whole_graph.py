@@ -86,6 +86,8 @@ class Graph:
     def set_scene(self, seed, instruction=""):
         """A scene at rest, and an engaged control node."""
         self.client.engage(False)
+        # A task node that hears of it late ends what was said before, and refuses it said again, unnoticed by `say`.
+        self.wait(lambda: not self.active, "what was done is over")
         scene = self.client.set_scene(seed, instruction)
         self.wait(lambda: self.event_of(scene.instruction), "the event of the new scene")
         end = time.monotonic() + 10.0

@@ -36,11 +36,11 @@ class Network:
 
 @pytest.fixture
 def search(monkeypatch):
-    def run(network, request, grace_s=0.5, until_s=3.5, **more):
+    def run(network, request, grace_s=0.5, until_s=3.5, patience_s=0.0, **more):
         monkeypatch.setattr(stop_search.time, "monotonic", network.monotonic)
         said = []
         find = Search(network, request, lambda robot, no: said.append((robot.key, no)), **more)
-        return find.run(until_s, grace_s), said
+        return find.run(until_s, grace_s, patience_s), said
 
     return run
 
@@ -85,6 +85,26 @@ def test_a_reset_waits_until_all_have_been_heard_of(search):
     network = Network([(0.3, A)])
     end, _ = search(network, Request("reset"))
     assert [word for _, word, _ in network.calls] == ["reset"] and end.accepted == {A.key: True}
+
+
+def test_where_none_is_heard_of_in_time_the_look_goes_on_and_says_so(search):
+    told = []
+    for word, called_s in (("stop", 6.0), ("reset", 6.5)):
+        network = Network([(6.0, A)])
+        end, _ = search(
+            network, Request(word), patience_s=6.7, nothing_yet=lambda: told.append(network.now_s)
+        )
+        assert network.calls == [(called_s, word, A.key)] and end.accepted == {A.key: True}
+        assert told == [3.5] and network.now_s < 7.0
+        told.clear()
+    end, _ = search(Network([(6.0, A), (6.3, B)]), Request("reset"), patience_s=6.7)
+    assert end.several and not end.accepted
+    network = Network([])
+    end, _ = search(network, Request(), patience_s=6.7)
+    assert end.heard == () and network.now_s > 10.0
+    network = Network([(1.0, A)])
+    search(network, Request("reset"), patience_s=6.7)
+    assert network.now_s < 3.7
 
 
 def test_robots_of_the_chosen_domain_go_first_and_others_for_want_of_them(search):

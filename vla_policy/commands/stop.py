@@ -24,6 +24,8 @@ from vla_policy.ros.process import notes
 
 MAX_DOMAINS = 12  # each costs a participant, thus time
 LOOK_S = 3.3  # over the network: a participant announces itself only every 3 s
+# On top of it where no robot is discovered: two more announcements, as a busy machine loses some.
+PATIENCE_S = 6.7
 # From the start of the command, after a stop over the local line: when the search for other robots
 # ends, and when the command returns at the latest. A robot on another machine may appear later.
 LOOKED_S, RETURNED_S = 0.78, 0.92
@@ -104,8 +106,21 @@ def _search(
     told = tuple(robot for robot in known if robot.key in answered)
     with RobotsHere(domains) as here:
         quiet = [robot for robot in known if robot.key not in answered]
-        search = Search(here, request, _teller(request), told, dict(answered), quiet)
-        end = search.run(here.began_s + LOOK_S)
+        search = Search(
+            here,
+            request,
+            _teller(request),
+            told,
+            dict(answered),
+            quiet,
+            nothing_yet=lambda: print(
+                f"vla stop: no control node answers in {_looked(domains)} yet: {request.failed}; "
+                f"looking on for {PATIENCE_S:g} s",
+                file=sys.stderr,
+                flush=True,
+            ),
+        )
+        end = search.run(here.began_s + LOOK_S, patience_s=0.0 if known else PATIENCE_S)
         if end.several:
             _say_which(end.others, request)
             return 1
@@ -215,12 +230,18 @@ def _say_how_long(looked_s: float, request: Request) -> None:
 
 
 def _nothing(robots: Sequence[RobotIdentity], domains: Sequence[int], request: Request) -> int:
-    looked = f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"
     if not robots:
-        print(f"vla stop: no control node answers in {looked}: {request.failed}", file=sys.stderr)
+        print(
+            f"vla stop: no control node answers in {_looked(domains)}: {request.failed}",
+            file=sys.stderr,
+        )
     else:
         print(
             f"no robot fits, and none was {request.done}; there is\n{choices(robots, request)}",
             file=sys.stderr,
         )
     return 1
+
+
+def _looked(domains: Sequence[int]) -> str:
+    return f"domain{'s' if len(domains) > 1 else ''} {', '.join(map(str, domains))}"

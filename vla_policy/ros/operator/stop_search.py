@@ -47,6 +47,7 @@ class Search:
 
     told: robots that have answered already, and whether they accepted.
     silent: known robots that have not answered: none is taken for another, and their control nodes are waited for.
+    nothing_yet: called once when the search goes on because no robot was discovered in its time.
     """
 
     network: Network
@@ -57,21 +58,33 @@ class Search:
     silent: Sequence[Known] = ()
     answer_s: float = ANSWER_S
     name_s: float = NAME_S
+    nothing_yet: Callable[[], None] = lambda: None
     _names: dict[Key, StoppableRobot] = field(default_factory=dict)
 
-    def run(self, until_s: float, grace_s: float | None = GRACE_S) -> Ending:
+    def run(
+        self, until_s: float, grace_s: float | None = GRACE_S, patience_s: float = 0.0
+    ) -> Ending:
         """Search until then (time.monotonic()), or for grace_s after every robot that is meant has been called.
 
+        Where none is discovered until then, the search goes on for up to patience_s, to grace_s after the first one.
         Of several that are discovered in the same moment none is called, but with --all. A reset waits until all
         are discovered: a stop too many does no harm.
         """
         began_s = time.monotonic()
         calls_at_once = self.request.word == "stop" or self.request.everyone
         asked_s: float | None = None
+        end_s: float | None = until_s  # None: when the first one has been discovered
         robots: Sequence[StoppableRobot] = ()
-        for heard in self.network.watch(until_s):
+        for heard in self.network.watch(until_s + patience_s):
             robots = self._with_names(heard)
             now_s = time.monotonic()
+            if robots and end_s is None:
+                end_s = now_s + (grace_s or 0.0)
+            elif not robots and end_s is not None and now_s >= end_s and patience_s > 0.0:
+                end_s = None
+                self.nothing_yet()
+            if end_s is not None and now_s >= end_s:
+                break
             new, settled = self._meant(robots, elsewhere=now_s - began_s > ELSEWHERE_S)
             if calls_at_once and new and (self.request.everyone or not settled):
                 if self._too_many(new, robots):
