@@ -92,7 +92,10 @@ def test_where_none_is_heard_of_in_time_the_look_goes_on_and_says_so(search):
     for word, called_s in (("stop", 6.0), ("reset", 6.5)):
         network = Network([(6.0, A)])
         end, _ = search(
-            network, Request(word), patience_s=6.7, nothing_yet=lambda: told.append(network.now_s)
+            network,
+            Request(word),
+            patience_s=6.7,
+            nothing_yet=lambda net=network: told.append(net.now_s),
         )
         assert network.calls == [(called_s, word, A.key)] and end.accepted == {A.key: True}
         assert told == [3.5] and network.now_s < 7.0

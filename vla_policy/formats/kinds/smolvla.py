@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vla_policy.checkpoint.training_range import TrainingRanges, normalised_columns
 from vla_policy.formats.conversion.smolvla import from_lerobot, from_own
 from vla_policy.formats.fit import PolicyFile
