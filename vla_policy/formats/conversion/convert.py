@@ -70,7 +70,7 @@ def _write(portable: Portable, folder: Path, to: str, keep_unread: bool) -> bool
 
 def _rewrite_of_own(folder: Path) -> Callable[..., bool] | None:
     """The conversion that its family has for itself; None: it is written as any other."""
-    family = read_json(folder / "config.json").get("family")
+    family = str(read_json(folder / "config.json").get("family"))
     found = (form.rewrite_own.get(family) for form in FORMATS.values())
     return next((rewrite for rewrite in found if rewrite is not None), None)
 
