@@ -19,8 +19,10 @@ from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.policy_facts import training_cost
 from vla_policy.evaluate.rollout import TrialResult
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
+from vla_policy.types import Level, Reason, Verdict
 
-TIMES = ("chunk_ms", "wall_s", "memory_mb")  # of the machine, other ones each time
+TIMES = ("chunk_ms", "chunk_cpu_ms", "wall_s", "memory_mb")  # of the machine, other ones each time
+SLOWED = Verdict(Level.SLOW, None, (Reason("velocity", ""),))
 ADDRESS = re.compile(r"(?:https?:|wss?:)?//[a-z0-9.-]+\.[a-z]{2,}", re.I)
 
 
@@ -52,13 +54,9 @@ class ToyTrials:
         rng = np.random.default_rng([index, self.number])
         success = bool(rng.random() < 0.3 + 0.4 * self.number)
         for k in range(20):
-            measures.chunk(0.01 * (self.number + 1))
-            measures.tick(
-                k * 20_000_000,
-                rng.normal(0, 0.01, 3),
-                ("speed",) if k == 3 else (),
-                took=k % 5 == 0,
-            )
+            measures.chunk(0.01 * (self.number + 1), 0.004)
+            verdict = SLOWED if k == 3 else None
+            measures.tick(k * 20_000_000, rng.normal(0, 0.01, 3), verdict, took=k % 5 == 0)
             if measures.film_due(k * 20_000_000):
                 measures.frames.append(np.full((150, 200, 3), 9 * index, np.uint8))
         words = f"lift <b>it</b> & go {index}"
@@ -236,7 +234,8 @@ def test_the_report_has_the_numbers_of_the_trials(toys):
     done = rows("out")
     assert a["successes"] == sum(r["success"] for r in done if r["policy"] == "a")
     assert (a["chunk_ms"], b["chunk_ms"]) == ([10.0, 10.0], [20.0, 20.0])
-    assert a["guarded"] == pytest.approx(1 / 20) and a["guard"] == {"speed": 12}
+    assert a["chunk_cpu_ms"] == [4.0, 4.0] and a["held"] == 0.0
+    assert a["guarded"] == pytest.approx(1 / 20) and a["guard"] == {"velocity": 12}
     assert a["jerk_rms"] > 0 and a["seams"] > 0 and a["memory_mb"] > 10
     (pair,) = found["differences"]
     wins = {name: [r["success"] for r in done if r["policy"] == name] for name in "ab"}

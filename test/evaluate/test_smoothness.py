@@ -5,8 +5,14 @@ import pytest
 
 from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.smoothness import Smoothness, smoothness
+from vla_policy.types import Level, Reason, Verdict
 
 TICK_NS = 20_000_000
+PASSED = Verdict(Level.PASS, None, ())
+SLOWED, STOOD = (
+    Verdict(level, None, (Reason("velocity", ""),)) for level in (Level.SLOW, Level.HOLD)
+)
+HELD = Verdict(Level.HOLD, None, (Reason("no_chunk", ""),))
 
 
 def path(count: int, jerk: float) -> tuple[list[int], np.ndarray]:
@@ -40,20 +46,16 @@ def test_what_stands_or_hardly_began_has_no_smoothness():
 
 def test_measures_count_what_the_guard_did_and_not_what_waited():
     measures = Measures(warm_up=1)
-    measures.chunk(0.9)  # the first of a process
-    measures.chunk(0.02)
+    measures.chunk(0.9, 0.8)  # the first of a process
+    measures.chunk(0.02, 0.01)
     times, positions = path(20, 5.0)
     for k, now_ns in enumerate(times):
-        reasons = ("no_chunk",) if k < 3 else ("speed",) if k == 7 else ()
-        measures.tick(now_ns, None if k < 3 else positions[k], reasons, took=k in (3, 10))
+        verdict = HELD if k < 3 else SLOWED if k == 7 else STOOD if k == 8 else PASSED
+        measures.tick(now_ns, None if k < 3 else positions[k], verdict, took=k in (3, 10))
     said = measures.to_dict()
-    assert said["chunk_ms"] == [20.0]
-    assert (said["ticks"], said["guarded"], said["guard"], said["chunks"]) == (
-        20,
-        1,
-        {"speed": 1},
-        2,
-    )
+    assert (said["chunk_ms"], said["chunk_cpu_ms"]) == ([20.0], [10.0])
+    assert (said["ticks"], said["guarded"], said["held"], said["chunks"]) == (20, 2, 1, 2)
+    assert said["guard"] == {"velocity": 2}
     assert said["jerk_rms"] == pytest.approx(5.0, abs=1e-3)
 
 

@@ -15,7 +15,7 @@ from vla_policy.runtime.control_mode import AUTONOMOUS, source_of
 from vla_policy.safety.robot import GuardedRobot
 from vla_policy.safety.watchdog import InputStamps
 from vla_policy.sim.world.world import World
-from vla_policy.types import ActionChunk, Array, Command, Level, Observation, RobotState
+from vla_policy.types import ActionChunk, Array, Command, Level, Observation, RobotState, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ class Pace:
 class ControlLoop:
     """Steps a world under one stream of chunks. Time is the world's.
 
-    executing: the chunk that was accepted last, None before the first. acted: codes of what the guard changed or
-    held in the last step.
+    executing: the chunk that was accepted last, None before the first. verdict: the guard's in the last step.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class ControlLoop:
         self._count = 0
         self.executing: Executing | None = None
         self.interventions: dict[str, int] = {}
-        self.acted: tuple[str, ...] = ()
+        self.verdict: Verdict | None = None
 
     def observe(
         self, instruction: str, state_names: tuple[str, ...], image_px: int = 96
@@ -124,10 +123,10 @@ class ControlLoop:
         self._control, verdict = core.tick(
             self._control, self._robot, state, self._inputs(), now_ns
         )
-        passes = verdict.level is Level.PASS
-        self.acted = () if passes else tuple(reason.code for reason in verdict.reasons)
-        for code in self.acted:
-            self.interventions[code] = self.interventions.get(code, 0) + 1
+        self.verdict = verdict
+        if verdict.level is not Level.PASS:
+            for reason in verdict.reasons:
+                self.interventions[reason.code] = self.interventions.get(reason.code, 0) + 1
         if verdict.command is not None:
             command(world, self._robot.layout, verdict.command)
         world.step()

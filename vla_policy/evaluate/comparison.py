@@ -20,8 +20,9 @@ def cell_summary(cell: Cell, rows: Sequence[Row]) -> dict[str, Any]:
     """Numbers of one policy on one robot and suite, plain JSON data; None where there is nothing to say.
 
     seconds: median of the successes, of the clock of the twin or of the graph's operator. jerk in m/s³: medians over
-    trials. seams: the median of how much rougher commands are where chunks meet (p95) than elsewhere (p95). guarded:
-    share of the command periods in which the guard changed or held what was asked. chunk_ms: of all chunks.
+    trials. seams: the median of how much rougher commands are where chunks meet (p95) than elsewhere (p95). guarded, held:
+    shares of the command periods in which the guard changed what was asked, and in which it let the arm stand. chunk_ms,
+    chunk_cpu_ms: p50 and p99 of all chunks, by the wall clock and by the process's own time on a processor.
     """
     policy, robot, suite = cell
     summary: dict[str, Any] = {"policy": policy, "robot": robot, "suite": suite, **summarise(rows)}
@@ -36,9 +37,11 @@ def cell_summary(cell: Cell, rows: Sequence[Row]) -> dict[str, Any]:
     return summary | {
         "chunks": len(chunks),
         "chunk_ms": _percentiles(chunks, (50, 99)),
+        "chunk_cpu_ms": _percentiles([ms for row in rows for ms in row["chunk_cpu_ms"]], (50, 99)),
         "jerk_rms": _median([row["jerk_rms"] for row in rows]),
         "seams": _median(ratios),
-        "guarded": round(sum(row["guarded"] for row in rows) / ticks, 5) if ticks else None,
+        "guarded": _share(rows, "guarded", ticks),
+        "held": _share(rows, "held", ticks),
         "guard": dict(guard.most_common()),
         "memory_mb": _largest(rows, "memory_mb"),
         "gpu_mb": _largest(rows, "gpu_mb"),
@@ -137,6 +140,10 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 def _percentiles(values: Sequence[float], which: Sequence[int]) -> list[float] | None:
     return [round(float(v), 2) for v in np.percentile(values, which)] if values else None
+
+
+def _share(rows: Sequence[Row], key: str, of: int) -> float | None:
+    return round(sum(row[key] for row in rows) / of, 5) if of else None
 
 
 def _largest(rows: Sequence[Row], key: str) -> float | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vla_policy.evaluate.smoothness import smoothness
 from vla_policy.safety.guard_state import WAITING
-from vla_policy.types import Array
+from vla_policy.types import Array, Level, Verdict
 
 FILM_NS = 250_000_000  # between two frames
 FILM_PX = (200, 150)  # w, h
@@ -29,26 +28,33 @@ class Measures:
         self._times_ns: list[int] = []
         self._positions: list[Array] = []
         self._taken_ns: list[int] = []
-        self._ticks = self._guarded = 0
+        self._cpu_ms: list[float] = []
+        self._ticks = self._guarded = self._held = 0
         self._reasons: dict[str, int] = {}
 
-    def chunk(self, seconds: float) -> None:
-        """A chunk was computed in so much wall time."""
+    def chunk(self, seconds: float, cpu_s: float | None = None) -> None:
+        """A chunk was computed in so much wall time, and in so much time of this process on a processor."""
         if self._warm_up > 0:
             self._warm_up -= 1
             return
         self._chunk_ms.append(round(seconds * 1e3, 2))
+        if cpu_s is not None:
+            self._cpu_ms.append(round(cpu_s * 1e3, 2))
 
     def tick(
-        self, now_ns: int, position: Array | None, reasons: Iterable[str], *, took: bool
+        self, now_ns: int, position: Array | None, verdict: Verdict | None, *, took: bool
     ) -> None:
         """One command period. position: float64[p] of the tools as commanded last, m; None before the first command.
 
-        reasons: codes of what the guard changed or held; none where it let pass. took: another chunk is in execution.
+        verdict: the guard's; what merely waits does not count. took: another chunk is in execution.
         """
         self._ticks += 1
-        acted = [code for code in reasons if code not in WAITING]
+        level = Level.PASS if verdict is None else verdict.level
+        acted = []
+        if verdict is not None and level is not Level.PASS:
+            acted = [reason.code for reason in verdict.reasons if reason.code not in WAITING]
         self._guarded += bool(acted)
+        self._held += bool(acted) and level >= Level.HOLD
         for code in acted:
             self._reasons[code] = self._reasons.get(code, 0) + 1
         if took:
@@ -69,8 +75,10 @@ class Measures:
         smooth = smoothness(self._times_ns, self._positions, self._taken_ns)
         return {
             "chunk_ms": self._chunk_ms,
+            "chunk_cpu_ms": self._cpu_ms,
             "ticks": self._ticks,
             "guarded": self._guarded,
+            "held": self._held,
             "guard": self._reasons,
             "chunks": len(self._taken_ns),
             "jerk_rms": _rounded(smooth.rms),

@@ -31,9 +31,10 @@ NOTES = (
     "of this pair alone: of twenty pairs without any difference one has p below 0.05.",
     "Jerk: of the tools as commanded, root of the mean square over the periods in motion, median of the trials. Seams: how much "
     "larger it is where a chunk takes over (p95) than elsewhere (p95). The base of a robot that drives is not in it.",
-    "Guard acted: share of command periods in which the guard changed or held what was asked, and the check that acted most; "
-    "waiting for a chunk does not count.",
-    "Chunk: wall time of one inference, without the first of each process. Memory: the most that a process had resident, which "
+    "Guard acted: share of command periods in which the guard changed what was asked (it slows the first moments of every "
+    "motion), held: in which it let the arm stand; and the check that acted most. Waiting for a chunk does not count.",
+    "Chunk: wall time of one inference, without the first of each process; and what of it the process was on a processor, "
+    "which other programs do not change. Memory: the most that a process had resident, which "
     "runs policy and twin; through a graph, the policy's node.",
 )
 

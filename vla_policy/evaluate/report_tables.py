@@ -65,11 +65,11 @@ def _guarded(r: Record) -> str:
     if r["guarded"] is None:
         return NOTHING
     most = next(iter(r["guard"]), "")
-    return percent(r["guarded"]) + (f" ({most})" if most else "")
+    return f"{r['guarded']:.0%}, {percent(r['held'])}" + (f" ({most})" if most else "")
 
 
-def _chunk(r: Record) -> str:
-    return NOTHING if r["chunk_ms"] is None else "{:.0f}, {:.0f} ms".format(*r["chunk_ms"])
+def _chunk(r: Record, key: str) -> str:
+    return NOTHING if r[key] is None else "{:.0f}, {:.0f} ms".format(*r[key])
 
 
 def _memory(r: Record) -> str:
@@ -113,8 +113,9 @@ RESULTS: tuple[Column, ...] = (
     ("time of a success", lambda r: _plain(r["median_seconds"], "{:.1f} s")),
     ("jerk", lambda r: _plain(r["jerk_rms"], "{:.1f} m/s³")),
     ("seams", lambda r: _plain(r["seams"], "× {:.2f}")),
-    ("guard acted", _guarded),
-    ("chunk p50, p99", _chunk),
+    ("guard acted, held", _guarded),
+    ("chunk p50, p99", lambda r: _chunk(r, "chunk_ms")),
+    ("of it on a CPU", lambda r: _chunk(r, "chunk_cpu_ms")),
     ("memory", _memory),
     ("failures", _failures),
 )

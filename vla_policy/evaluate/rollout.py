@@ -110,7 +110,7 @@ def roll_out(
     while moves and not result.ever_success and steps < last:
         if terminates < TERMINATE_CHUNKS and _looks(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names, side)
-            asked_s = time.perf_counter()
+            asked_s, asked_cpu_s = time.perf_counter(), time.process_time()
             chunk = _infer(
                 policy,
                 observation,
@@ -120,7 +120,8 @@ def roll_out(
                 replace(options, seed=scene.seed + steps),
             )
             if measures is not None:
-                measures.chunk(time.perf_counter() - asked_s)
+                cpu_s = time.process_time() - asked_cpu_s
+                measures.chunk(time.perf_counter() - asked_s, cpu_s)
             pilot.send(chunk, pace.latency_ns)
             terminates = terminates + 1 if chunk.terminate else 0
             if terminates == TERMINATE_CHUNKS:
@@ -131,7 +132,7 @@ def roll_out(
         if now is not None and now is not taken:
             delays = measured(delays, now.taken_ns - now.chunk.obs_ns)
         if measures is not None:
-            measures.tick(world.time_ns, pilot.tools, pilot.acted, took=now is not taken)
+            measures.tick(world.time_ns, pilot.tools, pilot.verdict, took=now is not taken)
             if measures.film_due(world.time_ns):
                 measures.frames.append(world.render(OVERVIEW, *FILM_PX))
         result = judge.update(world.truth())

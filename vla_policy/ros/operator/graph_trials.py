@@ -30,7 +30,7 @@ from vla_policy.ros.operator.watch import Watch
 from vla_policy.ros.process import qos
 from vla_policy.sim.twin import find_twin
 from vla_policy.timing import s_from_ns
-from vla_policy.types import Array, Level
+from vla_policy.types import Array, Level, Reason, Verdict
 
 MARGIN_S = 8.0  # of the clock that starts before the first look
 ENDINGS = {"done": "ended_early", "timeout": "not_finished"}
@@ -147,8 +147,9 @@ class GraphTrials:
         took = follows and message.chunk_sequence != self._sequence
         self._sequence = int(message.chunk_sequence) if follows else self._sequence
         tools = None if self._told is None else tool_positions(self._told, self._layout)
-        reasons = () if message.level == Level.PASS else tuple(message.reasons)
-        measures.tick(convert.ns_from_stamp(message.header.stamp), tools, reasons, took=took)
+        reasons = tuple(Reason(code, "") for code in message.reasons)
+        verdict = Verdict(Level(message.level), None, reasons)
+        measures.tick(convert.ns_from_stamp(message.header.stamp), tools, verdict, took=took)
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if self._measures is not None:
