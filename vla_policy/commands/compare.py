@@ -42,6 +42,7 @@ from vla_policy.evaluate.report import page
 from vla_policy.evaluate.report_tables import (
     differences_table,
     markdown,
+    not_asked,
     policies_table,
     results_table,
 )
@@ -54,6 +55,7 @@ OPTIONS = {
     "renderer": "auto", "web": "data/web", "graph": False,
 }  # fmt: skip
 OF_ONE_PROCESS = ("execute_rows", "latency", "num_steps", "web")
+LINE = 200  # characters of a reason in the terminal; the report has them all
 SHOWN = ("torch", "mujoco", "numpy")
 
 
@@ -104,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             _try_what_lacks(folder, args)
         except KeyboardInterrupt:
+            folder.read_again()
             done, total = _counts(folder)
             print(
                 f"stopped; {done} of {total} trials are in {args.out}, the same command goes on with the rest"
@@ -113,8 +116,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     for table in (results_table(found), differences_table(found), policies_table(found)):
         console.print(markdown(table), markup=False, soft_wrap=True)
-    for one in found["not_asked"]:
-        print(f"not asked: {one['policy']} on {one['robot']}, {one['suite']}: {one['reason']}")
+    for line in not_asked(found):
+        print(f"not asked: {line}" if len(line) <= LINE else f"not asked: {line[:LINE]} ...")
     print(f"wrote {args.out}/report.html, .json and .md")
     return 0
 

@@ -125,6 +125,10 @@ class ComparisonFolder:
             os.fsync(file.fileno())
         self.rows.append(dict(row))
 
+    def read_again(self) -> None:
+        """Take the trials from the disk: one may have come there just when an interrupt did."""
+        self.rows = _read_rows(self.out / TRIALS)
+
     def record_facts(self, policy: str, robot: str, facts: Mapping[str, Any]) -> None:
         """What is known of a policy on a robot. Raises ValueError if its weights are not those of before."""
         before = self.facts.setdefault(policy, {}).get(robot)

@@ -13,6 +13,7 @@ from vla_policy.evaluate.compare import split_head
 from vla_policy.evaluate.report_tables import (
     Table,
     differences_table,
+    not_asked,
     percent,
     policies_table,
     results_table,
@@ -171,15 +172,7 @@ def _films(films: Sequence[Record], folder: Path) -> Iterator[str]:
 
 
 def _not_asked(found: Record) -> Iterator[str]:
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for one in found["not_asked"]:
-        reasons.setdefault((one["robot"], one["reason"]), []).append(
-            f"{one['policy']} on {one['suite']}"
-        )
-    lines = [
-        f"<li>{_text(robot)}: {_text(', '.join(who))}: {_text(reason)}</li>"
-        for (robot, reason), who in reasons.items()
-    ]
+    lines = [f"<li>{_text(line)}</li>" for line in not_asked(found)]
     if lines:
         yield from _section("Not asked", f"<ul>{''.join(lines)}</ul>")
 

@@ -33,6 +33,16 @@ def policies_table(found: Record) -> Table:
     return _table(POLICIES, found["policies"])
 
 
+def not_asked(found: Record) -> list[str]:
+    """What was not tried, and why, one line for each robot and reason."""
+    who: dict[tuple[str, str], list[str]] = {}
+    for one in found["not_asked"]:
+        who.setdefault((one["robot"], one["reason"]), []).append(
+            f"{one['policy']} on {one['suite']}"
+        )
+    return [f"{robot}: {', '.join(names)}: {reason}" for (robot, reason), names in who.items()]
+
+
 def markdown(table: Table) -> str:
     """A Markdown table with a line end; empty for one without rows."""
     if not table.rows:

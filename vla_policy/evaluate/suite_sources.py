@@ -5,6 +5,7 @@ A source is one record: what its suites are called, on which robots, what it lac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -63,7 +64,8 @@ def _metaworld(settings: Settings) -> Runner:
 
 def _without_metaworld(settings: Settings) -> str:
     if find_spec("metaworld") is not None:
-        return ""
+        drawn = os.environ.get("MUJOCO_GL", "disable") != "disable"
+        return "" if drawn else "its camera needs OpenGL: set MUJOCO_GL=egl, or osmesa"
     return (
         "the package metaworld is not installed; it asks for a MuJoCo of its own: make an environment for it, "
         "`pip install metaworld packaging`, and install this package there"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-WIDTH, LABEL, TEXT = 860, 300, 170
+WIDTH, LABEL, TEXT = 920, 350, 170
 ROW, TOP, BOTTOM = 24, 8, 30
 COLOURS = 8
 
