@@ -1,4 +1,4 @@
-"""Say what is wrong with a robot file, a checkpoint for a robot, or the topics of a running robot.
+"""Report faults of a robot file, of a checkpoint for a robot, or of the topics of a running robot.
 
 Each finding has its file and line and what to change. Exit code 1 if there is an error.
 """
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 1 if one must be put right."""
+    """Print the findings; 1 if there is an error."""
     found: Sequence[Finding]
     if args.kind == "embodiment":
         found = check_embodiment(args.robot, model=args.model)

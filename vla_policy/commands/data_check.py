@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 1 if one must be put right."""
+    """Print the findings; 1 if there is an error."""
     with counted("checking") as tell:
         found = check_data(args.set, args.robot, quick=args.quick, workers=args.workers, tell=tell)
     print(format_findings((f.finding(str(args.set)) for f in found), str(args.set)))

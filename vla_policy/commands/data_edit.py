@@ -1,7 +1,7 @@
-"""Write a data set without some episodes, with other words for its tasks, or other names.
+"""Write a data set without some episodes, with other texts for its tasks, or other names.
 
-The set stays as it is and the changed one goes to --out. With --in-place it is replaced, and stands beside it as
-<name>.undo, which --undo brings back.
+The set is unchanged and the new one is written to --out. With --in-place it is replaced, and kept
+beside it as <name>.undo, which --undo restores.
 """
 
 from __future__ import annotations

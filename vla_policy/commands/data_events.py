@@ -1,4 +1,4 @@
-"""Say what the robot was told, who was in control, and what was refused or held, in order: of a bag or a black box."""
+"""List a robot's instructions, control modes, refusals and holds from a bag or a black box."""
 
 from __future__ import annotations
 

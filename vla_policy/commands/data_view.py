@@ -1,6 +1,7 @@
-"""One HTML file to look at episodes: cameras on one scrubber, columns, who was in control, what check found.
+"""One HTML file to view episodes: cameras on one scrubber, columns, who was in control, findings.
 
-It needs no network and no server; it holds the images, made smaller until the file stays below --megabytes.
+It needs no network and no server; it contains the images, reduced until the file is below
+--megabytes.
 """
 
 from __future__ import annotations

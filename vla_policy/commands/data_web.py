@@ -1,4 +1,4 @@
-"""Make named pictures of things from public packages (npm, Debian): what a policy can know without robot data."""
+"""Make named pictures of objects from public packages (npm, Debian), for learning."""
 
 from __future__ import annotations
 

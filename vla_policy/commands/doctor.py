@@ -1,4 +1,7 @@
-"""Tell what this machine has, and known problems with their cures. Exit code 1 if something will not work."""
+"""Report what this machine has, and known problems with their fixes.
+
+Exit code 1 if something will not work.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print facts as they are found, then what is wrong; 1 if there is a problem."""
+    """Print facts as they are found, then the problems; 1 if there is one."""
     for part in args.parts:
         if part not in CHECKS:
             raise ValueError(f"part: got {part!r}, expected one of {', '.join(CHECKS)}")
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def advice(wrong: Iterable[Note]) -> str:
-    """Problems first, each with its cure."""
+    """Problems first, each with its fix."""
     ordered = sorted(wrong, key=lambda note: note.level != PROBLEM)
     if not ordered:
         return "\nnothing wrong found"

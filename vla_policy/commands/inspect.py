@@ -1,4 +1,7 @@
-"""Say in words what a checkpoint folder or policy file holds: sizes, cameras, state, actions, statistics; or begin a file from it."""
+"""Describe a checkpoint folder or policy file: sizes, cameras, state, actions, statistics.
+
+It can also draft a policy file or a robot file from it.
+"""
 
 from __future__ import annotations
 

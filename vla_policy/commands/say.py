@@ -1,4 +1,4 @@
-"""`vla say "put the red cube in the tray"`: tell the running robot what to do, wait for the outcome."""
+"""`vla say "put the red cube in the tray"`: give the running robot an instruction and wait."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ async def _serve(server: Server, announce: Callable[[int], None]) -> int:
 
 
 def _announce(args: argparse.Namespace, serving: Serving, port: int) -> None:
-    """What to type at the robot."""
+    """The command for the robot."""
     scheme = "ws" if serving.tls_cert is None else "wss"
     host = serving.host
     if host in ("0.0.0.0", "::"):

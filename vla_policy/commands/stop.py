@@ -1,8 +1,9 @@
 """`vla stop`: stop the running robot; it stays stopped until `vla stop --reset`.
 
-A robot of this machine is stopped at once, over the line that its control node keeps open, and named; others are
-looked for in what is left of a second. With none here it is looked for over the network, some seconds. Of
-several that are known none is stopped, and the list says how to stop each, or all.
+A robot of this machine is stopped at once, over the socket that its control node keeps open, and
+named; others are searched for during the rest of a second. Without a robot here the network is
+searched for some seconds. Of several known robots none is stopped, and the list shows how to stop
+each, or all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`vla teleop DEVICE`: drive the running robot with a gamepad, SpaceMouse, keys, tracked hand or leader arm.
 
-It starts the teleop node in the graph that runs, for the robot that runs there, and takes over with --take-over or the
-device's button. Ctrl-C ends it: the robot holds, and stays teleoperated until somebody hands it back.
+It starts the teleop node in the running graph, for the robot that runs there, and takes over with
+--take-over or the device's button. Ctrl-C ends it: the robot holds, and stays teleoperated until
+it is handed back.
 """
 
 from __future__ import annotations

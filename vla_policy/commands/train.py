@@ -4,7 +4,8 @@
     vla train --policy FOLDER --data SET --out RUN     the common case without a file
     vla train tiny                                     the shipped `tiny` policy from generated data (docs/model.md)
 
-docs/training.md tells the rest. On several GPUs or machines: `torchrun ... -m vla_policy.cli train RUN.yaml`.
+docs/training.md has the rest. On several GPUs or machines: `torchrun ... -m vla_policy.cli train
+RUN.yaml`.
 """
 
 import argparse

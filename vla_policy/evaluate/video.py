@@ -1,4 +1,4 @@
-"""Images of what happened: a contact sheet with one row per task, and a video. No ROS."""
+"""Images of a run: a contact sheet with one row per task, and a video. No ROS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD, BAD = (20, 130, 60), (180, 40, 40)
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One task: a title, whether it succeeded, and frames uint8[h, w, 3] in order of time."""
+    """One task: a title, whether it succeeded, and frames uint8[h, w, 3] in temporal order."""
 
     title: str
     success: bool
@@ -97,7 +97,7 @@ def _row(strip: Strip, columns: int, width_px: int) -> Array:
 
 def _titled(frame: Array, strip: Strip) -> Array:
     titled = np.concatenate((_bar(strip, frame.shape[1]), frame), axis=0)
-    # MPEG-4 wants even sides.
+    # MPEG-4 requires even sizes.
     return np.ascontiguousarray(titled[: titled.shape[0] // 2 * 2, : titled.shape[1] // 2 * 2])
 
 

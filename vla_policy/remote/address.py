@@ -1,7 +1,8 @@
 """Address, token and certificate of a policy on another machine.
 
-A token is never part of an address or of a command line, where every user of the machine reads it: it comes from the
-environment (VLA_TOKEN) or from a file that only its owner reads (VLA_TOKEN_FILE).
+A token is never part of an address or of a command line, which every user of the machine can
+read: it comes from the environment (VLA_TOKEN) or from a file that only its owner can read
+(VLA_TOKEN_FILE).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAX_TOKEN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """url: of the server. jpeg: quality of the images that are sent; None: uncompressed.
+    """url: of the server. jpeg: quality of the images sent; None: uncompressed.
 
     adapter: of those that the server has; None: the policy itself. scaled: images are sent as small as the policy makes
     them, though its scaling leaves fractions of a level that are rounded then.
@@ -78,7 +79,10 @@ def address_text(address: Address) -> str:
 
 
 def read_token_file(path: Path) -> str:
-    """The token in a file. Raises ValueError if others may read the file or it holds none, OSError without it."""
+    """The token in a file.
+
+    Raises ValueError if others can read it or it has none, OSError if missing.
+    """
     path = path.expanduser()
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -89,7 +93,7 @@ def read_token_file(path: Path) -> str:
 
 
 def find_token(given: Mapping[str, str] | None = None) -> str | None:
-    """The token of the environment, or None. Raises as read_token_file does."""
+    """The token in the environment, or None. Raises as read_token_file."""
     values = os.environ if given is None else given
     if TOKEN in values and TOKEN_FILE in values:
         raise ValueError(f"got both {TOKEN} and {TOKEN_FILE}, expected one of them")
@@ -99,7 +103,7 @@ def find_token(given: Mapping[str, str] | None = None) -> str | None:
 
 
 def client_tls(url: str, ca: str | None) -> ssl.SSLContext | None:
-    """How a wss server's certificate is checked: against the file ca, else against the system's. None for ws."""
+    """TLS context of a wss server, checked by the file ca or the system's. None for ws."""
     if not url.startswith("wss:"):
         return None
     try:

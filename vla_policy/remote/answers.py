@@ -37,7 +37,7 @@ class Copies:
 
 
 def kind_of(asked: Asked) -> Hashable:
-    """What requests that one batch can answer have in common; None for one that is answered alone."""
+    """Key of requests that can share a batch; None for one that must be answered alone."""
     if asked.want != "infer" or asked.previous is not None:
         return None
     return asked.adapter, replace(asked.options, seed=None)
@@ -49,10 +49,10 @@ def answer(
     on_error: Callable[[Exception], None],
     infer_many: InferMany | None = None,
 ) -> list[Any]:
-    """One outcome for each of batch: chunks, an answer, or a Reason: refused, failed.
+    """One result for each of batch: chunks, an answer, or a Reason: refused, failed.
 
-    on_error: called with what a model raised. A batch that cannot be computed at once is computed one by one, so that
-    the request of one robot cannot spoil those of others.
+    on_error: called with the model's exception. A batch that fails as a whole is computed one by
+    one, so that the request of one robot cannot spoil those of others.
     """
     if infer_many is not None and len(batch) > 1:
         refusals = [policy.understands(asked.instruction) for asked in batch]
@@ -61,7 +61,7 @@ def answer(
             try:
                 return [(chunk,) for chunk in infer_many(seen, [asked.options for asked in batch])]
             except ValueError:
-                # Alone each learns what is wrong with its own.
+                # Computed alone, each gets its own error.
                 return [_one(policy, asked, on_error) for asked in batch]
             except Exception as error:  # noqa: BLE001 - reported, and each is tried alone
                 on_error(error)

@@ -1,7 +1,7 @@
-"""A policy on another machine. It answers what every policy answers, or reports within a bounded time that it cannot.
+"""A policy on another machine: the answers of any policy, or Unavailable within a bounded time.
 
-What a server sends is believed only as far as it can be checked: number of the request, columns, sizes, finite
-numbers, the rows that were to be kept. Whether the motion is safe is the guard's business, as for every policy.
+A server's reply is checked as far as possible: request number, columns, sizes, finite numbers, the
+rows to be kept. Whether the motion is safe is decided by the guard, as for every policy.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
-WORDS_S = 0.5  # for a question about the text, which is sent from a message callback
-LIE_S = 0.05  # to end the connection of a server that lies while another thread uses it
+WORDS_S = 0.5  # timeout of a question about the text, which is sent from a message callback
+LIE_S = 0.05  # timeout of closing a connection after an invalid reply while another thread uses it
 LEAST_S = 0.5
 WORDS_KEPT = 64
-UNANSWERED = 2  # requests in a row after which the connection is given up
+UNANSWERED = 2  # requests in a row after which the connection is closed
 REPLY_LIMITS = wire.MessageLimits(items=4096)
 
 
 class RemotePolicy(KeywordInfer):
     """A vla_policy server's policy. One request at a time; threads wait for each other.
 
-    Raises ValueError where the policy itself refuses, Unavailable where there is no answer now.
+    Raises ValueError if the policy itself refuses, Unavailable if there is no answer now.
     """
 
     def __init__(self, address: Address, token: str | None, ca: str | None = None) -> None:
         """Connects. Raises Unavailable without a server, ValueError if its offer is malformed."""
         self._address = address
-        self._lock = threading.RLock()  # of the connection; held for as long as a request takes
+        self._lock = threading.RLock()  # of the connection; held during a request
         self._words_lock = threading.Lock()
         self._number = 0
         self._unanswered = 0
@@ -85,7 +85,7 @@ class RemotePolicy(KeywordInfer):
 
     @property
     def contract(self) -> Contract:
-        """What the policy expects and produces."""
+        """The policy's inputs and outputs."""
         return self.offer.contract
 
     @property
@@ -105,12 +105,12 @@ class RemotePolicy(KeywordInfer):
 
     @property
     def can_point(self) -> bool:
-        """Whether point answers."""
+        """Whether point is supported."""
         return self.offer.can_point
 
     @property
     def can_answer(self) -> bool:
-        """Whether ask answers."""
+        """Whether ask is supported."""
         return self.offer.can_answer
 
     @property
@@ -120,12 +120,12 @@ class RemotePolicy(KeywordInfer):
 
     @property
     def timeout_s(self) -> float:
-        """For one request: when the last row of a chunk is due, an answer is of no use any more."""
+        """For one request: after a chunk's last row is due, its answer is useless."""
         lasts_s = self.rows * self.contract.step_ns / 1e9
         return min(MAX_DEADLINE_S, max(LEAST_S, lasts_s))
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
-        """Sentences that say how embodiment differs from the server's contract; empty if it fits."""
+        """One sentence for each difference of embodiment and the server's contract."""
         problems = check_contract(self.contract, embodiment)
         return problems + check_middles("statistics", self.offer.middles, embodiment)
 
@@ -135,7 +135,7 @@ class RemotePolicy(KeywordInfer):
             self._connection.close()
 
     def understands(self, instruction: str) -> Reason | None:
-        """The server's answer; None where it does not come at once: the server checks again before it infers."""
+        """The server's answer; None without one in time: it checks again before inference."""
         with self._words_lock:
             if instruction in self._words:
                 return self._words[instruction]
@@ -144,7 +144,7 @@ class RemotePolicy(KeywordInfer):
             why = self._reason(said)
         except Unavailable:
             return None
-        except ValueError as error:  # the request holds text alone, and the server refuses it
+        except ValueError as error:  # the request has only text, and the server refuses it
             return Reason("words", str(error))
         with self._words_lock:
             self._words[instruction] = why
@@ -153,13 +153,13 @@ class RemotePolicy(KeywordInfer):
         return why
 
     def sees(self, observation: Observation) -> Reason | None:
-        """What the instruction names and no image shows; None if all is shown, or it is not known."""
+        """What the instruction names and no image shows; None if all is shown, or if unknown."""
         return self._reason(self._ask({"want": "sees"}, self._seen(observation), self.timeout_s))
 
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation. Raises ValueError as a Policy does, and Unavailable."""
+        """The chunk of actions for observation. Raises ValueError as a Policy, and Unavailable."""
         started_ns = time.perf_counter_ns()
         continued = previous if options.frozen_rows or options.guidance_rows else None
         own: dict[str, Any] = {"options": write_options(options), "obs_ns": observation.obs_ns}
@@ -174,7 +174,7 @@ class RemotePolicy(KeywordInfer):
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
     ) -> tuple[ActionChunk, ...]:
-        """sampling.candidates chunks for one observation; of one that continues a chunk, infer_chunk makes one."""
+        """sampling.candidates chunks for one observation; only infer_chunk continues a chunk."""
         if sampling.previous is not None:
             raise ValueError(
                 "candidates: a policy on another machine draws none that continue a chunk"
@@ -190,7 +190,7 @@ class RemotePolicy(KeywordInfer):
         return self._chunks(said, observation, sampling.candidates)
 
     def point(self, observation: Observation) -> Mapping[str, Array]:
-        """Where it sees what the instruction names. Raises ValueError if it does not point."""
+        """Positions of the named objects. Raises ValueError if it does not point."""
         found = self._ask({"want": "point"}, self._seen(observation), self.timeout_s).get("points")
         if not isinstance(found, dict) or not all(
             isinstance(v, np.ndarray) and v.shape == (3,) for v in found.values()
@@ -207,7 +207,7 @@ class RemotePolicy(KeywordInfer):
         return text
 
     def _seen(self, observation: Observation) -> dict[str, Any]:
-        """The cameras of the contract, as they are or compressed. Raises ValueError for one that is not there."""
+        """The contract's cameras, raw or compressed. Raises ValueError for an absent one."""
         missing = [n for n in self.contract.camera_names if n not in observation.images]
         if missing:
             raise ValueError(
@@ -270,7 +270,7 @@ class RemotePolicy(KeywordInfer):
         )
 
     def _reply(self, number: int, ends_s: float, timeout_s: float) -> dict[str, Any]:
-        """The reply to request number; those to requests before it came too late and are dropped."""
+        """The reply to request number; late replies to earlier requests are dropped."""
         while True:
             try:
                 data = self._connection.reply(ends_s)
@@ -306,7 +306,10 @@ class RemotePolicy(KeywordInfer):
     def _chunks(
         self, said: dict[str, Any], observation: Observation, count: int, continued: bool = False
     ) -> tuple[ActionChunk, ...]:
-        """Checked chunks of a reply. continued: whether they were to continue the one in execution."""
+        """Checked chunks of a reply.
+
+        continued: whether they should continue the one in execution.
+        """
         given = said.get("chunks")
         if not isinstance(given, list) or len(given) != count:
             raise self._lies(f"something else than {count} chunks")
@@ -326,13 +329,13 @@ class RemotePolicy(KeywordInfer):
             raise self._lies(
                 f"{max(len(c.actions) for c in chunks)} rows, expected at most {self.rows}"
             )
-        # As they are taken for what goes on without a step, they would not be blended in.
+        # They would be executed as a continuation, without blending.
         if not continued and any(c.frozen_rows or c.continues is not None for c in chunks):
             raise self._lies("a chunk that continues one, which was not asked for")
         return chunks
 
     def _continuing(self, chunk: ActionChunk, previous: ActionChunk, frozen: int) -> ActionChunk:
-        """chunk, whose first rows have to be those that are executed meanwhile."""
+        """chunk, whose first rows must be those that are executed meanwhile."""
         kept = min(frozen, len(previous.actions), len(chunk.actions))
         if chunk.frozen_rows != frozen or not np.allclose(
             chunk.actions[:kept], previous.actions[:kept], rtol=0.0, atol=1e-9
@@ -341,7 +344,7 @@ class RemotePolicy(KeywordInfer):
         return replace(chunk, continues=previous.sequence)
 
     def _greet(self, first: bytes | str) -> None:
-        """A new connection: the policy behind it has to be the one that this robot was started with."""
+        """On a new connection: the policy must be the one that this robot was started with."""
         if isinstance(first, str):
             raise ValueError(f"{self._address.url}: {one_line(first, 300)}")
         try:
@@ -360,7 +363,7 @@ class RemotePolicy(KeywordInfer):
         self._offer, self._unanswered = offer, 0
 
     def _require_adapter(self, offer: Offer) -> None:
-        """Raises ValueError for a server without the adapter, Unavailable if it is another one than before."""
+        """Raises ValueError for a server without the adapter, Unavailable if it changed."""
         name = self._address.adapter
         if name is None:
             return
@@ -373,7 +376,7 @@ class RemotePolicy(KeywordInfer):
             )
 
     def _reason(self, said: Mapping[str, Any]) -> Reason | None:
-        """The answer to understands or sees. A missing one is an error, not the answer that all is well."""
+        """The answer to understands or sees. A missing one is an error, not a None."""
         why = said.get("reason", "")
         if why is None:
             return None
@@ -386,7 +389,7 @@ class RemotePolicy(KeywordInfer):
         """The server sent an invalid reply; this connection is closed."""
         why = f"the server sent {what}"
         if not self._lock.acquire(timeout=LIE_S):
-            return Unavailable(f"{self._address.url}: {why}")  # another request is under way on it
+            return Unavailable(f"{self._address.url}: {why}")  # another request is using it
         try:
             return self._connection.failed(why)
         finally:
@@ -398,7 +401,7 @@ Remote: TypeAlias = RemotePolicy | ForeignPolicy | OpenVlaPolicy
 
 
 def connect_policy(name: str, head: str | None = None) -> Remote:
-    """The policy of a server at ws://host:port, or of the policy file of one.
+    """The policy of a server at ws://host:port, or of a server's policy file.
 
     Token and certificate come from the environment.
 

@@ -1,7 +1,7 @@
 """The description of its policy that a server sends as its first frame, and the client's check of it.
 
-openpi's server sends any mapping there, RoboArena's its PolicyServerConfig. Ours is one key, `vla`, that openpi's
-client passes on.
+openpi's server sends an arbitrary mapping there, RoboArena's its PolicyServerConfig. Ours has one
+key, `vla`, which openpi's client passes on.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def metadata(offer: Offer) -> dict[str, Any]:
 
 
 def read_offer(first: Any) -> Offer:
-    """The offer in a server's first frame. Raises ValueError, one sentence, for another version or a wrong one."""
+    """The offer in a server's first frame. Raises ValueError, one sentence, if invalid."""
     said = first.get(OWN) if isinstance(first, dict) else None
     if not isinstance(said, dict):
         raise ValueError(
@@ -121,9 +121,9 @@ def _scaling(said: Any) -> Scaling | None:
 
 
 def changed(before: Offer, now: Offer) -> str | None:
-    """How the policy of a server is another one than before, by name; None if it is the same.
+    """How a server's policy differs from the previous one, as text; None if it is the same.
 
-    A robot that was started with one policy does not go on with another behind the same address.
+    A robot that was started with one policy does not continue with another at the same address.
     """
     names = [f.name for f in fields(Offer) if f.name not in ("contract", "version", "adapters")]
     pairs = [(n, getattr(before, n), getattr(now, n)) for n in names]
@@ -140,7 +140,7 @@ def changed(before: Offer, now: Offer) -> str | None:
 
 
 def statistics_hash(plain: Mapping[str, Any]) -> str:
-    """Of plain JSON data of a checkpoint's normalisation; the same numbers have the same hash."""
+    """Hash of plain JSON data of a checkpoint's normalisation; equal numbers have equal hashes."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 

@@ -1,7 +1,7 @@
-"""A policy for robots on a network: openpi's WebSocket protocol, OpenVLA's /act, /healthz and /metrics on one port.
+"""A policy for robots on a network: openpi's WebSocket, OpenVLA's /act, /healthz, /metrics.
 
-A connection is answered only after it has sent its request and the token in time. What comes in is checked
-before anything is made of it; what goes out in an error is one sentence.
+All on one port. A connection is answered only after its request and its token have come in time.
+Input is checked before any object is created from it; an error is reported as one sentence.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from vla_policy.remote.serving import Serving, authorised, refuse_stranger
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.types import ActionChunk, Reason
 
-PING_S = 5.0  # a client that finishes no message, not even a pong, in twice that is gone
-SEND_S = 5.0  # for a client to take an answer
+PING_S = 5.0  # a client that completes no message, not even a pong, within twice this is dropped
+SEND_S = 5.0  # for a client to receive an answer
 BODY_S = 10.0
 CLOSE_S = 2.0
-MAX_WRONG = 3  # messages in a row that are none
-WRONG_PAUSE_S = 0.02  # before each is answered: who sends nothing else takes no time from others
+MAX_WRONG = 3  # invalid messages in a row
+WRONG_PAUSE_S = 0.02  # before each is answered: invalid messages take no time from other clients
 HTTP = {"busy": 503, "closing": 503, "late": 504, "refused": 422, "failed": 500}
 
 NO_ADAPTERS: Mapping[str, Served] = {}
@@ -44,7 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """One policy behind one port.
+    """One policy on one port.
 
     policy: None where copies compute. infer_many: several observations at once, where the policy can; most: how many.
     adapters: name -> the policy with that adapter; its contract is the same.
@@ -87,7 +87,7 @@ class Server:
         self._limits = wire.MessageLimits(size=serving.max_bytes)
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Start listening; returns the port."""
         app = web.Application(middlewares=[self._guarded], client_max_size=self._serving.max_bytes)
         app.router.add_get("/", self._on_socket)
         app.router.add_get("/healthz", self._on_health)
@@ -119,7 +119,7 @@ class Server:
         return port
 
     async def stop(self) -> None:
-        """Take no more connections, answer what is being computed, close the others with a word."""
+        """Accept no more connections, answer running requests, close the others with a message."""
         self._listening.close()
         await self._batcher.close()
         closing = [s.close(code=1001, message=b"the server ends") for s in self._sockets]
@@ -163,7 +163,7 @@ class Server:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Whom nothing is answered: pages of strangers, and who has no token."""
+        """Refuses pages of other sites, and clients without the token."""
         problem = refuse_stranger(self._serving, request.host, request.headers.get("Origin"))
         if problem is not None:
             self._turned_away("stranger")
@@ -246,7 +246,10 @@ class Server:
         return socket
 
     async def _converse(self, socket: web.WebSocketResponse, name: str) -> str:
-        """Until the client goes; why it did. One task reads, so that pings are answered, one answers."""
+        """Serve until the client leaves; returns why.
+
+        One task reads, so pings are answered; one answers.
+        """
         await _send(socket, wire.encode(metadata(self._offer)))
         inbox: asyncio.Queue[bytes] = asyncio.Queue(2)
         answering = asyncio.create_task(self._answer_all(socket, name, inbox))
@@ -353,7 +356,7 @@ class Server:
 
 
 def request_of(message: Any) -> dict[str, Any] | None:
-    """What our client's request calls itself, if it can be read that far; None: it is not ours."""
+    """The request's own number if it can be parsed so far; None: not from our client."""
     own = message.get(OWN) if isinstance(message, dict) else None
     number = own.get("request_id") if isinstance(own, dict) else None
     return {"request_id": number} if type(number) is int else None
@@ -377,7 +380,7 @@ def _reply(asked: Asked, outcome: Any, infer_ms: float, before_ms: float) -> dic
 
 
 def _endpoint(name: Any) -> str:
-    """RoboArena's clients reset before an episode; nothing is kept here, so there is nothing to do."""
+    """RoboArena's clients reset before an episode; the server keeps no state to reset."""
     return "reset successful" if name == "reset" else "endpoint: expected infer or reset"
 
 
