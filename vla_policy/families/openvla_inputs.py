@@ -23,9 +23,7 @@ from vla_policy.types import Array
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-SPACE = (
-    "▁"  # the single space, id 29871 of Llama's, between "Out:" and the action tokens in training
-)
+SPACE = "▁"  # the single space, id 29871 of Llama's, before the action tokens in training
 NOT_NORMALISED = (-1.0, 1.0)  # ends of a column that was not normalised, usually the gripper
 CROP_AREA = 0.9  # of checkpoints trained with random crops
 

@@ -38,9 +38,7 @@ MAGIC = b"\x89MCAP0\r\n"
 CHUNK_BYTES = 4 << 20
 # Bytes per write: its copy occupies the core, also for the control loop. 4 MB take 2.5 ms.
 WRITE_BYTES = 1 << 18
-LEVEL = (
-    1  # camera pixels compress little at any level, and recording must not slow the control loop
-)
+LEVEL = 1  # camera pixels compress little at any level, and recording must not slow control
 _MESSAGE = struct.Struct("<BQHIQQ")
 MessageIndexes = dict[int, list[tuple[int, int]]]  # channel -> (log time, offset in the chunk)
 

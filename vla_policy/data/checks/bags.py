@@ -19,10 +19,7 @@ from vla_policy.timing import NS_PER_S
 
 IMAGE_TYPES = frozenset(("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"))
 HEAD = 12  # leading bytes in which two messages with equal content differ: encapsulation and stamp
-REPEATS, REPEATS_S = (
-    3,
-    0.3,
-)  # repetitions of identical images, and their duration, that are no rest
+REPEATS, REPEATS_S = 3, 0.3  # repetitions of an image, and their duration, that are a fault
 PAUSE = 8.0  # times the usual interval of a stream's stamps
 AGAIN = "Record it again, and see to this stream before: `vla check topics ROBOT` shows its rate"
 

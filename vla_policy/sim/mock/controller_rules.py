@@ -20,9 +20,7 @@ from dataclasses import dataclass
 from vla_policy.embodiment.spaces import BASE_TIMEOUT_NS, SERVO_TIMEOUT_NS
 from vla_policy.timing import NS_PER_S
 
-LATE = (
-    "too late: "  # prefix of refusals for the time of arrival, which a loaded machine causes too
-)
+LATE = "too late: "  # prefix of refusals by arrival time, which a loaded machine causes too
 ZERO_VELOCITY = 1e-7  # the controller compares with the float epsilon
 
 
