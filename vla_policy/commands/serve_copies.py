@@ -1,9 +1,10 @@
 """Copies of a policy as a Ray Serve deployment, for `vla serve --copies`. Needs ray: pip install 'vla_policy[ray]'.
 
-The server in front of them is the one without: it checks token and messages, lets robots take turns, makes batches
-and says no rather than being late. Ray Serve starts the copies, on this machine or, with RAY_ADDRESS, on those of a
-cluster, watches their health, replaces one that died, and gives each batch to one that is free. What goes between is
-the wire's messages.
+The server in front of them is the same as without copies: it checks token and messages, schedules
+robots in turn, makes batches and refuses requests that would be late. Ray Serve starts the
+copies, on this machine or, with RAY_ADDRESS, on those of a cluster, watches their health,
+replaces one that died, and gives each batch to a free one. Between them the wire's messages are
+used.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from vla_policy.remote.messages import Asked
 
 APPLICATION = "vla_policy"
 HEALTH_S, ANSWER_S = 5.0, 60.0
-RAISED = 5  # batches in a row in which the model raised; a copy that does nothing else is replaced
+RAISED = 5  # failed batches in a row after which a copy is replaced
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A deployment that runs, and what its policy is."""
+    """A running deployment, and the description of its policy."""
 
     copies: Copies
     offer: Offer
@@ -55,7 +56,7 @@ class PolicyCopy:
         return wire.encode(metadata(self._loaded.offer)), can_batch, self._loaded.looks_at_state
 
     def answer(self, batch: Sequence[bytes]) -> tuple[str, list[bytes]]:
-        """The hash of the weights, by which a copy of another policy is noticed, and an outcome for each request."""
+        """The hash of the weights, to detect another policy, and a result for each request."""
         offer, raised = self._loaded.offer, self._raised
         asked = [read_packed(data, offer.contract, tuple(offer.adapters)) for data in batch]
         served = self._loaded.served[asked[0].adapter]
@@ -89,13 +90,13 @@ def started(args: argparse.Namespace) -> Iterator[Copied]:
     on_gpu, joined = args.device.startswith("cuda"), "RAY_ADDRESS" in os.environ
     if joined:
         ray.init(namespace=APPLICATION)
-    else:  # of this machine alone; nobody else reaches it
+    else:  # on this machine only; no other one can connect
         ray.init(
             namespace=APPLICATION, include_dashboard=False, _node_ip_address="127.0.0.1",
             num_cpus=max(os.cpu_count() or 1, args.copies * args.threads),
         )  # fmt: skip
     try:
-        serve.start(proxy_location="Disabled")  # robots come to our port; Ray Serve opens none
+        serve.start(proxy_location="Disabled")  # robots use our port; Ray Serve opens none
         deployment = serve.deployment(PolicyCopy).options(
             num_replicas=args.copies,
             max_ongoing_requests=1,
@@ -109,17 +110,17 @@ def started(args: argparse.Namespace) -> Iterator[Copied]:
         )  # fmt: skip
         yield copied(handle, args.copies)
     finally:
-        if joined:  # one of this machine ends altogether
+        if joined:  # a cluster on this machine is shut down
             serve.delete(APPLICATION)
         ray.shutdown()
 
 
-# Those arguments of `vla serve` that say what a copy loads.
+# The arguments of `vla serve` that determine what a copy loads.
 OPTIONS = ("policy", "adapter", "head", "embodiment", "device", "threads")
 
 
 def copied(handle: Any, count: int) -> Copied:
-    """A deployment by its handle, as serve.run gives it: for who deploys PolicyCopy in another way."""
+    """A deployment from the handle of serve.run: for other deployments of PolicyCopy."""
     said, can_batch, looks_at_state = handle.describe.remote().result(timeout_s=ANSWER_S)
     offer = read_offer(wire.decode(said))
 

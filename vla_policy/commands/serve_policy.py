@@ -1,4 +1,4 @@
-"""The policy that `vla serve` has in a process: loaded, with its adapters, and described for robots."""
+"""The policy of `vla serve` in a process: loaded, with its adapters, and described for robots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vla_policy.remote.answers import InferMany, Served
 from vla_policy.remote.handshake import Offer
 from vla_policy.runtime.observation import blank_observation
 
-STEPS = 3  # inferences before the first robot comes: engines compile in them
+STEPS = 3  # inferences before the first robot connects: engines compile in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ class Loaded:
 
 
 def load(args: argparse.Namespace) -> Loaded:
-    """What the arguments of `vla serve` name, after its first inferences. Raises as load_policy does."""
+    """Load the policy of `vla serve`'s arguments, after its first inferences.
+
+    Raises as load_policy.
+    """
     import torch
 
     torch.set_num_threads(args.threads)
@@ -77,7 +80,7 @@ def _offer(name: str, policies: Mapping[str | None, Policy]) -> Offer:
 
 
 def read_adapters(given: Sequence[str]) -> dict[str, str]:
-    """Name -> folder. Raises ValueError for what is not NAME=FOLDER, or a name that is there twice."""
+    """Name -> folder. Raises ValueError for other forms than NAME=FOLDER, or a duplicate name."""
     found: dict[str, str] = {}
     for text in given:
         name, _, folder = text.partition("=")

@@ -1,4 +1,4 @@
-"""Policies x robots x suites: try what a comparison's folder lacks, in worker processes or through a running graph."""
+"""Policies x robots x suites: runs a comparison's missing trials, in processes or a graph."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OnTrial = Callable[[Cell, Mapping[str, Any]], None]
 
 
 class Graph(Protocol):
-    """A running graph of one policy on one robot, in which trials are made."""
+    """A running graph of one policy on one robot, for trials."""
 
     def run(self, suite: str, index: int, film: Path | None) -> dict[str, Any]:
-        """A row of what happened in a trial."""
+        """The row of a trial's results."""
 
 
 OpenGraph = Callable[[Settings, Path], AbstractContextManager[Graph]]
@@ -45,13 +45,13 @@ def split_head(name: str) -> tuple[str, str | None]:
 
 
 def settings_of(folder: ComparisonFolder, policy: str, robot: str) -> dict[str, Any]:
-    """What a trial of a policy on a robot needs to know."""
+    """The settings of a trial of a policy on a robot."""
     base, head = split_head(policy)
     return {**folder.plan.options, "policy": base, "head": head, "robot": robot}
 
 
 def pairs_that_lack(folder: ComparisonFolder) -> list[tuple[str, str]]:
-    """Policies and robots with a trial that is still to be done, in the order of the plan."""
+    """Policies and robots with missing trials, in the order of the plan."""
     pairs = [
         (policy, robot)
         for policy, robot, suite in folder.plan.cells()
@@ -61,7 +61,7 @@ def pairs_that_lack(folder: ComparisonFolder) -> list[tuple[str, str]]:
 
 
 def reason_of(folder: ComparisonFolder, cell: Cell) -> str:
-    """Why a cell has no trials, in words; empty if it has, or that is not known yet."""
+    """Why a cell has no trials, as text; empty if it has, or if unknown so far."""
     policy, robot, suite = cell
     facts = folder.facts.get(policy, {}).get(robot, {})
     return unfit(suite, robot) or str(facts.get("unfit", {}).get(suite, ""))
@@ -70,10 +70,10 @@ def reason_of(folder: ComparisonFolder, cell: Cell) -> str:
 def look_at_policies(
     folder: ComparisonFolder, tell: Callable[[str], None], *, workers: int
 ) -> None:
-    """Load each policy that has something to do once, for each robot, and keep its facts.
+    """Load each policy with missing trials once, for each robot, and store its facts.
 
-    Raises ValueError for a policy that can be asked nothing, for weights that changed, and what loading raises where
-    a server does not answer.
+    Raises ValueError for a policy that fits no suite, for changed weights, and the error of
+    loading if a server does not answer.
     """
     pairs = {f"{policy} on {robot}": (policy, robot) for policy, robot in pairs_that_lack(folder)}
     jobs = {
@@ -105,10 +105,10 @@ def try_in_processes(
     films: bool,
     on_trial: OnTrial,
 ) -> None:
-    """The trials of a policy on a robot that are not done; the processes are theirs alone, so is their peak of memory.
+    """The missing trials of a policy on a robot, in separate processes, for peaks of memory.
 
-    workers: how many; 0: in this process. Raises ValueError with the trial that went wrong, OSError if a process ended;
-    what is done is kept.
+    workers: number of processes; 0: in this one. Raises ValueError with the trial that failed,
+    OSError if a process ended; finished trials are kept.
     """
     settings = settings_of(folder, policy, robot)
     trials = {
@@ -163,7 +163,7 @@ def _film(folder: ComparisonFolder, cell: Cell, index: int, films: bool) -> Path
         return None
     policy, robot, suite = cell
     plain = re.sub(r"[^A-Za-z0-9_@.-]+", "_", policy)[-40:]
-    if plain != policy:  # a path or an address, of which two may look the same now
+    if plain != policy:  # a path or an address, of which two may have the same plain name
         plain += "_" + hashlib.sha256(policy.encode()).hexdigest()[:8]
     return folder.films / f"{plain}_{robot}_{suite}_{index:04d}.webm"
 
@@ -171,7 +171,10 @@ def _film(folder: ComparisonFolder, cell: Cell, index: int, films: bool) -> Path
 def _done(
     work: Callable[..., dict[str, Any]], jobs: Mapping[str, tuple[Any, ...]], workers: int
 ) -> Generator[tuple[str, dict[str, Any]], None, None]:
-    """What each job answers, as they get done. Raises ValueError and OSError that begin with the job's name."""
+    """Results of the jobs, as they finish.
+
+    Raises ValueError and OSError that begin with the job's name.
+    """
     if workers == 0:
         for what, job in jobs.items():
             yield what, _answer(partial(work, *job), what)
@@ -179,7 +182,7 @@ def _done(
     if not jobs:
         return
     with _workers(workers) as pool:
-        with _without_interrupts():  # those that are started here do not hear them either
+        with _without_interrupts():  # the new processes do not receive them either
             asked = {pool.submit(work, *job): what for what, job in jobs.items()}
         for future in as_completed(asked):
             yield asked[future], _answer(future.result, asked[future])
@@ -214,7 +217,7 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C goes to all processes of a terminal: those that are started in this block leave it to this one."""
+    """Ctrl-C goes to all processes of a terminal: those started in this block ignore it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a worker process of a comparison does: look at a policy, try one trial."""
+"""Work of a comparison's worker process: facts of a policy, and trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vla_policy.evaluate.suite_sources import Runner, source_of
 from vla_policy.evaluate.video import write_webm
 
 PR_SET_PDEATHSIG = 1
-FILM_HZ = 8.0  # twice as fast as it happened
+FILM_HZ = 8.0  # twice real time
 
 Settings = Mapping[str, Any]
 
@@ -31,7 +31,7 @@ def begin() -> None:
 
 
 def look_at(settings: Settings, suites: Sequence[str]) -> dict[str, Any]:
-    """Facts of a policy on a robot; unfit: suite -> why it cannot be asked that, in words."""
+    """Facts of a policy on a robot; unfit: suite -> why it does not fit, as text."""
     reasons: dict[str, str] = {}
     facts: dict[str, Any] = {}
     runners: dict[Callable[[Settings], Runner], Runner | str] = {}
@@ -54,24 +54,24 @@ def look_at(settings: Settings, suites: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Running:
-    """What a process has loaded for its trials. made: how many it has made."""
+    """Objects that a process has loaded for its trials. made: number of trials."""
 
     runner: Runner
     made: int = 0
 
 
-# Of this process, by what opened it and for whom; one policy on one robot at a time.
+# Of this process, by opener and settings; one policy on one robot at a time.
 _running: dict[tuple[Any, ...], _Running] = {}
 
 
 def try_one(settings: Settings, suite: str, index: int, film: Path | None) -> dict[str, Any]:
-    """A row of what happened in a trial. film: where one of a failure goes; None: none is made."""
+    """The row of a trial's results. film: file for the film of a failure; None: no film."""
     running = _runner(settings, suite)
     measures = Measures(films=film is not None, warm_up=0 if running.made else 1)
     running.made += 1
     started = time.monotonic()
     result = running.runner.run(suite, index, measures).to_dict()
-    del result["interventions"]  # with what merely waits; guard has it without
+    del result["interventions"]  # includes mere waiting; guard does not
     row = {**result, **measures.to_dict(), "film": ""}
     row |= {"wall_s": round(time.monotonic() - started, 2), "memory_mb": peak_memory_mb()}
     row["gpu_mb"] = gpu_memory_mb()

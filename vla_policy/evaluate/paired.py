@@ -1,4 +1,4 @@
-"""Two policies on the same trials: what one does that the other does not, and how sure that is."""
+"""Two policies on the same trials: their difference and its significance."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class PairedOutcome:
 
 
 def paired(first: Sequence[bool], second: Sequence[bool]) -> PairedOutcome:
-    """Success of the same trials in the same order. Raises ValueError for none or for different numbers of them."""
+    """Success of the same trials in the same order.
+
+    Raises ValueError for none or unequal numbers.
+    """
     if len(first) != len(second) or not first:
         raise ValueError(
             f"paired: got {len(first)} and {len(second)} trials, expected the same number, at least 1"
@@ -47,7 +50,7 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> PairedOutcome:
 
 
 def mcnemar(outcome: PairedOutcome) -> float:
-    """Exact two-sided p of McNemar's test: that trials which only one of them does fall so unevenly by chance alone.
+    """Exact two-sided p of McNemar's test, from the trials that only one of them solves.
 
     >>> mcnemar(PairedOutcome(10, 5, 0, 5))
     0.0625
@@ -60,8 +63,8 @@ def mcnemar(outcome: PairedOutcome) -> float:
 def difference_interval(outcome: PairedOutcome) -> tuple[float, float]:
     """95 % interval of the difference of the rates: Wilson intervals joined for pairs.
 
-    Source: Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10. It is never of no width, as a bootstrap is
-    where the two always agree.
+    Source: Newcombe 1998 (Statistics in Medicine 17, 2635-2650), method 10. Its width is never
+    zero, unlike a bootstrap's if the two always agree.
     """
     a, b, c, d = outcome.both, outcome.first_only, outcome.second_only, outcome.neither
     n = outcome.trials

@@ -1,4 +1,4 @@
-"""What a policy costs before it does anything: size on disk, parameters, training as far as its folder tells."""
+"""Costs of a policy: size on disk, parameters, training as far as its folder records it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ WEIGHTS = "*.safetensors"
 
 
 def policy_facts(name: str, policy: PolicyProtocol) -> dict[str, Any]:
-    """Plain JSON data of a loaded policy. What is not known is None: of a server, of the expert, of other formats.
+    """Plain JSON data of a loaded policy.
 
-    weights: of the values of its network, so that another checkpoint under the same name is noticed.
+    Unknown values are None: of a server, expert, other formats.
+    weights: hash of its network's values, to detect another checkpoint under the same name.
     """
     facts: dict[str, Any] = {"head": policy.head, "rows": policy.rows}
     facts |= {"weights": getattr(policy, "weights_hash", "") or None}
@@ -44,9 +45,9 @@ def checkpoint_folders(name: str) -> list[Path]:
 
 
 def training_cost(folder: Path) -> dict[str, Any] | None:
-    """steps and seconds that a run had taken up to the checkpoint in folder; None where folder is of no run.
+    """steps and seconds of a run up to the checkpoint in folder; None if folder is of no run.
 
-    A run that went on after a stop counts its seconds from there: they are added.
+    A resumed run counts its seconds from the restart: they are added.
     """
     from vla_policy.train.log import read_log
     from vla_policy.train.run_folder import CHECKPOINTS

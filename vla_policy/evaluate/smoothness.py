@@ -1,4 +1,4 @@
-"""How smooth a stream of commands is: along the way, and where one chunk takes over from another."""
+"""Smoothness of a stream of commands: within chunks, and where one chunk follows another."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from vla_policy.types import Array
 
 AROUND = 2  # ticks after a seam that still belong to it
-MOVES_MM = 0.05  # of a tick; less is standing
+MOVES_MM = 0.05  # per tick; less counts as standing
 LEAST = 8  # ticks
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothness:
-    """Jerk of the commanded tools, m/s³; None where too little moved to say.
+    """Jerk of the commanded tools, m/s³; None if there was too little motion.
 
-    rms: of all ticks in which they moved. seam_p95: where a chunk was taken during motion. own_p95: elsewhere.
+    rms: of all ticks with motion. seam_p95: where a chunk began during motion. own_p95: elsewhere.
     """
 
     rms: float | None = None
@@ -29,7 +29,10 @@ class Smoothness:
 def smoothness(
     times_ns: Sequence[int], positions: Sequence[Array], taken_ns: Sequence[int]
 ) -> Smoothness:
-    """Of commanded positions float64[p], m, one a tick. taken_ns: when chunks came into execution; the first is no seam."""
+    """For commanded positions float64[p], m, one per tick.
+
+    taken_ns: begin of chunks; the first is no seam.
+    """
     found = differences(times_ns, positions, taken_ns).get("jerk_m_s3")
     if found is None:
         return Smoothness()
@@ -45,7 +48,7 @@ def smoothness(
 def differences(
     times_ns: Sequence[int], positions: Sequence[Array], taken_ns: Sequence[int]
 ) -> dict[str, tuple[Array, Array]]:
-    """Per quantity its size where a chunk was taken during motion, and elsewhere in motion; empty for too few ticks.
+    """By quantity its size where a chunk began during motion, and elsewhere in motion.
 
     position_mm: per tick. velocity_mm_s: change per tick. jerk_m_s3. Ticks count as evenly apart.
     """

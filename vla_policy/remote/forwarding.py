@@ -1,6 +1,6 @@
-"""Requests and their outcomes on the way between a server and the copies of its policy: the messages of the wire, again.
+"""Requests and results between a server and the copies of its policy, as wire messages.
 
-No object of ours is pickled, and a copy checks what it is given as a server does.
+No object of ours is pickled, and a copy checks its input like a server.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from vla_policy.remote.messages import (
 )
 from vla_policy.types import ActionChunk, Reason
 
-# Pictures are unpacked already, so a message may be larger than that of a robot.
+# Images are decoded already, so a message may be larger than a robot's.
 LIMITS = wire.MessageLimits(size=1024 * 1024 * 1024)
 
 
 def pack_request(asked: Asked) -> bytes:
-    """asked as a message; read_packed reads it back."""
+    """asked as a message, for read_packed."""
     own: dict[str, Any] = {
         "want": asked.want, "options": write_options(asked.options), "candidates": asked.candidates,
         "question": asked.question, "request_id": asked.request_id, "adapter": asked.adapter,
@@ -44,12 +44,12 @@ def pack_request(asked: Asked) -> bytes:
 
 
 def read_packed(data: bytes, contract: Contract, adapters: tuple[str, ...]) -> Asked:
-    """The request in a message of pack_request. Raises ValueError as messages.read_request does."""
+    """The request in a message of pack_request. Raises ValueError as messages.read_request."""
     return read_request(wire.decode(data, LIMITS), contract, adapters)
 
 
 def pack_outcome(outcome: Any) -> bytes:
-    """One outcome of answers.answer as a message: chunks, an answer, or a reason."""
+    """One result of answers.answer as a message: chunks, an answer, or a reason."""
     if isinstance(outcome, Reason):
         return wire.encode({"code": outcome.code, "detail": outcome.detail})
     if isinstance(outcome, dict):
@@ -61,7 +61,7 @@ def pack_outcome(outcome: Any) -> bytes:
 
 
 def read_outcome(data: bytes, asked: Asked, contract: Contract) -> Any:
-    """The outcome in a message of pack_outcome, for the request that it answers. Raises ValueError."""
+    """The result in a message of pack_outcome, for its request. Raises ValueError."""
     said = wire.decode(data, LIMITS)
     if "code" in said:
         return Reason(said["code"], said["detail"])

@@ -1,4 +1,4 @@
-"""The shipped `tiny` policies: columns of each robot, rolling ahead, the family itself."""
+"""The shipped `tiny` policies: columns of each robot, rolling forward, the family itself."""
 
 from vla_policy.families.tiny.tiny import FAMILY
 

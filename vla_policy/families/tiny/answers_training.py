@@ -1,8 +1,9 @@
-"""The lesson "answers": language model and heads over what the frozen tower answers, computed once for every frame.
+"""The lesson "answers": trains language model and heads on the frozen tower's answers.
 
-The tower is the dearest part and does not change, so a sample holds its answers instead of images, packed
-(models/pointing.py), one for each arm. A sample asks for the action, or, beside that, for the name or the place of what the
-sentence means, which the same language model answers in words.
+The tower is the most expensive part and does not change, so a sample has its answers instead of
+images, packed (models/pointing.py), one for each arm. A sample's label is the action, or,
+additionally, the name or the position of the sentence's object, which the same language model
+answers as text.
 """
 
 from dataclasses import replace
@@ -25,8 +26,8 @@ PLACE_M, WRIST_M, STATE = (
     0.003,
     0.001,
     0.01,
-)  # errors that the tower makes on images it has not seen, and of sensors
-SALT = 0x5EED  # these draws beside those of noise and time, from the same seed
+)  # errors of the tower on unseen images, and of sensors
+SALT = 0x5EED  # separates these draws from those of noise and time with the same seed
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], kept: Labelled) -> Batch:
@@ -72,7 +73,10 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], kept: Labelled) -> B
 def loss(
     checkpoint: Checkpoint, batch: Batch, options: LossOptions, generator: torch.Generator
 ) -> Loss:
-    """Flow matching, action tokens and words. Errors of tower and sensors, and unknown words, are each sample's own draw."""
+    """Flow matching, action tokens and text.
+
+    Errors and unknown words are drawn for each sample.
+    """
     if options.max_delay or options.instruction_dropout:
         raise ValueError(
             "loss: got max_delay or instruction_dropout, expected neither with the lesson answers"
@@ -90,7 +94,7 @@ def loss(
 def loss_of(
     checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: losses.Drawn
 ) -> Loss:
-    """The same for what was drawn."""
+    """The same for given draws."""
     model: VLA = checkpoint.model
     device, arms = checkpoint.device, batch["image_valid"].to(checkpoint.device)
     slots = int(arms.any(0).sum())
@@ -106,7 +110,7 @@ def loss_of(
 
 
 def disturbed(config: ModelConfig, batch: Batch, each: list[torch.Generator]) -> Batch:
-    """found and state of demonstrations, with the errors that there will be."""
+    """found and state of demonstrations with simulated errors of tower and sensors."""
     acts = batch["demonstrated"].float()
     found = pointing.unpack(batch["found"].flatten(0, 1), config.pointing.value_width)
     slots = batch["found"].shape[1]

@@ -1,10 +1,10 @@
-"""Which columns of a `tiny` model are a robot's, by name: one model for one arm, two arms, or an arm on a base.
+"""A robot's columns of a `tiny` model, by name: for one arm, two arms, or an arm on a base.
 
     model actions    terminate | first arm: dx dy dz drx dry drz gripper | second arm | base.vx base.wz
     model state      first arm: pose, gripper | second arm | for each action column, 1 if the robot has it
 
-A model of one arm has the first eight of each. Columns that a robot does not have are 0 on the way in and dropped
-on the way out. The arms of a robot are taken in the order of its state.
+A model of one arm has the first eight of each. Columns that a robot lacks are 0 as input and
+dropped from the output. The arms of a robot are in the order of its state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families.tool_steps import GRIPPER, ROW
 from vla_policy.types import Array
 
-ARM = (*TOOL_POSE, GRIPPER)  # of the state, and of what is commanded
+ARM = (*TOOL_POSE, GRIPPER)  # columns of an arm in the state, and in commands
 SLOTS = ("", "second.")
 BASE = ("base.vx", "base.wz")
 TERMINATE = 0
@@ -27,7 +27,7 @@ COLUMNS = (ROW[TERMINATE], *(slot + name for slot in SLOTS for name in ROW[1:]),
 
 @dataclass(frozen=True, slots=True)
 class RobotColumns:
-    """The columns of a model that a robot has.
+    """A robot's columns of a model.
 
     arms: prefix of the names of each arm, ("",) or ("left.", "right."). base: columns of its base.
     """
@@ -47,7 +47,7 @@ class RobotColumns:
 
     @property
     def columns(self) -> list[int]:
-        """Where they are."""
+        """Their indices."""
         return [COLUMNS.index(name) for name in self.model_action_names]
 
     def there(self, width: int) -> Array:
@@ -56,7 +56,7 @@ class RobotColumns:
 
 
 def body_of(state_names: tuple[str, ...], action_names: tuple[str, ...]) -> RobotColumns:
-    """The robot's columns by name. Raises ValueError if they are not whole arms and bases."""
+    """The robot's columns by name. Raises ValueError unless they are complete arms and bases."""
     first = TOOL_POSE[0]
     arms = tuple(n.removesuffix(first) for n in state_names if n.endswith(first))
     base = tuple(n for n in BASE if n in action_names)
@@ -110,7 +110,7 @@ def widened_state(normalised: Array, body: RobotColumns, width: int) -> Array:
 
 
 def widened_actions(own: Array, body: RobotColumns, width: int) -> Array:
-    """float[..., width]: a robot's columns, float[..., n], where the model has them; 0 elsewhere."""
+    """float[..., width]: a robot's columns, float[..., n], at the model's indices; 0 elsewhere."""
     actions = np.zeros((*own.shape[:-1], width), own.dtype)
     actions[..., body.columns] = own
     return actions

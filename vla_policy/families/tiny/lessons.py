@@ -1,4 +1,4 @@
-"""How a `tiny` policy is trained: on demonstrations, and by the two lessons of its recipe, pointing and then the heads."""
+"""Training of a `tiny` policy: on demonstrations, and by the lessons pointing and answers."""
 
 from dataclasses import replace
 from types import MappingProxyType

@@ -1,7 +1,9 @@
-"""The lesson "pointing": the vision tower learns to point at what a sentence names. Learned first and kept.
+"""The lesson "pointing": trains the vision tower to point at the objects of a sentence.
 
-Every image is asked many sentences, so that only reading them tells where to point; imitation alone would follow the
-arm's motion and never read (a policy that picks at chance while its loss looks fine).
+The first one.
+Every image has many sentences, so that only the text determines where to point; imitation alone
+would follow the arm's motion and ignore the text (such a policy picks at chance although its loss
+is low).
 """
 
 from collections.abc import Sequence
@@ -22,12 +24,12 @@ HEAT_SIGMA = 0.04  # of the image side
 UNKNOWN_WORDS = 0.05
 PRECISION = torch.bfloat16  # of the convolutions
 TRUTH = ("xyz", "uv", "wrist_uv", "wrist_visible", "colour", "shape", "size")
-FOUND_M = 0.025  # an answer this near is right
+FOUND_M = 0.025  # an answer this close is right
 NOISE = 0.02  # of a pixel in [-1, 1], standard deviation
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], scene: Labelled) -> Batch:
-    """Images as they are, uint8, tools, q sentences and the truth of each; arms that are not there are 0."""
+    """Original images, uint8, tools, q sentences and the truth of each; 0 for absent arms."""
     config, a = checkpoint.model.config, scene.arrays
     slots = len(SLOTS[: config.arms])
     arms = a["state"].reshape(-1, len(ARM))
@@ -59,20 +61,23 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], scene: Labelled) -> 
 
 
 def collate(examples: Sequence[Batch]) -> Batch:
-    """One batch; all scenes have as many sentences."""
+    """One batch; all scenes have the same number of sentences."""
     return {name: torch.stack([e[name] for e in examples]) for name in examples[0]}
 
 
 def loss(
     checkpoint: Checkpoint, batch: Batch, options: LossOptions, generator: torch.Generator
 ) -> Loss:
-    """The parts below, added; means are over the batch. Light, noise and unknown words are each sample's own draw."""
+    """The sum of the parts below; means are over the batch.
+
+    Light, noise, unknown words per sample.
+    """
     seeds = batch.get("seed")
     if seeds is None:
         seeds = torch.randint(2**62, (len(batch["front"]),), generator=generator)
     each = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
     words = unknown_words(batch["sentences"], checkpoint.tokenizer, each)
-    # The front image and those at the wrists are lit alike, whichever arms a robot has.
+    # The front image and the wrist images get the same light, whichever arms a robot has.
     light = [relit(batch["front"], each)]
     light += [relit(batch["wrists"][:, i], each) for i in range(batch["wrists"].shape[1])]
     parts = parts_of(checkpoint.model.pointing, batch, light, words)
@@ -88,7 +93,7 @@ def plain(images: Tensor) -> Tensor:
 
 
 def relit(images: Tensor, each: Sequence[torch.Generator]) -> Tensor:
-    """uint8[b, h, w, 3] to float32[b, 3, h, w] in [-1, 1], each in other light and with noise of its own."""
+    """uint8[b, h, w, 3] to float32[b, 3, h, w] in [-1, 1], each with its own light and noise."""
     x = plain(images)
     drawn = torch.stack([torch.rand(5, generator=g) for g in each]).to(x.device)
     gain = (0.85 + 0.3 * drawn[:, :1]) * (0.93 + 0.14 * drawn[:, 1:4])
@@ -98,7 +103,7 @@ def relit(images: Tensor, each: Sequence[torch.Generator]) -> Tensor:
 
 
 def unknown_words(ids: Tensor, tokens: Tokenizer, each: Sequence[torch.Generator]) -> Tensor:
-    """ids with some words unknown, int64[b, q, s], cut to the longest sentence."""
+    """ids with some words replaced by unknown, int64[b, q, s], cut to the longest sentence."""
     ids = ids[..., : int((ids != 0).sum(-1).max())]
     first = tokenizer.id_of(tokens, tokenizer.ACTION.format(0)) + tokenizer.ACTIONS
     drawn = torch.stack([torch.rand(ids.shape[1:], generator=g) for g in each]).to(ids.device)
@@ -111,15 +116,15 @@ def parts_of(
 ) -> dict[str, Tensor]:
     """The parts of the loss, and `found`, the share of targets pointed at within FOUND_M.
 
-    Places in 10 cm (wrist 5 cm) units; heat-maps against the projected places. Of each arm the mean over the samples
-    that have it; arms count by how many of the batch have them.
+    Positions in 10 cm (wrist 5 cm) units; heat-maps against the projected positions. For each arm
+    the mean over the samples that have it; arms are weighted by their number in the batch.
     """
     device = tower.asks.device
     front, *wrists = (x.to(device) for x in images)
     truth = {name: batch[name].to(device).flatten(0, 1) for name in TRUTH}
     tool, words, arms = (x.to(device) for x in (batch["tool"], words, batch["arms"]))
     seen = tower.look(front, words, PRECISION)
-    share = arms / arms.sum(1, keepdim=True)  # of an arm in its sample
+    share = arms / arms.sum(1, keepdim=True)  # weight of an arm in its sample
     parts: dict[str, Tensor] = {}
     for arm, wrist in enumerate(wrists):
         if not (own := arms[:, arm]).any():
@@ -167,7 +172,7 @@ def arm_parts(
 def name_loss(
     tower: PointingTower, values: Tensor, truth: dict[str, Tensor], in_view: Tensor
 ) -> Tensor:
-    """What stands at the true place: colour, shape and size (in cm) from the value of the patch there."""
+    """Classes at the true position: colour, shape and size (in cm) from the value of its patch."""
     side = tower.config.image_px // 4
     column, row = ((truth["uv"][:, 0].nan_to_num().clamp(0, 0.999) * side).long()).unbind(-1)
     image_of = torch.arange(len(values), device=row.device)
@@ -190,7 +195,7 @@ def heat_loss(logits: Tensor, place: Tensor, valid: Tensor, uv: Tensor) -> Tenso
 
 
 def _of(seen: pointing.Front, some: Tensor) -> pointing.Front:
-    """What was seen in some of the images."""
+    """A subset of the front answers."""
     if len(some) == len(seen.ask):
         return seen
     return pointing.Front(

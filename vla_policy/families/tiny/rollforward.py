@@ -1,10 +1,11 @@
-"""The inputs of a `tiny` policy, rolled forward over the frozen rows: the new chunk then continues from their end.
+"""Rolls a `tiny` policy's inputs forward over the frozen rows, which its chunk then continues.
 
-The tools and the base are where those rows lead, the grippers as far open as they can be by then, and an object inside
-a closed gripper moves with it. The pointing tower reports places in metres, so everything else that it found is
-transformed to there; nothing is learned for it.
+Tools and base are at the end of those rows, grippers as far open as they can be by then, and an
+object inside a closed gripper moves with it. The pointing tower reports positions in metres, so
+all others that it found are transformed; nothing is trained for this.
 
-After VLASH, which rolls the robot's state forward; differs in: what was found follows too.
+After VLASH, which rolls the robot's state forward; differs in: found positions are transformed
+too.
 """
 
 from __future__ import annotations
@@ -19,23 +20,26 @@ from vla_policy.geometry import pose_steps
 from vla_policy.models import pointing
 from vla_policy.types import Array
 
-AROUND_M = 0.03  # an object this near to a closing gripper is inside it
+AROUND_M = 0.03  # an object this close to a closing gripper is inside it
 CLOSED = 0.5  # a gripper below it is closing
-OPENING_PER_ROW = 0.6  # how far a gripper gets in a row of 0.1 s
-HELD_OPENING = 0.4  # of a gripper around an object, where it has not been measured
-LOOSE_OPENING = 0.75  # a gripper this far open does not hold anything yet
+OPENING_PER_ROW = 0.6  # largest change of the opening in a row of 0.1 s
+HELD_OPENING = 0.4  # of a gripper around an object, if not measured
+LOOSE_OPENING = 0.75  # a gripper this far open holds nothing yet
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """One arm as a policy reads it. found: the tower's answer. measured: float64[8], pose and opening."""
+    """One arm as input of a policy.
+
+    found: the tower's answer. measured: float64[8], pose, opening.
+    """
 
     found: pointing.PointedPlaces
     measured: Array
 
     @property
     def tool(self) -> torch.Tensor:
-        """As pointing.tokens takes it, float32[1, 4]."""
+        """The tool in the form of pointing.tokens, float32[1, 4]."""
         return tool_of(self.measured, self.found.xyz.device)
 
 
@@ -48,10 +52,11 @@ def tool_of(measured: Array, device: torch.device | str) -> torch.Tensor:
 def ahead(
     hands: tuple[Hand, ...], said: tuple[dict[str, Array], ...], way: Array | None
 ) -> tuple[Hand, ...]:
-    """hands at the end of the known rows, in the frame of the base there.
+    """hands at the end of the known rows, in the base frame at that time.
 
-    said: of each arm its columns STEP and GRIPPER, float64[k] in robot units. way: float64[k + 1, 3], the path of the
-    base, x, y and yaw before and after each row, in its present frame; None: it does not move.
+    said: for each arm its columns STEP and GRIPPER, float64[k] in robot units. way: float64[k +
+    1, 3], the path of the base, x, y and yaw before and after each row, in its current frame;
+    None: no motion.
     """
     if way is None:
         way = np.zeros((len(said[0][GRIPPER]) + 1, 3))
@@ -64,7 +69,7 @@ def ahead(
 
 
 def _hand_ahead(hand: Hand, rows: dict[str, Array], way: Array) -> tuple[Hand, Array]:
-    """The arm at the end of its rows, and how far it carries the target, float64[3], in the present frame of the base."""
+    """The arm at the end of its rows, and its target's motion, float64[3], current base frame."""
     steps = np.stack([rows[name] for name in STEP], axis=1)
     poses = pose_steps.steps_to_poses(hand.measured[:7], steps)
     place, opening = _target(hand), float(hand.measured[7])
@@ -80,7 +85,7 @@ def _hand_ahead(hand: Hand, rows: dict[str, Array], way: Array) -> tuple[Hand, A
 
 
 def _in_room(xyz: Array, base: Array) -> Array:
-    """A place in the frame of a base at x, y, yaw, float64[3], in the present frame of the base."""
+    """A position in the frame of a base at x, y, yaw, float64[3], in the current base frame."""
     x, y, turn = base
     cos, sin = np.cos(turn), np.sin(turn)
     return np.array([x + cos * xyz[0] - sin * xyz[1], y + sin * xyz[0] + cos * xyz[1], xyz[2]])
@@ -96,7 +101,7 @@ def _opening(opening: float, *, closes: bool, around: bool) -> float:
 
 
 def _target(hand: Hand) -> Array:
-    """Where the target is, float64[3]: from the wrist camera if that sees it, else from the front camera."""
+    """Position of the target, float64[3]: from the wrist camera if visible, else the front one."""
     found = hand.found
     if found.wrist_visible[0, 0] > 0:
         seen: Array = hand.measured[:3] + found.wrist_xyz[0].double().cpu().numpy()
@@ -105,7 +110,7 @@ def _target(hand: Hand) -> Array:
 
 
 def _seen(hand: Hand, there: Hand, carried: Array, base: Array) -> pointing.PointedPlaces:
-    """The answer of hand with the target moved on, in the frames of the tool and base at that time."""
+    """hand's answer with the target moved, in the tool and base frames at that time."""
     found = hand.found
     shift = torch.from_numpy(carried).to(found.xyz)
     xyz = found.xyz.clone()

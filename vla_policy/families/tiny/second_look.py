@@ -1,8 +1,9 @@
-"""What stands where in the front image, by its own pixels: to refuse what is not there, and to point among what looks alike.
+"""Classifies objects in the front image: to refuse absent ones, and to restrict pointing.
 
-The tower reads the words and points; in few pixels it takes a ball for a cylinder. The second look (models/naming.py) reads
-no words, but tells colour and shape, from a larger picture where the camera gives one. Where it sees what was named, the tower
-points there and nowhere else; where it sees no such thing, as behind the arm, the tower points as it always does.
+The tower reads the text and points; with few pixels it confuses a ball with a cylinder. The
+second look (models/naming.py) ignores the text, but classifies colour and shape, on a larger
+image if the camera has one. Where it sees the named object, the tower points only there; where it
+sees none, as behind the arm, the tower points without it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from vla_policy.families.language import Language, Understood
 from vla_policy.models.naming import Places
 from vla_policy.types import Reason
 
-NEAR = 0.05  # of the image side: patches this near a place are of what stands there
-RIVAL = 0.5  # a place with this part of the best score may be meant as well, as one of two cubes
-ELSEWHERE = -30.0  # added to the attention's logits
+NEAR = 0.05  # of the image side: patches this close to a location belong to its object
+RIVAL = (
+    0.5  # a location with this share of the best score may be meant as well, as one of two cubes
+)
+ELSEWHERE = -30.0  # added to the attention's logits at all other locations
 
 
 def look_px(checkpoint: Checkpoint) -> int:
-    """Side of the picture that the second look sees."""
+    """Side of the second look's image."""
     language = checkpoint.language
     if language is None or language.second_look is None:
         side: int = checkpoint.model.config.pointing.image_px
@@ -38,9 +41,9 @@ def places_of(checkpoint: Checkpoint, image: torch.Tensor) -> Places:
 
 
 def meant(checkpoint: Checkpoint, image: torch.Tensor, instruction: str) -> torch.Tensor | None:
-    """float32[p], to be added to the logits of the target's attention: all but the places of what is named are shut out.
+    """float32[p], added to the target's attention logits: masks all but the named objects.
 
-    None where nothing of the kind is seen, or the folder does not point so.
+    None if no such object is seen, or the folder does not restrict pointing.
     """
     language = checkpoint.language
     if language is None or language.least is None or checkpoint.naming is None:
@@ -62,7 +65,7 @@ def meant(checkpoint: Checkpoint, image: torch.Tensor, instruction: str) -> torc
 
 
 def not_seen(language: Language, places: Places, read: Understood) -> Reason | None:
-    """What is named and does not stand anywhere; None if all does."""
+    """The named objects that are absent; None if all are present."""
     if language.least is None:
         return None
     shown = [_shown(language, language.least, places, thing) for thing in read.things]
@@ -81,7 +84,7 @@ def not_seen(language: Language, places: Places, read: Understood) -> Reason | N
 def _shown(
     language: Language, least: Mapping[str, float], places: Places, thing: Mapping[str, str]
 ) -> torch.Tensor:
-    """bool[p]: the places that are thing, if its colour is in the picture at all."""
+    """bool[p]: the locations of thing, if its colour is in the image at all."""
     colour, shape = _numbers(language, thing)
     here = places.named(colour, shape)[0] >= least[_kind(least, colour)]
     if colour is None:

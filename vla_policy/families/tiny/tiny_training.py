@@ -1,7 +1,8 @@
-"""The `tiny` policies as they are trained: both heads over one prefix of what the tower finds.
+"""The `tiny` policies' training: both heads over one prefix of the tower's answers.
 
-A robot of fewer arms or without a base is one of the batch: what it does not have is masked, its columns are 0.
-The row after the end of an episode that reached its goal (`done`) has terminate set, and the tools do not move.
+A robot with fewer arms or without a base is one of the batch: columns that it lacks are masked
+and 0. The row after the end of an episode that reached its goal (`done`) has terminate set, and
+zero steps.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from vla_policy.types import ActionChunk, Array, Observation
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """Images of all arms that the model may have, the text for tower and language model, state and chunk."""
+    """Images of all arms of the model, the text for tower and language model, state and chunk."""
     config, contract = checkpoint.model.config, checkpoint.contract
     heads = losses.require_heads(heads, _heads(config), _heads(config))
     observation = demonstration.observation
@@ -54,7 +55,7 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
-    """It knows two questions, of name and place, which are not free text."""
+    """None: its two questions, of name and position, are no free text."""
 
 
 def loss(
@@ -73,7 +74,7 @@ def loss(
 
 
 def loss_of(checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: Drawn) -> Loss:
-    """The same for what was drawn."""
+    """The same for given draws."""
     state = batch["state"].to(checkpoint.device)
     prefix = prefix_of(checkpoint.model, batch, state, drawn)
     return heads_loss(checkpoint, prefix, state, batch, options, drawn)
@@ -87,7 +88,7 @@ def heads_loss(
     options: LossOptions,
     drawn: Drawn,
 ) -> Loss:
-    """Of both heads, and of words where the batch has any, over one prefix."""
+    """The loss of both heads, and of text if the batch has any, over one prefix."""
     model, device = checkpoint.model, checkpoint.device
     heads = options.heads or _heads(model.config)
     parts = {}
@@ -136,7 +137,7 @@ def _flow(
         drawn = losses.drawn_of_some(drawn, acts)
     rows, n = model.config.flow_head.rows, drawn.draws
     columns = batch["columns"].to(state.device).repeat_interleave(n, 0)[:, None]
-    # Columns that the robot does not have stay 0, as when it acts.
+    # Columns that the robot lacks stay 0, as in inference.
     noise = drawn.noise[:, :rows] * columns
     cut = batch | {k: batch[k][:, :rows] for k in ("actions", "valid")}
     repeated, read = prefix.repeat(n), state.repeat_interleave(n, 0)
@@ -170,7 +171,7 @@ def _chunk(checkpoint: Checkpoint, learned: Demonstration) -> Array:
 
 
 def _tokens(checkpoint: Checkpoint, chunk: Array, counts: Array) -> Array:
-    """int64[k]: ids of the leading rows that count, as many as the token head writes at most."""
+    """int64[k]: ids of the leading counted rows, at most as many as the token head writes."""
     config = checkpoint.model.config.token
     counts = counts[: config.rows]
     whole = len(counts) if counts.all() else int(np.argmin(counts))
@@ -202,7 +203,7 @@ def _seen(checkpoint: Checkpoint, observation: Observation) -> Batch:
 
 
 def _words(checkpoint: Checkpoint, observation: Observation) -> Batch:
-    """The instruction as the tower and as the language model read it, and no instruction."""
+    """The instruction as input of the tower and of the language model, and no instruction."""
     words, room = checkpoint.tokenizer, checkpoint.model.config.max_text
     found = {}
     for name, said in (("", tiny.trained_sentence(checkpoint, observation)), ("_without", "")):

@@ -16,7 +16,11 @@ from vla_policy.sim.world.mujoco_import import mujoco
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 FINGER_CLOSED_M, FINGER_OPEN_M = 0.021, 0.057
 TOOL_OFFSET_M = 0.139  # from gripper_link to the middle of the finger pads, along the gripper
-ROBOT, WORLD, OTHER_ARM = 2, 1, 4  # collision bits: an arm meets the world and the other arm
+ROBOT, WORLD, OTHER_ARM = (
+    2,
+    1,
+    4,
+)  # collision bits: an arm collides with the world and the other arm
 
 _ARM_KP = np.array([900.0, 1400.0, 1000.0, 250.0, 300.0, 120.0])
 _ARM_KV = np.array([45.0, 60.0, 40.0, 8.0, 9.0, 4.0])
