@@ -28,10 +28,10 @@ from vla_policy.sim.tasks.typed import find_scene
 
 ROBOT = "vx300s"
 HEADS = ("flow", "token")
-FILM_HZ = 10.0  # twice as fast as it happened
+FILM_HZ = 10.0  # twice real time
 # Training draws its scenes from seeds below 1 000 000, evaluation from 1 000 000 on.
 FIRST_SEED = 2_000_000
-# Shown when nothing is typed.
+# The tasks without a typed instruction.
 TASKS = (
     "put the red cube in the tray",
     "pick up the green cylinder",
@@ -119,7 +119,7 @@ def chosen_tasks(
 
 
 class Show:
-    """The running demonstration: the graph's processes and the operator that talks to them."""
+    """The running demonstration: the graph's processes and its operator client."""
 
     def __init__(self, args: argparse.Namespace, domain: int, split: str, log: NodeLog) -> None:
         self._args, self._domain, self._split = args, domain, split

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         known = ", ".join((*SUITES, *COLUMNS))
         raise ValueError(f"--suite: got {', '.join(unknown)}, expected {known}, all or rt2")
     if any(n in COLUMNS for n in names):
-        load(Path(args.web))  # says at once what is missing
+        load(Path(args.web))  # raises early if something is missing
     if args.episodes < 1 or args.execute_rows < 0 or not 0 <= args.latency <= 1:
         raise ValueError("--episodes must be at least 1, --execute-rows 0, --latency 0 to 1 s")
     if args.num_steps is not None and (args.num_steps < 1 or args.policy == "expert"):

@@ -25,7 +25,7 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rate and interval of results (TrialResult.to_dict), whole and by family and reference kind."""
+    """Rate and interval of results (TrialResult.to_dict), also by family and reference kind."""
     summary = _rate(rows)
     summary["by_family"] = _split(rows, "family")
     summary["by_reference"] = _split(rows, "kind")

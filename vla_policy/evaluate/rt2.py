@@ -1,7 +1,8 @@
-"""The suite `rt2`: RT-2's columns on boxes with pictures; every column asks for a thing by its name.
+"""The suite `rt2`: RT-2's columns on boxes with pictures; every instruction names an object.
 
-The columns differ in what training may have known of the things (their role, data/web/concepts.py), in how they are
-drawn, where they stand and in which language they are asked for. All three boxes of a scene are of the column's role.
+The columns differ in what training contained of the objects (their role, data/web/concepts.py), in
+style, positions and language of the instructions. All three boxes of a scene have the column's
+role.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FIRST_SEED = 2_000_000  # those of the other suites are smaller
 SEEDS_PER_RUN = 2_000
 CARDS = 3
 _WHERE = (None, "tray", None, "pad")
-# (pick, put in the tray, put on the pad) in each language; {x} is the thing.
+# (pick, put in the tray, put on the pad) in each language; {x} is the object.
 SENTENCES = {
     "en": ("pick up the {x}", "put the {x} in the tray", "put the {x} on the pad"),
     "de": ("heb {x} hoch", "leg {x} in das Tablett", "leg {x} auf die Matte"),
@@ -75,9 +76,10 @@ COLUMNS = {
 def rt2_trial(
     column: Column, seed: int, index: int, *, web: Path, robot: str = "vx300s"
 ) -> tuple[Scene, Task]:
-    """Scene and task number index of a run with seed 0, 1, ...; the same every time.
+    """Scene and task number index of a run with seed 0, 1, ...; deterministic.
 
-    web: folder that `vla data web` made. Raises ValueError for a seed or index outside the evaluation scenes.
+    web: folder written by `vla data web`. Raises ValueError for a seed or index outside the
+    evaluation scenes.
     """
     if not (0 <= seed <= 99 and 0 <= index < SEEDS_PER_RUN):
         raise ValueError(f"trial: got seed {seed}, index {index}, expected 0..99 and 0..1999")

@@ -6,8 +6,8 @@ from typing import Any
 from vla_policy.parsing import dataclass_json
 from vla_policy.parsing.dataclass_json import require_sizes
 
-# Largest sizes: several times the largest model there is. A file with larger ones would take all memory before its
-# weights could show that they do not fit.
+# Upper bounds of sizes: several times the largest existing model. A file with larger ones would
+# use all memory before its weights could show that they do not match.
 STACK = {
     "width": (1, 32_768), "depth": (1, 128), "mlp": (1, 131_072), "heads": (1, 256), "kv_heads": (1, 256),
     "head_dim": (2, 1024),
@@ -21,15 +21,16 @@ WHOLE = {
     "vocab": (1, 1 << 20), "cameras": (1, 16), "state_dim": (0, 1024), "action_dim": (1, 1024),
     "max_text": (1, 8192), "arms": (1, 8),
 }  # fmt: skip
-MAX_PATCHES = 4096  # of one image: attention takes their square
+MAX_PATCHES = 4096  # of one image: the cost of attention grows with their square
 
 
 @dataclass(frozen=True, slots=True)
 class Gemma2Config:
-    """What Gemma 2 (arXiv:2408.00118) adds to the stack; two more norms a block go with it.
+    """Additions of Gemma 2 (arXiv:2408.00118) to the stack; each block also has two more norms.
 
-    query_scalar: scores are divided by its root, instead of head_dim's. attention_cap, logit_cap: x becomes
-    cap * tanh(x / cap). window: tokens that a token of an even layer sees, itself included.
+    query_scalar: scores are divided by its root, instead of head_dim's. attention_cap, logit_cap:
+    x becomes cap * tanh(x / cap). window: tokens that a token of an even layer attends to, itself
+    included.
     """
 
     query_scalar: int
@@ -112,7 +113,8 @@ class WideConfig:
 class PointingConfig:
     """Convolutional tower with text-queried pointing (models/pointing.py).
 
-    wide: pre-trained encoders beside it, for words and things that it does not know; None: it is alone.
+    wide: additional pre-trained encoders, for words and objects that it was not trained on; or
+    None.
     """
 
     image_px: int
@@ -147,11 +149,11 @@ class TokenHeadConfig:
 class FlowHeadConfig:
     """Actions by flow matching from an expert stack.
 
-    prefix_trained: it has seen clean leading rows in training (arXiv:2512.05964), so that a chunk can be
-    continued by giving it those rows instead of by guidance.
-    prefix_rows: how many such rows there were at most in training; None: any number. More are refused.
-    time: how the expert learns the flow time. "concat" joins it to each noisy action (pi0), "adarms" scales,
-    shifts and gates every norm of the expert by it (pi0.5).
+    prefix_trained: trained with clean leading rows (arXiv:2512.05964), so that a chunk is
+    continued by conditioning on those rows instead of by guidance.
+    prefix_rows: the most such rows in training; None: any number. More are refused.
+    time: input of the flow time to the expert. "concat" joins it to each noisy action (pi0),
+    "adarms" scales, shifts and gates every norm of the expert by it (pi0.5).
     """
 
     expert: GemmaConfig
@@ -171,9 +173,10 @@ class FlowHeadConfig:
 class ModelConfig:
     """A whole vision-language-action model.
 
-    state_token: "prefix" puts the state before the text's answer (both heads see it), "suffix" beside the
-    actions as in pi0; "none": it is in the words of the prompt (pi0.5) or not read at all (RT-2).
-    arms: most arms that a robot may have; with more than one, image tokens are marked with their arm.
+    state_token: "prefix" puts the state before the answer (both heads attend to it), "suffix"
+    beside the actions as in pi0; "none": it is text in the prompt (pi0.5) or not used at all
+    (RT-2).
+    arms: the most arms of a robot; with more than one, image tokens are marked with their arm.
     """
 
     name: str
@@ -239,14 +242,14 @@ class ModelConfig:
 
 
 def require_stack(config: Any) -> None:
-    """Raises ValueError for a decoder stack with a size that no model has."""
+    """Raises ValueError for a decoder stack with an impossible size."""
     require_sizes(config, STACK)
     if config.heads % config.kv_heads:
         raise ValueError(f"kv_heads: got {config.kv_heads}, expected a divisor of {config.heads}")
 
 
 def require_eyes(config: Any) -> None:
-    """Raises ValueError for a vision tower with a size that no model has."""
+    """Raises ValueError for a vision tower with an impossible size."""
     require_sizes(config, EYES)
     patches = (config.image_px // config.patch_px) ** 2
     if not 1 <= patches <= MAX_PATCHES:
@@ -256,7 +259,7 @@ def require_eyes(config: Any) -> None:
 
 
 def tiny(vocab: int) -> ModelConfig:
-    """About 3 million parameters: trained on a laptop, runs on a CPU. vocab: size of its own tokenizer."""
+    """About 3 million parameters: trained on a laptop, runs on a CPU. vocab: of its tokenizer."""
     language = GemmaConfig(width=160, depth=4, mlp=448, heads=4, kv_heads=1, head_dim=32)
     return ModelConfig(
         name="tiny",
@@ -281,7 +284,7 @@ def tiny(vocab: int) -> ModelConfig:
 
 
 def small(vocab: int) -> ModelConfig:
-    """`tiny` with pre-trained encoders for what its own words and pictures do not have."""
+    """`tiny` with pre-trained encoders for words and objects outside its own training data."""
     base = tiny(vocab)
     wide = WideConfig("efficientnet_lite0", "use_multilingual", 224, 96, 192, 512, known=611)
     return replace(base, name="small", vision=replace(base.pointing, wide=wide))

