@@ -1,4 +1,4 @@
-"""One picture of a failed trial: the scene as the policy saw it first, and how it ended."""
+"""One image of a failed trial: the scene as the policy saw it first, and its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH_PX, HEIGHT_PX = 384, 288
 
 
 def write_failure(path: Path, world: World, scene: Scene, outcome: TrialResult) -> None:
-    """Of a trial that has just ended in world, which is then put back to scene."""
+    """For a trial that has just ended in world, which is then reset to scene."""
     end = world.render(OVERVIEW, WIDTH_PX, HEIGHT_PX)
     world.reset(scene)
     front = world.render("front", HEIGHT_PX, HEIGHT_PX)

@@ -1,7 +1,8 @@
-"""Sentences beyond the trained ones, for checkpoints with pre-trained encoders (models/wide.py).
+"""Sentences outside the trained ones, for checkpoints with pre-trained encoders (models/wide.py).
 
-A free sentence becomes a plan: a trained sentence about "the object", which language model and heads obey as ever, and a
-place in the front image, which the pointing tower then looks at. Sentences that were trained are read without all this.
+A free sentence becomes a plan: a trained sentence about "the object", which language model and
+heads follow as usual, and a location in the front image, at which the pointing tower then points.
+Trained sentences do not use this.
 """
 
 from __future__ import annotations
@@ -23,25 +24,29 @@ PLANS = {
     "tray": "put the object in the tray",
     "pad": "put the object on the pad",
 }
-# Beside those of English: the encoder hardly tells a sentence from its negation, so they are refused by word.
+# In addition to English ones: the encoder hardly separates a sentence from its negation, so these
+# words are refused.
 OTHER_NEGATIONS = frozenset(
     "nicht kein keine keinen nie ne pas jamais aucun nunca ningún non не нет".split()
 )
 NEGATING_SIGNS = ("不", "别", "没", "ない", "ません")
-HELD = (0.3, 0.82)  # openings between which the gripper has closed on a thing
-COMMAND = 0.5  # probability of a command below which nothing is done
+HELD = (0.3, 0.82)  # openings between which the gripper has closed on an object
+COMMAND = 0.5  # least probability of a command
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a free sentence asks for. plan: a trained sentence. vector: float32[t], of the sentence."""
+    """Meaning of a free sentence.
+
+    plan: a trained sentence. vector: float32[t], of the sentence.
+    """
 
     plan: str
     vector: Tensor
 
 
 def meaning(checkpoint: Checkpoint, instruction: str) -> Meaning | Reason | None:
-    """What a sentence that was not trained means, or why it is not followed; None if the checkpoint has no encoders."""
+    """Meaning of an untrained sentence, or why it is not followed; None without encoders."""
     wide = getattr(checkpoint.model.vision, "wide", None)
     if wide is None:
         return None
@@ -61,17 +66,21 @@ def meaning(checkpoint: Checkpoint, instruction: str) -> Meaning | Reason | None
 
 @dataclass(frozen=True, slots=True)
 class FoundThing:
-    """uv: float32[1, 1, 2], where in the front image the thing is. in_hand: the gripper holds it."""
+    """uv: float32[1, 1, 2], location of the object in the front image.
+
+    in_hand: the gripper holds it.
+    """
 
     uv: Tensor
     in_hand: bool
 
 
 def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -> FoundThing:
-    """Where the thing is in uint8[side, side, 3] of the front camera. tool: float32[1, 4], place and opening of the gripper.
+    """The object in uint8[side, side, 3] of the front camera.
 
-    The hand hides most of the picture of what it holds. So what is held is taken for what is named, unless that is seen
-    elsewhere much better.
+    tool: float32[1, 4], position, opening.
+    The gripper hides most of the picture of an object that it holds. So a held object counts as
+    the named one, unless that is seen elsewhere with a much higher score.
     """
     wide = checkpoint.model.vision.wide
     low, high = HELD
@@ -82,14 +91,14 @@ def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -
 
 
 def carried(found: PointedPlaces, tool: Tensor) -> PointedPlaces:
-    """The same, the target being in the hand: it is where the tool is, whatever height the image seems to say."""
+    """The same with the target in the gripper: it is at the tool, whatever the image shows."""
     xyz = found.xyz.clone()
     xyz[:, 0] = tool[:, :3]
     return replace(found, xyz=xyz, wrist_xyz=torch.zeros_like(found.wrist_xyz))
 
 
 def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | None:
-    """That the thing is not to be seen in the same picture, if so."""
+    """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
     told = wide.presence(_keys(checkpoint, picture), found.vector[None, None])
     if float(told[0, 0]) >= float(wide.least):

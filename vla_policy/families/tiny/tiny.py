@@ -1,4 +1,4 @@
-"""The shipped `tiny` policies: a tower that points, steps of each tool from one row to the next, speeds of a base."""
+"""The shipped `tiny` policies: a pointing tower, steps of each tool, speeds of a base."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ VOCAB = 388  # of the tokenizer beside the shipped weights
 
 @dataclass(frozen=True, slots=True)
 class TinyInputs:
-    """One observation as the language model reads it. text: int64[1, s]. hands: of each arm."""
+    """One observation as input of the language model. text: int64[1, s]. hands: of each arm."""
 
     text: torch.Tensor
     hands: tuple[Hand, ...]
@@ -81,7 +81,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: TinyInputs, sampling: Samp
 def sample_many(
     checkpoint: Checkpoint, inputs: Sequence[TinyInputs], samplings: Sequence[Sampling]
 ) -> Array:
-    """One chunk of the flow head for each of several observations; each was looked at alone."""
+    """One chunk of the flow head for each observation; images are processed one by one."""
     for sampling in samplings:
         require_plain(sampling, head="flow", but=("num_steps", "solver"))
     model, first = network(checkpoint, samplings[0]), samplings[0]
@@ -105,7 +105,7 @@ def sample_many(
 
 
 def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observation) -> Rows:
-    """Steps of each tool, added up from its measured pose, grippers, and speeds of the base."""
+    """Steps of each tool, added to its measured pose, grippers, and speeds of the base."""
     contract, body = checkpoint.contract, _body(checkpoint)
     actions = checkpoint.statistics.actions.restore(model_actions[:, body.columns])
     said = dict(zip(contract.model_action_names, actions.T, strict=True))
@@ -121,7 +121,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
-    """Poses as steps from the measured pose on. Whether the instruction is complete depends on each observation."""
+    """Poses as steps from the measured pose. Completion is judged anew for each observation."""
     contract, body = checkpoint.contract, _body(checkpoint)
     width = checkpoint.model.config.action_dim
     rows = dict(zip(contract.action_names, chunk.actions.T, strict=True))
@@ -140,13 +140,13 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
 
 
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
-    """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame."""
+    """Positions of the named objects: target_xyz, destination_xyz, float64[3], base frame."""
     xyz = _look(checkpoint, observation)[0].found.xyz.double().cpu().numpy()
     return {"target_xyz": xyz[0, 0], "destination_xyz": xyz[0, 2]}
 
 
 def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
-    """Why the instruction cannot be followed; None if it can, or if the trained sentences are not known."""
+    """Why the instruction cannot be followed; None if it can, or if the sentences are unknown."""
     if checkpoint.language is None:
         return None
     read = checkpoint.language.read(instruction)
@@ -159,7 +159,7 @@ def understand(checkpoint: Checkpoint, instruction: str) -> Reason | None:
 
 
 def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
-    """What the instruction names and the front image does not show; None if it shows all, or it is not known."""
+    """What the instruction names and the front image does not show; None if nothing, or unknown."""
     language, naming = checkpoint.language, checkpoint.naming
     free = _free(checkpoint, observation)
     if free is not None:
@@ -250,7 +250,7 @@ def state_of(checkpoint: Checkpoint, arms: Array) -> torch.Tensor:
 
 
 def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
-    """What was found, as each arm sees it."""
+    """The tower's answers, for each arm."""
     contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)
     front, *wrists = (_image(checkpoint, observation, name) for name in contract.camera_names)
@@ -273,7 +273,7 @@ def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
 
 
 def _named(checkpoint: Checkpoint, observation: Observation) -> meaning.FoundThing | None:
-    """What a sentence that was not trained names, as the encoders find it; None for every other sentence."""
+    """The object named by an untrained sentence, by the encoders; else None."""
     free = _free(checkpoint, observation)
     if free is None:
         return None
@@ -283,7 +283,7 @@ def _named(checkpoint: Checkpoint, observation: Observation) -> meaning.FoundThi
 
 
 def _meant(checkpoint: Checkpoint, observation: Observation) -> torch.Tensor | None:
-    """What the second look adds to where the target may be, where the folder says that it points."""
+    """The second look's mask of the target's location, if the folder restricts pointing."""
     language = checkpoint.language
     if language is None or language.second_look is None or not language.second_look.points:
         return None
@@ -311,7 +311,7 @@ def _image(checkpoint: Checkpoint, observation: Observation, name: str) -> torch
 
 
 def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
-    """The trained sentence that the instruction means; as it is where that is not known."""
+    """The trained sentence with the instruction's meaning; the instruction itself if unknown."""
     if checkpoint.language is None:
         return observation.instruction
     read = checkpoint.language.read(observation.instruction)
@@ -322,7 +322,7 @@ def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
 
 
 def _free(checkpoint: Checkpoint, observation: Observation) -> meaning.Meaning | None:
-    """What a sentence that was not trained means, if the checkpoint can tell."""
+    """The meaning of an untrained sentence, if the checkpoint has encoders."""
     language = checkpoint.language
     if language is None or not isinstance(language.read(observation.instruction), Reason):
         return None
@@ -331,7 +331,7 @@ def _free(checkpoint: Checkpoint, observation: Observation) -> meaning.Meaning |
 
 
 def _for_trunk(checkpoint: Checkpoint, image: Array) -> Array:
-    """uint8[side, side, 3]: image as large as the pre-trained trunk sees it."""
+    """uint8[side, side, 3]: image at the size of the pre-trained trunk."""
     return fit_square(image, checkpoint.model.config.pointing.wide.image_px)
 
 
@@ -341,12 +341,12 @@ def _text(checkpoint: Checkpoint, text: str) -> torch.Tensor:
 
 
 def _flow(checkpoint: Checkpoint, inputs: TinyInputs, sampling: Sampling) -> Array:
-    """Noise integrated to actions; behind rows that are known, from where those lead."""
+    """Noise integrated to actions; after known rows, from the end of those."""
     require_plain(sampling, head="flow", but=("candidates", "num_steps", "solver", *CONTINUES))
     kept = sampling.kept
     if kept is not None:
         inputs = _ahead(checkpoint, inputs, kept)
-    # Nothing is pulled here, so no gradient is needed and the engine serves.
+    # No guidance here, so no gradient is needed and the engine can be used.
     model, n = network(checkpoint, replace(sampling, pull=DEFAULT_PULL)), sampling.candidates
     config = model.config
     prefix, state = _prefix(checkpoint, model, inputs)
@@ -357,7 +357,7 @@ def _flow(checkpoint: Checkpoint, inputs: TinyInputs, sampling: Sampling) -> Arr
     there = torch.from_numpy(_body(checkpoint).there(config.action_dim)).to(noise.device)
     actions = flow.integrate(
         lambda x, t: model.flow(prefix, state, x, t) * there,
-        noise * there,  # columns that the robot does not have stay 0
+        noise * there,  # columns that the robot lacks stay 0
         sampling.num_steps or config.flow.steps,
         solver=sampling.solver,
     )
@@ -380,7 +380,10 @@ def _ahead(checkpoint: Checkpoint, inputs: TinyInputs, known: Array) -> TinyInpu
 
 
 def _behind(kept: Array, actions: Array, known: Array | None) -> Array:
-    """The kept rows, then as many of actions as fit. Columns not known are as in the first of those."""
+    """The kept rows, then as many of actions as fit.
+
+    Unknown columns are as in the first of those.
+    """
     given = np.broadcast_to(kept, (len(actions), *kept.shape))
     unsaid = np.zeros(given.shape[2], bool) if known is None else ~known
     given = np.where(unsaid, actions[:, :1], given)
@@ -424,5 +427,5 @@ def picture(image: Array, side_px: int) -> torch.Tensor:
 
 
 def fit_square(image: Array, side_px: int) -> Array:
-    """uint8[h, w, 3] scaled to fit uint8[side, side, 3], with black bars where it is not square."""
+    """uint8[h, w, 3] scaled to fit uint8[side, side, 3], with black bars if it is not square."""
     return np.ascontiguousarray(with_bars(image, (side_px, side_px)))

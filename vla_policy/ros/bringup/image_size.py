@@ -1,4 +1,4 @@
-"""How large the images of a simulated robot are: as its policy reads them, so that none is blown up."""
+"""Size of the images of a simulated robot: the policy's input size, so that none is enlarged."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_PX = 1024
 
 
 def image_px_of(policy: str) -> int:
-    """Side of the square images that a policy of this project reads, IMAGE_PX at least.
+    """Side of the square images that a policy of this project uses, IMAGE_PX at least.
 
-    IMAGE_PX for every other policy, also for one that is not there: the policy node says what is wrong with it.
+    IMAGE_PX for every other policy, also for a missing one: the policy node reports what is wrong.
     """
     try:
         folder = find_policy(split_adapter(policy)[0])

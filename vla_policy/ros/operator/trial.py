@@ -39,9 +39,9 @@ def run_trial(
 ) -> Trial:
     """Set the scene, engage, publish the instruction, and wait for the simulation's verdict or the time limit.
 
-    timeout_s: of the instruction, on the clock of the simulation. said: what the policy is told, where those are other
-    words than the simulation judges by. Raises ValueError if the scene
-    or the engagement is refused, TimeoutError if a node does not answer.
+    timeout_s: of the instruction, on the clock of the simulation. said: the policy's instruction,
+    if it differs from the one that the simulation judges. Raises ValueError if the scene or the
+    engagement is refused, TimeoutError if a node does not answer.
     """
     client.engage(False)
     scene = client.set_scene(seed, instruction)
@@ -87,7 +87,8 @@ def wait_for_task(client: Client, instruction: str) -> None:
 def engage(client: Client) -> None:
     """Engage as soon as the control node has fresh inputs, and wait until its status reports it.
 
-    Raises ValueError with the refusal: at once of a robot that is stopped, which only a person resets.
+    Raises ValueError with the refusal: immediately for a stopped robot, which only a person
+    resets.
     """
     end = time.monotonic() + ENGAGE_S
     while True:

@@ -1,1 +1,1 @@
-"""How `small` learns what pictures and words mean: narrow robot scenes beside wide web data."""
+"""Training of `small` on pictures and text: narrow robot scenes with broad web data."""

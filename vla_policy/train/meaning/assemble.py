@@ -1,4 +1,4 @@
-"""`small` put together: `tiny`, its places learned anew, and the head of the pre-trained encoders."""
+"""Assembles `small`: `tiny` with retrained positions, and the head of the pre-trained encoders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def assemble(
     wide: Mapping[str, Tensor],
     beyond: Mapping[str, float],
 ) -> Checkpoint:
-    """The checkpoint of `small`. tower: weights of its pointing tower; wide: of the head beside it. beyond: see Language."""
+    """The checkpoint of `small`.
+
+    tower: its pointing weights; wide: the head's. beyond: see Language.
+    """
     if tiny.language is None:
         raise ValueError("tiny: got no language, expected the sentences that it was trained on")
     sizes = config.small(tiny.model.config.vocab)

@@ -1,4 +1,4 @@
-"""The front camera as it is on average in training: where the hand is in the image follows from where it is in the base frame."""
+"""The average front camera of training: maps the gripper's position to the image."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vla_policy.sim.scenes.scene import sample_scene
 from vla_policy.sim.world.world import World
 from vla_policy.types import Array
 
-LOWER, UPPER = (0.15, -0.3, 0.0), (0.5, 0.3, 0.25)  # where hands are
+LOWER, UPPER = (0.15, -0.3, 0.0), (0.5, 0.3, 0.25)  # range of gripper positions
 PLACES = 20  # of each scene
 
 
 def fit_camera(first: int, count: int) -> Array:
-    """float64[3, 4], the projection that fits the cameras of count scenes from seed first on best, by least squares."""
+    """float64[3, 4], least-squares projection of count scenes' cameras, from seed first on."""
     world = World(renderer="raycast")  # nothing is rendered
     rng = np.random.default_rng(first)
     places, seen = [], []
@@ -26,7 +26,7 @@ def fit_camera(first: int, count: int) -> Array:
 
 
 def projection(xyz: Array, uv: Array) -> Array:
-    """float64[3, 4] that takes xyz, float64[n, 3], to uv, float64[n, 2], in homogeneous coordinates; n at least 6."""
+    """float64[3, 4] projection of xyz, float64[n, 3], to uv, float64[n, 2]; n at least 6."""
     known = np.concatenate((xyz, np.ones((len(xyz), 1))), axis=1)
     none = np.zeros_like(known)
     rows = [

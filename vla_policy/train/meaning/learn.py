@@ -21,8 +21,8 @@ from vla_policy.sim.tasks.references import SHAPE_WORDS
 from vla_policy.train.meaning.pictures import MOST, ThingPictures
 from vla_policy.train.meaning.words import SENSELESS, names_of, sentences_about
 
-TEXTS = 16  # about each thing
-SIGMA = 0.04  # of the goal of attention, of the image side
+TEXTS = 16  # about each object
+SIGMA = 0.04  # of the attention's target distribution, of the image side
 BATCH = 20
 RATE = 2e-3
 PLAIN = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_PAIRS)
@@ -30,7 +30,10 @@ PLAIN = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """ThingPictures as the head reads them. features: float16, at three strides. number: of each thing, -1 for none."""
+    """ThingPictures as input of the head.
+
+    features: float16, at three strides. number: object, or -1.
+    """
 
     features: tuple[Tensor, ...]
     uv: Tensor  # (n, 6, 2)
@@ -39,7 +42,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class EncodedTexts:
-    """vectors: float32[things, TEXTS, t]. intents: of each. senseless: float32[m, t]."""
+    """vectors: float32[objects, TEXTS, t]. intents: of each. senseless: float32[m, t]."""
 
     vectors: Tensor
     intents: Tensor
@@ -57,7 +60,7 @@ def features_of(images: np.ndarray, batch: int = 16) -> tuple[Tensor, ...]:
 
 
 def make_texts(web: WebPictures, seed: int = 0) -> EncodedTexts:
-    """Sentences about every thing that training may name, and senseless ones, encoded."""
+    """Encoded sentences about every object that training may name, and senseless ones."""
     rng = np.random.default_rng([seed, 11])
     names = {c.name: names_of(c) for c in web.concepts if c.role != "nowhere"}
     said, intents = [], []
@@ -80,13 +83,13 @@ def make_texts(web: WebPictures, seed: int = 0) -> EncodedTexts:
 
 
 def numbers_of(web: WebPictures) -> dict[str, int]:
-    """Number of every thing that training may name, of plain objects behind."""
+    """Number of every object that training may name, plain objects last."""
     names = dict.fromkeys(c.name for c in web.concepts if c.role != "nowhere")
     return {name: i for i, name in enumerate((*names, *(f"{c} {s}" for c, s in PLAIN)))}
 
 
 def make_examples(pictures: ThingPictures, number_of: Mapping[str, int]) -> Looked:
-    """ThingPictures with the numbers of what is in them."""
+    """ThingPictures with the numbers of their objects."""
     numbers = [[number_of.get(name, -1) for name in row] for row in pictures.names]
     return Looked(
         features_of(pictures.images), torch.from_numpy(pictures.uv), torch.tensor(numbers)
@@ -94,7 +97,7 @@ def make_examples(pictures: ThingPictures, number_of: Mapping[str, int]) -> Look
 
 
 def fresh(config: WideConfig, texts: EncodedTexts) -> WidePointing:
-    """An untrained head that knows what all sentence vectors share."""
+    """An untrained head with the mean of all sentence vectors."""
     head = WidePointing(config)
     head.mean.copy_(texts.vectors.flatten(0, 1).mean(0))
     return head
@@ -103,7 +106,7 @@ def fresh(config: WideConfig, texts: EncodedTexts) -> WidePointing:
 def train(
     head: WidePointing, sets: list[Looked], texts: EncodedTexts, *, steps: int, seed: int
 ) -> list[dict[str, float]]:
-    """Train in place on equal parts of sets; the losses of every fiftieth step."""
+    """Train in place on equal parts of sets; returns the losses of every fiftieth step."""
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(head.parameters(), RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.1)
@@ -133,7 +136,7 @@ class _Drawn:
     uv: Tensor
     number: Tensor
     text: Tensor  # (b, 6 + absent, t)
-    absent: Tensor  # (b, 6 + absent): not in the picture
+    absent: Tensor  # (b, 6 + absent): not in the image
 
 
 def _draw(examples: Looked, texts: EncodedTexts, rng: np.random.Generator, count: int) -> _Drawn:
@@ -153,7 +156,7 @@ def _draw(examples: Looked, texts: EncodedTexts, rng: np.random.Generator, count
 def losses(
     head: WidePointing, drawn: list[_Drawn], texts: EncodedTexts, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Attention against the place, names against each other, what is there, and what is to be done."""
+    """Losses of attention, of names against each other, of presence, of intent."""
     features = tuple(torch.cat(level) for level in zip(*(d.features for d in drawn), strict=True))
     uv, number, text, absent = (
         torch.cat([getattr(d, k) for d in drawn]) for k in ("uv", "number", "text", "absent")
@@ -165,7 +168,7 @@ def losses(
         -1
     )
     heat = -(goal * seen.heat[:, :MOST].log_softmax(-1)).sum(-1)[known].mean()
-    # The key at each place among the names of all things that there are, each in one of its texts.
+    # The key at each location against the names of all objects, each in one of its texts.
     keys = torch.einsum("bqp,bpk->bqk", goal, patches)[known]
     every = torch.arange(len(texts.vectors))
     queries = head.queries(

@@ -1,4 +1,4 @@
-"""ThingPictures that `small` learns to point in: robot scenes with few things, and collages of many that no robot has seen."""
+"""Images in which `small` learns to point: robot scenes with few objects, and collages of many."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vla_policy.sim.world.world import World
 
 SIDE_PX = 224
 ROBOT_STYLE = "noto"
-MOST = 6  # things in a picture
+MOST = 6  # objects in an image
 
 
 @dataclass(frozen=True, slots=True)
 class ThingPictures:
-    """images: uint8[n, 224, 224, 3]. uv: float32[n, 6, 2]. names: of each thing, "" where there is none."""
+    """images: uint8[n, 224, 224, 3]. uv: float32[n, 6, 2]. names: of each object, "" for none."""
 
     images: np.ndarray
     uv: np.ndarray
@@ -36,10 +36,10 @@ def robot_scenes(
     things: Sequence[Concept] | None = None,
     working: float = 0.5,
 ) -> ThingPictures:
-    """Scenes of boxes with things and plain objects, from seed first on.
+    """Scenes of boxes with pictures and plain objects, from seed first on.
 
-    things: what may be on the boxes; None: those of role "robot". working: the part in which the arm is at work, and may hide
-    some; in the others it is at its start.
+    things: possible pictures; None: those of role "robot". working: share of scenes with the arm
+    at work, where it may hide some; in the others it is at its start.
     """
     world = World(renderer="auto")
     of = of_role(web.concepts, "robot") if things is None else things
@@ -54,7 +54,9 @@ def robot_scenes(
             place_like_demonstration(world, scene, rng)
         else:
             world.reset(scene)
-        xyz = world.truth().object_xyz + np.array([0.0, 0.0, 0.012])  # nearer to the pictures
+        xyz = world.truth().object_xyz + np.array(
+            [0.0, 0.0, 0.012]
+        )  # closer to the pictures' height
         images.append(world.render("front", SIDE_PX, SIDE_PX))
         places.append(_padded(world.project("front", xyz)))
         names.append(_filled([item.name for item in scene.objects]))
@@ -63,7 +65,7 @@ def robot_scenes(
 
 
 def collages(web: WebPictures, seed: int, count: int) -> ThingPictures:
-    """Things of the roles "robot" and "web" in the trained styles, pasted on backgrounds of no scene."""
+    """Pictures of roles "robot" and "web" in trained styles, on backgrounds unlike any scene."""
     known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
     images, places, names = [], [], []
     for number in range(count):
@@ -102,7 +104,7 @@ def _collage(
 def _paste(
     image: np.ndarray, web: WebPictures, thing: int, centre: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """A thing of 16 to 36 px on paper, a little turned, with a darker side below as boxes have."""
+    """A picture of 16 to 36 px on paper, slightly rotated, with a darker side below like a box."""
     card = draw_card(web, thing, str(rng.choice(TRAINED_STYLES)), rng)
     picture = np.frombuffer(card.pixels, np.uint8).reshape(64, 64, 3).astype(np.float32)
     picture = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="edge") * rng.uniform(0.55, 1.1)
@@ -130,7 +132,7 @@ def _paste(
 
 
 def _padded(uv: np.ndarray) -> np.ndarray:
-    """float32[6, 2], NaN behind the last."""
+    """float32[6, 2], NaN after the last."""
     padded = np.full((MOST, 2), np.nan, np.float32)
     padded[: len(uv)] = uv
     return padded

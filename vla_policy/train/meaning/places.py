@@ -1,7 +1,8 @@
-"""The tower of `tiny` learns where boxes with pictures are, given about where they are in the image.
+"""Trains the tower of `tiny` to locate boxes with pictures near a given image location.
 
-Its features and their values stay as they are, so that language model and heads read on as before; what turns them into
-places learns, and more slowly what finds tray and pad among white boxes, beside plain scenes with trained sentences.
+Its features and their values stay unchanged, so that language model and heads work as before;
+trained are the layers that turn them into positions, and more slowly those that find tray and pad
+among white boxes, together with plain scenes and trained sentences.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from vla_policy.train.tiny.pictures import to_images
 
 LEARNS = ("place", "wrist.key", "wrist_query", "wrist_expect", "wrist_bias", "wrist_place")
 FINDS, SLOWER = ("queries", "front.key"), 0.3
-NEAR_SIGMA = 0.012  # of a place in the image as the pre-trained encoders give it
+NEAR_SIGMA = 0.012  # error of an image location from the pre-trained encoders
 RATE, BATCH = 1e-3, 24
 _WHERE = (None, "tray", "pad")
 
 
 def make_frames(web: WebPictures, first: int, count: int, *, cards: bool) -> Frames:
-    """Frames as `small` sees them: rendered large, then scaled down for the tower."""
+    """Frames as input of `small`: rendered large, then scaled down for the tower."""
     world = World(renderer="auto")
     known = [web.concepts.index(c) for c in of_role(web.concepts, "robot")]
     frames: list[Frame] = []
@@ -111,7 +112,7 @@ def losses(
     length: int,
     rng: np.random.Generator | None,
 ) -> dict[str, Tensor]:
-    """Those of the tower, boxes being looked for near their place."""
+    """The tower's losses; boxes are searched near their location."""
     a = frames.arrays
     front, wrist = (to_images(images, rng) for images in frames.images(index))
     said = [

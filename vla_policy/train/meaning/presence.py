@@ -1,7 +1,8 @@
-"""When a thing is there: set on scenes made for it, of things that no column of an evaluation asks for.
+"""Sets when an object counts as present, on separate scenes with objects outside all evaluations.
 
-Web things whose name shares a word with one in robot data are in no hold-out (data/web/concepts.py, held_out): on boxes in
-scenes of the robot they are as new as those that are, and what is set on them holds for those.
+Web objects whose name shares a word with one in robot data are in no hold-out
+(data/web/concepts.py, held_out): on boxes in scenes of the robot they are as new as held-out
+ones, so thresholds set on them hold for those.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models.wide import EVIDENCE, WidePointing
 from vla_policy.train.meaning.learn import TEXTS, EncodedTexts, Looked
 
-ABSENT = 6  # names of what is not there, asked in each scene
-REFUSED = 0.03  # of what is there
+ABSENT = 6  # absent names that are queried in each scene
+REFUSED = 0.03  # of the present objects
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceAsked:
-    """evidence: float32[n, e] of each question. there: bool[n]. number: int64[n], of the thing asked for."""
+    """evidence: float32[n, e] of each query.
+
+    there: bool[n]. number: int64[n], of the queried object.
+    """
 
     evidence: Tensor
     there: Tensor
@@ -33,14 +37,17 @@ class PresenceAsked:
 
 
 def validation_things(web: WebPictures) -> list[Concept]:
-    """Things of role "web" that no hold-out has."""
+    """Objects of role "web" in no hold-out."""
     tested = {concept.key for concept in held_out(web.concepts, "web")}
     return [one for one in of_role(web.concepts, "web") if one.key not in tested]
 
 
 @torch.inference_mode()
 def set_known(head: WidePointing, texts: EncodedTexts) -> None:
-    """The queries of all names, each the mean over its texts. Raises ValueError where the head has room for another number."""
+    """Set the queries of all names, means over their texts.
+
+    Raises ValueError for a wrong number.
+    """
     if len(texts.vectors) != len(head.known):
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
     queries = [head.queries(some).mean(1) for some in texts.vectors.split(64)]
@@ -56,7 +63,7 @@ def ask(
     *,
     seed: int,
 ) -> PresenceAsked:
-    """Things that are there, and others that are not, said in a trained sentence; no word of an absent name is there."""
+    """Queries for present and absent objects in a trained sentence; absent names share no word."""
     rng = np.random.default_rng([seed, 23])
     words = {texts.numbers[thing.name]: words_of(thing.name) for thing in things}
     parts: list[tuple[Tensor, int, int]] = []
@@ -74,7 +81,7 @@ def ask(
 
 
 def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
-    """float32[e + 1]: weights of the evidence and an offset, by logistic regression, both answers counting the same."""
+    """float32[e + 1]: weights of the evidence and an offset, by balanced logistic regression."""
     mean, spread = asked.evidence.mean(0), asked.evidence.std(0)
     x = (asked.evidence.clone() - mean) / spread
     weights = torch.zeros(len(EVIDENCE) + 1, requires_grad=True)
@@ -93,13 +100,13 @@ def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
 
 
 def told(sure: Tensor, asked: PresenceAsked) -> Tensor:
-    """Logits of the questions by these weights."""
+    """Logits of the queries with these weights."""
     logits: Tensor = asked.evidence @ sure[:-1] + sure[-1]
     return logits
 
 
 def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
-    """Part of what is there that is refused, and of what is not there that is."""
+    """Share of present objects that are refused, and of absent ones."""
     return (
         float((logits[there] < least).float().mean()),
         float((logits[~there] < least).float().mean()),
@@ -109,7 +116,7 @@ def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
 def set_presence(
     head: WidePointing, asked: PresenceAsked, refused: float = REFUSED
 ) -> tuple[float, float]:
-    """Set weights and the least logit, so that this part of what is there is refused; the rates on these questions."""
+    """Set weights and the least logit for this share of refusals; returns the rates."""
     head.sure.copy_(fit(asked))
     logits = told(head.sure, asked)
     head.least.copy_(logits[asked.there].quantile(refused))

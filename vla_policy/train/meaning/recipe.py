@@ -5,7 +5,7 @@
     python -m vla_policy.train.meaning.recipe places --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe assemble --out runs/meaning                           # writes runs/meaning/small
 
-What the frozen encoders make of pictures and sentences is kept in the folder, and made where it is missing.
+Encoded pictures and sentences are cached in the folder, and computed if missing.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def _assemble(args: argparse.Namespace) -> None:
 
 
 def _part(args: argparse.Namespace, name: str) -> Any:
-    """Encoded texts or pictures, from the folder or made and kept there."""
+    """Encoded texts or pictures, from the folder or computed and cached there."""
     kind = learn.EncodedTexts if name == "texts" else learn.Looked
     path = args.out / f"{name}.pt"
     if not path.is_file():
@@ -112,7 +112,7 @@ def _part(args: argparse.Namespace, name: str) -> Any:
                 pictures.collages(named, 0, args.collages), numbers
             ),
             "check": lambda: learn.make_examples(
-                pictures.robot_scenes(  # as they are when it is looked for what is named
+                pictures.robot_scenes(  # as when the named object is searched
                     named, CHECK_SEED, 200, things=presence.validation_things(named), working=0.0
                 ),
                 numbers,

@@ -1,4 +1,4 @@
-"""Training sentences of `small`: forms with a thing in them, names in the trained languages, and what is no command."""
+"""Training sentences of `small`: forms about an object, names by language, non-commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vla_policy.data.web.concepts import Concept
 from vla_policy.models.wide import INTENTS
 from vla_policy.sim.tasks.tasks import TEMPLATES
 
-# Beyond the templates of the simulation. {x} stands for "the thing".
+# In addition to the simulation's templates. {x} stands for "the object".
 FORMS = {
     "pick": (
         "pick up {x} for me please", "take hold of {x}", "pick {x}", "get {x} off the table", "could you get {x}",
@@ -66,9 +66,9 @@ def forms(language: str, intent: str) -> tuple[str, ...]:
 def sentences_about(
     names: dict[str, str], rng: np.random.Generator, count: int
 ) -> list[tuple[str, int]]:
-    """count texts that name one thing, each with the number of its intent. names: by language, "en" the commonest.
+    """count texts that name one object, with the number of their intent. names: by language.
 
-    The first is the name alone, which is no command.
+    "en" is the most frequent. The first text is the name alone, which is no command.
     """
     said = [(names["en"], 0)]
     others = sorted(set(names) & set(OTHER_LANGUAGES))
