@@ -52,3 +52,12 @@ def test_every_message_has_its_row():
 )
 def test_what_would_be_markup_is_escaped(words, expected):
     assert site_messages.text(words) == expected
+
+
+def test_every_film_of_the_gallery_is_made_by_its_program():
+    films = (ROOT / "tools" / "gallery.py").read_text()
+    shown = {p.stem for p in (ROOT / "docs" / "images" / "gallery").iterdir()}
+    assert shown
+    for name in shown:
+        assert f'"{name}": Film(' in films
+        assert f"`{name}`" in (ROOT / "docs" / "gallery.md").read_text()
