@@ -5,6 +5,7 @@
 # make types   mypy, strict; what is known and not mended is in tools/types_baseline.txt
 # make docs    links, file names and commands in the documents
 # make site    the documentation as a site, in site/
+# make notebooks   execute notebooks/, minutes
 # make mutants do the tests notice faults in the guard? half an hour
 # make fuzz    property tests with random examples                        ROUNDS=20
 # make setup   only the set-up            make clean   forget build, install and log
@@ -23,7 +24,7 @@ WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
 PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
 
-.PHONY: demo test check lint types docs site fuzz mutants setup clean
+.PHONY: demo test check lint types docs site notebooks fuzz mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -49,6 +50,10 @@ docs:
 site: setup
 	@. tools/env.sh && { python -c "import mkdocs, material" 2>/dev/null || pip install --quiet -r requirements/docs.txt; } \
 	  && NO_MKDOCS_2_WARNING=1 mkdocs build --strict --clean && echo "site/index.html"
+
+notebooks:
+	@$(PLAIN); { python -c "import nbclient, ipykernel, matplotlib" 2>/dev/null || pip install --quiet -r requirements/docs.txt; } \
+	  && python tools/run_notebooks.py
 
 mutants: setup
 	@. tools/env.sh && exec python benchmarks/mutation.py --out benchmarks/mutation.json

@@ -125,7 +125,7 @@ def run(command: str, folder: Path) -> tuple[float, int, str]:
         done = subprocess.run(
             _shell(command), cwd=folder, capture_output=True, text=True, timeout=LIMIT_S
         )
-        code, said = done.returncode, done.stdout + done.stderr
+        code, said = done.returncode, done.stderr + done.stdout
     except subprocess.TimeoutExpired:
         code, said = 124, f"not done in {LIMIT_S:g} s"
     return time.monotonic() - begun, code, said
