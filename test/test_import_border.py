@@ -50,6 +50,7 @@ def import_map():
 MAP = import_map()
 FILES = MAP.modules(ROOT / PACKAGE)
 GRAPH = MAP.import_graph(ROOT / PACKAGE)
+ROOMS = sorted({MAP.room_of(name) for name in FILES})
 
 
 @cache
@@ -59,15 +60,26 @@ def tree_of(name: str) -> ast.Module:
 
 
 @cache
+def nodes_of(name: str) -> tuple[ast.AST, ...]:
+    """Every node of its tree."""
+    return tuple(ast.walk(tree_of(name)))
+
+
+@cache
 def foreign_imports(name: str) -> frozenset[str]:
     """Top-level names of other packages that a module imports anywhere in it."""
     found = set()
-    for node in ast.walk(tree_of(name)):
+    for node in nodes_of(name):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.add(node.module.partition(".")[0])
     return frozenset(found - {PACKAGE, *sys.stdlib_module_names})
+
+
+def of_room(room: str) -> list[str]:
+    """The modules of one folder; "": of the root."""
+    return [name for name in FILES if MAP.room_of(name) == room]
 
 
 def names_messages(name: str) -> bool:
@@ -77,13 +89,13 @@ def names_messages(name: str) -> bool:
         and (node.module or "").startswith(
             tuple(f"{PACKAGE}.{k}" for k in ("msg", "srv", "action"))
         )
-        for node in ast.walk(tree_of(name))
+        for node in nodes_of(name)
     )
 
 
-def reachable_from(name: str) -> dict[str, str]:
-    """Modules of the package that importing name can run -> which module imports each."""
-    reached, todo = {name: name}, [name]
+def reachable_from(*names: str) -> dict[str, str]:
+    """Modules of the package that importing any of names can run -> which module imports each."""
+    reached, todo = {name: name for name in names}, list(names)
     while todo:
         current = todo.pop()
         parents = [".".join(current.split(".")[:k]) for k in range(1, current.count(".") + 1)]
@@ -126,12 +138,13 @@ def test_the_map_finds_arrows_and_circles():
     assert MAP.circles(graph) == [sorted(graph)]
 
 
-@pytest.mark.parametrize("name", [n for n in FILES if MAP.room_of(n) != "ros"])
-def test_only_the_ros_folder_knows_ros(name):
-    foreign = foreign_imports(name)
-    messages = {top for top in foreign if top.endswith(("_msgs", "_srvs", "_interfaces"))}
-    assert not foreign & ROS | messages
-    assert not names_messages(name)
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "ros"])
+def test_only_the_ros_folder_knows_ros(room):
+    for name in of_room(room):
+        foreign = foreign_imports(name)
+        messages = {top for top in foreign if top.endswith(("_msgs", "_srvs", "_interfaces"))}
+        assert not foreign & ROS | messages, name
+        assert not names_messages(name), name
 
 
 @pytest.mark.parametrize("node", NO_TORCH)
@@ -140,34 +153,40 @@ def test_torch_stays_in_the_policy_process(node):
         assert "torch" not in foreign_imports(name), f"{name}, imported by {importer}"
 
 
-@pytest.mark.parametrize("name", [n for n in FILES if MAP.room_of(n) in NUMPY_ROOMS])
-def test_the_control_path_needs_numpy_alone(name):
-    for reached, importer in reachable_from(name).items():
+@pytest.mark.parametrize("room", NUMPY_ROOMS)
+def test_the_control_path_needs_numpy_alone(room):
+    for reached, importer in reachable_from(*of_room(room)).items():
         foreign = foreign_imports(reached) - LAZY.get(reached, set())
         assert foreign <= {"numpy", "yaml"}, f"{reached}, imported by {importer}: {foreign}"
 
 
-@pytest.mark.parametrize("name", list(FILES))
-def test_nothing_runs_text_or_unpickles(name):
-    tree = tree_of(name)
-    calls = {
-        node.func.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    imported |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
-    assert not calls & FORBIDDEN_CALLS
-    assert not imported & FORBIDDEN_MODULES
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_runs_text_or_unpickles(room):
+    for name in of_room(room):
+        nodes = nodes_of(name)
+        calls = {
+            node.func.id
+            for node in nodes
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        imported = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+        imported |= {n.module for n in nodes if isinstance(n, ast.ImportFrom)}
+        assert not calls & FORBIDDEN_CALLS, name
+        assert not imported & FORBIDDEN_MODULES, name
 
 
-@pytest.mark.parametrize("name", list(FILES))
-def test_no_exception_is_swallowed(name):
-    for node in ast.walk(tree_of(name)):
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{name}:{node.lineno}: bare except"
-            only_pass = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
-            assert not only_pass, f"{name}:{node.lineno}: except with only pass"
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_exception_is_swallowed(room):
+    handlers = (
+        (name, node)
+        for name in of_room(room)
+        for node in nodes_of(name)
+        if isinstance(node, ast.ExceptHandler)
+    )
+    for name, node in handlers:
+        assert node.type is not None, f"{name}:{node.lineno}: bare except"
+        only_pass = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
+        assert not only_pass, f"{name}:{node.lineno}: except with only pass"
 
 
 @pytest.mark.parametrize(("name", "lazy"), LAZY.items())
@@ -179,13 +198,14 @@ def test_lazy_imports_are_inside_functions(name, lazy):
             assert not {alias.name for alias in node.names} & lazy
 
 
-@pytest.mark.parametrize("name", list(FILES))
-def test_every_module_that_is_imported_exists(name):
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_that_is_imported_exists(room):
     generated = {f"{PACKAGE}.{kind}" for kind in ("msg", "srv", "action")}
-    named = {
-        node.module
-        for node in ast.walk(tree_of(name))
-        if isinstance(node, ast.ImportFrom) and not node.level
-    }
-    own = {module for module in named if module.split(".")[0] == PACKAGE}
-    assert own - generated <= {PACKAGE, *FILES}
+    for name in of_room(room):
+        named = {
+            node.module
+            for node in nodes_of(name)
+            if isinstance(node, ast.ImportFrom) and not node.level
+        }
+        own = {module for module in named if module.split(".")[0] == PACKAGE}
+        assert own - generated <= {PACKAGE, *FILES}, name

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -44,6 +45,7 @@ def test_no_random_number_is_drawn_inside_and_all_is_as_before_afterwards():
     assert not Net().words.weight.is_meta and Net().words.weight.std() > 0.1
 
 
+@pytest.mark.slow
 def test_a_process_that_loads_a_policy_does_not_load_the_compiler():
     done = subprocess.run(
         [sys.executable, "-c", LOADS], capture_output=True, text=True, check=False

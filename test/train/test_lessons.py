@@ -196,6 +196,7 @@ def write_run(folder: Path, data: Path, **changes: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_stages_follow_each_other_for_several_robots(data: Path, tmp_path: Path) -> None:
     path = write_run(tmp_path, data)
     assert main(["train", str(path)]) == 0
@@ -243,6 +244,7 @@ def test_what_does_not_hang_together_is_refused(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_robot_that_the_policy_did_not_have_gets_its_own_units(
     data: Path, tmp_path: Path
 ) -> None:

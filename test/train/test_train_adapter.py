@@ -59,6 +59,7 @@ def learned(out: Path, file: str = "adapter_model.safetensors") -> dict[str, tor
     return load_file(out / "checkpoint" / file)
 
 
+@pytest.mark.slow
 def test_a_family_trains_by_adapter_goes_on_to_the_bit_and_acts(tmp_path: Path) -> None:
     case = CASES["pi0"](tmp_path)
     native.save(tmp_path / "base", case.checkpoint)
