@@ -75,6 +75,11 @@ class Policy(KeywordInfer):
         return self.head == "flow" and self.family.express is not None
 
     @property
+    def guided(self) -> bool:
+        """Whether it takes a weight of the instruction (guidance) other than 1."""
+        return self.head == "flow" and self.family.guided
+
+    @property
     def can_point(self) -> bool:
         """Whether it can say where it sees what the instruction names."""
         return self.family.point is not None

@@ -43,6 +43,11 @@ class Tab:
     def __init__(self, browser: Chromium, target: str, session: str) -> None:
         self._browser, self.target, self._session = browser, target, session
 
+    @property
+    def complaints(self) -> list[str]:
+        """Exceptions, errors and warnings of the page's console, and what the browser says of it, since it was opened."""
+        return [words for session, words in self._browser.complaints if session == self._session]
+
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A method of the DevTools protocol in this tab."""
         return await self._browser.call(method, self._session, **params)
@@ -96,6 +101,18 @@ class Tab:
                 **(more if kind == "keyDown" else {}),
             )
 
+    async def press(self, name: str) -> None:
+        """Hold a key that writes one letter."""
+        await self._letter("keyDown", name)
+
+    async def release(self, name: str) -> None:
+        """Let it go."""
+        await self._letter("keyUp", name)
+
+    async def _letter(self, kind: str, name: str) -> None:
+        code = ord(name.upper())
+        await self.call("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=code)
+
     async def size(self, width: int, height: int, *, phone: bool = False) -> None:
         """Show the page at width x height pixels."""
         await self.call(
@@ -124,6 +141,7 @@ class Chromium:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self.complaints: list[tuple[str, str]] = []  # (session, words)
         self._count = 0
 
     async def __aenter__(self) -> Chromium:
@@ -159,10 +177,13 @@ class Chromium:
 
     async def open(self, url: str) -> Tab:
         """A page in a new window, which is visible beside the others."""
-        target = (await self.call("Target.createTarget", url=url, newWindow=True))["targetId"]
+        blank = await self.call("Target.createTarget", url="about:blank", newWindow=True)
+        target = blank["targetId"]
         attached = await self.call("Target.attachToTarget", targetId=target, flatten=True)
         tab = Tab(self, target, attached["sessionId"])
-        await tab.call("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            await tab.call(f"{domain}.enable")
+        await tab.call("Page.navigate", url=url)
         return tab
 
     async def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
@@ -185,6 +206,8 @@ class Chromium:
     async def _read(self) -> None:
         async for message in self._socket:
             answer = json.loads(message.data)
+            if (words := _complaint(answer)) is not None:
+                self.complaints.append((answer.get("sessionId", ""), words))
             waiting = self._calls.get(answer.get("id", -1))
             if waiting is not None and not waiting.done():
                 waiting.set_result(answer)
@@ -197,3 +220,16 @@ class Chromium:
             await asyncio.sleep(0.1)
         port, path = file.read_text().split("\n")[:2]
         return port, path
+
+
+def _complaint(event: dict[str, Any]) -> str | None:
+    """What an event of DevTools complains of; None if of nothing."""
+    told = event.get("params", {})
+    if event.get("method") == "Runtime.exceptionThrown":
+        details = told["exceptionDetails"]
+        return str(details.get("exception", {}).get("description", details["text"]))
+    if event.get("method") == "Runtime.consoleAPICalled" and told["type"] in ("error", "warning"):
+        return " ".join(str(a.get("value", a.get("description"))) for a in told["args"])
+    if event.get("method") == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
+        return f"{told['entry']['text']} {told['entry'].get('url', '')}"
+    return None

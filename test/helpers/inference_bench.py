@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, infer=None, **config):
         self.now_ns = START_NS
-        self.chunks, self.errors = [], []
+        self.chunks, self.errors, self.places = [], [], []
         self.policy = create_autospec(PolicyProtocol, instance=True)
         self.policy.infer_chunk.side_effect = infer or self.answer
         self.camera = SensorBuffer("front/image_raw", 350 * MS)
@@ -64,6 +64,7 @@ class Bench:
             now_ns=lambda: self.now_ns,
             on_chunk=self.chunks.append,
             on_error=self.errors.append,
+            on_place=lambda xyz, obs_ns: self.places.append((xyz, obs_ns)),
             on_refusal=lambda instruction, why: self.refusals.append((instruction, why.code)),
         )
         self.inference.set_active(True)

@@ -49,15 +49,24 @@ class Robot:
 class Site:
     """A running server, its panel and what its actions were asked."""
 
-    def __init__(self, host: str = "127.0.0.1", cameras=("front", "overview"), **more) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", cameras=("front", "overview"), more=None, drive=None
+    ) -> None:
         self.panel = Panel(cameras, extra=("overview",))
         self.robot = create_autospec(Robot, instance=True)
         for name in ("say", "engage", "stop", "reset"):
             getattr(self.robot, name).side_effect = getattr(Robot(), name)
         self.port = free_port()
         robot = self.robot
-        actions = Actions(say=robot.say, engage=robot.engage, stop=robot.stop, reset=robot.reset)
-        self.server = PanelServer(self.panel, actions, host=host, port=self.port, **more)
+        actions = Actions(
+            say=robot.say,
+            engage=robot.engage,
+            stop=robot.stop,
+            reset=robot.reset,
+            more=more or {},
+            drive=drive,
+        )
+        self.server = PanelServer(self.panel, actions, host=host, port=self.port)
         self.server.start()
         self.url = f"http://127.0.0.1:{self.port}"
 

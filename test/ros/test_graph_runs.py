@@ -32,6 +32,10 @@ FOR_OTHERS = (
     "control_command",
     "teleop_chunk",  # of a person who may come later
     "sim_state",
+    # Of a recorder and of a teleop node that may come later.
+    "recorder_status",
+    "teleop/keys",
+    "teleop/opening",
 )
 
 

@@ -10,8 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+import chromium
 import lanes
 import numpy as np
+import open_page
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
@@ -82,6 +84,15 @@ class Graph:
         parameters = {**self.policy_spec.parameters, "head": head}
         self.processes.start([NodeSpec("policy", parameters)])
         self.wait_active("policy")
+
+    def open_page(self, folder):
+        """The operator's page in a browser, showing all cameras."""
+        port = open_page.free_port()
+        specs = node_specs("vx300s", sim=True, web_port=port)
+        self.processes.start(spec for spec in specs if spec.name == "web")
+        page = open_page.OpenPage(folder, port)
+        page.open(cameras=3)
+        return page
 
     def set_scene(self, seed, instruction=""):
         """A scene at rest, and an engaged control node."""
@@ -220,10 +231,25 @@ def test_any_dds_program_can_say_the_instruction(graph, steady_policy):
 
 
 @pytest.mark.parametrize("policy", ["flow", "token"], indirect=True)
-def test_the_arm_does_what_was_said(graph, policy):
+def test_the_arm_does_what_was_said(graph, policy, tmp_path):
+    """With the flow head it is typed on the page, where there is a browser: chromium.MISSING says how to get one."""
     scene = graph.set_scene(SEED)
-    graph.say(scene.instruction)
+    page = None
+    if policy == "flow" and chromium.PROGRAM is not None:
+        page = graph.open_page(tmp_path)
+        page.type(scene.instruction)
+        page.wait_drawn("front")
+        page.wait_drawn("overview")
+        assert not page.drawn("wrist"), "where a camera is that moves is not known"
+        page.picture("page.png")
+    else:
+        graph.say(scene.instruction)
     graph.wait(lambda: graph.client.event.ever_success, f"{policy}: {scene.instruction}")
+    if page is not None:
+        page.says("the simulation: reached", "#said")
+        assert page.tab.complaints == []
+        page.close()
+        graph.processes.stop(["web"])
     event = graph.client.event
     assert event.instruction == scene.instruction
     status = graph.client.status

@@ -285,3 +285,32 @@ def test_the_delay_is_the_longest_of_the_last_ten_without_the_warm_up():
         delays = measured(delays, delay_ns)
     assert delays.expected_ns == 200
     assert measured(delays, 90).expected_ns == 100
+
+
+def test_it_points_after_a_chunk_where_that_is_asked_for_and_the_policy_can():
+    bench = Bench(point=True)
+    bench.policy.can_point = True
+    bench.policy.point.return_value = {"target_xyz": np.array([0.3, 0.1, 0.0])}
+    bench.inference.set_instruction("go")
+    bench.show(0)
+    assert wait_for(lambda: len(bench.places) == 1)
+    xyz, obs_ns = bench.places[0]
+    assert xyz.tolist() == [0.3, 0.1, 0.0] and obs_ns == bench.chunks[0].obs_ns
+    # Whatever is wrong with it, chunks go on.
+    bench.policy.point.side_effect = RuntimeError("broken")
+    bench.show(400)
+    assert wait_for(lambda: len(bench.chunks) == 2 and len(bench.errors) == 1)
+    bench.policy.can_point = False
+    bench.show(800)
+    assert wait_for(lambda: len(bench.chunks) == 3)
+    bench.inference.close()
+    assert bench.policy.point.call_count == 2 and bench.inference.status().failures == 0
+
+
+def test_it_does_not_point_unasked(bench):
+    bench.policy.can_point = True
+    bench.inference.set_instruction("go")
+    bench.show(0)
+    assert wait_for(lambda: len(bench.chunks) == 1)
+    bench.inference.close()
+    bench.policy.point.assert_not_called()

@@ -212,6 +212,27 @@ def test_how_much_of_the_speed_is_allowed_so_soon_after_engaging(fade_s, since_m
     assert codes(verdict)[0] == ("velocity" if share == 1.0 else "engage_fade")
 
 
+@pytest.mark.parametrize(("fade_s", "since_ms", "share"), [(0.0, 900, 0.3), (0.5, 20, 0.024)])
+def test_an_operator_s_share_of_the_speed_is_kept_and_grown_into(fade_s, since_ms, share):
+    limits = replace(LIMITS, engage_fade_s=fade_s)
+    robot = replace(robot_of(replace(EMBODIMENT, limits=limits)), speed_share=0.3)
+    now_ms, last = T_MS + since_ms, begun(robot).sent
+    sent = replace(
+        last, stamp_ns=(now_ms - 20) * MS, moved_ns=(now_ms - 20) * MS,
+        velocity=np.array([0.5, 0, 0, 0, 0, 0]),
+    )  # fmt: skip
+    _, verdict = tick(replace(begun(robot), sent=sent), at(0.34), now_ms, robot=robot)
+    assert verdict.command.values[0] - 0.3 == pytest.approx(0.5 * share * 0.02)
+    assert codes(verdict)[0] == ("engage_fade" if fade_s else "velocity")
+    assert "of which" in verdict.reasons[0].detail
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, float("nan"), float("inf")])
+def test_a_share_of_the_speed_that_would_lift_a_limit_or_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="speed_share: got"):
+        replace(ARM, speed_share=share)
+
+
 def beginning():
     """As begun(), with what is looked at while an arm begins."""
     return tick(guard_state.engage(GuardState()), HERE, T_MS)[0]

@@ -40,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--markers", action="store_true", help="draw chunks and commands for RViz and Foxglove"
     )
     parser.add_argument(
+        "--teleop",
+        default="",
+        metavar="DEVICE",
+        help="a person may take over with it; keyboard: from the operator's page",
+    )
+    parser.add_argument(
         "--black-box",
         default="",
         metavar="FOLDER",
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         record=args.record,
         markers=args.markers,
         black_box=args.black_box,
+        teleop=args.teleop,
         namespace=args.namespace,
     )
     width = max(len(spec.name) for spec in specs)

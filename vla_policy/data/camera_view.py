@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vla_policy.embodiment.camera_projection import projected
 from vla_policy.embodiment.description import Embodiment, View
 from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.types import Array
@@ -13,13 +14,8 @@ from vla_policy.types import Array
 
 def in_view(view: View, xyz: Array, size: tuple[int, int]) -> bool:
     """Whether the point xyz, m, is in an image of (height, width) pixels."""
-    forward = _unit(np.subtract(view.target, view.position))
-    right = _unit(np.cross(forward, view.up))
-    down = np.cross(forward, right)
-    way = np.subtract(xyz, view.position)
-    half_height = float(way @ forward) * np.tan(np.radians(view.fovy_deg) / 2)
-    half_width = half_height * size[1] / size[0]
-    return bool(abs(way @ down) < half_height and abs(way @ right) < half_width)
+    right, down = projected(view, np.reshape(xyz, (1, 3)))[0]
+    return bool(abs(down) < 1.0 and abs(right) < size[1] / size[0])
 
 
 class ViewMeter:
@@ -51,8 +47,3 @@ class ViewMeter:
         if not self._views or not self._frames:
             return None
         return {camera: count / self._frames for camera, count in self._outside.items()}
-
-
-def _unit(vector: Array) -> Array:
-    found: Array = vector / np.linalg.norm(vector)
-    return found

@@ -86,6 +86,7 @@ class Family:
              observations, in one batch; the samplings differ in their seeds alone and continue nothing. Of the flow
              head; None: they are drawn one after another.
     not_normalised: the ends that its statistics give a column that was not normalised; None: all columns are.
+    guided: whether its flow head takes a weight of the instruction (guidance).
     needs_state: contract -> whether the robot's state is read; an observation of one that is not may hold anything there.
     fits_square: whether every image is first scaled by models.fitting.with_bars into a square of contract.image_px, so
              that whoever has it may do that.
@@ -126,6 +127,7 @@ class Family:
     not_normalised: tuple[float, float] | None = None
     fits_square: bool = False
     scaling: Callable[[Checkpoint], Scaling] | None = None
+    guided: bool = False
     needs_state: Callable[[Contract], bool] = lambda contract: True
 
 

@@ -323,6 +323,7 @@ FAMILY = Family(
     work=vla_work,
     engine=engine_for,
     scaling=scaling,
+    guided=True,
 )
 
 

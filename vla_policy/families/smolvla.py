@@ -80,6 +80,7 @@ FAMILY = Family(
     work=smolvla_work,
     engine=engine_for_smolvla,
     scaling=scaling,
+    guided=True,
 )
 
 

@@ -59,7 +59,8 @@ class Inference:
     the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
     Before any chunk is made of an instruction it must be understood, and the checks of looking.py agree that all objects that it
     names are present; else on_refusal is called, and refusal holds the reason for as long as it is active. Once it is followed
-    it is not looked for again.
+    it is not looked for again. on_place: called with xyz, float64[3], m in the base frame, and the stamp of the observation, where
+    the configuration says point.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class Inference:
         on_chunk: Callable[[ActionChunk], None],
         on_error: Callable[[str], None],
         on_refusal: Callable[[str, Reason], None] = lambda instruction, why: None,
+        on_place: Callable[[Array, int], None] = lambda xyz, obs_ns: None,
         adapter: str = "",
     ) -> None:
         self._policy, self._config, self._adapter = policy, config, adapter
         self._cameras, self._states = dict(cameras), states
         self._streams = (*cameras.values(), *(source.stream for source in states))
         self._now_ns, self._on_chunk, self._on_error = now_ns, on_chunk, on_error
-        self._on_refusal = on_refusal
+        self._on_refusal, self._on_place = on_refusal, on_place
         self._lock = threading.Condition()  # of all that follows
         self._model = threading.Lock()  # one inference at a time
         self._instruction = ""
@@ -271,7 +273,10 @@ class Inference:
             if looks:
                 with self._lock:
                     self._asked = schedule.on_requested(self._asked, observation)
-            self._deliver(self._infer(observation, ask), change)
+            outcome = self._infer(observation, ask)
+            self._deliver(outcome, change)
+            if self._config.point and not isinstance(outcome, Reason):
+                self._point(observation)
 
     def _next(self) -> Observation | Reason | None:
         """What to infer with now, why not, or None as the last chunk still serves."""
@@ -315,6 +320,21 @@ class Inference:
             self._refusal = refusal = _refused(now.refusal)
         self._on_refusal(observation.instruction, refusal)
         return False
+
+    def _point(self, observation: Observation) -> None:
+        """For people who look on; no chunk depends on it, so what is wrong with it ends nothing."""
+        with self._model:
+            policy = self._policy
+            if not policy.can_point:
+                return
+            try:
+                xyz = policy.point(observation).get("target_xyz")
+                if xyz is not None:
+                    self._on_place(xyz, observation.obs_ns)
+            except Unavailable:
+                return  # the next chunk tells it
+            except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+                self._on_error(traceback.format_exc())
 
     def _continuation(self, observation: Observation) -> Continuation:
         return schedule.continuation(

@@ -35,6 +35,7 @@ class InferenceConfig:
     layout: of the rows; None where they are not what is executed, so that they cannot be continued.
     change: what becomes of the plan when the instruction changes, one of types.CHANGES.
     look_first: an instruction that names what the policy does not see is refused, see looking.py.
+    point: after each chunk the policy says where it sees what the instruction names, if it can.
     """
 
     state_names: tuple[str, ...]
@@ -47,6 +48,7 @@ class InferenceConfig:
     layout: Layout | None = None
     change: str = "flush"
     look_first: bool = False
+    point: bool = False
 
 
 @dataclass(frozen=True, slots=True)

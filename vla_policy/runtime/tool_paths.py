@@ -10,6 +10,7 @@ import numpy as np
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.forward_kinematics import ForwardKinematics
 from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Layout, layout_of, opening_of
+from vla_policy.execution.to_absolute import is_relative
 from vla_policy.types import Array
 
 # float64[j] joint positions, in the order of Embodiment.joint_names -> float64[7] x y z qx qy qz qw, base frame.
@@ -70,6 +71,11 @@ def path_tools(robot: Embodiment) -> tuple[str, ...]:
     """The tools that have a path; none where arms are commanded by velocities, or by joints without a model."""
     layout = layout_of(robot)
     return (*(part.source for part in layout.of_kind(POSE)), *_modelled(robot))
+
+
+def start_from_state(robot: Embodiment) -> bool:
+    """Whether the paths of chunks need the robot's state: for relative rows, or joints that no row commands."""
+    return is_relative(robot) or bool(layout_of(robot).of_kind(JOINTS))
 
 
 def kinematics_of(robot: Embodiment) -> dict[str, Kinematics]:

@@ -14,7 +14,7 @@ boxes, bodies. The most restrictive level wins.
   anybody meant, and the arm holds. The same goes for joint ranges with JOINT_MARGIN.
 * Where an output adds a way to rest behind the setpoint, that way is checked too. If it is not free,
   the step is shortened (SLOW) until it is; if it never is, the arm holds: it stops earlier.
-* After engaging, the speed limits grow from nothing within engage_fade_s.
+* After engaging, the speed limits grow from nothing within engage_fade_s, to the share that an operator allows.
 * No command begins while others move an arm, nor within a moment after that.
 * A robot that is not where it was told to be is blocked, or somebody else moves it: HOLD, and it is
   disengaged, so that the next command starts from where it then is.
@@ -197,7 +197,9 @@ def _limited(
     layout, dt_s = robot.layout, start.dt_s
     share = _speed_share(state, robot, now_ns)
     step = motion(start.values, target, layout)
-    ratio = motion_ratio(step, start.velocity, layout, dt_s, reasons, share=share)
+    ratio = motion_ratio(
+        step, start.velocity, layout, dt_s, reasons, share=share, grown=robot.speed_share
+    )
     stops = ranges_ratio(robot, start.values, step, dt_s)
     if stops < ratio:
         ratio = stops
@@ -270,11 +272,12 @@ def _problem(
 
 
 def _speed_share(state: GuardState, robot: GuardedRobot, now_ns: int) -> float:
-    """How much of the speed limits is allowed, from 0 to 1, so soon after engaging."""
+    """How much of the speed limits is allowed, from 0 to 1: an operator's share, grown into after engaging."""
     fade_ns = ns_from_s(robot.embodiment.limits.engage_fade_s)
     period_ns = robot.embodiment.period_ns
     since_ns = 0 if state.began_ns is None else max(0, now_ns - state.began_ns)
-    return min(1.0, (since_ns + period_ns) / fade_ns) if fade_ns > 0 else 1.0
+    faded = min(1.0, (since_ns + period_ns) / fade_ns) if fade_ns > 0 else 1.0
+    return faded * robot.speed_share
 
 
 _DISENGAGED = Reason("disengaged", "no operator has engaged the robot")

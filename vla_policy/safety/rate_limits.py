@@ -84,10 +84,11 @@ def motion_ratio(
     reasons: list[Reason],
     *,
     share: float = 1.0,
+    grown: float = 1.0,
 ) -> float:
     """The one ratio that keeps every speed and acceleration limit of every arm.
 
-    share: of the speed limits that is allowed now.
+    share: of the speed limits that is allowed now. grown: what it grows to after engaging.
     """
     speed, acceleration = 1.0, 1.0
     pairs = zip(arm_motions(step, layout), arm_motions(velocity, layout), strict=True)
@@ -98,9 +99,11 @@ def motion_ratio(
             a, b = _pose_ratios(part, way, rate, dt_s, share)
         speed, acceleration = min(speed, a), min(acceleration, b)
     if speed < 1.0:
-        fading = f", of which {share:.0%} is allowed so soon after engaging" * (share < 1.0)
-        code = "engage_fade" if share < 1.0 else "velocity"
-        reasons.append(Reason(code, f"motion scaled to {speed:.0%} by the speed limits{fading}"))
+        fading = share < grown
+        of_which = f", of which {share:.0%} is allowed" if share < 1.0 else ""
+        detail = f"motion scaled to {speed:.0%} by the speed limits{of_which}"
+        detail += " so soon after engaging" * fading
+        reasons.append(Reason("engage_fade" if fading else "velocity", detail))
     if acceleration < min(speed, 1.0):
         reasons.append(
             Reason(

@@ -11,11 +11,21 @@ from vla_policy.safety.collisions import Bodies
 
 @dataclass(frozen=True, slots=True)
 class GuardedRobot:
-    """A robot description, the parts of its actions and the model of its bodies, read once."""
+    """A robot description, the parts of its actions and the model of its bodies, read once.
+
+    speed_share: of the description's speed limits that is allowed, above 0, at most 1. Raises ValueError for another.
+    """
 
     embodiment: Embodiment
     layout: Layout
     bodies: Bodies | None = None
+    speed_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.speed_share <= 1.0:
+            raise ValueError(
+                f"speed_share: got {self.speed_share}, expected above 0 and at most 1"
+            )
 
 
 def robot_of(embodiment: Embodiment) -> GuardedRobot:

@@ -1,10 +1,12 @@
 """The link that a page keeps open for requests: stop and the like, their answers, and a heartbeat.
 
 No picture and no status goes over it. Text frames of JSON:
-page:   {"key": ...} first; then {"id": n, "ask": verb, "words": ..., "beat": newest beat heard}
-server: {"hello": true}; {"beat": n} every BEAT_S; {"id": n, "ok": ..., "message": ..., "about": ...}
+page:   {"key": ...} first; then {"id": n, "ask": verb, "words": ..., "with": {...}, "beat": newest beat heard},
+        and {"drive": {...}, "beat": ...} while a hand is at it
+server: {"hello": true}; {"beat": n} every BEAT_S; {"id": n, "ok": ..., "message": ..., "about": ...};
+        {"hand": why its motion is not passed on, or ""} when that changes
 A request that may move the robot names the beat it was made at. If the server, or the network, was
-held up since, it is refused instead of being carried out late.
+held up since, it is refused instead of being carried out late; a motion of a hand much sooner than the rest.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import json
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from vla_policy.web.panel import Answer
-from vla_policy.web.request_queue import VERBS, Desk, may_move
+from vla_policy.web.request_queue import NOTHING, Desk
 
 BEAT_S = 0.25
 FRESH_S = 2.0
+HAND_S = 0.75  # a beat comes every BEAT_S, and goes there and back
 BEATS_KEPT = 40
 UNDER_WAY = 8  # requests of one page at a time; a stop is always taken
 LOG = logging.getLogger(__name__)
@@ -43,10 +47,11 @@ class Beats:
             self._sent.popitem(last=False)
         return self._last
 
-    def refuse(self, number: object, now_s: float) -> str | None:
+    def refuse(self, number: object, now_s: float, fresh_s: float | None = None) -> str | None:
         """Why a request that was made at this beat is too old, one sentence; None if it is not."""
         sent_s = self._sent.get(number) if type(number) is int else None
-        if sent_s is None or not now_s - sent_s <= FRESH_S:
+        fresh_s = FRESH_S if fresh_s is None else fresh_s
+        if sent_s is None or not now_s - sent_s <= fresh_s:
             age = "an unknown time" if sent_s is None else f"{now_s - sent_s:.1f} s"
             return f"this request was on its way for {age}, so it was not carried out"
         return None
@@ -56,12 +61,19 @@ async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
     """Answer the requests of one page that has shown its key, until it goes."""
     beats = Beats()
     under_way: set[asyncio.Task[None]] = set()
+    hand = ""
     beating = asyncio.create_task(_beat(socket, beats))
     try:
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 break
             request = parsed(message.data)
+            if "drive" in request:
+                why = _drive(desk, beats, request)
+                if why != hand:
+                    hand = why
+                    await _send(socket, {"hand": why})
+                continue
             if request.get("ask") != "stop" and len(under_way) >= UNDER_WAY:
                 busy = Answer(False, f"{UNDER_WAY} requests of this page wait already")
                 await _reply(socket, request, busy)
@@ -71,6 +83,17 @@ async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
             task.add_done_callback(under_way.discard)
     finally:
         beating.cancel()  # requests that are under way go on: the page may have left with a stop
+
+
+def _drive(desk: Desk, beats: Beats, request: dict[str, Any]) -> str:
+    """Pass a hand's motion on; why not, if it is late or none. Then the robot hears nothing, and comes to rest."""
+    details = request["drive"]
+    late = beats.refuse(request.get("beat"), time.monotonic(), HAND_S)
+    if late is not None:
+        return late
+    if not isinstance(details, dict):
+        return f"got {str(details)[:40]!r}, expected the motion of a hand"
+    return desk.drive(details) or ""
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -85,22 +108,28 @@ def parsed(text: str) -> dict[str, Any]:
 async def _carry_out(
     socket: web.WebSocketResponse, desk: Desk, beats: Beats, request: dict[str, Any]
 ) -> None:
-    verb, words = request.get("ask"), request.get("words", "")
-    if verb not in VERBS or not isinstance(words, str):
-        answer = Answer(False, f"got {str(verb)[:40]!r}, expected one of {', '.join(VERBS)}")
+    verb: Any = request.get("ask")
+    words, details = request.get("words", ""), request.get("with", {})
+    texts = isinstance(verb, str) and isinstance(words, str)
+    if not texts or verb not in desk.verbs or not isinstance(details, dict):
+        answer = Answer(False, f"got {str(verb)[:40]!r}, expected one of {', '.join(desk.verbs)}")
     else:
         late = beats.refuse(request.get("beat"), time.monotonic())
-        if late is not None and may_move(verb, words):
+        if late is not None and desk.may_move(verb, words):
             answer = Answer(False, late)
         else:
-            answer = await carried_out(desk, verb, words)
+            answer = await carried_out(desk, verb, words, details)
     await _reply(socket, request, answer)
 
 
-async def carried_out(desk: Desk, verb: str, words: str = "") -> Answer:
+async def carried_out(
+    desk: Desk, verb: str, words: str = "", details: Mapping[str, Any] = NOTHING
+) -> Answer:
     """The desk's answer; what an action raises is told to the page and logged."""
     try:
-        return await desk.ask(verb, words)
+        return await desk.ask(verb, words, details)
+    except ValueError as error:
+        return Answer(False, str(error))
     except Exception as error:  # outermost: the page must hear that it failed
         LOG.exception("%s", verb)
         return Answer(False, f"{verb} failed: {type(error).__name__}: {error}")

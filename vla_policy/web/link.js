@@ -67,14 +67,16 @@ export function openLink(path, told) {
   };
 }
 
-// The link for requests. told: onChange() when it may be up, silent or lost.
-export function controlLink(onChange) {
+// The link for requests. told: onChange() when it may be up, silent or lost; onHand(why) when a hand's motion is not
+// passed on, and with "" when it is again.
+export function controlLink(onChange, onHand) {
   const waiting = new Map();
   let count = 0, beat = 0, heard = performance.now(), up = false, sentence = "", refused = false;
   const link = openLink("/control", {
     onOpen() { up = true; refused = false; beat = 0; heard = performance.now(); onChange(); },
     onText(message) {
       if (message.beat) { beat = message.beat; heard = performance.now(); onChange(); return; }
+      if (message.hand !== undefined) { onHand(message.hand); return; }
       waiting.get(message.id)?.(message);
       waiting.delete(message.id);
     },
@@ -96,15 +98,17 @@ export function controlLink(onChange) {
     get sentence() { return sentence; },
     get refused() { return refused; },
     // The answer {ok, message, about}. What may move the robot is not sent over a link that is silent.
-    ask(verb, words = "", { always = false } = {}) {
+    ask(verb, words = "", { always = false, details = {} } = {}) {
       if (!up || (!always && (silence() > BEAT_MS || !beat)))
         return Promise.resolve({ ok: false, lost: true, message: "No link to the page's server: nothing was sent." });
       return new Promise((tell) => {
         const id = ++count;
         waiting.set(id, tell);
-        link.send({ id, ask: verb, words, beat });
+        link.send({ id, ask: verb, words, with: details, beat });
       });
     },
+    // A hand's motion, over a link that is heard; whether it was sent.
+    drive: (details) => up && beat > 0 && silence() <= BEAT_MS && link.send({ drive: details, beat }),
   };
 }
 

@@ -1,7 +1,12 @@
 // The page: buttons, words and keys to requests; what the server tells to what is shown.
 
 import { controlLink, page } from "./link.js";
+import { makeControls } from "./controls.js";
+import { makeDrive } from "./drive.js";
+import { makeLibrary } from "./library.js";
+import { makeRecording } from "./recording.js";
 import { makeStop } from "./stop.js";
+import { makeTimeline } from "./timeline.js";
 import { isStop } from "./words.js";
 import { showSaid, showState } from "./told.js";
 import { showViews } from "./views.js";
@@ -23,8 +28,14 @@ function tell(text, colour, aside = "") {
   line.lastChild.textContent = aside ? " " + aside : "";
 }
 
-const control = controlLink(showLink);
+const control = controlLink(showLink, (why) => { drive.onHand(why); drive.show(state); });
 const stop = makeStop(control, tell);
+const asked = (verb, details) => control.ask(verb, "", { details });
+const controls = makeControls(find("controls"), tell, asked);
+const recording = makeRecording(find, tell, asked);
+const library = makeLibrary(find, tell, asked);
+const drive = makeDrive(find, tell, asked, control);
+const timeline = makeTimeline(find("time"), find("time-told"));
 
 function showLink() {
   const silent = !control.up || control.silence() > SILENT_MS;
@@ -92,5 +103,21 @@ addEventListener("keydown", (event) => {
   stop.press();
 }, { capture: true });
 
+// Words that were said here or to this robot before, and the task that a simulation has drawn.
+function suggest() {
+  const words = new Set([state.task, ...(state.goals ?? []).map((goal) => goal.words).reverse(), ...own.map((entry) => entry.words)]);
+  words.delete(undefined);
+  const shown = [...words].filter(Boolean).join("\n");
+  if (find("suggested").dataset.words === shown) return;
+  find("suggested").dataset.words = shown;
+  find("suggested").replaceChildren(...shown.split("\n").map((text) => { const option = document.createElement("option"); option.value = text; return option; }));
+}
+
 redraw();
-showViews(find("big"), find("small"), (told) => { state = told; redraw(); });
+showViews(find("big"), find("small"), (told) => {
+  state = told;
+  redraw();
+  suggest();
+  for (const part of [controls, recording, library, drive]) part.show(state);
+  timeline.add(state);
+});

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -37,17 +37,34 @@ Ask = Callable[..., "Future[Answer]"]
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """One more thing that the page may ask for.
+
+    run: (details: Mapping of JSON values, which anybody may have written) -> Future[Answer]; raises ValueError
+    with a sentence for details that it does not take.
+    moves: whether it could make the robot move, or move otherwise, or is wrong when it comes late. limit_s: for its answer.
+    """
+
+    run: Ask
+    moves: bool = True
+    limit_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
 class Actions:
     """What the page may ask for. Each returns at once, from any thread.
 
     Who asks cancels the future when its patience ends; an answer that comes after that must not
     have moved the robot.
+    drive: (details) of a hand at the page, twenty times a second while it is there -> why it is not passed on, or None.
     """
 
     say: Ask  # (words: str)
     engage: Ask  # (engaged: bool)
     stop: Ask  # ()
     reset: Ask  # ()
+    more: Mapping[str, Deed] = field(default_factory=dict)
+    drive: Callable[[Mapping[str, Any]], str | None] | None = None
 
 
 class Panel:

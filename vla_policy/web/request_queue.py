@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any
 
 from vla_policy.runtime.instruction import refuse_instruction, stop_of
 from vla_policy.web.panel import Actions, Answer, Ask
@@ -19,9 +22,7 @@ VERBS = ("say", "engage", "disengage", "stop", "reset")
 SAFE = ("stop", "disengage")
 
 
-def may_move(verb: str, words: str) -> bool:
-    """Whether a request could make the robot move; what cannot is never too old to be carried out."""
-    return not (verb in SAFE or (verb == "say" and stop_of(words) is not None))
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Desk:
@@ -32,14 +33,38 @@ class Desk:
         self._stops = ThreadPoolExecutor(1, "web-stop")
         self._others = ThreadPoolExecutor(2, "web-ask")
 
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """All that a page may ask for."""
+        return (*VERBS, *self._actions.more)
+
+    def may_move(self, verb: str, words: str) -> bool:
+        """Whether a request could make the robot move; what cannot is never too old to be carried out."""
+        if verb in self._actions.more:
+            return self._actions.more[verb].moves
+        return not (verb in SAFE or (verb == "say" and stop_of(words) is not None))
+
+    def drive(self, details: Mapping[str, Any]) -> str | None:
+        """A hand at a page. Why it is not passed on, one sentence; None if it is."""
+        drive = self._actions.drive
+        return "nobody is driven from this page" if drive is None else drive(details)
+
     def close(self) -> None:
         """Start nothing more."""
         for pool in (self._stops, self._others):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def ask(self, verb: str, words: str = "") -> Answer:
-        """The answer to one of VERBS; words: what to say."""
+    async def ask(
+        self, verb: str, words: str = "", details: Mapping[str, Any] = NOTHING
+    ) -> Answer:
+        """The answer to one of verbs. words: what to say. details: of what is none of VERBS.
+
+        Raises ValueError with a sentence for details that are refused.
+        """
         act = self._actions
+        if verb in act.more:
+            deed = act.more[verb]
+            return await _answered(self._others, deed.limit_s, deed.run, details)
         if verb == "stop":
             return await self._stop()
         if verb in ("engage", "disengage"):
@@ -47,7 +72,7 @@ class Desk:
         if verb == "reset":
             return await self._bounded(act.reset)
         if verb != "say":
-            return Answer(False, f"got {verb!r}, expected one of {', '.join(VERBS)}")
+            return Answer(False, f"got {verb!r}, expected one of {', '.join(self.verbs)}")
         words = words.strip()
         if stop_of(words) is not None:  # whatever else is wrong with it
             return await _answered(self._stops, STOP_S, act.say, words)

@@ -25,6 +25,9 @@ from vla_policy.runtime import stop_words
 from vla_policy.runtime.instruction import SHORT, folded
 from vla_policy.web import access, control_link, live_link
 from vla_policy.web.control_link import carried_out, parsed
+from vla_policy.web.documents import HEADERS as VIEW_HEADERS
+from vla_policy.web.documents import PATH as VIEW
+from vla_policy.web.documents import Documents
 from vla_policy.web.panel import Actions, Panel
 from vla_policy.web.request_queue import Desk
 
@@ -34,7 +37,10 @@ FILES = {
     "page.css": "text/css",
     **{
         f"{name}.js": "text/javascript"
-        for name in ("page", "link", "stop", "words", "views", "told")
+        for name in (
+            *("page", "link", "stop", "words", "views", "overlay", "told"),
+            *("timeline", "controls", "recording", "drive", "library"),
+        )
     },
 }
 HEADERS = {
@@ -60,7 +66,7 @@ LOWER = 5  # by how much pictures go behind everything else
 class PanelServer:
     """Serves one panel in a thread of its own, from start() to close().
 
-    names: further host names under which browsers may reach it.
+    names: further host names under which browsers may reach it. documents: that pages may open.
     """
 
     def __init__(
@@ -71,11 +77,13 @@ class PanelServer:
         host: str,
         port: int,
         names: Iterable[str] = (),
+        documents: Documents | None = None,
     ) -> None:
         self._panel = panel
         self._host, self._port = host, port
         self._access = access.access(host, names)
         self._desk = Desk(actions)
+        self._documents = documents or Documents()
         self._encoder = ThreadPoolExecutor(1, "web-pictures", initializer=_go_behind)
         self._files = {name: (FOLDER / name).read_text() for name in FILES}
         self._links: set[web.WebSocketResponse] = set()
@@ -129,6 +137,7 @@ class PanelServer:
         app.router.add_get("/{name:page.css|[a-z]+.js}", self._file)
         app.router.add_get("/control", self._control)
         app.router.add_get("/live", self._live)
+        app.router.add_get(VIEW + "{token}", self._view)
         app.router.add_post("/stop", self._stop)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
@@ -186,6 +195,12 @@ class PanelServer:
         if name not in FILES:
             raise web.HTTPNotFound(text=f"no file {name!r}")
         return web.Response(text=self._files[name], content_type=FILES[name], headers=HEADERS)
+
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        file = self._documents.find(request.match_info["token"])
+        if file is None or not file.is_file():
+            raise web.HTTPNotFound(text="this view is gone; open it anew from the page")
+        return web.FileResponse(file, headers={**VIEW_HEADERS, "Content-Type": "text/html"})
 
     async def _stop(self, request: web.Request) -> web.Response:
         if not access.has_key(self._access, request.headers.get("X-Key")):

@@ -22,9 +22,12 @@ function lines(s, known) {
     ["guard", s.level, COLOUR[s.level] ?? "bad"],
     ...(s.why ? [["why", s.why, COLOUR[s.level] ?? "bad", true]] : []),
     ["instruction of the plan", s.instruction || "–", "", true],
+    ...(s.chunk?.plan ? [["plan", s.chunk.plan, "", true]] : []),
+    ["in control", s.mode || "unknown", s.mode === "autonomous" ? "" : "warn"],
     ["queue", `${s.queue} rows`],
     ["chunk latency", seconds(s.latency_s)],
     ["commands sent", s.commands],
+    ...(s.chunk?.adapter ? [["adapter", s.chunk.adapter, "", true]] : []),
     ...(s.policy ? [["policy", s.policy, s.policy_fine ? "" : "bad", true]] : []),
     // The verdict of a task is shown beside that task alone.
     ...(s.task && s.task === s.instruction

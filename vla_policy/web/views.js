@@ -1,17 +1,18 @@
-// The cameras' pictures: each drawn when it comes, and said to be old when none comes.
+// The cameras' pictures: each drawn when it comes, and said to be old when none comes; over it what is planned.
 
 import { openLink, page } from "./link.js";
+import { drawOver } from "./overlay.js";
 
 const OLD_MS = 1000;
 const FEW_PX = 320; // pictures narrower than this are shown with their pixels
 
 export function showViews(big, small, onState) {
   const views = page.cameras.map((name) => ({ name, extra: page.extra.includes(name), drawn: 0, rate: 0 }));
-  let since = performance.now();
+  let since = performance.now(), over = {};
 
   const link = openLink("/live", {
     onOpen() { since = performance.now(); tellVisible(); },
-    onText(message) { if (message.state) onState(message.state); },
+    onText(message) { if (message.state) { over = message.state; views.forEach(plan); onState(message.state); } },
     onBytes: draw,
   });
   const tellVisible = () => { since = performance.now(); link.send({ visible: !document.hidden }); };
@@ -26,6 +27,7 @@ export function showViews(big, small, onState) {
         view.canvas.width = picture.width;
         view.canvas.height = picture.height;
         view.canvas.className = picture.width < FEW_PX ? "few" : "";
+        plan(view);
       }
       view.canvas.getContext("2d").drawImage(picture, 0, 0);
       picture.close();
@@ -38,13 +40,20 @@ export function showViews(big, small, onState) {
     link.send({ shown: k });
   }
 
+  const plan = (view) => { if (view.over) drawOver(view.over, view.canvas, over.paths?.[view.name] ?? [], over.place?.[view.name]); };
+
   function add(view) {
     view.figure = document.createElement("figure");
     view.canvas = document.createElement("canvas");
     view.canvas.setAttribute("role", "img");
     view.canvas.setAttribute("aria-label", "camera " + view.name);
     view.caption = document.createElement("figcaption");
-    view.figure.append(view.canvas, view.caption);
+    view.over = document.createElement("canvas");
+    view.over.setAttribute("aria-hidden", "true");
+    view.over.className = "over";
+    const screen = document.createElement("div");
+    screen.append(view.canvas, view.over);
+    view.figure.append(screen, view.caption);
     // A camera that looks at all of it, where there is one, is the large one.
     const first = views.find((other) => other.figure && other.extra) ?? views.find((other) => other.figure);
     for (const other of views) if (other.figure) (other === first ? big : small).append(other.figure);

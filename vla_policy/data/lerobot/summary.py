@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from vla_policy.data.lerobot.reader import DataSet
 
@@ -37,6 +38,25 @@ def summarise(data: DataSet, *, most: int | None) -> list[str]:
     if len(shown) < len(data.entries):
         lines.append(f"... and {len(data.entries) - len(shown)} more; --all lists them")
     return lines
+
+
+def document(data: DataSet) -> dict[str, Any]:
+    """The same as JSON values, with every episode; success: None where nobody judged."""
+    return {
+        "version": data.version,
+        "robot": data.robot_type,
+        "fps": data.fps,
+        "cameras": list(data.cameras),
+        "episodes": [
+            {
+                "episode": entry.index,
+                "seconds": round(entry.length / data.fps, 1),
+                "task": data.task(entry.index),
+                "success": data.success(entry.index),
+            }
+            for entry in data.entries
+        ],
+    }
 
 
 def _camera(data: DataSet, camera: str) -> str:

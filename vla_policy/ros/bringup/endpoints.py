@@ -12,7 +12,8 @@ from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.graph import NodeSpec
-from vla_policy.runtime.tool_paths import path_tools, topic_of
+from vla_policy.ros.inputs.camera_views import known_views
+from vla_policy.runtime.tool_paths import path_tools, start_from_state, topic_of
 
 PUBLISHES, HEARS, SERVES, CALLS = "publishes", "hears", "serves", "calls"
 JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
@@ -33,12 +34,15 @@ OUTPUT_TYPES = {
 CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
 COMMAND = "vla_policy/msg/ControlCommand"
 SIM_STATE = "vla_policy/msg/SimState"
+PLACE = "geometry_msgs/msg/PointStamped"
 OUTCOME = "vla_policy/msg/InstructionOutcome"
 EVENT = "vla_policy/msg/SimEvent"
 COMMAND_AGE_S = 0.3  # of the control node's reports; older ones mean that its loop has stalled
 # Their last message holds until the next, so a take begins with it.
 LATCHED = ("control_status", "active_instruction", "sim_event", "/tf_static")
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
+# What the operator's page changes while the nodes work: its node calls their services for parameters.
+CONTROLLED = ("policy", "control")
 SET_MODE = "vla_policy/srv/SetMode"
 BUTTONS = ("take_over", "hand_back", "pause")  # that change who is in control
 
@@ -114,6 +118,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("policy", HEARS, "active_instruction", STRING),
         Endpoint("policy", HEARS, "control_status", STATUS),
         Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
+        Endpoint("policy", PUBLISHES, "pointed_place", PLACE),
         Endpoint("policy", PUBLISHES, "instruction_refused", OUTCOME),
         Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
         Endpoint("policy", SERVES, "policy/set_adapter", "vla_policy/srv/SetAdapter"),
@@ -245,9 +250,24 @@ def _mock(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     """It commands no controller."""
     cameras = [(camera.topic, CAMERA_TYPES[camera.type]) for camera in robot.cameras.values()]
-    kinds = {"engage": SET_BOOL, "stop": TRIGGER, "reset": TRIGGER}
+    kinds = {
+        "engage": SET_BOOL,
+        "stop": TRIGGER,
+        "reset": TRIGGER,
+        **dict.fromkeys(BUTTONS, TRIGGER),
+    }
+    recorder = dict.fromkeys(("start", "end", "discard", "delete_last"), TRIGGER)
+    views = known_views(robot, simulated=bool(spec.parameters.get("use_sim_time", False)))
     return [
         *_hears("web", (*cameras, ("overview/image_raw", CAMERA_TYPES["image"]))),
+        *_shown_chunks(robot, drawn=bool(views) and bool(path_tools(robot))),
+        Endpoint("web", HEARS, "pointed_place", PLACE),
+        Endpoint("web", HEARS, "recorder_status", "vla_policy/msg/RecorderStatus"),
+        Endpoint("web", PUBLISHES, "teleop/keys", "geometry_msgs/msg/TwistStamped"),
+        Endpoint("web", PUBLISHES, "teleop/opening", "std_msgs/msg/Float64"),
+        Endpoint("web", CALLS, "policy/set_adapter", "vla_policy/srv/SetAdapter"),
+        Endpoint("web", CALLS, "recorder/save", "vla_policy/srv/SaveEpisode"),
+        *(Endpoint("web", CALLS, f"recorder/{name}", kind) for name, kind in recorder.items()),
         Endpoint("web", HEARS, "control_status", STATUS),
         Endpoint("web", HEARS, "sim_event", EVENT),
         Endpoint("web", HEARS, "instruction_outcome", OUTCOME),
@@ -256,6 +276,14 @@ def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("web", CALLS, "execute_instruction", "vla_policy/action/ExecuteInstruction"),
         *(Endpoint("web", CALLS, f"control/{name}", kind) for name, kind in kinds.items()),
     ]
+
+
+def _shown_chunks(robot: Embodiment, *, drawn: bool) -> list[Endpoint]:
+    """drawn: over the picture of a camera whose place is known."""
+    if not drawn:
+        return _hears("web", (("action_chunk", CHUNK), ("teleop_chunk", CHUNK)))
+    relative = [("control_command", COMMAND)] if start_from_state(robot) else []
+    return [*_chunk_paths("web", robot), *_hears("web", tuple(relative))]
 
 
 def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
@@ -270,14 +298,21 @@ def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     ]
 
 
+def _chunk_paths(node: str, robot: Embodiment) -> list[Endpoint]:
+    """What is heard to draw chunks: they, and the robot's state where it is needed."""
+    chunks = _hears(node, (("action_chunk", CHUNK), ("teleop_chunk", CHUNK)))
+    if not start_from_state(robot):
+        return chunks
+    poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
+    joints = [(topic, JOINT_STATE) for topic in robot.joints.topics]
+    return [*chunks, *_hears(node, (*joints, *poses))]
+
+
 def _markers(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     """It commands nothing."""
-    poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
     tools = path_tools(robot)
     return [
-        *_hears("markers", tuple((topic, JOINT_STATE) for topic in robot.joints.topics)),
-        *_hears("markers", tuple(poses)),
-        *_hears("markers", (("action_chunk", CHUNK), ("teleop_chunk", CHUNK))),
+        *_chunk_paths("markers", robot),
         Endpoint("markers", HEARS, "control_command", COMMAND),
         Endpoint("markers", PUBLISHES, "chunk_markers", "visualization_msgs/msg/MarkerArray"),
         *(

@@ -68,6 +68,7 @@ def node_specs(
     operator: str = "",
     markers: bool = False,
     black_box: str = "",
+    teleop: str = "",
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -85,6 +86,7 @@ def node_specs(
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
     markers:    a node that draws chunks and commands for RViz and Foxglove.
     black_box:  folder of the last hours' commands, states and refusals; empty: none.
+    teleop:     device of a person who may take over, by name in config/teleop or path; empty: none.
     namespace:  of all nodes, with or without a leading slash.
     """
     space = namespace_of(namespace)
@@ -133,6 +135,8 @@ def node_specs(
         specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))
     if black_box:
         specs.append(NodeSpec("black_box", {**robot, "folder": black_box, "shadow": shadow}))
+    if teleop:
+        specs.append(NodeSpec("teleop", {**robot, "device": teleop}))
     if markers:
         specs.append(NodeSpec("markers", robot))
     if web_port is not None:

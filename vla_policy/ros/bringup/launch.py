@@ -46,6 +46,10 @@ ARGUMENTS = {
         "folder into which a recorder writes takes: data set and bags; empty: no recorder",
     ),
     "black_box": ("", "folder of the last hours' commands, states and refusals; empty: none"),
+    "teleop": (
+        "",
+        "device of a person who may take over, as of vla teleop; keyboard: from the operator's page; empty: none",
+    ),
     "markers": ("false", "true: draw chunks and commands for RViz and Foxglove"),
     "namespace": ("", "namespace of all nodes, for several robots"),
     "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
@@ -120,6 +124,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         record=values["record"],
         markers=values["markers"] == "true",
         black_box=values["black_box"],
+        teleop=values["teleop"],
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )

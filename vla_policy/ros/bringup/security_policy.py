@@ -13,6 +13,7 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.ros.bringup.endpoints import (
     BUTTONS,
     CALLS,
+    CONTROLLED,
     EVENT,
     HEARS,
     OUTCOME,
@@ -39,13 +40,14 @@ ATTRIBUTE = {
     (ACTIONS, SERVES): "execute",
     (ACTIONS, CALLS): "call",
 }
+SET_ALL = "set_parameters_atomically"
 PARAMETER_SERVICES = (
     "describe_parameters",
     "get_parameters",
     "get_parameter_types",
     "list_parameters",
     "set_parameters",
-    "set_parameters_atomically",
+    SET_ALL,
     "get_type_description",
 )
 LIFECYCLE_SERVICES = (
@@ -104,7 +106,20 @@ def _standard(spec: NodeSpec) -> list[Endpoint]:
             Endpoint(name, SERVES, f"{name}/{s}", "lifecycle_msgs/srv/_")
             for s in LIFECYCLE_SERVICES
         ]
-    return own
+    return [*own, *_controls()] if name == "web" else own
+
+
+def _controls() -> list[Endpoint]:
+    """The parameters of other nodes that the operator's page reads and sets."""
+    services = ("list_parameters", "describe_parameters", "get_parameters", SET_ALL)
+    pairs = [(node, service) for node in CONTROLLED for service in services]
+    return [
+        Endpoint("web", HEARS, "/parameter_events", "rcl_interfaces/msg/ParameterEvent"),
+        *(
+            Endpoint("web", CALLS, f"{node}/{service}", "rcl_interfaces/srv/_")
+            for node, service in (*pairs, ("recorder", SET_ALL))
+        ),
+    ]
 
 
 def _enclave(enclaves: Element, namespace: str, node: str, ends: Iterable[Endpoint]) -> None:

@@ -64,7 +64,10 @@ class ControlNode(LifecycleNode):
         super().__init__("control")
         self._robot: GuardedRobot | None = None
         self._params = follow_params(
-            self, ControlParams, configured=lambda: self._robot is not None
+            self,
+            ControlParams,
+            configured=lambda: self._robot is not None,
+            on_change=self._on_params,
         )
         self._log = ChangeLogger(self.get_logger())
         self._control = Control()
@@ -77,7 +80,7 @@ class ControlNode(LifecycleNode):
         try:
             self._params = read_params(self, ControlParams)
             embodiment = load_embodiment(self._params.embodiment)
-            robot = robot_of(embodiment)
+            robot = replace(robot_of(embodiment), speed_share=self._params.speed_share)
             outputs = Outputs(self, embodiment, self._log, shadow=self._params.shadow)
             self._inputs = self._inputs_or_close(embodiment, outputs)
         except (ValueError, OSError) as error:
@@ -102,6 +105,12 @@ class ControlNode(LifecycleNode):
         )  # fmt: skip
         self.get_logger().info(f"{embodiment.name}: {embodiment.command_hz:g} Hz to {where}")
         return TransitionCallbackReturn.SUCCESS
+
+    def _on_params(self, params: ControlParams) -> None:
+        """From the next tick on."""
+        self._params = params
+        if self._robot is not None:
+            self._robot = replace(self._robot, speed_share=params.speed_share)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._inactive, self._engage_soon = None, bool(self._params.stand_in)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.ros.process.params import CONFIGURE, param
+from vla_policy.ros.process.params import CONFIGURE, LIVE, param
 from vla_policy.types import CHANGES
 
 
@@ -13,8 +13,8 @@ from vla_policy.types import CHANGES
 class ControlParams:
     """Parameters of the node; those of a configuration are read again on each configure.
 
-    None acts at once: scheme and instruction_change must be the policy node's, and the others
-    decide where commands go.
+    Only speed_share acts at once: scheme and instruction_change must be the policy node's, and the
+    others decide where commands go.
     """
 
     embodiment: str = param("vx300s", "robot, by name or path of its YAML file", changes=CONFIGURE)
@@ -37,6 +37,13 @@ class ControlParams:
         "",
         "node that plays the robot: engage by itself while it is the only robot here",
         changes=CONFIGURE,
+    )
+    speed_share: float = param(
+        1.0,
+        "of the robot's speed limits that the guard lets through",
+        low=0.05,
+        high=1.0,
+        changes=LIVE,
     )
     real_time_priority: int = param(
         10, "SCHED_FIFO priority, where the system permits it; 0: as any process", low=0, high=98

@@ -16,21 +16,18 @@ from visualization_msgs.msg import MarkerArray
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.embodiment.layout import layout_of
-from vla_policy.execution.history import remember
-from vla_policy.execution.to_absolute import References, resolve
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlCommand
-from vla_policy.ros.inputs.measured_action import MeasuredAction
+from vla_policy.ros.inputs.chunk_paths import ChunkPaths
 from vla_policy.ros.messages import convert
 from vla_policy.ros.messages.markers import markers_msg, path_msg
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import run_node
-from vla_policy.runtime.tool_paths import ToolPath, kinematics_of, path_tools, tool_paths, topic_of
-from vla_policy.types import Array, Reason
+from vla_policy.runtime.tool_paths import ToolPath, path_tools, topic_of
+from vla_policy.types import Array
 
-MEASURE_HZ = 20.0
 SENT_S = 2.0  # of commands that are shown
 PUBLISH_HZ = 5.0
 
@@ -49,10 +46,6 @@ class MarkersNode(Node):
         super().__init__("markers")
         self._robot = load_embodiment(follow_params(self, MarkersParams).embodiment)
         self._layout = layout_of(self._robot)
-        self._kinematics = kinematics_of(self._robot)
-        self._log = ChangeLogger(self.get_logger())
-        self._measured = MeasuredAction(self, self._robot, self._log)
-        self._references = References()
         self._sent: deque[tuple[int, Array]] = deque()
         tools = path_tools(self._robot)
         if not tools:
@@ -60,6 +53,7 @@ class MarkersNode(Node):
                 f"robot {self._robot.name!r}: no tool has a path to draw: its arms are commanded by velocities, or by "
                 "joints and its description has no model (URDF or MJCF) for forward kinematics"
             )
+        self._chunks = ChunkPaths(self, self._robot, ChangeLogger(self.get_logger()))
         self._markers = self.create_publisher(MarkerArray, "chunk_markers", qos.COMMAND)
         self._planned = {t: self._path(f"chunk_path/{topic_of(t)}") for t in tools}
         self._followed = {t: self._path(f"sent_path/{topic_of(t)}") for t in tools}
@@ -68,43 +62,19 @@ class MarkersNode(Node):
                 ActionChunkMsg, name, lambda msg, n=name: self._on_chunk(msg, n), qos.COMMAND
             )
         self.create_subscription(ControlCommand, "control_command", self._on_command, qos.TICKS)
-        self.create_timer(1.0 / MEASURE_HZ, self._measure)
         self.create_timer(1.0 / PUBLISH_HZ, self._publish_sent)
 
     def _path(self, topic: str) -> Publisher[Path]:
         return self.create_publisher(Path, topic, qos.COMMAND)
 
-    def _now_ns(self) -> int:
-        now_ns: int = self.get_clock().now().nanoseconds
-        return now_ns
-
-    def _measure(self) -> None:
-        now_ns = self._now_ns()
-        if (here := self._measured.action(self._layout, now_ns)) is not None:
-            measured = remember(self._references.measured, now_ns, here)
-            self._references = References(measured, self._references.commanded)
-
     def _on_chunk(self, msg: ActionChunkMsg, topic: str) -> None:
-        try:
-            chunk = convert.chunk_from_msg(msg, topic)
-        except ValueError as error:
-            self._log.problem(topic, "malformed", str(error))
+        found = self._chunks.of_chunk(msg, topic)
+        if found is None:
             return
-        rows = chunk.actions
-        if topic == "action_chunk":  # a person's chunks have the executed columns
-            resolved = resolve(chunk, self._robot, self._references)
-            if isinstance(resolved, Reason):
-                self._log.problem(topic, resolved.code, f"not drawn: {resolved.detail}")
-                return
-            rows = resolved.actions
-        elif chunk.names != self._layout.names:
-            self._log.problem(topic, "names", f"not drawn: got the columns {chunk.names}")
-            return
-        self._log.fine(topic, f"{topic}: drawn again")
-        paths = self._paths(rows)
+        chunk, paths = found
         frame_id = self._robot.base_frame
         self._markers.publish(markers_msg(paths, stamp_ns=chunk.obs_ns, frame_id=frame_id))
-        due_ns = [chunk.obs_ns + k * chunk.step_ns for k in range(len(rows))]
+        due_ns = [chunk.obs_ns + k * chunk.step_ns for k in range(len(chunk.actions))]
         self._publish(self._planned, paths, due_ns, chunk.obs_ns)
 
     def _on_command(self, msg: ControlCommand) -> None:
@@ -117,17 +87,13 @@ class MarkersNode(Node):
         self._sent.append((now_ns, sent))
         while self._sent[0][0] < now_ns - SENT_S * 1e9:
             self._sent.popleft()
-        commanded = remember(self._references.commanded, now_ns, sent)
-        self._references = References(self._references.measured, commanded)
+        self._chunks.on_sent(now_ns, sent)
 
     def _publish_sent(self) -> None:
         if self._sent:
             times_ns, rows = zip(*self._sent, strict=True)
-            self._publish(self._followed, self._paths(np.array(rows)), times_ns, times_ns[-1])
-
-    def _paths(self, rows: Array) -> tuple[ToolPath, ...]:
-        joints = self._measured.joints
-        return tool_paths(rows, self._layout, joints, self._kinematics)
+            paths = self._chunks.of_rows(np.array(rows))
+            self._publish(self._followed, paths, times_ns, times_ns[-1])
 
     def _publish(
         self,

@@ -8,12 +8,13 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point, PointStamped
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.replanning import Continuation, replan_interval_rows
@@ -24,7 +25,7 @@ from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes import policy_startup
 from vla_policy.ros.nodes.policy_adapters import PolicyAdapters
 from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
-from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse
+from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse, refuse_for
 from vla_policy.ros.nodes.task_diagnostics import outcome
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
@@ -48,11 +49,12 @@ class PolicyNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("policy")
         self._inference: Inference | None = None
+        self._policy: Any = None
         self._params = follow_params(
             self,
             PolicyParams,
             configured=lambda: self._inference is not None,
-            refuse=refuse,
+            refuse=self._refuse_params,
             on_change=self._on_params,
         )
         self._log = ChangeLogger(self.get_logger())
@@ -72,13 +74,15 @@ class PolicyNode(LifecycleNode):
             policy = policy_startup.load(
                 robot, params.policy, params.head, params.device, params.threads
             )
+            if (problem := refuse_for(policy, params)) is not None:
+                raise ValueError(problem)
             self._adapters = PolicyAdapters(robot, params, policy)
             self._inputs = PolicyInputs(self, robot, self._log, self._add)
         except policy_startup.REFUSALS as error:
             self._refusal = str(error)
             self.get_logger().error(f"not configured: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._refusal = ""
+        self._refusal, self._policy = "", policy
         self._rows = policy.rows
         execute_rows = replan_interval_rows(policy.rows, params.execute_rows)
         self._inference = Inference(
@@ -90,6 +94,7 @@ class PolicyNode(LifecycleNode):
             on_chunk=self._publish,
             on_error=lambda text: self.get_logger().error(f"the model raised:\n{text}"),
             on_refusal=self._refuse,
+            on_place=self._point,
             adapter=self._adapters.first,
         )
         self._add_endpoints()
@@ -123,7 +128,7 @@ class PolicyNode(LifecycleNode):
             self._inference.close()
         if self._adapters is not None:
             self._adapters.close()
-        self._inputs = self._inference = self._adapters = None
+        self._inputs = self._inference = self._adapters = self._policy = None
         for destroy, endpoint in self._endpoints:
             destroy(endpoint)
         self._endpoints = []
@@ -141,6 +146,7 @@ class PolicyNode(LifecycleNode):
         )
         self._refused = self.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
+        self._places = self.create_lifecycle_publisher(PointStamped, "pointed_place", qos.COMMAND)
         # Its own group: the answer takes an inference, and the streams go on meanwhile.
         service = self.create_service(
             GetActionChunk,
@@ -160,8 +166,12 @@ class PolicyNode(LifecycleNode):
             (self.destroy_subscription, status),
             (self.destroy_publisher, self._refused),
             (self.destroy_lifecycle_publisher, self._chunks),
+            (self.destroy_lifecycle_publisher, self._places),
             (self.destroy_service, service),
         ]
+
+    def _refuse_params(self, params: PolicyParams) -> str | None:
+        return refuse(params) or refuse_for(self._policy, params)
 
     def _on_params(self, params: PolicyParams) -> None:
         """What acts at once acts from the next chunk on."""
@@ -216,6 +226,14 @@ class PolicyNode(LifecycleNode):
         """Runs in the inference thread."""
         if rclpy.ok():
             self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))
+
+    def _point(self, xyz: Array, obs_ns: int) -> None:
+        """Runs in the inference thread."""
+        if not rclpy.ok():
+            return
+        header = Header(stamp=convert.stamp_from_ns(obs_ns), frame_id=self._robot.base_frame)
+        x, y, z = (float(value) for value in xyz)
+        self._places.publish(PointStamped(header=header, point=Point(x=x, y=y, z=z)))
 
     async def _on_request(
         self, request: GetActionChunk.Request, response: GetActionChunk.Response

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import Layout, layout_of
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.to_absolute import is_relative
-from vla_policy.models.sampling import PULLS, InferenceOptions, Pull
+from vla_policy.models.sampling import PULLS, SOLVERS, InferenceOptions, Pull
 from vla_policy.ros.process.params import CONFIGURE, LIVE, param
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import CHANGES
@@ -64,6 +65,19 @@ class PolicyParams:
     num_steps: int = param(
         0, "Euler steps of the flow head; 0: the policy's own", low=0, high=100, changes=LIVE
     )
+    solver: str = param("euler", "of the flow head's steps", choices=SOLVERS, changes=LIVE)
+    guidance: float = param(
+        1.0,
+        "weight of the instruction (classifier-free guidance); 1: the model as it is, 0: without it",
+        low=0.0,
+        high=10.0,
+        changes=LIVE,
+    )
+    point: bool = param(
+        False,
+        "after each chunk, publish on pointed_place where it sees what the instruction names; costs a look",
+        changes=LIVE,
+    )
     threads: int = param(1, "CPU threads of the networks", low=1, high=64, changes=CONFIGURE)
     autostart: bool = param(True, "configure and activate by itself")
 
@@ -76,6 +90,15 @@ def refuse(params: PolicyParams) -> str | None:
         return str(error)
     if params.head == "token" and params.num_steps > 0:
         return f"num_steps: got {params.num_steps}, but the token head takes no Euler steps; expected 0"
+    if params.head == "token" and params.solver != "euler":
+        return f"solver: got {params.solver!r}, but the token head takes no Euler steps; expected 'euler'"
+    return None
+
+
+def refuse_for(policy: Any, params: PolicyParams) -> str | None:
+    """Why a loaded policy does not take these values, one sentence; None if it does, or tells it with its chunks."""
+    if params.guidance != 1.0 and not getattr(policy, "guided", True):
+        return f"guidance: got {params.guidance:g}, but this policy takes no weight of the instruction; expected 1"
     return None
 
 
@@ -104,11 +127,14 @@ def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> Infe
         scheme=params.scheme,
         options=InferenceOptions(
             num_steps=params.num_steps or None,
+            solver=params.solver,
+            guidance=params.guidance,
             pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
         ),
         layout=_executed_layout(robot),
         change=params.instruction_change,
         look_first=params.look_first,
+        point=params.point,
     )
 
 

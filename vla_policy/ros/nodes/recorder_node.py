@@ -36,6 +36,7 @@ from vla_policy.embodiment import Embodiment, View, load_embodiment
 from vla_policy.msg import ControlStatus, InstructionOutcome, RecorderStatus, SimEvent
 from vla_policy.paths import find_embodiment
 from vla_policy.ros.bringup.endpoints import LATCHED, recorded_streams
+from vla_policy.ros.inputs.camera_views import known_views
 from vla_policy.ros.inputs.recorded_topics import RecordedTopics
 from vla_policy.ros.messages.recorder_status import status_msg
 from vla_policy.ros.nodes.recorder_buttons import Buttons, pressed
@@ -44,7 +45,7 @@ from vla_policy.ros.nodes.recorder_params import RecorderParams
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
-from vla_policy.sim.twin import TWINS, find_twin
+from vla_policy.sim.twin import TWINS
 from vla_policy.srv import SaveEpisode
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Level
@@ -379,10 +380,10 @@ class RecorderNode(LifecycleNode):
 
     def _views(self, robot: Embodiment) -> dict[str, View] | None:
         """How a twin's front camera sees; None where the robot's file has to say it."""
-        if not self.get_parameter("use_sim_time").value or robot.name not in TWINS:
+        simulated = bool(self.get_parameter("use_sim_time").value)
+        if not simulated or robot.name not in TWINS:
             return None
-        front = find_twin(robot.name).front
-        return {"front": View(front.position, front.target, front.fovy_deg, front.up)}
+        return {"front": known_views(robot, simulated=True)["front"]}
 
     def _named(self, need: StreamNeed) -> StreamNeed:
         return replace(need, topic=self.resolve_topic_name(need.topic))

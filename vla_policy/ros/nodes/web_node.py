@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,17 +13,23 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
+from vla_policy.ros.inputs.camera_views import OVERVIEW
 from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.web_chunks import ShownChunks
+from vla_policy.ros.nodes.web_controls import Controls
+from vla_policy.ros.nodes.web_library import Library
+from vla_policy.ros.nodes.web_recorder import PageRecorder
 from vla_policy.ros.nodes.web_requests import Requests
+from vla_policy.ros.nodes.web_teleop import PageTeleop
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.diagnostic_names import diagnostic_name
 from vla_policy.ros.process.params import param, read_params
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.types import Array, Level
-from vla_policy.web.panel import Panel
+from vla_policy.web.documents import Documents
+from vla_policy.web.panel import Actions, Panel
 
-OVERVIEW = "overview"
 SILENCE_S = 2.0  # of the control node, after which the page shows it
 
 
@@ -39,6 +45,7 @@ class WebParams:
     names: str = param(
         "", "further host names under which browsers may reach the page, with commas"
     )
+    library: str = param("", "folder whose data sets the page lists; empty: the recorder's")
 
 
 class WebNode(Node):
@@ -52,6 +59,13 @@ class WebNode(Node):
         cameras = tuple(robot.cameras)
         self._panel = Panel((OVERVIEW, *cameras), extra=(OVERVIEW,))
         self._requests = Requests(self, self._panel)
+        self._controls = Controls(self, self._panel)
+        self._recorder = PageRecorder(self, self._panel)
+        self._teleop = PageTeleop(self)
+        self._documents = Documents()
+        self._library = Library(
+            self._panel, self._documents, params.library, lambda: self._recorder.folder
+        )
         self._server = self._serve(params)
         if self._server is None:
             return
@@ -59,6 +73,7 @@ class WebNode(Node):
             kind = CompressedImage if camera.type == "compressed" else Image
             self._watch(kind, name, camera.topic)
         self._watch(Image, OVERVIEW, f"{OVERVIEW}/image_raw")
+        self._chunks = ShownChunks(self, robot, self._panel, self._log)
         self.create_subscription(ControlStatus, "control_status", self._on_status, qos.LATCHED)
         self.create_subscription(SimEvent, "sim_event", self._on_event, qos.LATCHED)
         self.create_subscription(
@@ -67,12 +82,13 @@ class WebNode(Node):
         self.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.DIAGNOSTICS
         )
-        self._silent_ticks = 0
+        self._silent_ticks = self._teleop_ticks = 0
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(SILENCE_S / 2, self._on_tick, clock=steady)
 
     def close(self) -> None:
-        """Close the port."""
+        """Close the port, and keep no views."""
+        self._library.close()
         if self._server is not None:
             self._server.close()
 
@@ -86,10 +102,11 @@ class WebNode(Node):
             return None
         server = PanelServer(
             self._panel,
-            self._requests.actions(),
+            self._actions(),
             host=params.host,
             port=params.port,
             names=params.names.split(","),
+            documents=self._documents,
         )
         try:
             server.start()
@@ -103,6 +120,12 @@ class WebNode(Node):
                 "better is `ssh -L` to a page on loopback"
             )
         return server
+
+    def _actions(self) -> Actions:
+        """All that the page may ask for."""
+        rooms = (self._controls, self._recorder, self._teleop, self._library)
+        more = {verb: deed for room in rooms for verb, deed in room.deeds().items()}
+        return replace(self._requests.actions(), more=more, drive=self._teleop.drive)
 
     def _watch(self, kind: type, name: str, topic: str) -> None:
         self.create_subscription(kind, topic, partial(self._on_image, name, topic), qos.SENSOR)
@@ -123,6 +146,8 @@ class WebNode(Node):
     def _on_status(self, msg: ControlStatus) -> None:
         self._silent_ticks = 0
         latency_s = float(msg.chunk_latency[0])
+        ages = {"joints": msg.joint_state_age, "tool": msg.ee_pose_age, "chunk": msg.chunk_age}
+        acted = zip(msg.intervention_names, msg.intervention_counts, strict=False)
         self._panel.tell(
             engaged=msg.engaged,
             mode=msg.mode,
@@ -133,6 +158,9 @@ class WebNode(Node):
             instruction=msg.instruction,
             commands=msg.commands_sent,
             latency_s=latency_s if latency_s > 0 else None,
+            ages={name: round(age, 3) for name, age in ages.items() if age >= 0.0},
+            acted={name: int(count) for name, count in acted},
+            reason=msg.reason,
         )
 
     def _on_event(self, msg: SimEvent) -> None:
@@ -147,8 +175,17 @@ class WebNode(Node):
             if status.name == diagnostic_name(self, "policy: inference"):
                 fine = status.level == DiagnosticStatus.OK
                 self._panel.tell(policy=status.message, policy_fine=fine)
+            elif status.name == diagnostic_name(self, "teleop: device"):
+                self._panel.tell(teleop=status.message)
+                self._teleop_ticks = 0
 
     def _on_tick(self) -> None:
+        self._controls.look()
+        self._recorder.look()
+        self._chunks.forget()
+        self._teleop_ticks += 1
+        if self._teleop_ticks > 3:
+            self._panel.tell(teleop=None)
         self._silent_ticks += 1
         if self._silent_ticks > 2:
             self._panel.tell(

@@ -21,14 +21,13 @@ from std_srvs.srv import SetBool, Trigger
 
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import InstructionOutcome
+from vla_policy.ros.nodes.web_calls import NOT_THERE, answered, called
 from vla_policy.ros.operator.client import OUTCOMES
 from vla_policy.ros.process import qos
 from vla_policy.runtime.instruction import Stop, stop_of
 from vla_policy.types import Level
 from vla_policy.web import instructions
 from vla_policy.web.panel import Actions, Answer, Panel
-
-NOT_THERE = "the {} node is not there"
 
 
 class Requests:
@@ -73,7 +72,7 @@ class Requests:
             return self._heed(words, stop)
         executor = self._node.executor
         if executor is None or not self._goals.server_is_ready():
-            return _answered(Answer(False, f"not followed: {NOT_THERE.format('task')}"))
+            return answered(Answer(False, f"not followed: {NOT_THERE.format('task')}"))
         answer: Future[Answer] = Future()
         id = uuid.uuid4().hex
         now_ns = self._node.get_clock().now().nanoseconds
@@ -89,10 +88,10 @@ class Requests:
         if stop is Stop.LATCH:  # received already; the service confirms it
             return self.stop()
         if not heard:
-            return _answered(
+            return answered(
                 Answer(False, "nobody hears it: neither the control nor the task node is there")
             )
-        return _answered(Answer(True, "passed on: what is being done ends, the robot holds"))
+        return answered(Answer(True, "passed on: what is being done ends, the robot holds"))
 
     def judge(self, words: str, reached: bool, stamp_ns: int) -> None:
         """The simulation's verdict on the task of this wording."""
@@ -154,33 +153,18 @@ class Requests:
 
     def _call(self, client: Any, request: Any, done: str, if_late: Any = None) -> Future[Answer]:
         """Call a service. done: the message if its answer has none; if_late: see above."""
-        if not client.service_is_ready():
-            return _answered(
-                Answer(False, f"no server of {client.srv_name}: {NOT_THERE.format('control')}")
-            )
-        answer: Future[Answer] = Future()
-        called = client.call_async(request)
 
-        def take(_: Any) -> None:
-            response = called.result()
-            if answer.set_running_or_notify_cancel():
-                answer.set_result(Answer(response.success, response.message or done))
-            elif if_late is not None and response.success:
+        def late(response: Any) -> None:
+            if response.success:
                 if_late()
 
-        called.add_done_callback(take)
-        if if_late is None:
-            answer.add_done_callback(
-                lambda given: client.remove_pending_request(called) if given.cancelled() else None
-            )
-        return answer
+        return called(
+            client,
+            request,
+            lambda response: Answer(response.success, response.message or done),
+            None if if_late is None else late,
+        )
 
     def _disengage(self) -> None:
         self._node.get_logger().warning("the robot was engaged too late: it is disengaged again")
         self._engage.call_async(SetBool.Request(data=False))
-
-
-def _answered(answer: Answer) -> Future[Answer]:
-    made: Future[Answer] = Future()
-    made.set_result(answer)
-    return made

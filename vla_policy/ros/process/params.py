@@ -27,6 +27,7 @@ P = TypeVar("P")
 ParamValue = bool | int | float | str
 
 START, CONFIGURE, LIVE = "start", "configure", "live"
+ONE_OF = "one of "
 WHEN = {
     START: "set when the node starts",
     CONFIGURE: "set while the node is unconfigured",
@@ -124,6 +125,19 @@ def follow_params(
     return params
 
 
+def acts_at_once(descriptor: ParameterDescriptor) -> bool:
+    """Whether a parameter with this descriptor, of a node of this package, may change while the node works."""
+    return WHEN[LIVE] in descriptor.additional_constraints.split("; ")
+
+
+def choices_of(descriptor: ParameterDescriptor) -> tuple[str, ...]:
+    """The values that such a descriptor allows; empty where it names none."""
+    for constraint in descriptor.additional_constraints.split("; "):
+        if constraint.startswith(ONE_OF):
+            return tuple(constraint.removeprefix(ONE_OF).split(", "))
+    return ()
+
+
 def _refuse_with_advice(node: Node, specs: dict[str, ParamSpec]) -> None:
     """Reasons that lead on, where rclpy refuses before its callbacks: read-only and unknown names."""
     set_all = node.set_parameters_atomically
@@ -187,7 +201,7 @@ def _check(owner: str, name: str, value: Any, default: ParamValue, spec: ParamSp
 
 def _descriptor(default: ParamValue, spec: ParamSpec) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(description=spec.description, read_only=spec.changes == START)
-    choices = (f"one of {', '.join(spec.choices)}",) if spec.choices else ()
+    choices = (f"{ONE_OF}{', '.join(spec.choices)}",) if spec.choices else ()
     descriptor.additional_constraints = "; ".join((*choices, WHEN[spec.changes]))
     if isinstance(default, float):
         # "rate: 2" in a YAML file is an integer; the range is checked in _check, which sees both.
