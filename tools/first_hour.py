@@ -112,7 +112,7 @@ def walk(tutorial: Path, folder: Path) -> Iterator[dict]:
                 "outcome": "ok" if good else "failed",
                 "exit": code,
                 "seconds": round(seconds, 1),
-                "said": "".join(last)[:200],
+                "said": "".join(last).replace(str(folder), ".")[:200],
             }
     finally:
         end(running)

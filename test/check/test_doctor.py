@@ -1,10 +1,12 @@
 """`vla doctor`: facts are told, problems come with a cure and exit code 1."""
 
 import os
+import socket
 
 import pytest
 
 from vla_policy import cli
+from vla_policy.check.doctor.devices import devices, ports
 from vla_policy.check.doctor.environment import discovery, large_pictures, packages, python
 from vla_policy.check.doctor.machine import (
     FACT,
@@ -101,3 +103,27 @@ def test_problems_come_first_and_decide_the_exit_code(capsys, monkeypatch):
     assert cli.main(["doctor", "one"]) == 0
     assert cli.main(["doctor", "tyres"]) == 1
     assert "expected one of one" in capsys.readouterr().err
+
+
+def test_devices_that_may_not_be_opened_are_named_with_their_group(tmp_path, monkeypatch):
+    for name in ("video0", "ttyACM0", "ttyACM1"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "ttyACM1")
+    facts, hints = ([n for n in devices(tmp_path) if n.level == level] for level in (FACT, HINT))
+    assert [n.says for n in facts] == [
+        "camera: video0",
+        "serial port of an arm: ttyACM0, ttyACM1",
+    ]
+    [hint] = hints
+    assert hint.says == "this user may not open the serial port of an arm ttyACM1"
+    assert "dialout" in hint.cure
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert not list(ports({"the page": port}))
+        taken.listen()
+        [note] = ports({"the page": port})
+    assert note.level == HINT and f"port {port}, that of the page" in note.says

@@ -9,6 +9,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from vla_policy.check.doctor.devices import devices, ports
 from vla_policy.check.doctor.environment import discovery, large_pictures, packages, python, ros
 from vla_policy.check.doctor.machine import (
     FACT,
@@ -28,6 +29,7 @@ CHECKS: dict[str, tuple[Callable[[], Iterator[Note]], ...]] = {
     "ros": (ros, lambda: discovery(os.environ), lambda: large_pictures(os.environ)),
     "gpu": (gpu,),
     "gl": (gl,),
+    "devices": (devices, ports),
 }
 
 
