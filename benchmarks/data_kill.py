@@ -57,8 +57,17 @@ def record(root: Path) -> None:
             writer.begin("push")
             for number in range(length_of(episode)):
                 writer.add(frame(episode, number, size=SIZE), wait=True)
+            if episode % 3:  # as while somebody decides; else at once, as by a verdict
+                get_ready(writer)
             writer.save(success=episode % 2 == 0)
             say("saved", episode)
+
+
+def get_ready(writer: SetWriter) -> None:
+    """End the open episode and make ready what can be."""
+    writer.end()
+    while writer.unready:
+        writer.get_ready()
 
 
 def fill(root: Path) -> None:
@@ -75,6 +84,8 @@ def fill(root: Path) -> None:
             writer.begin("push")
             for number in range(40):
                 writer.add(frame(episode, number, size=SIZE), wait=True)
+            if episode % 2:
+                get_ready(writer)
             try:
                 writer.save()
             except (DiskFull, ValueError) as error:

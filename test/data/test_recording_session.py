@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ bag_messages = pytest.importorskip("bag_messages")  # needs rosbags, of requirem
 
 from vla_policy.data.bag.reader import open_bag  # noqa: E402
 from vla_policy.data.conversion.bag_takes import BagJob, make_take  # noqa: E402
-from vla_policy.data.lerobot import layout  # noqa: E402
+from vla_policy.data.lerobot import layout, transaction  # noqa: E402
 from vla_policy.data.lerobot.durable import Busy  # noqa: E402
 from vla_policy.data.lerobot.reader import open_set  # noqa: E402
 from vla_policy.data.lerobot.video_encoder import VideoEncoder  # noqa: E402
@@ -116,6 +117,24 @@ def test_a_take_becomes_an_episode_and_a_bag(session, messages, tmp_path):
     assert [(m.topic, m.data) for m in bag.messages()] == [(m.topic, m.data) for m in messages]
     assert session.session.phase is Phase.IDLE and session.files.episodes == 1
     assert not list((tmp_path / "rec" / "open").iterdir())
+
+
+def test_while_somebody_decides_the_episode_is_made_ready_to_be_kept(
+    session, messages, monkeypatch
+):
+    """So that keeping it writes no file of the set any more."""
+    assert session.record(messages) is None
+    end = time.monotonic() + 20.0
+    while session.files.unready and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not session.files.unready
+
+    def late(path, data):
+        raise AssertionError(f"{path} is written while somebody waits")
+
+    monkeypatch.setattr(transaction, "write_file", late)
+    kept, sentence = session.run(session.session.save(True, START + 2 * S))
+    assert kept, sentence
 
 
 def test_a_discarded_take_keeps_its_bag_and_leaves_the_set_alone(session, messages, tmp_path):

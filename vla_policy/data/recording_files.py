@@ -190,6 +190,15 @@ class RecordingFiles:
             return Written()
         refused = sorted(self._builder.sentences.items())[:REFUSED]
         return Written(
+    @property
+    def unready(self) -> bool:
+        """Whether get_ready() has something left to do, now or soon."""
+        return self._set.unready
+
+    def get_ready(self) -> None:
+        """Some of what save() has to write, while somebody decides. Waits for no encoder, raises nothing."""
+        self._set.get_ready()
+
             frames=self._taken,
             stale=self._stale,
             idle=self._idle,

@@ -6,6 +6,7 @@ calls goes on with other things meanwhile; one such step is taken at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -195,6 +196,7 @@ class RecordingSession:
         except (OSError, ValueError) as error:
             self.message = f"not saved: {error}"
             return False, self.message
+        asked_s = time.perf_counter()
         finally:
             self._busy = ""
         self._recording, _ = core.save(self._recording, kept.info.index, success)
@@ -202,10 +204,11 @@ class RecordingSession:
         note = f"; {kept.note}" if kept.note else ""
         self.message = f"episode {kept.info.index} is saved, {kept.info.length} frames{note}"
         self.saving = (
-            f"saving it took {1e3 * (kept.set_s + kept.bag_s):.0f} ms beyond its videos: data set "
+            f"saving it took {1e3 * beyond_s:.0f} ms beyond its videos: data set "
             f"{1e3 * kept.set_s:.0f} ms, bag {1e3 * kept.bag_s:.0f} ms; it waited {kept.encoding_s:.3f} s for them"
         )
         return True, self.message
+        beyond_s = time.perf_counter() - asked_s - kept.encoding_s
 
     async def discard(self) -> tuple[bool, str]:
         """(whether a take was discarded, a sentence that says where its bag is)."""

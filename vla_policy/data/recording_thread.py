@@ -18,6 +18,7 @@ from vla_policy.data.streams import Message
 
 T = TypeVar("T")
 FLUSH_S = 0.25  # without a message, after which what has come is flushed
+SOON_S = 0.02  # between two looks whether an episode that has ended can be made ready to be saved
 SHOWN_EVERY = 20  # messages between two looks at what is written
 
 
@@ -101,7 +102,7 @@ class RecordingThread:
         while True:
             with self._changed:
                 if not self._work and not self._stopped:
-                    self._changed.wait(FLUSH_S)
+                    self._changed.wait(SOON_S if self._files.unready else FLUSH_S)
                 if self._work:
                     work = self._work.popleft()
                     if not callable(work):
@@ -111,4 +112,5 @@ class RecordingThread:
                 if self._stopped:
                     return None
             self._files.flush()
+            self._files.get_ready()
             self.written = self._files.written()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -214,11 +215,11 @@ def test_a_disk_that_is_full_when_saving_costs_nothing(tmp_path, monkeypatch):
         for number in range(4):
             recording.add(frame(1, number))
 
-        def full(path, value):
+        def full(path, data):
             raise DiskFull(f"{path}: no room on the disk")
 
         with monkeypatch.context() as patch:
-            patch.setattr(transaction, "replace_json", full)
+            patch.setattr(transaction, "write_file", full)
             with pytest.raises(DiskFull, match="no room"):
                 recording.save()
         assert len(open_set(root)) == 3
@@ -226,9 +227,10 @@ def test_a_disk_that_is_full_when_saving_costs_nothing(tmp_path, monkeypatch):
     require_same(open_set(root).frame(6), frame(1, 3))
 
 
+@pytest.mark.parametrize("ready", [False, True])
 @pytest.mark.parametrize("moved", range(11))
 def test_a_save_that_is_cut_off_anywhere_is_finished_at_the_next_start(
-    tmp_path, monkeypatch, moved
+    tmp_path, monkeypatch, moved, ready
 ):
     """The process ends after `moved` files of the change are in their places; each state opens as it is."""
     root = recorded_set(tmp_path / "set", (3,))
@@ -247,6 +249,8 @@ def test_a_save_that_is_cut_off_anywhere_is_finished_at_the_next_start(
     recording.begin("lift")
     for number in range(4):
         recording.add(frame(1, number))
+    if ready:
+        get_ready(recording)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", until)
         try:
@@ -273,7 +277,8 @@ def test_a_deletion_that_is_cut_off_is_finished(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             recording.delete_last()
     recording._lock.close()
-    assert len(open_set(root)) == 7
+    assert len(open_set(root)) == 3
+    assert list(root.rglob("file-001.*"))  # which nothing names any more
     assert "episode 1 was deleted" in recover(root)[0]
     assert len(open_set(root)) == 3
     assert not list(root.rglob("file-001.*"))
@@ -374,3 +379,132 @@ def test_an_encoder_has_room_for_its_last_word_when_it_is_full(tmp_path):
             pass
         recording.end()  # waits for nothing
         recording.discard()
+
+
+def get_ready(recording) -> None:
+    """End the open episode, and make ready all that save() will put in place."""
+    recording.end()
+    end = time.monotonic() + 20.0
+    while recording.unready and time.monotonic() < end:
+        recording.get_ready()
+        time.sleep(0.001)
+    assert not recording.unready
+
+
+def all_bytes(root):
+    """path -> content of every file of a set."""
+    files = (p for p in root.rglob("*.*") if p.is_file() and ".recording" not in p.parts)
+    return {p.relative_to(root): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("success", [None, True, False])
+def test_an_episode_that_was_made_ready_is_saved_by_renaming_and_has_the_same_bytes(
+    tmp_path, monkeypatch, success
+):
+    def late(path, data):
+        raise AssertionError(f"{path} is written while somebody waits")
+
+    for name in ("ready", "at_once"):
+        with SetWriter(tmp_path / name, ROBOT, FPS) as recording:
+            record(recording, 0, 3)
+            recording.begin("lift")
+            for number in range(4):
+                recording.add(frame(1, number), wait=True)
+            with monkeypatch.context() as patch:
+                if name == "ready":
+                    get_ready(recording)
+                    patch.setattr(transaction, "write_file", late)
+                assert recording.save(success).index == 1
+            record(recording, 2, 2)
+    assert all_bytes(tmp_path / "ready") == all_bytes(tmp_path / "at_once")
+    assert open_set(tmp_path / "ready").success(1) is success
+
+
+def test_getting_ready_waits_for_no_encoder_and_a_discarded_episode_leaves_nothing(tmp_path):
+    root = tmp_path / "set"
+    with SetWriter(root, ROBOT, FPS) as recording:
+        record(recording, 0, 3)
+        before = all_bytes(root)
+        recording.begin("push")
+        recording.get_ready()  # nothing is to be saved yet
+        assert not recording.unready
+        go_on = threading.Event()
+        recording.add(frame(1, 0))
+        slow = next(iter(recording._take.encoders.values()))
+        run, slow._next = slow._next, lambda: go_on.wait(20.0) and run()
+        recording.add(frame(1, 1))
+        recording.end()
+        recording.get_ready()
+        assert recording.unready and not list(root.rglob("ready/*"))
+        go_on.set()
+        get_ready(recording)
+        assert len(list(root.rglob("ready/*"))) == 3
+        recording.discard()
+        assert all_bytes(root) == before
+        assert [p.name for p in (root / ".recording").iterdir()] == ["lock"]
+
+
+def test_what_a_save_left_to_be_synced_is_done_before_the_next_take_has_files(
+    tmp_path, monkeypatch
+):
+    """Else a kill in that take would put its video in the place of the saved one's."""
+    root = tmp_path / "set"
+    journal = root / ".recording" / "change" / "change.json"
+    with SetWriter(root, ROBOT, FPS) as recording:
+        record(recording, 0, 3)
+        assert journal.exists() and recording.unready
+        recording.begin("push")
+        assert not journal.exists() and not recording.unready
+        recording.discard()
+        record(recording, 1, 3)
+        recording.get_ready()  # what a recorder does when it has nothing else to do
+        assert not journal.exists() and not recording.unready
+        record(recording, 2, 3)
+
+        def refuse(folder):
+            raise OSError(errno.EIO, "broken", str(folder))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("vla_policy.data.lerobot.durable.sync_folder", refuse)
+            recording.get_ready()
+            assert not recording.unready  # not again and again
+            with pytest.raises(OSError, match="broken"):
+                recording.begin("push")
+        recording.begin("push")
+        recording.discard()
+    assert len(open_set(root)) == 9
+
+
+def test_a_disk_that_is_full_before_the_decision_is_told_by_the_save(tmp_path, monkeypatch):
+    """And what was made ready of it takes no room from the answer that comes."""
+    root = tmp_path / "set"
+
+    def full(path, data):
+        if "success" in str(path):
+            raise DiskFull(f"{path}: no room on the disk")
+        path.write_bytes(data)
+
+    with SetWriter(root, ROBOT, FPS) as recording:
+        recording.begin("push")
+        recording.add(frame(0, 0))
+        with monkeypatch.context() as patch:
+            patch.setattr(transaction, "write_file", full)
+            get_ready(recording)
+            assert not list(root.rglob("ready/*"))
+            with pytest.raises(DiskFull, match="no room"):
+                recording.save(True)
+            assert recording.save(False).index == 0
+    assert open_set(root).success(0) is False
+
+
+def test_what_was_only_made_ready_is_not_saved(tmp_path):
+    root = recorded_set(tmp_path / "set", (3,))
+    recording = SetWriter(root, ROBOT, FPS)
+    recording.begin("push")
+    recording.add(frame(1, 0))
+    get_ready(recording)
+    recording._lock.close()  # what the end of the process does
+    assert len(open_set(root)) == 3
+    with SetWriter(root, ROBOT, FPS) as again:
+        assert "an episode that was not saved was dropped (front.mp4" in again.recovered[0]
+        assert again.episodes == 1 and not (root / ".recording" / "ready").exists()

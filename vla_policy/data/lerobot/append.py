@@ -57,13 +57,28 @@ class EpisodeToAppend:
     scene: DrawnScene | None = None
 
 
-def append_episode(
-    root: Path, state: SetState | None, take: EpisodeToAppend, description: Mapping[str, Any]
-) -> tuple[SetState, tuple[Path, ...]]:
-    """Make take the next episode of the set below root; the set's new state and the episode's files.
+@dataclass(frozen=True, slots=True)
+class ReadyEpisode:
+    """An episode that only waits to become part of its set. state: of the set with it. files: of the set, that hold it."""
 
-    description: features, fps, robot and robot_yaml, for a set that is new. Raises DiskFull with the set untouched;
-    then take's files are where they were.
+    episode: EpisodeToAppend
+    change: Change
+    state: SetState
+    files: tuple[Path, ...]
+
+
+def ready_episode(
+    root: Path,
+    state: SetState | None,
+    take: EpisodeToAppend,
+    description: Mapping[str, Any],
+    *,
+    name: str = "only",
+) -> ReadyEpisode:
+    """The next episode of the set below root, on the disk beside it; only its change changes the set.
+
+    description: features, fps, robot and robot_yaml, for a set that is new. name: of the change. The set may not
+    change before it is made. Raises DiskFull with the set untouched; then take's files are where they were.
     """
     features, fps = description["features"], description["fps"]
     episode, start = (state.episodes, state.frames) if state else (0, 0)
@@ -106,21 +121,25 @@ def append_episode(
         tuple(tasks),
         (*full, rows.combine_chunks()),
     )
-    return new, _write(root, new, take, table, description)
+    what = f"episode {episode} ({len(take.rows)} frames) was completed"
+    change = Change(root, what, name)
+    files = _write(change, new, take, table, description)
+    change.make_ready()
+    return ReadyEpisode(take, change, new, files)
 
 
 def _write(
-    root: Path,
+    change: Change,
     new: SetState,
     take: EpisodeToAppend,
     table: pa.Table,
     description: Mapping[str, Any],
 ) -> tuple[Path, ...]:
-    """The change: what others refer to first, info.json last."""
+    """The files of the change: what others refer to first, info.json last."""
     episode, row = new.episodes - 1, new.files[-1].slice(len(new.files[-1]) - 1).to_pylist()[0]
     files = [layout.DATA_PATH.format(**_place(row, "data"))]
     own = layout.OWN_EPISODE.format(episode=episode)
-    change = Change(root, f"episode {episode} ({len(take.rows)} frames) was completed")
+    root = change.root
     if not (root / layout.OWN_SET).exists():
         change.json(
             layout.own_set(description["robot"], description["robot_yaml"]), layout.OWN_SET
@@ -137,7 +156,6 @@ def _write(
         key = layout.video_key(camera)
         files.append(layout.VIDEO_PATH.format(video_key=key, **_place(row, f"videos/{key}")))
         change.take(video.path, files[-1])
-    change.commit()
     return tuple(root / f for f in files)
 
 

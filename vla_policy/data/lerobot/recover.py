@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vla_policy.data.lerobot import layout
 from vla_policy.data.lerobot.durable import lock_folder
-from vla_policy.data.lerobot.transaction import finish
+from vla_policy.data.lerobot.transaction import READY, finish
 
 
 def recover(root: Path) -> list[str]:
@@ -23,6 +23,7 @@ def recover_locked(root: Path) -> list[str]:
     told = []
     if done := finish(root):
         told.append(f"{root}: {done}; it was decided when the process before ended")
+    shutil.rmtree(root / layout.STAGING / READY, ignore_errors=True)  # nothing that was decided
     take = root / layout.STAGING / "take"
     if take.is_dir():
         files = sorted(p.name for p in take.iterdir())

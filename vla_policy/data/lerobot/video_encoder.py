@@ -73,6 +73,11 @@ class VideoEncoder:
         """Why the video cannot be finished; '' if it can."""
         return str(self._problem) if self._problem else ""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether finish() has nothing to wait for."""
+        return self._ended and not self._thread.is_alive()
+
     def put(self, image: Array, *, wait: bool) -> bool:
         """Hand over uint8[h, w, 3] RGB, read-only; False if there is no place for it now."""
         if not wait and self._queue.qsize() >= self._capacity:

@@ -18,12 +18,20 @@ from typing import Any
 
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot import layout
-from vla_policy.data.lerobot.append import EpisodeToAppend, Row, append_episode, remove_last
+from vla_policy.data.lerobot.append import (
+    EpisodeToAppend,
+    ReadyEpisode,
+    Row,
+    ready_episode,
+    remove_last,
+)
 from vla_policy.data.lerobot.durable import lock_folder
 from vla_policy.data.lerobot.exchange import finish_exchange
 from vla_policy.data.lerobot.metadata import SetState, read_state
+from vla_policy.data.lerobot.open_take import ANSWERS, OpenTake
 from vla_policy.data.lerobot.recover import recover_locked
 from vla_policy.data.lerobot.set_statistics import write_true_statistics
+from vla_policy.data.lerobot.transaction import READY, finish
 from vla_policy.data.lerobot.video_encoder import VideoEncoder
 from vla_policy.data.scene import DrawnScene
 from vla_policy.embodiment.description import Embodiment
@@ -47,6 +55,8 @@ class EpisodeInfo:
 
 class SetWriter:
     """One process writes one set: begin, add ..., end, save or discard, again and again, close.
+
+    Who calls get_ready() while somebody decides finds that save() has only files to rename.
 
     root:       the folder of the set; made if it is not there.
     robot:      whose state and executed action columns (embodiment.layout) are those of the set.
@@ -91,7 +101,8 @@ class SetWriter:
             raise
         # Loaded now: it takes as long as saving an episode may, when it is first used.
         importlib.import_module("pyarrow.compute")
-        self._take: _OpenTake | None = None
+        self._take: OpenTake | None = None
+        self._unsettled = self._may_settle = False  # a save that is decided and not all synced
         self._added = False  # an episode, so that the statistics are to be computed anew
 
     @property
@@ -135,10 +146,11 @@ class SetWriter:
         if self._take is not None:
             raise ValueError(f"{self.root}: an episode is open already; save or discard it first")
         self._require_open()
+        self._settle()  # before there are files of a new take under the names of the last one's
         folder = self.take_folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        self._take = _OpenTake(folder, task, scene)
+        self._take = OpenTake(folder, task, scene)
 
     def add(self, frame: Frame, *, wait: bool = False) -> bool:
         """Take the next frame. Never waits for the encoders, unless told to.
@@ -174,6 +186,31 @@ class SetWriter:
         for encoder in take.encoders.values():
             encoder.end()
 
+    @property
+    def unready(self) -> bool:
+        """Whether get_ready() has something left to do, now or when the encoders are done."""
+        return self._may_settle or (self._take is not None and self._take.unready)
+
+    def get_ready(self) -> None:
+        """Once the encoders are done: write and sync the files that save() puts in place, for one answer each time.
+
+        After save(): what it has left to be synced. Waits for no encoder. What fails here is done again by save() or the
+        next begin(), which tell it.
+        """
+        if self._may_settle:
+            try:
+                self._settle()
+            except OSError:
+                self._may_settle = False
+        take = self._take
+        if take is None or not take.unready or not take.is_encoded:
+            return
+        try:
+            self._make_ready(take, take.unanswered)
+        except (OSError, ValueError):
+            take.may_get_ready = False
+            self._forget_ready(take)  # it may be what fills the disk
+
     def save(self, success: bool | None = None) -> EpisodeInfo:
         """Close the episode and make it part of the set; when this returns, nothing can take it away.
 
@@ -187,13 +224,13 @@ class SetWriter:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
         self.end()  # all of them, before any is awaited
         began_s = time.perf_counter()
-        videos = {c: e.finish() for c, e in take.encoders.items()}
+        take.videos()
         waited_s = time.perf_counter() - began_s
-        shapes = {c: e.shape for c, e in take.encoders.items()}
-        done = EpisodeToAppend(take.task, take.rows, videos, success, take.scene)
-        info = replace(self._append(done, shapes), waited_s=waited_s)
-        shutil.rmtree(take.folder, ignore_errors=True)
-        self._take = None
+        if success not in take.ready:
+            self._forget_ready(take)
+            self._make_ready(take, success)
+        info = replace(self._commit(take.ready.pop(success)), waited_s=waited_s)
+        self._drop(take)
         return info
 
     def append(self, take: EpisodeToAppend, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
@@ -206,18 +243,19 @@ class SetWriter:
             raise ValueError(f"{self.root}: an episode is open; save or discard it first")
         if not take.rows:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
+        self._settle()
         self._require_columns(take.rows[0])
         for camera in self.cameras:
             self._require_size(camera, shapes[camera], {})
-        return self._append(take, shapes)
+        ready = ready_episode(self.root, self._state, take, self._description(shapes))
+        return self._commit(ready)
 
     def discard(self) -> None:
         """Drop the open episode. Raises ValueError if none is open."""
         take = self._open()
         for encoder in take.encoders.values():
             encoder.abandon()
-        shutil.rmtree(take.folder, ignore_errors=True)
-        self._take = None
+        self._drop(take)
 
     def delete_last(self) -> int:
         """Take the last saved episode out of the set; its index. Raises ValueError if there is none or one is open."""
@@ -226,6 +264,7 @@ class SetWriter:
             raise ValueError(f"{self.root}: an episode is open; save or discard it first")
         if self._state is None or not self._state.episodes:
             raise ValueError(f"{self.root}: there is no episode to delete")
+        self._settle()
         self._state, self._added = remove_last(self.root, self._state), True
         return self.episodes
 
@@ -236,6 +275,7 @@ class SetWriter:
         try:
             if self._take is not None:
                 self.discard()
+            self._settle()
             if self._added and self.episodes:
                 write_true_statistics(self.root)
         finally:
@@ -252,18 +292,42 @@ class SetWriter:
     ) -> None:
         self.close()
 
-    def _append(self, take: EpisodeToAppend, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
-        description = self._description(shapes)
-        self._state, files = append_episode(self.root, self._state, take, description)
-        self._added = True
+    def _make_ready(self, take: OpenTake, success: bool | None) -> None:
+        """The open episode, with this answer, on the disk beside the set."""
+        description, name = self._description(take.shapes), ANSWERS[success]
+        take.ready[success] = ready_episode(
+            self.root, self._state, take.episode(success), description, name=name
+        )
+
+    def _settle(self) -> None:
+        """Wait until what was saved last is in its places on the disk as well, and forget how it came there."""
+        if self._unsettled:
+            finish(self.root)
+            self._unsettled = self._may_settle = False
+
+    def _commit(self, ready: ReadyEpisode) -> EpisodeInfo:
+        ready.change.decide()
+        self._unsettled = self._may_settle = True
+        self._state, self._added = ready.state, True
+        rows = ready.episode.rows
         return EpisodeInfo(
             self.episodes - 1,
-            len(take.rows),
-            take.task,
-            take.success,
-            take.rows[0].stamp_ns,
-            files,
+            len(rows),
+            ready.episode.task,
+            ready.episode.success,
+            rows[0].stamp_ns,
+            ready.files,
         )
+
+    def _forget_ready(self, take: OpenTake) -> None:
+        take.ready = {}
+        shutil.rmtree(self.root / layout.STAGING / READY, ignore_errors=True)
+
+    def _drop(self, take: OpenTake) -> None:
+        """What is left of an episode that was saved or discarded."""
+        self._forget_ready(take)
+        shutil.rmtree(take.folder, ignore_errors=True)
+        self._take = None
 
     def _encoder(self, folder: Path, camera: str, frame: Frame) -> VideoEncoder:
         return VideoEncoder(
@@ -273,7 +337,7 @@ class SetWriter:
             capacity=self._capacity,
         )
 
-    def _open(self) -> _OpenTake:
+    def _open(self) -> OpenTake:
         if self._take is None:
             raise ValueError(f"{self.root}: no episode is open; begin one first")
         return self._take
@@ -291,14 +355,13 @@ class SetWriter:
             "robot_yaml": self._yaml,
         }
 
-    def _require_fitting(self, frame: Frame, take: _OpenTake) -> None:
+    def _require_fitting(self, frame: Frame, take: OpenTake) -> None:
         self._require_columns(frame)
         missing = [c for c in self.cameras if c not in frame.images]
         if missing:
             raise ValueError(f"frame: no image of camera {', '.join(missing)}")
-        shapes = {c: e.shape for c, e in take.encoders.items()}
         for camera in self.cameras:
-            self._require_size(camera, frame.images[camera].shape[:2], shapes)
+            self._require_size(camera, frame.images[camera].shape[:2], take.shapes)
 
     def _require_columns(self, frame: Frame | Row) -> None:
         for name, expected in (
@@ -366,21 +429,3 @@ def require_even(camera: str, size: tuple[int, int]) -> None:
         raise ValueError(
             f"camera {camera}: got {size[1]} x {size[0]} pixels, expected even numbers, as H.264 needs them"
         )
-
-
-class _OpenTake:
-    """What is collected of the open episode."""
-
-    def __init__(self, folder: Path, task: str, scene: DrawnScene | None) -> None:
-        self.folder, self.task, self.scene = folder, task, scene
-        self.encoders: dict[str, VideoEncoder] = {}
-        self.rows: list[Row] = []
-        self.overrun = ""
-        self.ended = False
-
-    @property
-    def problem(self) -> str:
-        broken = (e.problem for e in self.encoders.values())
-        if self.overrun:
-            return f"{self.overrun}, and a frame was lost"
-        return next((p for p in broken if p), "")
