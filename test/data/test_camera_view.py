@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_policy.data.camera_view import ViewMeter, in_view
+from vla_policy.data.camera_view import TargetMeter, ViewMeter, in_view
 from vla_policy.embodiment import View, load_embodiment
 
 ABOVE = View((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 90.0, up=(1.0, 0.0, 0.0))
@@ -61,3 +61,32 @@ def test_the_share_of_frames_is_counted_where_a_view_is_known():
     joints = ViewMeter(load_embodiment("so101"), {"front": ABOVE})
     joints.add(np.zeros(6), {"front": images["front"]})
     assert joints.shares is None
+
+
+def test_the_frames_without_the_object_of_the_task_are_counted_from_when_it_is_known():
+    meter = TargetMeter(("front", "wrist"))
+    meter.add()
+    assert meter.shares is None
+    for known, frames in (((), 2), (("front",), 1), (None, 5), (("front", "elsewhere"), 1)):
+        meter.hear(known)
+        for _ in range(frames):
+            meter.add()
+    assert meter.shares == {"front": 0.5}
+    seen = TargetMeter(("front",))
+    seen.hear(())
+    seen.add()
+    assert seen.shares == {}
+
+
+def test_the_simulation_says_which_camera_lacks_the_object_of_the_task():
+    pytest.importorskip("mujoco")
+    from vla_policy.sim.realtime import target_outside
+    from vla_policy.sim.scenes.scene import sample_scene
+    from vla_policy.sim.world.world import World
+
+    world = World(renderer="raycast")
+    world.reset(sample_scene(5))
+    for xyz in world.truth().object_xyz:
+        assert target_outside(world, xyz) == ()
+    behind, beside = np.array([3.0, 0.0, 0.0]), np.array([0.3, 0.9, 0.0])
+    assert target_outside(world, behind) == target_outside(world, beside) == ("front",)

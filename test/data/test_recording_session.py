@@ -305,6 +305,32 @@ def test_the_scene_of_a_simulation_is_in_the_episode_and_in_its_bag(tmp_path, me
     assert open_set(tmp_path / "rec" / "set").scene(1) is None
 
 
+def faults(session):
+    """Code -> sentence of the verdict's."""
+    return {fault.code: fault.detail for fault in session.session.verdict.faults}
+
+
+def test_an_object_that_the_recording_camera_did_not_see_is_a_fault(tmp_path, messages):
+    """As the simulation says it; a real robot's take is not asked about it."""
+    session = Session(tmp_path / "rec", latched=["/sim_event"])
+    try:
+        camera = next(iter(ROBOT.cameras))
+        session.record(messages)
+        assert "target_out_of_view" not in faults(session)
+        session.run(session.session.discard())
+        event = bag_messages.sim_event(START - S, outside=[camera])
+        session.session.add(event)
+        session.record(messages)
+        words = f"the object of the task is outside the image of {camera} in 100 %"
+        assert faults(session)["target_out_of_view"].startswith(words)
+        session.run(session.session.discard())
+        session.session.add(replace(event, data=event.data[:30]))  # which says nothing
+        session.record(messages)
+        assert "target_out_of_view" not in faults(session)
+    finally:
+        session.close()
+
+
 def test_what_was_latched_before_the_take_is_its_first_message(tmp_path, messages):
     session = Session(tmp_path / "rec", latched=["/active_instruction"])
     try:

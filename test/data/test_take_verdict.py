@@ -82,6 +82,11 @@ def stream(need, **fields):
             "outside the image of front in 60 % of the frames",
         ),
         (
+            {"target_out_of_view": {"front": 0.7, "side": 0.0}},
+            "target_out_of_view",
+            "the object of the task is outside the image of front in 70 % of the frames",
+        ),
+        (
             {"ended_by": Reason("silent", "front has been silent")},
             "silent",
             "front has been silent",
@@ -143,3 +148,10 @@ def test_an_arm_that_leaves_the_image_for_a_while_is_told():
     verdict = judge(replace(GOOD, out_of_view={"front": 0.22, "side": 0.05}))
     assert verdict.keep
     assert verdict.notes == ("the tool is outside the image of front in 22 % of the frames",)
+
+
+def test_an_object_that_leaves_the_image_for_a_while_is_told_and_one_that_nobody_knows_is_not():
+    verdict = judge(replace(GOOD, target_out_of_view={"front": 0.3}))
+    words = "the object of the task is outside the image of front in 30 % of the frames"
+    assert verdict.keep and verdict.notes == (words,)
+    assert judge(replace(GOOD, target_out_of_view=None)).notes == ()

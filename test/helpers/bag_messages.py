@@ -94,6 +94,28 @@ def pose(topic, stamp_ns, values, frame, received_ns=None):
     return packed(topic, kind, value, stamp_ns if received_ns is None else received_ns)
 
 
+def transforms(topic, links, received_ns):
+    """links: of data/transforms.py."""
+
+    def one(link):
+        x, y, z, *turn = (float(v) for v in link.pose)
+        return of(
+            "geometry_msgs/msg/TransformStamped",
+            header=header(link.stamp_ns, link.parent),
+            child_frame_id=link.child,
+            transform=of(
+                "geometry_msgs/msg/Transform",
+                translation=of("geometry_msgs/msg/Vector3", x=x, y=y, z=z),
+                rotation=of(
+                    "geometry_msgs/msg/Quaternion", **dict(zip("xyzw", turn, strict=True))
+                ),
+            ),
+        )
+
+    kind = "tf2_msgs/msg/TFMessage"
+    return packed(topic, kind, of(kind, transforms=[one(link) for link in links]), received_ns)
+
+
 def numbers(topic, values, received_ns):
     kind = "std_msgs/msg/Float64MultiArray"
     layout = of("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
@@ -137,6 +159,15 @@ def command(
         level=level, reasons=list(reasons), control_source=source, chunk_sequence=0, instruction=instruction,
     )  # fmt: skip
     return packed(topic, kind, value, stamp_ns if received_ns is None else received_ns)
+
+
+def sim_event(stamp_ns, *, outside=(), instruction="lift the cube", topic="/sim_event"):
+    kind = "vla_policy/msg/SimEvent"
+    value = of(
+        kind, header=header(stamp_ns), instruction=instruction, success=False, ever_success=False, seed=7,
+        split="train", detail="", target_outside=list(outside),
+    )  # fmt: skip
+    return packed(topic, kind, value, stamp_ns)
 
 
 def picture(number, height=24, width=32):

@@ -1,8 +1,8 @@
-"""Whether a robot's tool is inside the image of a camera that stands still in its base frame."""
+"""Whether a robot's tool, and the object of its task, are inside the image of a camera that stands still."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -47,3 +47,35 @@ class ViewMeter:
         if not self._views or not self._frames:
             return None
         return {camera: count / self._frames for camera, count in self._outside.items()}
+
+
+class TargetMeter:
+    """Counts the frames of a take in which the object of the task is outside an image: hear() who knows, add() each frame.
+
+    cameras: those that are told of. A simulation knows it; where nobody does, nothing is said.
+    """
+
+    def __init__(self, cameras: Iterable[str]) -> None:
+        self._outside = dict.fromkeys(cameras, 0)
+        self._now: tuple[str, ...] | None = None
+        self._frames = 0
+
+    def hear(self, cameras: tuple[str, ...] | None) -> None:
+        """Which of them are without it from now on; None: not known any more."""
+        self._now = cameras
+
+    def add(self) -> None:
+        """A frame that shows what was heard last."""
+        if self._now is None:
+            return
+        self._frames += 1
+        for camera in self._now:
+            if camera in self._outside:
+                self._outside[camera] += 1
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """camera -> share of the frames of which it is known; None: of none."""
+        if not self._frames:
+            return None
+        return {camera: count / self._frames for camera, count in self._outside.items() if count}

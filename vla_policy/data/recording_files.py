@@ -21,13 +21,13 @@ from vla_policy.data.bag.qos import Qos
 from vla_policy.data.bag.reader import open_bag
 from vla_policy.data.bag.recover import recover
 from vla_policy.data.bag.writer import BagWriter
-from vla_policy.data.camera_view import ViewMeter
+from vla_policy.data.camera_view import TargetMeter, ViewMeter
 from vla_policy.data.conversion.bag_takes import frames_of
 from vla_policy.data.early_sync import EarlySync
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
-from vla_policy.data.robot_streams import max_ages_ns
+from vla_policy.data.robot_streams import SIM_EVENT, absolute, max_ages_ns
 from vla_policy.data.scene import DrawnScene, text_of_scene
 from vla_policy.data.streams import Decoder, Message
 from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
@@ -44,6 +44,7 @@ class Written:
 
     behind: why its videos are made from its bag when it is kept; '' where they are made meanwhile.
     out_of_view: camera -> share of frames in which a tool is outside its image; None: not looked at.
+    target_out_of_view: the same of the object of the task; None: nobody knows.
     stale: frames with a sample that was too old. idle: of the others, those before the first command. waiting: frames before the slowest encoder. written: bytes.
     """
 
@@ -57,6 +58,7 @@ class Written:
     refused: tuple[str, ...] = ()
     guard: GuardCounts = field(default_factory=GuardCounts)
     out_of_view: Mapping[str, float] | None = None
+    target_out_of_view: Mapping[str, float] | None = None
     behind: str = ""
     problem: str = ""
 
@@ -108,6 +110,7 @@ class RecordingFiles:
             self._set.close()
             raise
         self._ages_s = {name: s_from_ns(age) for name, age in max_ages_ns(robot).items()}
+        self._truth = absolute(SIM_EVENT, namespace)
         self._decoder = Decoder()
         self._early = EarlySync()
         self._bag: BagWriter | None = None
@@ -147,6 +150,7 @@ class RecordingFiles:
         self._guard = GuardCounts()
         self._motion = MotionMeter()
         self._seen = ViewMeter(self._robot, self._views)
+        self._target = TargetMeter(self._robot.cameras)
         self._ended, self._problem, self._behind = False, "", ""
         self._first_ns: int | None = None
         self._taken = self._stale = self._idle = self._bytes = 0
@@ -161,6 +165,8 @@ class RecordingFiles:
             self._fail(str(error))
             return
         self._bytes += len(message.data)
+        if message.topic == self._truth:
+            self._hear(message)
         self._frames(lambda builder: builder.add(message))
         if self._builder is not None and message.topic == self._builder.topics.reports:
             self._count(message)
@@ -184,12 +190,6 @@ class RecordingFiles:
         self._early.end()
         self._ended = True
 
-    def written(self) -> Written:
-        """What there is of the take."""
-        if self._builder is None:
-            return Written()
-        refused = sorted(self._builder.sentences.items())[:REFUSED]
-        return Written(
     @property
     def unready(self) -> bool:
         """Whether get_ready() has something left to do, now or soon."""
@@ -199,6 +199,12 @@ class RecordingFiles:
         """Some of what save() has to write, while somebody decides. Waits for no encoder, raises nothing."""
         self._set.get_ready()
 
+    def written(self) -> Written:
+        """What there is of the take."""
+        if self._builder is None:
+            return Written()
+        refused = sorted(self._builder.sentences.items())[:REFUSED]
+        return Written(
             frames=self._taken,
             stale=self._stale,
             idle=self._idle,
@@ -212,6 +218,7 @@ class RecordingFiles:
                 for topic, sentence in refused
             ),
             out_of_view=self._seen.shares,
+            target_out_of_view=self._target.shares,
             behind=self._behind,
             problem=self._problem or self._builder.problem or self._set.problem,
         )
@@ -275,6 +282,7 @@ class RecordingFiles:
             self._first_ns = frame.stamp_ns
         self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
         self._seen.add(frame.state, frame.images)
+        self._target.add()
         stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
         self._stale += stale
         self._idle += not frame.valid and not stale
@@ -301,6 +309,13 @@ class RecordingFiles:
         for frame in frames_of(open_bag(self._bag.folder), builder):
             self._set.add(frame, wait=True)
         self._behind = ""
+
+    def _hear(self, message: Message) -> None:
+        """What a simulation says of the object of the task, for the verdict."""
+        try:
+            self._target.hear(self._decoder.target_outside(message))
+        except ValueError:
+            self._target.hear(None)  # of another version: not known; the bag keeps it as it came
 
     def _count(self, message: Message) -> None:
         try:

@@ -325,6 +325,7 @@ class RecordingSession:
         )
 
 
+            target_out_of_view=written.target_out_of_view,
 def _ended(files: RecordingFiles) -> Written:
     files.end()
     return files.written()

@@ -17,7 +17,7 @@ from vla_policy.runtime.joint_states import JointStateMerger
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, RobotState
 
-REPORTS, ACTIVE_INSTRUCTION = "control_command", "active_instruction"
+REPORTS, ACTIVE_INSTRUCTION, SIM_EVENT = "control_command", "active_instruction", "sim_event"
 JOINTS = "joints"
 
 

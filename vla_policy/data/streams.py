@@ -26,7 +26,7 @@ JOINTS, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
 TWIST, NUMBERS = "geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray"
 TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
 CONTROL_COMMAND, CONTROL_STATUS = "vla_policy/msg/ControlCommand", "vla_policy/msg/ControlStatus"
-OUTCOME = "vla_policy/msg/InstructionOutcome"
+OUTCOME, SIM_EVENT = "vla_policy/msg/InstructionOutcome", "vla_policy/msg/SimEvent"
 LITTLE_AND_BIG = (b"\x00\x01", b"\x00\x00")
 HEADER = ("header", "std_msgs/msg/Header")
 
@@ -184,6 +184,12 @@ class Decoder:
                 raise ValueError(f"they begin with {data[:2].hex() or 'nothing'}")
             # Not by deserialize_cdr: it refuses the bytes that Fast DDS leaves behind the last field.
             known = self._store.get_msgdef(type_name)
+    def target_outside(self, message: Message) -> tuple[str, ...] | None:
+        """Cameras without the task's object in their image, of a SimEvent; None where nothing is judged or it is not said."""
+        found = self._decode(message, SIM_EVENT)
+        cameras = getattr(found, "target_outside", None)  # older recordings have none
+        return None if cameras is None or not found.instruction else tuple(cameras)
+
             read = known.deserialize_cdr_le if data[1] & 1 else known.deserialize_cdr_be
             return read(data[4:], 0, known.cls, self._store)[0]
         except _BROKEN as error:

@@ -51,6 +51,7 @@ class TakeFacts:
     ticks:   of the control node with a plan; held, slowed: of these.  reasons: code of a check -> ticks in which it acted.
     others_s: lengths of the saved takes of the same task.
     out_of_view: camera -> share of frames in which the tool was outside of its image; None: not known.
+    target_out_of_view: the same of the object of the task; None: not known.
     behind:  why its videos are made from its bag later; '' where they were made meanwhile.
     ended_by: why the take could not go on; None: somebody or its time limit ended it.
     """
@@ -69,6 +70,7 @@ class TakeFacts:
     reasons: Mapping[str, int] = field(default_factory=dict)
     others_s: tuple[float, ...] = ()
     out_of_view: Mapping[str, float] | None = None
+    target_out_of_view: Mapping[str, float] | None = None
     behind: str = ""
     ended_by: Reason | None = None
 
@@ -197,23 +199,30 @@ def _of_length(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
 
 def _of_view(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
     return [
-        Reason("out_of_view", _outside(camera, share))
-        for camera, share in (facts.out_of_view or {}).items()
+        Reason(code, _outside(code, camera, share))
+        for code, camera, share in _shares(facts)
         if share > bounds.out_of_view
     ]
 
 
-def _outside(camera: str, share: float) -> str:
-    return f"the tool is outside the image of {camera} in {100 * share:.0f} % of the frames"
+def _shares(facts: TakeFacts) -> list[tuple[str, str, float]]:
+    """(code, camera, share of the frames) of what is outside an image."""
+    found = {"out_of_view": facts.out_of_view, "target_out_of_view": facts.target_out_of_view}
+    return [(code, *item) for code, shares in found.items() for item in (shares or {}).items()]
+
+
+def _outside(code: str, camera: str, share: float) -> str:
+    what = "the tool" if code == "out_of_view" else "the object of the task"
+    return f"{what} is outside the image of {camera} in {100 * share:.0f} % of the frames"
 
 
 def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:
     notes = []
     if facts.out_of_view is None:
         notes.append(NOT_LOOKED_AT)
-    for camera, share in (facts.out_of_view or {}).items():
+    for code, camera, share in _shares(facts):
         if bounds.out_of_view / 5 < share <= bounds.out_of_view:
-            notes.append(_outside(camera, share))
+            notes.append(_outside(code, camera, share))
     if facts.behind:
         notes.append(f"keeping it takes longer, its videos are made from its bag: {facts.behind}")
     for stream in facts.streams:

@@ -29,6 +29,7 @@ CONTROL_HZ = 50
 STEP_NS = 1_000_000_000 // CONTROL_HZ
 CAMERA_STEPS = 5  # 10 Hz
 OVERVIEW_STEPS = 10  # 5 Hz
+STANDING = ("front",)  # cameras that do not go with a hand
 YIELD_S = 0.001  # also when late: commands come in by another thread of this process
 PACE_STEPS = 100  # over how many steps the pace is measured
 
@@ -40,6 +41,7 @@ class Snapshot:
     images: of the cameras that are due. judged: the judge's verdict on the task as text.
     pace: simulated time per wall time of the last moments, as a share of what was asked for.
     scene_seed: that the scene was drawn from. world: World.state_values(), if they are shared.
+    target_outside: cameras that stand still and do not have the middle of the task's object in their image.
     """
 
     time_ns: int
@@ -50,6 +52,7 @@ class Snapshot:
     pace: float
     scene_seed: int = 0
     world: Array | None = None
+    target_outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,16 +227,17 @@ class SimLoop:
             images = {name: world.render(name, px, px) for name, px in sides.items()}
         if steps % OVERVIEW_STEPS == 0:
             images[OVERVIEW] = world.render(OVERVIEW, *self._config.overview_px)
-        state = world.robot_state()
+        truth = world.truth()
         return Snapshot(
             time_ns=self._now_ns,
-            state=state,
+            state=world.robot_state(),
             images=MappingProxyType(images),
             instruction=task.instruction,
-            judged=judge.update(world.truth()),
+            judged=judge.update(truth),
             pace=pace,
             scene_seed=self._seed,
             world=world.state_values() if self.share_world else None,
+            target_outside=target_outside(world, truth.object_xyz[task.target]),
         )
 
     def _take_scene(self, world: World) -> tuple[Task, Judge] | None:
@@ -266,6 +270,12 @@ class SimLoop:
         judge = Judge(task, world.truth())
         done.set_result(SetTask(describe(scene), task))
         return task, judge
+
+
+def target_outside(world: World, xyz: Array) -> tuple[str, ...]:
+    """The cameras that stand still and do not have the point xyz, float64[3] of the base frame, in their image."""
+    seen = {name: world.project(name, xyz[None])[0] for name in STANDING}
+    return tuple(name for name, uv in seen.items() if not (abs(uv - 0.5) < 0.5).all())
 
 
 def describe(scene: Scene) -> str:

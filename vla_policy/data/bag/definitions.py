@@ -21,7 +21,13 @@ RULE = "=" * 80
 TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*/msg/[A-Za-z][A-Za-z0-9_]*")
 OWN = tuple(
     f"vla_policy/msg/{name}"
-    for name in ("ActionChunk", "ControlCommand", "ControlStatus", "InstructionOutcome")
+    for name in (
+        "ActionChunk",
+        "ControlCommand",
+        "ControlStatus",
+        "InstructionOutcome",
+        "SimEvent",
+    )
 )
 _FIELD = re.compile(r"^\s*([A-Za-z0-9_/]+)(?:<=\d+)?(?:\[[^\]]*\])?\s+[A-Za-z]", re.MULTILINE)
 _PRIMITIVES = frozenset(

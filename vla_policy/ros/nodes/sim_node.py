@@ -57,7 +57,7 @@ class SimNode(Node):
         self._params = follow_params(self, SimParams)
         self._robot = load_embodiment(self._params.embodiment)
         self._log = ChangeLogger(self.get_logger())
-        self._event: tuple[str, bool, bool, str, int] | None = None
+        self._event: tuple[str, bool, bool, str, int, tuple[str, ...]] | None = None
         self._now_ns = time.time_ns()
         self._failure: str | None = None
         self._failed = self.create_guard_condition(self._end)
@@ -114,13 +114,13 @@ class SimNode(Node):
         judged = snapshot.judged
         event = (
             *(snapshot.instruction, judged.success, judged.ever_success, judged.detail),
-            snapshot.scene_seed,
+            *(snapshot.scene_seed, snapshot.target_outside),
         )
         if event == self._event:
             return
         self._event = event
         header = Header(stamp=convert.stamp_from_ns(snapshot.time_ns))
-        instruction, success, ever_success, detail, seed = event
+        instruction, success, ever_success, detail, seed, outside = event
         self._events.publish(
             SimEvent(
                 header=header,
@@ -130,6 +130,7 @@ class SimNode(Node):
                 seed=seed,
                 split=self._params.split,
                 detail=detail,
+                target_outside=list(outside),
             )
         )
 
