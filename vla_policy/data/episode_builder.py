@@ -58,7 +58,8 @@ class EpisodeBuilder:
         self._commands = CommandReader(
             robot, self.topics, self._decoder, from_outputs=from_outputs
         )
-        self._heard = (*self.topics.needed, *self._commands.topics, self.topics.instruction)
+        own = dict.fromkeys((*self.topics.needed, *self.topics.states))
+        self._heard = (*own, *self._commands.topics, self.topics.instruction)
         self._max_ages_ns = max_ages_ns(robot)
         self._sent_on_change = from_outputs
         self._forget()
@@ -149,10 +150,9 @@ class EpisodeBuilder:
             if self.start_ns is None:
                 pixels(message)  # there must be a picture to repeat, should a later one be broken
             self._take(self._inputs[name], StampedValue(message.stamp_ns, message, lag_ns), topic)
-        elif topic in topics.joints or topic in topics.poses:
-            found = self._states.sample(message)
-            if found is not None:
-                self._take(self._inputs[found[0]], found[1], topic)
+        elif topic in topics.states:
+            for name, sample in self._states.samples(message):
+                self._take(self._inputs[name], sample, topic)
         elif topic == topics.instruction:
             self._words.append((message.received_ns, self._decoder.text(message)))
 

@@ -22,6 +22,7 @@ from vla_policy.data.scene import DrawnScene
 from vla_policy.data.stream_meter import StreamMeter, StreamNeed, StreamReport
 from vla_policy.data.streams import Message
 from vla_policy.data.take_verdict import USUAL, Bounds, TakeFacts, TakeVerdict, judge
+from vla_policy.data.transforms import TF_STATIC
 from vla_policy.timing import NS_PER_S
 from vla_policy.types import Reason
 
@@ -51,7 +52,7 @@ class Moment:
 class RecordingSession:
     """needs: the streams that are recorded. least_bytes: to be left on the disk.
 
-    latched: topics whose last message counts at the begin of a take, however old it is.
+    latched: topics whose last message counts at the begin of a take, however old it is; of /tf_static all.
     wait: turns the answer of the files' thread into something that can be awaited.
     simulated: the clock is that of a simulation.
     """
@@ -71,7 +72,9 @@ class RecordingSession:
     ) -> None:
         self._thread, self._folder, self._wait = thread, folder, wait
         self._meters = {need.topic: StreamMeter(need) for need in needs}
-        self._latched: dict[str, tuple[Message, Sequence[Qos]] | None] = dict.fromkeys(latched)
+        self._latched: dict[str, dict[bytes, tuple[Message, Sequence[Qos]]]] = {
+            topic: {} for topic in latched
+        }
         self._least, self._simulated, self._bounds = least_bytes, simulated, bounds
         self._recording, self._episodes = Recording(), episodes
         self._taking = False  # messages belong to the open take
@@ -109,7 +112,9 @@ class RecordingSession:
         if meter is not None:
             meter.add(message.stamp_ns, message.received_ns)
         if message.topic in self._latched:
-            self._latched[message.topic] = message, qos
+            # Several publishers share /tf_static, and the messages of all of them hold.
+            key = message.data if message.topic == TF_STATIC else b""
+            self._latched[message.topic][key] = message, qos
         if self._taking:
             self._thread.put(message, qos)
 
@@ -142,9 +147,9 @@ class RecordingSession:
         self._busy = "a take is being opened"
         scene = self.scene
         answer = self._thread.ask(lambda files: files.begin(task.strip(), scene))
-        for kept in self._latched.values():  # what was said before and still holds
-            if kept is not None:
-                self._thread.put(replace(kept[0], received_ns=now_ns), kept[1])
+        for held in self._latched.values():  # what was said before and still holds
+            for said, offered in held.values():
+                self._thread.put(replace(said, received_ns=now_ns), offered)
         self._recording, self._taking, self.last_verdict = begun, True, None
         self._lost_before = self._thread.lost
         for meter in self._meters.values():
@@ -191,24 +196,24 @@ class RecordingSession:
         if self._busy or self.phase is not Phase.DECIDING:
             return False, self._busy or "there is no take to keep"
         self._busy = "an episode is being saved"
+        asked_s = time.perf_counter()
         try:
             kept = await self._wait(self._thread.ask(lambda files: files.save(success)))
         except (OSError, ValueError) as error:
             self.message = f"not saved: {error}"
             return False, self.message
-        asked_s = time.perf_counter()
         finally:
             self._busy = ""
         self._recording, _ = core.save(self._recording, kept.info.index, success)
         self._episodes = kept.info.index + 1
         note = f"; {kept.note}" if kept.note else ""
         self.message = f"episode {kept.info.index} is saved, {kept.info.length} frames{note}"
+        beyond_s = time.perf_counter() - asked_s - kept.encoding_s
         self.saving = (
             f"saving it took {1e3 * beyond_s:.0f} ms beyond its videos: data set "
             f"{1e3 * kept.set_s:.0f} ms, bag {1e3 * kept.bag_s:.0f} ms; it waited {kept.encoding_s:.3f} s for them"
         )
         return True, self.message
-        beyond_s = time.perf_counter() - asked_s - kept.encoding_s
 
     async def discard(self) -> tuple[bool, str]:
         """(whether a take was discarded, a sentence that says where its bag is)."""
@@ -320,12 +325,12 @@ class RecordingSession:
             reasons=guard.reasons,
             others_s=self._recording.lengths_s(take.task),
             out_of_view=written.out_of_view,
+            target_out_of_view=written.target_out_of_view,
             behind=written.behind,
             ended_by=None if reason is None or reason.code == "time_limit" else reason,
         )
 
 
-            target_out_of_view=written.target_out_of_view,
 def _ended(files: RecordingFiles) -> Written:
     files.end()
     return files.written()

@@ -10,6 +10,7 @@ import numpy as np
 from vla_policy.data.alignment import StampedValue
 from vla_policy.data.output_commands import output_decoders
 from vla_policy.data.streams import CommandReport, Decoder, Message
+from vla_policy.data.transforms import TF, TF_STATIC, Transforms
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.forward_kinematics import ForwardKinematics
 from vla_policy.embodiment.spaces import POSE_PARTS
@@ -30,30 +31,35 @@ def absolute(name: str, namespace: str = "/") -> str:
 class Topics:
     """Full names. cameras: topic -> camera. joints: topic -> name in the robot file. poses: topic -> tool.
 
-    outputs: topic -> action group, of the controllers' topics.
+    frames: tool -> the frame that tf has of it. outputs: topic -> action group, of the controllers' topics.
     """
 
     cameras: Mapping[str, str]
     joints: Mapping[str, str]
     poses: Mapping[str, str]
+    frames: Mapping[str, str]
     outputs: Mapping[str, str]
     reports: str
     instruction: str
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Those of the robot alone; tf is everybody's."""
+        return (*self.cameras, *self.joints, *self.poses)
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """Those without which there are no frames."""
-        return (*self.cameras, *self.joints, *self.poses)
+        return (*self.own, *((TF,) if self.frames else ()))
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Those of the joints and the tools."""
+        return (*self.joints, *self.poses, *((TF, TF_STATIC) if self.frames else ()))
 
 
 def topics_of(robot: Embodiment, namespace: str = "/") -> Topics:
-    """The topics of a robot's frames. Raises ValueError for a tool whose pose comes from tf."""
-    transforms = [t for t, s in robot.poses.items() if s.kind == "tf"]
-    if transforms:
-        raise ValueError(
-            f"robot {robot.name!r}: the pose of {', '.join(transforms)} comes from tf, which a recording "
-            "cannot look up; give it a topic or model_body"
-        )
+    """The topics of a robot's frames."""
 
     def full(name: str) -> str:
         return absolute(name, namespace)
@@ -62,6 +68,7 @@ def topics_of(robot: Embodiment, namespace: str = "/") -> Topics:
         cameras={full(camera.topic): name for name, camera in robot.cameras.items()},
         joints={full(topic): topic for topic in robot.joints.topics},
         poses={full(s.topic): tool for tool, s in robot.poses.items() if s.kind == "topic"},
+        frames={tool: s.frame for tool, s in robot.poses.items() if s.kind == "tf"},
         outputs={full(output.topic): group for group, output in robot.outputs.items()},
         reports=full(REPORTS),
         instruction=full(ACTIVE_INSTRUCTION),
@@ -69,10 +76,10 @@ def topics_of(robot: Embodiment, namespace: str = "/") -> Topics:
 
 
 def max_ages_ns(robot: Embodiment) -> dict[str, int]:
-    """Stream -> how old its sample may be: every camera by name, 'joints', and every tool with a topic."""
+    """Stream -> how old its sample may be: every camera by name, 'joints', and every tool with a topic or a frame."""
     ages = {name: camera.max_age_s for name, camera in robot.cameras.items()}
     ages[JOINTS] = robot.joints.max_age_s
-    ages |= {t: s.max_age_s for t, s in robot.poses.items() if s.kind == "topic"}
+    ages |= {t: s.max_age_s for t, s in robot.poses.items() if s.kind in ("topic", "tf")}
     return {name: ns_from_s(age) for name, age in ages.items()}
 
 
@@ -87,32 +94,55 @@ class StateReader:
         self._merger = JointStateMerger(robot)
         models = {t: s for t, s in robot.poses.items() if s.kind == "model"}
         self._models = {t: ForwardKinematics(robot, s.frame) for t, s in models.items()}
+        self._transforms = Transforms()
+        self._looked_up: dict[str, int] = {}  # tool -> stamp of the newest pose that tf gave
 
     def forget(self) -> None:
-        """Forget all joints, after the clock jumped."""
+        """Forget all that moves, after the clock jumped."""
         self._merger.clear()
+        self._transforms.forget()
+        self._looked_up.clear()
 
-    def sample(self, message: Message) -> tuple[str, StampedValue[Array]] | None:
-        """(stream, sample) of a message of joints or of a pose; None while joints are missing.
+    def samples(self, message: Message) -> list[tuple[str, StampedValue[Array]]]:
+        """(stream, sample) of each sample that a message of Topics.states gives; none while joints or links are missing.
 
         Raises ValueError for one that cannot be used.
         """
+        if message.topic in (TF, TF_STATIC):
+            return self._of_frames(message)
         lag_ns = message.received_ns - message.stamp_ns
         if message.topic in self._topics.joints:
             names, positions = self._decoder.joints(message)
             topic = self._topics.joints[message.topic]
             found = self._merger.add(topic, names, positions.tolist(), message.stamp_ns)
-            return None if found is None else (JOINTS, StampedValue(found[0], found[1], lag_ns))
+            return [] if found is None else [(JOINTS, StampedValue(found[0], found[1], lag_ns))]
         tool = self._topics.poses[message.topic]
         pose = self._decoder.pose(message, self._robot.base_frame)
-        return tool, StampedValue(message.stamp_ns, pose, lag_ns)
+        return [(tool, StampedValue(message.stamp_ns, pose, lag_ns))]
+
+    def _of_frames(self, message: Message) -> list[tuple[str, StampedValue[Array]]]:
+        """A sample of each tool whose newest pose is newer than before.
+
+        What is no transform is refused only where it gives none: others have frames of their own on the same topic.
+        """
+        links = self._decoder.transforms(message)
+        problem = self._transforms.add(links, is_static=message.topic == TF_STATIC)
+        found = []
+        for tool, frame in self._topics.frames.items():
+            newest = self._transforms.newest(self._robot.base_frame, frame)
+            if newest is not None and newest[0] > self._looked_up.get(tool, -1):
+                self._looked_up[tool] = newest[0]
+                found.append((tool, StampedValue(*newest, message.received_ns - newest[0])))
+        if problem and not found:
+            raise ValueError(problem)
+        return found
 
     def robot_state(self, values: Mapping[str, Array]) -> RobotState:
-        """The robot at one time; values: stream -> sample, of the joints and every tool with a topic."""
+        """The robot at one time; values: stream -> sample, of the joints and every tool with a topic or a frame."""
         count = len(self._robot.joint_names)
         joints = values[JOINTS][:count]
         openings = zip(self._merger.names[count:], values[JOINTS][count:], strict=True)
-        poses = {t: values[t] for t in self._topics.poses.values()}
+        poses = {t: values[t] for t in (*self._topics.poses.values(), *self._topics.frames)}
         poses |= {tool: model.pose(joints) for tool, model in self._models.items()}
         return RobotState(
             joint_positions=joints,

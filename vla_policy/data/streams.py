@@ -16,9 +16,11 @@ import numpy as np
 from rosbags.serde import SerdeError
 
 from vla_policy.data.bag.definitions import type_store
+from vla_policy.data.transforms import TF_TYPE, Link
 from vla_policy.parsing.files import one_line
 from vla_policy.runtime.cdr import pixels_of_serialized, stamp_of_serialized
 from vla_policy.runtime.poses import unit_pose
+from vla_policy.timing import NS_PER_S
 from vla_policy.types import Array
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -111,6 +113,17 @@ class Decoder:
         values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         return unit_pose(values, found.header.frame_id, frame_id, message.topic)
 
+    def transforms(self, message: Message) -> list[Link]:
+        """The links of a TFMessage, as they were sent."""
+        found = []
+        for transform in self._decode(message, TF_TYPE).transforms:
+            place, turn = transform.transform.translation, transform.transform.rotation
+            stamp = transform.header.stamp
+            pose = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w])
+            names = (transform.header.frame_id.lstrip("/"), transform.child_frame_id.lstrip("/"))
+            found.append(Link(*names, int(stamp.sec) * NS_PER_S + int(stamp.nanosec), pose))
+        return found
+
     def twist(self, message: Message) -> Array:
         """float64[6] vx vy vz wx wy wz of a TwistStamped."""
         twist = self._decode(message, TWIST).twist
@@ -171,6 +184,12 @@ class Decoder:
         found = self._decode(message, OUTCOME)
         return str(found.instruction), int(found.outcome), str(found.message)
 
+    def target_outside(self, message: Message) -> tuple[str, ...] | None:
+        """Cameras without the task's object in their image, of a SimEvent; None where nothing is judged or it is not said."""
+        found = self._decode(message, SIM_EVENT)
+        cameras = getattr(found, "target_outside", None)  # older recordings have none
+        return None if cameras is None or not found.instruction else tuple(cameras)
+
     def text(self, message: Message) -> str:
         """The words of a String."""
         return str(self._decode(message, STRING).data)
@@ -184,12 +203,6 @@ class Decoder:
                 raise ValueError(f"they begin with {data[:2].hex() or 'nothing'}")
             # Not by deserialize_cdr: it refuses the bytes that Fast DDS leaves behind the last field.
             known = self._store.get_msgdef(type_name)
-    def target_outside(self, message: Message) -> tuple[str, ...] | None:
-        """Cameras without the task's object in their image, of a SimEvent; None where nothing is judged or it is not said."""
-        found = self._decode(message, SIM_EVENT)
-        cameras = getattr(found, "target_outside", None)  # older recordings have none
-        return None if cameras is None or not found.instruction else tuple(cameras)
-
             read = known.deserialize_cdr_le if data[1] & 1 else known.deserialize_cdr_be
             return read(data[4:], 0, known.cls, self._store)[0]
         except _BROKEN as error:

@@ -123,7 +123,7 @@ def _namespace(bag: Bag, robot: Embodiment) -> str:
     own = topics_of(robot)
     found = [
         {name.removesuffix(topic) for name in bag.types if name.endswith(topic)}
-        for topic in own.needed
+        for topic in own.own
     ]
     common = set.intersection(*found) if found else set()
     return (common.pop() or "/") if len(common) == 1 else "/"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vla_policy.data.stream_meter import StreamNeed
+from vla_policy.data.transforms import TF, TF_STATIC, TF_TYPE
 from vla_policy.embodiment import Embodiment
 from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.graph import NodeSpec
@@ -39,7 +40,7 @@ OUTCOME = "vla_policy/msg/InstructionOutcome"
 EVENT = "vla_policy/msg/SimEvent"
 COMMAND_AGE_S = 0.3  # of the control node's reports; older ones mean that its loop has stalled
 # Their last message holds until the next, so a take begins with it.
-LATCHED = ("control_status", "active_instruction", "sim_event", "/tf_static")
+LATCHED = ("control_status", "active_instruction", "sim_event", TF_STATIC)
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
 # What the operator's page changes while the nodes work: its node calls their services for parameters.
 CONTROLLED = ("policy", "control")
@@ -180,8 +181,10 @@ def recorded_streams(
         "instruction_outcome": OUTCOME,
         "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     }
-    if any(source.kind == "tf" for source in robot.poses.values()):
-        others |= dict.fromkeys(("/tf", "/tf_static"), "tf2_msgs/msg/TFMessage")
+    tf_ages = [source.max_age_s for source in robot.poses.values() if source.kind == "tf"]
+    if tf_ages:
+        needs.append(StreamNeed(TF, TF_TYPE, True, min(tf_ages)))
+        others[TF_STATIC] = TF_TYPE
     if simulated:
         others["sim_event"] = EVENT
     return (*needs, *(StreamNeed(topic, kind) for topic, kind in others.items()))

@@ -14,8 +14,11 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from vla_policy.data.bag.qos import Qos
 from vla_policy.data.stream_meter import StreamNeed
 from vla_policy.data.streams import Decoder, Message
+from vla_policy.data.transforms import TF_STATIC
 from vla_policy.ros.bringup.endpoints import LATCHED
 from vla_policy.ros.process import qos
+
+MOST_STATIC = 100  # messages of /tf_static, each by another publisher, that hold at once
 
 
 class RecordedTopics:
@@ -102,9 +105,10 @@ def _profile(need: StreamNeed) -> QoSProfile:
     reliable = not need.required or need.topic == "control_command"
     if name in ("diagnostics", "tf"):
         return qos.DIAGNOSTICS
+    depth = 60 if need.required else 20
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=60 if need.required else 20,
+        depth=MOST_STATIC if need.topic == TF_STATIC else depth,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )

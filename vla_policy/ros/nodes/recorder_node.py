@@ -114,7 +114,14 @@ class RecorderNode(LifecycleNode):
         self._session.message = (
             "; ".join(files.recovered) or f"{files.episodes} episodes in {folder}"
         )
-        self._add_endpoints(needs)
+        try:
+            self._add_endpoints(needs)
+        except ValueError as error:  # a required type that this ROS lacks
+            self.get_logger().error(f"not configured: {error}")
+            self._goals.close()
+            self._session = None
+            self._thread.close(CLOSE_S)
+            return TransitionCallbackReturn.FAILURE
         self.get_logger().info(f"{robot.name}: into {folder}, {files.episodes} episodes so far")
         return TransitionCallbackReturn.SUCCESS
 
