@@ -31,7 +31,7 @@ def test_the_weights_are_those_of_what_tells() -> None:
     there = torch.arange(400) % 4 == 0
     evidence = torch.randn(400, len(EVIDENCE))
     evidence[:, 2] += 3.0 * there
-    asked = presence.PresenceAsked(evidence, there, torch.zeros(400))
+    asked = presence.PresenceAsked(evidence, there, there)
     head = WidePointing(WideConfig("efficientnet_lite0", "use_multilingual", 64, 16, 8, 12, 5))
     refused, told = presence.set_presence(head, asked, refused=0.05)
     assert refused == pytest.approx(0.05, abs=0.01) and told > 0.8

@@ -1,8 +1,7 @@
-"""Sets when an object counts as present, on separate scenes with objects outside all evaluations.
+"""When a thing is there: set on scenes made for it, of things that no column of an evaluation asks for.
 
-Web objects whose name shares a word with one in robot data are in no hold-out
-(data/web/concepts.py, held_out): on boxes in scenes of the robot they are as new as held-out
-ones, so thresholds set on them hold for those.
+Web things whose name shares a word with one in robot data are in no hold-out (data/web/concepts.py, held_out): on boxes in
+scenes of the robot they are as new as those that are, and what is set on them holds for those.
 """
 
 from __future__ import annotations
@@ -20,34 +19,29 @@ from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models.wide import EVIDENCE, WidePointing
 from vla_policy.train.meaning.learn import TEXTS, EncodedTexts, Looked
 
-ABSENT = 6  # absent names that are queried in each scene
-REFUSED = 0.03  # of the present objects
+ABSENT = 6  # names of what is not there, asked in each scene
+REFUSED = 0.1  # of what is there and pointed at
+RIGHT = 0.06  # of the image side: what is pointed at so near is meant
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceAsked:
-    """evidence: float32[n, e] of each query.
-
-    there: bool[n]. number: int64[n], of the queried object.
-    """
+    """evidence: float32[n, e] of each question. there: bool[n]; right: bool[n], it is there and was pointed at."""
 
     evidence: Tensor
     there: Tensor
-    number: Tensor
+    right: Tensor
 
 
 def validation_things(web: WebPictures) -> list[Concept]:
-    """Objects of role "web" in no hold-out."""
+    """Things of role "web" that no hold-out has."""
     tested = {concept.key for concept in held_out(web.concepts, "web")}
     return [one for one in of_role(web.concepts, "web") if one.key not in tested]
 
 
 @torch.inference_mode()
 def set_known(head: WidePointing, texts: EncodedTexts) -> None:
-    """Set the queries of all names, means over their texts.
-
-    Raises ValueError for a wrong number.
-    """
+    """The queries of all names, each the mean over its texts. Raises ValueError where the head has room for another number."""
     if len(texts.vectors) != len(head.known):
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
     queries = [head.queries(some).mean(1) for some in texts.vectors.split(64)]
@@ -63,25 +57,28 @@ def ask(
     *,
     seed: int,
 ) -> PresenceAsked:
-    """Queries for present and absent objects in a trained sentence; absent names share no word."""
+    """Things that are there, and others that are not, said in a trained sentence; no word of an absent name is there."""
     rng = np.random.default_rng([seed, 23])
     words = {texts.numbers[thing.name]: words_of(thing.name) for thing in things}
-    parts: list[tuple[Tensor, int, int]] = []
+    evidence, there, right = [], [], []
     for i, row in enumerate(examples.number):
-        present = [int(n) for n in row if int(n) in words]
-        near: set[str] = set().union(*(words[n] for n in present))
+        present = [k for k, n in enumerate(row) if int(n) in words]
+        near: set[str] = set().union(*(words[int(row[k])] for k in present))
         absent = [n for n, said in words.items() if not said & near]
-        numbers = present + [int(n) for n in rng.choice(absent, ABSENT, replace=False)]
-        which = rng.integers(1, TEXTS, len(numbers))  # the first is the name alone
+        asked = [int(row[k]) for k in present]
+        asked += [int(n) for n in rng.choice(absent, ABSENT, replace=False)]
+        which = rng.integers(1, TEXTS, len(asked))  # the first is the name alone
         keys = head.keys(tuple(level[i : i + 1].float() for level in examples.features))
-        told = head.evidence(keys, texts.vectors[numbers, which][None])[0]
-        parts += [(told[k], k < len(present), n) for k, n in enumerate(numbers)]
-    evidence, there, number = zip(*parts, strict=True)
-    return PresenceAsked(torch.stack(evidence), torch.tensor(there), torch.tensor(number))
+        text = texts.vectors[asked, which][None]
+        evidence.append(head.evidence(keys, text)[0])
+        there += [k < len(present) for k in range(len(asked))]
+        off = head.point(keys, text).uv[0, : len(present)] - examples.uv[i, present]
+        right += [bool(d < RIGHT) for d in off.norm(dim=-1)] + [False] * ABSENT
+    return PresenceAsked(torch.cat(evidence), torch.tensor(there), torch.tensor(right))
 
 
 def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
-    """float32[e + 1]: weights of the evidence and an offset, by balanced logistic regression."""
+    """float32[e + 1]: weights of the evidence and an offset, by logistic regression, both answers counting the same."""
     mean, spread = asked.evidence.mean(0), asked.evidence.std(0)
     x = (asked.evidence.clone() - mean) / spread
     weights = torch.zeros(len(EVIDENCE) + 1, requires_grad=True)
@@ -100,13 +97,13 @@ def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
 
 
 def told(sure: Tensor, asked: PresenceAsked) -> Tensor:
-    """Logits of the queries with these weights."""
+    """Logits of the questions by these weights."""
     logits: Tensor = asked.evidence @ sure[:-1] + sure[-1]
     return logits
 
 
 def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
-    """Share of present objects that are refused, and of absent ones."""
+    """Part of what is there that is refused, and of what is not there that is."""
     return (
         float((logits[there] < least).float().mean()),
         float((logits[~there] < least).float().mean()),
@@ -116,8 +113,8 @@ def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
 def set_presence(
     head: WidePointing, asked: PresenceAsked, refused: float = REFUSED
 ) -> tuple[float, float]:
-    """Set weights and the least logit for this share of refusals; returns the rates."""
+    """Set weights and the least logit, so that this part of what is pointed at is refused; rates() of all these questions."""
     head.sure.copy_(fit(asked))
     logits = told(head.sure, asked)
-    head.least.copy_(logits[asked.there].quantile(refused))
+    head.least.copy_(logits[asked.right].quantile(refused))
     return rates(logits, asked.there, float(head.least))

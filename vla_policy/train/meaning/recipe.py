@@ -2,6 +2,7 @@
 
     python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning --robot-only   # to compare
+    python -m vla_policy.train.meaning.recipe presence --web data/web --out runs/meaning             # part of wide; again
     python -m vla_policy.train.meaning.recipe places --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe assemble --out runs/meaning                           # writes runs/meaning/small
 
@@ -35,7 +36,7 @@ PARTS = ("texts", "robot", "web", "check")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("wide", "places", "assemble"))
+    parser.add_argument("stage", choices=tuple(STAGES))
     parser.add_argument("--web", type=Path, default=Path("data/web"))
     parser.add_argument("--out", type=Path, default=Path("runs/meaning"))
     parser.add_argument("--scenes", type=int, default=600)
@@ -47,34 +48,49 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    {"wide": _wide, "places": _places, "assemble": _assemble}[args.stage](args)
+    STAGES[args.stage](args)
 
 
 def _wide(args: argparse.Namespace) -> None:
     made = {name: _part(args, name) for name in args.prepare or PARTS}
     if args.prepare:
         return
-    texts, robot, web, check = made.values()
-    vision = config.small(1).pointing.wide
-    if vision is None:
-        raise ValueError("small: got no pre-trained encoders in its sizes")
+    texts, robot, web, _ = made.values()
     torch.manual_seed(args.seed)
-    head = learn.fresh(vision, texts)
+    head = learn.fresh(_encoders(), texts)
     started = time.process_time()
     sets = [robot] if args.robot_only else [robot, web]
     learn.train(head, sets, texts, steps=args.steps, seed=args.seed)
+    print(f"{time.process_time() - started:.0f} CPU seconds")
     head.camera.copy_(torch.from_numpy(fit_camera(CAMERA_SEED, 120)))
-    presence.set_known(head, texts)
+    save_file(head.state_dict(), _head_file(args))
+    _presence(args)
+
+
+def _presence(args: argparse.Namespace) -> None:
+    """When a thing is there, for a head that is trained."""
+    texts, check = (_part(args, name) for name in ("texts", "check"))
+    head = learn.fresh(_encoders(), texts)
+    head.load_state_dict(load_file(_head_file(args)))
+    presence.set_known(head.eval(), texts)
     things = presence.validation_things(load(args.web))
-    asked = presence.ask(head, check, texts, things, seed=args.seed)
-    refused, told = presence.set_presence(head, asked)
-    print(
-        f"{time.process_time() - started:.0f} CPU seconds; where {refused:.1%} of what is there is refused, "
-        f"{told:.1%} of what is not there is"
-    )
-    name = f"robot_only_{args.seed}" if args.robot_only else f"wide_{args.seed}"
-    save_file(head.state_dict(), args.out / f"{name}.safetensors")
-    write_json(args.out / f"{name}.json", {"refuses": refused, "accepts": 1 - told})
+    refused, told = presence.set_presence(head, presence.ask(head, check, texts, things, seed=0))
+    print(f"{refused:.1%} of what is there is refused, and {told:.1%} of what is not")
+    save_file(head.state_dict(), _head_file(args))
+    write_json(_head_file(args).with_suffix(".json"), {"refuses": refused, "accepts": 1 - told})
+
+
+def _head_file(args: argparse.Namespace) -> Path:
+    name = "robot_only" if args.robot_only else "wide"
+    file: Path = args.out / f"{name}_{args.seed}.safetensors"
+    return file
+
+
+def _encoders() -> config.WideConfig:
+    vision = config.small(1).pointing.wide
+    if vision is None:
+        raise ValueError("small: got no pre-trained encoders in its sizes")
+    return vision
 
 
 def _places(args: argparse.Namespace) -> None:
@@ -91,8 +107,7 @@ def _places(args: argparse.Namespace) -> None:
 
 def _assemble(args: argparse.Namespace) -> None:
     tiny = load_local("tiny", embodiment=ROBOT).checkpoint
-    wide = load_file(args.out / f"wide_{args.seed}.safetensors")
-    beyond = read_json(args.out / f"wide_{args.seed}.json")
+    wide, beyond = load_file(_head_file(args)), read_json(_head_file(args).with_suffix(".json"))
     save(args.out / "small", assemble(tiny, load_file(args.out / PLACES), wide, beyond))
 
 
@@ -122,6 +137,8 @@ def _part(args: argparse.Namespace, name: str) -> Any:
         torch.save({field: getattr(made, field) for field in made.__slots__}, path)
     return kind(**torch.load(path, weights_only=True))
 
+
+STAGES = {"wide": _wide, "presence": _presence, "places": _places, "assemble": _assemble}
 
 if __name__ == "__main__":
     main()
