@@ -97,7 +97,7 @@ def look(
         answers[name] = [
             {
                 "nearest": int(np.linalg.norm(places - seen.uv[0, i].numpy(), axis=1).argmin()),
-                "there": bool(told[0, i] >= head.least),
+                "there": bool(told[0, i] >= 0),
                 "intent": INTENTS[int(intents[i].argmax())],
             }
             for i in range(len(said))

@@ -66,8 +66,12 @@ def test_what_other_names_say_of_the_image_tells_whether_a_thing_is_there() -> N
     keys[0, 20] = other
     gone = head.evidence(keys, text)[0]
     assert gone.shape == (2, len(EVIDENCE)) and (gone[0] < told[0]).all()
-    head.sure[0] = 2.0
-    assert torch.allclose(head.presence(keys, text)[0], 2 * gone[:, 0])
+    head.sure[:, 0] = torch.tensor([2.0, 3.0])
+    head.least.copy_(torch.tensor([0.1, 0.4]))
+    head.shown[1] = True  # robot data shows the other one: it has weights and a least of its own
+    assert torch.allclose(
+        head.presence(keys, text)[0], torch.stack((2 * gone[0, 0] - 0.1, 3 * gone[1, 0] - 0.4))
+    )
 
 
 def test_what_is_held_is_half_hidden_and_still_meant() -> None:

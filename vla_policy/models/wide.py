@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vla_policy.models.config import WideConfig
@@ -43,8 +43,13 @@ class Wide:
 class WidePointing(nn.Module):
     mean: Float[Tensor, " t"]
     known: Float[Tensor, "n k"]  # queries of all names that it was trained on
-    sure: Float[Tensor, " s"]  # weights of EVIDENCE, and an offset
-    least: Float[Tensor, ""]  # of presence, below which a thing is not there
+    shown: Bool[
+        Tensor, " n"
+    ]  # those of things in robot data, which it is surer of, whether they are there or not
+    sure: Float[
+        Tensor, "2 s"
+    ]  # weights of EVIDENCE, and an offset; of all other names, and of those
+    least: Float[Tensor, " 2"]  # of presence, below which a thing is not there
     camera: Float[
         Tensor, "3 4"
     ]  # projects the base frame into the front image, as on average in training
@@ -69,8 +74,9 @@ class WidePointing(nn.Module):
         self.there = nn.Parameter(torch.tensor([10.0, -5.0]))  # slope and offset of the score
         self.register_buffer("mean", torch.zeros(t))
         self.register_buffer("known", torch.zeros(config.known, k))
-        self.register_buffer("sure", torch.zeros(len(EVIDENCE) + 1))
-        self.register_buffer("least", torch.zeros(()))
+        self.register_buffer("shown", torch.zeros(config.known, dtype=torch.bool))
+        self.register_buffer("sure", torch.zeros(2, len(EVIDENCE) + 1))
+        self.register_buffer("least", torch.zeros(2))
         self.register_buffer("camera", torch.eye(3, 4))
         side = config.image_px // STRIDES[0]
         centre = (torch.arange(side) + 0.5) / side
@@ -128,10 +134,16 @@ class WidePointing(nn.Module):
     def presence(
         self, keys: Float[Tensor, "b p k"], text: Float[Tensor, "b q t"]
     ) -> Float[Tensor, "b q"]:
-        """Logit that what the sentences name is in the image."""
-        weights, offset = self.sure[:-1], self.sure[-1]
-        told: Tensor = self.evidence(keys, text) @ weights + offset
+        """Logit that what the sentences name is in the image, above the least: not there where it is below 0."""
+        kind = self.is_shown(text).long()
+        sure, evidence = self.sure[kind], self.evidence(keys, text)
+        told: Tensor = (evidence * sure[..., :-1]).sum(-1) + sure[..., -1] - self.least[kind]
         return told
+
+    def is_shown(self, text: Float[Tensor, "b q t"]) -> Bool[Tensor, "b q"]:
+        """Whether the sentences name what robot data shows."""
+        alike, nearest = torch.einsum("bqk,nk->bqn", self.queries(text), self.known).max(-1)
+        return self.shown[nearest] & (alike > SAME)
 
     def evidence(
         self, keys: Float[Tensor, "b p k"], text: Float[Tensor, "b q t"]

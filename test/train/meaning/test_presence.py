@@ -33,10 +33,10 @@ def test_the_weights_are_those_of_what_tells() -> None:
     evidence[:, 2] += 3.0 * there
     asked = presence.PresenceAsked(evidence, there, there)
     head = WidePointing(WideConfig("efficientnet_lite0", "use_multilingual", 64, 16, 8, 12, 5))
-    refused, told = presence.set_presence(head, asked, refused=0.05)
+    refused, told = presence.set_presence(head, asked, shown=True, refused=0.05)
     assert refused == pytest.approx(0.05, abs=0.01) and told > 0.8
-    assert head.sure[:-1].argmax() == 2
-    assert presence.rates(presence.told(head.sure, asked), there, float(head.least)) == (
+    assert head.sure[1, :-1].argmax() == 2 and not head.sure[0].any()
+    assert presence.rates(presence.told(head.sure[1], asked), there, float(head.least[1])) == (
         refused,
         told,
     )
@@ -46,4 +46,4 @@ def test_another_number_of_names_than_the_head_has_room_for_is_refused() -> None
     head = WidePointing(WideConfig("efficientnet_lite0", "use_multilingual", 64, 16, 8, 12, 5))
     texts = EncodedTexts(torch.zeros(4, 16, 12), torch.zeros(4, 16), torch.zeros(2, 12), {})
     with pytest.raises(ValueError, match="known: got 4 names, expected 5"):
-        presence.set_known(head, texts)
+        presence.set_known(head, texts, [])

@@ -101,7 +101,7 @@ def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | N
     """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
     told = wide.presence(_keys(checkpoint, picture), found.vector[None, None])
-    if float(told[0, 0]) >= float(wide.least):
+    if float(told[0, 0]) >= 0:
         return None
     return Reason("not_seen", "nothing that is named is surely to be seen on the table")
 

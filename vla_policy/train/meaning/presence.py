@@ -17,10 +17,13 @@ from torch import Tensor
 from vla_policy.data.web.concepts import Concept, held_out, of_role, words_of
 from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models.wide import EVIDENCE, WidePointing
-from vla_policy.train.meaning.learn import TEXTS, EncodedTexts, Looked
+from vla_policy.train.meaning.learn import PLAIN, TEXTS, EncodedTexts, Looked
 
 ABSENT = 6  # names of what is not there, asked in each scene
-REFUSED = 0.1  # of what is there and pointed at
+REFUSED, REFUSED_SHOWN = (
+    0.1,
+    0.03,
+)  # of what is there and pointed at; the second of what robot data shows
 RIGHT = 0.06  # of the image side: what is pointed at so near is meant
 
 
@@ -33,6 +36,11 @@ class PresenceAsked:
     right: Tensor
 
 
+def shown_names(web: WebPictures) -> list[str]:
+    """Names of what robot data shows."""
+    return [one.name for one in of_role(web.concepts, "robot")] + [f"{c} {s}" for c, s in PLAIN]
+
+
 def validation_things(web: WebPictures) -> list[Concept]:
     """Things of role "web" that no hold-out has."""
     tested = {concept.key for concept in held_out(web.concepts, "web")}
@@ -40,12 +48,17 @@ def validation_things(web: WebPictures) -> list[Concept]:
 
 
 @torch.inference_mode()
-def set_known(head: WidePointing, texts: EncodedTexts) -> None:
-    """The queries of all names, each the mean over its texts. Raises ValueError where the head has room for another number."""
+def set_known(head: WidePointing, texts: EncodedTexts, shown: Sequence[str]) -> None:
+    """The queries of all names, each the mean over its texts, and which of them robot data shows.
+
+    Raises ValueError where the head has room for another number.
+    """
     if len(texts.vectors) != len(head.known):
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
     queries = [head.queries(some).mean(1) for some in texts.vectors.split(64)]
     head.known.copy_(F.normalize(torch.cat(queries), dim=-1))
+    head.shown.zero_()
+    head.shown[[texts.numbers[name] for name in shown]] = True
 
 
 @torch.inference_mode()
@@ -53,13 +66,13 @@ def ask(
     head: WidePointing,
     examples: Looked,
     texts: EncodedTexts,
-    things: Sequence[Concept],
+    names: Sequence[str],
     *,
     seed: int,
 ) -> PresenceAsked:
-    """Things that are there, and others that are not, said in a trained sentence; no word of an absent name is there."""
+    """Queries for present objects of these names and for absent ones, whose names share no word with those, in trained sentences."""
     rng = np.random.default_rng([seed, 23])
-    words = {texts.numbers[thing.name]: words_of(thing.name) for thing in things}
+    words = {texts.numbers[name]: words_of(name) for name in names}
     evidence, there, right = [], [], []
     for i, row in enumerate(examples.number):
         present = [k for k, n in enumerate(row) if int(n) in words]
@@ -111,10 +124,12 @@ def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
 
 
 def set_presence(
-    head: WidePointing, asked: PresenceAsked, refused: float = REFUSED
+    head: WidePointing, asked: PresenceAsked, *, shown: bool, refused: float = REFUSED
 ) -> tuple[float, float]:
-    """Set weights and the least logit, so that this part of what is pointed at is refused; rates() of all these questions."""
-    head.sure.copy_(fit(asked))
-    logits = told(head.sure, asked)
-    head.least.copy_(logits[asked.right].quantile(refused))
-    return rates(logits, asked.there, float(head.least))
+    """Set weights and least logit of names that robot data shows or of all others, so that this part of what is pointed at
+    is refused; rates() of all these queries.
+    """
+    head.sure[int(shown)].copy_(fit(asked))
+    logits = told(head.sure[int(shown)], asked)
+    head.least[int(shown)] = logits[asked.right].quantile(refused)
+    return rates(logits, asked.there, float(head.least[int(shown)]))

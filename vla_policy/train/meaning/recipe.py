@@ -29,9 +29,9 @@ from vla_policy.train.meaning.camera import fit_camera
 
 # Of the first scenes; no other training or evaluation uses these.
 ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
-CAMERA_SEED = 760_000
+CAMERA_SEED, SHOWN_SEED = 760_000, 725_000
 ROBOT, PLACES = "vx300s", "places.safetensors"
-PARTS = ("texts", "robot", "web", "check")
+PARTS = ("texts", "robot", "web", "check", "check_shown")
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def _wide(args: argparse.Namespace) -> None:
     made = {name: _part(args, name) for name in args.prepare or PARTS}
     if args.prepare:
         return
-    texts, robot, web, _ = made.values()
+    texts, robot, web, *_ = made.values()
     torch.manual_seed(args.seed)
     head = learn.fresh(_encoders(), texts)
     started = time.process_time()
@@ -69,13 +69,19 @@ def _wide(args: argparse.Namespace) -> None:
 
 def _presence(args: argparse.Namespace) -> None:
     """When a thing is there, for a head that is trained."""
-    texts, check = (_part(args, name) for name in ("texts", "check"))
+    texts, other, seen = (_part(args, name) for name in ("texts", "check", "check_shown"))
+    named = load(args.web)
+    shown = presence.shown_names(named)
     head = learn.fresh(_encoders(), texts)
     head.load_state_dict(load_file(_head_file(args)))
-    presence.set_known(head.eval(), texts)
-    things = presence.validation_things(load(args.web))
-    refused, told = presence.set_presence(head, presence.ask(head, check, texts, things, seed=0))
-    print(f"{refused:.1%} of what is there is refused, and {told:.1%} of what is not")
+    presence.set_known(head.eval(), texts, shown)
+    asked = presence.ask(head, seen, texts, shown, seed=0)
+    told = presence.set_presence(head, asked, shown=True, refused=presence.REFUSED_SHOWN)
+    print("of robot data: of the present {:.1%} refused, of the absent {:.1%}".format(*told))
+    names = [one.name for one in presence.validation_things(named)]
+    asked = presence.ask(head, other, texts, names, seed=0)
+    refused, told = presence.set_presence(head, asked, shown=False)
+    print(f"others: of the present {refused:.1%} refused, of the absent {told:.1%}")
     save_file(head.state_dict(), _head_file(args))
     write_json(_head_file(args).with_suffix(".json"), {"refuses": refused, "accepts": 1 - told})
 
@@ -131,6 +137,9 @@ def _part(args: argparse.Namespace, name: str) -> Any:
                     named, CHECK_SEED, 200, things=presence.validation_things(named), working=0.0
                 ),
                 numbers,
+            ),
+            "check_shown": lambda: learn.make_examples(
+                pictures.robot_scenes(named, SHOWN_SEED, 150, working=0.0), numbers
             ),
         }
         made = make[name]()
