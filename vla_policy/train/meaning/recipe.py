@@ -76,8 +76,9 @@ def _presence(args: argparse.Namespace) -> None:
     head.load_state_dict(load_file(_head_file(args)))
     presence.set_known(head.eval(), texts, shown)
     asked = presence.ask(head, seen, texts, shown, seed=0)
-    told = presence.set_presence(head, asked, shown=True, refused=presence.REFUSED_SHOWN)
-    print("of robot data: of the present {:.1%} refused, of the absent {:.1%}".format(*told))
+    least = presence.REFUSED_SHOWN
+    refused, told = presence.set_presence(head, asked, shown=True, refused=least)
+    print(f"of robot data: of the present {refused:.1%} refused, of the absent {told:.1%}")
     names = [one.name for one in presence.validation_things(named)]
     asked = presence.ask(head, other, texts, names, seed=0)
     refused, told = presence.set_presence(head, asked, shown=False)
