@@ -146,6 +146,7 @@ def _prepare(policy_name: str, head: str) -> None:
             self.contract, self.rows = self._policy.contract, self._policy.rows
             self.continues, self.point = self._policy.continues, self._policy.point
             self.can_point, self.head = self._policy.can_point, self._policy.head
+            self.understands, self.sees = self._policy.understands, self._policy.sees
 
         def infer_chunk(self, observation, previous, options) -> ActionChunk:
             chunk = self._policy.infer_chunk(observation, previous, options)

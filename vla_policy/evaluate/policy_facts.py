@@ -19,7 +19,9 @@ def policy_facts(name: str, policy: PolicyProtocol) -> dict[str, Any]:
     weights: hash of its network's values, to detect another checkpoint under the same name.
     """
     facts: dict[str, Any] = {"head": policy.head, "rows": policy.rows}
-    facts |= {"weights": getattr(policy, "weights_hash", "") or None}
+    of = getattr(policy, "offer", None)  # of a server, which says what it has
+    weights = getattr(policy, "weights_hash", "") if of is None else of.weights
+    facts |= {"weights": weights or None}
     facts |= {"parameters": _parameters(policy), "checkpoint_mb": None, "training": None}
     folders = checkpoint_folders(name)
     if folders:
