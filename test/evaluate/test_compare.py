@@ -245,6 +245,7 @@ def test_the_report_has_the_numbers_of_the_trials(toys):
     assert pair["difference"] == pytest.approx(a["rate"] - b["rate"])
     if pair["both"]:
         assert pair["seconds"]["mean"] == -1.0
+    assert found["about"]["command"].endswith("--out out --workers 0")
     assert found["about"]["command"].startswith(
         "vla compare --policy a,b --robot vx300s --suite toy --episodes 12"
     )

@@ -54,6 +54,7 @@ OPTIONS = {
     "seed": 0, "execute_rows": 0, "latency": 0.1, "scheme": "receding", "num_steps": None, "device": "cpu",
     "renderer": "auto", "web": "data/web", "graph": False,
 }  # fmt: skip
+HOW = {"workers": 1, "films": 2}  # they change no trial
 OF_ONE_PROCESS = ("execute_rows", "latency", "num_steps", "web")
 LINE = 200  # characters of a reason in the terminal; the report has them all
 SHOWN = ("torch", "mujoco", "numpy")
@@ -74,14 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=1,
+        default=HOW["workers"],
         help="processes that try at the same time; 0: in this one",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out/compare"), help="folder of trials and report"
     )
     parser.add_argument(
-        "--films", type=int, default=2, help="failures shown of each part; 0: none is filmed"
+        "--films",
+        type=int,
+        default=HOW["films"],
+        help="failures shown of each part; 0: none is filmed",
     )
     parser.add_argument(
         "--graph", action="store_true", help="through the running nodes, in real time"
@@ -259,6 +263,9 @@ def command(args: argparse.Namespace) -> str:
     words = ["vla", "compare"]
     for name in ("policy", "robot", "suite", "episodes", "out"):
         words += [f"--{name}", str(getattr(args, name))]
+    for name, plain in HOW.items():
+        if getattr(args, name) != plain:
+            words += [f"--{name}", str(getattr(args, name))]
     return shlex.join([*words, *_options(args), *(["--graph"] if args.graph else [])])
 
 

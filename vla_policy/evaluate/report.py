@@ -84,9 +84,7 @@ def commands(found: Record) -> list[str]:
 def _about(found: Record) -> str:
     about = found["about"]
     trials = sum(r["trials"] for r in found["results"])
-    way = (
-        "through the running graph" if found["plan"]["options"].get("graph") else "in one process"
-    )
+    way = "through the running graph" if found["plan"]["options"].get("graph") else "without ROS"
     words = f"{trials} trials {way}, {about['date']}. {about['machine']}; {about['versions']}."
     return f'<p class="soft">{_text(words)}</p>'
 
