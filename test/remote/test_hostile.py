@@ -153,6 +153,36 @@ def test_the_batcher_says_no_rather_than_being_late():
     assert max(len(batch) for batch in ran) == 2
 
 
+def test_lanes_leave_some_for_the_first_that_is_free_and_are_reckoned_with():
+    """Else the same robots would come together again and again, those of a small batch or a fast lane more often."""
+
+    async def run():
+        sizes, begun, passed = [], threading.Barrier(3), threading.Event()
+
+        def answer(works):
+            sizes.append(len(works))
+            if not passed.is_set():
+                begun.wait(10)
+                assert passed.wait(10)
+            return list(works)
+
+        batcher = Batcher(answer, most=8, lanes=2)
+        batcher.load.batch_s = 1.0
+        asked = [
+            asyncio.create_task(batcher.submit(i, i, deadline_s=time.monotonic() + 60, kind="k"))
+            for i in range(7)
+        ]
+        await asyncio.to_thread(begun.wait, 10)
+        began_s = batcher.load.began_s[0]
+        assert batcher.expected_s(began_s + 0.25) == pytest.approx(1.75, abs=0.01)
+        passed.set()
+        assert await asyncio.gather(*asked) == list(range(7))
+        await batcher.close()
+        return sizes
+
+    assert asyncio.run(run()) == [3, 3, 1]
+
+
 def test_a_request_whose_deadline_passed_while_it_waited_is_not_computed():
     async def run():
         ran, begun, passed = [], threading.Event(), threading.Event()

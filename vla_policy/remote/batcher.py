@@ -116,7 +116,7 @@ class Batcher:
                 for job in self._turns.late(now_s):
                     self._settle(job, Reason("late", "its deadline passed while it waited"))
                 # A client that went away has cancelled its own.
-                batch = [job for job in self._turns.next(self.most) if job in self._futures]
+                batch = [job for job in self._turns.next(self._share()) if job in self._futures]
                 if not batch:
                     continue
                 self.load.began_s.append(now_s)
@@ -131,6 +131,15 @@ class Batcher:
                     self._settle(job, outcome)
         finally:
             self._runners.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    def _share(self) -> int:
+        """Jobs of the next batch, at most. Of several lanes none takes all: the first that is free goes on with others.
+
+        Else the same robots would come together again and again, and those of a small batch or a fast lane more often.
+        """
+        if self.lanes == 1:
+            return self.most
+        return max(1, min(self.most, math.ceil(len(self._futures) / (self.lanes + 1))))
 
     def _count(self, began_s: float, jobs: int) -> None:
         load = self.load
