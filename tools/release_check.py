@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import try_packages  # beside this file
+
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = ElementTree.parse(ROOT / "package.xml").findtext("version", "")
 # What a wheel must carry beside the code.
@@ -27,7 +29,6 @@ CARRIED = (
     "LICENSE",
     "NOTICE",
 )
-WITHOUT_ROS = "from vla_policy.policy import load_policy; print(load_policy('tiny').rows)"
 
 
 def run(*words: str | Path, cwd: Path = ROOT) -> str:
@@ -94,19 +95,14 @@ def wheel_carries(folder: Path) -> Callable[[], str]:
     return check
 
 
-def wheel_works(folder: Path) -> Callable[[], str]:
-    """A check that installs the wheel into a fresh environment and loads a policy, without ROS."""
+def wheel_works(folder: Path, torch_of: Path | None) -> Callable[[], str]:
+    """A check that uses the wheel in a fresh environment without ROS: models, a server, a client."""
 
     def check() -> str:
-        python = folder / "fresh" / "bin" / "python"
-        run(sys.executable, "-m", "venv", folder / "fresh")
-        run(python, "-m", "pip", "install", "--quiet", "--extra-index-url",
-            "https://download.pytorch.org/whl/cpu", next(folder.glob("*.whl")))  # fmt: skip
-        rows = run(python, "-c", WITHOUT_ROS, cwd=folder).strip()
-        version = run(folder / "fresh" / "bin" / "vla", "--version", cwd=folder).strip()
-        if VERSION not in version:
-            raise ValueError(f"vla --version: got {version!r}, expected {VERSION}")
-        return f"{version}; tiny loads, {rows} rows"
+        try:
+            return try_packages.try_wheel(next(folder.glob("*.whl")), folder, torch_of)
+        except try_packages.Failed as error:
+            raise ValueError(str(error)) from error
 
     return check
 
@@ -115,6 +111,9 @@ def main() -> int:
     """Run every point, print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--offline", action="store_true", help="do not install the wheel")
+    parser.add_argument(
+        "--torch-of", type=Path, metavar="ENVIRONMENT", help="link torch from there"
+    )
     args = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +125,8 @@ def main() -> int:
             ("wheel", wheel_carries(Path(folder))),
         ]
         if not args.offline:
-            points.append(("wheel in a fresh environment", wheel_works(Path(folder))))
+            check = wheel_works(Path(folder), args.torch_of)
+            points.append(("wheel in a fresh environment", check))
         for name, check in points:
             try:
                 print(f"ok      {name}: {check()}", flush=True)
@@ -134,7 +134,7 @@ def main() -> int:
                 failed += 1
                 print(f"FAILED  {name}: {error}", flush=True)
     print(
-        "by hand: make test, colcon test in a fresh workspace, one real robot in shadow, the tag"
+        "by hand: make test, python tools/try_packages.py workspace, one real robot in shadow, the tag"
     )
     if args.offline:
         print("left out: the wheel in a fresh environment")
