@@ -9,7 +9,9 @@ have done here. Each call there is followed by one here, so that both see the sa
 
 import argparse
 import asyncio
+import ctypes
 import datetime
+import gc
 import json
 import os
 import platform
@@ -51,6 +53,9 @@ CASES = (
     ("3 x 640 x 480, sent whole, JPEG", "still", (480, 640), "?jpeg=90", False),
 )
 WARM = 10
+MALLINFO = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)  # fmt: skip
 
 
 class Still(PlainPolicy):
@@ -149,6 +154,12 @@ class Process:
         self.pid = self._process.pid
         return f"ws://127.0.0.1:{self._process.stdout.readline().strip()}"
 
+    def live(self) -> tuple[int, int]:
+        """What the server's program holds: objects of Python, and bytes that were taken from malloc and not given back."""
+        self._process.send_signal(signal.SIGUSR1)
+        objects, in_use = self._process.stdout.readline().split()
+        return int(objects), int(in_use)
+
     def __exit__(self, *_) -> None:
         self._process.terminate()
         self._process.wait(20)
@@ -163,12 +174,24 @@ def serve(name: str) -> int:
     async def run() -> None:
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell_live)
         print(await server.start(), flush=True)
         await ended.wait()
         await server.stop()
 
     asyncio.run(run())
     return 0
+
+
+def tell_live() -> None:
+    """A line of Process.live."""
+    gc.collect()
+    info = ctypes.CDLL("libc.so.6").mallinfo2
+    info.restype = type(
+        "Info", (ctypes.Structure,), {"_fields_": [(n, ctypes.c_size_t) for n in MALLINFO]}
+    )
+    told = info()
+    print(sys.getallocatedblocks(), told.uordblks + told.hblkhd, flush=True)
 
 
 def seen(contract: Contract, size: tuple[int, int], seed: int = 0) -> Observation:

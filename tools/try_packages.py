@@ -137,7 +137,14 @@ def try_workspace(folder: Path, test: str) -> None:
         if not (venv / "bin" / "colcon").exists():
             raise Failed(f"neither is ROS sourced nor is there {venv}; run make setup")
         say(f"ROS 2 from the wheels of {venv}")
-        kept = ("HOME", "LANG", "TMPDIR", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+        kept = (
+            "HOME",
+            "LANG",
+            "TMPDIR",
+            "MAKEFLAGS",
+            "ROS_DOMAIN_ID",
+            "ROS_AUTOMATIC_DISCOVERY_RANGE",
+        )
         env = {k: env[k] for k in kept if k in env}
         env |= {
             "PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(venv),
