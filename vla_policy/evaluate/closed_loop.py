@@ -1,4 +1,4 @@
-"""The control path of the graph without ROS: chunks in, guarded setpoints to the world out."""
+"""The graph's control path without ROS: chunks in, guarded setpoints to the simulation out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vla_policy.types import ActionChunk, Array, Command, Level, Observation, Ro
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a policy observes and when its chunk arrives.
+    """When a policy observes, and when its chunk arrives.
 
     latency_ns: from the observation to the arrival of its chunk.
     execute_rows: rows between the observations of two chunks.
@@ -64,7 +64,7 @@ class ControlLoop:
     def observe(
         self, instruction: str, state_names: tuple[str, ...], image_px: int = 96
     ) -> Observation:
-        """The observation of now: camera images and measured state."""
+        """The current observation: camera images and measured state."""
         world = self._world
         self._camera_ns = world.time_ns
         values = _measured(world.robot_state())
@@ -95,7 +95,7 @@ class ControlLoop:
 
     @property
     def waits(self) -> bool:
-        """Whether a chunk is still to arrive."""
+        """Whether a chunk has not arrived yet."""
         return bool(self._waiting)
 
     def send(self, chunk: ActionChunk, latency_ns: int) -> None:
@@ -107,7 +107,7 @@ class ControlLoop:
     def step(self) -> None:
         """One control period: accept arrived chunks, command, advance the physics."""
         world, now_ns = self._world, self._world.time_ns
-        # Cameras publish at 10 Hz also while no inference runs.
+        # Cameras publish at 10 Hz even while no inference runs.
         self._camera_ns = max(self._camera_ns, now_ns - now_ns % 100_000_000)
         state = world.robot_state()
         arrived = [chunk for at_ns, chunk in self._waiting if at_ns <= now_ns]
@@ -139,7 +139,7 @@ class ControlLoop:
 
 
 def command(world: World, layout: Layout, sent: Command) -> None:
-    """Send a command to the world's controllers; groups that it does not contain keep their last command."""
+    """Pass a command to the world's controllers; groups not in it keep their last command."""
     values = dict(zip(sent.names, sent.values, strict=True))
     parts = [part for part in layout.parts if part.names[0] in values]
     poses = {p.source: np.array([values[n] for n in p.names]) for p in parts if p.kind == POSE}
