@@ -1,4 +1,7 @@
-"""A loaded policy: observation in, chunk of actions in robot units out. The only door to the networks."""
+"""A loaded policy: observation in, chunk of actions in robot units out.
+
+The only access to the networks.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 HEADS = ("flow", "token")
 ENGINES = ("auto", "off")
-TELLS = 0.1  # at most this part of what is not there is taken for there, where a policy can tell
+TELLS = 0.1  # largest accepted share of absent objects taken for present ones
 KINDS = {"thing": "colour and shape", "shape": "shape alone", "colour": "colour alone"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,7 +45,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class Policy(KeywordInfer):
     """A checkpoint with one of its heads. Holds no state between calls.
 
-    weights_hash: of the values of its network; empty where it was not taken.
+    weights_hash: of the values of its network; empty if not computed.
     """
 
     checkpoint: Checkpoint
@@ -51,17 +54,17 @@ class Policy(KeywordInfer):
 
     @property
     def family(self) -> Family:
-        """How this kind of model is fed and read."""
+        """The family's functions: inputs, sampling and outputs of this kind of model."""
         return FAMILIES[self.checkpoint.family]
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return self.checkpoint.device
 
     @property
     def contract(self) -> Contract:
-        """What the checkpoint expects and produces."""
+        """The checkpoint's inputs and outputs."""
         return self.checkpoint.contract
 
     @property
@@ -81,22 +84,22 @@ class Policy(KeywordInfer):
 
     @property
     def can_point(self) -> bool:
-        """Whether it can say where it sees what the instruction names."""
+        """Whether point() is supported: positions of the objects that the instruction names."""
         return self.family.point is not None
 
     @property
     def can_answer(self) -> bool:
-        """Whether it answers questions in words."""
+        """Whether ask() is supported: answers to questions as text."""
         return self.family.ask is not None
 
     @property
     def looks_at_state(self) -> bool:
-        """Whether it reads the robot's state."""
+        """Whether it uses the robot's state."""
         return self.family.needs_state(self.contract)
 
     @property
     def square_px(self) -> int | None:
-        """Side of the square that images may be scaled into before (models.fitting); None: as they are."""
+        """Side of the square to which images may be scaled (models.fitting), or None."""
         return self.contract.image_px if self.family.fits_square else None
 
     @property
@@ -106,24 +109,24 @@ class Policy(KeywordInfer):
 
     @property
     def middles(self) -> Mapping[str, float]:
-        """Column of the state -> mean or middle in training, where that was recorded elsewhere; else empty."""
+        """State column -> mean or middle in training, if the statistics have one; else empty."""
         state = getattr(self.checkpoint.statistics, "state", None)
         return state.middles if isinstance(state, Normalizer) else {}
 
     @property
     def statistics_hash(self) -> str:
-        """Of the numbers that it normalises with: two checkpoints with the same columns differ in it."""
+        """Hash of the normalisation statistics, which identical columns do not imply."""
         plain = self.family.statistics.to_dict(self.checkpoint.statistics)
         return statistics_hash(plain)
 
     def check(self, embodiment: Embodiment) -> tuple[str, ...]:
-        """Sentences that say how embodiment differs from the contract; empty if it fits."""
+        """One sentence for each difference of embodiment and contract; empty if it matches."""
         problems = check_contract(self.contract, embodiment)
         return problems + check_middles("statistics", self.middles, embodiment)
 
     @property
     def understanding(self) -> str:
-        """What this policy can tell of what it does not understand, one sentence."""
+        """One sentence about what this policy reports of instructions it cannot follow."""
         if self.family.understand is None or self.checkpoint.language is None:
             return "this policy cannot tell which sentences it does not understand: it tries any"
         if (beyond := self.checkpoint.language.beyond) is not None:
@@ -143,7 +146,7 @@ class Policy(KeywordInfer):
         return f"{words}; it cannot tell reliably what it does not see{but}: up to {worst:.0%} of what is not there is tried"
 
     def understands(self, instruction: str) -> Reason | None:
-        """Why the words of instruction cannot be followed; None if they can, or this policy cannot tell."""
+        """Why instruction cannot be understood; None if it can, or if undecided."""
         if (problem := refuse_instruction(instruction)) is not None:
             return Reason("words", problem)
         if self.family.understand is None:
@@ -151,7 +154,7 @@ class Policy(KeywordInfer):
         return self.family.understand(self.checkpoint, instruction)
 
     def sees(self, observation: Observation) -> Reason | None:
-        """What the instruction of observation names and is not to be seen; None if all is, or it cannot tell."""
+        """What the instruction names and no image shows; None if nothing, or undecided."""
         if self.family.see is None:
             return None
         with torch.inference_mode():
@@ -160,7 +163,7 @@ class Policy(KeywordInfer):
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """What infer does, with its options as one value."""
+        """infer with its options as one value."""
         continues = options.guidance_rows or options.frozen_rows
         expressed = self._expressed(previous, observation) if continues else None
         sampling = Sampling.of(
@@ -174,13 +177,13 @@ class Policy(KeywordInfer):
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
     ) -> tuple[ActionChunk, ...]:
-        """sampling.candidates chunks for one observation, drawn in one batch. Raises as infer does."""
+        """sampling.candidates chunks for one observation, drawn in one batch. Raises as infer."""
         if (continued := max(sampling.frozen_rows, sampling.guidance_rows)) > self.rows:
             raise ValueError(
                 f"previous: got {continued} rows to continue, expected at most the {self.rows} of a chunk"
             )
         started = time.perf_counter_ns()
-        # What inference_mode makes cannot be differentiated, even later.
+        # Tensors created in inference_mode can never be differentiated.
         through = sampling.continues and sampling.pull.jacobian
         with torch.no_grad() if through else torch.inference_mode():
             inputs = self.family.prepare(self.checkpoint, self.head, observation)
@@ -200,9 +203,9 @@ class Policy(KeywordInfer):
     def infer_many(
         self, observations: Sequence[Observation], options: Sequence[InferenceOptions]
     ) -> tuple[ActionChunk, ...]:
-        """One chunk for each of several observations, in one batch; options differ in their seeds alone.
+        """One chunk for each of several observations, in one batch; only seeds differ in options.
 
-        Raises as infer does, whichever of them does not fit, and ValueError where can_batch is false.
+        Raises as infer if any of them is invalid, and ValueError if can_batch is false.
         """
         if self.family.sample_many is None or not self.can_batch:
             raise ValueError(
@@ -261,7 +264,7 @@ class Policy(KeywordInfer):
         return self.family.express(self.checkpoint, previous, observation)
 
     def point(self, observation: Observation) -> Mapping[str, Array]:
-        """Where the model sees what the instruction names: target_xyz, destination_xyz, float64[3], base frame.
+        """Positions of objects in the instruction: target_xyz, destination_xyz, base frame.
 
         Raises ValueError if this kind of model does not point.
         """
@@ -271,7 +274,7 @@ class Policy(KeywordInfer):
             return self.family.point(self.checkpoint, observation)
 
     def ask(self, observation: Observation, question: str) -> str:
-        """Answer in words of the same language model. rt2: any question.
+        """The same language model's answer as text. rt2: any question.
 
         tiny: "name" or "point" (image location tokens).
 
@@ -284,7 +287,7 @@ class Policy(KeywordInfer):
 
 
 def _continuing(chunk: ActionChunk, previous: ActionChunk) -> ActionChunk:
-    """chunk with the frozen rows as they are executed, whatever little the network made of them."""
+    """chunk with the frozen rows exactly as they are executed, whatever the network predicted."""
     actions = np.concatenate(
         (previous.actions[: chunk.frozen_rows], chunk.actions[chunk.frozen_rows :])
     )
@@ -302,21 +305,23 @@ def load_policy(
 ) -> Policy | Remote:
     """Load a shipped policy by name, a checkpoint folder, or a policy file (config/policies/*.yaml).
 
-    BASE+ADAPTER is one of these with the adapter in a folder added into its weights (formats/adapter.py).
-    A name ws://host:port or wss://host:port is the policy that `vla serve` has there, a policy file with `server:` that of
-    another project's server; device, dtype and engine are
-    that machine's business. Raises Unavailable, a ConnectionError, if nobody answers there.
+    BASE+ADAPTER is one of these with the adapter of a folder merged into its weights
+    (formats/adapter.py).
+    A name ws://host:port or wss://host:port is the policy served there by `vla serve`, a policy
+    file with `server:` that of another project's server; device, dtype and engine are then chosen
+    on that machine. Raises Unavailable, a ConnectionError, if there is no answer.
 
-    embodiment: name of the robot, needed if the checkpoint is for several; whether one that is for a single robot
-    fits is told by Policy.check. head: "flow" or "token"; None: the first that the checkpoint has. dtype:
-    "float32" or "bfloat16" for the weights; None: as they are in the files. engine: "auto" runs the flow head of
-    pi0 and pi0.5 on models/engine, "off" on the plain networks.
-    Raises FileNotFoundError if there is no such thing, ValueError if it does not hold what it should, has no such
+    embodiment: name of the robot, required if the checkpoint is for several; whether a checkpoint
+    for a single robot matches is the result of Policy.check. head: "flow" or "token"; None: the
+    first of the checkpoint. dtype: "float32" or "bfloat16" for the weights; None: as in the
+    files. engine: "auto" runs the flow head of pi0 and pi0.5 on models/engine, "off" on the plain
+    networks.
+    Raises FileNotFoundError if there is no such policy, ValueError if it is invalid, lacks the
     head, or is for several robots and not for embodiment.
     """
     if is_remote(name_or_path):
         from vla_policy.remote.client import (
-            connect_policy,  # policies in this process need no network
+            connect_policy,  # local policies need no network
         )
 
         return connect_policy(name_or_path, head)
@@ -334,7 +339,7 @@ def load_local(
     dtype: str | None = None,
     engine: str = "auto",
 ) -> Policy:
-    """The same for a policy whose network is in this process."""
+    """load_policy for a policy whose network runs in this process."""
     if head is not None and head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     if dtype is not None and dtype not in DTYPES:
@@ -352,7 +357,7 @@ def load_local(
     if head is not None and head not in heads:
         raise ValueError(f"{path}: this checkpoint has no {head} head, only {' and '.join(heads)}")
     head = head or heads[0]
-    weights = f"sha256:{fingerprint(checkpoint.model)[:32]}"  # an engine may give them up
+    weights = f"sha256:{fingerprint(checkpoint.model)[:32]}"  # before an engine frees the weights
     make = FAMILIES[checkpoint.family].engine
     if engine == "auto" and head == "flow" and make is not None:
         checkpoint = replace(checkpoint, engine=make(checkpoint.model, dtype or "auto"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.lerobot.summary import document, summarise
 
-MOST = 20  # episodes that are listed without --all
+MOST = 20  # episodes listed without --all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def announce(robot: str, web_port: int, space: str) -> None:
-    """Leave a note of the graph for `vla say` and `vla stop`; say so where that is not possible."""
+    """Write a note about the graph for `vla say` and `vla stop`; print if that fails."""
     try:
         graph = notes.Session(
             os.getpid(),
@@ -137,19 +137,19 @@ def _watch(processes: Processes) -> int:
 
 
 def end_as_ctrl_c() -> None:
-    """The same for SIGTERM and a terminal that is closed."""
+    """Treat SIGTERM and a closed terminal like Ctrl-C."""
     stop_on_sigterm()
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 def require_ros() -> None:
-    """Raises ModuleNotFoundError here rather than in each of the nodes."""
+    """Raises ModuleNotFoundError here instead of in each of the nodes."""
     for name in ("rclpy", "vla_policy.msg"):
         importlib.import_module(name)
 
 
 def check_port(port: int) -> None:
-    """Raises ValueError if the operator's page could not listen there."""
+    """Raises ValueError if the operator's page could not use the port."""
     if not 0 <= port <= 65535:
         raise ValueError(f"web port: got {port}, expected 0 to 65535")
     if port == 0:

@@ -1,4 +1,4 @@
-"""From the trials of a comparison to its numbers: of each policy on each suite, and of each two policies on the same trials."""
+"""From a comparison's trials to its numbers: per policy and suite, and per pair of policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 
 def cell_summary(cell: Cell, rows: Sequence[Row]) -> dict[str, Any]:
-    """Numbers of one policy on one robot and suite, plain JSON data; None where there is nothing to say.
+    """Numbers of one policy on one robot and suite, plain JSON data; None where undefined.
 
     seconds: median of the successes, of the clock of the twin or of the graph's operator. jerk in m/s³: medians over
     trials. seams: the median of how much rougher commands are where chunks meet (p95) than elsewhere (p95). guarded, held:
@@ -50,7 +50,7 @@ def cell_summary(cell: Cell, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def differences(of: Mapping[Cell, Sequence[Row]]) -> list[dict[str, Any]]:
-    """For each robot and suite, each two policies on the trials that both have: first minus second.
+    """For each robot and suite, each pair of policies on their common trials: first minus second.
 
     p: McNemar's, exact, of this pair alone. seconds: mean difference where both succeed.
     """
@@ -93,7 +93,7 @@ def document(
 def _policies(
     plan: ComparisonPlan, facts: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Facts of each policy; the same on every robot but for what it is asked."""
+    """Facts of each policy; the same on every robot except the suites that it fits."""
     found = []
     for policy in plan.policies:
         known = [f for f in facts.get(policy, {}).values() if "head" in f]

@@ -1,8 +1,8 @@
-"""The folder of a comparison: what was asked, and one line for each trial that is done.
+"""The folder of a comparison: its plan, and one line for each finished trial.
 
-compare.json     what is compared, the options that make a trial what it is, what each policy weighs
-trials.jsonl     one line a trial; whole once it ends with a line end
-films/           the trials that failed
+compare.json     what is compared, the options that define a trial, facts of each policy
+trials.jsonl     one line per trial; complete once it ends with a newline
+films/           films of failed trials
 report.html report.json report.md
 """
 
@@ -34,7 +34,10 @@ Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPlan:
-    """policies x robots x suites, trials 0 to episodes - 1 of each. options: what else makes a trial what it is."""
+    """policies x robots x suites, trials 0 to episodes - 1 of each.
+
+    options: others that define a trial.
+    """
 
     policies: tuple[str, ...]
     robots: tuple[str, ...]
@@ -51,7 +54,7 @@ class ComparisonPlan:
                 )
 
     def cells(self) -> Iterator[Cell]:
-        """Policy, robot and suite of each combination; those of one policy on one robot follow each other."""
+        """Policy, robot and suite of each combination, grouped by policy and robot."""
         for policy in self.policies:
             for robot in self.robots:
                 yield from ((policy, robot, suite) for suite in self.suites)
@@ -61,15 +64,16 @@ SINGULAR = {"policies": "policy", "robots": "robot", "suites": "suite"}
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
-    """Which trial a row is of."""
+    """The trial of a row."""
     return row["policy"], row["robot"], row["suite"], row["index"]
 
 
 class ComparisonFolder:
-    """An open folder, held for this process until it is closed. rows: of the trials that are done.
+    """An open folder, locked by this process until it is closed. rows: of the finished trials.
 
-    facts: policy -> robot -> what policy_facts says and why suites are not asked; fills with record_facts.
-    Raises ValueError for the folder of another comparison or with other files, Busy while another process holds it.
+    facts: policy -> robot -> its facts and why suites do not fit; filled by record_facts.
+    Raises ValueError for the folder of another comparison or with other files, Busy while another
+    process holds it.
     """
 
     def __init__(self, out: Path, plan: ComparisonPlan) -> None:
@@ -108,16 +112,16 @@ class ComparisonFolder:
 
     @property
     def films(self) -> Path:
-        """Where the films are."""
+        """The folder of the films."""
         return self.out / FILMS
 
     def lacks(self, cell: Cell) -> list[int]:
-        """Numbers of the trials of a cell that are still to be done."""
+        """Numbers of a cell's missing trials."""
         done = {key_of(row) for row in self.rows}
         return [i for i in range(self.plan.episodes) if (*cell, i) not in done]
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One more trial: a line that is on the disk when this returns. Raises DiskFull."""
+        """Add a trial: its line is on disk when this returns. Raises DiskFull."""
         line = (json.dumps(dict(row), allow_nan=False) + "\n").encode()
         path = self.out / TRIALS
         with room_for(path), path.open("ab", buffering=0) as file:
@@ -130,7 +134,7 @@ class ComparisonFolder:
         self.rows = _read_rows(self.out / TRIALS)
 
     def record_facts(self, policy: str, robot: str, facts: Mapping[str, Any]) -> None:
-        """What is known of a policy on a robot. Raises ValueError if its weights are not those of before."""
+        """Store facts of a policy on a robot. Raises ValueError if its weights have changed."""
         before = self.facts.setdefault(policy, {}).get(robot)
         if before is not None and before.get("weights") != facts.get("weights"):
             raise ValueError(
@@ -149,7 +153,7 @@ class ComparisonFolder:
 def _require_same(
     path: Path, plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """The facts in a folder whose trials are of plan too; more policies, robots, suites or episodes are welcome.
+    """The facts in a folder that matches plan, which may have more policies or episodes.
 
     Raises ValueError that names each argument that changed.
     """
@@ -177,7 +181,10 @@ def _require_same(
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines; a last one that was cut off is cut away. Raises ValueError naming a line that is none."""
+    """The complete lines; a truncated last one is removed.
+
+    Raises ValueError naming an invalid line.
+    """
     if not path.is_file():
         return []
     data = path.read_bytes()
@@ -206,7 +213,7 @@ def _short(facts: Mapping[str, Any]) -> str:
 def asked_rows(
     plan: ComparisonPlan, rows: Sequence[Mapping[str, Any]]
 ) -> dict[Cell, list[Mapping[str, Any]]]:
-    """Rows of each cell of plan that has any, in the order of plan and of their numbers."""
+    """Rows of each cell of plan that has any, ordered by plan and number."""
     of: dict[Cell, list[Mapping[str, Any]]] = {cell: [] for cell in plan.cells()}
     for row in sorted(rows, key=lambda r: r["index"]):
         cell = (row["policy"], row["robot"], row["suite"])

@@ -1,4 +1,4 @@
-"""What one trial shows beside its outcome: times of chunks, the commands' smoothness, the guard's work, a film."""
+"""Measurements of a trial besides its result: chunk times, smoothness, the guard, a film."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ FILM_PX = (200, 150)  # w, h
 class Measures:
     """Filled tick by tick while a trial runs, in one process or from the messages of a graph.
 
-    films: whether frames are kept. warm_up: chunks that are not timed; a network's first run is not like the others.
+    films: whether frames are kept. warm_up: chunks that are not timed; a network's first
+    inference is slower.
     """
 
     def __init__(self, *, films: bool = False, warm_up: int = 0) -> None:
@@ -44,7 +45,7 @@ class Measures:
     def tick(
         self, now_ns: int, position: Array | None, verdict: Verdict | None, *, took: bool
     ) -> None:
-        """One command period. position: float64[p] of the tools as commanded last, m; None before the first command.
+        """One command period. position: float64[p] of the tools as last commanded, m; None before.
 
         verdict: the guard's; what merely waits does not count. took: another chunk is in execution.
         """
@@ -64,14 +65,14 @@ class Measures:
             self._positions.append(position)
 
     def film_due(self, now_ns: int) -> bool:
-        """Whether the next frame is to be taken."""
+        """Whether the next frame is due."""
         if not self.films or (self._film_ns is not None and now_ns < self._film_ns + FILM_NS):
             return False
         self._film_ns = now_ns
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; jerk in m/s³, None where too little moved."""
+        """Plain JSON data; jerk in m/s³, None if there was too little motion."""
         smooth = smoothness(self._times_ns, self._positions, self._taken_ns)
         return {
             "chunk_ms": self._chunk_ms,
@@ -88,8 +89,8 @@ class Measures:
 
 
 def peak_memory_mb(process: int | str = "self") -> float | None:
-    """The most resident memory that a process has had, MB; None where the system does not tell."""
-    # Not getrusage: a program that was started by a larger one inherits that one's peak.
+    """A process's peak of resident memory, MB; None if the system does not report it."""
+    # Not getrusage: a program started by a larger one inherits that one's peak.
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -99,7 +100,7 @@ def peak_memory_mb(process: int | str = "self") -> float | None:
 
 
 def gpu_memory_mb() -> float | None:
-    """The most memory of the GPU that this process's tensors have had, MB; None where none was used."""
+    """Peak of GPU memory of this process's tensors, MB; None if unused."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None

@@ -1,7 +1,7 @@
-"""Meta-World (package `metaworld`, an environment of its own) as suites: its tasks, its physics, its verdict.
+"""Meta-World (optional package `metaworld`) as suites: its tasks, its physics, its verdict.
 
-One camera, the hand's place with the opening of its gripper, four commands between -1 and 1: three steps of the hand and
-the gripper's effort. A policy's rows go to it as they are, one a step: neither the guard nor a delay is between them.
+One camera, the gripper's position and opening, four commands between -1 and 1: three steps of the
+gripper and its effort. A policy's rows are sent unchanged, one per step: without guard or delay.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SUITES = {"metaworld_mt10": "ten tasks of Meta-World in turn", "metaworld_reach"
 STATE = ("hand.x", "hand.y", "hand.z", "gripper")
 ACTIONS = ("hand.dx", "hand.dy", "hand.dz", "gripper")
 CAMERA = "corner2"
-CAMERA_XYZ = (0.75, 0.075, 0.7)  # where most policies for it were trained to have it
+CAMERA_XYZ = (0.75, 0.075, 0.7)  # its position in the training data of most policies
 STEP_NS = 12_500_000  # five steps of its physics
 GOALS = 50  # of each task
 
 
 class ScriptedSawyer(PlainPolicy):
-    """Meta-World's own scripted policy of a task; look() tells it what no policy sees."""
+    """Meta-World's own scripted policy of a task; look() gives it the ground truth."""
 
     rows = 1
 
@@ -52,7 +52,7 @@ class ScriptedSawyer(PlainPolicy):
         self._script = ENV_POLICY_MAP[f"{task}-v3"]()
 
     def look(self, seen: Array) -> None:
-        """float64[39], where everything is."""
+        """float64[39], positions of all objects."""
         self._seen = seen
 
     def infer_chunk(
@@ -66,7 +66,7 @@ class ScriptedSawyer(PlainPolicy):
 
 
 class MetaworldTrials:
-    """Raises what load_policy does, and ValueError for a policy of other columns or cameras."""
+    """Raises as load_policy, and ValueError for a policy of other columns or cameras."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
@@ -76,11 +76,11 @@ class MetaworldTrials:
         self._tasks: dict[str, tuple[Any, list[Any]]] = {}
 
     def unfit(self, suite: str) -> str:
-        """Whatever has its columns can be asked all."""
+        """Empty: a policy with its columns fits all suites."""
         return ""
 
     def run(self, suite: str, index: int, measures: Measures | None = None) -> TrialResult:
-        """Trial number index; the same every time."""
+        """Trial number index; deterministic."""
         names = MT10 if suite == "metaworld_mt10" else ("reach",)
         name, goal = names[index % len(names)], index // len(names)
         if goal >= GOALS:
@@ -121,7 +121,7 @@ class MetaworldTrials:
         )  # fmt: skip
 
     def _task(self, name: str) -> tuple[Any, list[Any]]:
-        """The environment of a task and its goals of the seed."""
+        """The environment of a task and its goals for the seed."""
         if name not in self._tasks:
             import metaworld
 
@@ -178,7 +178,7 @@ def _timed(
 
 
 def _picture(env: Any, width: int, height: int) -> Array:
-    """uint8[height, width, 3] of the camera, which hangs upside down."""
+    """uint8[height, width, 3] of the camera, which is mounted upside down."""
     picture = np.asarray(env.render())[::-1, ::-1]
     scaled: Array = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     return scaled

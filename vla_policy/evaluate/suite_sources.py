@@ -1,6 +1,7 @@
-"""Where suites come from: the twins here, benchmarks of other projects where their packages are installed.
+"""Sources of suites: the twins here, and other projects' benchmarks if installed.
 
-A source is one record: what its suites are called, on which robots, what it lacks here, and what runs a trial.
+A source is one record: names of its suites, their robots, missing packages, and the runner of a
+trial.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ class Runner(Protocol):
     def policy(self) -> PolicyProtocol: ...
 
     def unfit(self, suite: str) -> str:
-        """Why the policy cannot be asked a suite, in words; empty if it can."""
+        """Why the policy does not fit a suite, as text; empty if it does."""
 
     def run(self, suite: str, index: int, measures: Measures | None = None) -> TrialResult:
-        """Trial number index of a suite; the same every time."""
+        """Trial number index of a suite; deterministic."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteSource:
-    """suites: name -> what is asked. robots: on which they are tried. open: settings -> what runs them.
+    """suites: name -> description. robots: available ones. open: settings -> runner of trials.
 
-    missing: what is lacking here and how to get it, in words; empty if nothing is.
-    unfit: (suite, robot) -> why this robot is not asked that, in words; empty if it is.
+    missing: missing packages and how to install them, as text; empty if none.
+    unfit: (suite, robot) -> why the suite does not fit the robot, as text; empty if it does.
     """
 
     name: str
@@ -53,7 +54,7 @@ class SuiteSource:
 
 
 def _twins(settings: Settings) -> Runner:
-    from vla_policy.evaluate.twin_trials import TwinTrials  # takes the simulation
+    from vla_policy.evaluate.twin_trials import TwinTrials  # imports the simulation
 
     return TwinTrials(settings)
 
@@ -125,7 +126,7 @@ SOURCES = {
 
 
 def source_of(suite: str) -> SuiteSource:
-    """Raises ValueError with all suites for a name that there is not."""
+    """Raises ValueError with all suites for an unknown name."""
     for source in SOURCES.values():
         if suite in source.suites:
             return source
@@ -147,7 +148,7 @@ def all_robots() -> tuple[str, ...]:
 
 
 def unfit(suite: str, robot: str) -> str:
-    """Why no policy is asked this suite on this robot, in words; empty if policies are."""
+    """Why the suite does not fit the robot, as text; empty if it does."""
     source = source_of(suite)
     if robot not in source.robots:
         return f"the suite is of {', '.join(source.robots)}"

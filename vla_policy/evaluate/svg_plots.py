@@ -1,4 +1,4 @@
-"""Plots as SVG that stands in a page: a value and its range for each line, on one axis."""
+"""Plots as inline SVG: a value and its range for each line, on one axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ COLOURS = 8
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """label: of the line. value: a dot, low to high a line through it. text: beside it. colour: a number, the same for the same thing."""
+    """label: of the line.
+
+    value: a dot, low to high a line through it. text: beside it. colour: a number per policy.
+    """
 
     label: str
     value: float
@@ -36,7 +39,7 @@ class PlotAxis:
     zero: float | None = None
 
     def at(self, value: float) -> float:
-        """Where a value is, px from the left; what is beyond an end, at that end."""
+        """Position of a value, px from the left; values outside are at the end."""
         scale = math.log10 if self.log else float
         value = min(max(value, self.low), self.high)
         low, high = scale(self.low), scale(self.high)
@@ -44,7 +47,7 @@ class PlotAxis:
 
 
 def log_axis(values: Sequence[float], form: Callable[[float], str]) -> PlotAxis:
-    """An axis of factors around values above zero, from a power of ten to a power of ten."""
+    """A logarithmic axis around values above zero, between powers of ten."""
     low = math.floor(math.log10(min(values)))
     high = max(math.ceil(math.log10(max(values))), low + 1)
     ticks = tuple(10.0**power for power in range(low, high + 1))
@@ -52,7 +55,7 @@ def log_axis(values: Sequence[float], form: Callable[[float], str]) -> PlotAxis:
 
 
 def ranges(marks: Sequence[Mark], axis: PlotAxis, says: str) -> str:
-    """One line a mark. says: what is shown, for who does not see it."""
+    """One line per mark. says: a text description for screen readers."""
     height = TOP + ROW * len(marks) + BOTTOM
     foot = height - BOTTOM
     parts = [

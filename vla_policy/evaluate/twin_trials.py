@@ -1,4 +1,4 @@
-"""The suites on the twins, for one policy and one robot: load both once, then try any trial of any suite."""
+"""The suites on the twins, for one policy and one robot: loaded once, for any trial."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TwinTrials:
     """settings: policy, robot, head, seed, execute_rows, latency, scheme, num_steps, device, renderer, web, and pictures: a folder
     for one of each failed trial, if there is to be one.
 
-    Raises what load_policy does, and ValueError where the policy does not fit the robot.
+    Raises as load_policy, and ValueError if the policy does not fit the robot.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -37,13 +37,13 @@ class TwinTrials:
         self._world: World | None = None
 
     def unfit(self, suite: str) -> str:
-        """Why this policy cannot be asked a suite, in words; empty if it can."""
+        """Why this policy does not fit a suite, as text; empty if it does."""
         if suite in SUITES and not SUITES[suite].moves and not self.policy.can_point:
             return "it asks where the policy looks, and this kind of model cannot point"
         return ""
 
     def run(self, suite: str, index: int, measures: Measures | None = None) -> TrialResult:
-        """Trial number index of a suite; the same every time."""
+        """Trial number index of a suite; deterministic."""
         if self._world is None:
             self._world = World(renderer=self._settings["renderer"], robot=self._robot.name)
         settings = self._settings

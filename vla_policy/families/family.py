@@ -1,4 +1,4 @@
-"""The shape that every model family has: observation to model inputs, model actions, robot-unit rows."""
+"""The interface of a model family: observation to inputs, model actions to robot-unit rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sampled:
 class Rows:
     """One candidate in robot units.
 
-    actions: float64[rows, len(contract.action_names)]. terminate: the instruction is done.
+    actions: float64[rows, len(contract.action_names)]. terminate: the instruction is complete.
     """
 
     actions: Array
@@ -62,21 +62,23 @@ class Codec:
     from_dict: Callable[[Mapping[str, Any]], Any]
 
 
-# Options of Sampling that a head which continues a chunk takes. guidance_rows and pull set how strongly, for heads
-# that are guided (models/rtc.py); `tiny` is not, it predicts from the end of the frozen rows.
+# Options of Sampling for a head that continues a chunk. guidance_rows and pull set the strength
+# for guided heads (models/rtc.py); `tiny` has no guidance, it predicts from the end of the frozen
+# rows.
 CONTINUES = ("previous", "known", "frozen_rows", "guidance_rows", "pull")
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Plain functions that feed and read one kind of network. None of them keeps anything between calls.
+    """Plain functions for the inputs and outputs of one kind of network, without state.
 
     heads:   the names that load_policy accepts; the first is the default.
     rows:    (checkpoint, head) -> rows of a chunk.
-    prepare: (checkpoint, head, observation) -> inputs, a frozen dataclass of tensors on checkpoint.device,
-             with a batch of one. Raises ValueError if the observation does not fit the contract.
-    sample:  (checkpoint, head, inputs, sampling) -> Sampled. Runs without gradients. An option of sampling that
-             the head cannot honour is refused with a ValueError, never ignored.
+    prepare: (checkpoint, head, observation) -> inputs, a frozen dataclass of tensors on
+             checkpoint.device, with a batch of one. Raises ValueError if the observation does not
+             match the contract.
+    sample:  (checkpoint, head, inputs, sampling) -> Sampled. Runs without gradients. An option of
+             sampling that the head does not support is refused with a ValueError, never ignored.
     restore: (checkpoint, model_actions[rows, model_dim], observation) -> Rows.
     express: (checkpoint, chunk, observation) -> Expressed: the inverse of restore for a chunk whose row 0 is due
              at the observation; None where no head continues a chunk.
@@ -132,9 +134,9 @@ class Family:
 
 
 def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:
-    """The network for vision, prefix and flow: the engine if there is one, the plain model where gradients go through.
+    """The network for vision, prefix and flow: the engine, or the plain model for gradients.
 
-    Raises ValueError if they must go through a model that was given up for its engine.
+    Raises ValueError if gradients are needed and the model was released for its engine.
     """
     through = sampling.continues and sampling.pull.jacobian
     if through and any(p.is_meta for p in checkpoint.model.parameters()):
@@ -145,7 +147,7 @@ def network(checkpoint: Checkpoint, sampling: Sampling) -> Any:
 
 
 def require_plain(sampling: Sampling, *, head: str, but: tuple[str, ...] = ()) -> None:
-    """Raises ValueError if sampling has an option other than seed and but away from its default."""
+    """Raises ValueError if an option of sampling, except seed and but, is not at its default."""
     default = Sampling()
     for option in fields(Sampling):
         value = getattr(sampling, option.name)
@@ -170,7 +172,7 @@ def require_state(observation: Observation, state_names: tuple[str, ...]) -> Non
 
 
 def require_image(images: Mapping[str, Array], name: str) -> Array:
-    """uint8[h, w, 3] of camera name. Raises ValueError that lists the cameras that are there."""
+    """uint8[h, w, 3] of camera name. Raises ValueError listing the present cameras."""
     if name not in images:
         raise ValueError(
             f"camera {name!r} is missing; the observation has {', '.join(images) or 'none'}"

@@ -1,9 +1,10 @@
 """pi0 and pi0.5: padded state and actions, a prompt without questions, images with bars.
 
-pi0    [images | words | newline]  state beside the noisy actions
-pi0.5  [images | "Task: words, State: numbers;\\nAction: "]  the state is in the text
+pi0    [images | text | newline]  state beside the noisy actions
+pi0.5  [images | "Task: text, State: numbers;\\nAction: "]  the state is in the text
 
-Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; what lerobot does otherwise is in Pi0Settings.
+Source: pi0 (arXiv:2410.24164), pi0.5 (arXiv:2504.16054), as in openpi; lerobot's differences are
+in Pi0Settings.
 """
 
 from __future__ import annotations
@@ -56,16 +57,17 @@ class Pi0Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Pi0Settings:
-    """What the weights were trained with.
+    """Settings of the weights' training.
 
     slots: the checkpoint's names of contract.camera_names.
     relative: action columns that the network predicts minus the state at the observation.
-    prompt_as_given: the instruction goes to pi0 as it is (lerobot), not with _ and line ends as spaces (openpi).
+    prompt_as_given: pi0 gets the instruction unchanged (lerobot), not with _ and newlines as
+        spaces (openpi).
     state_in_words: the state is part of the prompt (pi0.5, unless trained without).
-    state_words: how many numbers it has there; more than the state has are padding (lerobot 0.4.4).
-    antialias: images are made smaller with (openpi) or without (lerobot) a filter.
-    bars: value beside an image that is not square: -1 is black, -3 what lerobot 0.4.4 has.
-    corner: the image lies in the lower right corner of its square (lerobot 0.3), not in the middle.
+    state_words: number of its values there; more than the state has are padding (lerobot 0.4.4).
+    antialias: images are reduced with (openpi) or without (lerobot) a filter.
+    bars: value beside an image that is not square: -1 is black, -3 as in lerobot 0.4.4.
+    corner: the image is in the lower right corner of its square (lerobot 0.3), not centred.
     """
 
     slots: tuple[str, ...]
@@ -80,10 +82,11 @@ class Pi0Settings:
 
 @dataclass(frozen=True, slots=True)
 class Pi0Inputs:
-    """What the network reads; absent cameras and padding are left out, which changes nothing.
+    """The network's inputs; absent cameras and padding are left out, with the same result.
 
-    images: float32[1, cameras, 3, h, w] in [-1, 1]. text: int64[1, s] ids. state: float32[1, state_dim].
-    text_without: the same prompt for no instruction, for classifier-free guidance.
+    images: float32[1, cameras, 3, h, w] in [-1, 1]. text: int64[1, s] ids. state:
+    float32[1, state_dim]. text_without: the same prompt without an instruction, for
+    classifier-free guidance.
     """
 
     images: torch.Tensor
@@ -105,7 +108,10 @@ def prepare(checkpoint: Checkpoint, head: str, observation: Observation) -> Pi0I
 
 
 def pictures_of(checkpoint: Checkpoint, observation: Observation) -> dict[str, torch.Tensor]:
-    """float32[3, h, w] in [0, 1] by the robot's camera names. Raises ValueError if something is not there."""
+    """float32[3, h, w] in [0, 1] by the robot's camera names.
+
+    Raises ValueError for absent ones.
+    """
     contract = checkpoint.contract
     require_state(observation, contract.state_names)
     return {
@@ -122,7 +128,7 @@ def inputs_of(
     *,
     device: torch.device | None = None,
 ) -> Pi0Inputs:
-    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
+    """Inputs from images float32[3, h, w] in [0, 1] by robot camera, and state in robot units.
 
     device: of the tensors; None: the network's.
     """
@@ -150,7 +156,7 @@ def assembled(
     *,
     device: torch.device | None = None,
 ) -> Pi0Inputs:
-    """Inputs of squares float32[3, h, w], a normalised state and the prompt's ids with and without instruction."""
+    """Inputs from squares float32[3, h, w], normalised state, ids with and without instruction."""
     device = checkpoint.device if device is None else device
     padded = np.zeros(checkpoint.model.config.state_dim)
     padded[: len(state)] = state
@@ -180,7 +186,7 @@ def sample(checkpoint: Checkpoint, head: str, inputs: Pi0Inputs, sampling: Sampl
 def actions_from(
     checkpoint: Checkpoint, inputs: Pi0Inputs, noise: torch.Tensor, sampling: Sampling
 ) -> torch.Tensor:
-    """float32[candidates, rows, action_dim] model actions that noise flows to."""
+    """float32[candidates, rows, action_dim] model actions integrated from noise."""
     model = network(checkpoint, sampling)
     steps = sampling.num_steps or model.config.flow.steps
     if isinstance(model, Engine) and len(noise) == 1 and _undisturbed(sampling):
@@ -221,7 +227,7 @@ def actions_from(
 def sample_many(
     checkpoint: Checkpoint, inputs: Sequence[Pi0Inputs], samplings: Sequence[Sampling]
 ) -> Array:
-    """One chunk for each of several observations. Raises ValueError for an option that a batch does not take."""
+    """One chunk for each of several observations. Raises ValueError for an unsupported option."""
     for sampling in samplings:
         require_plain(sampling, head="flow", but=("num_steps", "solver"))
     config, steps = checkpoint.model.config, samplings[0].num_steps
@@ -273,7 +279,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
 
 
 def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation) -> Expressed:
-    """Inverse of restore. Padding is known only of a chunk that this model made."""
+    """Inverse of restore. Padding is known only for a chunk that this model made."""
     width, dim = len(checkpoint.contract.action_names), checkpoint.model.config.action_dim
     statistics = checkpoint.statistics.actions
     model_actions = np.zeros((len(chunk.actions), dim))
@@ -330,9 +336,9 @@ FAMILY = Family(
 def letterbox(
     picture: torch.Tensor, side_px: int, *, antialias: bool, bars: float, corner: bool = False
 ) -> torch.Tensor:
-    """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], bars where it is not square.
+    """float32[3, h, w] in [0, 1] to float32[3, side, side] in [-1, 1], with bars if not square.
 
-    corner: the image lies in the lower right corner (SmolVLA), not in the middle.
+    corner: the image is in the lower right corner (SmolVLA), not centred.
     """
     h, w = picture.shape[1:]
     ratio = max(w, h) / side_px
@@ -348,7 +354,7 @@ def letterbox(
 
 
 def prompt(instruction: str, state: Array, settings: Pi0Settings) -> str:
-    """The text before tokens. state: float64[d], normalised."""
+    """The prompt as text. state: float64[d], normalised."""
     if not settings.state_in_words:
         if settings.prompt_as_given:
             return instruction if instruction.endswith("\n") else f"{instruction}\n"
@@ -361,7 +367,7 @@ def prompt(instruction: str, state: Array, settings: Pi0Settings) -> str:
 
 
 def _require_trained(config: FlowHeadConfig, sampling: Sampling) -> None:
-    """Raises ValueError if more rows are frozen than the network has ever been given in training."""
+    """Raises ValueError if more rows are frozen than the network was ever given in training."""
     most = config.prefix_rows
     if config.prefix_trained and most is not None and sampling.frozen_rows > most:
         raise ValueError(
@@ -371,7 +377,7 @@ def _require_trained(config: FlowHeadConfig, sampling: Sampling) -> None:
 
 
 def _undisturbed(sampling: Sampling) -> bool:
-    """Whether the velocity is the network's own, so that an engine may compute the whole chunk at once."""
+    """Whether the velocity is the network's own, so that an engine may compute the whole chunk."""
     return sampling.guidance == 1.0 and not sampling.continues
 
 
@@ -391,7 +397,7 @@ def _ids(checkpoint: Checkpoint, instruction: str, state: Array) -> list[int]:
 
 
 def encode(tokens: TextTokenizer, text: str) -> list[int]:
-    """Ids with the token that begins a text; a line end at the end of the prompt is a token of its own."""
+    """Ids with the beginning-of-text token; the prompt's final newline is a separate token."""
     begin = [] if tokens.bos is None else [tokens.bos]
     if text.endswith("\n"):
         return begin + tokens.encode(text[:-1]) + tokens.encode("\n")

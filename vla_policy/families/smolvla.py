@@ -1,8 +1,8 @@
-"""SmolVLA: fed and read as pi0 is, with the image in a corner and the instruction as it is.
+"""SmolVLA: inputs and outputs as pi0's, with the image in a corner and the instruction unchanged.
 
-    [images | words | newline] [state]   beside noisy actions
+    [images | text | newline] [state]   beside noisy actions
 
-Source: SmolVLA (arXiv:2506.01844), as its weights are run by lerobot.
+Source: SmolVLA (arXiv:2506.01844), as run by lerobot.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def inputs_of(
     *,
     device: torch.device | None = None,
 ) -> pi0.Pi0Inputs:
-    """The same from images float32[3, h, w] in [0, 1] by the robot's camera names, and state in robot units.
+    """Inputs from images float32[3, h, w] in [0, 1] by robot camera, and state in robot units.
 
     device: of the tensors; None: the network's.
     """

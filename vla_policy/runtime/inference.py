@@ -1,7 +1,7 @@
 """The thread that runs inference on the newest observation; schedule.py decides when.
 
-No ROS in here; the node's clock and what to do with a chunk are passed in. There is no queue:
-inputs replace each other, and the thread takes the newest when it is free.
+No ROS here; the node's clock and the receiver of chunks are passed in. There is no queue: inputs
+replace each other, and the thread takes the newest when it is free.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from vla_policy.runtime.schedule import InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Array, Observation, Reason
 
 MAX_FAILURES = 3  # exceptions of the model in a row
-IDLE_S = 0.1  # how often reasons are looked at when nothing comes in
+IDLE_S = 0.1  # interval of checking reasons while no input arrives
 LATENCIES = 100
 LOOKED = Reason("looking", "what the instruction names is looked for once more")
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceStatus:
-    """reason: why no chunk is made now; None while they are made.
+    """reason: why no chunk is computed now; None while chunks are computed.
 
     latency_s: float64[3], p50, p99 and max of the last chunks; None before the first.
-    delay_s: expected from an observation to the moment its chunk is taken; None before it was measured.
+    delay_s: expected from an observation until its chunk is accepted; None before a measurement.
     continued: chunks that continue the plan in execution.
-    age_s: topic -> age of its newest sample; None if there was none.
+    age_s: topic -> age of its newest sample; None without a sample.
     adapter: of the next chunk; empty: none.
     """
 
@@ -96,16 +96,16 @@ class Inference:
         self._thread.start()
 
     def add(self, stream: SensorBuffer[Array], stamp_ns: int, value: Array) -> None:
-        """A new sample of one of the streams given at the start."""
+        """A new sample of one of the streams passed to the constructor."""
         with self._lock:
             before_ns = self._complete_ns()
-            # What comes last of one instant lets it be looked at, be it an image or a state.
+            # The last sample of an instant, image or state, completes an observation.
             if stream.add(stamp_ns, value) and self._complete_ns() != before_ns:
                 self._news = True
                 self._lock.notify_all()
 
     def set_instruction(self, instruction: str) -> None:
-        """What to do from now on; empty: stop inferring."""
+        """The instruction from now on; empty: stop inferring."""
         refusal = self._understands(instruction) if instruction else None
         refusal = None if refusal is None else _refused(refusal)
         with self._lock:
@@ -117,10 +117,10 @@ class Inference:
             self._on_refusal(instruction, refusal)
 
     def exchange(self, policy: PolicyProtocol, adapter: str) -> int:
-        """The same policy with another adapter, from the next chunk on; ns in which no chunk could be made.
+        """Use the policy with another adapter from the next chunk on; returns ns without chunks.
 
-        Waits for the inference in progress, whose chunk is still the one's before. The active instruction goes on if the new one
-        understands it and is refused if not.
+        Waits for the inference in progress, whose chunk still belongs to the previous adapter. The
+        active instruction continues if the new adapter understands it and is refused if not.
         """
         with self._model:
             began_ns = time.perf_counter_ns()
@@ -141,7 +141,7 @@ class Inference:
         return took_ns
 
     def refusal(self) -> tuple[str, Reason] | None:
-        """The active instruction and why it is not followed; None if it is, or that is not known yet."""
+        """The active instruction and why it is not followed; None if it is, or not yet known."""
         with self._lock:
             return None if self._refusal is None else (self._instruction, self._refusal)
 
@@ -158,7 +158,7 @@ class Inference:
             self._lock.notify_all()
 
     def taken(self, sequence: int, begin_ns: int, taken_ns: int) -> None:
-        """The control path executes a chunk of this sequence, its row 0 due at begin_ns, since taken_ns."""
+        """Control executes the chunk of sequence since taken_ns; its row 0 is due at begin_ns."""
         with self._lock:
             self._asked, news = schedule.on_accepted(self._asked, sequence, begin_ns, taken_ns)
             if news:
@@ -166,12 +166,12 @@ class Inference:
                 self._lock.notify_all()
 
     def not_executing(self) -> None:
-        """The control path has no plan."""
+        """Control has no plan."""
         with self._lock:
             self._asked = schedule.not_executing(self._asked)
 
     def look_again(self, after_ns: int) -> None:
-        """The robot is the policy's again: inference starts with the first observation after after_ns."""
+        """The policy is in control again: infer from the first observation after after_ns."""
         with self._lock:
             self._asked = schedule.look_again(self._asked, self._config, after_ns)
 
@@ -183,7 +183,7 @@ class Inference:
         self._thread.join(timeout=10.0)
 
     def status(self) -> InferenceStatus:
-        """What is going on, for diagnostics."""
+        """The current status, for diagnostics."""
         now_ns = self._now_ns()
         with self._lock:
             newest = {stream.topic: stream.newest_ns for stream in self._streams}
@@ -203,9 +203,10 @@ class Inference:
     def request(self, instruction: str, asked: Continuation = NOTHING) -> ActionChunk | Reason:
         """One chunk from the newest observation, now; instruction empty: the active one.
 
-        asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance rows are
-        counted from the new observation on.
-        Reason codes: those of observe.assemble, no_instruction, refused, unavailable, failed.
+        asked.previous: a plan in execution, its obs_ns when its row 0 was due; frozen and guidance
+        rows are counted from the new observation on.
+        Reason codes: those of observation.synchronize, no_instruction, refused, unavailable,
+        failed.
         """
         with self._lock:
             observation = self._observe(instruction or self._instruction)
@@ -219,7 +220,7 @@ class Inference:
             problem = Reason("refused", str(error))
         except Unavailable as error:
             return Reason("unavailable", str(error))
-        except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
             self._on_error(traceback.format_exc())
             return Reason("failed", "the model raised, see the log")
         if problem is not None:
@@ -239,14 +240,14 @@ class Inference:
         return self._infer(observation, replace(asked, previous=left))
 
     def _understands(self, instruction: str) -> Reason | None:
-        """The policy's answer; a sentence that it raises is one as well."""
+        """The policy's answer; if it raises ValueError, its sentence becomes the reason."""
         try:
             return self._policy.understands(instruction)
         except ValueError as error:
             return Reason("refused", str(error))
 
     def _complete_ns(self) -> int | None:
-        """The newest instant that all streams have reached; None before that."""
+        """The newest instant that all streams have reached; None if one is empty."""
         newest = [s.newest_ns for s in self._streams if s.newest_ns is not None]
         return min(newest) if len(newest) == len(self._streams) else None
 
@@ -279,7 +280,7 @@ class Inference:
                 self._point(observation)
 
     def _next(self) -> Observation | Reason | None:
-        """What to infer with now, why not, or None as the last chunk still serves."""
+        """The observation to infer, why not, or None while the last chunk is still valid."""
         if self._in_a_row >= MAX_FAILURES:
             return Reason("failed", f"the model raised {MAX_FAILURES} times in a row")
         if not self._active:
@@ -295,16 +296,16 @@ class Inference:
         return observation if due else None
 
     def _look(self, observation: Observation) -> bool:
-        """Whether the instruction is followed from observation on; if it is not, it may be refused."""
+        """Whether the instruction is followed from observation on; if not, it may be refused."""
         try:
             missing = self._policy.sees(observation)
-        except Unavailable as error:  # it has not looked
+        except Unavailable as error:  # the policy could not check
             with self._lock:
                 self._reason = Reason("unavailable", str(error))
             return False
         except ValueError as error:
             missing = Reason("refused", str(error))
-        except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
             self._on_error(traceback.format_exc())
             missing = Reason("failed", "the model raised, see the log")
         with self._lock:
@@ -369,14 +370,14 @@ class Inference:
                     guidance_rows=asked.guidance_rows,
                 )
                 chunk = self._policy.infer_chunk(observation, asked.previous, options)
-            except ValueError as error:  # the policy's own sentence: the instruction does not fit
+            except ValueError as error:  # the policy's own sentence: the instruction is invalid
                 return Reason("refused", f"the policy refuses: {error}")
             except Unavailable as error:
                 with self._lock:
-                    # The plan grows old and the robot holds; the next observation is tried.
+                    # The plan becomes stale and the robot holds; the next observation is tried.
                     self._asked = schedule.on_unanswered(self._asked)
                 return Reason("unavailable", str(error))
-            except Exception:  # noqa: BLE001 - whatever a model raises is told with its traceback
+            except Exception:  # noqa: BLE001 - any error is reported with its traceback
                 self._failures += 1
                 self._in_a_row += 1
                 self._on_error(traceback.format_exc())
@@ -394,7 +395,7 @@ class Inference:
                 self._reason = outcome
                 return
             if not self._active or outcome.instruction != self._instruction:
-                return  # overtaken by a new instruction while the model was busy
+                return  # replaced by a new instruction while the model was busy
             chunk = truncated(outcome, config.scheme, config.execute_rows)
             chunk = replace(chunk, instruction_change=change)
             self._reason = None

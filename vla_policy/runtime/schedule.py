@@ -1,6 +1,7 @@
-"""Whether to infer now, and what to continue: decisions over values, without a clock or a thread.
+"""Whether to infer now, and what to continue: decisions on values, without a clock or a thread.
 
-Asked is what is known of the chunks so far. Each function takes it and returns another, or an answer.
+InferenceState holds what is known of the chunks so far. Each function takes it and returns another
+one, or an answer.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
 from vla_policy.types import ActionChunk, Observation
 
-SENT = 4  # chunks that the control path may still report on
-HEARD_NS = 100_000_000  # from a chunk to the control path's word that it was taken
+SENT = 4  # chunks that control may still report on
+HEARD_NS = 100_000_000  # time allowed for the control node to acknowledge a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ class InferenceConfig:
 
 @dataclass(frozen=True, slots=True)
 class InferenceState:
-    """attempt: instruction and obs_ns that were inferred with last, whatever came of it.
+    """attempt: instruction and obs_ns of the last inference, whatever its result.
 
-    sent: the chunks that went out, newest last; sent_ns: when the newest did.
-    executing: the chunk that the control path reports to follow; None: none, or not one of ours.
-    delays: from observations to the moment their chunks were taken.
+    sent: the published chunks, newest last; sent_ns: when the newest was published.
+    executing: the chunk that control reports to follow; None: none, or not one of ours.
+    delays: from observations until their chunks were accepted.
     """
 
     attempt: tuple[str, int] | None = None
@@ -68,12 +69,12 @@ class InferenceState:
 
     @property
     def last(self) -> ActionChunk | None:
-        """The newest chunk that went out."""
+        """The newest published chunk."""
         return self.sent[-1] if self.sent else None
 
 
 def reset(asked: InferenceState) -> InferenceState:
-    """Nothing was requested yet; the duration of inference is kept."""
+    """No chunk requested yet; the measured delays are kept."""
     return InferenceState(delays=asked.delays)
 
 
@@ -83,19 +84,19 @@ def on_requested(asked: InferenceState, observation: Observation) -> InferenceSt
 
 
 def on_unanswered(asked: InferenceState) -> InferenceState:
-    """The last request had no answer: the next observation is inferred."""
+    """The last request got no answer: the next observation is inferred."""
     return replace(asked, attempt=None)
 
 
 def on_published(asked: InferenceState, chunk: ActionChunk, now_ns: int) -> InferenceState:
-    """A chunk has gone out."""
+    """A chunk was published."""
     return replace(asked, sent=(*asked.sent, chunk)[-SENT:], sent_ns=now_ns)
 
 
 def on_accepted(
     asked: InferenceState, sequence: int, begin_ns: int, taken_ns: int
 ) -> tuple[InferenceState, bool]:
-    """The control path follows the chunk of this sequence; whether that is news.
+    """Control follows the chunk of this sequence; also returns whether that is new.
 
     begin_ns: when its row 0 is due. taken_ns: since when it is followed.
     """
@@ -108,12 +109,12 @@ def on_accepted(
 
 
 def not_executing(asked: InferenceState) -> InferenceState:
-    """The control path has no plan of ours."""
+    """Control has no plan of ours."""
     return replace(asked, executing=None)
 
 
 def look_again(asked: InferenceState, config: InferenceConfig, after_ns: int) -> InferenceState:
-    """The next observation of after_ns or later is looked at, however short the time since the last."""
+    """The next observation of after_ns or later is inferred, however recent the last inference."""
     if asked.attempt is None:
         return asked
     look_ns = after_ns - config.execute_rows * config.step_ns
@@ -123,7 +124,7 @@ def look_again(asked: InferenceState, config: InferenceConfig, after_ns: int) ->
 def should_infer(
     asked: InferenceState, config: InferenceConfig, observation: Observation, now_ns: int
 ) -> bool:
-    """Whether to infer observation, or the last chunk still serves."""
+    """Whether to infer observation; False while the last chunk is still valid."""
     if asked.attempt is None:
         return True
     instruction, obs_ns = asked.attempt
@@ -131,7 +132,7 @@ def should_infer(
         return True  # another instruction, or the clock went back
     executing = asked.executing
     if executing is not None and asked.last is not executing.chunk:
-        # The last chunk is on its way; if it is not reported accepted, it was not.
+        # The last chunk is on its way; without an acknowledgement in time it was refused.
         if SCHEMES[config.scheme].continues and now_ns - asked.sent_ns < HEARD_NS:
             return False
         executing = None
@@ -154,9 +155,9 @@ def continuation(
     rows: int,
     continues: bool,
 ) -> Continuation:
-    """What of the plan in execution the next chunk continues.
+    """The part of the plan in execution that the next chunk continues.
 
-    rows: of a chunk of the policy. continues: whether the policy can continue one.
+    rows: of a chunk of the policy. continues: whether the policy can continue a chunk.
     """
     executing = asked.executing
     able = SCHEMES[config.scheme].continues and continues
@@ -178,7 +179,7 @@ def continuation(
 
 
 def change(asked: InferenceState, config: InferenceConfig, observation: Observation) -> str:
-    """How the plan of another instruction is changed; empty if there is no such plan."""
+    """Treatment of another instruction's plan, one of types.CHANGES; empty without such a plan."""
     last = asked.last
     changed = last is not None and last.instruction != observation.instruction
     return config.change if changed else ""

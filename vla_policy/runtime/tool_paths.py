@@ -1,4 +1,4 @@
-"""The paths of a robot's tools that rows of an action lead to, for displays. Nothing is commanded from here."""
+"""Paths of a robot's tools for rows of actions, for displays only; nothing here is commanded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kinematics = Callable[[Array], Array]
 class ToolPath:
     """tool: 'ee' or 'left.ee'. poses: float64[n, 7] x y z qx qy qz qw, m, base frame.
 
-    openings: float64[n] of its gripper, 0 closed, 1 open; None where it has none.
+    openings: float64[n] of its gripper, 0 closed, 1 open; None without one.
     """
 
     tool: str
@@ -32,10 +32,10 @@ class ToolPath:
 def tool_paths(
     rows: Array, layout: Layout, joints: Array | None, kinematics: Mapping[str, Kinematics]
 ) -> tuple[ToolPath, ...]:
-    """rows: float64[n, d] in the order of layout.names; rows with a NaN in an arm's columns are left out of its path.
+    """rows: float64[n, d] in the order of layout.names; rows with NaN in an arm are skipped.
 
-    joints: float64[j], where the robot is, for joints that the rows do not command. kinematics: tool -> its forward
-    kinematics, for arms that are commanded by their joints. Arms driven by velocities have no path.
+    joints: float64[j], the measured ones, for joints that the rows do not command. kinematics:
+    tool -> forward kinematics, for arms commanded by joints. Velocity-driven arms have no path.
     """
     found = []
     for part in layout.of_kind(POSE):
@@ -79,7 +79,7 @@ def start_from_state(robot: Embodiment) -> bool:
 
 
 def kinematics_of(robot: Embodiment) -> dict[str, Kinematics]:
-    """The forward kinematics of the tools of arms that are commanded by their joints; empty without a model."""
+    """The forward kinematics of the tools of arms commanded by joints; empty without a model."""
     return {t: ForwardKinematics(robot, frame).pose for t, frame in _modelled(robot).items()}
 
 
@@ -92,5 +92,5 @@ def _modelled(robot: Embodiment) -> dict[str, str]:
 
 
 def topic_of(tool: str) -> str:
-    """The tool as the end of a topic's name: 'left.ee' is left/ee."""
+    """The tool as the end of a topic's name: 'left.ee' becomes left/ee."""
     return tool.replace(".", "/")

@@ -1,13 +1,13 @@
-"""The last thing before the wire: a setpoint within all limits, or none, and why.
+"""The last check before a command is published: a setpoint within all limits, or none, and why.
 
-Fixed order: enabled, fresh inputs, nobody else moves the robot, a plan, names and width, finite,
+Fixed order: enabled, fresh inputs, no other source of motion, a plan, names and width, finite,
 workspace, position, velocity and acceleration, step from the last command, finite again, keep-out
 boxes, bodies. The most restrictive level wins.
 
-* HOLD keeps the last command; it is repeated for a moment and then stands. Before anything was
-  sent there is no output.
+* HOLD repeats the last command for a moment, then publishes nothing. Before the first command
+  there is no output.
 * STOP gives no output until reset().
-* A velocity is never held: on HOLD, STOP and disengage it is brought to zero within its
+* A velocity is never held: on HOLD, STOP and disengage it is reduced to zero within its
   acceleration limit, and zero is repeated for a moment.
 * A target outside the workspace by at most WORKSPACE_MARGIN_M is moved to its edge (SLOW), since a
   policy that grasps at table height misses the edge by a little; further outside it is not what
@@ -60,7 +60,7 @@ from vla_policy.safety.twist_limits import SHARES, leaves, linear, tools
 from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, Command, Level, Reason, RobotState, Verdict
 
-ASTRAY_NS = 500_000_000  # a moving arm may be off its way for this long
+ASTRAY_NS = 500_000_000  # a moving arm may be off its commanded path for this long
 
 
 def check(
@@ -77,7 +77,7 @@ def check(
     """The verdict on one setpoint, and the guard's next state.
 
     proposed: float64[d] in the order of robot.layout.names; None if there is no plan.
-    here: float64[d], the measured action; None if unknown. seen: what it was measured from.
+    here: float64[d], the measured action; None if unknown. seen: the state it was measured from.
     faults: why inputs are not fresh. idle: why there is no plan, if that is known.
     """
     here_ns = measured_ns(seen, now_ns)
@@ -154,9 +154,9 @@ def check(
 def _astray(
     state: GuardState, robot: GuardedRobot, here: Array | None, now_ns: int
 ) -> tuple[GuardState, Reason | None]:
-    """The reason if the robot has been away from where it was told to be for long enough.
+    """The reason if the robot has been off its commanded position for long enough.
 
-    At once if it had come to rest: then nothing but a hand or another controller moves it.
+    Immediately if it had come to rest: then only a person or another controller can move it.
     """
     last = state.sent
     if last is None or here is None:
@@ -190,9 +190,9 @@ def _limited(
     *,
     brake: float,
 ) -> tuple[Array, Array]:
-    """Velocity and acceleration: the values that may go out now, and how fast the arms then are.
+    """Limit velocity and acceleration: the values to publish now, and the arms' velocity there.
 
-    brake: how much of the step of the arms is made, at most 1.
+    brake: share of the arms' step that is made, at most 1.
     """
     layout, dt_s = robot.layout, start.dt_s
     share = _speed_share(state, robot, now_ns)
@@ -210,7 +210,7 @@ def _limited(
     move_grippers(values, start.values, layout, dt_s, reasons)
     _drive(values, state, robot, start, reasons, now_ns)
     velocity = step * ratio / dt_s if dt_s > 0.0 else np.array(start.velocity)
-    # What stands until a command comes has been this fast on the average.
+    # A command that stands until the next one was reached at this average speed.
     for part, rate in arm_motions(velocity, layout):
         if state.sent is not None and part.group not in state.sent.ways and start.lapse_s > 0.0:
             rate *= dt_s / start.lapse_s
@@ -240,7 +240,7 @@ def _driven(
     seen: RobotState,
     now_ns: int,
 ) -> Reason | None:
-    """Slow the tools in values down, in place, so far that they stop inside the boxes; why not, if they cannot."""
+    """Slow the tools in values, in place, so that they stop inside the boxes; else a reason."""
     driven = tools(robot)
     blocked = leaves(robot, start.values, values, seen, now_ns) if driven else None
     if blocked is None or blocked.code == "no_position":
@@ -262,7 +262,7 @@ def _driven(
 def _problem(
     robot: GuardedRobot, start: Standing, values: Array, seen: RobotState
 ) -> Reason | None:
-    """The step again on what would go out, finite again, keep-out boxes and bodies."""
+    """Check the step of the final values again: its size, finite, keep-out boxes, bodies."""
     layout, limits = robot.layout, robot.embodiment.limits
     problem = step_problem(start.values, values, layout, start.dt_s)
     problem = problem or enters_keep_out(start.values, values, limits.keep_out, layout)

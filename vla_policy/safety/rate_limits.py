@@ -1,7 +1,7 @@
-"""The way from one command to the next: how long it is and how much of it may be made now.
+"""The motion from one command to the next: its size and the share that may be made now.
 
 Arms (joints and tool poses) share one ratio, so that several arms keep their directions and stay
-together. Grippers and velocities have limits of their own.
+together. Grippers and velocities have their own limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vla_policy.safety.limits import (
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Reason, required
 
-SLACK = 1e-9  # rounding of the last step check
+SLACK = 1e-9  # rounding in the last check of a step
 
 
 def arm_motions(vector: Array, layout: Layout) -> Iterator[tuple[ActionPart, Array]]:
@@ -51,7 +51,7 @@ def rates_of_arms(velocity: Array, layout: Layout, step_ns: int) -> ActionRates:
 
 
 def motion(start: Array, end: Array, layout: Layout) -> Array:
-    """The way of all arms from start to end as one vector; see arm_motions."""
+    """The motion of all arms from start to end as one vector; see arm_motions."""
     ways = [np.zeros(0)]
     for part in layout.of_kind(JOINTS, POSE):
         if part.kind == JOINTS:
@@ -139,7 +139,7 @@ def _pose_ratios(
 def move_grippers(
     values: Array, start: Array, layout: Layout, dt_s: float, reasons: list[Reason]
 ) -> None:
-    """Limit the speed of each gripper in values, in place; never beyond its ends."""
+    """Limit the speed of each gripper in values, in place; never outside its range."""
     for part in layout.of_kind(GRIPPER):
         lower, upper = part.range
         speed = required(part.limits.gripper_speed_per_s, f"{part.group}: gripper_speed_per_s")
@@ -179,7 +179,7 @@ def move_velocities(
 def axes_of(part: ActionPart) -> tuple[tuple[slice, float, float], tuple[slice, float, float]]:
     """Columns, speed and acceleration limit of the linear and of the angular axes of a VELOCITY.
 
-    The linear axes are those before the first that is named w.
+    The linear axes are those before the first whose name starts with w.
     """
     linear = sum(not name.rpartition(".")[2].startswith("w") for name in part.names)
     middle = part.columns.start + linear
@@ -190,7 +190,7 @@ def axes_of(part: ActionPart) -> tuple[tuple[slice, float, float], tuple[slice, 
 
 
 def step_problem(start: Array, values: Array, layout: Layout, dt_s: float) -> Reason | None:
-    """The step itself, measured again on the values that would go out; and finite again."""
+    """Check the step of the values to be published once more; and that they are finite."""
     bad = not_finite(values, layout.names)
     if bad:
         return Reason("not_finite", f"{', '.join(bad)} of the command is not finite")
