@@ -264,7 +264,9 @@ class Policy(KeywordInfer):
         return self.family.express(self.checkpoint, previous, observation)
 
     def point(self, observation: Observation) -> Mapping[str, Array]:
-        """Positions of objects in the instruction: target_xyz, destination_xyz, base frame.
+        """Positions of objects in the instruction, m in the base frame.
+
+        target_xyz, destination_xyz: float64[3].
 
         Raises ValueError if this kind of model does not point.
         """

@@ -1,10 +1,10 @@
-"""Who may see the page and who may ask: names, origins and the key.
+"""Who may open the page and send requests: host names, origins and the key.
 
-A browser of the operator loads pages of strangers, and these can send requests to any address that the
-browser reaches. A page of a stranger has another origin, and one whose name is pointed at this machine
-(DNS rebinding) sends its own name as Host; both are refused. A Host header is no proof of where a
-request comes from, so where the page listens beyond loopback it holds no key: the key is in the
-address that the node prints, behind a # that no browser sends.
+An operator's browser also loads pages of strangers, which can send requests to any address that
+the browser reaches. A stranger's page has another origin; one whose name is pointed at this
+machine (DNS rebinding) sends its own name as Host. Both are refused. A Host header does not prove
+where a request comes from, so a page that listens beyond loopback does not contain the key: the
+key is in the address that the node prints, behind a # that no browser sends.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ HOST = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """names: of hosts, lower case, under which the page is served.
+    """names: host names, lower case, under which the page is served.
 
-    anywhere: it listens on all addresses, so the address that a request came to is a name too.
-    local:    only this machine can reach it, so the page itself may hold the key.
+    anywhere: it listens on all addresses, so the address of a request is also a valid name.
+    local:    only this machine can reach it, so the page itself may contain the key.
     """
 
     names: frozenset[str]
@@ -37,7 +37,7 @@ class Access:
 
 
 def access(host: str, more_names: Iterable[str] = ()) -> Access:
-    """The rules of a page that listens on host, with a new key."""
+    """The access rules of a page that listens on host, with a new key."""
     wanted = {name.strip().lower() for name in more_names} - {""}
     anywhere = host in ("", "0.0.0.0", "::")
     local = host.lower() == "localhost" or is_loopback(host)
@@ -50,7 +50,7 @@ def access(host: str, more_names: Iterable[str] = ()) -> Access:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether address is a number that only this machine reaches."""
+    """Whether address is a loopback address, which only this machine reaches."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -58,9 +58,9 @@ def is_loopback(address: str) -> bool:
 
 
 def refuse_host(rules: Access, host: str, reached: str) -> str | None:
-    """Why a request with this Host header is not served, one sentence; None if it is.
+    """Why a request with this Host header is refused, one sentence; None if it is served.
 
-    reached: the address of this machine that the connection came to.
+    reached: this machine's address of the connection.
     """
     parts = HOST.fullmatch(host)
     name = (parts["six"] or parts["name"]).lower() if parts else ""
@@ -72,9 +72,9 @@ def refuse_host(rules: Access, host: str, reached: str) -> str | None:
 
 
 def refuse_origin(origin: str | None, host: str) -> str | None:
-    """Why a request of a page of this origin is not obeyed, one sentence; None if it is.
+    """Why a request from a page of this origin is refused, one sentence; None if it is accepted.
 
-    origin: header that browsers send and pages cannot forge; None if there is none, as from a program.
+    origin: header that browsers send and pages cannot forge; None if absent, as from a program.
     """
     if origin is None or origin in (f"http://{host}", f"https://{host}"):
         return None
@@ -82,6 +82,6 @@ def refuse_origin(origin: str | None, host: str) -> str | None:
 
 
 def has_key(rules: Access, given: object) -> bool:
-    """Whether given is the key; takes the same time for every wrong one."""
+    """Whether given is the key; takes the same time for every wrong key."""
     text = given if isinstance(given, str) else ""
     return secrets.compare_digest(text.encode(), rules.key.encode())

@@ -1,12 +1,14 @@
-"""The link that a page keeps open for requests: stop and the like, their answers, and a heartbeat.
+"""The link of a page for requests: stop and the others, their answers, and a heartbeat.
 
-No picture and no status goes over it. Text frames of JSON:
-page:   {"key": ...} first; then {"id": n, "ask": verb, "words": ..., "with": {...}, "beat": newest beat heard},
-        and {"drive": {...}, "beat": ...} while a hand is at it
+It carries neither images nor status. Text frames of JSON:
+page:   {"key": ...} first; then {"id": n, "ask": verb, "words": ..., "with": {...}, "beat":
+        newest beat received}, and {"drive": {...}, "beat": ...} while a person drives from the
+        page
 server: {"hello": true}; {"beat": n} every BEAT_S; {"id": n, "ok": ..., "message": ..., "about": ...};
-        {"hand": why its motion is not passed on, or ""} when that changes
-A request that may move the robot names the beat it was made at. If the server, or the network, was
-held up since, it is refused instead of being carried out late; a motion of a hand much sooner than the rest.
+        {"hand": why the motion is not published, or ""} when that changes
+A request that may move the robot names the newest beat at that time. If the server or the network
+was delayed since, the request is refused instead of being executed late; manual motion is refused
+much earlier than the rest.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from vla_policy.web.request_queue import NOTHING, Desk
 
 BEAT_S = 0.25
 FRESH_S = 2.0
-HAND_S = 0.75  # a beat comes every BEAT_S, and goes there and back
+HAND_S = 0.75  # covers one beat period and a round trip
 BEATS_KEPT = 40
-UNDER_WAY = 8  # requests of one page at a time; a stop is always taken
+UNDER_WAY = 8  # open requests of one page at a time; a stop is always accepted
 LOG = logging.getLogger(__name__)
 
 
 class Beats:
-    """When each of the newest beats was sent."""
+    """The times at which the newest beats were sent."""
 
     def __init__(self) -> None:
         self._sent: OrderedDict[int, float] = OrderedDict()
@@ -48,7 +50,7 @@ class Beats:
         return self._last
 
     def refuse(self, number: object, now_s: float, fresh_s: float | None = None) -> str | None:
-        """Why a request that was made at this beat is too old, one sentence; None if it is not."""
+        """Why a request made at this beat is too old, one sentence; None if it is not."""
         sent_s = self._sent.get(number) if type(number) is int else None
         fresh_s = FRESH_S if fresh_s is None else fresh_s
         if sent_s is None or not now_s - sent_s <= fresh_s:
@@ -58,7 +60,7 @@ class Beats:
 
 
 async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
-    """Answer the requests of one page that has shown its key, until it goes."""
+    """Answer the requests of one page that has sent its key, until it disconnects."""
     beats = Beats()
     under_way: set[asyncio.Task[None]] = set()
     hand = ""
@@ -82,11 +84,11 @@ async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
     finally:
-        beating.cancel()  # requests that are under way go on: the page may have left with a stop
+        beating.cancel()  # open requests continue: the page may have closed right after a stop
 
 
 def _drive(desk: Desk, beats: Beats, request: dict[str, Any]) -> str:
-    """Pass a hand's motion on; why not, if it is late or none. Then the robot hears nothing, and comes to rest."""
+    """Publish manual motion; returns why not, if late or invalid: then the robot comes to rest."""
     details = request["drive"]
     late = beats.refuse(request.get("beat"), time.monotonic(), HAND_S)
     if late is not None:
@@ -97,7 +99,7 @@ def _drive(desk: Desk, beats: Beats, request: dict[str, Any]) -> str:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """A request of the page; without "ask" if text is none."""
+    """A request of the page; without "ask" if text is invalid."""
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
@@ -125,12 +127,12 @@ async def _carry_out(
 async def carried_out(
     desk: Desk, verb: str, words: str = "", details: Mapping[str, Any] = NOTHING
 ) -> Answer:
-    """The desk's answer; what an action raises is told to the page and logged."""
+    """The desk's answer; an exception of an action is reported to the page and logged."""
     try:
         return await desk.ask(verb, words, details)
     except ValueError as error:
         return Answer(False, str(error))
-    except Exception as error:  # outermost: the page must hear that it failed
+    except Exception as error:  # outermost: the failure must be reported to the page
         LOG.exception("%s", verb)
         return Answer(False, f"{verb} failed: {type(error).__name__}: {error}")
 
@@ -150,4 +152,4 @@ async def _send(socket: web.WebSocketResponse, message: dict[str, Any]) -> None:
     try:
         await socket.send_str(json.dumps(message))
     except ConnectionError:
-        await socket.close()  # the page has gone
+        await socket.close()  # the page has disconnected

@@ -1,4 +1,4 @@
-"""Files that a page may open in a window of their own: each under an address that nobody can guess."""
+"""Files that a page may open in a new window, each under an unguessable address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 KEPT = 8
 PATH = "/view/"
-# They hold scripts of their own, so they are held apart: no origin, no network, nothing of the page.
+# They contain their own scripts, so they are isolated: no origin, no network, no access to the
+# page.
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -22,14 +23,14 @@ HEADERS = {
 
 
 class Documents:
-    """The newest few; what was added before is deleted."""
+    """The newest few files; older ones are deleted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[str, Path] = OrderedDict()
 
     def add(self, file: Path) -> str:
-        """The address of a file, which is deleted when KEPT newer ones have come."""
+        """The address of a file, which is deleted once KEPT newer ones were added."""
         token = secrets.token_urlsafe(24)
         with self._lock:
             self._files[token] = file
@@ -39,6 +40,6 @@ class Documents:
         return PATH + token
 
     def find(self, token: str) -> Path | None:
-        """The file of an address; None for another."""
+        """The file of an address; None for an unknown one."""
         with self._lock:
             return self._files.get(token)

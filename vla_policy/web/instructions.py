@@ -1,4 +1,4 @@
-"""The instructions that were given through the page, and how each went; told apart by id, not by words."""
+"""The instructions given through the page and their progress; identified by id, not by text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Said:
     """One instruction.
 
     said_ns: when it was given, node clock.
-    message: what is being done, and in the end how it ended.
+    message: its current progress, and in the end its result.
     outcome: one word once it has ended; empty before.
-    verdict: whether a simulation saw it reached; None if no one judged it.
-    reason:  why an instruction with these words was refused since it was given; empty if none was.
+    verdict: whether a simulation saw the task reached; None without a verdict.
+    reason:  why an instruction of this text was refused since it was given; empty if none was.
     """
 
     id: str
@@ -29,40 +29,40 @@ class Said:
     reason: str = ""
 
 
-Log = tuple[Said, ...]  # the oldest first
+Log = tuple[Said, ...]  # oldest first
 
 
 def given(log: Log, id: str, words: str, now_ns: int) -> Log:
-    """The log with another instruction."""
+    """The log with one more instruction."""
     return (*log, Said(id, words, now_ns))[-KEPT:]
 
 
 def progressed(log: Log, id: str, message: str) -> Log:
-    """What the instruction of this id does now; one that has ended stays as it ended."""
+    """Set the progress of the instruction of this id; one that has ended does not change."""
     return _changed(log, id, message=message)
 
 
 def ended(log: Log, id: str, outcome: str, message: str) -> Log:
-    """How the instruction of this id ended; the first word on it is the last."""
+    """Set the outcome of the instruction of this id; only the first outcome counts."""
     return _changed(log, id, outcome=outcome, message=message)
 
 
 def rejected(log: Log, id: str) -> Log:
-    """The goal of this id was not accepted; why is told apart from that, sooner or later."""
+    """The goal of this id was rejected; the reason is reported separately, before or after."""
     reason = next((entry.reason for entry in log if entry.id == id), "")
     return ended(log, id, "refused", reason or NO_REASON)
 
 
 def explained(log: Log, words: str, reason: str) -> Log:
-    """Why instructions with these words were refused; it counts for those that are or will be rejected."""
+    """Why instructions of this text were refused; it applies to those rejected before or after."""
     return tuple(_explained(entry, reason) if entry.words == words else entry for entry in log)
 
 
 def judged(log: Log, words: str, reached: bool, stamp_ns: int) -> Log:
-    """What a simulation saw at stamp_ns of the task that it words so.
+    """A simulation's verdict at stamp_ns on the task of this text.
 
-    It counts for the newest instruction alone, if that has these words and was given before; once reached
-    stays reached. After the end nothing but that changes: the robot may put away what it has placed.
+    It applies only to the newest instruction, if that has this text and was given before; reached
+    stays reached. After the end nothing else changes: the robot may put away what it has placed.
     """
     if not log or log[-1].words != words or stamp_ns < log[-1].said_ns:
         return log

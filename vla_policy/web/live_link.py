@@ -1,9 +1,9 @@
-"""The link that brings a page its pictures and status: the newest only, never a queue.
+"""The link that sends a page its images and status: only the newest, without a queue.
 
-page:   {"key": ...} first; then {"visible": bool}, and {"shown": k} after each picture of camera k
+page:   {"key": ...} first; then {"visible": bool}, and {"shown": k} after each image of camera k
 server: {"hello": true}; {"state": {...}} when it has changed; binary frames: one byte k, then a JPEG file
-A camera's next picture goes out only when the page has shown the last one, so a slow page gets fewer
-pictures and no older ones; a page that nobody looks at gets none.
+A camera's next image is sent only when the page has shown the last one, so a slow page gets fewer
+images but no older ones; a hidden page gets none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from aiohttp import WSMsgType, web
 from vla_policy.web.control_link import parsed
 from vla_policy.web.panel import Panel
 
-LOOK_S = 0.015  # how often a new picture or state is looked for
+LOOK_S = 0.015  # interval of checking for a new image or state
 STATE_S = 0.1
 
 
 class Viewer:
-    """What one page has been sent and what it still has to show."""
+    """What was sent to one page and what it has not shown yet."""
 
     def __init__(self) -> None:
         self.visible = False
@@ -31,7 +31,7 @@ class Viewer:
         self._unshown: set[int] = set()
 
     def hear(self, text: str) -> None:
-        """A message of the page; what is none is nothing."""
+        """Process a message of the page; an invalid one is ignored."""
         message = parsed(text)
         if isinstance(message.get("visible"), bool):
             self.visible = message["visible"]
@@ -39,7 +39,7 @@ class Viewer:
             self._unshown.discard(message["shown"])
 
     def due(self, panel: Panel) -> list[tuple[int, int]]:
-        """(index of a camera, number of the last picture sent) of each that may get another."""
+        """(index of a camera, number of its last sent image) of each that may get another."""
         if not self.visible:
             return []
         return [
@@ -49,13 +49,13 @@ class Viewer:
         ]
 
     def send(self, camera: int, number: int) -> None:
-        """A picture goes out now."""
+        """Note that an image is sent now."""
         self._sent[camera] = number
         self._unshown.add(camera)
 
 
 async def serve(socket: web.WebSocketResponse, panel: Panel, encoder: Executor) -> None:
-    """Keep one page that has shown its key up to date, until it goes."""
+    """Keep one page that has sent its key up to date, until it disconnects."""
     viewer = Viewer()
     sending = asyncio.create_task(_send(socket, panel, encoder, viewer))
     try:
@@ -85,4 +85,4 @@ async def _send(
                     await socket.send_bytes(bytes([k]) + found[1])
             await asyncio.sleep(LOOK_S)
     except ConnectionError:
-        await socket.close()  # the page has gone
+        await socket.close()  # the page has disconnected

@@ -1,4 +1,4 @@
-"""What is drawn over the cameras' pictures: the planned path of each tool and the place that the policy points at."""
+"""Overlays on the camera images: the planned path of each tool and the point of the policy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vla_policy.embodiment.camera_projection import projected
 from vla_policy.runtime.tool_paths import ToolPath
 from vla_policy.types import Array
 
-DIGITS = 4  # a thousandth of a picture is less than a pixel
+DIGITS = 4  # a ten-thousandth of an image is less than a pixel
 
 
 def paths_over(views: Mapping[str, View], paths: Sequence[ToolPath]) -> dict[str, list[Any]]:
-    """camera -> [{tool, at, open}] as JSON values, for the cameras whose place in the base frame is known.
+    """camera -> [{tool, at, open}] as JSON values, for cameras of known pose in the base frame.
 
-    at: [right, down] of each row, see projected; None where it is not before the camera.
+    at: [right, down] of each row, see projected; None if it is not in front of the camera.
     open: of each row from 0, closed, to 1; None for a tool without a gripper.
     """
     return {
@@ -31,7 +31,7 @@ def paths_over(views: Mapping[str, View], paths: Sequence[ToolPath]) -> dict[str
 
 
 def place_over(views: Mapping[str, View], xyz: Array) -> dict[str, Any]:
-    """camera -> [right, down] of the point xyz, m in the base frame; None where it is not before the camera."""
+    """camera -> [right, down] of xyz, m in the base frame; None if it is not in front of it."""
     return {camera: _places(view, np.reshape(xyz, (1, 3)))[0] for camera, view in views.items()}
 
 

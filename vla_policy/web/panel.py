@@ -1,4 +1,4 @@
-"""What the page shows and may ask for, between the ROS threads and the web server's loop."""
+"""State and requests of the page, between the ROS threads and the web server's loop."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vla_policy.runtime.images import encode_jpeg
 from vla_policy.types import Array
 
 JPEG_QUALITY = 85
-MAX_SIDE_PX = 960  # no page shows a picture larger
+MAX_SIDE_PX = 960  # no page shows an image larger
 
-# Makes uint8[h, w, 3] RGB; None if what came is no image, which its maker has told of.
+# Returns uint8[h, w, 3] RGB; None if the data is no image, which the callable has then logged.
 MakeImage = Callable[[], Array | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a request of the page went, with a sentence for the person.
+    """The result of a request of the page, with a sentence for the person.
 
-    about: id of the instruction that it is about, whose outcome comes later; empty if of none.
+    about: id of its instruction, whose outcome follows later; empty without one.
     """
 
     ok: bool
@@ -38,11 +38,12 @@ Ask = Callable[..., "Future[Answer]"]
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One more thing that the page may ask for.
+    """One more request that the page may send.
 
-    run: (details: Mapping of JSON values, which anybody may have written) -> Future[Answer]; raises ValueError
-    with a sentence for details that it does not take.
-    moves: whether it could make the robot move, or move otherwise, or is wrong when it comes late. limit_s: for its answer.
+    run: (details: Mapping of JSON values from an untrusted sender) -> Future[Answer]; raises
+        ValueError with a sentence for invalid details.
+    moves: whether it could start or change motion of the robot, or is wrong if executed late.
+    limit_s: time-out of its answer.
     """
 
     run: Ask
@@ -52,11 +53,12 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """What the page may ask for. Each returns at once, from any thread.
+    """The requests that the page may send. Each returns immediately, from any thread.
 
-    Who asks cancels the future when its patience ends; an answer that comes after that must not
-    have moved the robot.
-    drive: (details) of a hand at the page, twenty times a second while it is there -> why it is not passed on, or None.
+    A caller cancels the future at its time-out; an answer after that must not have moved the
+    robot.
+    drive: (details) of manual motion from the page, twenty times a second -> why it is not
+        published, or None.
     """
 
     say: Ask  # (words: str)
@@ -70,8 +72,8 @@ class Actions:
 class Panel:
     """The newest image of each camera and the newest state; written by one side, read by the other.
 
-    cameras: names in the order of the page. extra: those of them that a robot need not have.
-    An image is made and encoded when somebody looks at it, once per image however many look.
+    cameras: names in the order of the page. extra: those of them that a robot may lack.
+    An image is decoded and encoded on demand, once per image for any number of pages.
     """
 
     def __init__(self, cameras: tuple[str, ...], *, extra: tuple[str, ...] = ()) -> None:
@@ -83,13 +85,13 @@ class Panel:
         self._changes = 0
 
     def show(self, camera: str, make: MakeImage) -> None:
-        """A new image of one of cameras; it replaces one that nobody looked at."""
+        """A new image of one of cameras; it replaces an unused one."""
         with self._lock:
             number = self._images[camera][0] + 1 if camera in self._images else 1
             self._images[camera] = (number, make)
 
     def tell(self, **state: Any) -> None:
-        """Entries of the state line, JSON values; others stay."""
+        """Set entries of the state, JSON values; others stay."""
         with self._lock:
             new = self._state | state
             if new != self._state:
@@ -97,16 +99,16 @@ class Panel:
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """All entries told so far."""
+        """All entries set so far."""
         return self.told()[1]
 
     def told(self) -> tuple[int, Mapping[str, Any]]:
-        """(number of changes, state) of one moment."""
+        """(number of changes, state), consistent with each other."""
         with self._lock:
             return self._changes, MappingProxyType(dict(self._state))
 
     def number(self, camera: str) -> int:
-        """Of the camera's newest image, counted from 1; 0 before the first."""
+        """The number of the camera's newest image, counted from 1; 0 before the first."""
         with self._lock:
             return self._images[camera][0] if camera in self._images else 0
 

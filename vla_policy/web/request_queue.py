@@ -1,7 +1,7 @@
-"""Where requests of all pages are carried out, each with an answer in bounded time.
+"""Executes the requests of all pages, each with an answer in bounded time.
 
-A stop, and a word to stop, has a thread of its own, so that it waits neither for another request nor for a
-picture.
+A stop, or a stop word, has its own thread, so that it waits neither for another request nor for an
+image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from vla_policy.runtime.instruction import refuse_instruction, stop_of
 from vla_policy.web.panel import Actions, Answer, Ask
 
-STOP_S = 1.0  # for one try; a page that hears of no success tries again
+STOP_S = 1.0  # for one attempt; a page without a positive answer tries again
 ANSWER_S = 3.0
 VERBS = ("say", "engage", "disengage", "stop", "reset")
 SAFE = ("stop", "disengage")
@@ -26,7 +26,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Desk:
-    """Carries out what pages ask for."""
+    """Executes requests of pages."""
 
     def __init__(self, actions: Actions) -> None:
         self._actions = actions
@@ -35,29 +35,29 @@ class Desk:
 
     @property
     def verbs(self) -> tuple[str, ...]:
-        """All that a page may ask for."""
+        """The names of all requests."""
         return (*VERBS, *self._actions.more)
 
     def may_move(self, verb: str, words: str) -> bool:
-        """Whether a request could make the robot move; what cannot is never too old to be carried out."""
+        """Whether a request could make the robot move; one that cannot is never too old."""
         if verb in self._actions.more:
             return self._actions.more[verb].moves
         return not (verb in SAFE or (verb == "say" and stop_of(words) is not None))
 
     def drive(self, details: Mapping[str, Any]) -> str | None:
-        """A hand at a page. Why it is not passed on, one sentence; None if it is."""
+        """Publish manual motion from a page. Why not, one sentence; None if it is published."""
         drive = self._actions.drive
         return "nobody is driven from this page" if drive is None else drive(details)
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no further request."""
         for pool in (self._stops, self._others):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def ask(
         self, verb: str, words: str = "", details: Mapping[str, Any] = NOTHING
     ) -> Answer:
-        """The answer to one of verbs. words: what to say. details: of what is none of VERBS.
+        """The answer to one of verbs. words: text of an instruction. details: of any other verb.
 
         Raises ValueError with a sentence for details that are refused.
         """
@@ -74,7 +74,7 @@ class Desk:
         if verb != "say":
             return Answer(False, f"got {verb!r}, expected one of {', '.join(self.verbs)}")
         words = words.strip()
-        if stop_of(words) is not None:  # whatever else is wrong with it
+        if stop_of(words) is not None:  # even if the text is otherwise invalid
             return await _answered(self._stops, STOP_S, act.say, words)
         problem = refuse_instruction(words)
         if problem is not None:
@@ -89,7 +89,7 @@ class Desk:
 
 
 async def _answered(pool: Executor, limit_s: float, action: Ask, *arguments: object) -> Answer:
-    """What action answers, or that it did not in time; then its future is cancelled."""
+    """The answer of action, or that its time is over; then its future is cancelled."""
     given_up = threading.Event()
     try:
         begun = asyncio.wrap_future(pool.submit(_begin, action, arguments, given_up))
@@ -103,7 +103,7 @@ async def _answered(pool: Executor, limit_s: float, action: Ask, *arguments: obj
 def _begin(
     action: Ask, arguments: tuple[object, ...], given_up: threading.Event
 ) -> Future[Answer]:
-    """Runs in a thread of the pool: an action that is not begun yet when nobody waits is not begun."""
+    """Runs in a thread of the pool: an action whose caller has given up is not started."""
     if given_up.is_set():
         return Future()
     answer = action(*arguments)

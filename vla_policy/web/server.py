@@ -1,8 +1,8 @@
-"""The page's web server: its files, and two WebSockets for each page that is open.
+"""The page's web server: its files, and two WebSockets for each open page.
 
-Browsers share six HTTP connections to a host among all tabs. WebSockets are not among these, so
-however many pages are open, each has its link for requests (control_link) beside the one for pictures
-and status (live_link); POST /stop stays for a page whose link is being made anew.
+Browsers share six HTTP connections to a host among all tabs. WebSockets do not count, so each of
+any number of open pages has its link for requests (control_link) beside the one for images and
+status (live_link); POST /stop is the way to stop while a page reconnects its link.
 """
 
 from __future__ import annotations
@@ -55,18 +55,19 @@ HEADERS = {
 }
 MAX_BODY_BYTES = 4096
 MAX_PAGES = 32
-KEY_S = 3.0  # for the first message of a link
+KEY_S = 3.0  # time-out of the first message of a link
 DEAD_S = 5.0  # between pings of a link
 CLOSE_S = 3.0
 LOG = logging.getLogger(__name__)
-NO_KEY, TOO_MANY = 4003, 4029  # codes of links that are closed at once
-LOWER = 5  # by how much pictures go behind everything else
+NO_KEY, TOO_MANY = 4003, 4029  # close codes of refused links
+LOWER = 5  # added niceness of the image threads
 
 
 class PanelServer:
-    """Serves one panel in a thread of its own, from start() to close().
+    """Serves one panel in its own thread, from start() to close().
 
-    names: further host names under which browsers may reach it. documents: that pages may open.
+    names: further host names under which browsers may reach it. documents: files that pages may
+    open.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class PanelServer:
 
     @property
     def url(self) -> str:
-        """Where the page is, with its key where the page itself does not hold it."""
+        """The page's address, with its key unless the page itself contains it."""
         if self._access.local:
             return f"http://{_in_url(self._host)}:{self._port}/"
         host = socket.gethostname() if self._access.anywhere else self._host
@@ -101,11 +102,11 @@ class PanelServer:
 
     @property
     def local(self) -> bool:
-        """Whether only this machine reaches the page."""
+        """Whether only this machine can reach the page."""
         return self._access.local
 
     def start(self) -> None:
-        """Listen. Raises ValueError with a sentence if the address cannot be had."""
+        """Listen. Raises ValueError with a sentence if the address is not available."""
         self._thread.start()
         try:
             asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(timeout=10.0)
@@ -117,7 +118,7 @@ class PanelServer:
             ) from error
 
     def close(self) -> None:
-        """End all links and free the port."""
+        """Close all links and free the port."""
         if not self._thread.is_alive():
             return
         asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(timeout=2 * CLOSE_S)
@@ -175,7 +176,7 @@ class PanelServer:
             "key": self._access.key if self._access.local else None,
             "cameras": list(self._panel.cameras),
             "extra": list(self._panel.extra),
-            # The page knows these itself, and is told of the effect of slips and the like.
+            # The page recognises these itself; misspelled ones are recognised by the server.
             "stops": {
                 "anywhere": _as_said(stop_words.LATCHING),
                 "first": _as_said(stop_words.LATCHING_FIRST),
@@ -226,7 +227,7 @@ class PanelServer:
         *,
         room: bool = True,
     ) -> web.WebSocketResponse:
-        """Serve a link that shows the key in its first message."""
+        """Serve a link whose first message contains the key."""
         link = web.WebSocketResponse(heartbeat=DEAD_S, max_msg_size=MAX_BODY_BYTES, compress=False)
         self._links.add(link)
         try:
@@ -259,7 +260,7 @@ async def _shown_key(link: web.WebSocketResponse) -> object:
 
 
 def _go_behind() -> None:
-    """Pictures give way to everything else; on Linux a thread has a priority of its own."""
+    """Lower the priority of this thread, which encodes images; on Linux each has its own."""
     if sys.platform == "linux":
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + LOWER, 19))

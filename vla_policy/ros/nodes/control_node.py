@@ -1,6 +1,6 @@
-"""The control path as a lifecycle node: chunks in, limited commands at a fixed rate out.
+"""Control as a lifecycle node: chunks in, limited commands at a fixed rate out.
 
-It only wires: what moves and what does not is decided in vla_policy.runtime.control, without ROS.
+It only connects topics and services: vla_policy.runtime.control decides on motion, without ROS.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ from vla_policy.types import Command, Level, Reason, Verdict
 
 NOT_ACTIVE = "the node is not active"
 CHUNK_TOPICS = {POLICY: "action_chunk", TELEOP: "teleop_chunk"}
-BRAKE_S = 0.5  # in which velocities come to zero at shutdown
+BRAKE_S = 0.5  # in which velocities are reduced to zero at shutdown
 
 
 class ControlNode(LifecycleNode):
-    """Runs in one thread, so that no callback sees another's half-made change."""
+    """Runs in one thread, so that no callback sees another's partial change."""
 
     def __init__(self) -> None:
         super().__init__("control")
@@ -88,7 +88,7 @@ class ControlNode(LifecycleNode):
             self.get_logger().error(self._inactive)
             return TransitionCallbackReturn.FAILURE
         self._inactive = NOT_ACTIVE
-        # A stop outlives a new configuration, and so does who is in control: only people change them.
+        # A stop and the control mode survive a new configuration: only people change them.
         self._control = Control(
             guard=GuardState(stopped=self._control.guard.stopped),
             scheme=self._params.scheme,
@@ -107,7 +107,7 @@ class ControlNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _on_params(self, params: ControlParams) -> None:
-        """From the next tick on."""
+        """They apply from the next tick on."""
         self._params = params
         if self._robot is not None:
             self._robot = replace(self._robot, speed_share=params.speed_share)
@@ -187,14 +187,14 @@ class ControlNode(LifecycleNode):
             raise
 
     def _watch_commands(self, embodiment: Embodiment) -> CommandConflicts:
-        """In shadow another node is meant to command the robot, so nothing is watched."""
+        """In shadow another node commands the robot on purpose, so nothing is watched."""
         outputs = () if self._params.shadow else embodiment.outputs.values()
         topics = {self.resolve_topic_name(output.topic) for output in outputs}
         own = {p.topic_name: p for p in self.publishers if p.topic_name in topics}
         return CommandConflicts(self, own, qos.SENSOR)
 
     def _rest(self) -> None:
-        """The last command ends motion that this node still owns; none is sent if it owns none."""
+        """Publish the last command, which ends motion that this node still owns; else none."""
         if self._inactive is not None:
             return
         self._timer.cancel()
@@ -207,7 +207,7 @@ class ControlNode(LifecycleNode):
         self._teller.rest()
 
     def _brake(self) -> None:
-        """Velocities to zero within their acceleration limits; at once after BRAKE_S, or if the clock stops."""
+        """Brake velocities to zero; immediately after BRAKE_S, or if the clock stops."""
         end_s, before_ns = time.monotonic() + BRAKE_S, -1
         period_s = s_from_ns(self._robot.embodiment.period_ns)
         while hold.drives(self._control.guard) and time.monotonic() < end_s:
@@ -226,7 +226,7 @@ class ControlNode(LifecycleNode):
             self._send_last(last, now_ns)
 
     def _send_last(self, command: Command, now_ns: int) -> None:
-        """A command of the path to rest, outside the ticks; reported as theirs are."""
+        """Publish a command of the braking, outside the ticks; reported as theirs are."""
         self._commands.send(command)
         reasons = (Reason("inactive", NOT_ACTIVE),)
         self._report.publish(
@@ -255,7 +255,8 @@ class ControlNode(LifecycleNode):
             self._control = core.give_up(self._control, self._robot, self._groups_on(topic))
         reason = self._against(topic, now_ns)
         if reason is not None and self._control.guard.engaged:
-            # The plan is dropped: not even one row of it is executed, which a velocity would begin with.
+            # The plan is dropped: not one row of it is executed, as even one could start a
+            # velocity.
             self._control, verdict = core.disengage_for(self._control, self._robot, reason, now_ns)
         else:
             self._control, verdict = core.tick(
@@ -268,7 +269,7 @@ class ControlNode(LifecycleNode):
         if "clock_jump" in codes:
             self._inputs.clear()
         if self._params.shadow and "moved_away" in codes:
-            self._engage_soon = True  # the robot follows another node, as it should
+            self._engage_soon = True  # the robot follows another node, as intended
         self._report.publish(self._control, verdict, now_ns)
         self._teller.take(verdict)
         self._teller.measured.work_s.append(time.perf_counter() - started_s)
@@ -286,7 +287,7 @@ class ControlNode(LifecycleNode):
         other = self._stand_in.problem(now_ns, engaged=True)
         if other is None:
             return None
-        self._engage_soon = True  # once the stand-in is alone again
+        self._engage_soon = True  # once the simulated robot is the only one again
         return Reason("other_robot", f"engaged by itself, but {other}")
 
     def _heard(self, now_ns: int) -> InputStamps:
@@ -297,7 +298,7 @@ class ControlNode(LifecycleNode):
         return replace(inputs, conflict=conflict or inputs.conflict)
 
     def _engage(self, now_ns: int) -> str | None:
-        """Let commands through if every input is valid; else return what is missing, a sentence."""
+        """Engage if every input is valid; else return what is missing, a sentence."""
         missing = (*self._takeover.against(now_ns), *self._commands.problems())
         if missing and not self._control.guard.engaged:
             return "; ".join(missing)
@@ -335,7 +336,7 @@ class ControlNode(LifecycleNode):
         if reason is None:
             self._log.fine(topic, "chunks are taken again")
             if source == POLICY:
-                self._teller.tell()  # at once: the policy continues what is executed
+                self._teller.tell()  # at once: the policy continues the executed plan
         elif reason.code != "chunk_mode":  # that one is counted, and is no fault of the sender
             self._log.problem(topic, reason.code, f"chunk refused: {reason.detail}")
 
@@ -387,7 +388,7 @@ class ControlNode(LifecycleNode):
         return response
 
     def _set_mode(self, mode: str) -> tuple[bool, str]:
-        """(accepted, sentence): why it was refused, or what the robot waits for."""
+        """(accepted, sentence): why it was refused, or what the robot still lacks."""
         refusal = self._inactive or refuse_mode(mode)
         if refusal is not None:
             return False, refusal
@@ -397,7 +398,7 @@ class ControlNode(LifecycleNode):
         return True, self._waits_for(mode)
 
     def _waits_for(self, mode: str) -> str:
-        """What is still missing before the robot moves in this mode, a sentence; empty: nothing, or it is paused."""
+        """What is missing before motion in this mode, a sentence; empty: nothing, or paused."""
         topic = CHUNK_TOPICS.get(source_of(mode))
         if topic is None:
             return ""

@@ -1,6 +1,6 @@
-"""What the policy plans and what was sent, as paths and markers in the base frame for RViz and Foxglove.
+"""Planned paths and published commands as markers in the base frame for RViz and Foxglove.
 
-It subscribes and draws; it commands nothing and may be left out.
+It only subscribes and publishes markers; it commands nothing and is optional.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vla_policy.ros.process.run_node import run_node
 from vla_policy.runtime.tool_paths import ToolPath, path_tools, topic_of
 from vla_policy.types import Array
 
-SENT_S = 2.0  # of commands that are shown
+SENT_S = 2.0  # time span of the commands shown
 PUBLISH_HZ = 5.0
 
 
@@ -40,7 +40,7 @@ class MarkersParams:
 
 
 class MarkersNode(Node):
-    """Raises ValueError for a robot that cannot be read, or none of whose tools has a path."""
+    """Raises ValueError for an invalid robot, or one without a tool that has a path."""
 
     def __init__(self) -> None:
         super().__init__("markers")
@@ -79,7 +79,7 @@ class MarkersNode(Node):
 
     def _on_command(self, msg: ControlCommand) -> None:
         if len(msg.sent) != len(self._layout.names):
-            return  # nothing was sent in this tick
+            return  # nothing was published in this tick
         now_ns = convert.ns_from_stamp(msg.header.stamp)
         if self._sent and now_ns < self._sent[-1][0]:
             self._sent.clear()  # the clock jumped

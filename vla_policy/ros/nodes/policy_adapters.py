@@ -1,8 +1,9 @@
-"""The adapters of a running policy: loaded and checked beside it, exchanged between two chunks.
+"""The adapters of a running policy: loaded in the background, exchanged between two chunks.
 
-Each is the whole network with the adapter added in, so the exchange is that of a reference: no chunk is of two. Those of the
-parameter `adapters` stay in memory, another only while it acts. Of a policy that `vla serve` has on another machine each is a
-connection of its own, which asks for one of the server's adapters.
+Each is the whole network with the adapter merged in, so an exchange only replaces a reference: no
+chunk mixes two. Those of the parameter `adapters` stay in memory, any other only while it is
+active. For a policy served by `vla serve` on another machine each is a separate connection, which
+requests one of the server's adapters.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from vla_policy.types import required
 
 
 class PolicyAdapters:
-    """One for each configuration of the policy node. first: the adapter that the policy began with; empty: none.
+    """One for each configuration of the policy node. first: the initial adapter; empty: none.
 
-    Raises one of policy_startup.REFUSALS for a preloaded adapter that does not fit.
+    Raises one of policy_startup.REFUSALS for a preloaded adapter that does not match.
     """
 
     def __init__(self, robot: Embodiment, params: PolicyParams, policy: Any) -> None:
@@ -46,14 +47,14 @@ class PolicyAdapters:
             self._kept[name] = self._load(name)
 
     def close(self) -> None:
-        """End the connections to a server, if these are some."""
+        """Close the connections to a server, if any."""
         for policy in (self._acting, *self._kept.values()):
             _close(policy)
 
     def set(
         self, inference: Inference | None, name: str, response: SetAdapter.Response
     ) -> SetAdapter.Response:
-        """Fill the answer; runs in a thread of its own."""
+        """Fill response; runs in its own thread."""
         response.success, response.message = False, ""
         if inference is None:
             response.message = "the policy node is not configured"
@@ -66,7 +67,7 @@ class PolicyAdapters:
             policy = self._kept.get(name)
             policy = self._load(name) if policy is None else policy
             if name == "":
-                self._kept[name] = policy  # the way back is short
+                self._kept[name] = policy  # so that switching back is fast
             took_ns = inference.exchange(policy, name)
             before, self._acting = self._acting, policy
             if all(before is not one for one in (policy, *self._kept.values())):
@@ -91,7 +92,7 @@ class PolicyAdapters:
         return policy_startup.load(self._robot, whole, params.head, params.device, params.threads)
 
     def _connected(self, name: str) -> Any:
-        """The server's policy with its adapter of that name; empty: its base."""
+        """The server's policy with the adapter of that name; empty: its base."""
         params, adapter = self._params, self._named.get(name, name) or None
         there = required(self._there, "address")
         address = address_text(replace(there, adapter=adapter))
@@ -105,6 +106,6 @@ class PolicyAdapters:
 
 
 def _close(policy: Any) -> None:
-    """End its connection; a policy in this process has none."""
+    """Close its connection; a policy in this process has none."""
     if hasattr(policy, "close"):
         policy.close()

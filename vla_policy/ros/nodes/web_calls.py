@@ -1,4 +1,4 @@
-"""Calls of services on behalf of a page: an answer at once if nobody serves, else when the response comes."""
+"""Calls of services for a page: answered at once without a server, else with its response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_THERE = "the {} node is not there"
 
 
 def answered(answer: Answer) -> Future[Answer]:
-    """An answer that is there already."""
+    """A future that already holds answer."""
     made: Future[Answer] = Future()
     made.set_result(answer)
     return made
@@ -24,7 +24,10 @@ def called(
     told: Callable[[Any], Answer],
     if_late: Callable[[Any], None] | None = None,
 ) -> Future[Answer]:
-    """Call a service, and tell its response. if_late: is given a response that nobody waits for any more."""
+    """Call a service; told turns its response into the answer.
+
+    if_late: gets a response after the time-out.
+    """
     if not client.service_is_ready():
         node = client.srv_name.strip("/").split("/")[-2]
         return answered(Answer(False, f"no server of {client.srv_name}: {NOT_THERE.format(node)}"))

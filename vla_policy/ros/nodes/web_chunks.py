@@ -1,4 +1,4 @@
-"""Chunks on the operator's page: their words and times, and their paths over the cameras' pictures."""
+"""Chunks on the operator's page: text and times, and their paths as overlays on the images."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vla_policy.web.overlay import paths_over, place_over
 from vla_policy.web.panel import Panel
 
 TOPICS = ("action_chunk", "teleop_chunk")
-PLACE_S = 3.0  # after which a place that the policy pointed at is shown no longer
+PLACE_S = 3.0  # how long a point of the policy is shown
 
 
 class ShownChunks:
-    """Tells the panel `chunk`, `paths` and `place`; forget() what is over, about once a second."""
+    """Sets `chunk`, `paths` and `place` of the panel; call forget() about once a second."""
 
     def __init__(self, node: Node, robot: Embodiment, panel: Panel, log: ChangeLogger) -> None:
         self._node, self._robot, self._panel, self._log = node, robot, panel, log
@@ -47,7 +47,7 @@ class ShownChunks:
         node.create_subscription(PointStamped, "pointed_place", self._on_place, qos.COMMAND)
 
     def forget(self) -> None:
-        """What belongs to a plan that is over is drawn no longer."""
+        """Remove the overlays of a plan that has ended."""
         now = time.monotonic()
         over: dict[str, dict[str, object]] = {
             name: {} for name, until in self._until.items() if until < now

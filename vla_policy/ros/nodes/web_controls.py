@@ -1,7 +1,7 @@
-"""What may change while the nodes work, on the operator's page: their live parameters and the policy's adapter.
+"""Live settings on the operator's page: the nodes' live parameters and the policy's adapter.
 
-Nothing of it is known here beforehand: names, ranges and choices are those of the nodes' own descriptors, and a
-change counts as made when the node has answered so.
+Names, ranges and choices come only from the nodes' own descriptors, and a change counts as made
+once the node has confirmed it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SERVICES = {
     "get_parameters": GetParameters,
     "set_parameters_atomically": SetParametersAtomically,
 }
-ADAPTERS = "adapters"  # parameter of the policy node: those that it keeps in memory
+ADAPTERS = "adapters"  # parameter of the policy node: adapters in memory
 ADAPTER_S = 30.0
 KINDS = {
     ParameterType.PARAMETER_BOOL: "bool",
@@ -49,7 +49,7 @@ KINDS = {
 
 
 class Controls:
-    """Tells the panel `controls` and `adapters`; look() about once a second."""
+    """Sets `controls` and `adapters` of the panel; call look() about once a second."""
 
     def __init__(self, node: Node, panel: Panel) -> None:
         self._node, self._panel = node, panel
@@ -66,11 +66,11 @@ class Controls:
         )
 
     def deeds(self) -> dict[str, Deed]:
-        """For the page's server."""
+        """Requests for the page's server."""
         return {"set": Deed(self.set), "adapter": Deed(self.adapter, limit_s=ADAPTER_S)}
 
     def look(self) -> None:
-        """Nodes that have come are asked for what they have; those that are gone have nothing."""
+        """Request the parameters of new nodes; forget those of nodes that have ended."""
         for name, clients in self._clients.items():
             there = all(client.service_is_ready() for client in clients.values())
             if there and name not in self._known and name not in self._asked:
@@ -102,7 +102,7 @@ class Controls:
         return called(client, request, told)
 
     def adapter(self, details: Mapping[str, Any]) -> Future[Answer]:
-        """Exchange the policy's adapter. details: name, one of those that the policy keeps in memory, or ''."""
+        """Exchange the policy's adapter. details: name, one in the policy's memory, or ''."""
         name, names = details.get("name"), self._adapters()
         if name not in names:
             raise ValueError(f"got the adapter {str(name)[:40]!r}, expected one of {names}")
@@ -118,7 +118,7 @@ class Controls:
         try:
             named = named_adapters(text)
         except ValueError:
-            return []  # the policy node says what is wrong with them
+            return []  # the policy node reports the fault
         return ["", *named] if named else []
 
     def _call(self, name: str, service: str, request: Any, then: Any) -> None:
@@ -181,7 +181,7 @@ def _entry(descriptor: ParameterDescriptor) -> dict[str, Any]:
 
 
 def _typed(entry: Mapping[str, Any], value: Any) -> bool | int | float | str:
-    """value as the parameter's type. Raises ValueError for another; its range is the node's to check."""
+    """value as the parameter's type. Raises ValueError for another; the node checks the range."""
     kind = entry["kind"]
     wanted: Any = {"bool": bool, "int": int, "float": (int, float), "text": str}[kind]
     if not isinstance(value, wanted) or (kind != "bool" and isinstance(value, bool)):

@@ -1,7 +1,7 @@
-"""Data sets on the operator's page: listed, looked at, episodes deleted and brought back, all by `vla data` in processes of their own.
+"""Data sets on the operator's page: listed, viewed and edited by `vla data` processes.
 
-Those run one after another at the lowest priority, so that no control loop waits for a disk; and the page names sets by
-what it was told, never by a path.
+These run one after another at the lowest priority, so that no control loop waits for a disk; the
+page identifies sets by the names it received, never by a path.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from vla_policy.web.panel import Answer, Deed, Panel
 
 INFO = Path("meta/info.json")
 MOST_SETS = 40
-TELL_EPISODES = 200  # of a set, the newest
+TELL_EPISODES = 200  # episodes listed of a set, the newest
 LIST_S, VIEW_S, EDIT_S = 60.0, 120.0, 300.0
-MEGABYTES = "24"  # of a view
+MEGABYTES = "24"  # size limit of a view
 IDLE = ("nice", "-n", "19")
 
 
 class Library:
-    """Tells the panel `library`: [{set, version, robot, episodes, undo}]. folder: whose sets are listed; empty: recorder()'s."""
+    """Sets `library` of the panel: [{set, version, robot, episodes, undo}].
+
+    folder: folder of the listed sets; empty: recorder()'s.
+    """
 
     def __init__(
         self, panel: Panel, documents: Documents, folder: str, recorder: Callable[[], str]
@@ -41,12 +44,15 @@ class Library:
         self._work = ThreadPoolExecutor(1, "library")
 
     def close(self) -> None:
-        """Start nothing more, and keep no view."""
+        """Start nothing more, and delete the views."""
         self._work.shutdown(wait=False, cancel_futures=True)
         self._views.cleanup()
 
     def deeds(self) -> dict[str, Deed]:
-        """For the page's server. Nothing of it moves the robot; what changes files is refused late all the same."""
+        """Requests for the page's server.
+
+        None moves the robot; those that change files are still refused when late.
+        """
         return {
             "library_list": Deed(self._soon(self.list), moves=False, limit_s=LIST_S),
             "library_view": Deed(self._soon(self.view), moves=False, limit_s=VIEW_S),
@@ -55,7 +61,7 @@ class Library:
         }
 
     def list(self, details: Mapping[str, Any]) -> Answer:
-        """Look for sets anew."""
+        """Search for sets again."""
         folder = self._folder()
         if folder is None:
             return Answer(False, "no folder: record into one, or set the parameter library")
@@ -76,7 +82,10 @@ class Library:
         return Answer(not wrong, "; ".join([found, *wrong]))
 
     def view(self, details: Mapping[str, Any]) -> Answer:
-        """A page of one episode: all cameras on one scrubber, plots, flags. details: set, episode. about: where it is."""
+        """A page of one episode: all cameras on one time line, plots, flags.
+
+        details: set, episode. about: its address.
+        """
         path, episode = self._set(details), _episode(details)
         self._count += 1
         out = Path(self._views.name) / f"{self._count}.html"
@@ -89,13 +98,16 @@ class Library:
         return Answer(True, f"episode {episode} is ready", self._documents.add(out))
 
     def delete(self, details: Mapping[str, Any]) -> Answer:
-        """A set without an episode; the one of before stands beside it until the next change. details: set, episode."""
+        """Delete an episode; the previous version of the set is kept until the next change.
+
+        details: set, episode.
+        """
         path, episode = self._set(details), _episode(details)
         done, text = _vla(EDIT_S, "edit", str(path), "--in-place", "--delete", str(episode))
         return self._after(done, f"episode {episode} is deleted" if done else text)
 
     def undo(self, details: Mapping[str, Any]) -> Answer:
-        """The set as it was before the last deletion. details: set."""
+        """Restore the set as it was before the last deletion. details: set."""
         done, text = _vla(EDIT_S, "edit", str(self._set(details)), "--undo")
         return self._after(done, "brought back" if done else text)
 
@@ -119,7 +131,7 @@ class Library:
 
 
 def sets_in(folder: Path) -> dict[str, Path]:
-    """name -> folder of the data sets in a folder, or just below it; a recording's `set` has the recording's name."""
+    """name -> folder of the sets in or one level below folder; `set` has its recording's name."""
     places = [folder, folder / "set"]
     if folder.is_dir():
         for below in sorted(p for p in folder.iterdir() if p.is_dir() and p.suffix != ".undo"):
@@ -140,7 +152,7 @@ def _episode(details: Mapping[str, Any]) -> int:
 
 
 def _vla(limit_s: float, *words: str) -> tuple[bool, str]:
-    """(whether `vla data WORDS` succeeded, what it printed, or its last line of complaint)."""
+    """(whether `vla data WORDS` succeeded, its output or the last line of its error)."""
     command = [*IDLE, sys.executable, str(executable_path("vla")), "data", *words]
     try:
         done = subprocess.run(

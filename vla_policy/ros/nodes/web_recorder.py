@@ -1,4 +1,4 @@
-"""The recorder on the operator's page: what it says, and its services."""
+"""The recorder on the operator's page: its status and its services."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTCOMES = {
     "failure": SaveEpisode.Request.FAILURE,
 }
 SAVE_S = 120.0  # queued frames are encoded first
-SILENT_TICKS = 4  # of look(), after which the recorder is taken for gone
+SILENT_TICKS = 4  # calls of look() without its status, after which the recorder counts as absent
 DONE = {
     "start": "recording",
     "end": "the take has ended",
@@ -38,7 +38,7 @@ DONE = {
 
 
 class PageRecorder:
-    """Tells the panel `recorder`, None while none is heard; look() about once a second."""
+    """Sets `recorder` of the panel, None without a recorder; call look() about once a second."""
 
     def __init__(self, node: Node, panel: Panel) -> None:
         self._panel = panel
@@ -53,11 +53,11 @@ class PageRecorder:
 
     @property
     def folder(self) -> str:
-        """Where it records; empty while none is heard."""
+        """The folder of its recordings; empty without a recorder."""
         return "" if self._heard is None or self._silent >= SILENT_TICKS else self._heard.folder
 
     def deeds(self) -> dict[str, Deed]:
-        """For the page's server. What ends a take is never too late."""
+        """Requests for the page's server. One that ends a take is never too late."""
         return {
             "record_task": Deed(self.task),
             "record_start": Deed(lambda details: self._trigger("start")),
@@ -68,13 +68,13 @@ class PageRecorder:
         }
 
     def look(self) -> None:
-        """A recorder that is silent is none."""
+        """Drop a silent recorder."""
         self._silent += 1
         if self._silent == SILENT_TICKS:
             self._panel.tell(recorder=None)
 
     def task(self, details: Mapping[str, Any]) -> Future[Answer]:
-        """What is demonstrated from the next take on. details: task."""
+        """Set the task of the next takes. details: task."""
         task = details.get("task")
         if not isinstance(task, str) or len(task) > 200:
             raise ValueError(f"task: got {str(task)[:40]!r}, expected at most 200 characters")
@@ -88,7 +88,7 @@ class PageRecorder:
         return called(self._parameters, request, told)
 
     def save(self, details: Mapping[str, Any]) -> Future[Answer]:
-        """Keep the take. details: outcome."""
+        """Save the take. details: outcome."""
         outcome = OUTCOMES.get(str(details.get("outcome", "unknown")))
         if outcome is None:
             raise ValueError(
@@ -98,7 +98,7 @@ class PageRecorder:
         return called(self._save, request, lambda r: Answer(r.success, r.message or "kept"))
 
     def delete(self, details: Mapping[str, Any]) -> Future[Answer]:
-        """Take the newest episode out of the set, if it is still the one that was meant. details: episode."""
+        """Delete the newest episode of the set, if it is still the one in details: episode."""
         newest = None if self._heard is None else self._heard.saved - 1
         if details.get("episode") != newest or newest is None:
             return answered(

@@ -44,7 +44,7 @@ class Requests:
         self._said: instructions.Log = ()
 
     def actions(self) -> Actions:
-        """For the page's server."""
+        """Requests for the page's server."""
         return Actions(say=self.say, engage=self.engage, stop=self.stop, reset=self.reset)
 
     def stop(self) -> Future[Answer]:
@@ -56,14 +56,14 @@ class Requests:
         return self._call(self._reset, Trigger.Request(), "the stop is lifted")
 
     def engage(self, engaged: bool) -> Future[Answer]:
-        """Let commands through, or no longer."""
+        """Engage or disengage."""
         done = "commands go through" if engaged else "no command goes through"
         return self._call(
             self._engage, SetBool.Request(data=engaged), done, self._disengage if engaged else None
         )
 
     def say(self, words: str) -> Future[Answer]:
-        """Give an instruction; returns when it was accepted or refused; its outcome comes later.
+        """Give an instruction; returns once it is accepted or refused; its outcome follows later.
 
         A stop word is no goal: it is published to all nodes that can act on it.
         """
@@ -152,7 +152,7 @@ class Requests:
             self._panel.tell(goals=instructions.told(self._said))
 
     def _call(self, client: Any, request: Any, done: str, if_late: Any = None) -> Future[Answer]:
-        """Call a service. done: the message if its answer has none; if_late: see above."""
+        """Call a service. done: the message if its answer has none; if_late: see called."""
 
         def late(response: Any) -> None:
             if response.success:

@@ -1,7 +1,8 @@
-"""A person at the operator's page as the device `keyboard`: who is in control, and the motion of a hand at keys or a touch screen.
+"""A person at the operator's page as the device `keyboard`: mode, and motion by keys or touch.
 
-The page moves nothing by itself: a teleop node takes what is published here, and only while the robot is teleoperated;
-its rows pass the guard like a policy's. What a page stops sending grows old there, and the robot holds.
+The page itself commands nothing: a teleop node uses what is published here, and only while the
+robot is teleoperated; its rows pass the guard like a policy's. Without new motion from the page
+the last one becomes stale there, and the robot holds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from vla_policy.web.panel import Answer, Deed
 
 DEVICE = "keyboard"
 AXES = 6
-ALONE_S = 1.0  # a hand that moved within it is the only one
+ALONE_S = 1.0  # for this long after its motion, motion of other pages is refused
 DONE = {
     "take_over": "a person is in control",
     "hand_back": "the policy is in control",
@@ -36,7 +37,7 @@ DONE = {
 
 
 class PageTeleop:
-    """Publishes what a hand at a page does; one page at a time."""
+    """Publishes manual motion from one page at a time."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -48,11 +49,14 @@ class PageTeleop:
         self._hand, self._moved_s = "", -math.inf
 
     def deeds(self) -> dict[str, Deed]:
-        """For the page's server. To pause ends motion, and is never too late."""
+        """Requests for the page's server. A pause ends motion, and is never too late."""
         return {name: Deed(partial(self._press, name), moves=name != "pause") for name in BUTTONS}
 
     def drive(self, details: Mapping[str, Any]) -> str | None:
-        """Publish a hand's motion; why not, one sentence. details: hand, twist from -1 to 1, opening or None."""
+        """Publish manual motion; why not, one sentence.
+
+        details: hand, twist from -1 to 1, opening or None.
+        """
         hand, opening = details.get("hand"), details.get("opening")
         twist: Any = details.get("twist")
         if not isinstance(hand, str) or not _shares(twist, AXES, -1.0):
