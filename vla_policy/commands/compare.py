@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try what lacks, then report; 0 if all is done, 130 after Ctrl-C."""
+    """Run missing trials, then report; 0 if all are done, 130 after Ctrl-C."""
     plan = plan_of(args)
     with ComparisonFolder(args.out, plan) as folder:
         try:
@@ -127,7 +127,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_of(args: argparse.Namespace) -> ComparisonPlan:
-    """What is asked. Raises ValueError or FileNotFoundError, with got and expected, for what there is not."""
+    """The comparison of the arguments.
+
+    Raises ValueError or FileNotFoundError, with got and expected.
+    """
     ends = {
         "episodes": (1, 2000),
         "seed": (0, 99),
@@ -223,7 +226,7 @@ def _try_what_lacks(folder: ComparisonFolder, args: argparse.Namespace) -> None:
 
 
 def write_report(folder: ComparisonFolder, args: argparse.Namespace) -> dict[str, Any]:
-    """The three reports, of all trials of the plan that are there; what report.json holds."""
+    """The three reports of all finished trials; returns the content of report.json."""
     of = asked_rows(folder.plan, folder.rows)
     not_asked = {
         cell: reason for cell in folder.plan.cells() if (reason := reason_of(folder, cell))
@@ -259,7 +262,7 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def command(args: argparse.Namespace) -> str:
-    """The command that makes this comparison: what is always said, then what is not as it comes."""
+    """The command of this comparison: required arguments, then those not at their default."""
     words = ["vla", "compare"]
     for name in ("policy", "robot", "suite", "episodes", "out"):
         words += [f"--{name}", str(getattr(args, name))]
@@ -270,7 +273,7 @@ def command(args: argparse.Namespace) -> str:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    """What of OPTIONS is not as it comes, as words of a command line."""
+    """The OPTIONS that are not at their default, as arguments of a command line."""
     words: list[str] = []
     for name, plain in OPTIONS.items():
         if name != "graph" and (value := getattr(args, name)) != plain:
@@ -286,7 +289,7 @@ def _version(package: str) -> str:
 
 
 def _counts(folder: ComparisonFolder) -> tuple[int, int]:
-    """Trials that are done, and all of those that can be."""
+    """Number of finished trials, and of all possible ones."""
     cells = [cell for cell in folder.plan.cells() if not reason_of(folder, cell)]
     total = len(cells) * folder.plan.episodes
     return total - sum(len(folder.lacks(cell)) for cell in cells), total

@@ -1,4 +1,4 @@
-"""One HTML file of a comparison with everything in it: plots, tables, films, commands; it needs no network and no script."""
+"""One self-contained HTML file of a comparison: plots, tables, films, commands; no script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Record = Mapping[str, Any]
 SHARE = PlotAxis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"{v:.0%}")
 CHANGE = PlotAxis(-1.0, 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0), lambda v: f"{v:+.0%}", zero=0.0)
 POLICY = "default-src 'none'; media-src data:; style-src 'unsafe-inline'"
-EVALUATED = ("twins", "rt2")  # sources whose suites `vla evaluate` tries too
+EVALUATED = ("twins", "rt2")  # sources whose suites `vla evaluate` has too
 NOTES = (
     "Success is judged by the simulation's ground truth; intervals are Wilson's, 95 %.",
     "Differences are of the same scenes and sentences: first minus second, Newcombe's interval for pairs; p is McNemar's, exact, "
@@ -68,7 +68,7 @@ def page(found: Record, films: Sequence[Record], folder: Path) -> str:
 
 
 def commands(found: Record) -> list[str]:
-    """The whole comparison as a command, then each part of it alone, which makes the same trials."""
+    """The whole comparison as a command, then each part separately, with the same trials."""
     lines = [found["about"]["command"]]
     for r in found["results"] if not found["plan"]["options"].get("graph") else ():
         if source_of(r["suite"]).name not in EVALUATED:

@@ -17,9 +17,9 @@ from typing import Any, cast
 from vla_policy.remote.turns import Job, Turns
 from vla_policy.types import Reason
 
-MAX_WAITING = 128  # requests altogether
+MAX_WAITING = 128  # requests in total
 MAX_OF_CLIENT = 2
-SMOOTHING = 0.3  # weight of the newest duration in the one that is reckoned with
+SMOOTHING = 0.3  # weight of the newest duration in the expected one
 
 # Answers jobs of one kind, one outcome each, in a worker thread.
 Answer = Callable[[Sequence[Any]], Sequence[Any]]
@@ -58,11 +58,11 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Number of waiting requests."""
         return len(self._turns)
 
     def expected_s(self, now_s: float) -> float:
-        """From now until a request that comes now is answered, as the last batches went."""
+        """Expected time until a new request is answered, from recent durations."""
         load = self.load
         if not load.began_s and not len(self._turns):
             return 0.0  # tried, however long it took the last time: else one slow answer would be the last
@@ -74,7 +74,7 @@ class Batcher:
     async def submit(
         self, client: Hashable, work: Any, *, deadline_s: float, kind: Hashable = None
     ) -> Any:
-        """The outcome of work, or a Reason: busy (would be late), late (became late), closing.
+        """The result of work, or a Reason: busy (would be late), late (became late), closing.
 
         deadline_s: on time.monotonic.
         """

@@ -1,7 +1,7 @@
-"""The thread in which the simulated robot lives: physics, cameras, judge, paced by the wall clock.
+"""The thread of the simulated robot: physics, cameras, judge, paced by the wall clock.
 
-No ROS in here. Everything that touches the World is done by the one thread, as a GL context
-belongs to the thread that made it; other threads leave setpoints and scene requests.
+No ROS here. Only this thread uses the World, as a GL context belongs to the thread that created
+it; other threads leave setpoints and scene requests.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PACE_STEPS = 100  # over how many steps the pace is measured
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the robot shows after one step, all of the instant time_ns.
+    """The robot's output after one step, all of the instant time_ns.
 
     images: of the cameras that are due. judged: the judge's verdict on the task as text.
     pace: simulated time per wall time of the last moments, as a share of what was asked for.
@@ -57,7 +57,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SetTask:
-    """The present scene, as text, and the task that is judged in it."""
+    """The current scene, as text, and the task that is judged in it."""
 
     description: str
     task: Task
@@ -67,7 +67,7 @@ class SetTask:
 class SimConfig:
     """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h.
 
-    robot: whose twin it is.
+    robot: name of the simulated robot.
     """
 
     epoch_ns: int
@@ -75,7 +75,7 @@ class SimConfig:
     rate: float = 1.0
     renderer: str = "auto"
     image_px: int = 96
-    # 331 kB: a message beyond the 512 kB of Fast DDS's shared memory goes by UDP and is mostly lost.
+    # 331 kB: messages above the 512 kB of Fast DDS's shared memory use UDP and are mostly lost.
     overview_px: tuple[int, int] = (384, 288)
     split: str = "train"
 
@@ -104,12 +104,12 @@ class SimLoop:
         self._now_ns = self._reset_ns = config.epoch_ns
         self._requests: list[tuple[Future[SetTask], int, str]] = []
         self._seed = 0
-        self.share_world = False  # whether snapshots have the world's whole state
+        self.share_world = False  # whether snapshots include the world's whole state
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
 
     def start(self, seed: int, instruction: str) -> Future[SetTask]:
-        """Begin with a scene, see set_scene."""
+        """Start with a scene, see set_scene."""
         first = self.set_scene(seed, instruction)
         self._thread.start()
         return first
@@ -117,8 +117,8 @@ class SimLoop:
     def set_scene(self, seed: int, instruction: str) -> Future[SetTask]:
         """Request the scene of seed and the task as a sentence; empty: a task drawn from the seed.
 
-        The future gives what stands from then on, or the ValueError that says why the
-        instruction does not fit the scene; then the scene stays as it was.
+        The future returns the new scene and task, or the ValueError that states why the
+        instruction does not match the scene; then the scene is unchanged.
         """
         done: Future[SetTask] = Future()
         with self._lock:
@@ -126,8 +126,9 @@ class SimLoop:
         return done
 
     def command_pose(self, pose: Array, arm: int = 0, stamp_ns: int = 0) -> str | None:
-        """Setpoint of an arm's tool, float64[7] xyz + xyzw in the base frame; finite. Why it is not taken, if it is not.
+        """Setpoint of an arm's tool, float64[7] xyz + xyzw, base frame; finite.
 
+        Returns a refusal or None.
         stamp_ns: of the command, 0 if it has none. See sim/command_stream.py.
         """
         with self._lock:
@@ -138,7 +139,7 @@ class SimLoop:
         return refusal
 
     def command_gripper(self, opening: float, arm: int = 0) -> str | None:
-        """Setpoint of an arm's gripper, 0 closed to 1 open; finite. Why it is not taken, if it is not."""
+        """Setpoint of an arm's gripper, 0 closed to 1 open; finite. Returns a refusal or None."""
         with self._lock:
             refusal = gripper_refusal(self._streams[arm], self._now_ns)
             if refusal is None:
@@ -146,9 +147,9 @@ class SimLoop:
         return refusal
 
     def command_drive(self, vx: float, wz: float, stamp_ns: int = 0) -> str | None:
-        """Velocity of the base, m/s ahead and rad/s; finite. It holds until its watchdog ends it.
+        """Velocity of the base, m/s ahead and rad/s; finite. It holds until the watchdog ends it.
 
-        Why it is not taken, if it is not.
+        Returns a refusal or None.
         """
         with self._lock:
             if 0 < stamp_ns <= self._reset_ns:
@@ -203,8 +204,8 @@ class SimLoop:
                 self._now_ns = self._config.epoch_ns + steps * STEP_NS
             pace = len(ends_s) * wall_step_s / (time.monotonic() - ends_s[0]) if ends_s else 1.0
             self._on_step(self._snapshot(world, steps, task, judge, pace))
-            # Lost time is given up, not made up for: a burst of steps would leave controller and
-            # policy no time between them, while a slower clock is the same for all.
+            # Lost time is not made up for: a burst of steps would leave controller and policy no
+            # time between them, while a slower clock is the same for all.
             deadline_s = max(deadline_s + wall_step_s, time.monotonic())
             self._stop.wait(max(YIELD_S, deadline_s - time.monotonic()))
             ends_s.append(time.monotonic())
@@ -279,7 +280,7 @@ def target_outside(world: World, xyz: Array) -> tuple[str, ...]:
 
 
 def describe(scene: Scene) -> str:
-    """What lies where, as text, from the robot's left (larger y) to its right."""
+    """The objects as text, from the robot's left (larger y) to its right."""
     things = sorted(scene.objects, key=lambda thing: -thing.xy[1])
     words = [f"{thing.name} of {2000 * thing.half_m:.0f} mm" for thing in things]
     return f"from left to right: {', '.join(words)}; a tray and a pad"
