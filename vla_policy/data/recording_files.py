@@ -1,11 +1,11 @@
-"""The files of a recording session: a bag and an episode of the data set for each take, and what becomes of both.
+"""The files of a recording session: a bag and a data set episode for each take, and their outcome.
 
     <folder>/set/                        the LeRobot data set
     <folder>/bags/episode-000000/        the bag of each saved episode
-    <folder>/discarded/, recovered/      bags of takes that were not kept, and of a recorder that was killed
-    <folder>/open/episode-000007/        the bag of the take that is open
+    <folder>/discarded/, recovered/      bags of discarded takes, and of a recorder that was killed
+    <folder>/open/episode-000007/        the bag of the open take
 
-Used by one thread. Nothing is deleted here: what leaves the set keeps its bag.
+Used by one thread. Nothing is deleted here: an episode that leaves the set keeps its bag.
 """
 
 from __future__ import annotations
@@ -35,17 +35,19 @@ from vla_policy.embodiment import Embodiment, View
 from vla_policy.timing import s_from_ns
 
 SET, BAGS, DISCARDED, RECOVERED, OPEN = "set", "bags", "discarded", "recovered", "open"
-REFUSED = 3  # topics whose refused messages are named
+REFUSED = 3  # number of topics named with refused messages
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What there is of the open take. problem: why it cannot go on, one sentence; '' if it can.
+    """State of the open take. problem: why it cannot continue, one sentence; '' if it can.
 
-    behind: why its videos are made from its bag when it is kept; '' where they are made meanwhile.
-    out_of_view: camera -> share of frames in which a tool is outside its image; None: not looked at.
-    target_out_of_view: the same of the object of the task; None: nobody knows.
-    stale: frames with a sample that was too old. idle: of the others, those before the first command. waiting: frames before the slowest encoder. written: bytes.
+    behind: why its videos are made from its bag on saving; '' if they are encoded meanwhile.
+    out_of_view: camera -> share of frames with a tool outside its image; None: not checked.
+    target_out_of_view: the same of the object of the task; None: unknown.
+    stale: frames with a sample that was too old. idle: of the others, those before the first
+    command.
+    waiting: frames before the slowest encoder. written: bytes.
     """
 
     frames: int = 0
@@ -65,10 +67,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A saved episode. bag: its folder; None where it could not be moved, with a sentence in note.
+    """A saved episode. bag: its folder; None if it could not be moved, with a sentence in note.
 
-    encoding_s: how long save() waited for its videos; set_s, bag_s: what making it part of the set and closing its
-    bag took beyond that.
+    encoding_s: wait of save() for its videos; set_s, bag_s: further time for adding it to the set
+    and closing its bag.
     """
 
     info: EpisodeInfo
@@ -80,12 +82,14 @@ class Kept:
 
 
 class RecordingFiles:
-    """begin, write ..., end, then save or discard; again and again; close. Not for several threads at once.
+    """begin, write ..., end, then save or discard; repeatedly; close.
 
-    robot_yaml: the text of the robot's file. namespace: what its relative topics stand below. views: of cameras, where
-    they are other than in that file.
-    recovered: what an earlier recorder had left, in sentences.
-    Raises OSError, Busy among it, if another process records there, ValueError if the folder is of another robot.
+    Not for several threads at once.
+    robot_yaml: the text of the robot's file. namespace: of its relative topics. views: of cameras
+    that differ from that file.
+    recovered: recovery from an earlier recorder's crash, in sentences.
+    Raises OSError, Busy among them, if another process records there, ValueError if the folder
+    belongs to another robot.
     """
 
     def __init__(
@@ -102,7 +106,7 @@ class RecordingFiles:
         self._robot, self._fps, self._yaml, self._space = robot, fps, robot_yaml, namespace
         own = {c.name: c.view for c in robot.cameras.values() if c.view is not None}
         self._views = own if views is None else dict(views)
-        EpisodeBuilder(robot, fps, namespace=namespace)  # refuses a robot that cannot be recorded
+        EpisodeBuilder(robot, fps, namespace=namespace)  # refuses an unsupported robot
         self._set = SetWriter(self.folder / SET, robot, fps, robot_yaml=robot_yaml)
         try:
             self.recovered = (*self._set.recovered, *self._recover_bags())
@@ -119,7 +123,7 @@ class RecordingFiles:
 
     @property
     def episodes(self) -> int:
-        """Saved episodes of the data set."""
+        """Number of saved episodes in the data set."""
         return self._set.episodes
 
     def begin(self, task: str, scene: DrawnScene | None = None) -> None:
@@ -156,7 +160,10 @@ class RecordingFiles:
         self._taken = self._stale = self._idle = self._bytes = 0
 
     def write(self, message: Message, qos: Sequence[Qos] = ()) -> None:
-        """Add a message to bag and frames. What goes wrong is a `problem` of written(); nothing raises."""
+        """Add a message to bag and frames.
+
+        Errors become the `problem` of written(); nothing raises.
+        """
         if self._bag is None or self._ended or self._problem:
             return
         try:
@@ -172,7 +179,7 @@ class RecordingFiles:
             self._count(message)
 
     def flush(self) -> None:
-        """What has come is given to the operating system: it survives this process."""
+        """Give all received data to the operating system: it survives this process."""
         if self._bag is not None and not self._ended and not self._problem:
             try:
                 self._bag.flush()
@@ -180,7 +187,7 @@ class RecordingFiles:
                 self._fail(str(error))
 
     def end(self) -> None:
-        """No message comes any more; the frames that are left, and the bag is closed."""
+        """No more messages: complete the remaining frames and close the bag."""
         if self._bag is None or self._ended:
             return
         self._frames(lambda builder: builder.end())
@@ -192,15 +199,15 @@ class RecordingFiles:
 
     @property
     def unready(self) -> bool:
-        """Whether get_ready() has something left to do, now or soon."""
+        """Whether get_ready() has work left, now or soon."""
         return self._set.unready
 
     def get_ready(self) -> None:
-        """Some of what save() has to write, while somebody decides. Waits for no encoder, raises nothing."""
+        """Write part of the files of save() in advance. Waits for no encoder, raises nothing."""
         self._set.get_ready()
 
     def written(self) -> Written:
-        """What there is of the take."""
+        """State of the take."""
         if self._builder is None:
             return Written()
         refused = sorted(self._builder.sentences.items())[:REFUSED]
@@ -226,7 +233,8 @@ class RecordingFiles:
     def save(self, success: bool | None) -> Kept:
         """The take becomes the next episode. Raises ValueError or OSError if it cannot; it is still open then.
 
-        Where the encoders fell behind, or failed, the episode is made of the bag first: with the same bytes, later.
+        If the encoders were too slow, or failed, the episode is first made from the bag: the same
+        bytes, later.
         """
         began_s = time.perf_counter()
         self.end()
@@ -244,14 +252,14 @@ class RecordingFiles:
         return Kept(info, bag, note, encoding_s, saved_s - encoding_s, bag_s)
 
     def discard(self) -> Path | None:
-        """The take is given up; where its bag is from now on."""
+        """Discard the take; returns the new folder of its bag."""
         self.end()
         if self._set.is_open:
             self._set.discard()
         return self._put_away(self._free(DISCARDED, self.episodes), {})[0]
 
     def delete_last(self) -> int:
-        """Take the newest episode out of the set; its number. Its bag goes to discarded/."""
+        """Remove the newest episode from the set; its number. Its bag goes to discarded/."""
         index = self._set.delete_last()
         bag = self.folder / BAGS / _name(index)
         if bag.is_dir():
@@ -259,7 +267,7 @@ class RecordingFiles:
         return index
 
     def close(self) -> None:
-        """A take that is open is discarded; its bag stays."""
+        """Discard an open take; its bag stays."""
         if self._bag is not None:
             self.discard()
         self._early.close()
@@ -288,13 +296,13 @@ class RecordingFiles:
         self._idle += not frame.valid and not stale
 
     def _fall_behind(self) -> None:
-        """The encoders are too slow for these streams: they stop, and what they would have made is made later."""
+        """The encoders are too slow for these streams: stop them; the videos are made later."""
         self._behind = self._set.behind
         if self._behind:
             self._set.discard()
 
     def _make_again(self) -> None:
-        """The open episode once more, from the messages of its bag in the order in which they came.
+        """Rebuild the open episode from the messages of its bag, in order of receipt.
 
         Raises ValueError or OSError.
         """
@@ -311,11 +319,11 @@ class RecordingFiles:
         self._behind = ""
 
     def _hear(self, message: Message) -> None:
-        """What a simulation says of the object of the task, for the verdict."""
+        """Record where the simulation reports the object of the task, for the verdict."""
         try:
             self._target.hear(self._decoder.target_outside(message))
         except ValueError:
-            self._target.hear(None)  # of another version: not known; the bag keeps it as it came
+            self._target.hear(None)  # of another version: unknown; the bag keeps it unchanged
 
     def _count(self, message: Message) -> None:
         try:
@@ -328,7 +336,7 @@ class RecordingFiles:
         self._problem = self._problem or why
 
     def _put_away(self, place: Path, custom: Mapping[str, str]) -> tuple[Path | None, str]:
-        """Close the bag and move its folder; (where it is, or None and a sentence)."""
+        """Close the bag and move its folder; (new folder, or None and a sentence)."""
         bag, self._bag, self._builder = self._bag, None, None
         if bag is None:
             return None, ""
@@ -341,11 +349,11 @@ class RecordingFiles:
         return place, ""
 
     def _free(self, kind: str, index: int) -> Path:
-        """A folder name of that kind that is not taken."""
+        """An unused folder name of that kind."""
         return _untaken(self.folder / kind / _name(index))
 
     def _recover_bags(self) -> list[str]:
-        """Close what a killed recorder left open. A take whose episode had been saved gets its bag."""
+        """Close bags left open by a killed recorder. A take with a saved episode gets its bag."""
         told = []
         for bag in sorted((self.folder / OPEN).glob("episode-*")):
             index = int(bag.name.rpartition("-")[2])

@@ -1,7 +1,7 @@
-"""A recording session without ROS: messages in, takes begun, ended, kept and discarded, and what there is to tell.
+"""A recording session without ROS: messages in; takes begun, ended, saved, discarded; status.
 
-Its methods are called from one thread. What takes time is done by the thread of the files and awaited, so that who
-calls goes on with other things meanwhile; one such step is taken at a time.
+Its methods are called from one thread. Slow work is done by the thread of the files and awaited,
+so that the caller can continue meanwhile; one such step runs at a time.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from vla_policy.data.transforms import TF_STATIC
 from vla_policy.timing import NS_PER_S
 from vla_policy.types import Reason
 
-FREE_NS = NS_PER_S  # between two looks at the disk
+FREE_NS = NS_PER_S  # between two checks of the disk
 Wait = Callable[["Future[Any]"], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What there is to tell. take_s: length of the open take. episode: number that it gets, or the next one."""
+    """Current status. take_s: length of the open take. episode: its number, or the next one."""
 
     phase: Phase
     task: str
@@ -50,10 +50,11 @@ class Moment:
 
 
 class RecordingSession:
-    """needs: the streams that are recorded. least_bytes: to be left on the disk.
+    """needs: the recorded streams. least_bytes: to be left free on the disk.
 
-    latched: topics whose last message counts at the begin of a take, however old it is; of /tf_static all.
-    wait: turns the answer of the files' thread into something that can be awaited.
+    latched: topics whose last message counts at the begin of a take, however old; of /tf_static
+    all.
+    wait: makes the answer of the files' thread awaitable.
     simulated: the clock is that of a simulation.
     """
 
@@ -78,13 +79,13 @@ class RecordingSession:
         self._least, self._simulated, self._bounds = least_bytes, simulated, bounds
         self._recording, self._episodes = Recording(), episodes
         self._taking = False  # messages belong to the open take
-        self._busy = ""  # what is being done with the files
+        self._busy = ""  # the current work on the files
         self._lost_before = 0
         self._clock: tuple[int, int] | None = None
         self._free = core.free_bytes(folder)
         self._free_at: int | None = None
         self.message = ""
-        self.saving = ""  # how long the newest episode took, a sentence
+        self.saving = ""  # duration of saving the newest episode, a sentence
         self.scene: DrawnScene | None = None  # of the simulation, for the next take
         self.last_verdict: TakeVerdict | None = None  # of the newest take that ended
 
@@ -94,12 +95,12 @@ class RecordingSession:
 
     @property
     def ending(self) -> bool:
-        """A take is being ended or put away now."""
+        """Whether a take is being ended, saved or discarded now."""
         return bool(self._busy)
 
     @property
     def verdict(self) -> TakeVerdict | None:
-        """Of the take that waits for a decision."""
+        """Verdict of the take that waits for a decision."""
         return None if self._recording.take is None else self._recording.take.verdict
 
     @property
@@ -107,19 +108,19 @@ class RecordingSession:
         return tuple(meter.need for meter in self._meters.values())
 
     def add(self, message: Message, qos: Sequence[Qos] = ()) -> None:
-        """A message has come. Never waits."""
+        """Add a received message. Never waits."""
         meter = self._meters.get(message.topic)
         if meter is not None:
             meter.add(message.stamp_ns, message.received_ns)
         if message.topic in self._latched:
-            # Several publishers share /tf_static, and the messages of all of them hold.
+            # Several publishers share /tf_static, and the messages of all of them stay valid.
             key = message.data if message.topic == TF_STATIC else b""
             self._latched[message.topic][key] = message, qos
         if self._taking:
             self._thread.put(message, qos)
 
     def drop(self, topic: str, count: int) -> None:
-        """The transport has lost messages of a topic."""
+        """Note messages of a topic lost by the transport."""
         meter = self._meters.get(topic)
         if meter is not None:
             meter.drop(count)
@@ -137,7 +138,7 @@ class RecordingSession:
     async def begin(
         self, task: str, now_ns: int, limit_ns: int, problems: Iterable[str] = ()
     ) -> str | None:
-        """A take begins; or a sentence that says why not."""
+        """Begin a take; or return a sentence why not."""
         if self._busy:
             return self._busy
         lacking = self.missing(task, now_ns, problems)
@@ -147,7 +148,7 @@ class RecordingSession:
         self._busy = "a take is being opened"
         scene = self.scene
         answer = self._thread.ask(lambda files: files.begin(task.strip(), scene))
-        for held in self._latched.values():  # what was said before and still holds
+        for held in self._latched.values():  # earlier messages that are still valid
             for said, offered in held.values():
                 self._thread.put(replace(said, received_ns=now_ns), offered)
         self._recording, self._taking, self.last_verdict = begun, True, None
@@ -167,11 +168,11 @@ class RecordingSession:
         return None
 
     async def end(self, now_ns: int, reason: Reason | None = None) -> str | None:
-        """The take ends, and a verdict stands; or a sentence that says why not. reason: why it ended by itself."""
+        """End the take and judge it; or a sentence why not. reason: why it ended by itself."""
         if self._busy or self.phase is not Phase.RECORDING:
             return self._busy or "no take is being recorded"
         self._busy, self._taking = "the take is being ended", False
-        streams = self._reports(now_ns)  # before anything later comes
+        streams = self._reports(now_ns)  # before any later message
         try:
             written = await self._wait(self._thread.ask(_ended))
         finally:
@@ -184,7 +185,10 @@ class RecordingSession:
         return None
 
     async def save(self, success: bool | None, now_ns: int) -> tuple[bool, str]:
-        """(whether the take was kept, a sentence). A take that still runs ends first; with faults it then waits."""
+        """(whether the take was saved, a sentence).
+
+        A running take ends first; with faults it then waits.
+        """
         if self.phase is Phase.RECORDING:
             refusal = await self.end(now_ns)
             if refusal is not None:
@@ -216,7 +220,7 @@ class RecordingSession:
         return True, self.message
 
     async def discard(self) -> tuple[bool, str]:
-        """(whether a take was discarded, a sentence that says where its bag is)."""
+        """(whether a take was discarded, a sentence with its bag's folder)."""
         if self._busy or self.phase is Phase.IDLE:
             return False, self._busy or "there is no take to discard"
         self._busy, self._taking = "the take is being discarded", False
@@ -232,7 +236,7 @@ class RecordingSession:
         return True, self.message
 
     async def delete_last(self) -> tuple[bool, str]:
-        """(whether the newest episode was taken out of the set, a sentence)."""
+        """(whether the newest episode was removed from the set, a sentence)."""
         if self._busy or self.phase is not Phase.IDLE:
             return False, self._busy or "a take is open: keep it or discard it first"
         self._busy = "an episode is being deleted"
@@ -249,7 +253,7 @@ class RecordingSession:
         return True, self.message
 
     def watch(self, now_ns: int, steady_ns: int) -> Reason | None:
-        """Look at clock, disk, streams and files; why the take is to end now, or None."""
+        """Check clock, disk, streams and files; why the take must end now, or None."""
         before, self._clock = self._clock, (now_ns, steady_ns)
         jump = None
         if before is not None:
@@ -271,12 +275,12 @@ class RecordingSession:
         return core.ended_by(self._recording, self._reports(now_ns), now_ns)
 
     def clear(self) -> None:
-        """The clock jumped: no time of before can be compared with now."""
+        """The clock jumped: earlier times cannot be compared with the present."""
         for meter in self._meters.values():
             meter.clear()
 
     def moment(self, task: str, now_ns: int, problems: Iterable[str] = ()) -> Moment:
-        """What there is to tell now. task: of the next take."""
+        """Current status. task: of the next take."""
         take, written = self._recording.take, self._thread.written
         seconds = 0.0 if take is None else take.seconds(now_ns)
         idle = self.phase is Phase.IDLE

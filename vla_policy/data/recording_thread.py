@@ -1,6 +1,7 @@
-"""The thread that writes a recording, behind a bounded queue: who hands messages over never waits for a disk.
+"""The thread that writes a recording, behind a bounded queue: its callers never wait for a disk.
 
-Messages and jobs are done in the order in which they came, so that a take has what came before its end and no more.
+Messages and jobs are processed in the order of arrival, so a take contains exactly the messages
+before its end.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from vla_policy.data.recording_files import RecordingFiles, Written
 from vla_policy.data.streams import Message
 
 T = TypeVar("T")
-FLUSH_S = 0.25  # without a message, after which what has come is flushed
-SOON_S = 0.02  # between two looks whether an episode that has ended can be made ready to be saved
-SHOWN_EVERY = 20  # messages between two looks at what is written
+FLUSH_S = 0.25  # without a message, after which received data is flushed
+SOON_S = 0.02  # interval of checking whether an ended episode can be prepared for saving
+SHOWN_EVERY = 20  # messages between two updates of the status
 
 
 class RecordingThread:
-    """most_bytes: of messages that may wait; what comes beyond is lost and counted."""
+    """most_bytes: of waiting messages; further ones are lost and counted."""
 
     def __init__(self, files: RecordingFiles, *, most_bytes: int) -> None:
         self._files, self._most = files, most_bytes
@@ -32,17 +33,17 @@ class RecordingThread:
         self._bytes = self._waiting = 0
         self._stopped = False
         self.lost = 0  # since the start
-        self.written = Written()  # of the open take, as of a moment ago
+        self.written = Written()  # of the open take, slightly delayed
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Messages that came and are not written yet."""
+        """Number of messages not written yet."""
         return self._waiting
 
     def put(self, message: Message, qos: Sequence[Qos] = ()) -> bool:
-        """Hand a message over; False if it was lost because too much waits."""
+        """Add a message; False if it was lost because the queue is full."""
         with self._changed:
             if self._stopped or self._bytes + len(message.data) > self._most:
                 self.lost += 1
@@ -54,7 +55,7 @@ class RecordingThread:
         return True
 
     def ask(self, job: Callable[[RecordingFiles], T]) -> Future[T]:
-        """Have job done after all that was handed over before; its answer, or what it raised."""
+        """Run job after all earlier messages and jobs; its result, or its exception."""
         answer: Future[T] = Future()
 
         def work() -> None:
@@ -75,7 +76,7 @@ class RecordingThread:
         return answer
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what waits, close the files and end; False if that is not done within timeout_s."""
+        """Write waiting messages, close the files and end; False if that exceeds timeout_s."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

@@ -18,17 +18,17 @@ from vla_policy.data.lerobot.durable import NO_ROOM, no_room, sync_file
 from vla_policy.data.lerobot.statistics import PixelHistogram
 from vla_policy.types import Array
 
-# One thread and no look-ahead, so that the same frames give the same bytes; every second frame is a key frame, so
-# that any frame is two decodings away.
+# One thread and no look-ahead, so that the same frames give the same bytes; every second frame is
+# a key frame, so that decoding any frame takes at most two.
 H264 = MappingProxyType(
     {"preset": "ultrafast", "tune": "zerolatency", "crf": "18", "g": "2", "bf": "0"}
 )
-STRIDE = 4  # of frames that count in statistics of images
+STRIDE = 4  # every fourth frame counts in the statistics of images
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedVideo:
-    """path: of the closed file. frames: how many. histogram: of the pixels of some."""
+    """path: of the closed file. frames: their number. histogram: of the pixels of some frames."""
 
     path: Path
     frames: int
@@ -36,7 +36,7 @@ class EncodedVideo:
 
 
 class VideoEncoder:
-    """Encodes in its own thread what put() hands over; after end() it closes the file; finish() waits for that.
+    """Encodes the frames of put() in its own thread; end() closes the file, finish() waits for it.
 
     capacity: frames that may wait. Single producer.
     """
@@ -53,7 +53,7 @@ class VideoEncoder:
         self.path, self.shape = path, shape
         self._fps, self._options = fps, dict(options)
         self._capacity = capacity
-        # One place more than for frames, so that end() never waits.
+        # One slot more than for frames, so that end() never waits.
         self._queue: queue.Queue[Array | None] = queue.Queue(capacity + 1)
         self._problem: BaseException | None = None
         self._abandoned = self._ended = self._emptied = False
@@ -64,8 +64,8 @@ class VideoEncoder:
 
     @property
     def waiting(self) -> int:
-        """Frames handed over and not encoded yet."""
-        last = self._ended and not self._emptied  # the word that ends it is no frame
+        """Number of frames not encoded yet."""
+        last = self._ended and not self._emptied  # the end marker is no frame
         return max(0, self._queue.qsize() - last)
 
     @property
@@ -79,20 +79,23 @@ class VideoEncoder:
         return self._ended and not self._thread.is_alive()
 
     def put(self, image: Array, *, wait: bool) -> bool:
-        """Hand over uint8[h, w, 3] RGB, read-only; False if there is no place for it now."""
+        """Add uint8[h, w, 3] RGB, read-only; False if the queue is full."""
         if not wait and self._queue.qsize() >= self._capacity:
             return False
         self._queue.put(image)
         return True
 
     def end(self) -> None:
-        """No frame comes any more: what waits is encoded, then the file is closed and goes to the disk."""
+        """No more frames: the waiting ones are encoded, then the file is closed and synced."""
         if not self._ended:
             self._ended = True
             self._queue.put(None)
 
     def finish(self) -> EncodedVideo:
-        """End, and wait until the file is on the disk. Raises what went wrong, DiskFull among it."""
+        """End, and wait until the file is on disk.
+
+        Raises the encoder's error, DiskFull among them.
+        """
         self.end()
         self._thread.join()
         if self._problem is not None:
@@ -100,7 +103,7 @@ class VideoEncoder:
         return EncodedVideo(self.path, self._frames, self._histogram)
 
     def abandon(self) -> None:
-        """End the thread without encoding what waits."""
+        """End the thread without encoding waiting frames."""
         self._abandoned = True
         self.end()
         self._thread.join()
@@ -116,11 +119,11 @@ class VideoEncoder:
         except Exception as error:  # noqa: BLE001 - told by finish()
             self._problem = error
         if self._problem is not None:
-            while self._next() is not None:  # the producer must not be held up by what has ended
+            while self._next() is not None:  # a failed encoder must not block the producer
                 pass
 
     def _next(self) -> Array | None:
-        """The next frame; None, again and again, after the last one."""
+        """The next frame; None, repeatedly, after the last one."""
         image = None if self._emptied else self._queue.get()
         self._emptied |= image is None
         return image

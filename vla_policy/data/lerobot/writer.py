@@ -1,7 +1,8 @@
-"""A LeRobot data set that is written while the robot moves, and that no crash can take a saved episode from.
+"""Writes a LeRobot data set while the robot moves; no crash can lose a saved episode.
 
-An episode is collected below `.recording/`; save() closes its files and makes them part of the set in one change
-(transaction.py). Before and after each save the set is complete, whatever happens to the process or the disk.
+An episode is collected below `.recording/`; save() closes its files and adds them to the set in
+one change (transaction.py). Before and after each save the set is complete, whatever happens to
+the process or the disk.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ from vla_policy.data.scene import DrawnScene
 from vla_policy.embodiment.description import Embodiment
 from vla_policy.embodiment.layout import layout_of
 
-QUEUE_FRAMES = 120  # of a camera that may wait for its encoder: 4 s at 30 Hz, 110 MB at 640 x 480
+QUEUE_FRAMES = 120  # per camera waiting for the encoder: 4 s at 30 Hz, 110 MB at 640 x 480
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeInfo:
-    """An episode as it was saved. files: of the set, that hold it. waited_s: how long save() waited for encoders."""
+    """A saved episode.
+
+    files: those of the set that contain it. waited_s: wait of save() for encoders.
+    """
 
     index: int
     length: int
@@ -54,18 +58,20 @@ class EpisodeInfo:
 
 
 class SetWriter:
-    """One process writes one set: begin, add ..., end, save or discard, again and again, close.
+    """One process writes one set: begin, add ..., end, save or discard, repeatedly, then close.
 
-    Who calls get_ready() while somebody decides finds that save() has only files to rename.
+    After calls of get_ready() while a person decides, save() has only files to rename.
 
-    root:       the folder of the set; made if it is not there.
-    robot:      whose state and executed action columns (embodiment.layout) are those of the set.
-    fps:        frames per second, whole.
-    cameras:    in the order of the features; of the robot, unless named. Their sizes are those of the first frame.
+    root:       the folder of the set; created if missing.
+    robot:      defines state and executed action columns (embodiment.layout) of the set.
+    fps:        frames per second, an integer.
+    cameras:    in the order of the features; default the robot's. The first frame sets their
+    sizes.
     robot_yaml: the text of the robot's file, kept in the set.
     queue_frames: how many frames of a camera may wait for its encoder.
-    recovered:  what an earlier recorder had left, in sentences.
-    Raises Busy if another process has the set, ValueError if the set is of another robot, rate or version.
+    recovered:  recovery from an earlier recorder's crash, in sentences.
+    Raises Busy if another process writes the set, ValueError if the set has another robot, rate or
+    version.
     """
 
     def __init__(
@@ -83,7 +89,7 @@ class SetWriter:
         self._robot, self._yaml, self._fps, self._capacity = robot, robot_yaml, fps, queue_frames
         self._actions = layout_of(
             robot
-        ).names  # as executed: absolute where the policy gives steps
+        ).names  # as executed: absolute if the policy's actions are steps
         if fps != int(fps) or not 1 <= fps <= 1000:
             raise ValueError(f"fps: got {fps}, expected a whole number from 1 to 1000")
         odd = [c for c in self.cameras if "/" in c or not c]
@@ -99,11 +105,11 @@ class SetWriter:
         except BaseException:
             self._lock.close()
             raise
-        # Loaded now: it takes as long as saving an episode may, when it is first used.
+        # Imported now: at first use the import takes as long as saving an episode may.
         importlib.import_module("pyarrow.compute")
         self._take: OpenTake | None = None
-        self._unsettled = self._may_settle = False  # a save that is decided and not all synced
-        self._added = False  # an episode, so that the statistics are to be computed anew
+        self._unsettled = self._may_settle = False  # a decided save that is not completely synced
+        self._added = False  # an episode, so that the statistics must be recomputed
 
     @property
     def episodes(self) -> int:
@@ -117,7 +123,7 @@ class SetWriter:
 
     @property
     def waiting(self) -> int:
-        """Frames of the open episode that the slowest encoder has before it."""
+        """Frames of the open episode waiting for the slowest encoder."""
         encoders = self._take.encoders.values() if self._take else ()
         return max((e.waiting for e in encoders), default=0)
 
@@ -133,12 +139,12 @@ class SetWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an episode that is neither saved nor discarded."""
+        """Whether an episode is neither saved nor discarded."""
         return self._take is not None
 
     @property
     def take_folder(self) -> Path:
-        """Where the files of an open episode are."""
+        """The folder of an open episode's files."""
         return self.root / layout.STAGING / "take"
 
     def begin(self, task: str, scene: DrawnScene | None = None) -> None:
@@ -146,16 +152,16 @@ class SetWriter:
         if self._take is not None:
             raise ValueError(f"{self.root}: an episode is open already; save or discard it first")
         self._require_open()
-        self._settle()  # before there are files of a new take under the names of the last one's
+        self._settle()  # before files of a new take use the names of the last one's
         folder = self.take_folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._take = OpenTake(folder, task, scene)
 
     def add(self, frame: Frame, *, wait: bool = False) -> bool:
-        """Take the next frame. Never waits for the encoders, unless told to.
+        """Add the next frame. Waits for the encoders only if wait is set.
 
-        False: it was not taken, and the episode cannot be saved any more (problem says why).
+        False: it was not added, and the episode cannot be saved any more (problem states why).
         Raises ValueError for a frame of another robot or another size.
         """
         take = self._open()
@@ -177,9 +183,9 @@ class SetWriter:
         return True
 
     def end(self) -> None:
-        """No frame comes any more: the encoders close their files while somebody decides. Waits for nothing.
+        """No more frames: the encoders close their files meanwhile. Does not wait.
 
-        save() does it too. Raises ValueError if no episode is open.
+        save() includes it. Raises ValueError if no episode is open.
         """
         take = self._open()
         take.ended = True
@@ -188,14 +194,14 @@ class SetWriter:
 
     @property
     def unready(self) -> bool:
-        """Whether get_ready() has something left to do, now or when the encoders are done."""
+        """Whether get_ready() has work left, now or when the encoders are done."""
         return self._may_settle or (self._take is not None and self._take.unready)
 
     def get_ready(self) -> None:
-        """Once the encoders are done: write and sync the files that save() puts in place, for one answer each time.
+        """Once the encoders are done: write and sync the files of save(), for one answer per call.
 
-        After save(): what it has left to be synced. Waits for no encoder. What fails here is done again by save() or the
-        next begin(), which tell it.
+        After save(): sync the rest. Waits for no encoder. After a failure here, save() or the next
+        begin() tries again and reports it.
         """
         if self._may_settle:
             try:
@@ -209,20 +215,20 @@ class SetWriter:
             self._make_ready(take, take.unanswered)
         except (OSError, ValueError):
             take.may_get_ready = False
-            self._forget_ready(take)  # it may be what fills the disk
+            self._forget_ready(take)  # its files may have filled the disk
 
     def save(self, success: bool | None = None) -> EpisodeInfo:
-        """Close the episode and make it part of the set; when this returns, nothing can take it away.
+        """Close the episode and add it to the set; once this returns, it cannot be lost.
 
-        success: None if nobody said. Raises ValueError if the episode cannot be saved, DiskFull if there is no room:
-        then the episode is still open, for another save() or discard().
+        success: None without a judgement. Raises ValueError if the episode cannot be saved,
+        DiskFull without space: then the episode is still open, for another save() or discard().
         """
         take = self._open()
         if take.problem:
             raise ValueError(f"episode {self.episodes} cannot be saved: {take.problem}")
         if not take.rows:
             raise ValueError(f"episode {self.episodes} cannot be saved: it has no frame")
-        self.end()  # all of them, before any is awaited
+        self.end()  # for all, before waiting for any
         began_s = time.perf_counter()
         take.videos()
         waited_s = time.perf_counter() - began_s
@@ -234,9 +240,9 @@ class SetWriter:
         return info
 
     def append(self, take: EpisodeToAppend, shapes: Mapping[str, tuple[int, int]]) -> EpisodeInfo:
-        """Make an episode that was collected elsewhere the next one; its videos lie below `.recording/`.
+        """Append an episode that was collected elsewhere; its videos are below `.recording/`.
 
-        shapes: camera -> (height, width). Raises ValueError for one of another robot or size, DiskFull.
+        shapes: camera -> (height, width). Raises ValueError for another robot or size, DiskFull.
         """
         self._require_open()
         if self._take is not None:
@@ -258,7 +264,10 @@ class SetWriter:
         self._drop(take)
 
     def delete_last(self) -> int:
-        """Take the last saved episode out of the set; its index. Raises ValueError if there is none or one is open."""
+        """Remove the last saved episode; its index.
+
+        Raises ValueError without one or with one open.
+        """
         self._require_open()
         if self._take is not None:
             raise ValueError(f"{self.root}: an episode is open; save or discard it first")
@@ -269,7 +278,7 @@ class SetWriter:
         return self.episodes
 
     def close(self) -> None:
-        """Drop an open episode, compute the statistics from all data, let the folder go."""
+        """Drop an open episode, compute the statistics from all data, unlock the folder."""
         if self._lock.closed:
             return
         try:
@@ -293,14 +302,14 @@ class SetWriter:
         self.close()
 
     def _make_ready(self, take: OpenTake, success: bool | None) -> None:
-        """The open episode, with this answer, on the disk beside the set."""
+        """Write the files of the open episode with this answer, beside the set."""
         description, name = self._description(take.shapes), ANSWERS[success]
         take.ready[success] = ready_episode(
             self.root, self._state, take.episode(success), description, name=name
         )
 
     def _settle(self) -> None:
-        """Wait until what was saved last is in its places on the disk as well, and forget how it came there."""
+        """Wait until the last save is synced in place, and delete the record of the change."""
         if self._unsettled:
             finish(self.root)
             self._unsettled = self._may_settle = False
@@ -324,7 +333,7 @@ class SetWriter:
         shutil.rmtree(self.root / layout.STAGING / READY, ignore_errors=True)
 
     def _drop(self, take: OpenTake) -> None:
-        """What is left of an episode that was saved or discarded."""
+        """Delete the remaining files of an episode that was saved or discarded."""
         self._forget_ready(take)
         shutil.rmtree(take.folder, ignore_errors=True)
         self._take = None
@@ -392,7 +401,7 @@ class SetWriter:
             )
 
     def _require_same(self, state: SetState) -> None:
-        """Refuse a set that these frames do not belong to."""
+        """Refuse a set that these frames do not match."""
         info = state.info
         if info.get("codebase_version") != layout.VERSION:
             raise ValueError(
@@ -424,7 +433,7 @@ class SetWriter:
 
 
 def require_even(camera: str, size: tuple[int, int]) -> None:
-    """Raises ValueError for a (height, width) that H.264 does not take."""
+    """Raises ValueError for a (height, width) that H.264 does not support."""
     if size[0] % 2 or size[1] % 2:
         raise ValueError(
             f"camera {camera}: got {size[1]} x {size[0]} pixels, expected even numbers, as H.264 needs them"
