@@ -1,4 +1,4 @@
-"""Whether a robot's tool, and the object of its task, are inside the image of a camera that stands still."""
+"""Whether a robot's tool and the object of its task are inside the image of a fixed camera."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def in_view(view: View, xyz: Array, size: tuple[int, int]) -> bool:
 class ViewMeter:
     """Counts the frames of a take in which a tool is outside an image; add() each.
 
-    views: camera -> where it stands, those that are known. Without one, or for a robot whose state has no tool
-    poses, nothing is looked at.
+    views: camera -> its pose, the known ones. Without any, or for a robot whose state has no tool
+    poses, nothing is checked.
     """
 
     def __init__(self, robot: Embodiment, views: Mapping[str, View]) -> None:
@@ -43,16 +43,17 @@ class ViewMeter:
 
     @property
     def shares(self) -> dict[str, float] | None:
-        """camera -> share of the frames in which a tool was outside its image; None: not looked at."""
+        """camera -> share of the frames with a tool outside its image; None: not checked."""
         if not self._views or not self._frames:
             return None
         return {camera: count / self._frames for camera, count in self._outside.items()}
 
 
 class TargetMeter:
-    """Counts the frames of a take in which the object of the task is outside an image: hear() who knows, add() each frame.
+    """Counts the frames of a take in which the object of the task is outside an image.
 
-    cameras: those that are told of. A simulation knows it; where nobody does, nothing is said.
+    hear() sets who sees it, add() counts each frame. cameras: those that are reported. Only a
+    simulation knows this; otherwise the result is None.
     """
 
     def __init__(self, cameras: Iterable[str]) -> None:
@@ -61,11 +62,11 @@ class TargetMeter:
         self._frames = 0
 
     def hear(self, cameras: tuple[str, ...] | None) -> None:
-        """Which of them are without it from now on; None: not known any more."""
+        """The cameras without it from now on; None: unknown again."""
         self._now = cameras
 
     def add(self) -> None:
-        """A frame that shows what was heard last."""
+        """Count a frame with the value of the last hear()."""
         if self._now is None:
             return
         self._frames += 1
@@ -75,7 +76,7 @@ class TargetMeter:
 
     @property
     def shares(self) -> dict[str, float] | None:
-        """camera -> share of the frames of which it is known; None: of none."""
+        """camera -> share of the frames with a known value; None: without any."""
         if not self._frames:
             return None
         return {camera: count / self._frames for camera, count in self._outside.items() if count}

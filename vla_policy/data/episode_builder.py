@@ -1,4 +1,4 @@
-"""Messages of one take, in the order in which they came, into frames: live and from a bag alike."""
+"""Messages of one take, in order of receipt, to frames: the same live and from a bag."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from vla_policy.types import Array
 class EpisodeBuilder:
     """Frames of one take at fps by the rule of data/alignment.py.
 
-    Which frames come out depends on the messages and their order alone, not on when add is called.
-    namespace: what the robot's relative topics stand below. from_outputs: commands are read from the
-    controllers' topics, of a recording without control_command.
-    Raises ValueError for a robot whose frames cannot be made of messages, in one sentence.
+    The frames depend only on the messages and their order, not on when add is called.
+    namespace: of the robot's relative topics. from_outputs: commands are read from the
+    controllers' topics, for a recording without control_command.
+    Raises ValueError for a robot whose frames cannot be made from messages, in one sentence.
     """
 
     def __init__(
@@ -77,11 +77,12 @@ class EpisodeBuilder:
         self.sentences: dict[str, str] = {}
 
     def add(self, message: Message) -> list[Frame]:
-        """Take one message; the frames that are complete with it, in order.
+        """Add one message; returns the frames completed by it, in order.
 
-        A message that cannot be used counts as not received: `refused` counts those of each topic,
-        `sentences` has the first one's reason. `counts`: stamps that were repeated, went backward, or
-        came too late for their frame. After `problem` is set nothing is taken any more.
+        An invalid message counts as not received: `refused` counts those of each topic,
+        `sentences` has the first one's reason. `counts`: stamps that were repeated, went
+        backward, or came too late for their frame. Once `problem` is set, no more messages are
+        accepted.
         """
         if self.problem is not None or message.topic not in self._heard:
             return []
@@ -95,28 +96,28 @@ class EpisodeBuilder:
         return frames + self._close(final=False)
 
     def end(self) -> list[Frame]:
-        """The frames that are left when the take ends: up to where all streams that live have come."""
+        """The remaining frames at the end: up to the newest instant of all live streams."""
         return [] if self.problem is not None else self._close(final=True)
 
     @property
     def heard(self) -> tuple[str, ...]:
-        """The topics that frames are made of; messages of others change nothing."""
+        """The topics from which frames are made; messages of others change nothing."""
         return self._heard
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Streams that have had no sample yet: without them there is no first frame."""
+        """Streams without a sample so far: without them there is no first frame."""
         return tuple(name for name, track in self._inputs.items() if track.newest_ns is None)
 
     def _on_time(self, message: Message) -> list[Frame]:
-        """Watch the clock of receipt; the last frames, and `problem`, where it jumped."""
+        """Check the clock of receipt; the last frames, and `problem`, if it jumped."""
         before, now = self._received_ns, message.received_ns
         if before is None or 0 <= now - before <= SILENCE_NS:
             self._received_ns = now
             return []
         if -SAME_CLOCK_NS <= now - before < 0:
             return []  # two threads that stamp their messages may swap them
-        if self.start_ns is None:  # nothing was shown yet: begin anew
+        if self.start_ns is None:  # no frame so far: start again
             self._received_ns = now
             self._forget()
             return []
@@ -128,7 +129,7 @@ class EpisodeBuilder:
         return frames
 
     def _forget(self) -> None:
-        """Begin anew: no stream has said anything yet."""
+        """Start again: no stream has a sample."""
         self._inputs: dict[str, Track[Any]] = {
             n: Track(age) for n, age in self._max_ages_ns.items()
         }
@@ -138,7 +139,7 @@ class EpisodeBuilder:
         self._states.forget()
 
     def _keep(self, message: Message) -> None:
-        """Raises ValueError for a message that cannot be used."""
+        """Raises ValueError for an invalid message."""
         topics, topic = self.topics, message.topic
         if topic in self._reports:
             report = self._commands.sample(message)
@@ -148,7 +149,7 @@ class EpisodeBuilder:
             name = topics.cameras[topic]
             lag_ns = message.received_ns - message.stamp_ns
             if self.start_ns is None:
-                pixels(message)  # there must be a picture to repeat, should a later one be broken
+                pixels(message)  # a valid image must exist to repeat if a later one is broken
             self._take(self._inputs[name], StampedValue(message.stamp_ns, message, lag_ns), topic)
         elif topic in topics.states:
             for name, sample in self._states.samples(message):
@@ -191,9 +192,9 @@ class EpisodeBuilder:
         return (self._received_ns or 0) - self._offset_ns
 
     def _begin(self) -> None:
-        """Find start as soon as every stream has a sample."""
+        """Set start as soon as every stream has a sample."""
         if self.missing:
-            for track in self._inputs.values():  # what a first frame can no longer need
+            for track in self._inputs.values():  # samples too old for the first frame
                 if track.newest_ns is not None:
                     track.drop_before(track.newest_ns - 2 * WAIT_NS)
             return
@@ -222,9 +223,9 @@ class EpisodeBuilder:
         return frames
 
     def _complete(self, time_ns: int, next_ns: int, *, final: bool) -> bool:
-        """Whether no message that is still to come can be of the frame.
+        """Whether no later message can belong to the frame.
 
-        final: none comes any more; a frame that a living stream has not reached is left out.
+        final: no more messages; a frame that a live stream has not reached is left out.
         """
         now_ns = self._now_ns()
         for tracks, until_ns in ((self._inputs, time_ns), (self._reports, next_ns)):
@@ -272,7 +273,7 @@ class EpisodeBuilder:
         )
 
     def _value(self, name: str, track: Track[Any], time_ns: int) -> tuple[int, Array]:
-        """(stamp, value) of the newest sample that can be used; pictures are decoded here."""
+        """(stamp, value) of the newest valid sample; images are decoded here."""
         while (sample := track.at(time_ns)) is not None:
             shown = self._shown.get(name)
             if not isinstance(sample.value, Message):
@@ -291,7 +292,7 @@ class EpisodeBuilder:
         return self._shown[name]
 
     def _task(self, time_ns: int) -> str:
-        """The instruction in force: that of the chunk in execution, else the last one that was given."""
+        """The instruction then: that of the chunk in execution, else the last one given."""
         report = self._sent.last
         if report is not None and report.instruction:
             return report.instruction

@@ -1,4 +1,4 @@
-"""Which topics a robot's frames are made of, and what their messages say about it."""
+"""The topics of a robot's frames, and the values in their messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOINTS = "joints"
 
 
 def absolute(name: str, namespace: str = "/") -> str:
-    """The full name of a topic; namespace: what relative names stand below."""
+    """The full name of a topic; namespace: of relative names."""
     return name if name.startswith("/") else f"{namespace.rstrip('/')}/{name}"
 
 
@@ -31,7 +31,7 @@ def absolute(name: str, namespace: str = "/") -> str:
 class Topics:
     """Full names. cameras: topic -> camera. joints: topic -> name in the robot file. poses: topic -> tool.
 
-    frames: tool -> the frame that tf has of it. outputs: topic -> action group, of the controllers' topics.
+    frames: tool -> its frame in tf. outputs: topic -> action group, of the controllers' topics.
     """
 
     cameras: Mapping[str, str]
@@ -44,17 +44,17 @@ class Topics:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """Those of the robot alone; tf is everybody's."""
+        """Topics of the robot alone, without tf, which is shared."""
         return (*self.cameras, *self.joints, *self.poses)
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Those without which there are no frames."""
+        """Topics without which no frame can be made."""
         return (*self.own, *((TF,) if self.frames else ()))
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Those of the joints and the tools."""
+        """Topics of joints and tools."""
         return (*self.joints, *self.poses, *((TF, TF_STATIC) if self.frames else ()))
 
 
@@ -76,7 +76,7 @@ def topics_of(robot: Embodiment, namespace: str = "/") -> Topics:
 
 
 def max_ages_ns(robot: Embodiment) -> dict[str, int]:
-    """Stream -> how old its sample may be: every camera by name, 'joints', and every tool with a topic or a frame."""
+    """Stream -> maximum age of its sample: cameras, 'joints', tools with a topic or a frame."""
     ages = {name: camera.max_age_s for name, camera in robot.cameras.items()}
     ages[JOINTS] = robot.joints.max_age_s
     ages |= {t: s.max_age_s for t, s in robot.poses.items() if s.kind in ("topic", "tf")}
@@ -84,9 +84,9 @@ def max_ages_ns(robot: Embodiment) -> dict[str, int]:
 
 
 class StateReader:
-    """Samples of the robot's own streams out of messages, and the state of the samples of one time.
+    """Samples of the robot's own streams from messages, and the state from samples of one time.
 
-    Raises ValueError if the pose of a tool comes from a model that cannot be had.
+    Raises ValueError if the pose of a tool comes from a model that is not available.
     """
 
     def __init__(self, robot: Embodiment, topics: Topics, decoder: Decoder) -> None:
@@ -95,18 +95,18 @@ class StateReader:
         models = {t: s for t, s in robot.poses.items() if s.kind == "model"}
         self._models = {t: ForwardKinematics(robot, s.frame) for t, s in models.items()}
         self._transforms = Transforms()
-        self._looked_up: dict[str, int] = {}  # tool -> stamp of the newest pose that tf gave
+        self._looked_up: dict[str, int] = {}  # tool -> stamp of its newest pose from tf
 
     def forget(self) -> None:
-        """Forget all that moves, after the clock jumped."""
+        """Forget everything but static transforms, after the clock jumped."""
         self._merger.clear()
         self._transforms.forget()
         self._looked_up.clear()
 
     def samples(self, message: Message) -> list[tuple[str, StampedValue[Array]]]:
-        """(stream, sample) of each sample that a message of Topics.states gives; none while joints or links are missing.
+        """(stream, sample) of a message of Topics.states; none while joints or links are missing.
 
-        Raises ValueError for one that cannot be used.
+        Raises ValueError for an invalid one.
         """
         if message.topic in (TF, TF_STATIC):
             return self._of_frames(message)
@@ -123,7 +123,8 @@ class StateReader:
     def _of_frames(self, message: Message) -> list[tuple[str, StampedValue[Array]]]:
         """A sample of each tool whose newest pose is newer than before.
 
-        What is no transform is refused only where it gives none: others have frames of their own on the same topic.
+        An invalid transform is refused only if the message yields no sample: others use the same
+        topic for their own frames.
         """
         links = self._decoder.transforms(message)
         problem = self._transforms.add(links, is_static=message.topic == TF_STATIC)
@@ -166,7 +167,7 @@ class StateReader:
 
 
 class CommandReader:
-    """What was commanded, out of control_command; from_outputs: out of the controllers' own topics."""
+    """Commands from control_command; from_outputs: from the controllers' own topics."""
 
     def __init__(
         self, robot: Embodiment, topics: Topics, decoder: Decoder, *, from_outputs: bool
@@ -178,7 +179,7 @@ class CommandReader:
         self.topics: Iterable[str] = tuple(self._read) if from_outputs else (topics.reports,)
 
     def sample(self, message: Message) -> StampedValue[CommandReport]:
-        """Raises ValueError for a message that cannot be used."""
+        """Raises ValueError for an invalid message."""
         read = self._read.get(message.topic, self._decoder.control_command)
         report = read(message)
         return StampedValue(report.stamp_ns, report, message.received_ns - message.stamp_ns)

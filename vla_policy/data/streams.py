@@ -1,7 +1,7 @@
-"""Messages as a recorder takes them and a bag gives them back, and their values, without ROS.
+"""Messages as received by a recorder or read from a bag, and their values, without ROS.
 
-The numbers are those that ros/messages makes of the same bytes: pictures go through the same
-functions, everything else through the types of rosbags.
+The numbers equal those of ros/messages for the same bytes: images are decoded by the same
+functions, everything else by the types of rosbags.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ HEADER = ("header", "std_msgs/msg/Header")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it came. topic: its full name. type: as 'std_msgs/msg/String'.
+    """One message as received. topic: its full name. type: as 'std_msgs/msg/String'.
 
-    stamp_ns:    of its header; when it was received, if it has none. Node clock.
-    received_ns: when it came, node clock.
-    data:        serialized (CDR), untouched.
+    stamp_ns:    of its header; the time of receipt without one. Node clock.
+    received_ns: the time of receipt, node clock.
+    data:        serialized (CDR), unchanged.
     """
 
     topic: str
@@ -51,9 +51,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class CommandReport:
-    """What the control node did in one tick (msg/ControlCommand.msg). mode: who was in control; '' if it was not said.
+    """One tick of the control node (msg/ControlCommand.msg). mode: the control mode; '' if absent.
 
-    proposed, sent: float64[d] in the order of names, NaN for a column that was told nothing; None: nothing at all.
+    proposed, sent: float64[d] in the order of names, NaN for a column without a command; None:
+    no command at all.
     reasons: codes of the checks that acted.
     """
 
@@ -70,7 +71,7 @@ class CommandReport:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """State of the control node (msg/ControlStatus.msg). mode: who is in control; '' if it was not said."""
+    """State of the control node (msg/ControlStatus.msg). mode: the control mode; '' if absent."""
 
     engaged: bool
     mode: str
@@ -81,10 +82,10 @@ class StatusReport:
 
 
 class Decoder:
-    """Values of messages. definitions: type -> text, as the bag that they come from has them.
+    """Values of messages. definitions: type -> text, as in the bag they come from.
 
-    Every method raises ValueError, in one sentence with the topic, for bytes that are not what the
-    type says; the caller treats that message as not received.
+    Every method raises ValueError, in one sentence with the topic, for bytes that do not match the
+    type; the caller treats that message as not received.
     """
 
     def __init__(self, definitions: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -92,13 +93,16 @@ class Decoder:
         self._stamped: dict[str, bool] = {}
 
     def message(self, topic: str, type_name: str, data: bytes, received_ns: int) -> Message:
-        """A message with its stamp. One without a header, or whose stamp was never set, is of when it came."""
+        """A message with its stamp.
+
+        Without a header or a set stamp, the time of receipt is used.
+        """
         stamp_ns = received_ns
         if self._has_header(type_name):
             try:
                 stamp_ns = stamp_of_serialized(data, topic)
             except ValueError:
-                stamp_ns = received_ns  # it is kept as it came; who uses it refuses it
+                stamp_ns = received_ns  # the message is kept; its users refuse it
         return Message(topic, type_name, stamp_ns, received_ns, data)
 
     def joints(self, message: Message) -> tuple[list[str], Array]:
@@ -107,14 +111,14 @@ class Decoder:
         return list(found.name), found.position
 
     def pose(self, message: Message, frame_id: str) -> Array:
-        """float64[7] x y z qx qy qz qw of a PoseStamped that is given in frame_id."""
+        """float64[7] x y z qx qy qz qw of a PoseStamped given in frame_id."""
         found = self._decode(message, POSE)
         p, q = found.pose.position, found.pose.orientation
         values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         return unit_pose(values, found.header.frame_id, frame_id, message.topic)
 
     def transforms(self, message: Message) -> list[Link]:
-        """The links of a TFMessage, as they were sent."""
+        """The links of a TFMessage, unchanged."""
         found = []
         for transform in self._decode(message, TF_TYPE).transforms:
             place, turn = transform.transform.translation, transform.transform.rotation
@@ -146,7 +150,7 @@ class Decoder:
         return names, np.array([p.positions for p in points])
 
     def control_command(self, message: Message) -> CommandReport:
-        """What the control node did in one tick."""
+        """One tick of the control node."""
         found = self._decode(message, CONTROL_COMMAND)
         names = tuple(found.names)
         for what in ("proposed", "sent"):
@@ -185,13 +189,13 @@ class Decoder:
         return str(found.instruction), int(found.outcome), str(found.message)
 
     def target_outside(self, message: Message) -> tuple[str, ...] | None:
-        """Cameras without the task's object in their image, of a SimEvent; None where nothing is judged or it is not said."""
+        """Cameras without the task's object in their image, of a SimEvent; None if unknown."""
         found = self._decode(message, SIM_EVENT)
         cameras = getattr(found, "target_outside", None)  # older recordings have none
         return None if cameras is None or not found.instruction else tuple(cameras)
 
     def text(self, message: Message) -> str:
-        """The words of a String."""
+        """The text of a String."""
         return str(self._decode(message, STRING).data)
 
     def _decode(self, message: Message, type_name: str) -> Any:
@@ -219,7 +223,7 @@ class Decoder:
         return known
 
 
-# What the generated readers raise for bytes that end early, lengths beyond them and text that is none.
+# Exceptions of the generated readers for truncated bytes, invalid lengths and invalid text.
 _BROKEN = (
     AssertionError, IndexError, KeyError, MemoryError, OverflowError, UnicodeDecodeError, ValueError,
     struct.error, BufferError, TypeError, SerdeError,

@@ -1,4 +1,4 @@
-"""Keep a take or discard it: what is wrong with it, each in one sentence, right after it ended."""
+"""Keep a take or discard it: its faults, each in one sentence, right after it ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ NOT_LOOKED_AT = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a take may be like and still be kept.
+    """Limits within which a take is kept.
 
     dropped:     share of a stream's messages that the transport may lose.
-    slow:        share of its rate that a stream must keep.  gap_shares: of the take that pauses may last together.
-    stall_s:     longest time in which the robot may stand still.
+    slow:        share of its rate that a stream must keep.
+    gap_shares:  share of the take that pauses may last in total.
+    stall_s:     longest time without motion of the robot.
     held, slowed: share of the ticks with a plan in which the guard may hold or slow it.
     shortest, longest: of the median length of at least `others` takes of the same task.
-    out_of_view: share of frames; told from a fifth of it on, as an arm that lifts may leave an image for a while.
+    out_of_view: share of frames; reported from a fifth of it on, as an arm that lifts may leave an
+        image for a while.
     """
 
     dropped: float = 0.01
@@ -44,16 +46,18 @@ USUAL = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class TakeFacts:
-    """What was measured of a take.
+    """Measurements of a take.
 
-    stale_frames: in which a stream was older than the robot's file allows.  idle_frames: before the first command.  lost: messages that could not be kept.
-    stalls:  (begin s, seconds) of each time in which the robot stood still.  moved: whether it ever moved.
-    ticks:   of the control node with a plan; held, slowed: of these.  reasons: code of a check -> ticks in which it acted.
+    stale_frames: with a stream older than the robot's file allows.
+    idle_frames: before the first command.  lost: messages that could not be kept.
+    stalls:  (begin s, seconds) of each time without motion.  moved: whether the robot ever moved.
+    ticks:   of the control node with a plan; held, slowed: of these.
+    reasons: code of a check -> ticks in which it acted.
     others_s: lengths of the saved takes of the same task.
-    out_of_view: camera -> share of frames in which the tool was outside of its image; None: not known.
-    target_out_of_view: the same of the object of the task; None: not known.
-    behind:  why its videos are made from its bag later; '' where they were made meanwhile.
-    ended_by: why the take could not go on; None: somebody or its time limit ended it.
+    out_of_view: camera -> share of frames with the tool outside its image; None: unknown.
+    target_out_of_view: the same of the object of the task; None: unknown.
+    behind:  why its videos are made from its bag later; '' if they were encoded meanwhile.
+    ended_by: why the take could not continue; None: a person or its time limit ended it.
     """
 
     seconds: float
@@ -77,7 +81,7 @@ class TakeFacts:
 
 @dataclass(frozen=True, slots=True)
 class TakeVerdict:
-    """faults: why it should be discarded; none: keep it. notes: what else to know."""
+    """faults: why to discard it; without any, keep it. notes: further remarks."""
 
     faults: tuple[Reason, ...] = ()
     notes: tuple[str, ...] = ()
@@ -122,7 +126,7 @@ def _of_streams(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
     found = []
     for stream in facts.streams:
         need = stream.need
-        if not need.required:  # several publishers share such a topic, and pause as they like
+        if not need.required:  # several publishers share such a topic, with pauses at any time
             continue
         if stream.backwards:
             found.append(
@@ -206,7 +210,7 @@ def _of_view(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
 
 
 def _shares(facts: TakeFacts) -> list[tuple[str, str, float]]:
-    """(code, camera, share of the frames) of what is outside an image."""
+    """(code, camera, share of the frames) of tools and objects outside an image."""
     found = {"out_of_view": facts.out_of_view, "target_out_of_view": facts.target_out_of_view}
     return [(code, *item) for code, shares in found.items() for item in (shares or {}).items()]
 

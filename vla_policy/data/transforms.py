@@ -1,7 +1,7 @@
-"""Where a frame is in another, out of the messages of /tf and /tf_static, by the rules of tf2.
+"""The pose of one frame in another, from the messages of /tf and /tf_static, by the rules of tf2.
 
-What counts is the newest time of which every link of the chain is known. A link between two samples is interpolated:
-straight in place, along the shorter turn. Nothing is extrapolated.
+The result is of the newest time at which every link of the chain is known. Between two samples a
+link is interpolated: linearly in position, by the shorter rotation. Nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from vla_policy.runtime.poses import unit_pose
 from vla_policy.types import Array
 
 TF, TF_STATIC, TF_TYPE = "/tf", "/tf_static", "tf2_msgs/msg/TFMessage"
-KEPT_NS = 10_000_000_000  # of each link, as tf2 keeps them
-DEEPEST = 100  # links of a chain; more are a circle
+KEPT_NS = 10_000_000_000  # history of each link, as in tf2
+DEEPEST = 100  # links of a chain; more indicate a cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Link:
     pose: Array
 
     def checked(self) -> Link:
-        """With a quaternion of length 1. Raises ValueError for what is no transform."""
+        """The link with a unit quaternion. Raises ValueError for an invalid transform."""
         said = f"tf: {self.child!r} in {self.parent!r}"
         if not self.child or self.child == self.parent:
             raise ValueError(f"{said}: expected two frames with different names")
@@ -46,7 +46,7 @@ class Link:
 
 @dataclass(slots=True)
 class _Track:
-    """The samples of one child in one parent, by stamp. is_static: it holds at every time."""
+    """The samples of one child in one parent, by stamp. is_static: it is valid at every time."""
 
     parent: str
     is_static: bool
@@ -59,7 +59,7 @@ class _Track:
             return
         place = bisect_right(self.stamps, link.stamp_ns)
         if place and self.stamps[place - 1] == link.stamp_ns:
-            return  # two that are of one time are one, the first
+            return  # of two with the same stamp the first counts
         self.stamps.insert(place, link.stamp_ns)
         self.poses.insert(place, link.pose)
         old = bisect_right(self.stamps, self.stamps[-1] - KEPT_NS)
@@ -82,15 +82,15 @@ class _Track:
 
 
 class Transforms:
-    """All links that were heard of."""
+    """All received links."""
 
     def __init__(self) -> None:
         self._tracks: dict[str, _Track] = {}
 
     def add(self, links: Iterable[Link], *, is_static: bool) -> str:
-        """Take the links of one message; why some of them could not be taken, '' if all were.
+        """Add the links of one message; why some were refused, '' if none was.
 
-        A frame that gets another parent begins anew.
+        A frame with a new parent starts again.
         """
         problem = ""
         for said in links:
@@ -106,13 +106,13 @@ class Transforms:
         return problem
 
     def forget(self) -> None:
-        """Forget all that moves, after the clock jumped. What stands still is said only once."""
+        """Forget all moving links, after the clock jumped. Static ones are sent only once."""
         self._tracks = {child: track for child, track in self._tracks.items() if track.is_static}
 
     def newest(self, base: str, frame: str) -> tuple[int, Array] | None:
-        """(stamp in ns, pose float64[7]) of frame in base; None while a link is missing, or no time is common to all.
+        """(stamp, pose float64[7]) of frame in base; None without all links or a common time.
 
-        Raises ValueError where no link of the chain ever moves: then it has no time.
+        Raises ValueError if all links of the chain are static: then it has no time.
         """
         up, down = self._way(frame), self._way(base)
         common = next((name for name in down if name in up), None)
@@ -135,7 +135,7 @@ class Transforms:
         return stamp_ns, np.concatenate((place, turn / np.linalg.norm(turn)))
 
     def _way(self, frame: str) -> list[str]:
-        """The frames from one to its root. Raises ValueError for a circle."""
+        """The frames from one to its root. Raises ValueError for a cycle."""
         found = [frame]
         while (track := self._tracks.get(found[-1])) is not None:
             found.append(track.parent)
@@ -145,7 +145,7 @@ class Transforms:
 
 
 def _along(links: Iterable[_Track], stamp_ns: int) -> Array | None:
-    """The pose of the first link's child in the last one's parent; None where a link is not known at that time."""
+    """The first link's child in the last one's parent; None if a link is unknown then."""
     pose = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     for link in links:
         step = link.at(stamp_ns)

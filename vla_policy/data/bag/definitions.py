@@ -1,7 +1,7 @@
-"""What a message type looks like: its text for a bag, its hash, and a store that decodes it.
+"""Definitions of message types: the text for a bag, its hash, and a store that decodes the type.
 
-Texts come from the installed .msg files, as ROS itself takes them, else from those that rosbags
-brings; our own messages are read from this package's files.
+Texts come from the installed .msg files, as in ROS itself, else from those in rosbags; our own
+messages are read from this package's files.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _PRIMITIVES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """text: of the type and of all that it uses, in the format ros2msg. hash: RIHS01 of the type.
+    """text: of the type and of all types in it, in the format ros2msg. hash: RIHS01 of the type.
 
-    Both '' for a type that nothing here knows.
+    Both '' for an unknown type.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Definition:
 
 @lru_cache(maxsize=512)
 def definition_of(type_name: str) -> Definition:
-    """What a bag says of a message type. Raises ValueError for what cannot be the name of one."""
+    """A bag's definition of a message type. Raises ValueError for an invalid name."""
     if not TYPE_NAME.fullmatch(type_name):
         raise ValueError(f"message type: got {type_name!r}, expected the form package/msg/Name")
     text = _text(type_name)
@@ -64,10 +64,10 @@ def definition_of(type_name: str) -> Definition:
 
 
 def type_store(texts: Mapping[str, str] | None = None) -> Any:
-    """A rosbags type store with the standard types and our own messages; not to be changed.
+    """A rosbags type store with the standard types and our own messages; do not change it.
 
-    texts: type -> definition that a bag brings; it counts for our own messages, which may have been
-    others when the bag was recorded, and for types that are not standard.
+    texts: type -> definition in a bag; used for our own messages, which may have differed when the
+    bag was recorded, and for types that are not standard.
     """
     standard = _standard()
     other = {n: t for n, t in (texts or {}).items() if t and not _is_known(standard, n, t)}
@@ -83,14 +83,14 @@ def type_store(texts: Mapping[str, str] | None = None) -> Any:
 
 @lru_cache(maxsize=1)
 def _standard() -> Any:
-    """One for all: making a store takes a sixth of a second."""
+    """One shared store: making one takes a sixth of a second."""
     store = get_typestore(Stores.LATEST)
     _learn_own(store)
     return store
 
 
 def _learn_own(store: Any) -> None:
-    """From their own files: what they use is standard and known, also where no ROS is installed."""
+    """Add them from their own files: the types in them are standard, known also without ROS."""
     for name in OWN:
         if name not in store.fielddefs and (file := definition_file(name)) is not None:
             _learn(store, name, read_text(file, MIB))
@@ -107,7 +107,7 @@ def _is_known(store: Any, type_name: str, text: str) -> bool:
 
 
 def _learn(store: Any, type_name: str, text: str) -> None:
-    """Add a type and those that it uses. Raises TypesysError for a text that is none."""
+    """Add a type and the types in it. Raises TypesysError for an invalid text."""
     try:
         types = get_types_from_msg(text, type_name)
         store.register({name: t for name, t in types.items() if name not in store.fielddefs})
@@ -116,7 +116,7 @@ def _learn(store: Any, type_name: str, text: str) -> None:
 
 
 def _text(type_name: str) -> str | None:
-    """The definition with all that it uses, joined as rosbag2 joins them; None if a file is missing."""
+    """The definition with all types in it, joined as by rosbag2; None if a file is missing."""
     parts: dict[str, str] = {}
     pending = [type_name]
     while pending:
@@ -135,7 +135,7 @@ def _text(type_name: str) -> str | None:
 
 
 def _used(type_name: str, text: str) -> set[str]:
-    """Types of the fields, in full."""
+    """Full names of the fields' types."""
     package = type_name.partition("/")[0]
     bare = "\n".join(line.partition("#")[0] for line in text.splitlines())
     found = set()

@@ -1,4 +1,4 @@
-"""What stands at a path that is to be converted, and of which robot it is."""
+"""The kind of a source to convert, and its robot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kind_of(source: Path) -> str:
 
 
 def bags_below(source: Path) -> list[Path]:
-    """The bags of a folder of bags, or of a recording with its folder bags/, in the order of their names."""
+    """The bags of a folder of bags, or of a recording with its folder bags/, sorted by name."""
     if not source.is_dir():
         return []
     inside = source / "bags"
@@ -47,7 +47,7 @@ def bags_below(source: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class RobotFile:
-    """A robot, its file and the text of that."""
+    """A robot, its file and the file's text."""
 
     robot: Embodiment
     path: Path
@@ -55,15 +55,15 @@ class RobotFile:
 
 
 def named_robot(name_or_path: str | Path) -> RobotFile:
-    """Of a shipped name or a file. Raises ValueError."""
+    """The robot of a shipped name or a file. Raises ValueError."""
     path = find_embodiment(name_or_path)
     return RobotFile(load_embodiment(path), path, read_text(path))
 
 
 def robot_of_bag(bag: Bag, scratch: Path) -> RobotFile:
-    """The robot that a recording of this project names. scratch: a folder where its file may be put.
+    """The robot named in a recording of this project. scratch: a folder for its file.
 
-    Raises ValueError for a recording that names none.
+    Raises ValueError for a recording without one.
     """
     name, text = bag.custom.get(ROBOT, ""), bag.custom.get(ROBOT_FILE, "")
     if not text:
@@ -71,7 +71,7 @@ def robot_of_bag(bag: Bag, scratch: Path) -> RobotFile:
             f"{bag.path}: does not say of which robot it is; name it with --robot NAME or --robot FILE.yaml"
         )
     if name in embodiment_names() and (shipped := named_robot(name)).text == text:
-        return shipped  # where the files that it names are found
+        return shipped  # the folder in which the files it names are found
     scratch.mkdir(parents=True, exist_ok=True)
     file = scratch / f"{name or 'robot'}.yaml"
     file.write_text(text, encoding="utf-8")
@@ -85,14 +85,17 @@ def robot_of_bag(bag: Bag, scratch: Path) -> RobotFile:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How a bag is read: what relative topics stand below, and whether commands come from the outputs' topics."""
+    """How to read a bag: namespace of relative topics; whether outputs' topics give commands."""
 
     namespace: str
     from_outputs: bool
 
 
 def recorded(bag: Bag, robot: Embodiment, namespace: str | None = None) -> Recorded:
-    """How a bag shows this robot. Raises ValueError in one sentence if it is of another or lacks a topic."""
+    """How a bag contains this robot.
+
+    Raises ValueError in one sentence for another robot or a missing topic.
+    """
     named = bag.custom.get(ROBOT)
     if named and named != robot.name:
         raise ValueError(f"{bag.path}: is a recording of robot {named!r}, expected {robot.name!r}")
@@ -119,7 +122,7 @@ def _from_outputs(bag: Bag, robot: Embodiment, topics: Topics) -> bool:
 
 
 def _namespace(bag: Bag, robot: Embodiment) -> str:
-    """The one namespace below which the robot's topics are; '/' if that is not clear."""
+    """The one namespace of the robot's topics; '/' if that is ambiguous."""
     own = topics_of(robot)
     found = [
         {name.removesuffix(topic) for name in bag.types if name.endswith(topic)}

@@ -1,4 +1,4 @@
-"""An episode becomes part of a set, or the last one leaves it: each in one change."""
+"""Append an episode to a set, or remove the last one: each in one change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vla_policy.types import Array
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A frame without its images: what is held in memory until the episode is saved."""
+    """A frame without its images, kept in memory until the episode is saved."""
 
     stamp_ns: int
     state: Array
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeToAppend:
-    """A whole episode. videos: by camera, closed files. scene: of a simulation."""
+    """A complete episode. videos: by camera, closed files. scene: of a simulation."""
 
     task: str
     rows: Sequence[Row]
@@ -59,7 +59,10 @@ class EpisodeToAppend:
 
 @dataclass(frozen=True, slots=True)
 class ReadyEpisode:
-    """An episode that only waits to become part of its set. state: of the set with it. files: of the set, that hold it."""
+    """An episode ready to join its set.
+
+    state: of the set with it. files: those of the set that contain it.
+    """
 
     episode: EpisodeToAppend
     change: Change
@@ -75,10 +78,11 @@ def ready_episode(
     *,
     name: str = "only",
 ) -> ReadyEpisode:
-    """The next episode of the set below root, on the disk beside it; only its change changes the set.
+    """Prepare the set's next episode on disk; only committing its change changes the set.
 
-    description: features, fps, robot and robot_yaml, for a set that is new. name: of the change. The set may not
-    change before it is made. Raises DiskFull with the set untouched; then take's files are where they were.
+    description: features, fps, robot and robot_yaml, for a new set. name: of the change. The set
+    must not change before the commit. Raises DiskFull with the set untouched; take's files then
+    stay in place.
     """
     features, fps = description["features"], description["fps"]
     episode, start = (state.episodes, state.frames) if state else (0, 0)
@@ -135,7 +139,7 @@ def _write(
     table: pa.Table,
     description: Mapping[str, Any],
 ) -> tuple[Path, ...]:
-    """The files of the change: what others refer to first, info.json last."""
+    """The files of the change: files that others refer to first, info.json last."""
     episode, row = new.episodes - 1, new.files[-1].slice(len(new.files[-1]) - 1).to_pylist()[0]
     files = [layout.DATA_PATH.format(**_place(row, "data"))]
     own = layout.OWN_EPISODE.format(episode=episode)
@@ -149,7 +153,7 @@ def _write(
     change.table(table, files[0])
     change.table(tasks_table(new.tasks), layout.TASKS)
     change.table(new.files[-1], layout.EPISODES_PATH.format(**_place(row, "meta/episodes")))
-    # In one line, ten times as fast; close() writes true statistics, with lines.
+    # In one line, ten times as fast; close() writes exact statistics, with newlines.
     change.json(new.stats, layout.STATS, indent=None)
     change.json(new.info, layout.INFO)
     for camera, video in take.videos.items():
@@ -160,7 +164,7 @@ def _write(
 
 
 def remove_last(root: Path, state: SetState) -> SetState:
-    """Take the last episode out of the set below root; the set's new state."""
+    """Remove the last episode from the set below root; the set's new state."""
     episode = state.episodes - 1
     row = state.files[-1].slice(len(state.files[-1]) - 1).to_pylist()[0]
     left = state.files[-1].slice(0, len(state.files[-1]) - 1)
@@ -193,7 +197,7 @@ def _place(row: Mapping[str, Any], what: str) -> dict[str, int]:
 def _last_file(
     state: SetState | None,
 ) -> tuple[tuple[pa.Table, ...], tuple[pa.Table, ...], int]:
-    """Files of meta/episodes that are full; the one that the next row joins, if any; the number of that one."""
+    """Full files of meta/episodes; the next row's file, if it exists; the number of that file."""
     if state is None or not state.files:
         return (), (), 0
     last = state.files[-1]
@@ -205,7 +209,7 @@ def _last_file(
 
 
 def _next_file(state: SetState | None, what: str) -> int:
-    """The number of the next file of data or of a video: past all that episodes lie in."""
+    """The number of the next file of data or of a video: after the files of all episodes."""
     if state is None or not state.files:
         return 0
     used = [

@@ -1,4 +1,4 @@
-"""What a recorder that was killed left behind: finished where it was decided, dropped where it was not."""
+"""Recovery after a killed recorder: decided changes are completed, others dropped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from vla_policy.data.lerobot.transaction import READY, finish
 
 
 def recover(root: Path) -> list[str]:
-    """Put the set below root in order; what was done, in sentences. Raises Busy while somebody records into it."""
+    """Recover the set below root; returns what was done, in sentences.
+
+    Raises Busy while another process records into it.
+    """
     if not (root / layout.STAGING).is_dir():
         return []
     with lock_folder(root / layout.STAGING):
@@ -19,11 +22,11 @@ def recover(root: Path) -> list[str]:
 
 
 def recover_locked(root: Path) -> list[str]:
-    """The same for who holds the folder."""
+    """recover for a caller that has locked the folder."""
     told = []
     if done := finish(root):
         told.append(f"{root}: {done}; it was decided when the process before ended")
-    shutil.rmtree(root / layout.STAGING / READY, ignore_errors=True)  # nothing that was decided
+    shutil.rmtree(root / layout.STAGING / READY, ignore_errors=True)  # undecided changes
     take = root / layout.STAGING / "take"
     if take.is_dir():
         files = sorted(p.name for p in take.iterdir())

@@ -1,9 +1,9 @@
-"""Many files of a set changed as one: all of the new ones are written first, beside it, then moved into place.
+"""Changes many files of a set as one: writes all new ones beside it, then moves them into place.
 
-`.recording/ready/<name>/` gets the new files and change.json, which lists where they go and what is removed. Once the
-disk has all of it, the folder is renamed to `.recording/change/`. From then on the change is made, even if the process
-is killed: what is left is done at the next start. The set can be opened at every moment between, because files that
-others refer to are moved first.
+`.recording/ready/<name>/` gets the new files and change.json, which lists their targets and the
+removed files. Once all of it is on disk, the folder is renamed to `.recording/change/`. From then
+on the change is decided, even if the process is killed: the next start completes it. The set can
+be opened at every moment between, because files that others refer to are moved first.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ JOURNAL, CHANGE, READY = "change.json", "change", "ready"
 class Change:
     """New files of a set below root, in the order in which they are to appear.
 
-    name: of the folder that it is made in. Several changes of one set, of which one is wanted in the end, can be made
-    beside each other under different names.
+    name: of its folder. Several alternative changes of one set can be prepared side by side under
+    different names; one of them is committed.
     """
 
     def __init__(self, root: Path, what: str, name: str = "only") -> None:
@@ -54,9 +54,9 @@ class Change:
         self._is_ready = False
 
     def take(self, file: Path, target: str) -> None:
-        """A file below `.recording/` that is complete goes to target, a path below root, before others.
+        """Move a complete file below `.recording/` to target, a path below root, before others.
 
-        It stays where it is until the change is made, so that a full disk costs nothing.
+        It stays in place until the change is made, so that a full disk loses nothing.
         """
         self._moves.insert(0, (str(file.relative_to(self._staging)), target))
         self._taken.append(file)
@@ -68,11 +68,11 @@ class Change:
         self._write(json_bytes(value, indent=indent), target)
 
     def remove(self, target: str) -> None:
-        """target goes, after all new files have come."""
+        """Remove target after all new files were moved."""
         self._removes.append(target)
 
     def make_ready(self) -> None:
-        """Put all of it on the disk, so that commit() has no more to do than to rename. Decides nothing.
+        """Write and sync all of it, so that commit() has only to rename. Decides nothing.
 
         Raises DiskFull.
         """
@@ -88,10 +88,10 @@ class Change:
         finish(self.root)
 
     def decide(self) -> None:
-        """From its return on the change is made, whatever happens; all files are in their places.
+        """Once this returns the change is decided, whatever happens; all files are in place.
 
-        finish() is to be called before anything else is changed in the set: it waits until the places are on the disk
-        too, and forgets the change. Raises DiskFull as commit() does.
+        Call finish() before any other change of the set: it waits until the new places are synced
+        too, and deletes the record of the change. Raises DiskFull as commit().
         """
         if not self._is_ready:
             self.make_ready()
@@ -109,7 +109,7 @@ class Change:
 
 
 def finish(root: Path) -> str:
-    """Do what is left of a change that was decided; what it was, '' if there was none, or only to be synced."""
+    """Complete a decided change; its description, '' if there was none or only a sync left."""
     folder = root / STAGING / CHANGE
     if not (folder / JOURNAL).is_file():
         shutil.rmtree(folder, ignore_errors=True)
@@ -127,7 +127,7 @@ def finish(root: Path) -> str:
 
 
 def _move(root: Path, moves: Sequence[Sequence[str]]) -> int:
-    """Put new files in their places, in order; how many were not there yet."""
+    """Move new files into place, in order; the number of those that were not there yet."""
     count = 0
     for name, target in moves:
         source, path = root / STAGING / name, root / target
