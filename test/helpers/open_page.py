@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from chromium import Chromium, Tab
 
-WAIT_S = float(os.environ.get("W", "60"))
+WAIT_S = 60.0
 PICTURES = "VLA_PICTURES"  # folder in which pictures of the page are kept
 T = TypeVar("T")
 
@@ -119,10 +119,15 @@ class OpenPage:
         return (
             "(() => { const f = [...document.querySelectorAll('figure')]"
             f".find((f) => f.textContent.startsWith({camera!r})), c = f.querySelector('.over');"
-            "return c.width > 0 && c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v); })()"
+            "if (!c.width) return false;"
+            "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });"
+            "copy.drawImage(c, 0, 0);"
+            "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })()"
         )
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, size: tuple[int, int] = (1280, 720)) -> None:
         """Of what the window shows, where pictures are wanted."""
         if folder := os.environ.get(PICTURES):
+            self.do(self.tab.size(*size, phone=size[0] < size[1]))
+            time.sleep(0.5)  # pictures come anew
             self.do(self.tab.picture(Path(folder) / name))

@@ -10,7 +10,7 @@ from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import ActionChunk
 
 ROBOT = load_embodiment("vx300s")
-SWING_M, PERIOD_S = 0.08, 4.0
+SWING_M, PERIOD_S = 0.04, 6.0  # gently, for a mock on a busy machine
 
 
 class SwingingModel(PlainPolicy):

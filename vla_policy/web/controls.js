@@ -1,6 +1,7 @@
 // Parameters that act at once, as the nodes describe them. What stands here is what the node says that it has: a change is
 // shown as asked for until the node confirms it, and goes back where the node refuses it.
 
+const LAG_MS = 1000; // by which a state may be older than an answer
 const WIDE = 1000; // ranges with more whole numbers have no slider
 
 // place: for the fields. tell(text, colour): one line. ask(verb, details): the answer.
@@ -54,13 +55,15 @@ export function makeControls(place, tell, ask) {
       answer = await ask("set", { node, name, value });
     }
     made.asked = false;
+    made.answered = performance.now();
     tell(`${node}: ${answer.message}`, answer.ok ? "good" : "bad");
     settle(made, answer.ok ? value : made.known, true);
   }
 
-  // What the node has now.
-  function settle(made, value, always = false) {
-    if (!made || made.asked || (value === made.known && !always)) return;
+  // What the node has now, by its answer (sure) or by a state, which may be of before the answer.
+  function settle(made, value, sure = false) {
+    if (!made || made.asked || (value === made.known && !sure)) return;
+    if (!sure && made.answered && performance.now() - made.answered < LAG_MS) return;
     made.known = value;
     if (made.entry.kind === "bool") made.input.checked = value;
     else made.input.value = value;
