@@ -29,6 +29,7 @@ function lines(s, known) {
     ["commands sent", s.commands],
     ...(s.chunk?.adapter ? [["adapter", s.chunk.adapter, "", true]] : []),
     ...(s.policy ? [["policy", s.policy, s.policy_fine ? "" : "bad", true]] : []),
+    ...(s.understanding ? [["what it understands", s.understanding, "soft", true]] : []),
     // The verdict of a task is shown beside that task alone.
     ...(s.task && s.task === s.instruction
       ? [["the simulation judges", `${s.success ? "done" : "not yet"}${s.detail ? ": " + s.detail : ""}`, s.success ? "good" : "", true]] : []),

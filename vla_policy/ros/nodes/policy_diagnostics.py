@@ -9,11 +9,17 @@ from std_msgs.msg import Header
 from vla_policy.runtime.inference import InferenceStatus
 
 ENTRY = "policy: inference"
+UNDERSTANDING = "understanding"  # key of its sentence
 QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are no fault
 
 
-def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> DiagnosticArray:
-    """status: None before the node is configured; refusal: why it could not be, or empty."""
+def report(
+    stamp: Time, status: InferenceStatus | None, refusal: str, understanding: str = ""
+) -> DiagnosticArray:
+    """status: None before the node is configured; refusal: why it could not be, or empty.
+
+    understanding: what the policy can tell of what it does not understand.
+    """
     entry = DiagnosticStatus(name=ENTRY, hardware_id="policy")
     if status is None:
         entry.level = DiagnosticStatus.ERROR if refusal else DiagnosticStatus.OK
@@ -32,6 +38,7 @@ def report(stamp: Time, status: InferenceStatus | None, refusal: str) -> Diagnos
         "chunks": str(status.chunks),
         "model exceptions": str(status.failures),
         "adapter": status.adapter,
+        UNDERSTANDING: understanding,
     }
     if status.latency_s is not None:
         for name, value in zip(("p50", "p99", "max"), status.latency_s, strict=True):

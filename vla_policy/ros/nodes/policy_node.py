@@ -300,7 +300,8 @@ class PolicyNode(LifecycleNode):
     def _on_status(self) -> None:
         status = self._inference.status() if self._inference is not None else None
         stamp = self.get_clock().now().to_msg()
-        entry = report(stamp, status, self._refusal)
+        understanding = "" if self._policy is None else self._policy.understanding
+        entry = report(stamp, status, self._refusal, understanding)
         self._diagnostics.publish(identified(self, entry, self._params.embodiment))
         if status is None:
             return

@@ -15,6 +15,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
 from vla_policy.ros.inputs.camera_views import OVERVIEW
 from vla_policy.ros.messages import convert
+from vla_policy.ros.nodes.policy_diagnostics import UNDERSTANDING
 from vla_policy.ros.nodes.web_chunks import ShownChunks
 from vla_policy.ros.nodes.web_controls import Controls
 from vla_policy.ros.nodes.web_library import Library
@@ -174,7 +175,12 @@ class WebNode(Node):
         for status in msg.status:
             if status.name == diagnostic_name(self, "policy: inference"):
                 fine = status.level == DiagnosticStatus.OK
-                self._panel.tell(policy=status.message, policy_fine=fine)
+                values = {entry.key: entry.value for entry in status.values}
+                self._panel.tell(
+                    policy=status.message,
+                    policy_fine=fine,
+                    understanding=values.get(UNDERSTANDING, ""),
+                )
             elif status.name == diagnostic_name(self, "teleop: device"):
                 self._panel.tell(teleop=status.message)
                 self._teleop_ticks = 0
