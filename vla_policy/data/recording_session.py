@@ -215,7 +215,8 @@ class RecordingSession:
         beyond_s = time.perf_counter() - asked_s - kept.encoding_s
         self.saving = (
             f"saving it took {1e3 * beyond_s:.0f} ms beyond its videos: data set "
-            f"{1e3 * kept.set_s:.0f} ms, bag {1e3 * kept.bag_s:.0f} ms; it waited {kept.encoding_s:.3f} s for them"
+            f"{1e3 * kept.set_s:.0f} ms, bag {1e3 * kept.bag_s:.0f} ms, "
+            f"{1e3 * (beyond_s - kept.set_s - kept.bag_s):.0f} ms until its turn; it waited {kept.encoding_s:.3f} s for them"
         )
         return True, self.message
 
