@@ -42,10 +42,10 @@ COMMAND_AGE_S = 0.3  # of the control node's reports; older ones mean that its l
 # Their last message holds until the next, so a take begins with it.
 LATCHED = ("control_status", "active_instruction", "sim_event", TF_STATIC)
 STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_srvs/srv/SetBool"
-# What the operator's page changes while the nodes work: its node calls their services for parameters.
+# Changed live by the operator's page: its node calls these nodes' parameter services.
 CONTROLLED = ("policy", "control")
 SET_MODE = "vla_policy/srv/SetMode"
-BUTTONS = ("take_over", "hand_back", "pause")  # that change who is in control
+BUTTONS = ("take_over", "hand_back", "pause")  # services that change the control mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Endpoint:
 
 
 def endpoints(specs: tuple[NodeSpec, ...], robot: Embodiment) -> tuple[Endpoint, ...]:
-    """Every endpoint of a robot's nodes but those of parameters and logs."""
+    """Every endpoint of a robot's nodes except those of parameters and logs."""
     return tuple(end for spec in specs for end in _OF_NODE[spec.name](spec, robot))
 
 
@@ -282,7 +282,7 @@ def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 
 
 def _shown_chunks(robot: Embodiment, *, drawn: bool) -> list[Endpoint]:
-    """drawn: over the picture of a camera whose place is known."""
+    """drawn: over the image of a camera with a known pose."""
     if not drawn:
         return _hears("web", (("action_chunk", CHUNK), ("teleop_chunk", CHUNK)))
     relative = [("control_command", COMMAND)] if start_from_state(robot) else []
@@ -302,7 +302,7 @@ def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 
 
 def _chunk_paths(node: str, robot: Embodiment) -> list[Endpoint]:
-    """What is heard to draw chunks: they, and the robot's state where it is needed."""
+    """Subscriptions for drawing chunks: the chunks, and the robot's state if required."""
     chunks = _hears(node, (("action_chunk", CHUNK), ("teleop_chunk", CHUNK)))
     if not start_from_state(robot):
         return chunks

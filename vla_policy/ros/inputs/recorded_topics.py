@@ -1,4 +1,4 @@
-"""Everything that a recorder hears of a robot's graph, as raw bytes, with the quality of service of who publishes."""
+"""All topics that a recorder receives, as raw bytes, with the publishers' quality of service."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from vla_policy.data.transforms import TF_STATIC
 from vla_policy.ros.bringup.endpoints import LATCHED
 from vla_policy.ros.process import qos
 
-MOST_STATIC = 100  # messages of /tf_static, each by another publisher, that hold at once
+MOST_STATIC = 100  # messages of /tf_static, each of another publisher, valid at once
 
 
 class RecordedTopics:
-    """Raw subscriptions; take is called with each message and its publishers' profiles, drop with a topic and how
-    many of its messages the transport has lost.
+    """Raw subscriptions.
 
+    take is called with each message and its publishers' profiles, drop with a topic and the number
+    of its messages lost by the transport.
     Raises ValueError for a type that this ROS lacks, by its topic.
     """
 
@@ -53,7 +54,7 @@ class RecordedTopics:
             self._subscriptions.append(self._subscription(need, kind))
 
     def close(self) -> None:
-        """Stop listening."""
+        """Close the subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
@@ -72,7 +73,7 @@ class RecordedTopics:
         )
         try:
             return make(event_callbacks=events)
-        except UnsupportedEventTypeError:  # another DDS, which does not count what it loses
+        except UnsupportedEventTypeError:  # another DDS, which does not count lost messages
             return make()
 
     def _callback(self, topic: str, kind: str) -> Callable[[bytes], None]:
@@ -84,7 +85,7 @@ class RecordedTopics:
         return receive
 
     def _profiles(self, topic: str) -> tuple[Qos, ...]:
-        """What the publishers of a topic offer, asked for once: at the first message there is one."""
+        """Profiles of a topic's publishers, looked up once, at the first message with one."""
         known = self._offered.get(topic)
         if not known:
             ends = self._node.get_publishers_info_by_topic(topic)
@@ -99,7 +100,7 @@ def _class_of(type_name: str) -> Any:
 
 
 def _profile(need: StreamNeed) -> QoSProfile:
-    """What a recorder asks for: no more than the publisher offers, and room for what comes while it is busy."""
+    """A recorder's profile: no more than the publisher offers, with a queue for busy times."""
     name = need.topic.lstrip("/")
     latched = name in (latched.lstrip("/") for latched in LATCHED) or name == "instruction_outcome"
     reliable = not need.required or need.topic == "control_command"

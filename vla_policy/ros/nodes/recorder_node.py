@@ -1,7 +1,7 @@
-"""The recorder: everything a robot's graph says, as a bag and as an episode of a data set, take by take.
+"""The recorder: all topics of a robot's graph, as a bag and as an episode of a data set, per take.
 
-It only wires: what may begin, what a verdict says and what is written is decided in vla_policy.data, without ROS.
-All callbacks run in one thread, and none of them waits for a file.
+It only connects topics and services: vla_policy.data decides what may begin, judges and writes,
+without ROS. All callbacks run in one thread, and none of them waits for a file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from vla_policy.types import Level
 
 WATCH_S = 0.2
 STATUS_EVERY = 3  # watch periods
-CLOSE_S = 5.0  # for what waits to be written when the node ends
+CLOSE_S = 5.0  # for writing the queue when the node ends
 SUCCESS = {SaveEpisode.Request.SUCCESS: True, SaveEpisode.Request.FAILURE: False}
 
 
@@ -144,11 +144,11 @@ class RecorderNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def part(self) -> None:
-        """On a signal, before the callbacks end: who waits for a take is told that it has ended."""
+        """On a signal, before the callbacks end: report the take's end to waiting clients."""
         self._give_up("the recorder was shut down")
 
     def _give_up(self, why: str) -> None:
-        """No take goes on; one that is open is put into discarded/ when the files are closed."""
+        """No take continues; an open one is moved into discarded/ when the files are closed."""
         self._active = False
         if self._session is not None and self._goals is not None:
             self._goals.give_up(why)
@@ -170,7 +170,7 @@ class RecorderNode(LifecycleNode):
     def _add_endpoints(self, needs: tuple[StreamNeed, ...]) -> None:
         self._goals = RecorderGoals(self, self)
         self._topics = RecordedTopics(self, needs, self._on_message, self._on_drop)
-        # Their own group: an answer waits for files, and the streams and the watch go on meanwhile.
+        # Their own group: an answer waits for files, and streams and watch continue meanwhile.
         serve = partial(self.create_service, callback_group=ReentrantCallbackGroup())
         services = [
             serve(Trigger, "~/start", self._on_start),
@@ -182,17 +182,17 @@ class RecorderNode(LifecycleNode):
         joy = self.create_subscription(Joy, "joy", self._on_joy, qos.WORDS)
         words = self.create_publisher(String, "instruction", qos.WORDS)
         self._say = words
-        # Steady: if the clock of a simulation stops, or jumps, this must still be seen.
+        # Steady: if the clock of a simulation stops, or jumps, this must still be noticed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = self.create_timer(WATCH_S, self._on_watch, clock=steady)
         self._endpoints = [(self.destroy_service, service) for service in services]
         self._endpoints += [(self.destroy_subscription, joy), (self.destroy_publisher, words)]
         self._endpoints.append((self.destroy_timer, timer))
 
-    # What the goals and the services do with the session.
+    # Operations of goals and services on the session.
 
     def say(self, text: str) -> None:
-        """Give, or with '' take back, an instruction."""
+        """Publish an instruction, or with '' withdraw it."""
         self._say.publish(String(data=text))
 
     def refusal(self, task: str) -> str | None:
@@ -205,7 +205,7 @@ class RecorderNode(LifecycleNode):
         return "; ".join(found) or None
 
     async def begin(self, task: str, limit_ns: int) -> str | None:
-        """A take begins; or a sentence that says why not."""
+        """Begin a take; or return a sentence why not."""
         if self._session is None or not self._active:
             return "the recorder is not active"
         limit_ns = limit_ns or ns_from_s(self._params.max_duration_s)
@@ -217,7 +217,7 @@ class RecorderNode(LifecycleNode):
         return refusal
 
     async def end(self, reason: Any = None) -> str | None:
-        """The take ends and waits for a decision; or a sentence that says why not."""
+        """End the take, which then waits for a decision; or return a sentence why not."""
         if self._session is None:
             return "the recorder is not configured"
         refusal = await self._session.end(self._now_ns(), reason)
@@ -250,13 +250,13 @@ class RecorderNode(LifecycleNode):
         return done, sentence
 
     def moment(self) -> Moment:
-        """What there is to tell now; only while configured."""
+        """The current status; only while configured."""
         assert self._session is not None
         return self._session.moment(self._task(""), self._now_ns(), self._problems())
 
     @property
     def last_verdict(self) -> TakeVerdict | None:
-        """Of the newest take that ended."""
+        """Verdict of the newest take that ended."""
         return None if self._session is None else self._session.last_verdict
 
     @property
@@ -264,7 +264,7 @@ class RecorderNode(LifecycleNode):
         return self._params.folder
 
     def start(self, work: Any) -> None:
-        """Do a coroutine among the callbacks."""
+        """Run a coroutine among the callbacks."""
         if self.executor is not None:
             self.executor.create_task(work)
 
@@ -357,7 +357,7 @@ class RecorderNode(LifecycleNode):
         self._status.publish(status_msg(moment or self.moment(), stamp=stamp, folder=self.folder))
 
     def _problems(self) -> tuple[str, ...]:
-        """Why the robot's demonstrations would be worth nothing now."""
+        """Why the robot's demonstrations would be useless now."""
         status, found = self._engagement, []
         if not self._active:
             found.append("the recorder is not active")
@@ -386,7 +386,7 @@ class RecorderNode(LifecycleNode):
         self._params = params
 
     def _views(self, robot: Embodiment) -> dict[str, View] | None:
-        """How a twin's front camera sees; None where the robot's file has to say it."""
+        """The view of a twin's front camera; None if only the robot's file can define it."""
         simulated = bool(self.get_parameter("use_sim_time").value)
         if not simulated or robot.name not in TWINS:
             return None
@@ -399,7 +399,7 @@ class RecorderNode(LifecycleNode):
         return str(self.resolve_topic_name(name))
 
     def _wait(self, answer: Answer[Any]) -> Any:
-        """The answer of the files' thread, for a callback to await while others go on."""
+        """The answer of the files' thread, awaitable by a callback while others continue."""
         awaited: Future = Future(executor=self.executor)
 
         def done(found: Answer[Any]) -> None:
