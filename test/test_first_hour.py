@@ -64,9 +64,10 @@ def test_a_rehearsal_runs_judges_and_ends_what_it_started(tmp_path: Path):
         f"<!-- rehearse: background -->\n```sh\n{serve}\n```\n"
         f"<!-- rehearse: wait for port {port} -->\n```sh\ntest -d log\nfalse\n```\n"
         "<!-- rehearse: result may differ, luck -->\n```sh\nfalse\n```\n"
+        "<!-- rehearse: result may differ, luck -->\n```sh\necho timeout after 2.0 s; false\n```\n"
     )
     rows = list(first_hour.walk(page, tmp_path))
-    assert [row["outcome"] for row in rows] == ["started", "ok", "failed", "ok"]
+    assert [row["outcome"] for row in rows] == ["started", "ok", "failed", "failed", "ok"]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 

@@ -105,8 +105,8 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--robot", required=True, help="by name, a robot of joints")
     parser.add_argument("--kind", default="pi0", help="of checkpoint (pi0)")
-    parser.add_argument("--episodes", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of an episode")
+    parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of an episode")
     args = parser.parse_args()
     robot = load_embodiment(args.robot)
     if args.out.exists():
