@@ -24,7 +24,8 @@ FOLDERS = tuple(
     p.name
     for p in ROOT.iterdir()
     if p.is_dir()
-    and p.name not in (".git", "build", "install", "log", "data", "runs", "out", "site")
+    and p.name
+    not in (".git", "build", "install", "log", "data", "runs", "out", "site", "outputs", "takes")
 )
 SKIPPED = {"build", "install", "log", ".venv", ".git", "__pycache__"}
 WRITES = ("--out", "--plots", ">", "-o")
