@@ -40,6 +40,10 @@ VERBS = {
     ),
     "generate": ("vla_policy.commands.generate", "make training data with the scripted experts"),
     "train": ("vla_policy.commands.train", "train the policy, stage by stage; resumes by itself"),
+    "adapt": (
+        "vla_policy.commands.adapt",
+        "teach a policy a new thing from a few demonstrations, and measure what it keeps",
+    ),
     "evaluate": ("vla_policy.commands.evaluate", "measure a policy in closed loop, with a report"),
     "compare": (
         "vla_policy.commands.compare",

@@ -21,7 +21,7 @@ def digest(folder: Path) -> str:
 
 
 def make(what: str, out: Path, count: int, robot: str = "vx300s") -> Path:
-    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0, robot))
+    generate._make_shard((what, str(out), 0, 0, count, 9, "train", "raycast", 0.0, robot, ""))
     return shard_path(out, 0)
 
 
@@ -82,3 +82,19 @@ def test_existing_shards_are_not_made_again(tmp_path: Path) -> None:
         == 0
     )
     assert read_shard(shard)[1] == [["kept"]]
+
+
+def test_episodes_of_one_family_show_it_alone(tmp_path: Path) -> None:
+    job = ("episodes", str(tmp_path), 0, 0, 1, 9, "train", "raycast", 0.0, "vx300s", "touch")
+    generate._make_shard(job)
+    arrays, texts = read_shard(shard_path(tmp_path, 0))
+    assert all(row[0].startswith("touch the ") for row in texts)
+    assert (arrays["action"][:, 6] == 0).all()  # closed all the way
+
+
+def test_a_family_that_the_robot_is_not_told_is_refused(tmp_path: Path) -> None:
+    args = argparse.ArgumentParser()
+    generate_command.add_arguments(args)
+    words = ["episodes", "--robot", "vx300s_pair", "--family", "push", "--out", str(tmp_path / "x")]
+    with pytest.raises(ValueError, match="vx300s_pair is told pick, put"):
+        generate_command.run(args.parse_args(words))

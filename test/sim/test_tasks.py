@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_policy.sim.scenes.scene import Scene, SceneObject, sample_scene
-from vla_policy.sim.tasks.judge import Judge
+from vla_policy.sim.tasks.judge import TIP_M, Judge
 from vla_policy.sim.tasks.references import KINDS, Reference
 from vla_policy.sim.tasks.tasks import (
     FAMILIES,
@@ -56,7 +56,7 @@ def test_every_template_is_understood_again(paraphrases: str) -> None:
     for family in FAMILIES:
         said = set()
         for destination in (
-            (None,) if family == "pick" else ("pad",) if family == "push" else ("tray", "pad")
+            (None,) if family in ("pick", "touch") else ("pad",) if family == "push" else ("tray", "pad")
         ):
             for _ in range(300):
                 task = phrase_task(family, reference, destination, rng, paraphrases=paraphrases)
@@ -197,3 +197,26 @@ def test_a_push_must_not_lift() -> None:
     judge = Judge(Task("push", "", 0, None, "pad", "colour"), truth(scene))
     judge.update(truth(scene, 0.5, object_xyz=moved(scene, 0, [0.3, 0.0, 0.05])))
     assert not judge.update(truth(scene, 1.0, object_xyz=on_pad)).success
+
+
+def test_a_touch_is_closed_fingers_on_top_for_a_while_without_moving_the_thing() -> None:
+    scene = table()
+    on = np.array([0.25, -0.15, 2 * 0.014 + TIP_M])
+
+    def verdict(gripper: float = 0.0, xyz: np.ndarray = on, **changes: np.ndarray) -> bool:
+        judge = Judge(Task("touch", "", 0, None, None, "colour"), truth(scene))
+        for tick in range(12):
+            judge.update(truth(scene, 0.02 * tick, xyz=xyz, gripper=gripper, **changes))
+        return judge.update(truth(scene, 0.24, xyz=xyz, gripper=gripper, **changes)).ever_success
+
+    assert verdict()
+    assert not verdict(gripper=0.5)
+    assert not verdict(xyz=on + [0, 0, 0.02]) and not verdict(xyz=on + [0.02, 0, 0])
+    assert not verdict(object_xyz=moved(scene, 0, [0.28, -0.15, 0.014]))
+
+
+def test_touching_is_drawn_only_where_it_is_asked_for() -> None:
+    drawn = {sample_task(sample_scene(s), np.random.default_rng(s)).family for s in range(80)}
+    assert drawn == {"pick", "put", "push"}
+    task = sample_task(sample_scene(0), np.random.default_rng(0), "touch")
+    assert task.family == "touch" and task.destination is None

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from vla_policy.data.shards import shard_path
 from vla_policy.sim.demonstrations.generate import DEFAULT_COUNT, SHARD_ROWS, make_shards
-from vla_policy.sim.twin import TWINS
+from vla_policy.sim.tasks.tasks import FAMILIES
+from vla_policy.sim.twin import TWINS, find_twin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="0..9, one range of scenes each")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--split", default="train", help="train, or a held-out split")
+    parser.add_argument(
+        "--family", choices=FAMILIES, help="of the tasks of episodes; default: drawn"
+    )
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
     parser.add_argument(
         "--raycast-share", type=float, default=0.12, help="part drawn by the CPU ray caster"
@@ -32,11 +36,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--count: got {count}, expected >= 1")
     if not 0 <= args.seed <= 9:
         raise ValueError(f"--seed: got {args.seed}, expected 0 to 9")
+    families = find_twin(args.robot).families
+    if args.family is not None and args.family not in families:
+        raise ValueError(
+            f"--family: got {args.family!r}, {args.robot} is told {', '.join(families)}"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     per_shard = SHARD_ROWS[args.what]
     jobs = [
         (args.what, str(args.out), i, i * per_shard, min(per_shard, count - i * per_shard),
-         args.seed, args.split, args.renderer, args.raycast_share, args.robot)
+         args.seed, args.split, args.renderer, args.raycast_share, args.robot, args.family or "")
         for i in range(-(-count // per_shard))
         if not shard_path(args.out, i).exists()
     ]  # fmt: skip

@@ -212,6 +212,8 @@ def _failure(judge: Judge, world: World, task: Task, terminated: bool) -> str:
         return "wrong_object"
     if terminated:
         return "ended_early"
+    if task.family == "touch":
+        return "not_finished"
     moved = np.linalg.norm(truth.room_xyz - judge.start_xyz, axis=1) > _MOVED_M
     if task.family == "push" and moved.any() and not moved[task.target]:
         return "wrong_object"

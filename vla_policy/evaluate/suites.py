@@ -45,6 +45,11 @@ SUITES = {
             kinds=("colour",),
             split="new_object",
         ),
+        Suite(
+            "touch",
+            "touch from above, by colour and shape: a task that the shipped policies were never taught",
+            families=("touch",),
+        ),
         Suite("moved_camera", "front camera further off than trained", split="moved_camera"),
         Suite("other_table", "table colours that were never trained", split="other_table"),
         Suite("first_frame", "which object it looks at first", kinds=KINDS, moves=False),

@@ -90,6 +90,19 @@ class Language:
                 return self._understood(match, said)
         return Reason("words", f"{self._why(words, heard(sentence))}; {self.known}")
 
+    def strange(self, sentence: str) -> tuple[str, ...]:
+        """The words of a sentence that stand in no trained one, each once."""
+        words = self._stripped(heard(sentence))
+        return tuple(dict.fromkeys(w for w in words if w not in self._vocabulary))
+
+    def bare(self, sentence: str) -> str:
+        """What is left of a sentence to be matched: no articles, no words that do not matter."""
+        return " ".join(self._stripped(heard(sentence)))
+
+    def names_thing(self, words: str) -> bool:
+        """Whether words, without articles, name one of the things, as "red cube" does."""
+        return any(p.fullmatch(words) for p, form in self._thing_patterns if form in self.things)
+
     @property
     def known(self) -> str:
         """Example instructions, for a person."""

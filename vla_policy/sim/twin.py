@@ -69,7 +69,7 @@ class Twin:
     home_lower: Xyz = (-0.05, -0.08, -0.05)
     home_upper: Xyz = (0.05, 0.08, 0.03)
     drives: bool = False
-    families: tuple[str, ...] = ("pick", "put", "push")
+    families: tuple[str, ...] = ("pick", "put", "push", "touch")
     kinds: tuple[str, ...] = ("colour", "shape", "size", "relation")
     seconds: float = 12.0
 

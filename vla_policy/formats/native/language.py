@@ -45,7 +45,12 @@ def read_naming(folder: Path, sizes: ModelConfig, device: str) -> Naming | None:
         return None
     store = Store(folder, *read_header(path))
     closer = any(name.startswith("closer.") for name in store.entries)
-    naming = Naming(NamingConfig(sizes.pointing.channels[2], closer=closer))
+    classes = {
+        f"{kind}s": store.entries[f"{kind}.bias"].shape[0] - 1  # the last one is background
+        for kind in ("colour", "shape")
+        if f"{kind}.bias" in store.entries
+    }
+    naming = Naming(NamingConfig(sizes.pointing.channels[2], closer=closer, **classes))
     shapes = {key: tuple(value.shape) for key, value in naming.state_dict().items()}
     names = {key: key for key in shapes}
     require_same(store, names, shapes, set())

@@ -14,7 +14,7 @@ import numpy as np
 
 from vla_policy.sim.demonstrations.start_poses import grasp_height, opening_around
 from vla_policy.sim.scenes.base_reach import in_zone, velocity_towards
-from vla_policy.sim.tasks.judge import inside
+from vla_policy.sim.tasks.judge import CLOSED, TIP_M, inside
 from vla_policy.sim.tasks.tasks import Task
 from vla_policy.sim.world.arm import TOP_DOWN_XYZW
 from vla_policy.sim.world.ground_truth import Tool, Truth
@@ -85,6 +85,8 @@ def _act(task: Task, truth: Truth, tool: Tool) -> tuple[ArmGoal, bool]:
     item = truth.scene.objects[task.target]
     centre = truth.object_xyz[task.target]
     low = grasp_height(item.half_m)
+    if task.family == "touch":
+        return _touch(tool, centre, item.half_m)
     if _delivered(task, truth, tool):
         return _retreat(tool)
     if not _grasped(tool, centre, item.half_m):
@@ -151,6 +153,18 @@ def _reach(tool: Tool, centre: np.ndarray, low: float) -> ArmGoal:
     if tool.xyz[2] < height - 0.02:  # beside something: up before across
         goal[:2] = tool.xyz[:2]
     return _move(tool, goal, 1.0)
+
+
+def _touch(tool: Tool, centre: np.ndarray, half_m: float) -> tuple[ArmGoal, bool]:
+    """Closed, over the thing and down in a funnel until the tips stand on it; there it stays."""
+    top = centre[2] + half_m + TIP_M
+    aside = float(np.linalg.norm(centre[:2] - tool.xyz[:2]))
+    height = top + np.clip((aside - _ALIGNED_M) * _SLOPE, 0.0, HOVER_M)
+    goal = np.array([*centre[:2], height])
+    if tool.xyz[2] < height - 0.02:  # beside something: up before across
+        goal[:2] = tool.xyz[:2]
+    done = aside < _AT_M and tool.xyz[2] < top + 0.006 and tool.gripper < CLOSED
+    return _move(tool, goal, 0.0), bool(done)
 
 
 def _carry(tool: Tool, centre: np.ndarray, place: np.ndarray, low: float) -> ArmGoal:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:  # the simulation is loaded where it is used
 
 SEEDS_PER_SET = 100_000
 SHARD_ROWS = {"scenes": 200, "episodes": 20}
-# what, folder, index of the shard, its first scene, their count, seed, split, renderer, share of the ray caster, robot
-Job: TypeAlias = tuple[str, str, int, int, int, int, str, str, float, str]
+# what, folder, index of the shard, its first scene, their count, seed, split, renderer, share of the ray caster, robot, and of
+# episodes the family of the task; "": drawn
+Job: TypeAlias = tuple[str, str, int, int, int, int, str, str, float, str, str]
 DEFAULT_COUNT = {"scenes": 16_000, "episodes": 1_800}
 
 
@@ -52,8 +53,8 @@ def _world(renderer: str, robot: str) -> World:
 def _make_shard(job: Job) -> int:
     """Make one shard in a worker process; returns its number of scenes or episodes."""
     os.environ["LP_NUM_THREADS"] = "1"
-    what, out, index, first, count, seed, split, renderer, ray_share, robot = job
-    make = {"scenes": _make_scene, "episodes": _make_episode}[what]
+    what, out, index, first, count, seed, split, renderer, ray_share, robot, family = job
+    make = {"scenes": _make_scene, "episodes": partial(_make_episode, family=family or None)}[what]
     frames: list[Frame] = []
     texts: list[list[str]] = []
     started = time.monotonic()
@@ -64,7 +65,7 @@ def _make_shard(job: Job) -> int:
         tried += make(world, seed * SEEDS_PER_SET + number, split, rng, frames, texts)
     arrays = {name: np.stack([f[name] for f in frames]) for name in frames[0]}
     meta = {"what": what, "seed": seed, "split": split, "first": first, "count": count}
-    meta |= {"robot": robot}
+    meta |= {"robot": robot} | ({"family": family} if family else {})
     meta |= {"tried": tried, "seconds": round(time.monotonic() - started, 1)}
     write_shard(shard_path(Path(out), index), arrays, texts, meta)
     return count
@@ -88,8 +89,8 @@ def _make_scene(
 
 def _make_episode(
     world: World, scene_seed: int, split: str, rng: np.random.Generator,
-    frames: list[Frame], texts: list[list[str]],
+    frames: list[Frame], texts: list[list[str]], family: str | None = None,
 ) -> int:  # fmt: skip
     from vla_policy.sim.demonstrations.record import demonstrate
 
-    return demonstrate(world, scene_seed, split, rng, frames, texts)
+    return demonstrate(world, scene_seed, split, rng, frames, texts, family)

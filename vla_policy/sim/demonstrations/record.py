@@ -30,13 +30,16 @@ _ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.
 
 def demonstrate(
     world: World, scene_seed: int, split: str, rng: np.random.Generator,
-    frames: list[Frame], texts: list[list[str]],
+    frames: list[Frame], texts: list[list[str]], family: str | None = None,
 ) -> int:  # fmt: skip
-    """Append the frames and texts of one successful demonstration; returns how many were tried."""
+    """Append the frames and texts of one successful demonstration; returns how many were tried.
+
+    family: of its task; None: drawn.
+    """
     for attempt in range(_RETRIES):
         seed = scene_seed + attempt * _RETRY_STRIDE
         scene = sample_scene(seed, split=split, robot=world.twin.name)
-        recorded = _record(world, scene, rng)
+        recorded = _record(world, scene, rng, family)
         if recorded is None:
             continue
         for index, (frame, sentences) in enumerate(recorded):
@@ -62,14 +65,14 @@ def action_label(action: ExpertAction, poses: list[np.ndarray], *, drives: bool)
 
 
 def _record(
-    world: World, scene: Scene, rng: np.random.Generator
+    world: World, scene: Scene, rng: np.random.Generator, family: str | None
 ) -> list[tuple[Frame, list[str]]] | None:
     world.reset(scene)
     twin = world.twin
     if rng.random() < 0.3:  # an odd start, as after an earlier task
         _start_oddly(world, rng)
     new = new_object(scene)
-    task = sample_task(scene, rng, None, None if new is None else "colour", target=new)
+    task = sample_task(scene, rng, family, None if new is None else "colour", target=new)
     sigma = float(rng.choice(NOISE_SIGMAS))
     judge = Judge(task, world.truth())
     driver = Driver(world, judge)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 LIFTED_M = 0.05
 NEVER_LIFTED_M = 0.015
 HELD_S = 0.3
+TOUCHED_S = 0.2
+CLOSED = 0.2  # at most, of the opening
+TIP_M = 0.018  # closed fingers reach that far below the tool
+TOUCH_M = 0.010  # of their tips from the top of a thing
+_ASIDE_M = 0.012
 REST_M_S = 0.03
 _MOVED_M = 0.02
 _NEAR_M = 0.035
@@ -38,6 +43,7 @@ class Judge:
         self._start_xyz = truth.room_xyz
         self._rise = np.zeros(len(truth.room_xyz))
         self._held_since: dict[int, int] = {}
+        self._touched_since: int | None = None
         self._lifted: list[int] = []
         self._ever = False
 
@@ -57,6 +63,7 @@ class Judge:
         self._rise = np.maximum(self._rise, rise)
         for index in range(len(rise)):
             self._follow(index, truth, rise[index])
+        self._touched_since = self._touches(truth)
         success = bool(self._success(truth))
         self._ever = self._ever or success
         return JudgeResult(success, self._ever, self._describe(truth))
@@ -77,8 +84,28 @@ class Judge:
         if truth.time_ns - since >= HELD_S * 1e9 and index not in self._lifted:
             self._lifted.append(index)
 
+    def _touches(self, truth: Truth) -> int | None:
+        """Since when closed fingers stand on the target of a touch, which stayed where it was."""
+        target = self._task.target
+        moved = np.linalg.norm(truth.room_xyz[target] - self._start_xyz[target])
+        if self._task.family != "touch" or moved > _MOVED_M:
+            return None
+        top = truth.object_xyz[target] + [0, 0, truth.scene.objects[target].half_m + TIP_M]
+        on = any(
+            tool.gripper < CLOSED
+            and np.linalg.norm(tool.xyz[:2] - top[:2]) < _ASIDE_M
+            and tool.xyz[2] - top[2] < TOUCH_M
+            for tool in truth.tools
+        )
+        if not on:
+            return None
+        return truth.time_ns if self._touched_since is None else self._touched_since
+
     def _success(self, truth: Truth) -> bool:
         target = self._task.target
+        if self._task.family == "touch":
+            since = self._touched_since
+            return since is not None and truth.time_ns - since >= TOUCHED_S * 1e9
         if self._task.family == "pick":
             since = self._held_since.get(target)
             return since is not None and truth.time_ns - since >= HELD_S * 1e9

@@ -1,7 +1,8 @@
 """Tasks as sentences: drawing one for a scene, and understanding a typed one.
 
 Families: pick ("pick up X"), put ("put X in the tray", "put X on the pad") and push ("push X to
-the pad": moved along the table, never lifted).
+the pad": moved along the table, never lifted). touch ("touch X" from above, the fingers closed) is never drawn but where it is
+asked for: a task to teach a policy that does not know it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from vla_policy.sim.tasks.references import (
     positions,
 )
 
-FAMILIES = ("pick", "put", "push")
+FAMILIES = ("pick", "put", "push", "touch")
+DRAWN = {"pick": 0.35, "put": 0.45, "push": 0.20}  # where no family is asked for
 KIND_WEIGHTS = {"colour": 0.45, "shape": 0.15, "size": 0.20, "relation": 0.20}
 
 # {x} the object, {d} the destination, {in} a preposition that suits the destination.
@@ -59,6 +61,7 @@ TEMPLATES = {
         "please push {x} to {d}",
         "slide {x} along the table to {d}",
     ),
+    "touch": ("touch {x}",),
 }
 UNSEEN_TEMPLATES = {
     "pick": ("fetch {x}", "raise {x}", "could you grab {x} for me", "hold up {x}", "i want {x}"),
@@ -75,6 +78,7 @@ UNSEEN_TEMPLATES = {
         "could you push {x} onto {d}",
         "slide {x} across to {d}",
     ),
+    "touch": ("tap {x}",),
 }
 _IN = {"tray": ("in", "into", "inside"), "pad": ("on", "onto", "on top of")}
 
@@ -128,7 +132,7 @@ def sample_task(
         free = [i for i in free if free_way(scene, i, xyz)]
     pushable = free if target is None else [i for i in free if i == target]
     if family is None:
-        family = str(rng.choice(FAMILIES, p=[0.35, 0.45, 0.20]))
+        family = str(rng.choice(list(DRAWN), p=list(DRAWN.values())))
         family = "put" if family == "push" and not pushable else family
     if family not in FAMILIES:
         raise ValueError(f"family: got {family!r}, expected one of {', '.join(FAMILIES)}")
@@ -144,7 +148,7 @@ def sample_task(
         raise ValueError(f"reference: got {reference!r}, a {family} in this scene has {has}")
     chosen = _draw(rng, [r for r in options if r.kind == reference])
     destination = None
-    if family != "pick":
+    if family not in ("pick", "touch"):
         destination = "pad" if family == "push" else str(rng.choice(DESTINATIONS))
     return phrase_task(family, chosen, destination, rng, paraphrases=paraphrases)
 

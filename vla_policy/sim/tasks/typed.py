@@ -72,6 +72,9 @@ def _split_sentence(text: str, scene: Scene) -> tuple[str, str, str | None]:
         return "pick", picked.group(1), None
     if re.match(rf"(?:{_PUT}|{_PUSH}) ", text):
         raise ValueError(f"where to? say 'in the tray' or 'on the pad'; {describe(scene)}")
+    touched = re.fullmatch(r"(?:touch|tap) (.+)", text)
+    if touched:
+        return "touch", touched.group(1), None
     raise ValueError(
         "not understood; say 'pick up ...', 'put ... in the tray', 'put ... on the pad' or "
         f"'push ... to the pad'; {describe(scene)}"

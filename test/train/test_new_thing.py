@@ -1,0 +1,229 @@
+"""A thing with a new name, learned from demonstrations: what it is called, where it stood, and that nothing else changes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_frames import make_frames
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.cli import main
+from vla_policy.families.language import Language, Understood
+from vla_policy.formats.native.folder import save
+from vla_policy.models import tokenizer
+from vla_policy.policy import load_local, load_policy
+from vla_policy.train.tiny.demonstrated_thing import ShownThing, places
+from vla_policy.train.tiny.new_word import (
+    NewWord,
+    is_new_word,
+    new_word_of,
+    with_class,
+    with_token,
+    with_word,
+)
+from vla_policy.train.tiny.phrases import phrases
+from vla_policy.train.tiny.point_at_word import PointSteps, learn_word, projected, projection
+from vla_policy.train.tiny.see_word import SeeSteps, learn_to_see
+
+WHITE = NewWord("white", "colour", 6)
+OLD = ("pick up the red cube", "put the ball left of the blue can in the tray")
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Checkpoint:
+    return load_local("tiny", engine="off").checkpoint
+
+
+@pytest.fixture(scope="module")
+def language(tiny: Checkpoint) -> Language:
+    assert isinstance(tiny.language, Language)
+    return tiny.language
+
+
+def test_the_new_word_is_found_with_its_kind(language: Language) -> None:
+    said = ["pick up the white cube", "put the white object in the tray", "pick up the red ball"]
+    assert new_word_of(language, said) == WHITE
+    assert new_word_of(language, ["lift the mug", "grab the green mug"]) == NewWord("mug", "shape", 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("pick up the red cube", "nothing new"),
+        ("pick up the shiny white cube", "'shiny', 'white'"),
+        ("shake the red cube", "'shake'"),
+        ("pick up the cube red", "known words"),
+    ],
+)
+def test_what_is_not_one_new_word_for_a_thing_is_refused(
+    language: Language, said: str, why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        new_word_of(language, [said])
+    assert not is_new_word(language, [said])
+
+
+def test_with_the_word_its_sentences_are_read_and_the_others_as_before(language: Language) -> None:
+    more = with_word(language, WHITE)
+    read = more.read("grab the white can")
+    assert isinstance(read, Understood) and read.things == ({"colour": "white", "shape": "can"},)
+    for sentence in (*OLD, "grab the pink can"):
+        assert more.read(sentence) == language.read(sentence) or "pink" in sentence
+    assert more.looks["colour"]["white"] == 6 and language.looks["colour"].get("white") is None
+
+
+def asked(checkpoint: Checkpoint, *sentences: str) -> torch.Tensor:
+    ids = [tokenizer.encode(checkpoint.tokenizer, s, 40) for s in sentences]
+    return torch.tensor(ids)[None]
+
+
+def pointed(checkpoint: Checkpoint, *sentences: str) -> torch.Tensor:
+    image = torch.linspace(-1, 1, 3 * 96 * 96).reshape(1, 3, 96, 96)
+    with torch.inference_mode():
+        places: torch.Tensor = checkpoint.model.vision.look(image, asked(checkpoint, *sentences)).xyz
+    return places
+
+
+def test_a_new_token_reads_as_an_unknown_word_until_it_is_learned(tiny: Checkpoint) -> None:
+    grown = with_token(tiny, "white")
+    assert grown.model.config.vocab == tiny.model.config.vocab + 1
+    assert grown.tokenizer.encode("the white cube").tokens == ["the", "white", "cube"]
+    said = "pick up the white cube"
+    assert torch.equal(pointed(grown, said, *OLD), pointed(tiny, said, *OLD))
+    assert with_token(grown, "white") is grown and tiny.tokenizer.token_to_id("white") is None
+
+
+def test_a_new_class_is_nothing_until_it_is_learned(tiny: Checkpoint) -> None:
+    grown = with_class(tiny.naming, "colour")
+    images = torch.linspace(-1, 1, 2 * 3 * 96 * 96).reshape(2, 3, 96, 96)
+    features = tiny.model.vision.front.stem(images)
+    before, after = (n.places(images, features) for n in (tiny.naming, grown))
+    assert after.colour.shape[-1] == before.colour.shape[-1] + 1
+    assert float(after.colour[..., 6].detach().max()) < 1e-3
+    torch.testing.assert_close(after.named(0, 1), before.named(0, 1), rtol=1e-3, atol=1e-4)
+
+
+def way(close: float = 0.4) -> np.ndarray:
+    """A tool that comes down, closes at x 0.3, rises, goes to x 0.4 and opens there."""
+    xs = [0.25, 0.28, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4]
+    zs = [0.2, 0.1, 0.05, 0.02, 0.02, 0.02, 0.1, 0.15, 0.15, 0.1, 0.03, 0.03, 0.12]
+    opening = [1, 1, 1, 1, 0.7, close, close, close, close, close, close, 1, 1]
+    return np.stack((xs, np.zeros(13), zs, opening), 1)
+
+
+def test_the_thing_is_where_the_gripper_closed_then_in_the_hand_then_where_it_opened() -> None:
+    found = places(way(), "episode 0")
+    assert found[:5] == pytest.approx(np.tile([0.3, 0, 0.02], (5, 1)), abs=0.01)
+    assert found[8] == pytest.approx([0.35, 0, 0.15]) and found[12] == pytest.approx([0.4, 0, 0.03])
+
+
+def test_a_demonstration_without_a_grasp_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="set, episode 3: the gripper closes by 5%"):
+        places(way(close=0.95), "set, episode 3")
+
+
+def test_a_camera_is_found_from_what_it_showed() -> None:
+    rng = np.random.default_rng(0)
+    camera = np.array([[1.0, 0.1, 0.5, 0.1], [0.0, 1.2, 0.4, 0.2], [0.05, 0.0, 1.0, 0.6]])
+    xyz = rng.uniform(-0.2, 0.2, (60, 3))
+    uv, _ = projected(camera, xyz)
+    again, seen = projected(projection(xyz, uv), xyz)
+    assert again == pytest.approx(uv, abs=1e-6)
+    assert seen.tolist() == ((uv > 0) & (uv < 1)).all(1).tolist()
+
+
+def shown(count: int = 8) -> ShownThing:
+    rng = np.random.default_rng(1)
+    return ShownThing(
+        rng.integers(0, 255, (count, 96, 96, 3), np.uint8),
+        rng.integers(0, 255, (count, 96, 96, 3), np.uint8),
+        np.tile(np.array([0.3, 0.0, 0.2, 1.0], np.float32), (count, 1)),
+        np.tile(np.array([0.32, 0.05, 0.02], np.float32), (count, 1)),
+        np.ones(count, bool),
+        np.zeros(count, int),
+        ("pick up the white cube",) * count,
+    )
+
+
+def test_only_the_vector_of_the_word_learns_so_other_sentences_point_as_before(
+    tiny: Checkpoint, language: Language
+) -> None:
+    grown, camera = with_token(tiny, "white"), np.eye(3, 4) + [[0, 0, 0, 0.5]] * 3
+    steps = PointSteps(steps=3, batch=4, questions=2)
+    learned = learn_word(grown, with_word(language, WHITE), WHITE, shown(), camera, steps)
+    assert torch.equal(pointed(learned, *OLD), pointed(tiny, *OLD))
+    said = "pick up the white cube"
+    assert not torch.equal(pointed(learned, said), pointed(tiny, said))
+    new, old = (c.model.state_dict() for c in (learned, grown))
+    changed = {key for key, value in new.items() if not torch.equal(value, old[key])}
+    assert changed == {"vision.embed.weight"}
+    assert torch.equal(new["vision.embed.weight"][:-1], old["vision.embed.weight"][:-1])
+    whole = PointSteps(steps=2, batch=4, questions=2, whole=True, rate=1e-3)
+    free = learn_word(grown, with_word(language, WHITE), WHITE, shown(), camera, whole)
+    assert not torch.equal(pointed(free, *OLD), pointed(tiny, *OLD))
+
+
+def test_only_the_new_class_of_the_second_look_learns(tiny: Checkpoint) -> None:
+    thing = shown()
+    thing.front[:, 40:56, 40:56] = 250
+    uv = np.full((len(thing), 2), 0.5)
+    base = np.full((12, 96, 96, 3), 90, np.uint8)
+    before = with_class(tiny.naming, "colour")
+    steps = SeeSteps(steps=40, batch=24)
+    after = learn_to_see(tiny.model.vision, before, WHITE, thing, uv, base, {"shape": np.zeros(8, int)}, steps)  # fmt: skip
+    new, old = after.state_dict(), before.state_dict()
+    changed = {key for key, value in new.items() if not torch.equal(value, old[key])}
+    assert changed == {f"{room}colour.{kind}" for room in ("", "closer.") for kind in ("weight", "bias")}
+    for key in changed:
+        rows = [i for i in range(len(old[key])) if i != WHITE.number]
+        assert torch.equal(new[key][rows], old[key][rows])
+
+
+def test_sentences_about_the_thing_have_every_form_and_a_known_twin(language: Language) -> None:
+    more = with_word(language, WHITE)
+    pairs = phrases(more, WHITE, {"colour": "white", "shape": "cube"}, 60, np.random.default_rng(0))
+    assert len({new.split()[0] for new, _ in pairs}) > 5
+    for new, known in pairs:
+        assert isinstance(more.read(new), Understood) and isinstance(language.read(known), Understood)
+        assert "white" in new and len(new.split()) == len(known.split())
+
+
+def grasps(folder: Path) -> None:
+    """Two demonstrations of a white cube, as `vla generate episodes` writes them."""
+    make_frames(folder, "vx300s", 26, episodes=True)
+    state = np.load(folder / "state.npy")
+    for begin in (0, 13):
+        state[begin : begin + 13, [0, 1, 2, 7]] = way()
+    np.save(folder / "state.npy", state)
+    np.save(folder / "episode.npy", np.arange(26) // 13)
+    said = [["pick up the white cube"] * 4] * 26
+    (folder / "texts.json").write_text(json.dumps(said))
+    (folder / "meta.json").write_text(json.dumps({"robot": "vx300s", "what": "episodes"}))
+
+
+def test_the_verb_leaves_a_policy_that_reads_the_word_and_a_report(tmp_path: Path) -> None:
+    grasps(tmp_path / "set" / "shard_0")
+    make_frames(tmp_path / "scenes" / "shard_0", "vx300s", 60)
+    words = ["adapt", "--data", f"{tmp_path / 'set'}", "--base", f"{tmp_path / 'scenes'}"]
+    words += ["--out", f"{tmp_path / 'out'}", "--steps", "2", "--trials", "0", "--without"]
+    assert main(words) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    learned = report["learned"]["with preservation"]
+    assert (learned["word"], learned["kind"], learned["demonstrations"]) == ("white", "colour", 2)
+    policy = load_policy(str(tmp_path / "out" / "policy"))
+    assert policy.understands("pick up the white ball") is None
+    assert policy.checkpoint.naming.config.colours == 7
+    assert policy.understanding == load_policy("tiny").understanding
+    without = load_policy(str(tmp_path / "out" / "without"))
+    assert without.understands("pick up the white ball") is None and without.checkpoint.naming is None
+    assert main(words) == 1  # the folder has a policy already
+
+
+def test_a_grown_policy_is_saved_and_read_as_it_was(tiny: Checkpoint, tmp_path: Path) -> None:
+    grown = with_token(tiny, "white")
+    save(tmp_path / "grown", grown)
+    again = load_local(str(tmp_path / "grown"), engine="off").checkpoint
+    assert torch.equal(pointed(again, *OLD), pointed(tiny, *OLD))
+    assert again.tokenizer.token_to_id("white") == tiny.model.config.vocab

@@ -1,0 +1,111 @@
+"""Where the thing of a demonstration stood, without labels: where the gripper closed on it, and from then on in the hand.
+
+A demonstration of a grasp says more than what to do: until the fingers close the thing lies where they will close, while they
+are closed it moves with the tool, and then it lies where they opened. So a handful of demonstrations are hundreds of pictures
+with a known place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.family import require_image
+from vla_policy.families.tiny import tiny
+from vla_policy.families.tiny.columns import robot_columns
+from vla_policy.families.training import Demonstration
+from vla_policy.train.training_set import TrainingSet
+from vla_policy.types import Array
+
+CLOSES = 0.15  # of the opening, within WINDOW frames
+WINDOW = 4
+OPENS = 0.08
+AWAY_M = 0.07  # of the tool from the thing: then it stands free in the front image
+
+
+@dataclass(frozen=True, slots=True)
+class ShownThing:
+    """n frames. front, wrist: uint8[n, h, w, 3], the front image as large as the camera gives it. tool: float32[n, 4],
+    x y z in metres and the opening. xyz: float32[n, 3], the thing, base frame. free: bool[n], it lies and the hand is away.
+    episode: int64[n]. sentences: of each frame."""
+
+    front: Array
+    wrist: Array
+    tool: Array
+    xyz: Array
+    free: Array
+    episode: Array
+    sentences: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+
+def shown_thing(checkpoint: Checkpoint, data: TrainingSet) -> ShownThing:
+    """All frames of a set. Raises ValueError, naming the episode, where no gripper closes, and for a robot of several arms."""
+    contract = checkpoint.contract
+    body = robot_columns(contract, checkpoint.model.config.action_dim)
+    if len(body.arms) != 1:
+        raise ValueError(
+            f"adapt: got a robot of {len(body.arms)} arms, expected one: which hand shows the thing is not known"
+        )
+    front, wrist = contract.camera_names
+    parts: list[tuple[Array, ...]] = []
+    said: list[str] = []
+    for number, frames in enumerate(_episodes(data)):
+        seen = [f.observation for f in frames]
+        measured = np.stack([tiny.measured_of(o, body.arms[0]) for o in seen])
+        tool = measured[:, [0, 1, 2, 7]]
+        xyz = places(tool, f"{data.source.label}, episode {data.episodes[number]}")
+        free = np.linalg.norm(tool[:, :3] - xyz, axis=1) > AWAY_M
+        parts.append(
+            (
+                np.stack([require_image(o.images, front) for o in seen]),
+                np.stack([require_image(o.images, wrist) for o in seen]),
+                tool.astype(np.float32),
+                xyz.astype(np.float32),
+                free,
+                np.full(len(frames), number),
+            )
+        )
+        said += [o.instruction for o in seen]
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return ShownThing(*columns, sentences=tuple(said))
+
+
+def places(tool: Array, where: str) -> Array:
+    """float64[n, 3]: the thing in each frame, from the tool, float64[n, 4]. where: for the error."""
+    opening = tool[:, 3]
+    later = opening[np.minimum(np.arange(len(tool)) + WINDOW, len(tool) - 1)]
+    fall = opening - later
+    if not fall.size or fall.max() < CLOSES:
+        raise ValueError(
+            f"{where}: the gripper closes by {max(0.0, fall.max(initial=0.0)):.0%} of its range at most, expected a grasp "
+            f"(at least {CLOSES:.0%}): without one it is not known which thing is meant"
+        )
+    # Of frames that fall alike the lowest: an odd start may close in the air.
+    close = int(np.argmax(fall - 2.0 * tool[:, 2]))
+    held = min(close + WINDOW, len(tool) - 1)
+    least = opening[held:].min()
+    opened = np.flatnonzero(opening[held:] > max(least, opening[held]) + OPENS)
+    release = held + int(opened[0]) if len(opened) else len(tool)
+    found = np.array(tool[:, :3], float)
+    found[:held] = np.median(tool[close : held + 1, :3], axis=0)
+    if release < len(tool):
+        found[release:] = tool[max(release - 1, held), :3]
+    return found
+
+
+def _episodes(data: TrainingSet) -> Iterator[list[Demonstration]]:
+    """The frames of each episode in order; time starts anew with each."""
+    frames: list[Demonstration] = []
+    for frame in data:
+        if frames and frame.observation.obs_ns <= frames[-1].observation.obs_ns:
+            yield frames
+            frames = []
+        frames.append(frame)
+    if frames:
+        yield frames

@@ -1,0 +1,250 @@
+"""The pointing tower learns a new word from demonstrations of the thing, on many views of their frames.
+
+With preservation only the word's own vector learns: for every sentence without the word the tower stays what it was, to the bit.
+What the word must do is told by places alone (demonstrated_thing.py): where the thing is, and where it therefore is in each image.
+In the front image that is the patch of which the tower itself says that place; in the wrist image a projection, from base scenes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.families.language import Language
+from vla_policy.families.tiny import tiny
+from vla_policy.families.tiny.pointing_training import arm_parts, relit
+from vla_policy.models import pointing, tokenizer
+from vla_policy.models.pointing import PointingTower
+from vla_policy.train.tiny.demonstrated_thing import ShownThing
+from vla_policy.train.tiny.new_word import NewWord
+from vla_policy.train.tiny.phrases import phrases
+from vla_policy.types import Array, Reason, required
+
+NO_LABEL = -100  # what cross-entropy does not count
+BESIDE_M = 0.010  # spread of a place among the patches
+LEFT_OUT = ("found", "name")  # parts of the loss that need labels which demonstrations do not have
+
+
+@dataclass(frozen=True, slots=True)
+class PointSteps:
+    """batch: frames of a step, each asked `questions` sentences. whole: all of the tower learns, not the word alone."""
+
+    steps: int = 400
+    batch: int = 12
+    questions: int = 4
+    rate: float = 2e-2
+    whole: bool = False
+    seed: int = 0
+
+
+def learn_word(
+    checkpoint: Checkpoint,
+    language: Language,
+    new: NewWord,
+    shown: ShownThing,
+    wrist_camera: Array,
+    options: PointSteps,
+) -> Checkpoint:
+    """The checkpoint with a tower that points at what the word names. language: with the word; the token must be there.
+
+    wrist_camera: float64[3, 4], see `projection`.
+    """
+    model = copy.deepcopy(checkpoint.model)
+    tower: PointingTower = model.vision
+    teacher: PointingTower = checkpoint.model.vision
+    row = tokenizer.id_of(checkpoint.tokenizer, new.word)
+    learned = _learned(tower, checkpoint, language, new, row, whole=options.whole)
+    uv = front_places(checkpoint, language, new, shown)
+    optimiser = torch.optim.AdamW(learned, options.rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options.rate, total_steps=options.steps, pct_start=0.1
+    )
+    for step in range(options.steps):
+        rng = np.random.default_rng((options.seed, step))
+        batch = _batch(checkpoint, language, new, shown, rng, options)
+        parts = _parts(tower, teacher, batch, shown, uv, wrist_camera)
+        loss = torch.stack(list(parts.values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        if not options.whole:
+            only_row(tower.embed.weight, row)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimiser.step()
+        schedule.step()
+        if step % 50 == 49:
+            said = ", ".join(f"{k} {float(v):.3f}" for k, v in parts.items())
+            print(f"{step + 1}: {said}", flush=True)
+    model.requires_grad_(True)
+    model.eval()
+    return replace(checkpoint, model=model)
+
+
+def projection(xyz: Array, uv: Array) -> Array:
+    """float64[3, 4] that maps points float64[n, 3] to image places float64[n, 2], by least squares (DLT)."""
+    x = np.concatenate((xyz, np.ones((len(xyz), 1))), 1)
+    zero = np.zeros_like(x)
+    rows = np.concatenate(
+        (
+            np.concatenate((x, zero, -uv[:, :1] * x), 1),
+            np.concatenate((zero, x, -uv[:, 1:] * x), 1),
+        )
+    )
+    camera: Array = np.linalg.svd(rows)[2][-1].reshape(3, 4)
+    middle = x.mean(0)
+    return camera * np.sign(camera[2] @ middle)  # in front of it the third is above 0
+
+
+def projected(camera: Array, xyz: Array) -> tuple[Array, Array]:
+    """float64[n, 2] places, and bool[n] whether they are in the image."""
+    x = np.concatenate((xyz, np.ones((len(xyz), 1))), 1) @ camera.T
+    depth = np.where(np.abs(x[:, 2:]) < 1e-9, 1e-9, x[:, 2:])
+    uv = x[:, :2] / depth
+    seen = (x[:, 2] > 0) & ((uv > 0) & (uv < 1)).all(1)
+    return uv, seen
+
+
+@torch.no_grad()
+def front_places(
+    checkpoint: Checkpoint, language: Language, new: NewWord, shown: ShownThing
+) -> Array:
+    """float64[n, 2]: where in the front image the thing is: the patches of which the tower says its place."""
+    tower: PointingTower = checkpoint.model.vision
+    side = tower.config.image_px
+    found = []
+    for i, sentence in enumerate(shown.sentences):
+        known = _known(language, new, sentence)
+        text = _encoded(checkpoint, [known])[None]
+        image = tiny.picture(shown.front[i], side)[None]
+        seen = tower.look(image, text)
+        _, values, summary = tower.front(image)
+        patches = values.shape[1]
+        context = torch.cat(
+            (
+                tower.front.uv,
+                values[0],
+                seen.confidence[0, 0, :1].expand(patches, -1),
+                summary.expand(patches, -1),
+                seen.ask[0, 0, :1].expand(patches, -1),
+            ),
+            -1,
+        )
+        xyz = tower.place(context) * 0.3
+        away = (xyz[:, :2] - torch.tensor(shown.xyz[i, :2])).square().sum(-1)
+        share = (-away / (2 * BESIDE_M**2)).softmax(0)
+        found.append((share @ tower.front.uv).double().numpy())
+    return np.stack(found)
+
+
+def _learned(
+    tower: PointingTower, checkpoint: Checkpoint, language: Language, new: NewWord, row: int,
+    *, whole: bool,
+) -> list[torch.nn.Parameter]:  # fmt: skip
+    """The parameters that learn; the word begins between the words that it stands among."""
+    weight = tower.embed.weight
+    others = [checkpoint.tokenizer.token_to_id(w) for w in language.classes[new.kind]]
+    rows = [i for i in others if i is not None and i != row]
+    with torch.no_grad():
+        weight[row] = weight[rows].mean(0)
+    tower.requires_grad_(whole)
+    weight.requires_grad_(True)
+    return list(tower.parameters()) if whole else [weight]
+
+
+def only_row(weight: torch.nn.Parameter, row: int) -> None:
+    """Leave no gradient but that of one row: without decay the others then stay as they are, to the bit."""
+    gradient = required(weight.grad, "embed: gradient")
+    own = gradient[row].clone()
+    gradient.zero_()
+    gradient[row] = own
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """index: int64[b], of the frames. front, wrist: float32[b, 3, h, w]. text, known: int64[b, q, s]."""
+
+    index: Array
+    front: Tensor
+    wrist: Tensor
+    text: Tensor
+    known: Tensor
+
+
+def _batch(
+    checkpoint: Checkpoint, language: Language, new: NewWord, shown: ShownThing,
+    rng: np.random.Generator, options: PointSteps,
+) -> _Asked:  # fmt: skip
+    index = rng.integers(0, len(shown), options.batch)
+    side = checkpoint.model.vision.config.image_px
+    each = [torch.Generator().manual_seed(int(s)) for s in rng.integers(2**62, size=len(index))]
+    front, wrist = (
+        relit(torch.from_numpy(np.stack([tiny.fit_square(x[i], side) for i in index])), each)
+        for x in (shown.front, shown.wrist)
+    )
+    said = [
+        phrases(language, new, _thing(language, shown.sentences[i]), options.questions, rng)
+        for i in index
+    ]
+    text, known = (
+        torch.stack([_encoded(checkpoint, [pair[k] for pair in pairs]) for pairs in said])
+        for k in (0, 1)
+    )
+    room = int(max((text != 0).sum(-1).max(), (known != 0).sum(-1).max()))
+    return _Asked(index, front, wrist, text[..., :room], known[..., :room])
+
+
+def _parts(
+    tower: PointingTower, teacher: PointingTower, batch: _Asked, shown: ShownThing, uv: Array,
+    wrist_camera: Array,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The parts of the lesson "pointing" that places can tell; destination and reference as the teacher says them."""
+    i, q = batch.index, batch.text.shape[1]
+    with torch.no_grad():
+        said = teacher.look(batch.front, batch.known)
+        there = (teacher.present(said.ask).squeeze(-1) > 0).flatten(0, 1)  # (n, 3)
+        xyz = said.xyz.flatten(0, 1)
+        places = (said.heat.softmax(-1) @ teacher.front.uv).flatten(0, 1)
+    xyz = torch.where(there[..., None], xyz, torch.nan)
+    places = torch.where(there[..., None], places, torch.nan)
+    xyz[:, 0] = torch.tensor(shown.xyz[i]).repeat_interleave(q, 0)
+    places[:, 0] = torch.tensor(uv[i]).float().repeat_interleave(q, 0)
+    tool = torch.tensor(shown.tool[i])
+    near, visible = projected(wrist_camera, shown.xyz[i] - shown.tool[i, :3])
+    none = torch.full((len(xyz),), NO_LABEL)
+    truth = {
+        "xyz": xyz, "uv": places,
+        "wrist_uv": torch.tensor(near).float().repeat_interleave(q, 0),
+        "wrist_visible": torch.tensor(visible).repeat_interleave(q, 0),
+        "colour": none, "shape": none, "size": torch.zeros(len(xyz)),
+    }  # fmt: skip
+    answer = tower.look_closer(tower.look(batch.front, batch.text), batch.wrist, tool)
+    parts = arm_parts(tower, answer, truth, tool[:, :3].repeat_interleave(q, 0))
+    return {k: v for k, v in parts.items() if k not in LEFT_OUT}
+
+
+def _thing(language: Language, sentence: str) -> Mapping[str, str]:
+    """The words that name what is acted on."""
+    read = language.read(sentence)
+    if isinstance(read, Reason) or not read.things:
+        raise ValueError(f"{sentence!r}: got no thing in it, expected the demonstrated one")
+    return read.things[0]
+
+
+def _known(language: Language, new: NewWord, sentence: str) -> str:
+    """The trained sentence with a word that was there before."""
+    read = language.read(sentence)
+    if isinstance(read, Reason):
+        raise ValueError(f"{sentence!r}: {read.detail}")
+    words = read.said.split()
+    return " ".join(language.classes[new.kind][0] if w == new.word else w for w in words)
+
+
+def _encoded(checkpoint: Checkpoint, sentences: Sequence[str]) -> Tensor:
+    room = checkpoint.model.config.max_text
+    ids = [tokenizer.encode(checkpoint.tokenizer, tokenizer.clean(s), room) for s in sentences]
+    return torch.tensor(ids)
