@@ -17,7 +17,10 @@ from pathlib import Path
 
 import played_graph as played
 
-NEW_SEED, OLD_SEED = 9, 8  # of demonstrations; scenes of trials have other seeds (evaluate/suites.py)
+NEW_SEED, OLD_SEED = (
+    9,
+    8,
+)  # of demonstrations; scenes of trials have other seeds (evaluate/suites.py)
 SUITES = {"thing": "new_object", "task": "touch"}
 
 
@@ -36,7 +39,16 @@ def main() -> int:
     count = args.demonstrations or {"thing": 5, "task": 50}[args.case]
     shown = {"thing": ["--split", "new_object"], "task": ["--family", "touch"]}[args.case]
     new = generated(args, "new", count, NEW_SEED, shown)
-    line = ["vla", "adapt", "--policy", "tiny", "--data", str(new), "--out", str(args.work / "run")]
+    line = [
+        "vla",
+        "adapt",
+        "--policy",
+        "tiny",
+        "--data",
+        str(new),
+        "--out",
+        str(args.work / "run"),
+    ]
     line += ["--without", "--trials", str(args.trials), "--new-suite", SUITES[args.case]]
     line += ["--workers", str(args.workers)]
     if args.case == "task":
@@ -46,7 +58,11 @@ def main() -> int:
             line += [f"--{name}", str(getattr(args, name))]
     subprocess.run(line, check=True)
     found = json.loads((args.work / "run" / "report.json").read_text())
-    report = {**played.heading(load), "demonstrations": f"{count}, generated (`vla generate episodes`)", **found}
+    report = {
+        **played.heading(load),
+        "demonstrations": f"{count}, generated (`vla generate episodes`)",
+        **found,
+    }
     print(json.dumps(report["learned"], indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
@@ -57,8 +73,20 @@ def main() -> int:
 def generated(args: argparse.Namespace, name: str, count: int, seed: int, more: list[str]) -> Path:
     """A set of demonstrations of the scripted expert, made once."""
     folder = args.work / name
-    line = ["vla", "generate", "episodes", "--count", str(count), "--seed", str(seed), "--out", str(folder)]
-    subprocess.run([*line, "--raycast-share", "0", "--workers", str(args.workers), *more], check=True)
+    line = [
+        "vla",
+        "generate",
+        "episodes",
+        "--count",
+        str(count),
+        "--seed",
+        str(seed),
+        "--out",
+        str(folder),
+    ]
+    subprocess.run(
+        [*line, "--raycast-share", "0", "--workers", str(args.workers), *more], check=True
+    )
     return folder
 
 

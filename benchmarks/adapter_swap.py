@@ -20,16 +20,16 @@ import numpy as np
 import played_graph as played
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test" / "helpers"))
-from adapter_folders import turned, turning  # noqa: E402
+from adapter_folders import turned, turning
+from vla_policy.msg import ActionChunk, ControlCommand
+from vla_policy.srv import SetAdapter
 
-from vla_policy.msg import ActionChunk, ControlCommand  # noqa: E402
-from vla_policy.ros.bringup import session  # noqa: E402
-from vla_policy.ros.bringup.graph import node_specs  # noqa: E402
-from vla_policy.ros.messages import convert  # noqa: E402
-from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph  # noqa: E402
-from vla_policy.ros.operator.trial import engage, wait_for_task  # noqa: E402
-from vla_policy.ros.process import qos  # noqa: E402
-from vla_policy.srv import SetAdapter  # noqa: E402
+from vla_policy.ros.bringup import session
+from vla_policy.ros.bringup.graph import node_specs
+from vla_policy.ros.messages import convert
+from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
+from vla_policy.ros.operator.trial import engage, wait_for_task
+from vla_policy.ros.process import qos
 
 POLICY, BY, EVERY_S, TASK_S = "tiny", 0.25, 0.8, 60.0
 FOLDER_EVERY = 4
@@ -151,7 +151,9 @@ def summed(heard: Heard, swaps: list[dict], works: list[dict], ways: dict[str, f
         "swaps": len(swaps),
         "refused": [s["answer"].message for s in swaps if not s["answer"].success],
         "chunks": len(heard.chunks),
-        "chunks_by_adapter": {Path(k).name + (" (folder)" if "/" in k else ""): n for k, n in named.items()},
+        "chunks_by_adapter": {
+            Path(k).name + (" (folder)" if "/" in k else ""): n for k, n in named.items()
+        },
         "mixtures": mixtures,
         "strangers": strangers,
         "exchange_ms": played.summary(times),

@@ -95,6 +95,14 @@ def test_episodes_of_one_family_show_it_alone(tmp_path: Path) -> None:
 def test_a_family_that_the_robot_is_not_told_is_refused(tmp_path: Path) -> None:
     args = argparse.ArgumentParser()
     generate_command.add_arguments(args)
-    words = ["episodes", "--robot", "vx300s_pair", "--family", "push", "--out", str(tmp_path / "x")]
+    words = [
+        "episodes",
+        "--robot",
+        "vx300s_pair",
+        "--family",
+        "push",
+        "--out",
+        str(tmp_path / "x"),
+    ]
     with pytest.raises(ValueError, match="vx300s_pair is told pick, put"):
         generate_command.run(args.parse_args(words))

@@ -56,7 +56,11 @@ def test_every_template_is_understood_again(paraphrases: str) -> None:
     for family in FAMILIES:
         said = set()
         for destination in (
-            (None,) if family in ("pick", "touch") else ("pad",) if family == "push" else ("tray", "pad")
+            (None,)
+            if family in ("pick", "touch")
+            else ("pad",)
+            if family == "push"
+            else ("tray", "pad")
         ):
             for _ in range(300):
                 task = phrase_task(family, reference, destination, rng, paraphrases=paraphrases)
@@ -211,7 +215,9 @@ def test_a_touch_is_closed_fingers_on_top_for_a_while_without_moving_the_thing()
 
     assert verdict()
     assert not verdict(gripper=0.5)
-    assert not verdict(xyz=on + [0, 0, 0.02]) and not verdict(xyz=on + [0.02, 0, 0])
+    assert not verdict(xyz=on + np.array([0, 0, 0.02])) and not verdict(
+        xyz=on + np.array([0.02, 0, 0])
+    )
     assert not verdict(object_xyz=moved(scene, 0, [0.28, -0.15, 0.014]))
 
 

@@ -12,7 +12,9 @@ def language() -> Language:
 
 
 def test_what_was_said_of_two_things_is_said_of_any() -> None:
-    more = with_sentences(language(), ["touch the red cube", "touch the ball", "pick up the red cube"])
+    more = with_sentences(
+        language(), ["touch the red cube", "touch the ball", "pick up the red cube"]
+    )
     read = more.read("please touch the green cylinder")
     assert isinstance(read, Understood)
     assert read.said == "touch the green cylinder"

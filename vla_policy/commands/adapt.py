@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch is loaded where it is used
     from vla_policy.train.training_set import TrainingSet
 
 BASE_SCENES, BASE_SEED = 600, 7
-THING_STEPS, TASK_STEPS = 400, 1500
+THING_STEPS, TASK_STEPS = 250, 1500
 ADAPTER_RANK = 16
 
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--old-suite", default="pick_put", help="suite of the old ones")
     parser.add_argument("--head", choices=("flow", "token"), help="default: the policy's first")
     parser.add_argument("--seed", type=int, default=0, help="of learning and of the trials, 0..99")
-    parser.add_argument("--steps", type=int, help="of each part that learns (400; a task: 1500)")
+    parser.add_argument("--steps", type=int, help="of each part that learns (250; a task: 1500)")
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of a task")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
@@ -65,10 +65,14 @@ def run(args: argparse.Namespace) -> int:
             "expected at least 0, at least 1, 0 to 99, at least 1"
         )
     if (args.out / "policy").exists():
-        raise ValueError(f"--out: got {args.out}, which has a policy already; expected a new folder")
+        raise ValueError(
+            f"--out: got {args.out}, which has a policy already; expected a new folder"
+        )
     kinds = {WITH: True} | ({WITHOUT: False} if args.without else {})
     report: dict[str, Any] = {
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "verb"}
+        "settings": {
+            k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "verb"
+        }
     }
     folders, learned = {BEFORE: args.policy}, {}
     for name, preserve in kinds.items():
@@ -122,7 +126,7 @@ def _thing(
         data,
         base_scenes(_base(args)),
         preserve=preserve,
-        point=PointSteps(steps, whole=not preserve, rate=2e-2 if preserve else 1e-3, seed=args.seed),
+        point=PointSteps(steps, whole=not preserve, seed=args.seed),
         see=SeeSteps(steps, seed=args.seed),
     )
     folder = args.out / ("policy" if preserve else "without")
@@ -176,8 +180,8 @@ def _base(args: argparse.Namespace) -> Path:
     """The folder of base scenes, made where none is given."""
     if args.base is not None:
         return Path(args.base)
-    from vla_policy.sim.demonstrations.generate import SHARD_ROWS, make_shards
     from vla_policy.data.shards import shard_path
+    from vla_policy.sim.demonstrations.generate import SHARD_ROWS, make_shards
 
     folder = args.out / "base"
     folder.mkdir(parents=True, exist_ok=True)

@@ -40,8 +40,14 @@ def tried(policy: str, asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
     args = argparse.Namespace(episodes=asked.trials, workers=asked.workers)
     outcomes, _ = run_trials(settings, list(dict.fromkeys(asked.suites.values())), args)
-    rows = {kind: sorted(outcomes[name], key=lambda r: r["seed"]) for kind, name in asked.suites.items()}
-    return {kind: summarise(found) | {"won": [r["success"] for r in found]} for kind, found in rows.items()}
+    rows = {
+        kind: sorted(outcomes[name], key=lambda r: r["seed"])
+        for kind, name in asked.suites.items()
+    }
+    return {
+        kind: summarise(found) | {"won": [r["success"] for r in found]}
+        for kind, found in rows.items()
+    }
 
 
 def refusals(policy: str, asked: Asked) -> dict[str, Any]:
@@ -90,9 +96,19 @@ def table(report: Mapping[str, Any]) -> str:
         for kind in (NEW, OLD):
             part = found[kind]
             low, high = part["interval"]
-            cells += [f"{part['successes']}/{part['trials']} = {part['rate']:.1%}", f"{low:.1%} to {high:.1%}"]
+            cells += [
+                f"{part['successes']}/{part['trials']} = {part['rate']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+            ]
         change = found.get("against_before")
-        cells.append("" if change is None else f"{change['points']:+.1f} points, {change['lost']} lost, {change['won']} won")
-        cells += [f"{found['refusals'][k]['refused']}/{found['refusals'][k]['of']}" for k in (NEW, "absent", OLD)]
+        cells.append(
+            ""
+            if change is None
+            else f"{change['points']:+.1f} points, {change['lost']} lost, {change['won']} won"
+        )
+        cells += [
+            f"{found['refusals'][k]['refused']}/{found['refusals'][k]['of']}"
+            for k in (NEW, "absent", OLD)
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

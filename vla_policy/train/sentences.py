@@ -62,7 +62,9 @@ def with_sentences(language: Language, sentences: Iterable[str]) -> Language:
     for sentence in new:
         form = opened[sentence]
         if form is not None and common[form] >= THINGS_SHOWN:
-            forms[language.bare(form.replace(THING, PLACEHOLDER)).replace(PLACEHOLDER, THING), form] = None
+            forms[
+                language.bare(form.replace(THING, PLACEHOLDER)).replace(PLACEHOLDER, THING), form
+            ] = None
         else:
             forms[" ".join(heard(sentence)), sentence] = None
     examples = (*language.examples, *new)[:EXAMPLES]

@@ -23,6 +23,7 @@ from vla_policy.types import Array
 CLOSES = 0.15  # of the opening, within WINDOW frames
 WINDOW = 4
 OPENS = 0.08
+CLOSED = 0.03  # from the least opening of a grasp
 AWAY_M = 0.07  # of the tool from the thing: then it stands free in the front image
 
 
@@ -88,12 +89,13 @@ def places(tool: Array, where: str) -> Array:
         )
     # Of frames that fall alike the lowest: an odd start may close in the air.
     close = int(np.argmax(fall - 2.0 * tool[:, 2]))
-    held = min(close + WINDOW, len(tool) - 1)
+    window = opening[close : close + WINDOW + 1]
+    held = close + int(np.argmax(window <= window.min() + CLOSED))  # the fingers have come upon it
     least = opening[held:].min()
     opened = np.flatnonzero(opening[held:] > max(least, opening[held]) + OPENS)
     release = held + int(opened[0]) if len(opened) else len(tool)
     found = np.array(tool[:, :3], float)
-    found[:held] = np.median(tool[close : held + 1, :3], axis=0)
+    found[:held] = tool[held, :3]
     if release < len(tool):
         found[release:] = tool[max(release - 1, held), :3]
     return found

@@ -4,8 +4,8 @@ What is known of a thing is in three places: the words (language.json, tokenizer
 what is there. Motion is shared by all things, so language model and heads stay as they are; they read the new word as one that they
 do not know, which they were trained on.
 
-With preservation only what belongs to the word learns, beside base scenes that must be answered as before. Without it the whole
-tower learns from the demonstrations alone, as in plain fine-tuning, and then nothing tells any more what it does not see.
+With preservation tower and second look learn beside base scenes, about which they keep the answers that they had. A new colour
+is also shown on things of base scenes that are painted in it. Without preservation the whole tower learns from the demonstrations alone, as in plain fine-tuning, and then nothing tells any more what it does not see.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from typing import Any
 import numpy as np
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
-from vla_policy.data.frames import load_frames
+from vla_policy.data.frames import Frames, load_frames
 from vla_policy.families.language import Language
-from vla_policy.families.tiny import second_look
+from vla_policy.families.tiny import second_look, tiny
 from vla_policy.train.sentences import EXAMPLES
 from vla_policy.train.tiny.demonstrated_thing import ShownThing, shown_thing
 from vla_policy.train.tiny.new_word import (
-    NewWord,
     new_word_of,
     with_class,
     with_token,
     with_word,
 )
+from vla_policy.train.tiny.painted import colours_of, painted_things
 from vla_policy.train.tiny.point_at_word import PointSteps, front_places, learn_word, projection
-from vla_policy.train.tiny.see_word import SeeSteps, learn_to_see
+from vla_policy.train.tiny.see_word import KINDS, UNKNOWN, Examples, SeeSteps, joined, learn_to_see
 from vla_policy.train.training_set import TrainingSet
 from vla_policy.types import Array, Reason
 
-UNKNOWN = -1
+POINT, SEE = PointSteps(), SeeSteps()
 
 
 @dataclass(frozen=True, slots=True)
 class BaseScenes:
-    """Scenes of the base mixture (`vla generate scenes`). front: uint8[n, h, w, 3]. wrist_camera: float64[3, 4]."""
+    """Scenes of the base mixture (`vla generate scenes`). wrist_camera: float64[3, 4]."""
 
-    front: Array
+    frames: Frames
     wrist_camera: Array
 
 
@@ -56,18 +56,21 @@ class Adapted:
 def base_scenes(root: Path) -> BaseScenes:
     """Raises FileNotFoundError for no scenes."""
     frames = load_frames(root)
-    front, _ = frames.images(np.arange(len(frames)))
     a = frames.arrays
     near = a["target_xyz"] - a["state"][:, None, :3]
     seen = a["wrist_visible"].astype(bool)
     if seen.ndim != 2 or seen.sum() < 50:
-        raise ValueError(f"{root}: got {seen.sum()} things in view of one wrist, expected 50 at least")
-    return BaseScenes(front, projection(near[seen].astype(float), a["wrist_uv"][seen].astype(float)))
+        raise ValueError(
+            f"{root}: got {seen.sum()} things in view of one wrist, expected 50 at least"
+        )
+    return BaseScenes(
+        frames, projection(near[seen].astype(float), a["wrist_uv"][seen].astype(float))
+    )
 
 
 def new_thing(
     checkpoint: Checkpoint, data: TrainingSet, base: BaseScenes, *, preserve: bool = True,
-    point: PointSteps | None = None, see: SeeSteps | None = None,
+    point: PointSteps = POINT, see: SeeSteps = SEE,
 ) -> Adapted:  # fmt: skip
     """The policy with the thing of the demonstrations.
 
@@ -76,37 +79,44 @@ def new_thing(
     """
     language = checkpoint.language
     if not isinstance(language, Language):
-        raise ValueError("policy: got no language.json in it, expected one: which words are new is not known")
+        raise ValueError(
+            "policy: got no language.json in it, expected one: which words are new is not known"
+        )
     said = [s for e in data.episodes for s in data.source.sentences(e, 0)[:1]]
     new = new_word_of(language, said)
     shown = shown_thing(checkpoint, data)
     language = _with_example(with_word(language, new), said)
     grown = replace(with_token(checkpoint, new.word), language=language)
-    point = point or PointSteps(whole=not preserve, rate=2e-2 if preserve else 1e-3)
-    pointing = learn_word(grown, language, new, shown, base.wrist_camera, point)
-    learned: dict[str, Any] = {"word": new.word, "kind": new.kind, "frames": len(shown), "preserve": preserve}
+    uv = front_places(grown, language, new, shown)
+    paints = None
+    if preserve and new.kind == "colour":
+        free = shown.free
+        paints = painted_things(
+            base.frames, colours_of(shown.front[free], uv[free], shown.episode[free]), see.seed
+        )
+    pointing = learn_word(
+        grown, language, new, shown, uv, base.wrist_camera, base.frames, paints, point
+    )
+    learned: dict[str, Any] = {
+        "word": new.word,
+        "kind": new.kind,
+        "painted": 0 if paints is None else len(paints),
+    }
     if not preserve or checkpoint.naming is None:
         blind = replace(language, least=None, accepts=None, second_look=None)
         return Adapted(replace(pointing, language=blind, naming=None), learned)
-    naming = learn_to_see(
-        checkpoint.model.vision,
-        with_class(checkpoint.naming, new.kind),
-        new,
-        shown,
-        front_places(grown, language, new, shown),
-        _as_large(base, second_look.look_px(checkpoint)),
-        _known_classes(language, new, shown),
-        see or SeeSteps(),
-    )
-    return Adapted(replace(pointing, naming=naming), learned)
-
-
-def _as_large(base: BaseScenes, side_px: int) -> Array:
-    if base.front.shape[1] != side_px:
+    front, _ = base.frames.images(np.arange(len(base.frames)))
+    if front.shape[1] != second_look.look_px(checkpoint):
         raise ValueError(
-            f"base scenes: got pictures of {base.front.shape[1]} px, the second look of this policy sees {side_px}"
+            f"base scenes: got pictures of {front.shape[1]} px, the second look of this policy sees {second_look.look_px(checkpoint)}"
         )
-    return base.front
+    examples = [_demonstrated(language, shown, uv, front.shape[1])]
+    if paints is not None:
+        number = np.full(len(paints), new.number)
+        examples.append(Examples(paints.before, paints.after, paints.uv, number, paints.shape))
+    naming = with_class(checkpoint.naming, new.kind)
+    naming = learn_to_see(checkpoint.model.vision, naming, joined(examples), front, see)
+    return Adapted(replace(pointing, naming=naming), learned)
 
 
 def _with_example(language: Language, said: list[str]) -> Language:
@@ -114,12 +124,16 @@ def _with_example(language: Language, said: list[str]) -> Language:
     return replace(language, examples=examples)
 
 
-def _known_classes(language: Language, new: NewWord, shown: ShownThing) -> dict[str, Array]:
-    """Of the thing in each frame, by the kinds of looks: what the sentence says; UNKNOWN where it says nothing."""
-    found: dict[str, list[int]] = {kind: [] for kind in language.looks}
-    for sentence in shown.sentences:
-        read = language.read(sentence)
+def _demonstrated(language: Language, shown: ShownThing, uv: Array, side: int) -> Examples:
+    """The frames in which the thing lies free, with the classes that their sentences say."""
+    free = np.flatnonzero(shown.free & ((uv > 0) & (uv < 1)).all(1))
+    if not len(free):
+        raise ValueError("demonstrations: got no frame in which the thing lies free, expected one")
+    front = np.stack([tiny.fit_square(shown.front[i], side) for i in free])
+    found: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    for i in free:
+        read = language.read(shown.sentences[i])
         thing = {} if isinstance(read, Reason) else read.things[0]
-        for kind, numbers in language.looks.items():
-            found[kind].append(numbers.get(thing.get(kind, ""), UNKNOWN))
-    return {kind: np.array(values) for kind, values in found.items()}
+        for kind in KINDS:
+            found[kind].append(language.looks.get(kind, {}).get(thing.get(kind, ""), UNKNOWN))
+    return Examples(front, front, uv[free], *(np.array(found[kind]) for kind in KINDS))

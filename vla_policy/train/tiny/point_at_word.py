@@ -1,6 +1,7 @@
 """The pointing tower learns a new word from demonstrations of the thing, on many views of their frames.
 
-With preservation only the word's own vector learns: for every sentence without the word the tower stays what it was, to the bit.
+With preservation the word's own vector learns, and what says where in an image something is: keys and places, not the features below
+them nor any other word. Base scenes with their sentences are answered beside it as the tower answered them before.
 What the word must do is told by places alone (demonstrated_thing.py): where the thing is, and where it therefore is in each image.
 In the front image that is the patch of which the tower itself says that place; in the wrist image a projection, from base scenes.
 """
@@ -13,32 +14,43 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
+from vla_policy.data.frames import Frames
 from vla_policy.families.language import Language
 from vla_policy.families.tiny import tiny
-from vla_policy.families.tiny.pointing_training import arm_parts, relit
-from vla_policy.models import pointing, tokenizer
+from vla_policy.families.tiny.pointing_training import arm_parts, heat_loss, relit
+from vla_policy.models import tokenizer
 from vla_policy.models.pointing import PointingTower
 from vla_policy.train.tiny.demonstrated_thing import ShownThing
 from vla_policy.train.tiny.new_word import NewWord
+from vla_policy.train.tiny.painted import PaintedThings
 from vla_policy.train.tiny.phrases import phrases
 from vla_policy.types import Array, Reason, required
 
 NO_LABEL = -100  # what cross-entropy does not count
-BESIDE_M = 0.010  # spread of a place among the patches
+SURE = (1.5, 0.3)  # confidence of a place that is found
+BESIDE_M = 0.008  # spread of a place among the patches
+# What learns beside the word.
+REACH = ("front.key", "wrist.key", "wrist_query", "wrist_bias", "place", "wrist_place")
 LEFT_OUT = ("found", "name")  # parts of the loss that need labels which demonstrations do not have
 
 
 @dataclass(frozen=True, slots=True)
 class PointSteps:
-    """batch: frames of a step, each asked `questions` sentences. whole: all of the tower learns, not the word alone."""
+    """batch: frames of a step, each asked `questions` sentences. keep: how much the answers of before count.
 
-    steps: int = 400
-    batch: int = 12
+    whole: all of the tower learns, and nothing is kept.
+    """
+
+    steps: int = 200
+    batch: int = 8
     questions: int = 4
-    rate: float = 2e-2
+    word_rate: float = 2e-2
+    rate: float = 1e-3
+    keep: float = 2.0
     whole: bool = False
     seed: int = 0
 
@@ -48,27 +60,40 @@ def learn_word(
     language: Language,
     new: NewWord,
     shown: ShownThing,
+    uv: Array,
     wrist_camera: Array,
+    base: Frames,
+    paints: PaintedThings | None,
     options: PointSteps,
 ) -> Checkpoint:
     """The checkpoint with a tower that points at what the word names. language: with the word; the token must be there.
 
-    wrist_camera: float64[3, 4], see `projection`.
+    uv: float64[n, 2], see `front_places`. wrist_camera: float64[3, 4], see `projection`. paints: seen by the front camera too.
     """
     model = copy.deepcopy(checkpoint.model)
     tower: PointingTower = model.vision
     teacher: PointingTower = checkpoint.model.vision
     row = tokenizer.id_of(checkpoint.tokenizer, new.word)
     learned = _learned(tower, checkpoint, language, new, row, whole=options.whole)
-    uv = front_places(checkpoint, language, new, shown)
-    optimiser = torch.optim.AdamW(learned, options.rate, weight_decay=0.0)
+    word = tower.embed.weight
+    rates = [
+        options.rate if p is not word or options.whole else options.word_rate for p in learned
+    ]
+    groups = [{"params": [p], "lr": r} for p, r in zip(learned, rates, strict=True)]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.rate, total_steps=options.steps, pct_start=0.1
+        optimiser, rates, total_steps=options.steps, pct_start=0.1
     )
     for step in range(options.steps):
         rng = np.random.default_rng((options.seed, step))
         batch = _batch(checkpoint, language, new, shown, rng, options)
         parts = _parts(tower, teacher, batch, shown, uv, wrist_camera)
+        if paints is not None:
+            parts |= _painted_parts(tower, checkpoint, language, new, paints, rng, options)
+        if not options.whole:
+            parts["keep"] = options.keep * _kept(
+                tower, teacher, checkpoint, base, rng, options.batch
+            )
         loss = torch.stack(list(parts.values())).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -78,7 +103,7 @@ def learn_word(
         optimiser.step()
         schedule.step()
         if step % 50 == 49:
-            said = ", ".join(f"{k} {float(v):.3f}" for k, v in parts.items())
+            said = ", ".join(f"{k} {v.item():.3f}" for k, v in parts.items())
             print(f"{step + 1}: {said}", flush=True)
     model.requires_grad_(True)
     model.eval()
@@ -127,8 +152,10 @@ def front_places(
         context = torch.cat(
             (
                 tower.front.uv,
-                values[0],
-                seen.confidence[0, 0, :1].expand(patches, -1),
+                seen.value[0, 0, :1].expand(
+                    patches, -1
+                ),  # of a thing: a patch of the table has none
+                torch.tensor([SURE]).expand(patches, -1),
                 summary.expand(patches, -1),
                 seen.ask[0, 0, :1].expand(patches, -1),
             ),
@@ -153,7 +180,12 @@ def _learned(
         weight[row] = weight[rows].mean(0)
     tower.requires_grad_(whole)
     weight.requires_grad_(True)
-    return list(tower.parameters()) if whole else [weight]
+    if whole:
+        return list(tower.parameters())
+    others = [p for n, p in tower.named_parameters() if n.rsplit(".", 1)[0].startswith(REACH)]
+    for parameter in others:
+        parameter.requires_grad_(True)
+    return [weight, *others]
 
 
 def only_row(weight: torch.nn.Parameter, row: int) -> None:
@@ -225,6 +257,60 @@ def _parts(
     answer = tower.look_closer(tower.look(batch.front, batch.text), batch.wrist, tool)
     parts = arm_parts(tower, answer, truth, tool[:, :3].repeat_interleave(q, 0))
     return {k: v for k, v in parts.items() if k not in LEFT_OUT}
+
+
+def _kept(
+    tower: PointingTower, teacher: PointingTower, checkpoint: Checkpoint, base: Frames,
+    rng: np.random.Generator, count: int,
+) -> Tensor:  # fmt: skip
+    """How far the answers about base scenes are from those of before: places in 10 cm, wrist 5 cm, and the attention."""
+    i = rng.integers(0, len(base), count)
+    each = [torch.Generator().manual_seed(int(s)) for s in rng.integers(2**62, size=count)]
+    front, wrist = (relit(torch.from_numpy(x), each) for x in base.images(i))
+    text = torch.stack([_encoded(checkpoint, base.texts[k]) for k in i])
+    text = text[..., : int((text != 0).sum(-1).max())]
+    tool = torch.tensor(base.arrays["state"][i][:, [0, 1, 2, 7]])
+    with torch.no_grad():
+        old = teacher.look_closer(teacher.look(front, text), wrist, tool)
+    now = tower.look_closer(tower.look(front, text), wrist, tool)
+    there = (old.found.present > 0).float()[..., None]
+    seen = (old.found.wrist_visible > 0).float()
+    off = (now.found.xyz - old.found.xyz) * there / 0.1
+    near = (now.found.wrist_xyz - old.found.wrist_xyz) * seen / 0.05
+    heat = _divergence(old.heat, now.heat) * there[..., 0]
+    wrist_heat = _divergence(old.wrist_heat, now.wrist_heat) * seen[:, 0]
+    view = F.mse_loss(now.found.wrist_visible, old.found.wrist_visible)
+    places = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.1) * 9
+    closer = F.smooth_l1_loss(near, torch.zeros_like(near), beta=0.1) * 3
+    return places + closer + heat.mean() + wrist_heat.mean() + 0.05 * view
+
+
+def _divergence(old: Tensor, now: Tensor) -> Tensor:
+    """Of attention logits [..., p]: Kullback-Leibler, [...]."""
+    was = old.softmax(-1)
+    return (was * (old.log_softmax(-1) - now.log_softmax(-1))).sum(-1)
+
+
+def _painted_parts(
+    tower: PointingTower, checkpoint: Checkpoint, language: Language, new: NewWord,
+    paints: PaintedThings, rng: np.random.Generator, options: PointSteps,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What the front image alone can tell: where the painted thing is, for sentences that say its shape or not."""
+    i, q = rng.integers(0, len(paints), options.batch), options.questions
+    each = [torch.Generator().manual_seed(int(s)) for s in rng.integers(2**62, size=len(i))]
+    front = relit(torch.from_numpy(paints.after[i]), each)
+    names = {number: word for word, number in language.looks["shape"].items()}
+    said = [phrases(language, new, {"shape": names[int(paints.shape[k])]}, q, rng) for k in i]
+    text = torch.stack([_encoded(checkpoint, [new_one for new_one, _ in pairs]) for pairs in said])
+    seen = tower.look(front, text[..., : int((text != 0).sum(-1).max())])
+    xyz = torch.tensor(paints.xyz[i])[:, None].expand(-1, q, -1)
+    uv = torch.tensor(paints.uv[i]).float()[:, None].expand(-1, q, -1)
+    off = F.smooth_l1_loss(seen.xyz[:, :, 0] / 0.1, xyz / 0.1, beta=0.1, reduction="none").sum(-1)
+    there = torch.ones(uv.shape[:2], dtype=torch.bool)
+    return {
+        "painted_xyz": off.mean(),
+        "painted_heat": 0.3 * heat_loss(seen.heat[:, :, 0], uv, there, tower.front.uv),
+    }
 
 
 def _thing(language: Language, sentence: str) -> Mapping[str, str]:

@@ -1,159 +1,130 @@
-"""The second look learns to tell one more colour or shape: the thing of a few demonstrations, in many views.
+"""The second look learns to tell one more colour or shape, and keeps its answers about everything else.
 
-Only the weights of the new class learn; what the other classes say to each other stays as it was. Pictures of base scenes teach
-what it is not: there every place keeps the answer that it had.
+What is new is shown by the frames of the demonstrations and, for a colour, by things of base scenes that were painted in it
+(painted.py), so that it is known in every shape. Base scenes teach what it is not: there every place keeps the answer that it had.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla_policy.families.tiny import tiny
-from vla_policy.models.closer import CROP_PX, busiest, crops, pixels
+from vla_policy.models.closer import CROP_PX, Closer, busiest, crops, pixels
 from vla_policy.models.naming import STRIDE, Naming
 from vla_policy.models.pointing import PointingTower
 from vla_policy.train.tiny.closer import MARGIN_PX, beside
-from vla_policy.train.tiny.demonstrated_thing import ShownThing
-from vla_policy.train.tiny.new_word import NewWord
 from vla_policy.train.tiny.pictures import to_images
-from vla_policy.train.tiny.point_at_word import only_row
-from vla_policy.types import Array
+from vla_policy.types import Array, required
 
+KINDS = ("colour", "shape")
 ON, OFF = 0.03, 0.075  # of the image side, from the middle of the thing: on it, and beside it
+IMAGES = 8  # of new things, and as many of base scenes, in a step of the first look
+CROPS = 48  # likewise of the second; twice as many of base scenes
+UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class SeeSteps:
-    """steps: of each of the two looks. free: parameters beside those of the new class that learn, too."""
+    """Steps of each of the two looks."""
 
-    steps: int = 400
-    batch: int = 128
-    rate: float = 2e-2
-    free: tuple[str, ...] = ()
-    free_rate: float = 1e-3
+    steps: int = 300
+    rate: float = 1e-3
     seed: int = 0
 
 
-def learn_to_see(
-    tower: PointingTower,
-    naming: Naming,
-    new: NewWord,
-    shown: ShownThing,
-    uv: Array,
-    base: Array,
-    things: Mapping[str, Array],
-    options: SeeSteps,
-) -> Naming:
-    """naming, which has the class already, with the class learned.
-
-    uv: float64[n, 2], the thing in each front image. base: uint8[m, h, w, 3], front images without it.
-    things: known classes of the thing, by the other kinds, int64[n], -1 where not known.
-    """
-    learned = copy.deepcopy(naming)
-    free = np.flatnonzero(shown.free & ((uv > 0) & (uv < 1)).all(1))
-    if not len(free):
-        raise ValueError("demonstrations: got no frame in which the thing lies free, expected one")
-    side = base.shape[1]
-    front = np.stack([tiny.fit_square(shown.front[i], side) for i in free])
-    places = _Seen(front, uv[free], {k: v[free] for k, v in things.items()})
-    _learn_places(tower, naming, learned, new, places, base, options)
-    if learned.closer is not None:
-        _learn_crops(tower, naming, learned, new, places, base, options)
-    return learned.eval().requires_grad_(True)
-
-
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """front: uint8[n, h, w, 3]. uv: float64[n, 2]. things: as in learn_to_see."""
+class Examples:
+    """Images of new things, one each. after: uint8[n, h, w, 3]; before: the same without it, or as it is.
 
-    front: Array
+    uv: float64[n, 2], its middle. colour, shape: int64[n], UNKNOWN where not known.
+    """
+
+    before: Array
+    after: Array
     uv: Array
-    things: Mapping[str, Array]
+    colour: Array
+    shape: Array
+
+
+def joined(parts: Iterable[Examples]) -> Examples:
+    """Several as one."""
+    parts = tuple(parts)
+    return Examples(
+        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Examples))
+    )
+
+
+def learn_to_see(
+    tower: PointingTower, naming: Naming, new: Examples, base: Array, options: SeeSteps
+) -> Naming:
+    """naming, which has the new class already, with the class learned. base: uint8[m, h, w, 3], front images without it."""
+    learned = copy.deepcopy(naming).requires_grad_(True)
+    _learn_places(tower, naming, learned, new, base, options)
+    if learned.closer is not None:
+        places = np.concatenate((_places(tower, naming, base), _places(tower, learned, base)), 1)
+        old = required(naming.closer, "naming: second stage")
+        _learn_crops(old, learned.closer, new, _cut(base, places), options)
+    return learned.eval()
 
 
 def _learn_places(
-    tower: PointingTower, before: Naming, learned: Naming, new: NewWord, seen: _Seen, base: Array,
+    tower: PointingTower, before: Naming, learned: Naming, new: Examples, base: Array,
     options: SeeSteps,
 ) -> None:  # fmt: skip
     """The first look: the class of each place of an image."""
-    parameters = _own(learned, new, options, ("body", "colour", "shape"))
-    optimiser, schedule = _optimiser(parameters, options, options.steps)
-    half = max(4, options.batch // 16)
+    own = [p for n, p in learned.named_parameters() if not n.startswith("closer.")]
+    optimiser, schedule = _optimiser(own, options)
     for step in range(options.steps):
         rng = np.random.default_rng((options.seed, 1, step))
-        i, j = rng.integers(0, len(seen.front), half), rng.integers(0, len(base), half)
-        images = to_images(np.concatenate((seen.front[i], base[j])), rng)
+        i, j = rng.integers(0, len(new.uv), IMAGES), rng.integers(0, len(base), IMAGES)
+        light = int(rng.integers(2**31))
+        was, shown = (
+            to_images(np.concatenate((x[i], base[j])), np.random.default_rng(light))
+            for x in (new.before, new.after)
+        )
         with torch.no_grad():
-            features = tower.front.stem(images)
-            old = [x.flatten(2).softmax(1) for x in before(images, features)]
-        now = [x.flatten(2) for x in learned(images, features)]
-        away = _away(seen.uv[i], images.shape[-1] // STRIDE)  # (half, p)
-        on = F.pad(away < ON, (0, 0, 0, half))
-        other = F.pad(away > OFF, (0, 0, 0, half), value=True)
-        loss = torch.zeros(())
-        for kind, was, logits in zip(("colour", "shape"), old, now, strict=True):
-            goal = was
-            if kind == new.kind:
-                own = F.one_hot(torch.tensor(new.number), was.shape[1]).float()
-                goal = torch.where(on[:, None], own[None, :, None], was)
-            entropy = -(goal * logits.log_softmax(1)).sum(1)
-            counted = on if kind == new.kind else torch.zeros_like(on)
-            loss = loss + _mean(entropy, counted) + _mean(entropy, other)
-        _step(loss, optimiser, schedule, [p for p, freely in parameters if not freely], new.number)
+            old = [x.flatten(2).softmax(1) for x in before(was, tower.front.stem(was))]
+            features = tower.front.stem(shown)
+        now = [x.flatten(2) for x in learned(shown, features)]
+        away = _away(new.uv[i], shown.shape[-1] // STRIDE)
+        none = torch.zeros_like(away, dtype=torch.bool)
+        on, other = torch.cat((away < ON, none)), torch.cat((away > OFF, ~none))
+        parts = []
+        for goal, logits, kind in zip(old, now, KINDS, strict=True):
+            number = torch.from_numpy(getattr(new, kind)[i])
+            known = torch.cat((number >= 0, torch.zeros(IMAGES, dtype=torch.bool)))
+            there = F.one_hot(number.clamp(min=0), goal.shape[1]).float()[:, :, None]
+            there = torch.cat((there, torch.zeros_like(there)))
+            entropy = -(torch.where(on[:, None], there, goal) * logits.log_softmax(1)).sum(1)
+            parts += [_mean(entropy, on & known[:, None]), _mean(entropy, other)]
+        _step(torch.stack(parts).sum(), optimiser, schedule)
 
 
 def _learn_crops(
-    tower: PointingTower, before: Naming, learned: Naming, new: NewWord, seen: _Seen, base: Array,
-    options: SeeSteps,
-) -> None:  # fmt: skip
-    """The second look: the class of what is in the middle of a crop."""
-    old, closer = before.closer, learned.closer
-    if old is None or closer is None:
-        raise ValueError("naming: got no second look, expected one")
-    own = _cut(seen.front, seen.uv[:, None])
-    other = _cut(base, _places(tower, before, base))
-    # In the demonstrations themselves: what stands elsewhere, by the answers that it had.
-    elsewhere = _places(tower, before, seen.front)
-    apart = np.linalg.norm(elsewhere - seen.uv[:, None], axis=-1).ravel() > OFF
-    beside_it = _cut(seen.front, elsewhere)[apart]
-    numbers = {k: v for k, v in seen.things.items() if k != new.kind}
-    parameters = _own(learned, new, options, ("closer",))
-    optimiser, schedule = _optimiser(parameters, options, options.steps)
-    third = options.batch // 3
+    before: Closer, learned: Closer, new: Examples, base: Array, options: SeeSteps
+) -> None:
+    """The second look: the class of what is in the middle of a crop. base: crops with a margin."""
+    own = _cut(new.after, new.uv[:, None])
+    optimiser, schedule = _optimiser(list(learned.parameters()), options)
     for step in range(options.steps):
         rng = np.random.default_rng((options.seed, 2, step))
-        i = rng.integers(0, len(own), third)
-        rest = [other[rng.integers(0, len(other), third)]]
-        if len(beside_it):
-            rest.append(beside_it[rng.integers(0, len(beside_it), third)])
-        picture = beside(np.concatenate((own[i], *rest)), rng)
-        closer.eval()
-        now = dict(zip(("colour", "shape"), closer(picture), strict=True))
+        i, j = rng.integers(0, len(own), CROPS), rng.integers(0, len(base), 2 * CROPS)
+        picture = beside(np.concatenate((own[i], base[j])), rng)
         with torch.no_grad():
-            was = {k: x.softmax(-1) for k, x in zip(("colour", "shape"), old(picture), strict=True)}
-        loss = torch.zeros(())
-        for kind, logits in now.items():
-            goal = was[kind].clone()
-            counts = torch.ones(len(picture))
-            if kind == new.kind:
-                goal[:third] = F.one_hot(torch.tensor(new.number), goal.shape[1]).float()
-            elif kind in numbers:
-                known = torch.from_numpy(numbers[kind][i])
-                sure = known >= 0
-                goal[:third][sure] = F.one_hot(known[sure], goal.shape[1]).float()
-                counts[:third] = sure.float()
-            else:
-                counts[:third] = 0.0
-            entropy = -(goal * logits.log_softmax(-1)).sum(-1) * counts
-            loss = loss + entropy[:third].mean() + entropy[third:].mean()
-        _step(loss, optimiser, schedule, [p for p, freely in parameters if not freely], new.number)
+            old = [x.softmax(-1) for x in before(picture)]
+        parts = []
+        for goal, logits, kind in zip(old, learned(picture), KINDS, strict=True):
+            number = torch.from_numpy(getattr(new, kind)[i])
+            there = F.one_hot(number.clamp(min=0), goal.shape[1]).float()
+            entropy = -(torch.cat((there, goal[CROPS:])) * logits.log_softmax(-1)).sum(-1)
+            parts += [_mean(entropy[:CROPS], number >= 0), entropy[CROPS:].mean()]
+        _step(torch.stack(parts).sum(), optimiser, schedule)
 
 
 def _places(tower: PointingTower, naming: Naming, front: Array) -> Array:
@@ -164,16 +135,20 @@ def _places(tower: PointingTower, naming: Naming, front: Array) -> Array:
             images = to_images(front[start : start + 50], None)
             colour, shape = (x.softmax(1) for x in naming(images, tower.front.stem(images)))
             found.append(busiest((1 - colour[:, -1]) * (1 - shape[:, -1])))
-    return torch.cat(found).double().numpy()
+    places: Array = torch.cat(found).double().numpy()
+    return places
 
 
 def _cut(front: Array, uv: Array) -> Array:
     """uint8[n p, c, c, 3]: crops with a margin, around places float64[n, p, 2]."""
     side = CROP_PX + 2 * MARGIN_PX
-    images = torch.from_numpy(front).permute(0, 3, 1, 2).float()
-    rgb = crops(images, pixels(torch.from_numpy(uv), images.shape[-1]), side).clamp(min=0)
-    cut: Array = rgb.flatten(0, 1).permute(0, 2, 3, 1).byte().numpy()
-    return cut
+    found = []
+    for start in range(0, len(front), 200):
+        images = torch.from_numpy(front[start : start + 200]).permute(0, 3, 1, 2).float()
+        at = pixels(torch.from_numpy(uv[start : start + 200]), images.shape[-1])
+        rgb = crops(images, at, side).clamp(min=0)  # black is 0 here
+        found.append(rgb.flatten(0, 1).permute(0, 2, 3, 1).byte().numpy())
+    return np.concatenate(found)
 
 
 def _away(uv: Array, side: int) -> Tensor:
@@ -184,45 +159,22 @@ def _away(uv: Array, side: int) -> Tensor:
     return torch.cdist(torch.from_numpy(uv).float(), at)
 
 
-def _own(
-    naming: Naming, new: NewWord, options: SeeSteps, rooms: tuple[str, ...]
-) -> list[tuple[nn.Parameter, bool]]:
-    """The parameters that learn, and whether freely; of the layers of the new class only its row."""
-    found: list[tuple[nn.Parameter, bool]] = []
-    for name, parameter in naming.named_parameters():
-        parameter.requires_grad_(False)
-        if name.split(".")[0] not in rooms:
-            continue
-        if any(name.startswith(start) for start in options.free):
-            parameter.requires_grad_(True)
-            found.append((parameter, True))
-        elif name.split(".")[-2] == new.kind:
-            parameter.requires_grad_(True)
-            found.append((parameter, False))
-    return found
-
-
 def _optimiser(
-    parameters: list[tuple[nn.Parameter, bool]], options: SeeSteps, steps: int
+    parameters: list[nn.Parameter], options: SeeSteps
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    rates = [options.free_rate if freely else options.rate for _, freely in parameters]
-    groups = [{"params": [p], "lr": r} for (p, _), r in zip(parameters, rates, strict=True)]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.0)
-    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps)
+    optimiser = torch.optim.AdamW(parameters, options.rate, weight_decay=0.0)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options.rate, total_steps=options.steps
+    )
 
 
 def _step(
     loss: Tensor,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    rows: Sequence[nn.Parameter],
-    number: int,
 ) -> None:
-    """rows: parameters of which only row `number` learns."""
     optimiser.zero_grad()
     loss.backward()
-    for parameter in rows:
-        only_row(parameter, number)
     optimiser.step()
     schedule.step()
 
