@@ -36,7 +36,7 @@ def tried(policy: str, asked: Asked) -> dict[str, Any]:
     """Success of new and old tasks, each with its interval, failures and trials."""
     settings = {
         "policy": policy, "robot": asked.robot, "head": asked.head, "seed": asked.seed, "execute_rows": 0,
-        "latency": 0.1, "scheme": "receding", "num_steps": None, "device": "cpu", "renderer": asked.renderer, "web": "",
+        "latency": 0.1, "scheme": "receding", "num_steps": None, "device": "cpu", "renderer": asked.renderer, "web": "", "pictures": None,
     }  # fmt: skip
     args = argparse.Namespace(episodes=asked.trials, workers=asked.workers)
     outcomes, _ = run_trials(settings, list(dict.fromkeys(asked.suites.values())), args)
