@@ -183,7 +183,7 @@ def _base(args: argparse.Namespace) -> Path:
     from vla_policy.data.shards import shard_path
     from vla_policy.sim.demonstrations.generate import SHARD_ROWS, make_shards
 
-    folder = args.out / "base"
+    folder = Path(args.out) / "base"
     folder.mkdir(parents=True, exist_ok=True)
     rows = SHARD_ROWS["scenes"]
     jobs = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -54,7 +55,11 @@ def _make_shard(job: Job) -> int:
     """Make one shard in a worker process; returns its number of scenes or episodes."""
     os.environ["LP_NUM_THREADS"] = "1"
     what, out, index, first, count, seed, split, renderer, ray_share, robot, family = job
-    make = {"scenes": _make_scene, "episodes": partial(_make_episode, family=family or None)}[what]
+    makers: dict[str, Callable[..., int]] = {
+        "scenes": _make_scene,
+        "episodes": partial(_make_episode, family=family or None),
+    }
+    make = makers[what]
     frames: list[Frame] = []
     texts: list[list[str]] = []
     started = time.monotonic()

@@ -73,8 +73,10 @@ def shown_thing(checkpoint: Checkpoint, data: TrainingSet) -> ShownThing:
             )
         )
         said += [o.instruction for o in seen]
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return ShownThing(*columns, sentences=tuple(said))
+    fronts, wrists, tools, places_of, free_of, episodes = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
+    return ShownThing(fronts, wrists, tools, places_of, free_of, episodes, tuple(said))
 
 
 def places(tool: Array, where: str) -> Array:

@@ -120,9 +120,10 @@ def projection(xyz: Array, uv: Array) -> Array:
             np.concatenate((zero, x, -uv[:, 1:] * x), 1),
         )
     )
-    camera: Array = np.linalg.svd(rows)[2][-1].reshape(3, 4)
-    middle = x.mean(0)
-    return camera * np.sign(camera[2] @ middle)  # in front of it the third is above 0
+    camera = np.linalg.svd(rows)[2][-1].reshape(3, 4)
+    # In front of it the third is above 0.
+    found: Array = camera * np.sign(camera[2] @ x.mean(0))
+    return found
 
 
 def projected(camera: Array, xyz: Array) -> tuple[Array, Array]:
@@ -188,7 +189,7 @@ def _learned(
     return [weight, *others]
 
 
-def only_row(weight: torch.nn.Parameter, row: int) -> None:
+def only_row(weight: Tensor, row: int) -> None:
     """Leave no gradient but that of one row: without decay the others then stay as they are, to the bit."""
     gradient = required(weight.grad, "embed: gradient")
     own = gradient[row].clone()
