@@ -124,27 +124,21 @@ def worked(args, client, service, heard, folders) -> tuple[list[dict], list[dict
 
 def summed(heard: Heard, swaps: list[dict], works: list[dict], ways: dict[str, float]) -> dict:
     """Figures from what was heard."""
-    by_sequence, mixtures, strangers, named = {}, 0, 0, {}
-    for at, message in heard.chunks:
+    mixtures, strangers, named = 0, 0, {}
+    for _, message in heard.chunks:
         chunk = convert.chunk_from_msg(message, "action_chunk")
         names = list(chunk.names)
         start = names.index("ee.qx")
         turns = turned(chunk.actions[:, start : start + 4])
         signs = set(np.sign(turns))
         named[message.adapter] = named.get(message.adapter, 0) + 1
-        by_sequence[message.sequence] = (at, message.adapter)
         if message.adapter:
             mixtures += len(signs) != 1
             strangers += signs != {np.sign(ways[message.adapter])}
-    first_chunk, first_command = [], []
+    first_chunk = []
     for swap, following in zip(swaps, [*swaps[1:], None], strict=True):
         end = following["called"] if following else float("inf")
         first_chunk += [1e3 * (at - swap["called"]) for at, m in heard.chunks if swap["answered"] <= at < end and m.adapter == swap["adapter"]][:1]  # fmt: skip
-        first_command += [
-            1e3 * (at - swap["called"])
-            for at, m in heard.commands
-            if swap["called"] <= at < end and by_sequence.get(m.chunk_sequence, (0, ""))[1] == swap["adapter"]
-        ][:1]  # fmt: skip
     times = [convert.ns_from_stamp(s["answer"].exchange_time) / 1e6 for s in swaps]
     calls = {kept: [1e3 * (s["answered"] - s["called"]) for s in swaps if s["kept"] is kept] for kept in (True, False)}  # fmt: skip
     return {
@@ -160,7 +154,6 @@ def summed(heard: Heard, swaps: list[dict], works: list[dict], ways: dict[str, f
         "call_ms_in_memory": played.summary(calls[True] or [0], 1),
         "call_ms_from_folder": played.summary(calls[False] or [0], 1),
         "call_to_first_chunk_ms": played.summary(first_chunk or [0], 1),
-        "call_to_first_command_ms": played.summary(first_command or [0], 1),
         "motion": motion(heard, works),
         "tasks": len(works),
         "tasks_done": sum(w["done"] for w in works),
