@@ -202,14 +202,14 @@ def _measure(args: argparse.Namespace, folders: dict[str, str], report: dict[str
         BEFORE,
         NEW,
         OLD,
-        Asked,
+        TrialPlan,
         differences,
         refusals,
         table,
         tried,
     )
 
-    asked = Asked(
+    asked = TrialPlan(
         {NEW: args.new_suite, OLD: args.old_suite},
         args.trials,
         args.robot,

@@ -20,7 +20,7 @@ NEW, OLD = "new", "old"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TrialPlan:
     """suites: of new and of old tasks. trials: of each. seed: which evaluation scenes, 0 to 99."""
 
     suites: Mapping[str, str]
@@ -32,7 +32,7 @@ class Asked:
     renderer: str
 
 
-def tried(policy: str, asked: Asked) -> dict[str, Any]:
+def tried(policy: str, asked: TrialPlan) -> dict[str, Any]:
     """Success of new and old tasks, each with its interval, failures and trials."""
     settings = {
         "policy": policy, "robot": asked.robot, "head": asked.head, "seed": asked.seed, "execute_rows": 0,
@@ -50,7 +50,7 @@ def tried(policy: str, asked: Asked) -> dict[str, Any]:
     }
 
 
-def refusals(policy: str, asked: Asked) -> dict[str, Any]:
+def refusals(policy: str, asked: TrialPlan) -> dict[str, Any]:
     """How many sentences the policy would not follow at their first look, as the nodes ask before they move.
 
     new, old: sentences of those trials, whose thing is there. absent: those of the new trials, said in scenes of the old ones.
