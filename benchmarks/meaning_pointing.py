@@ -43,6 +43,8 @@ def main() -> None:
     world = World(renderer="auto")
     found: dict[str, Any] = {name: {} for name in heads}
     for name, column in COLUMNS.items():
+        if column.absent:
+            continue
         rows = [rt2_trial(column, args.seed, i, web=args.web) for i in range(args.count)]
         seen = [look(world, heads, scene, [task.instruction]) for scene, task in rows]
         for head in heads:
