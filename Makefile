@@ -13,6 +13,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 export INSTRUCTION ?=
 HEAD ?=
+POLICY ?=
 TESTS ?= test
 ROUNDS ?= 20
 # How often a test with nodes that fails is tried again, by a machine that may have starved it; the summary names each.
