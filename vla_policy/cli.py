@@ -1,7 +1,7 @@
 """`vla <verb>`: one small dispatcher; each verb lives in its own module and is imported when used.
 
-A verb's module has add_arguments(parser) and run(args) -> exit code. Mistakes a person can make
-(ValueError, OSError) end in one sentence and exit code 1, wrong arguments in exit code 2.
+A verb's module has add_arguments(parser) and run(args) -> exit code. User errors (ValueError,
+OSError) end in one sentence and exit code 1, wrong arguments in exit code 2.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the shards that are missing; returns the exit status."""
+    """Generate the missing shards; returns the exit status."""
     count = DEFAULT_COUNT[args.what] if args.count is None else args.count
     if count < 1:
         raise ValueError(f"--count: got {count}, expected >= 1")

@@ -1,4 +1,4 @@
-"""Evaluation suites: which scenes and which tasks are tried, all drawn from the seed."""
+"""Evaluation suites: their scenes and tasks, all drawn from the seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _TRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """families and kinds are taken in turn. moves: False only evaluates where the policy points first."""
+    """families and kinds are used in turn.
+
+    moves: False evaluates only the first pointing result.
+    """
 
     name: str
     says: str
@@ -58,9 +61,9 @@ SUITES = {
 
 
 def trial(suite: Suite, seed: int, index: int, *, robot: str = "vx300s") -> tuple[Scene, Task]:
-    """Scene and task number index of a run with seed 0, 1, ...; the same every time.
+    """Scene and task number index of a run with seed 0, 1, ...; deterministic.
 
-    Where a scene has no task of the wanted kind the next scene is drawn; see _TRIES.
+    If a scene has no task of the wanted kind the next scene is drawn; see _TRIES.
     Raises ValueError for a seed or index outside the range of evaluation scenes.
     """
     if not (0 <= seed <= 99 and 0 <= index < SEEDS_PER_RUN // _TRIES * 10):

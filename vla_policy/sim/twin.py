@@ -1,4 +1,4 @@
-"""The twins: what the simulation knows of each robot that it can simulate; pure data, one value per robot.
+"""Data of the simulated robots (twins), one value per robot.
 
 Lengths in metres, in the robot's base frame. Names of tools, grippers and cameras are those of
 the embodiment file of the same name.
@@ -14,10 +14,10 @@ IMAGE_PX = 96
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """model: name of the arm in the installed wheel. base_xyz: where it stands.
+    """model: name of the arm in the installed wheel. base_xyz: its position.
 
-    side: what its parts' names begin with in the model. rest_xyz: where its tool waits while it
-    has nothing to do; None: where it is.
+    side: prefix of its parts' names in the model. rest_xyz: where its tool waits while idle; None:
+    where it is.
     """
 
     tool: str
@@ -38,9 +38,10 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class TwinCamera:
-    """A camera at position that looks at target; square images, fovy_deg high and wide.
+    """A camera at position, directed at target; square images, fovy_deg high and wide.
 
-    up: what points up in the image. fineness: pixels along a side, for each of the other cameras.
+    up: direction that is up in the image. fineness: pixels along a side, relative to other
+    cameras.
     """
 
     position: Xyz
@@ -52,12 +53,12 @@ class TwinCamera:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """One robot. drives: it stands on a base that moves, with the front camera on its mast.
+    """One robot. drives: it has a mobile base, with the front camera on its mast.
 
-    table: centre and half size of what the objects lie on.
-    homes: where the tools are at the start of a scene, spread by home_lower .. home_upper.
-    families, kinds: which tasks there are, and how objects are named in them.
-    seconds: enough for a task.
+    table: centre and half size of the surface under the objects.
+    homes: tool positions at the start of a scene, varied within home_lower .. home_upper.
+    families, kinds: available tasks, and how objects are named in them.
+    seconds: time limit of a task.
     """
 
     name: str
@@ -75,16 +76,16 @@ class Twin:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """What a policy sees: the front camera, then one at each wrist."""
+        """A policy's cameras: the front camera, then one at each wrist."""
         return ("front", *(arm.camera for arm in self.arms))
 
     def side_px(self, camera: str, px: int = IMAGE_PX) -> int:
-        """Side of the images of a camera, where those at the wrists have px."""
+        """Side of the images of a camera, if wrist images have px."""
         return round(px * self.front.fineness) if camera == "front" else px
 
 
 def find_twin(name: str) -> Twin:
-    """The twin of that robot. Raises ValueError for a robot that has none."""
+    """The twin of that robot. Raises ValueError for a robot without one."""
     if name not in TWINS:
         raise ValueError(f"robot: got {name!r}, simulated are {', '.join(TWINS)}")
     return TWINS[name]

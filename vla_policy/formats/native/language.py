@@ -1,6 +1,6 @@
-"""The files of a folder that describe which sentences its policy understands: language.json and naming.safetensors.
+"""The files about the sentences that a policy understands: language.json, naming.safetensors.
 
-Both may be missing, in older folders: then the policy reports that it cannot tell.
+Older folders may lack both: then the policy reports that this is unknown.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NAMING = "naming.safetensors"
 
 
 def read_language(folder: Path, robots: tuple[str, ...]) -> Language | None:
-    """That of the first of robots; a single one is for any robot, as in formats/native/robots.py.
+    """The language of the first of robots; a single one applies to any robot (native/robots.py).
 
-    Raises ValueError if the file is there and does not fit.
+    Raises ValueError for an invalid file.
     """
     path = folder / FILE
     if not path.is_file():
@@ -39,7 +39,7 @@ def read_language(folder: Path, robots: tuple[str, ...]) -> Language | None:
 
 
 def read_naming(folder: Path, sizes: ModelConfig, device: str) -> Naming | None:
-    """Raises ValueError if the file is there and its tensors are not exactly those of the head, with or without its second look."""
+    """Raises ValueError unless the tensors are the head's, with or without its second pass."""
     path = folder / NAMING
     if not path.is_file():
         return None
@@ -59,7 +59,7 @@ def read_naming(folder: Path, sizes: ModelConfig, device: str) -> Naming | None:
 
 
 def write_said(folder: Path, checkpoints: Iterable[Checkpoint]) -> None:
-    """Write what checkpoints, of one network, have of it."""
+    """Write both files, if present, for checkpoints of one network."""
     checkpoints = tuple(checkpoints)
     said: dict[str, Any] = {
         robot: to_dict(c.language)

@@ -1,9 +1,9 @@
-"""A scripted demonstrator: reads the ground truth, returns where the tools should be 0.1 s later.
+"""A scripted demonstrator: reads the ground truth, returns the tools' poses 0.1 s later.
 
-It has no memory and no timers: what to do follows from where things are, so that a policy
-without memory can imitate it. Its heights form a funnel: the nearer above the goal, the lower.
-A push keeps the object between the fingers and slides it along the table. Of two arms one acts
-and the other waits; a base goes where the arm can work, then stands.
+It has no memory and no timers: its action follows from the positions of all objects, so that a
+policy without memory can imitate it. Its heights form a funnel: the closer above the goal, the
+lower. A push keeps the object between the fingers and slides it along the table. With two arms
+one acts and the other waits; a base drives to where the arm can work, then stands.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from vla_policy.sim.world.arm import TOP_DOWN_XYZW
 from vla_policy.sim.world.ground_truth import Tool, Truth
 
 MAX_STEP_M = 0.035
-HOVER_M = 0.10  # tool height above the table from which it comes down on an object
+HOVER_M = 0.10  # tool height above the table from which it descends on an object
 CARRY_M = 0.12
 LIFT_M = 0.15
 RETREAT_M = 0.13
 CLEAR_M = 0.09  # tool height above which the base may drive
 _ALIGNED_M = 0.006
 _AT_M = 0.007
-_SLOPE = 5.0  # funnel: metres up per metre aside
-_GRASPED_OPENING = 0.07  # still closed on the object: at most this much wider than it
+_SLOPE = 5.0  # funnel: metres of height per metre of horizontal distance
+_GRASPED_OPENING = 0.07  # closed on the object: at most this much wider than it
 _RELEASE_ABOVE_M = 0.004
 _AT_REST_M = 0.06
 
@@ -45,7 +45,7 @@ class ArmGoal:
 class ExpertAction:
     """arms: in the twin's order. drive: m/s ahead and rad/s, (0, 0) without a base.
 
-    terminate: the task is done and the arm is out of the way.
+    terminate: the task is complete and the arm has retreated.
     """
 
     arms: tuple[ArmGoal, ...]
@@ -54,7 +54,7 @@ class ExpertAction:
 
 
 def expert_action(task: Task, truth: Truth) -> ExpertAction:
-    """The next targets for task, from the truth now."""
+    """The next targets for task, from the current truth."""
     acting = acting_arm(task, truth)
     arms = [_rest(truth, index) for index in range(len(truth.tools))]
     tool = truth.tools[acting]
@@ -67,7 +67,7 @@ def expert_action(task: Task, truth: Truth) -> ExpertAction:
 
 
 def acting_arm(task: Task, truth: Truth) -> int:
-    """The arm that acts: the one that holds the object or has put it down, else the one beside it."""
+    """The arm that acts: the one that holds the object or has put it down, else the closer one."""
     if len(truth.tools) == 1:
         return 0
     centre, half_m = truth.object_xyz[task.target], truth.scene.objects[task.target].half_m
@@ -81,7 +81,7 @@ def acting_arm(task: Task, truth: Truth) -> int:
 
 
 def _act(task: Task, truth: Truth, tool: Tool) -> tuple[ArmGoal, bool]:
-    """What an arm does from where it can work, and whether the task is done."""
+    """The goal of an arm that is close enough to work, and whether the task is complete."""
     item = truth.scene.objects[task.target]
     centre = truth.object_xyz[task.target]
     low = grasp_height(item.half_m)
@@ -102,7 +102,7 @@ def _act(task: Task, truth: Truth, tool: Tool) -> tuple[ArmGoal, bool]:
 
 
 def _way(task: Task, truth: Truth, tool: Tool, rest: np.ndarray) -> ExpertAction | None:
-    """Drive to where the arm can work, the arm at rest meanwhile; None where it can from here."""
+    """Drive to where the arm can work, the arm at rest meanwhile; None if it can from here."""
     centre = truth.object_xyz[task.target]
     holds = _grasped(tool, centre, truth.scene.objects[task.target].half_m)
     if _delivered(task, truth, tool) or (holds and task.family == "pick"):
@@ -112,13 +112,13 @@ def _way(task: Task, truth: Truth, tool: Tool, rest: np.ndarray) -> ExpertAction
     if in_zone(goal[:2], working=working):
         return None
     gripper = 0.0 if holds else 1.0
-    if tool.xyz[2] < CLEAR_M:  # up before away
+    if tool.xyz[2] < CLEAR_M:  # up before driving
         return ExpertAction((_move(tool, np.array([*tool.xyz[:2], rest[2]]), gripper),))
     return ExpertAction((_move(tool, rest, gripper),), velocity_towards(goal[:2]))
 
 
 def _rest(truth: Truth, index: int) -> ArmGoal:
-    """Up, then to where the arm waits, open."""
+    """Up, then to the arm's waiting pose, open."""
     tool, rest = truth.tools[index], truth.scene.twin.arms[index].rest_xyz
     goal = tool.xyz if rest is None else np.array(rest)
     if tool.xyz[2] < CLEAR_M:
@@ -133,7 +133,7 @@ def _grasped(tool: Tool, centre: np.ndarray, half_m: float) -> bool:
 
 
 def _delivered(task: Task, truth: Truth, tool: Tool) -> bool:
-    """The object lies where it should and the fingers no longer hold it."""
+    """The object is at its destination and the fingers no longer hold it."""
     if task.destination is None:
         return False
     centre, half_m = truth.object_xyz[task.target], truth.scene.objects[task.target].half_m
@@ -144,13 +144,13 @@ def _delivered(task: Task, truth: Truth, tool: Tool) -> bool:
 
 
 def _reach(tool: Tool, centre: np.ndarray, low: float) -> ArmGoal:
-    """Come down around the object in a funnel, then close."""
+    """Descend around the object in a funnel, then close."""
     aside = float(np.linalg.norm(centre[:2] - tool.xyz[:2]))
     height = low + np.clip((aside - _ALIGNED_M) * _SLOPE, 0.0, HOVER_M - low)
     if aside < _AT_M and tool.xyz[2] < low + 0.006:
         return _move(tool, np.array([*centre[:2], low]), 0.0)
     goal = np.array([*centre[:2], height])
-    if tool.xyz[2] < height - 0.02:  # beside something: up before across
+    if tool.xyz[2] < height - 0.02:  # beside an object: up before across
         goal[:2] = tool.xyz[:2]
     return _move(tool, goal, 1.0)
 
@@ -187,7 +187,7 @@ def _slide(tool: Tool, centre: np.ndarray, place: np.ndarray, low: float) -> Arm
 
 
 def _retreat(tool: Tool) -> tuple[ArmGoal, bool]:
-    """Open fully, go straight up, and report that it is done."""
+    """Open fully, move straight up, and report completion."""
     goal = np.array([*tool.xyz[:2], RETREAT_M if tool.gripper > 0.85 else tool.xyz[2]])
     return _move(tool, goal, 1.0), bool(tool.xyz[2] > RETREAT_M - 0.03)
 

@@ -1,4 +1,4 @@
-"""Whether a task is done, from physics alone."""
+"""Whether a task is complete, from physics alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Judge:
 
     @property
     def start_xyz(self) -> np.ndarray:
-        """float64[n, 3] where in the room the objects were at the start."""
+        """float64[n, 3] start positions of the objects, room frame."""
         return self._start_xyz
 
     @property
@@ -58,7 +58,7 @@ class Judge:
         return tuple(self._lifted)
 
     def update(self, truth: Truth) -> JudgeResult:
-        """Update with the present ground truth and return the verdict."""
+        """Update with the current ground truth and return the verdict."""
         rise = truth.room_xyz[:, 2] - self._start_xyz[:, 2]
         self._rise = np.maximum(self._rise, rise)
         for index in range(len(rise)):
@@ -131,14 +131,14 @@ class Judge:
 
 
 def rests_in(truth: Truth, index: int, destination: str) -> bool:
-    """Whether an object lies still and released inside the tray's rim or on the pad."""
+    """Whether an object is at rest and released inside the tray's rim or on the pad."""
     if truth.held[index] or truth.object_speed[index] > REST_M_S:
         return False
     return inside(truth.scene, truth.object_xyz[index], index, destination)
 
 
 def inside(scene: Scene, xyz: np.ndarray, index: int, destination: str) -> bool:
-    """Whether an object at xyz float64[3] lies inside the tray's rim or on the pad."""
+    """Whether an object at xyz float64[3] is inside the tray's rim or on the pad."""
     offset = xyz - scene.destination_xyz(destination)
     if offset[2] > scene.objects[index].half_m + 0.012:
         return False

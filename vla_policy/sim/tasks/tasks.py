@@ -85,10 +85,10 @@ _IN = {"tray": ("in", "into", "inside"), "pad": ("on", "onto", "on top of")}
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked: target is an index into scene.objects, destination "tray", "pad" or None.
+    """A task: target is an index into scene.objects, destination "tray", "pad" or None.
 
-    reference: what a relation is measured from (an index, "tray", "pad") or None.
-    kind: how the object is named, one of KINDS.  phrase: the words for it, without article.
+    reference: start of a relation (an index, "tray", "pad") or None.
+    kind: how the object is named, one of KINDS.  phrase: its text, without article.
     """
 
     family: str
@@ -101,7 +101,7 @@ class Task:
 
     @property
     def place(self) -> str:
-        """destination. Raises ValueError for a task that has none."""
+        """destination. Raises ValueError for a task without one."""
         if self.destination is None:
             raise ValueError(f"{self.instruction!r}: a {self.family} task has no destination")
         return self.destination
@@ -120,10 +120,10 @@ def sample_task(
 ) -> Task:
     """Draw a task that is unambiguous in scene.
 
-    reference: one of KINDS, or None for a mix.  xyz: float64[n, 3] where the objects are now.
+    reference: one of KINDS, or None for a mix.  xyz: float64[n, 3] current object positions.
     target: only tasks about this object.  paraphrases: "seen" (training) or "unseen".
-    feasible: a push only where nothing stands in the straight way to the pad.
-    Raises ValueError for unknown names, or when the scene has no task of that kind.
+    feasible: a push only if the straight path to the pad is free.
+    Raises ValueError for unknown names, or if the scene has no task of that kind.
     """
     free = list(range(len(scene.objects)))
     if "push" not in scene.twin.families:
@@ -173,11 +173,11 @@ def phrase_task(
     *,
     paraphrases: str = "seen",
 ) -> Task:
-    """Put a task into one of its family's sentences."""
+    """Express a task as one of its family's sentences."""
     if paraphrases not in ("seen", "unseen"):
         raise ValueError(f"paraphrases: got {paraphrases!r}, expected seen or unseen")
     templates = TEMPLATES if paraphrases == "seen" else UNSEEN_TEMPLATES
-    # The first, plainest sentence is the commonest.
+    # The first, plainest sentence is the most frequent.
     first = paraphrases == "seen" and rng.random() < 0.25
     template = templates[family][0 if first else rng.integers(len(templates[family]))]
     words = {"x": f"the {chosen.phrase}"}
@@ -191,7 +191,7 @@ def phrase_task(
 
 
 def _draw(rng: np.random.Generator, options: list[Reference]) -> Reference:
-    """One reference, each object equally likely, the plain words likelier than synonyms."""
+    """One reference, each object equally likely, plain words likelier than synonyms."""
     targets = sorted({r.target for r in options})
     target = targets[rng.integers(len(targets))]
     mine = [r for r in options if r.target == target]

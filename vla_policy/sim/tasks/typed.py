@@ -1,4 +1,4 @@
-"""A sentence that a person typed, understood in a scene of the simulation."""
+"""Interprets a sentence typed by a person in a scene of the simulation."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _INTO = r"(?:on top of|into|inside|onto|towards|toward|in|on|to)"
 
 
 def parse_task(instruction: str, scene: Scene, xyz: np.ndarray | None = None) -> Task:
-    """Understand a typed sentence in scene.
+    """Interpret a typed sentence in scene.
 
-    Case, punctuation, "please" and articles do not matter. Raises ValueError with one helpful
-    sentence when words are unknown or the object is ambiguous.
+    Case, punctuation, "please" and articles are ignored. Raises ValueError with one helpful
+    sentence if words are unknown or the object is ambiguous.
     """
     text = re.sub(r"[^a-z ]", " ", instruction.lower().replace("'", ""))
     text = " ".join(re.sub(_FILLERS, " ", text).split())
@@ -85,10 +85,10 @@ TRIES = 200
 
 
 def find_scene(instruction: str, first_seed: int = 0, *, robot: str = "vx300s") -> tuple[int, str]:
-    """(seed, split) of the first scene, from first_seed on, that has what the instruction names.
+    """(seed, split) of the first scene, from first_seed on, with the objects of the instruction.
 
-    robot: whose twin it is for. The split "unseen_pairs" is looked through only if training scenes never have it.
-    Raises ValueError with the sentence of the first scene if none fits.
+    robot: name of the simulated robot. The split "unseen_pairs" is searched only if training
+    scenes never match. Raises ValueError with the first scene's sentence if no scene matches.
     """
     refusal: ValueError | None = None
     for split in ("train", "unseen_pairs"):
