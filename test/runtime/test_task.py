@@ -13,6 +13,7 @@ from vla_policy.runtime.task import (
     ending,
     refuse_start,
     with_chunk,
+    with_clock,
     with_status,
 )
 from vla_policy.types import ActionChunk, Level
@@ -188,3 +189,13 @@ def test_a_robot_that_is_disengaged_or_stopped_while_a_person_drives_ends_the_ru
     assert outcome(run, T0 + 1) is Outcome.STOPPED
     run = with_status(started(), replace(driven, level=Level.STOP))
     assert outcome(run, T0 + 1) is Outcome.STOPPED
+
+
+def test_the_time_limit_begins_when_the_clock_has_a_time():
+    run = replace(started(), started_ns=0)
+    assert outcome(run, T0 + 1) is Outcome.TIMEOUT, "what would end at once"
+    for now_ns, begins_ns in ((0, 0), (ns(T0 + 5), ns(T0 + 5)), (ns(T0 + 6), ns(T0 + 5))):
+        run = with_clock(run, now_ns)
+        assert run.started_ns == begins_ns
+    run = kept_alive(heard(run, T0 + 34), T0 + 34)
+    assert outcome(run, T0 + 34.9) is None and outcome(run, T0 + 35) is Outcome.TIMEOUT

@@ -58,7 +58,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """started_ns: node clock. *_steady_ns: steady clock. held: start of an uninterrupted hold."""
+    """started_ns: node clock, 0: no time yet. *_steady_ns: steady clock. held: start of an uninterrupted hold."""
 
     instruction: str
     started_ns: int
@@ -120,6 +120,15 @@ def with_chunk(run: TaskRun, chunk: ActionChunk, now_ns: int, steady_ns: int) ->
         plan=chunk.plan,
         latency_s=s_from_ns(now_ns - chunk.obs_ns),
     )
+
+
+def with_clock(run: TaskRun, now_ns: int) -> TaskRun:
+    """The run with its start on the node's clock.
+
+    A simulation's clock is 0 until its first message, which may arrive after the instruction; the
+    time limit counts from that message.
+    """
+    return run if run.started_ns else replace(run, started_ns=now_ns)
 
 
 def with_status(run: TaskRun, status: Status) -> TaskRun:

@@ -37,6 +37,7 @@ from vla_policy.runtime.task import (
     refuse_start,
     stopped_by,
     with_chunk,
+    with_clock,
     with_status,
 )
 from vla_policy.timing import ns_from_s
@@ -289,7 +290,9 @@ class TaskNode(LifecycleNode):
         if goal is not None and goal.is_cancel_requested:
             self._end(Ended(Outcome.CANCELED, "the client canceled"))
             return
-        how = ending(run, self._bounds, self._now_ns(), time.monotonic_ns())
+        now_ns = self._now_ns()
+        run = self._run = with_clock(run, now_ns)
+        how = ending(run, self._bounds, now_ns, time.monotonic_ns())
         if how is not None:
             self._end(how)
         elif goal is not None and self._watched % FEEDBACK_EVERY == 0:
