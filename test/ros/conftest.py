@@ -39,7 +39,7 @@ from vla_policy.ros.process.spinning import spin  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
 TIMEOUT_S = 60.0  # for a machine that does other things as well
-CALLS = 3  # of a service that does not respond
+ATTEMPTS = 3  # to call a service that does not respond
 HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 STEP_NS = 100_000_000
 RETRY_S, TRIES = 3.0, 8
@@ -180,10 +180,10 @@ class MockRobot(Node):
         Called again where none comes: a server that has not discovered the client in 0.1 s drops its response.
         """
         done = threading.Event()
-        for _ in range(CALLS):
+        for _ in range(ATTEMPTS):
             future = self.client(kind, service).call_async(request or kind.Request())
             future.add_done_callback(lambda _: done.set())
-            if done.wait(TIMEOUT_S / CALLS):
+            if done.wait(TIMEOUT_S / ATTEMPTS):
                 return future.result()
         raise AssertionError(f"no response of {service}")
 
