@@ -13,7 +13,12 @@ from collections.abc import Sequence
 WORKER, WORKERS, RUN = (
     f"PYTEST_XDIST_{word}" for word in ("WORKER", "WORKER_COUNT", "TESTRUNUID")
 )
-TIMED = ("test/ros/", "test/web/", "test/without_ros/test_processes.py")
+TIMED = (
+    "test/ros/",
+    "test/web/",
+    "test/remote/test_client.py",
+    "test/without_ros/test_processes.py",
+)
 QUIET_NICE = 10
 # Above Linux's range of ephemeral ports, and not searched by `vla stop`, which searches 0 to 100.
 DOMAINS = range(215, 232)
