@@ -1,7 +1,7 @@
 """A policy learns something new from a few demonstrations, and what that costs: adapt.json and fine_tune.json.
 
-    . tools/env.sh && python benchmarks/adapt.py thing --work /tmp/adapt --out benchmarks/adapt.json
-    . tools/env.sh && python benchmarks/adapt.py task --work /tmp/touch --out benchmarks/fine_tune.json
+    . tools/env.sh && python benchmarks/adapt.py thing --work out/adapt --out benchmarks/adapt.json
+    . tools/env.sh && python benchmarks/adapt.py task --work out/touch --out benchmarks/fine_tune.json
 
 thing: `tiny` learns "white" from five generated demonstrations (it was trained on no white thing and does not know the word).
 task: `tiny` learns to touch things from above from 50 generated demonstrations, beside 60 of what it could before.

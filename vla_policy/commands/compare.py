@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from vla_policy import __version__
+from vla_policy.commands.execution_arguments import add_execution_arguments
 from vla_policy.data.lerobot.durable import json_bytes, replace_file
 from vla_policy.evaluate.compare import (
     look_at_policies,
@@ -47,7 +48,6 @@ from vla_policy.evaluate.report_tables import (
     results_table,
 )
 from vla_policy.evaluate.suite_sources import all_robots, require_offered
-from vla_policy.execution.schemes import SCHEMES
 
 # Options that make a trial what it is: a folder holds trials of one value of each.
 OPTIONS = {
@@ -90,16 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--graph", action="store_true", help="through the running nodes, in real time"
     )
-    parser.add_argument(
-        "--execute-rows", type=int, default=0, help="rows between two looks; 0: half a chunk"
-    )
-    parser.add_argument("--latency", type=float, default=0.1, help="s from a look to its chunk")
-    parser.add_argument(
-        "--scheme", default="receding", choices=tuple(SCHEMES), help="how chunks follow each other"
-    )
-    parser.add_argument("--num-steps", type=int, help="Euler steps of flow heads")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
+    add_execution_arguments(parser)
     parser.add_argument("--web", default="data/web", help="named pictures for suites rt2_*")
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
+from vla_policy.commands.execution_arguments import add_execution_arguments
 from vla_policy.data.web.pictures import load
 from vla_policy.evaluate.metrics import markdown, summarise
 from vla_policy.evaluate.parallel import run_trials
 from vla_policy.evaluate.rt2 import COLUMNS
 from vla_policy.evaluate.suites import SUITES
-from vla_policy.execution.schemes import SCHEMES
 from vla_policy.sim.twin import TWINS
 
 
@@ -39,16 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", type=Path, help="folder for one picture of each failed trial: start and end"
     )
-    parser.add_argument(
-        "--execute-rows", type=int, default=0, help="rows between two looks; 0: half a chunk"
-    )
-    parser.add_argument("--latency", type=float, default=0.1, help="s from a look to its chunk")
-    parser.add_argument(
-        "--scheme", default="receding", choices=tuple(SCHEMES), help="how chunks follow each other"
-    )
-    parser.add_argument("--num-steps", type=int, help="Euler steps of the flow head")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
+    add_execution_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

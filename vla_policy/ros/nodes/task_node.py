@@ -237,7 +237,9 @@ class TaskNode(LifecycleNode):
         result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
         if run is not None:
             result.chunks = run.chunks
-            result.elapsed = convert.duration_from_ns(max(0, now_ns - run.started_ns))
+            result.elapsed = convert.duration_from_ns(
+                max(0, now_ns - with_clock(run, now_ns).started_ns)
+            )
 
         def execute(handle: ServerGoalHandle) -> ExecuteInstruction.Result:
             if handle.is_cancel_requested:

@@ -65,13 +65,19 @@ class Demonstrator:
         return self._decide()
 
     def _begin(self) -> None:
-        recorder = self._recorder
-        ready = recorder.wait(lambda s: s.phase == Phase.IDLE and not s.missing, READY_S)
-        if not ready and recorder.status is not None:
-            raise TimeoutError(f"no take can begin: {'; '.join(recorder.status.missing)}")
-        begun, sentence = recorder.ask("start")
-        if not begun:
-            raise ValueError(f"no take was begun: {sentence}")
+        """Start a take; again for READY_S, as a stream that pauses for a moment refuses it."""
+        recorder, end_s = self._recorder, time.monotonic() + READY_S
+        while True:
+            left_s = max(0.0, end_s - time.monotonic())
+            ready = recorder.wait(lambda s: s.phase == Phase.IDLE and not s.missing, left_s)
+            if not ready and recorder.status is not None:
+                raise TimeoutError(f"no take can begin: {'; '.join(recorder.status.missing)}")
+            begun, sentence = recorder.ask("start")
+            if begun:
+                return
+            if time.monotonic() > end_s:
+                raise ValueError(f"no take was begun: {sentence}")
+            time.sleep(POLL_S)
 
     def _follow(self) -> None:
         """Until the expert has been done for a while, the take has ended by itself, or time is up."""
