@@ -97,7 +97,9 @@ class OpenPage:
 
     def type(self, words: str) -> None:
         """An instruction, and Enter."""
-        self.click("#words")
+        # A picture that comes between the look and the press moves the box away from under it.
+        while not self.run("document.activeElement.id === 'words'"):
+            self.click("#words")
         self.do(self.tab.type(words))
 
     def put(self, selector: str, value: str) -> None:
@@ -107,23 +109,26 @@ class OpenPage:
             "e.dispatchEvent(new Event('change')); })()"
         )
 
+    def watch_drawing(self) -> None:
+        """Keep from now on over which cameras' pictures a line was drawn: it may be gone before anybody looks."""
+        self.run(
+            "(() => { window.drawnOver = new Set(); const ink = CanvasRenderingContext2D.prototype;"
+            "window.inkStroke ??= ink.stroke; ink.stroke = function () { window.inkStroke.call(this);"
+            "if (this.canvas.className !== 'over') return;"
+            "const { width, height } = this.canvas, figure = this.canvas.closest('figure');"
+            "const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });"
+            "copy.drawImage(this.canvas, 0, 0);"
+            "if (copy.getImageData(0, 0, width, height).data.some((v) => v)) drawnOver.add(figure.textContent.split(/[,:]/)[0]);"
+            "}; })()"
+        )
+
     def drawn(self, camera: str) -> bool:
-        """Whether anything is drawn over the picture of a camera."""
-        return bool(self.run(self._drawn(camera)))
+        """Whether anything was drawn over the picture of a camera since watch_drawing()."""
+        return bool(self.run(f"drawnOver.has({camera!r})"))
 
     def wait_drawn(self, camera: str) -> None:
-        """Until something is."""
-        self.until(self._drawn(camera))
-
-    def _drawn(self, camera: str) -> str:
-        return (
-            "(() => { const f = [...document.querySelectorAll('figure')]"
-            f".find((f) => f.textContent.startsWith({camera!r})), c = f.querySelector('.over');"
-            "if (!c.width) return false;"
-            "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });"
-            "copy.drawImage(c, 0, 0);"
-            "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })()"
-        )
+        """Until something was."""
+        self.until(f"drawnOver.has({camera!r})")
 
     def picture(self, name: str, size: tuple[int, int] = (1280, 720)) -> None:
         """Of what the window shows, where pictures are wanted."""

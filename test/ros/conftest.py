@@ -44,6 +44,7 @@ HOME = np.array([0.3, 0.0, 0.2, 0.0, 0.0, 0.0, 1.0])
 STEP_NS = 100_000_000
 RETRY_S, TRIES = 3.0, 8
 CAMERA_EVERY = 2  # periods of the robot state
+FAILED = pytest.StashKey[bool]()
 
 
 class MockRobot(Node):
@@ -249,6 +250,27 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.flaky(reruns=again, reruns_delay=2, rerun_except="must not move")
             )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where a test fails in the middle, nobody knows what it left: the next, or its own retry, gets nodes of its own."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    try:
+        return (yield)
+    finally:
+        if item.stash.get(FAILED, False):
+            item.stash[FAILED] = False
+            for definitions in item._fixtureinfo.name2fixturedefs.values():
+                if definitions[-1].scope == "module":
+                    definitions[-1].finish(item._request)
 
 
 @pytest.fixture(scope="module")

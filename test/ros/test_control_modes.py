@@ -13,6 +13,8 @@ from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.types import ActionChunk  # noqa: E402
 
+RETRY_S, TRIES = 3.0, 8
+
 
 class Person:
     """Publishes teleop_chunk: rows that go on from where the robot is, to -y."""
@@ -28,6 +30,15 @@ class Person:
         names, now_ns = self.robot.robot.action_names, self.robot.now_ns()
         chunk = ActionChunk(values, names, now_ns, 100_000_000, self.sequence, "")
         self.publisher.publish(convert.chunk_to_msg(chunk, frame_id="base_link"))
+
+    def move_below(self, y_m, **rows):
+        """Send until the arm is there: where the machine stalls, rows are too old before they are played."""
+        for _ in range(TRIES):
+            self.send(**rows)
+            with self.robot.heard:
+                if self.robot.heard.wait_for(lambda: self.robot.pose[1] < y_m, RETRY_S):
+                    return
+        raise AssertionError(f"the person does not move the arm: {self.robot.statuses[-1]}")
 
 
 @pytest.fixture
@@ -67,25 +78,33 @@ def policy_rows(robot):
     return rows
 
 
+def move_above(robot, y_m, sequence=0):
+    """Send a policy's rows until the arm is there, as Person.move_below."""
+    for k in range(TRIES):
+        robot.send_chunk(policy_rows(robot), sequence=sequence + k)
+        with robot.heard:
+            if robot.heard.wait_for(lambda: robot.pose[1] > y_m, RETRY_S):
+                return
+    raise AssertionError(f"the policy does not move the arm: {robot.statuses[-1]}")
+
+
 def test_the_button_ends_the_plan_of_the_policy_and_a_person_goes_on_from_there(
     mock_robot, person
 ):
-    mock_robot.send_chunk(policy_rows(mock_robot))
-    mock_robot.wait(lambda: mock_robot.pose[1] > 0.008, "the policy moves the arm")
+    move_above(mock_robot, 0.008)
     response = mock_robot.call(Trigger, "/control/take_over")
     assert response.success and response.message == ""
     taken_ns, reached = mock_robot.now_ns(), mock_robot.targets[-1][1][1]
     status = mock_robot.wait_status(lambda s: s.mode == "teleoperated", "the mode")
     assert status.queued_rows == 0
     before = counts(status).get("chunk_mode", 0)
-    mock_robot.send_chunk(policy_rows(mock_robot), sequence=1)
+    mock_robot.send_chunk(policy_rows(mock_robot), sequence=TRIES)
     mock_robot.wait_ticks(2)
     later = [pose[1] for stamp, pose, _ in mock_robot.targets if stamp > taken_ns]
     assert later == pytest.approx([reached] * len(later), abs=1e-9), "must not move"
     status = mock_robot.wait_status(lambda s: s.reason == "no_teleop", "it waits for the person")
     assert counts(status)["chunk_mode"] == before + 1
-    person.send()
-    mock_robot.wait(lambda: mock_robot.pose[1] < reached - 0.015, "the person moves the arm")
+    person.move_below(reached - 0.015)
     y = np.array([pose[1] for stamp, pose, _ in mock_robot.targets if stamp > taken_ns])
     limits = mock_robot.robot.limits.groups["arm"]
     assert abs(y[0] - reached) < 1e-9 and (np.diff(y) <= 1e-9).all()
@@ -94,8 +113,7 @@ def test_the_button_ends_the_plan_of_the_policy_and_a_person_goes_on_from_there(
 
 def test_a_silent_person_holds_the_arm_and_hands_nothing_back(mock_robot, person):
     assert mock_robot.call(Trigger, "/control/take_over").success
-    person.send(rows=3)
-    mock_robot.wait(lambda: mock_robot.pose[1] < -0.008, "the person moves the arm")
+    person.move_below(-0.008, rows=3)
     mock_robot.wait_status(lambda s: s.reason == "no_teleop", "silence")
     mock_robot.wait_ticks(1)
     reached = mock_robot.pose[1]
@@ -105,8 +123,7 @@ def test_a_silent_person_holds_the_arm_and_hands_nothing_back(mock_robot, person
     assert mock_robot.pose[1] == reached, "must not move"
     assert mock_robot.statuses[-1].mode == "teleoperated"
     assert mock_robot.call(Trigger, "/control/hand_back").success
-    mock_robot.send_chunk(policy_rows(mock_robot), sequence=9)
-    mock_robot.wait(lambda: mock_robot.pose[1] > reached + 0.008, "the policy moves the arm")
+    move_above(mock_robot, reached + 0.008, sequence=9)
 
 
 def test_set_mode_says_what_is_wrong_and_what_is_missing(mock_robot, control):

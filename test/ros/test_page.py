@@ -1,6 +1,6 @@
 """The page in a real Chromium before real nodes and a mocked robot: what is done there reaches the robot, and what it does is seen.
 
-One graph and one browser for all; each test goes on where the one before has ended. VLA_PICTURES=FOLDER keeps pictures of the
+One graph and one browser for all tests; each brings about what it needs. VLA_PICTURES=FOLDER keeps pictures of the
 page, as docs/images has them. It runs where Chromium is installed, as test/web/test_web_browser.py.
 """
 
@@ -79,6 +79,7 @@ class Cell:
             waiting = [name for name in waiting if not lifecycles.active(name)]
             time.sleep(0.1)
         self.page = OpenPage(folder, port)
+        self.page.open(cameras=2)
 
     def _keep(self, kept):
         def on_message(msg):
@@ -116,6 +117,16 @@ class Cell:
             except ValueError:
                 time.sleep(0.1)
         raise AssertionError(self.lines[-10:])
+
+    def follows(self):
+        """Under way with an instruction that was typed."""
+        self.ready()
+        count = len(self.sent)
+        self.page.type("pick up the red cube")
+        self.wait(
+            lambda: len({tuple(m.sent[:2]) for _, m in self.sent[count:] if len(m.sent)}) > 5,
+            "motion",
+        )
 
     def take(self):
         """Count down and record some frames; again where a stream was late just when the take was to begin."""
@@ -164,19 +175,20 @@ def cell(tmp_path_factory):
 
 
 def test_opening_the_page_moves_nothing(cell):
-    before = cell.client.status.commands_sent
+    before, chunks = cell.client.status.commands_sent, len(cell.chunks)
     cell.page.open(cameras=2)
     time.sleep(1.0)
-    assert cell.client.status.commands_sent == before and cell.chunks == [], "must not move"
+    assert (cell.client.status.commands_sent, len(cell.chunks)) == (before, chunks), (
+        "must not move"
+    )
     assert "autonomous" in cell.page.text("#state")
 
 
 def test_a_typed_instruction_is_followed_and_its_plan_is_drawn_over_the_picture(cell):
-    cell.ready()
     page = cell.page
-    page.type("pick up the red cube")
+    page.watch_drawing()
+    cell.follows()
     page.says("swing, 0 steps", "#said")
-    cell.wait(lambda: len({tuple(m.sent[:2]) for _, m in cell.sent if len(m.sent)}) > 5, "motion")
     page.says("swing, 0 steps", "#state")
     page.says("inference", "#time-told")
     page.says("a stub tries any sentence", "#state")
@@ -186,6 +198,7 @@ def test_a_typed_instruction_is_followed_and_its_plan_is_drawn_over_the_picture(
 
 def test_a_live_slider_changes_the_next_chunk_and_shows_what_the_node_answers(cell):
     page = cell.page
+    cell.follows()
     page.unfold("#controls-box")
     page.says("speed_share", "#controls")
     names = page.run("[...document.querySelectorAll('#controls label')].map((l) => l.textContent)")
@@ -211,8 +224,8 @@ def test_a_live_slider_changes_the_next_chunk_and_shows_what_the_node_answers(ce
 
 
 def test_stop_pressed_while_it_moves_ends_commands_at_once_and_says_so(cell, record_property):
-    page, count = cell.page, len(cell.sent)
-    cell.wait(lambda: len(cell.sent) > count + 10 and cell.moves() is not None, "motion")
+    page = cell.page
+    cell.follows()
     pressed_s = time.monotonic()
     page.click("#stop")
     page.says("Stopped, confirmed after")
@@ -252,6 +265,7 @@ def test_a_take_is_counted_down_recorded_and_discarded(cell):
 
 def test_a_held_key_drives_and_a_released_one_does_not(cell):
     page = cell.page
+    cell.follows()
     page.unfold("#drive-box")
     page.click("#take-over")
     page.says("A person is in control", "#drive-told")
