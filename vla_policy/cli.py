@@ -96,7 +96,7 @@ CURES = {
         "packages for policies on another machine are missing in this environment. "
         "Run `pip install msgpack websockets aiohttp`",
     ),
-    "ray": "no Ray in this environment, which --copies needs. Run `pip install 'ray[serve]'`",
+    "ray": "no Ray in this environment, which --copies and --ray need. Run `pip install 'ray[serve]'`",
     "torch": "no PyTorch in this environment. Run `pip install torch`",
 }
 

@@ -25,8 +25,8 @@ from vla_policy.formats.load import load_checkpoint
 from vla_policy.models.fitting import Scaling
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy, split_adapter
+from vla_policy.remote.address import is_remote
 from vla_policy.remote.handshake import statistics_hash
-from vla_policy.remote.server_file import is_remote
 from vla_policy.runtime.instruction import refuse_instruction
 from vla_policy.runtime.policy_protocol import KeywordInfer
 from vla_policy.types import ActionChunk, Array, Observation, Reason

@@ -120,6 +120,21 @@ def test_a_hold_that_lasts(reason, expected):
     assert "why" in how.message
 
 
+@pytest.mark.parametrize(
+    ("reason", "ends_s"), [("stale_chunk", 15.0), ("no_chunk", 15.0), ("stale_camera", 3.0), ("workspace_far", 3.0)]
+)  # fmt: skip
+def test_a_policy_that_may_be_silent_for_longer_is_waited_for_and_nothing_else_is(reason, ends_s):
+    patient = replace(BOUNDS, chunk_gap_s=15.0)
+    run, began = heard(started(), T0 + 1), T0 + 2.2
+
+    def how(at):
+        held = with_status(run, status(Level.HOLD, reason, "why", at=began))
+        return ending(with_status(held, status(Level.HOLD, reason, "why", at=at)), patient, ns(at), ns(at))  # fmt: skip
+
+    assert how(began + ends_s - 1.3) is None
+    assert how(began + ends_s + 0.1) is not None
+
+
 def test_a_short_hold_does_not_add_up():
     run = heard(started(), T0 + 1)
     for at in range(1, 12):

@@ -21,6 +21,8 @@ from vla_policy.ros.bringup.endpoints import (
 )
 from vla_policy.ros.bringup.graph import NodeSpec, command_line, node_specs, sim_mode
 from vla_policy.ros.bringup.launch import ARGUMENTS, remappings, specs_of
+from vla_policy.ros.bringup.task_waits import SERVER_S
+from vla_policy.runtime.task import Timeouts
 
 ROOT = Path(__file__).resolve().parents[2]
 CMAKE = (ROOT / "CMakeLists.txt").read_text()
@@ -90,6 +92,21 @@ def test_a_simulated_robot_gives_images_as_large_as_its_policy_reads(tmp_path):
     assert (px("tiny"), px(str(tmp_path)), px("nowhere/at/all")) == (96, 224, 96)
     (tmp_path / "config.json").write_text("[1")  # the policy node says what is wrong with it
     assert px(str(tmp_path)) == 96
+
+
+def test_a_task_waits_longer_for_a_policy_on_another_machine(tmp_path):
+    def gap(policy):
+        specs = {s.name: s for s in node_specs("vx300s", policy=policy)}
+        return specs["task"].parameters.get("chunk_gap_s")
+
+    (tmp_path / "there.yaml").write_text("server: ws://gpu:8000\n")
+    (tmp_path / "here.yaml").write_text("checkpoint: folder\n")
+    (tmp_path / "wrong.yaml").write_text("server: [\n")  # the policy node says what is wrong with it
+    assert Timeouts().chunk_gap_s < SERVER_S
+    for name in ("ws://gpu:8000", "wss://gpu:8000?adapter=cups", str(tmp_path / "there.yaml")):
+        assert gap(name) == SERVER_S
+    for name in ("tiny", *(str(tmp_path / f"{file}.yaml") for file in ("here", "wrong", "none"))):
+        assert gap(name) is None
 
 
 def test_the_page_can_be_left_out():

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 
 from vla_policy import __version__
+from vla_policy.commands import ray_tasks
 from vla_policy.commands.execution_arguments import add_execution_arguments
 from vla_policy.data.lerobot.durable import json_bytes, replace_file
 from vla_policy.evaluate.compare import (
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=HOW["workers"],
         help="processes that try at the same time; 0: in this one",
     )
+    ray_tasks.add_ray_argument(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("out/compare"), help="folder of trials and report"
     )
@@ -149,6 +151,7 @@ def plan_of(args: argparse.Namespace) -> ComparisonPlan:
         checkpoint_folders(split_head(policy)[0])
     if args.graph:
         _require_for_graph(plan, args)
+    ray_tasks.require_fit(args)
     return plan
 
 
@@ -164,10 +167,9 @@ def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
             raise ValueError(
                 f"--{name.replace('_', '-')}: a running graph has its own; leave it out with --graph"
             )
-    if args.workers != 1:
-        raise ValueError(
-            f"--workers: got {args.workers}, expected 1 with --graph, where trials take their real time"
-        )
+    if args.workers != 1 or args.ray:
+        got = "--ray" if args.ray else f"--workers {args.workers}"
+        raise ValueError(f"got {got} with --graph, where trials take their real time, one by one")
     for policy in plan.policies:
         if policy == "expert":
             raise ValueError(
@@ -181,13 +183,16 @@ def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
 
 
 def _try_what_lacks(folder: ComparisonFolder, args: argparse.Namespace) -> None:
-    with Progress(*COLUMNS, TimeRemainingColumn()) as progress:
+    with (
+        ray_tasks.tasks_of(args) as as_done,
+        Progress(*COLUMNS, TimeRemainingColumn()) as progress,
+    ):
         bar = progress.add_task("looking at policies", total=None)
 
         def told(what: str) -> None:
             progress.update(bar, description=f"loaded {what}")
 
-        look_at_policies(folder, told, workers=args.workers)
+        look_at_policies(folder, told, workers=args.workers, as_done=as_done)
         done, total = _counts(folder)
         progress.update(bar, completed=done, total=total, description="trials")
         won: dict[Cell, list[bool]] = {}
@@ -212,7 +217,8 @@ def _try_what_lacks(folder: ComparisonFolder, args: argparse.Namespace) -> None:
                 )
             else:
                 try_in_processes(
-                    folder, policy, robot, workers=args.workers, films=args.films > 0, on_trial=on_trial
+                    folder, policy, robot, workers=args.workers, films=args.films > 0, on_trial=on_trial,
+                    as_done=as_done,
                 )  # fmt: skip
 
 
@@ -260,7 +266,7 @@ def command(args: argparse.Namespace) -> str:
     for name, plain in HOW.items():
         if getattr(args, name) != plain:
             words += [f"--{name}", str(getattr(args, name))]
-    return shlex.join([*words, *_options(args), *(["--graph"] if args.graph else [])])
+    return shlex.join([*words, *_options(args), *(f"--{n}" for n in ("graph", "ray") if getattr(args, n))])
 
 
 def _options(args: argparse.Namespace) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vla_policy.commands.ray_session import require_ray
+from vla_policy.commands.ray_tasks import add_ray_argument, in_order
 from vla_policy.data.conversion.bags import Options
 from vla_policy.data.conversion.sources import SET, SHARDS
 from vla_policy.data.convert import convert
@@ -28,11 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="", help="what was to be done, in words")
     parser.add_argument("--namespace", default="", help="of the robot's topics; found by itself")
     parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    add_ray_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Convert; 0 if all conversions succeeded."""
-    options = Options(args.robot, args.fps, args.task, args.namespace, args.workers)
+    tasks = None
+    if args.ray:
+        require_ray()
+        tasks = partial(in_order, workers=args.workers or os.cpu_count() or 1)
+    options = Options(args.robot, args.fps, args.task, args.namespace, args.workers, tasks)
     columns = (TextColumn("converting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("converting", total=None)

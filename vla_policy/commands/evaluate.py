@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vla_policy.commands import ray_tasks
 from vla_policy.commands.execution_arguments import add_execution_arguments
 from vla_policy.data.web.pictures import load
 from vla_policy.evaluate.metrics import markdown, summarise
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=100, help="per suite")
     parser.add_argument("--seed", type=int, default=0, help="0..99: which evaluation scenes")
     parser.add_argument("--workers", type=int, default=2)
+    ray_tasks.add_ray_argument(parser)
     parser.add_argument("--out", type=Path, help="JSON report; a .md table is put beside it")
     parser.add_argument(
         "--pictures", type=Path, help="folder for one picture of each failed trial: start and end"
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--episodes must be at least 1, --execute-rows 0, --latency 0 to 1 s")
     if args.num_steps is not None and (args.num_steps < 1 or args.policy == "expert"):
         raise ValueError(f"--num-steps: got {args.num_steps}, expected at least 1, of a flow head")
+    ray_tasks.require_fit(args)
     started = time.monotonic()
     settings = {
         key: getattr(args, key)
@@ -65,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         args.pictures.mkdir(parents=True, exist_ok=True)
     settings["pictures"] = None if args.pictures is None else str(args.pictures)
     reports, rows = {}, {}
-    outcomes, settings["head"] = run_trials(settings, names, args)
+    with ray_tasks.tasks_of(args) as as_done:
+        outcomes, settings["head"] = run_trials(settings, names, args, as_done)
     for name in names:
         rows[name] = sorted(outcomes[name], key=lambda r: r["seed"])
         reports[name] = summarise(rows[name])

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vla_policy.commands.ray_session import NAMESPACE, gpus_of, ray_session
 from vla_policy.remote import answers, wire
 from vla_policy.remote.answers import Copies
 from vla_policy.remote.forwarding import pack_outcome, pack_request, read_outcome, read_packed
@@ -24,7 +25,7 @@ from vla_policy.remote.handshake import Offer, metadata, read_offer
 from vla_policy.remote.journal import Journal
 from vla_policy.remote.messages import Asked
 
-APPLICATION = "vla_policy"
+APPLICATION = NAMESPACE
 HEALTH_S, ANSWER_S = 5.0, 60.0
 RAISED = 5  # failed batches in a row after which a copy is replaced
 
@@ -83,36 +84,26 @@ def started(args: argparse.Namespace) -> Iterator[Copied]:
     """
     if args.copies < 1:
         raise ValueError(f"--copies: got {args.copies}, expected 1 or more")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-    from ray import serve
+    with ray_session(max(os.cpu_count() or 1, args.copies * args.threads)) as joined:
+        from ray import serve
 
-    on_gpu, joined = args.device.startswith("cuda"), "RAY_ADDRESS" in os.environ
-    if joined:
-        ray.init(namespace=APPLICATION)
-    else:  # on this machine only; no other one can connect
-        ray.init(
-            namespace=APPLICATION, include_dashboard=False, _node_ip_address="127.0.0.1",
-            num_cpus=max(os.cpu_count() or 1, args.copies * args.threads),
-        )  # fmt: skip
-    try:
-        serve.start(proxy_location="Disabled")  # robots use our port; Ray Serve opens none
-        deployment = serve.deployment(PolicyCopy).options(
-            num_replicas=args.copies,
-            max_ongoing_requests=1,
-            health_check_period_s=HEALTH_S,
-            ray_actor_options={"num_cpus": args.threads, "num_gpus": int(on_gpu)},
-        )
-        options = {k: v for k, v in vars(args).items() if k in OPTIONS}
-        handle = serve.run(
-            deployment.bind(options), name=APPLICATION, route_prefix=None,
-            logging_config={"enable_access_log": False},
-        )  # fmt: skip
-        yield copied(handle, args.copies)
-    finally:
-        if joined:  # a cluster on this machine is shut down
-            serve.delete(APPLICATION)
-        ray.shutdown()
+        try:
+            serve.start(proxy_location="Disabled")  # robots use our port; Ray Serve opens none
+            deployment = serve.deployment(PolicyCopy).options(
+                num_replicas=args.copies,
+                max_ongoing_requests=1,
+                health_check_period_s=HEALTH_S,
+                ray_actor_options={"num_cpus": args.threads, "num_gpus": gpus_of(args.device)},
+            )
+            options = {k: v for k, v in vars(args).items() if k in OPTIONS}
+            handle = serve.run(
+                deployment.bind(options), name=APPLICATION, route_prefix=None,
+                logging_config={"enable_access_log": False},
+            )  # fmt: skip
+            yield copied(handle, args.copies)
+        finally:
+            if joined:  # a cluster on this machine is shut down
+                serve.delete(APPLICATION)
 
 
 # The arguments of `vla serve` that determine what a copy loads.

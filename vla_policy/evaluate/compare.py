@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from vla_policy.evaluate import compare_worker as worker
 from vla_policy.evaluate.comparison_folder import Cell, ComparisonFolder
+from vla_policy.evaluate.parallel import AsDone
 from vla_policy.evaluate.suite_sources import unfit
 
 HEADS = ("flow", "token")
@@ -68,7 +69,11 @@ def reason_of(folder: ComparisonFolder, cell: Cell) -> str:
 
 
 def look_at_policies(
-    folder: ComparisonFolder, tell: Callable[[str], None], *, workers: int
+    folder: ComparisonFolder,
+    tell: Callable[[str], None],
+    *,
+    workers: int,
+    as_done: AsDone | None = None,
 ) -> None:
     """Load each policy with missing trials once, for each robot, and store its facts.
 
@@ -83,7 +88,7 @@ def look_at_policies(
         )
         for what, pair in pairs.items()
     }
-    with closing(_done(worker.look_at, jobs, min(workers, 1))) as answers:
+    with closing(_done(worker.look_at, jobs, min(workers, 1), as_done)) as answers:
         for what, facts in answers:
             tell(what)
             folder.record_facts(*pairs[what], facts)
@@ -104,11 +109,12 @@ def try_in_processes(
     workers: int,
     films: bool,
     on_trial: OnTrial,
+    as_done: AsDone | None = None,
 ) -> None:
     """The missing trials of a policy on a robot, in separate processes, for peaks of memory.
 
-    workers: number of processes; 0: in this one. Raises ValueError with the trial that failed,
-    OSError if a process ended; finished trials are kept.
+    workers: number of processes; 0: in this one. as_done: other processes than those. Raises
+    ValueError with the trial that failed, OSError if a process ended; finished trials are kept.
     """
     settings = settings_of(folder, policy, robot)
     trials = {
@@ -118,7 +124,7 @@ def try_in_processes(
         what: (settings, cell[2], i, _film(folder, cell, i, films))
         for what, (cell, i) in trials.items()
     }
-    with closing(_done(worker.try_one, jobs, min(workers, len(jobs)))) as answers:
+    with closing(_done(worker.try_one, jobs, min(workers, len(jobs)), as_done)) as answers:
         for what, row in answers:
             _keep(folder, *trials[what], row, on_trial)
 
@@ -169,12 +175,21 @@ def _film(folder: ComparisonFolder, cell: Cell, index: int, films: bool) -> Path
 
 
 def _done(
-    work: Callable[..., dict[str, Any]], jobs: Mapping[str, tuple[Any, ...]], workers: int
+    work: Callable[..., dict[str, Any]],
+    jobs: Mapping[str, tuple[Any, ...]],
+    workers: int,
+    as_done: AsDone | None,
 ) -> Generator[tuple[str, dict[str, Any]], None, None]:
     """Results of the jobs, as they finish.
 
     Raises ValueError and OSError that begin with the job's name.
     """
+    if as_done is not None:
+        names = list(jobs)
+        with closing(as_done(work, list(jobs.values()))) as done:
+            for number, take in done:
+                yield names[number], _answer(take, names[number])
+        return
     if workers == 0:
         for what, job in jobs.items():
             yield what, _answer(partial(work, *job), what)
@@ -191,7 +206,7 @@ def _done(
 def _answer(ask: Callable[[], dict[str, Any]], what: str) -> dict[str, Any]:
     try:
         return ask()
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, ChildProcessError) as error:
         raise OSError(
             f"{what}: its process ended, perhaps for want of memory; fewer --workers need less. What is done is kept"
         ) from error

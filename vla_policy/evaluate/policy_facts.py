@@ -33,7 +33,7 @@ def policy_facts(name: str, policy: PolicyProtocol) -> dict[str, Any]:
 
 def checkpoint_folders(name: str) -> list[Path]:
     """The folder of a policy's weights, then that of its adapter; none for a server and the expert."""
-    from vla_policy.remote.server_file import is_remote
+    from vla_policy.remote.address import is_remote
 
     if name == EXPERT or is_remote(name):
         return []

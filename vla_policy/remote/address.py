@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from vla_policy.parsing.fields import read_yaml
+from vla_policy.paths import find_policy
+
 SCHEMES = ("ws", "wss")
 TOKEN, TOKEN_FILE, TLS_CA = "VLA_TOKEN", "VLA_TOKEN_FILE", "VLA_TLS_CA"
 MAX_TOKEN = 1000
@@ -37,6 +40,26 @@ class Address:
 def is_address(name: str) -> bool:
     """Whether a policy of this name is on another machine."""
     return name.partition("://")[0] in SCHEMES
+
+
+def server_file(name: str) -> Path | None:
+    """The policy file of that name or path if it describes a server; None for every other policy.
+
+    Raises ValueError for a file that is no YAML.
+    """
+    try:
+        path = find_policy(name)
+    except FileNotFoundError:
+        return None
+    if not path.is_file():
+        return None
+    content, _ = read_yaml(path)
+    return path if isinstance(content, dict) and "server" in content else None
+
+
+def is_remote(name: str) -> bool:
+    """Whether a policy of this name is on the network: an address, or the file of a server."""
+    return is_address(name) or server_file(name) is not None
 
 
 def parse_address(text: str) -> Address:

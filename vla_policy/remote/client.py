@@ -30,6 +30,7 @@ from vla_policy.remote.address import (
     find_token,
     is_address,
     parse_address,
+    server_file,
 )
 from vla_policy.remote.connection import FIRST_S, Connection
 from vla_policy.remote.foreign import ForeignPolicy
@@ -45,7 +46,7 @@ from vla_policy.remote.messages import (
     write_options,
 )
 from vla_policy.remote.openvla_client import OpenVlaPolicy
-from vla_policy.remote.server_file import read_server_file, server_file
+from vla_policy.remote.server_file import read_server_file
 from vla_policy.runtime.images import encode_jpeg
 from vla_policy.runtime.policy_protocol import KeywordInfer, Unavailable
 from vla_policy.types import ActionChunk, Array, Observation, Reason

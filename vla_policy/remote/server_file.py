@@ -31,7 +31,6 @@ from vla_policy.checkpoint.contract import MAX_PX, Contract
 from vla_policy.embodiment.spaces import JOINT_PREFIX, POSITION, SPACES
 from vla_policy.formats.policy_file import UNITS
 from vla_policy.parsing import fields
-from vla_policy.paths import find_policy
 from vla_policy.remote.address import is_address
 from vla_policy.remote.messages import MAX_ROWS
 
@@ -65,23 +64,6 @@ class ServerFile:
     def is_http(self) -> bool:
         """Whether it is an OpenVLA server."""
         return self.address.startswith(("http://", "https://"))
-
-
-def is_remote(name: str) -> bool:
-    """Whether a policy of this name is on the network: an address, or the file of a server."""
-    return is_address(name) or server_file(name) is not None
-
-
-def server_file(name: str) -> Path | None:
-    """The file of that name or path if it describes a server; None for every other policy."""
-    try:
-        path = find_policy(name)
-    except FileNotFoundError:
-        return None
-    if not path.is_file():
-        return None
-    content, _ = fields.read_yaml(path)
-    return path if isinstance(content, dict) and "server" in content else None
 
 
 def read_server_file(path: Path) -> ServerFile:

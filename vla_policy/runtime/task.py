@@ -19,6 +19,7 @@ TERMINATE_CHUNKS = 2  # chunks in a row; a single one may be an error of the pol
 # Codes of a hold because an input stopped coming, not because a limit acted.
 SILENCE = ("stale_", "clock_", "no_chunk", "no_position", "inactive")
 WAITING = "no_chunk"
+POLICY_SILENT = (WAITING, "stale_chunk")  # of those, a hold for want of the policy alone
 
 
 class Outcome(IntEnum):
@@ -35,7 +36,10 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long silence is tolerated, in s. first_chunk: the policy may have to warm up."""
+    """How long silence is tolerated, in s. first_chunk: the policy may have to warm up.
+
+    hold: a hold for want of the policy's chunks may last for chunk_gap if that is longer.
+    """
 
     first_chunk_s: float = 10.0
     chunk_gap_s: float = 3.0
@@ -170,10 +174,13 @@ def _silence(run: TaskRun, bounds: Timeouts, steady_ns: int) -> Ended | None:
     status = run.status
     if _older(status.heard_ns, bounds.status_s, steady_ns):
         return Ended(Outcome.STALE, "the control node is not heard any more")
-    if run.held_steady_ns is not None and _older(run.held_steady_ns, bounds.hold_s, steady_ns):
+    hold_s = bounds.hold_s
+    if status.reason in POLICY_SILENT:
+        hold_s = max(hold_s, bounds.chunk_gap_s)
+    if run.held_steady_ns is not None and _older(run.held_steady_ns, hold_s, steady_ns):
         silent = status.reason.startswith(SILENCE)
         outcome = Outcome.STALE if silent else Outcome.STOPPED
-        return Ended(outcome, f"the robot holds for {bounds.hold_s:g} s: {status.detail}")
+        return Ended(outcome, f"the robot holds for {hold_s:g} s: {status.detail}")
     bound_s = bounds.chunk_gap_s if run.chunks else bounds.first_chunk_s
     if _older(run.heard_steady_ns, bound_s, steady_ns):
         why = f": {status.detail}" if status.reason.startswith("stale_") else ""

@@ -23,13 +23,16 @@ from vla_policy.data.lerobot.writer import SetWriter
 from vla_policy.embodiment import Embodiment
 
 Tell = Callable[[int, int], None]  # (sources done, total)
+# Calls a function of a module with each job, in processes elsewhere; what it returns, in the order of the jobs.
+InOrder = Callable[[Callable[[BagJob], Made], Sequence[BagJob]], Iterator[Made]]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """robot: name or file; None: from the bags.
 
-    fps: None: the robot's policy_hz. task, namespace: '' from the bags.
+    fps: None: the robot's policy_hz. task, namespace: '' from the bags. in_order: None: a pool of
+    processes.
     """
 
     robot: str | None = None
@@ -37,6 +40,7 @@ class Options:
     task: str = ""
     namespace: str = ""
     workers: int = 0  # 0: one per core
+    in_order: InOrder | None = None
 
 
 DEFAULTS = Options()
@@ -112,7 +116,7 @@ def _convert(
         BagJob(bag, robot, fps, scratch / f"{i:06d}", options.task, options.namespace)
         for i, bag in enumerate(waiting)
     ]
-    for done, made in enumerate(_made(jobs, options.workers), 1):
+    for done, made in enumerate(_made(jobs, options), 1):
         if made.take is None:
             outcome.problems.append(made.problem)
         else:
@@ -125,9 +129,12 @@ def _convert(
     return outcome
 
 
-def _made(jobs: Sequence[BagJob], workers: int) -> Iterator[Made]:
+def _made(jobs: Sequence[BagJob], options: Options) -> Iterator[Made]:
     """The results of the jobs, in their order."""
-    count = min(workers or os.cpu_count() or 1, len(jobs))
+    if options.in_order is not None and jobs:
+        yield from options.in_order(make_take, jobs)
+        return
+    count = min(options.workers or os.cpu_count() or 1, len(jobs))
     if count <= 1:
         yield from map(make_take, jobs)
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vla_policy.ros.bringup.image_size import image_px_of
+from vla_policy.ros.bringup.task_waits import waits_for
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.twin import TWINS
 
@@ -109,7 +110,7 @@ def node_specs(
             "control",
             {**robot, "scheme": scheme, "shadow": shadow, "stand_in": _player(sim, mock)},
         ),
-        NodeSpec("task", robot),
+        NodeSpec("task", {**robot, **waits_for(policy)}),
     ]
     if sim:
         own_clock: dict[str, ParamValue] = {

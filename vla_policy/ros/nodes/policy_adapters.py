@@ -14,9 +14,8 @@ from typing import Any
 
 from vla_policy.embodiment import Embodiment
 from vla_policy.paths import split_adapter
-from vla_policy.remote.address import address_text, is_address, parse_address
+from vla_policy.remote.address import address_text, is_address, is_remote, parse_address
 from vla_policy.remote.handshake import changed
-from vla_policy.remote.server_file import is_remote
 from vla_policy.ros.messages.convert import duration_from_ns
 from vla_policy.ros.nodes import policy_startup
 from vla_policy.ros.nodes.policy_params import PolicyParams, named_adapters

@@ -9,7 +9,7 @@ from vla_policy.embodiment.embodiment_file import EmbodimentFile
 from vla_policy.embodiment.findings import errors
 from vla_policy.parsing.fields import Place
 from vla_policy.paths import find_policy, split_adapter
-from vla_policy.remote.server_file import is_remote
+from vla_policy.remote.address import is_remote
 from vla_policy.runtime.observation import blank_observation
 from vla_policy.runtime.policy_protocol import Unavailable
 
