@@ -2,11 +2,9 @@
 
 import socket
 import time
-from functools import partial
-from xml.etree import ElementTree
 
 import pytest
-from rclpy.action import graph as actions
+from enclaves import allowed, running
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from ros_witness import wait
 
@@ -110,34 +108,12 @@ def test_the_running_graph_is_what_the_data_says(graph, running_ends, name):
 @pytest.mark.parametrize("name", ["sim", "policy", "control", "task", "web"])
 def test_the_security_policy_covers_the_running_node_and_no_more(graph, name):
     specs, robot = node_specs("vx300s", sim=True, web_port=1), load_embodiment("vx300s")
-    enclaves = ElementTree.fromstring(security_policy(specs, robot)).iter("enclave")
-    (own,) = (e for e in enclaves if e.get("path") == f"/vla_policy/{name}")
-    told = {
-        (attribute, entry.text)
-        for group in own.iter()
-        for attribute, value in group.attrib.items()
-        if value == "ALLOW"
-        for entry in group
-    }
-    node = graph[0].node
-    found = {
-        ("publish", node.get_publisher_names_and_types_by_node),
-        ("subscribe", node.get_subscriber_names_and_types_by_node),
-        ("reply", node.get_service_names_and_types_by_node),
-        ("request", node.get_client_names_and_types_by_node),
-        ("execute", partial(actions.get_action_server_names_and_types_by_node, node)),
-        ("call", partial(actions.get_action_client_names_and_types_by_node, node)),
-    }
-
-    def running():
-        return {
-            (attribute, topic)
-            for attribute, of_node in found
-            for topic, _ in of_node(name, "/")
-            if "/_action/" not in topic  # an action allows its own topics and services
-        }
-
-    wait(lambda: running() == told, f"what {name} does as its policy allows, {told}", READY_S)
+    told = allowed(security_policy(specs, robot), f"/vla_policy/{name}")
+    wait(
+        lambda: running(graph[0].node, name) == told,
+        f"what {name} does as its policy allows, {told}",
+        READY_S,
+    )
 
 
 def test_the_page_commands_no_controller(graph, running_ends):

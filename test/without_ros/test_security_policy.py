@@ -1,5 +1,6 @@
 """The SROS2 policy: one enclave a node, its endpoints with their direction, nothing else; read with a plain XML parser."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -7,9 +8,10 @@ import pytest
 from vla_policy.cli import main
 from vla_policy.embodiment import load_embodiment
 from vla_policy.paths import embodiment_names
-from vla_policy.ros.bringup.endpoints import command_topics
+from vla_policy.ros.bringup.endpoints import command_topics, device_topics
 from vla_policy.ros.bringup.graph import client_arguments, enclave_arguments, node_specs
 from vla_policy.ros.bringup.security_policy import security_policy
+from vla_policy.teleop.device_file import device_names, load_device
 
 
 def allowed(text):
@@ -54,6 +56,32 @@ def test_a_namespace_moves_enclaves_and_names():
     assert ("topics", "publish", "/diagnostics") in control
     assert ("services", "request", "/left/control/stop") in rules["/left/vla_policy/web"]
     assert not any(attribute == "call" for _, attribute, _ in rules["/left/vla_policy/policy"])
+
+
+@pytest.mark.parametrize("device", device_names())
+def test_teleop_hears_its_device_and_an_operator_at_keys_speaks(device, tmp_path):
+    out = tmp_path / "policy.xml"
+    robot = {"so101_leader": "so101", "gello_ur5e": "ur5e_2f85"}.get(device, "vx300s")
+    assert main(["security", robot, "--teleop", device, "--no-web", "--out", str(out)]) == 0
+    rules = allowed(out.read_text())
+    own = {f"/{topic}" for topic, _ in device_topics(load_device(device))}
+    heard = {n for _, attribute, n in rules["/vla_policy/teleop"] if attribute == "subscribe"}
+    assert own < heard
+    others = {f"/{t}" for other in device_names() for t, _ in device_topics(load_device(other))}
+    assert not heard & (others - own)
+    speaks = {n for _, attribute, n in rules["/vla_policy/operator"] if attribute == "publish"}
+    assert (own < speaks) == (device == "keyboard") == bool(own & speaks)
+
+
+def test_nodes_that_look_a_tool_up_in_tf_may_hear_it():
+    specs = node_specs("vx300s", teleop="gamepad", markers=True)
+    for kind, heard in (("topic", set()), ("tf", {"/tf", "/tf_static"})):
+        robot = load_embodiment("vx300s")
+        robot = replace(robot, poses={"ee": replace(robot.poses["ee"], kind=kind)})
+        rules = allowed(security_policy(specs, robot))
+        for node in ("policy", "control", "teleop"):
+            names = {n for _, does, n in rules[f"/vla_policy/{node}"] if does == "subscribe"}
+            assert names & {"/tf", "/tf_static"} == heard
 
 
 def test_enclaves_are_joined_only_where_security_is_on(monkeypatch):

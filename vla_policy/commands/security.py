@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record", action="store_true", help="with the recorder")
     parser.add_argument("--markers", action="store_true", help="with the markers node")
     parser.add_argument("--black-box", action="store_true", help="with the black box")
+    parser.add_argument("--teleop", default="", metavar="DEVICE", help="with that teleop device")
     parser.add_argument("--no-web", action="store_true", help="without the operator's page")
     parser.add_argument("--namespace", default="", help="of all nodes")
     parser.add_argument("--out", type=Path, help="file to write; none: standard output")
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         record="recordings" if args.record else "",
         markers=args.markers,
         black_box="black_box" if args.black_box else "",
+        teleop=args.teleop,
         web_port=None if args.no_web else 8765,
         namespace=args.namespace,
     )

@@ -15,6 +15,9 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.ros.bringup.graph import NodeSpec
 from vla_policy.ros.inputs.camera_views import known_views
 from vla_policy.runtime.tool_paths import path_tools, start_from_state, topic_of
+from vla_policy.teleop.device import BUTTON, JOINT_STATES, JOY, TOPIC, TWIST, Device
+from vla_policy.teleop.device import POSE as HAND_POSE
+from vla_policy.teleop.device_file import load_device
 
 PUBLISHES, HEARS, SERVES, CALLS = "publishes", "hears", "serves", "calls"
 JOINT_STATE, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
@@ -32,6 +35,13 @@ OUTPUT_TYPES = {
     "gripper_command": "control_msgs/action/GripperCommand",
     "parallel_gripper_command": "control_msgs/action/ParallelGripperCommand",
 }
+DEVICE_TYPES = {
+    JOY: "sensor_msgs/msg/Joy",
+    TWIST: "geometry_msgs/msg/TwistStamped",
+    HAND_POSE: POSE,
+    JOINT_STATES: JOINT_STATE,
+}
+BOOL, FLOAT = "std_msgs/msg/Bool", "std_msgs/msg/Float64"
 CHUNK, STATUS = "vla_policy/msg/ActionChunk", "vla_policy/msg/ControlStatus"
 COMMAND = "vla_policy/msg/ControlCommand"
 SIM_STATE = "vla_policy/msg/SimState"
@@ -83,6 +93,12 @@ def state_topics(robot: Embodiment) -> tuple[tuple[str, str], ...]:
     return (*cameras, *joints, *poses)
 
 
+def _tf_topics(robot: Embodiment) -> tuple[tuple[str, str], ...]:
+    """What a node hears that looks up a tool's pose in tf."""
+    looked_up = any(source.kind == "tf" for source in robot.poses.values())
+    return ((TF, TF_TYPE), (TF_STATIC, TF_TYPE)) if looked_up else ()
+
+
 def shadow_topic(topic: str) -> str:
     """The topic of a command that no controller may receive."""
     return f"shadow/{topic.lstrip('/~')}"
@@ -102,6 +118,18 @@ def command_topics(robot: Embodiment, *, shadow: bool = False) -> tuple[tuple[st
     return tuple(found)
 
 
+def device_topics(device: Device) -> tuple[tuple[str, str], ...]:
+    """(topic, type) of what a teleoperation device, or its driver, publishes."""
+    found, hand = [(device.topic, DEVICE_TYPES[device.type])], device.dead_man
+    if hand.how == TOPIC:
+        found.append((hand.topic, BOOL))
+    elif hand.how == BUTTON and hand.topic:
+        found.append((hand.topic, DEVICE_TYPES[JOY]))
+    if device.gripper_topic:
+        found.append((device.gripper_topic, FLOAT))
+    return tuple(dict.fromkeys(found))
+
+
 def _hears(node: str, topics: tuple[tuple[str, str], ...]) -> list[Endpoint]:
     return [Endpoint(node, HEARS, name, kind) for name, kind in topics]
 
@@ -115,7 +143,7 @@ def _servo(node: str, does: str, servo: str) -> list[Endpoint]:
 
 def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     return [
-        *_hears("policy", state_topics(robot)),
+        *_hears("policy", (*state_topics(robot), *_tf_topics(robot))),
         Endpoint("policy", HEARS, "active_instruction", STRING),
         Endpoint("policy", HEARS, "control_status", STATUS),
         Endpoint("policy", PUBLISHES, "action_chunk", CHUNK),
@@ -129,7 +157,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
 def _control(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     shadow = bool(spec.parameters.get("shadow", False))
     ends = [
-        *_hears("control", state_topics(robot)),
+        *_hears("control", (*state_topics(robot), *_tf_topics(robot))),
         Endpoint("control", HEARS, "action_chunk", CHUNK),
         Endpoint("control", HEARS, "teleop_chunk", CHUNK),
         Endpoint("control", HEARS, "active_instruction", STRING),
@@ -218,7 +246,7 @@ def _recorder(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
     kinds["save"] = "vla_policy/srv/SaveEpisode"
     return [
         *_hears("recorder", tuple((need.topic, need.type) for need in needs)),
-        Endpoint("recorder", HEARS, "joy", "sensor_msgs/msg/Joy"),
+        Endpoint("recorder", HEARS, "joy", DEVICE_TYPES[JOY]),
         Endpoint("recorder", PUBLISHES, "instruction", STRING),
         Endpoint("recorder", PUBLISHES, "recorder_status", "vla_policy/msg/RecorderStatus"),
         *(Endpoint("recorder", SERVES, f"recorder/{n}", kind) for n, kind in kinds.items()),
@@ -266,8 +294,8 @@ def _web(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         *_shown_chunks(robot, drawn=bool(views) and bool(path_tools(robot))),
         Endpoint("web", HEARS, "pointed_place", PLACE),
         Endpoint("web", HEARS, "recorder_status", "vla_policy/msg/RecorderStatus"),
-        Endpoint("web", PUBLISHES, "teleop/keys", "geometry_msgs/msg/TwistStamped"),
-        Endpoint("web", PUBLISHES, "teleop/opening", "std_msgs/msg/Float64"),
+        Endpoint("web", PUBLISHES, "teleop/keys", DEVICE_TYPES[TWIST]),
+        Endpoint("web", PUBLISHES, "teleop/opening", FLOAT),
         Endpoint("web", CALLS, "policy/set_adapter", "vla_policy/srv/SetAdapter"),
         Endpoint("web", CALLS, "recorder/save", "vla_policy/srv/SaveEpisode"),
         *(Endpoint("web", CALLS, f"recorder/{name}", kind) for name, kind in recorder.items()),
@@ -290,11 +318,11 @@ def _shown_chunks(robot: Embodiment, *, drawn: bool) -> list[Endpoint]:
 
 
 def _teleop(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
-    """It also subscribes to the topics of its device."""
     poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
     return [
+        *_hears("teleop", device_topics(load_device(str(spec.parameters["device"])))),
         *_hears("teleop", tuple((topic, JOINT_STATE) for topic in robot.joints.topics)),
-        *_hears("teleop", tuple(poses)),
+        *_hears("teleop", (*poses, *_tf_topics(robot))),
         Endpoint("teleop", HEARS, "control_status", STATUS),
         Endpoint("teleop", PUBLISHES, "teleop_chunk", CHUNK),
         *(Endpoint("teleop", CALLS, f"control/{name}", TRIGGER) for name in BUTTONS),
@@ -308,7 +336,7 @@ def _chunk_paths(node: str, robot: Embodiment) -> list[Endpoint]:
         return chunks
     poses = [(source.topic, POSE) for source in robot.poses.values() if source.kind == "topic"]
     joints = [(topic, JOINT_STATE) for topic in robot.joints.topics]
-    return [*chunks, *_hears(node, (*joints, *poses))]
+    return [*chunks, *_hears(node, (*joints, *poses, *_tf_topics(robot)))]
 
 
 def _markers(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:

@@ -24,9 +24,11 @@ from vla_policy.ros.bringup.endpoints import (
     STRING,
     TRIGGER,
     Endpoint,
+    device_topics,
     endpoints,
 )
 from vla_policy.ros.bringup.graph import OPERATOR, NodeSpec, enclave_of
+from vla_policy.teleop.device_file import load_device
 
 LIFECYCLE = ("policy", "control", "task", "recorder")
 REPORTS = ("policy", "control", "task", "recorder", "mock", "teleop")  # on /diagnostics
@@ -68,7 +70,8 @@ def security_policy(specs: tuple[NodeSpec, ...], robot: Embodiment) -> str:
         own = [*(end for end in ends if end.node == spec.name), *_standard(spec)]
         _enclave(enclaves, spec.namespace, spec.name, own)
     space = specs[0].namespace if specs else ""
-    _enclave(enclaves, space, OPERATOR, [*operator_endpoints(), *_standard(NodeSpec(OPERATOR))])
+    operator = [*operator_endpoints(), *_keys(specs), *_standard(NodeSpec(OPERATOR))]
+    _enclave(enclaves, space, OPERATOR, operator)
     ElementTree.indent(policy)
     return ElementTree.tostring(policy, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -86,6 +89,17 @@ def operator_endpoints() -> tuple[Endpoint, ...]:
         ),
         *(Endpoint(OPERATOR, CALLS, f"control/{name}", kind) for name, kind in kinds.items()),
     )  # fmt: skip
+
+
+def _keys(specs: tuple[NodeSpec, ...]) -> list[Endpoint]:
+    """The keys of a terminal, as `vla teleop keyboard` publishes them, where the graph has that device."""
+    devices = [load_device(str(s.parameters["device"])) for s in specs if s.name == "teleop"]
+    return [
+        Endpoint(OPERATOR, PUBLISHES, topic, kind)
+        for device in devices
+        if device.kind == "keyboard"
+        for topic, kind in device_topics(device)
+    ]
 
 
 def _standard(spec: NodeSpec) -> list[Endpoint]:
