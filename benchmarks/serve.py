@@ -31,6 +31,7 @@ from vla_policy.models.fitting import with_bars
 from vla_policy.policy import load_policy
 from vla_policy.remote.handshake import Offer
 from vla_policy.remote.journal import Journal
+from vla_policy.remote.process_memory import settle_memory
 from vla_policy.remote.server import Server
 from vla_policy.remote.serving import Serving
 from vla_policy.runtime.policy_protocol import PlainPolicy
@@ -154,11 +155,11 @@ class Process:
         self.pid = self._process.pid
         return f"ws://127.0.0.1:{self._process.stdout.readline().strip()}"
 
-    def live(self) -> tuple[int, int]:
-        """What the server's program holds: objects of Python, and bytes that were taken from malloc and not given back."""
+    def live(self) -> tuple[int, int, int]:
+        """What the server's program holds: objects of Python; bytes of malloc in use, and free ones that it keeps."""
         self._process.send_signal(signal.SIGUSR1)
-        objects, in_use = self._process.stdout.readline().split()
-        return int(objects), int(in_use)
+        objects, in_use, free = map(int, self._process.stdout.readline().split())
+        return objects, in_use, free
 
     def __exit__(self, *_) -> None:
         self._process.terminate()
@@ -179,6 +180,7 @@ def serve(name: str) -> int:
         await ended.wait()
         await server.stop()
 
+    settle_memory()  # as `vla serve` does
     asyncio.run(run())
     return 0
 
@@ -191,7 +193,7 @@ def tell_live() -> None:
         "Info", (ctypes.Structure,), {"_fields_": [(n, ctypes.c_size_t) for n in MALLINFO]}
     )
     told = info()
-    print(sys.getallocatedblocks(), told.uordblks + told.hblkhd, flush=True)
+    print(sys.getallocatedblocks(), told.uordblks + told.hblkhd, told.fordblks, flush=True)
 
 
 def seen(contract: Contract, size: tuple[int, int], seed: int = 0) -> Observation:

@@ -72,7 +72,8 @@ def main() -> int:
         "connections_held": held,
         "memory_kb": {"at_rest": readings_kb, "peak": memory.peak_kb, "share": round(growth, 4),
                       "share_of_last_part": round((readings_kb[-1] - readings_kb[-2]) / readings_kb[0], 4)},
-        "live": {"objects": [one[0] for one in live], "malloc_kb": [one[1] // 1024 for one in live]},
+        "live": {"objects": [one[0] for one in live], "malloc_kb": [one[1] // 1024 for one in live],
+                 "malloc_free_kb": [one[2] // 1024 for one in live]},
         "robots": behaved,
         "passed": growth <= MEMORY_SHARE and kept <= MEMORY_SHARE and not actions and sent >= args.frames and not behaved["lost"],
     }  # fmt: skip

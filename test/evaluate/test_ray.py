@@ -74,7 +74,7 @@ def test_what_cannot_be_as_ray_tasks_is_refused_at_once(tmp_path, monkeypatch, c
     assert "got --ray with --graph" in capsys.readouterr().err
     (tmp_path / "old/meta").mkdir(parents=True)
     (tmp_path / "old/meta/info.json").write_text("{}")
-    with pytest.raises(ValueError, match="--ray: got .* expected .* beside each other"):
+    with pytest.raises(ValueError, match=r"--ray: got .* expected .* beside each other"):
         convert([tmp_path / "old"], tmp_path / "set", Options(in_order=lambda work, jobs: map(work, jobs)))  # fmt: skip
     assert not (tmp_path / "set").exists()
 

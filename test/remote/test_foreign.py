@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from vla_policy.policy import load_policy
-from vla_policy.remote.foreign import ForeignPolicy, read_rows, with_bars
 from vla_policy.remote.address import is_remote
+from vla_policy.remote.foreign import ForeignPolicy, read_rows, with_bars
 from vla_policy.remote.server_file import read_server_file
 from vla_policy.runtime.policy_protocol import Unavailable
 from vla_policy.types import Observation

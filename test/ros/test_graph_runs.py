@@ -1,10 +1,13 @@
 """The whole graph as processes: every node becomes active, and every topic finds its other end."""
 
+import runpy
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from enclaves import allowed, running
+from geometry_msgs.msg import PoseStamped
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from ros_witness import wait
 
@@ -17,6 +20,7 @@ from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.watch import Lifecycles
 
 READY_S = 90.0
+LEAF = Path(__file__).parents[2] / "examples" / "behavior_tree" / "execute_instruction.py"
 LIFECYCLE = ("policy", "control", "task")
 # Published for people and tools; nobody in the graph has to listen.
 FOR_OTHERS = (
@@ -148,6 +152,22 @@ def test_a_scene_is_set_and_judged(graph):
 def test_a_task_that_does_not_fit_is_refused(graph):
     with pytest.raises(ValueError, match="there is"):
         graph[0].set_scene(2_000_000, "pick up the teapot")
+
+
+def test_a_leaf_of_a_behaviour_tree_moves_the_twin_until_it_is_halted(graph):
+    client, _ = graph
+    leaf_of = runpy.run_path(str(LEAF))["InstructionLeaf"]
+    words = client.set_scene(2_000_000, "").instruction
+    poses, heard = [], client.node.create_subscription(
+        PoseStamped, "target_pose", lambda msg: poses.append(msg.pose.position.x), 10
+    )  # fmt: skip
+    leaf = leaf_of(client.node, words, 60.0)
+    leaf.start()
+    wait(lambda: leaf.tick().value == "running" and len(set(poses)) > 5, "the arm moves", READY_S)
+    leaf.halt()
+    wait(lambda: leaf.tick().value == "failure", "the leaf has ended", READY_S)
+    assert "cancel" in leaf.message
+    client.node.destroy_subscription(heard)
 
 
 def test_stop_lasts_until_reset(graph):

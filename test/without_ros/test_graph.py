@@ -101,7 +101,7 @@ def test_a_task_waits_longer_for_a_policy_on_another_machine(tmp_path):
 
     (tmp_path / "there.yaml").write_text("server: ws://gpu:8000\n")
     (tmp_path / "here.yaml").write_text("checkpoint: folder\n")
-    (tmp_path / "wrong.yaml").write_text("server: [\n")  # the policy node says what is wrong with it
+    (tmp_path / "wrong.yaml").write_text("server: [\n")  # the policy node says what is wrong
     assert Timeouts().chunk_gap_s < SERVER_S
     for name in ("ws://gpu:8000", "wss://gpu:8000?adapter=cups", str(tmp_path / "there.yaml")):
         assert gap(name) == SERVER_S

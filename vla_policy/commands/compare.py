@@ -266,7 +266,9 @@ def command(args: argparse.Namespace) -> str:
     for name, plain in HOW.items():
         if getattr(args, name) != plain:
             words += [f"--{name}", str(getattr(args, name))]
-    return shlex.join([*words, *_options(args), *(f"--{n}" for n in ("graph", "ray") if getattr(args, n))])
+    return shlex.join(
+        [*words, *_options(args), *(f"--{n}" for n in ("graph", "ray") if getattr(args, n))]
+    )
 
 
 def _options(args: argparse.Namespace) -> list[str]:

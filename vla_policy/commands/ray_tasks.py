@@ -70,9 +70,7 @@ def as_done(
             yield asked[task], partial(_result, task)
 
 
-def in_order(
-    work: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int
-) -> Iterator[Any]:
+def in_order(work: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int) -> Iterator[Any]:
     """What work returns for each of jobs, in their order, in a session of Ray's of its own.
 
     Raises what work raises, and as as_done.

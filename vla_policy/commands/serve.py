@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vla_policy.remote.address import find_token, read_token_file
 from vla_policy.remote.journal import Journal
+from vla_policy.remote.process_memory import settle_memory
 from vla_policy.remote.server import Server
 from vla_policy.remote.serving import Serving
 
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(server: Server, args: argparse.Namespace, serving: Serving) -> int:
+    settle_memory()
     return asyncio.run(_serve(server, lambda port: _announce(args, serving, port)))
 
 

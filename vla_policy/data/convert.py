@@ -31,7 +31,9 @@ def convert(
     if kind == BAGS and to == SET:
         return convert_bags(sources, destination, options, tell)
     if options.in_order is not None:
-        raise ValueError(f"--ray: got {kind}, expected {BAGS}, which alone are converted beside each other")
+        raise ValueError(
+            f"--ray: got {kind}, expected {BAGS}, which alone are converted beside each other"
+        )
     if len(sources) > 1:
         raise ValueError(f"got {len(sources)} sources, expected one of {kind}")
     if kind == SET and to == SET:

@@ -19,7 +19,11 @@ class TaskParams:
         10.0, "wait for the first chunk", low=0.1, high=600.0, changes=LIVE
     )
     chunk_gap_s: float = param(
-        3.0, "longest silence of the policy, and hold for want of it", low=0.1, high=60.0, changes=LIVE
+        3.0,
+        "longest silence of the policy, and hold for want of it",
+        low=0.1,
+        high=60.0,
+        changes=LIVE,
     )
     hold_s: float = param(3.0, "longest hold of the robot", low=0.1, high=60.0, changes=LIVE)
     status_s: float = param(
