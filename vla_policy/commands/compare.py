@@ -160,8 +160,6 @@ def _names(words: str) -> tuple[str, ...]:
 
 
 def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
-    from vla_policy.ros.operator.graph_trials import refuse_suite
-
     for name in OF_ONE_PROCESS:
         if getattr(args, name) != OPTIONS[name]:
             raise ValueError(
@@ -175,6 +173,8 @@ def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
             raise ValueError(
                 "--policy: got 'expert', which plans in copies of the world; it has no node, leave it out with --graph"
             )
+    from vla_policy.ros.operator.graph_trials import refuse_suite
+
     for suite in plan.suites:
         if reason := refuse_suite(suite):
             raise ValueError(
