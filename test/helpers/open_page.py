@@ -65,8 +65,12 @@ class OpenPage:
         return self.do(self.tab.run(script))
 
     def until(self, script: str) -> Any:
-        """The first true value of script."""
-        return self.do(self.tab.until(script, WAIT_S))
+        """The first true value of script. Raises TimeoutError with what the page shows."""
+        try:
+            return self.do(self.tab.until(script, WAIT_S))
+        except TimeoutError as error:
+            shown = self.run("[document.hidden, document.readyState, document.body.innerText]")
+            raise TimeoutError(f"{error}; the page shows {shown} {self.tab.complaints}") from error
 
     def text(self, selector: str) -> str:
         return str(self.run(f"document.querySelector({selector!r}).textContent"))

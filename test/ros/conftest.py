@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import lanes
@@ -53,6 +54,7 @@ class MockRobot(Node):
     silent: inputs that are not published. lag_ns: input -> how much older its stamps are.
     frozen: cameras that repeat their last message. still: cameras whose pixels do not change.
     changed_ns: camera -> stamp of its last image that was not as the one before.
+    shown_ns: camera -> stamps of all its images.
     offset_ns: of its clock; with publish_clock() it is the clock of all.
     """
 
@@ -63,6 +65,7 @@ class MockRobot(Node):
         self.silent, self.frozen, self.still = set(), set(), set()
         self.lag_ns, self.last_ns, self.offset_ns = {}, {}, 0
         self.changed_ns, self._shown = {}, {}
+        self.shown_ns = defaultdict(list)
         self._images, self._count, self._found = {}, 0, {}
         self.clear()
         self.pose, self.opening = HOME, 0.5
@@ -212,6 +215,7 @@ class MockRobot(Node):
                 count = 0 if name in self.still else self._count % 256
                 image = np.full((8, 8, 3), count, dtype=np.uint8)
                 stamp_ns = self.stamp(name)
+                self.shown_ns[name].append(stamp_ns)
                 if self._shown.get(name) != count:
                     self.changed_ns[name], self._shown[name] = stamp_ns, count
                 self._images[name] = convert.image_to_msg(image, stamp_ns=stamp_ns, frame_id=name)

@@ -71,14 +71,18 @@ class Cell:
         node.create_subscription(
             PointStamped, "pointed_place", self._keep(self.places), qos.COMMAND
         )
-        lifecycles = Lifecycles(node, ("policy", "control", "task", "recorder"))
+        self.folder, self.page = folder, None
+
+    def start(self):
+        """Wait until all are active, and open the page."""
+        lifecycles = Lifecycles(self.client.node, ("policy", "control", "task", "recorder"))
         waiting = ["policy", "control", "task", "recorder"]
         end = time.monotonic() + READY_S
         while waiting:
             assert not self.processes.ended() and time.monotonic() < end, self.lines[-20:]
             waiting = [name for name in waiting if not lifecycles.active(name)]
             time.sleep(0.1)
-        self.page = OpenPage(folder, port)
+        self.page = OpenPage(self.folder, self.port)
         self.page.open(cameras=2)
 
     def _keep(self, kept):
@@ -149,7 +153,8 @@ class Cell:
         assert max(abs(a - b) for a, b in zip(self.moves(), rest, strict=True)) < 1e-6, what
 
     def close(self):
-        self.page.close()
+        if self.page is not None:
+            self.page.close()
         self.client.close()
         assert self.processes.stop() == ()
 
@@ -169,6 +174,7 @@ def _command(spec: NodeSpec) -> list[str]:
 def cell(tmp_path_factory):
     made = Cell(tmp_path_factory.mktemp("page"))
     try:
+        made.start()
         yield made
     finally:
         made.close()

@@ -65,6 +65,8 @@ class Graph:
         node.create_subscription(String, "active_instruction", self._on_active, qos.ACTIVE)
         self.instruction = node.create_publisher(String, "instruction", qos.COMMAND)
         self.lifecycles = Lifecycles(node, ("policy", "control", "task"))
+
+    def wait_ready(self):
         self.wait_active("control", "task")
         assert self.client.wait_for_simulation(READY_S)
 
@@ -176,6 +178,7 @@ class Graph:
 def graph():
     made = Graph()
     try:
+        made.wait_ready()
         yield made
     finally:
         made.close()

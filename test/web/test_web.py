@@ -7,6 +7,7 @@ import re
 import time
 from unittest.mock import create_autospec
 
+import aiohttp
 import numpy as np
 import pytest
 from web_site import image, linked
@@ -93,6 +94,20 @@ def test_a_page_that_nobody_looks_at_gets_no_picture():
     for text in ("", "[]", '{"visible": 1}', '{"shown": "0"}', '{"shown": true}'):
         viewer.hear(text)
     assert not viewer.visible
+
+
+def test_a_link_that_cannot_send_any_more_ends_so_that_the_page_makes_it_anew(site):
+    async def run():
+        async with linked(site, "/live") as link:
+            await link.next()
+            site.panel.show("front", lambda: 1 / 0)
+            await link.socket.send_str('{"visible": true}')
+            assert (await link.socket.receive()).type in (
+                aiohttp.WSMsgType.CLOSE,
+                aiohttp.WSMsgType.CLOSED,
+            )
+
+    asyncio.run(asyncio.wait_for(run(), 10.0))
 
 
 def test_an_image_is_made_and_encoded_once_for_many_viewers_and_not_for_none():

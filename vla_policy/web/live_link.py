@@ -55,16 +55,27 @@ class Viewer:
 
 
 async def serve(socket: web.WebSocketResponse, panel: Panel, encoder: Executor) -> None:
-    """Keep one page that has sent its key up to date, until it disconnects."""
+    """Keep one page that has sent its key up to date, until it disconnects.
+
+    An error while sending is raised: the link ends, and the page makes it anew.
+    """
     viewer = Viewer()
+    hearing = asyncio.create_task(_hear(socket, viewer))
     sending = asyncio.create_task(_send(socket, panel, encoder, viewer))
     try:
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                break
-            viewer.hear(message.data)
+        ended, _ = await asyncio.wait({hearing, sending}, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
     finally:
+        hearing.cancel()
         sending.cancel()
+
+
+async def _hear(socket: web.WebSocketResponse, viewer: Viewer) -> None:
+    async for message in socket:
+        if message.type is not WSMsgType.TEXT:
+            break
+        viewer.hear(message.data)
 
 
 async def _send(

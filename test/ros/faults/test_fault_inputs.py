@@ -8,7 +8,7 @@ from vla_policy.ros.messages import convert
 MAX_AGE_S = {"front": 0.35, "wrist": 0.35, "joints": 0.25, "ee_pose": 0.25}
 CODE = {"joints": "stale_joint_states", "ee_pose": "stale_ee_pose"}
 PERIOD_S = 0.02
-PICTURE_S = 0.04
+IMAGE_S = 0.04
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze", "delay"])
@@ -48,8 +48,11 @@ def test_a_camera_that_sends_the_same_pixels_again_and_again(cell, reaction):
     cell.held(fault_ns, "stale_pixels")
     max_still_s = robot.robot.cameras["front"].max_still_s
     seconds = (cell.last_move_ns() - robot.changed_ns["front"]) / 1e9
+    # It is noticed with the image that comes next, which a busy machine may publish late.
+    stamps = np.array([t for t in robot.shown_ns["front"] if t >= robot.changed_ns["front"]])
+    image_s = max(IMAGE_S, float(np.diff(stamps).max()) / 1e9)
     reaction(
-        "camera front: same pixels, new stamps", seconds, max_still_s + PICTURE_S + 2 * PERIOD_S
+        "camera front: same pixels, new stamps", seconds, max_still_s + image_s + 2 * PERIOD_S
     )
     robot.still.clear()
     robot.wait_status(lambda s: s.reason == "no_chunk", "fresh again")
