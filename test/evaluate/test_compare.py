@@ -124,6 +124,7 @@ def test_the_head_of_a_policy_is_named_behind_it():
         (["--robot", "ur5e"], r"--robot: got 'ur5e', expected some of vx300s, "),
         (["--policy", "tyni"], r"policy 'tyni': no folder and no policy file of that path; shipped are only"),
         (["--policy", "expert,expert"], r"--policy: got expert, expert, expected names, each once"),
+        (["--policy", "expert@token"], r"--policy: got 'expert@token', expected expert, which has no heads"),
         (["--policy", "expert,"], r"--policy: got expert, , expected names"),
         (["--suite", "rt2_seen", "--web", "no/pictures"], r"--suite: got 'rt2_seen', which cannot be run here: no/pictures: "),
         (["--episodes", "0"], r"--episodes: got 0, expected 1 to 2000"),

@@ -1,10 +1,12 @@
 """A trial of a comparison through the running nodes: judged, timed and measured from their messages."""
 
+import argparse
+
 import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
-from vla_policy.commands.compare import OPTIONS  # noqa: E402
+from vla_policy.commands.compare import OPTIONS, add_arguments, plan_of  # noqa: E402
 from vla_policy.ros.operator.graph_trials import graph_trials, refuse_suite  # noqa: E402
 
 
@@ -21,6 +23,22 @@ def test_a_trial_through_the_nodes_has_the_figures_of_one_in_a_process(tmp_path)
     assert row["chunks"] >= 2 and len(row["chunk_ms"]) >= row["chunks"] - 1
     assert all(0 < ms < 10_000 for ms in row["chunk_ms"])
     assert row["ticks"] > 20 and row["jerk_rms"] > 0
+    assert 50 < row["memory_mb"] < 5000
+
+
+def test_the_expert_is_the_policy_of_a_running_graph(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    plan = plan_of(parser.parse_args(["--policy", "expert", "--graph"]))
+    settings = {**plan.options, "policy": "expert", "head": None, "robot": "vx300s"}
+    with graph_trials(settings, tmp_path / "nodes.log") as trials:
+        rows = []
+        while len(rows) < 3 and not (rows and rows[-1]["success"]):  # a machine may stall in one
+            rows.append(trials.run("pick_put", len(rows), None))
+    row = rows[-1]
+    assert row["success"], (tmp_path / "nodes.log").read_text()[-4000:]
+    assert row["chunks"] >= 2 and row["ticks"] > 20 and row["jerk_rms"] > 0
+    assert row["chunk_ms"] and all(ms > 0 for ms in row["chunk_ms"])
     assert 50 < row["memory_mb"] < 5000
 
 

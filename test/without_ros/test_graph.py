@@ -109,6 +109,17 @@ def test_a_task_waits_longer_for_a_policy_on_another_machine(tmp_path):
         assert gap(name) is None
 
 
+def test_the_expert_is_the_policy_of_a_simulated_robot_only():
+    specs = {s.name: s for s in node_specs("vx300s", policy="expert", sim=True)}
+    assert "policy" not in specs and specs["expert"].parameters["chunks"] == "action_chunk"
+    assert set(specs["expert"].parameters) - COMMON <= declared(specs["expert"].module)
+    beside = {s.name: s for s in node_specs("vx300s", operator="expert", sim=True)}
+    assert beside["expert"].parameters["chunks"] == "teleop_chunk"
+    for side in ({}, {"mock": True}):
+        with pytest.raises(ValueError, match="policy: got 'expert', which looks at the simulation's truth"):  # fmt: skip
+            node_specs("vx300s", policy="expert", **side)
+
+
 def test_the_page_can_be_left_out():
     assert "web" not in {spec.name for spec in node_specs("vx300s", web_port=None)}
 

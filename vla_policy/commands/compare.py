@@ -49,6 +49,7 @@ from vla_policy.evaluate.report_tables import (
     results_table,
 )
 from vla_policy.evaluate.suite_sources import all_robots, require_offered
+from vla_policy.sim.twin import EXPERT
 
 # Options that make a trial what it is: a folder holds trials of one value of each.
 OPTIONS = {
@@ -148,7 +149,10 @@ def plan_of(args: argparse.Namespace) -> ComparisonPlan:
             raise ValueError(f"--robot: got {robot!r}, expected some of {', '.join(all_robots())}")
     require_offered(plan.suites, options)
     for policy in plan.policies:
-        checkpoint_folders(split_head(policy)[0])
+        name, head = split_head(policy)
+        if name == EXPERT and head is not None:
+            raise ValueError(f"--policy: got {policy!r}, expected {EXPERT}, which has no heads")
+        checkpoint_folders(name)
     if args.graph:
         _require_for_graph(plan, args)
     ray_tasks.require_fit(args)
@@ -168,11 +172,6 @@ def _require_for_graph(plan: ComparisonPlan, args: argparse.Namespace) -> None:
     if args.workers != 1 or args.ray:
         got = "--ray" if args.ray else f"--workers {args.workers}"
         raise ValueError(f"got {got} with --graph, where trials take their real time, one by one")
-    for policy in plan.policies:
-        if policy == "expert":
-            raise ValueError(
-                "--policy: got 'expert', which plans in copies of the world; it has no node, leave it out with --graph"
-            )
     from vla_policy.ros.operator.graph_trials import refuse_suite
 
     for suite in plan.suites:

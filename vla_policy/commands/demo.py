@@ -25,6 +25,7 @@ from vla_policy.ros.operator.watch import Watch
 from vla_policy.ros.process import notes
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.tasks.typed import find_scene
+from vla_policy.sim.twin import EXPERT
 
 ROBOT = "vx300s"
 HEADS = ("flow", "token")
@@ -69,6 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 if every task succeeded, else 1."""
     space = namespace_of(args.namespace)
+    if args.policy == EXPERT:
+        raise ValueError(
+            f"--policy: got {EXPERT!r}, expected a policy with heads; `vla up {ROBOT} --sim --policy {EXPERT}` runs it"
+        )
     tasks, split = chosen_tasks(
         " ".join(args.instruction).strip(), args.seed, args.say, args.policy
     )

@@ -6,19 +6,19 @@ gripper and its effort. A policy's rows are sent unchanged, one per step: withou
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
+from vla_policy.evaluate.benchmark_policy import BenchmarkRobot, load_for, timed_rows
 from vla_policy.evaluate.measures import FILM_PX, Measures
 from vla_policy.evaluate.rollout import TrialResult
-from vla_policy.evaluate.twin_trials import EXPERT
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy, PolicyProtocol
+from vla_policy.sim.twin import EXPERT
 from vla_policy.types import ActionChunk, Array, Observation
 
 ROBOT = "metaworld_sawyer"
@@ -31,6 +31,7 @@ STATE = ("hand.x", "hand.y", "hand.z", "gripper")
 ACTIONS = ("hand.dx", "hand.dy", "hand.dz", "gripper")
 CAMERA = "corner2"
 CAMERA_XYZ = (0.75, 0.075, 0.7)  # its position in the training data of most policies
+SAWYER = BenchmarkRobot(ROBOT, (CAMERA,), STATE, ACTIONS, by_name=False)
 STEP_NS = 12_500_000  # five steps of its physics
 GOALS = 50  # of each task
 
@@ -71,7 +72,7 @@ class MetaworldTrials:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self.policy: PolicyProtocol = (
-            ScriptedSawyer() if settings["policy"] == EXPERT else _load(settings)
+            ScriptedSawyer() if settings["policy"] == EXPERT else load_for(SAWYER, settings)
         )
         self._tasks: dict[str, tuple[Any, list[Any]]] = {}
 
@@ -109,7 +110,7 @@ class MetaworldTrials:
                 options = InferenceOptions(
                     seed=index + steps, num_steps=self._settings["num_steps"]
                 )
-                rows = list(_timed(policy, observation, options, measures)[:every])
+                rows = list(timed_rows(policy, observation, options, measures)[:every])
             seen, _, _, _, info = env.step(np.clip(rows.pop(0), -1.0, 1.0))
             success = bool(info["success"])
             steps += 1
@@ -134,25 +135,6 @@ class MetaworldTrials:
         return self._tasks[name]
 
 
-def _load(settings: Mapping[str, Any]) -> PolicyProtocol:
-    import torch
-
-    from vla_policy.policy import load_policy
-
-    torch.set_num_threads(1)
-    policy = load_policy(
-        settings["policy"], embodiment=ROBOT, head=settings["head"], device=settings["device"]
-    )
-    contract = policy.contract
-    got = (len(contract.camera_names), len(contract.state_names), len(contract.action_names))
-    if got != (1, len(STATE), len(ACTIONS)):
-        raise ValueError(
-            f"policy {settings['policy']!r}: got {got[0]} cameras, {got[1]} columns of state and {got[2]} of actions, "
-            f"expected 1 camera, {', '.join(STATE)} and {', '.join(ACTIONS)}"
-        )
-    return policy
-
-
 def _observation(
     policy: PolicyProtocol, env: Any, seen: Array, words: str, steps: int
 ) -> Observation:
@@ -161,20 +143,6 @@ def _observation(
     cameras = getattr(contract, "camera_names", (CAMERA,))
     images = {} if isinstance(policy, ScriptedSawyer) else {cameras[0]: _picture(env, side, side)}
     return Observation(images, seen[: len(STATE)], contract.state_names, words, steps * STEP_NS)
-
-
-def _timed(
-    policy: PolicyProtocol,
-    observation: Observation,
-    options: InferenceOptions,
-    measures: Measures | None,
-) -> Array:
-    """Rows of a chunk; how long they took is noted."""
-    asked_s, asked_cpu_s = time.perf_counter(), time.process_time()
-    chunk = policy.infer_chunk(observation, None, options)
-    if measures is not None:
-        measures.chunk(time.perf_counter() - asked_s, time.process_time() - asked_cpu_s)
-    return chunk.actions
 
 
 def _picture(env: Any, width: int, height: int) -> Array:

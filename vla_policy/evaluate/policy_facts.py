@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vla_policy.evaluate.twin_trials import EXPERT
 from vla_policy.paths import find_policy, split_adapter
 from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.sim.twin import EXPERT
 
 WEIGHTS = "*.safetensors"
 

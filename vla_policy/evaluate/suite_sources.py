@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from vla_policy.evaluate import metaworld_trials
+from vla_policy.evaluate import libero_trials, metaworld_trials
 from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.rollout import TrialResult
 from vla_policy.evaluate.rt2 import COLUMNS
@@ -73,6 +73,14 @@ def _without_metaworld(settings: Settings) -> str:
     )
 
 
+def _libero(settings: Settings) -> Runner:
+    return libero_trials.LiberoTrials(settings)
+
+
+def _without_libero(settings: Settings) -> str:
+    return libero_trials.missing()
+
+
 def _complete(settings: Settings) -> str:
     return ""
 
@@ -119,6 +127,14 @@ SOURCES = {
             (metaworld_trials.ROBOT,),
             _metaworld,
             _without_metaworld,
+            _any,
+        ),
+        SuiteSource(
+            "LIBERO",
+            libero_trials.SUITES,
+            (libero_trials.ROBOT,),
+            _libero,
+            _without_libero,
             _any,
         ),
     )

@@ -18,9 +18,8 @@ from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.tasks.tasks import Task
+from vla_policy.sim.twin import EXPERT
 from vla_policy.sim.world.world import World
-
-EXPERT = "expert"
 
 
 class TwinTrials:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 Xyz = tuple[float, float, float]
 IMAGE_PX = 96
+EXPERT = "expert"  # the name of the scripted expert among policies, and that of its node
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from types import MappingProxyType
 from vla_policy.ros.bringup.image_size import image_px_of
 from vla_policy.ros.bringup.task_waits import waits_for
 from vla_policy.ros.process.notes import namespace_of
-from vla_policy.sim.twin import TWINS
+from vla_policy.sim.twin import EXPERT, TWINS
 
 PACKAGE = "vla_policy"
 SIM_MODES = ("false", "true", "mock")
-OPERATORS = ("expert",)
+OPERATORS = (EXPERT,)
 OPERATOR = "operator"  # enclave of `vla say`, `vla stop` and other clients
 ParamValue = bool | int | float | str
 
@@ -76,6 +76,7 @@ def node_specs(
     """The nodes that let a policy drive an embodiment, the robot's side first.
 
     embodiment: name in config/embodiments or path of a YAML file.
+    policy:     what load_policy takes, or EXPERT, which plans with the simulation's truth.
     scheme:     how chunks follow each other, one of execution.schemes.SCHEMES.
     shadow:     commands go to topics below shadow/, none to a controller.
     sim:        the twin in place of the robot; its clock is used.
@@ -123,15 +124,14 @@ def node_specs(
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))
     if mock:
         specs.insert(0, NodeSpec("mock", {"embodiment": embodiment}))
-    if operator:
-        if operator not in OPERATORS:
-            raise ValueError(f"operator: got {operator!r}, expected {' or '.join(OPERATORS)}")
+    if operator and operator not in OPERATORS:
+        raise ValueError(f"operator: got {operator!r}, expected {' or '.join(OPERATORS)}")
+    if operator or policy == EXPERT:
         if not sim:
-            raise ValueError(
-                f"operator: got {operator!r}, which looks at the simulation's truth; add --sim"
-            )
-        own = {**robot, "chunks": "teleop_chunk"}
-        specs = [NodeSpec("expert", own) if s.name == "policy" else s for s in specs]
+            who = f"operator: got {operator!r}" if operator else f"policy: got {policy!r}"
+            raise ValueError(f"{who}, which looks at the simulation's truth; add --sim")
+        own = {**robot, "chunks": "teleop_chunk" if operator else "action_chunk"}
+        specs = [NodeSpec(EXPERT, own) if s.name == "policy" else s for s in specs]
     if record:
         specs.append(NodeSpec("recorder", {**robot, "folder": record, "shadow": shadow}))
     if black_box:

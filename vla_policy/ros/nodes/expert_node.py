@@ -1,4 +1,4 @@
-"""The scripted expert as an operator of the simulated robot: it reads the simulation's ground truth, as a person sees the table.
+"""The scripted expert at the simulated robot, as its operator or its policy: it reads the simulation's ground truth, as a person sees the table.
 
 It plans on a copy of the world that the simulation shares (`sim_state`) and publishes chunks while an instruction is
 active. Its chunks take the path of all others: timeline, guard, controllers.
@@ -7,10 +7,13 @@ active. Its chunks take the path of all others: timeline, guard, controllers.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import rclpy
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from std_msgs.msg import String
 
@@ -63,16 +66,24 @@ class ExpertNode(Node):
         self._log = ChangeLogger(self.get_logger())
         self._changed = threading.Condition()
         self._state: SimState | None = None
-        self._instruction = ""
+        self._instruction = self._said = ""
         self._closed = False
         self._sequence = 0
+        # Before the topics, by which others see that it is ready.
+        self._copy = World(renderer="raycast", robot=self._twin)
         self._chunks = self.create_publisher(ActionChunkMsg, self._params.chunks, qos.COMMAND)
         self._refused = self.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
         self.create_subscription(SimState, "sim_state", self._on_state, qos.SENSOR)
-        self.create_subscription(String, "active_instruction", self._on_instruction, qos.ACTIVE)
+        self.create_subscription(
+            String,
+            "active_instruction",
+            self._on_instruction,
+            qos.ACTIVE,
+            event_callbacks=SubscriptionEventCallbacks(liveliness=self._on_task_liveliness),
+        )
         self._thread = threading.Thread(target=self._run, name="expert", daemon=True)
         self._thread.start()
-        self.get_logger().info(f"the expert demonstrates on {self._params.chunks}")
+        self.get_logger().info(f"the expert plans on {self._params.chunks}")
 
     def close(self) -> None:
         """End the thread."""
@@ -87,13 +98,26 @@ class ExpertNode(Node):
             self._changed.notify()
 
     def _on_instruction(self, msg: String) -> None:
+        self._said = msg.data.strip()
+        self._follow(self._said)
+
+    def _on_task_liveliness(self, event: Any) -> None:
+        """A task node that was killed cannot end its run, so its instruction ends with it."""
+        if event.alive_count > 0:
+            self._follow(self._said)
+            self._log.fine("task", "the task node is heard again")
+        else:
+            self._follow("")
+            self._log.problem("task", "dead", "the task node is gone; its instruction ends")
+
+    def _follow(self, instruction: str) -> None:
         with self._changed:
-            self._instruction = msg.data.strip()
+            self._instruction = instruction
             self._changed.notify()
 
     def _run(self) -> None:
-        """Plan from each state that is new enough; the world is made in the thread that uses it."""
-        copy = World(renderer="raycast", robot=self._twin)
+        """Plan from each state that is new enough."""
+        copy = self._copy
         planned_ns = 0
         known: _Task | None = None
         while True:
@@ -105,6 +129,7 @@ class ExpertNode(Node):
                 state, words = self._state, self._instruction
             assert state is not None  # due
             planned_ns = convert.ns_from_stamp(state.header.stamp)
+            began_ns = time.perf_counter_ns()
             try:
                 known = _task(known, state, words, self._twin)
                 copy.restore(known.scene, np.array(state.values))
@@ -112,7 +137,11 @@ class ExpertNode(Node):
                 self._refuse(words, str(error))
                 continue
             rows, done = expert_rows(copy, known.task)
-            self._publish(rows, planned_ns, words, done)
+            chunk = ActionChunk(
+                rows, self._names, planned_ns, STEP_NS, self._sequence, words,
+                terminate=done, infer_ns=time.perf_counter_ns() - began_ns,
+            )  # fmt: skip
+            self._publish(chunk)
 
     def _due(self, planned_ns: int) -> bool:
         if self._state is None or not self._instruction:
@@ -120,11 +149,9 @@ class ExpertNode(Node):
         stamp_ns = convert.ns_from_stamp(self._state.header.stamp)
         return stamp_ns - planned_ns >= EVERY_NS or stamp_ns < planned_ns
 
-    def _publish(self, rows: np.ndarray, stamp_ns: int, words: str, done: bool) -> None:
+    def _publish(self, chunk: ActionChunk) -> None:
         if not rclpy.ok() or self._closed:
             return
-        names = self._names
-        chunk = ActionChunk(rows, names, stamp_ns, STEP_NS, self._sequence, words, terminate=done)
         self._sequence += 1
         self._chunks.publish(convert.chunk_to_msg(chunk, frame_id=self._robot.base_frame))
         self._log.fine("expert", "the expert plans again")

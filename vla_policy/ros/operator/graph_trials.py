@@ -28,7 +28,7 @@ from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
 from vla_policy.ros.operator.trial import run_trial
 from vla_policy.ros.operator.watch import Watch
 from vla_policy.ros.process import qos
-from vla_policy.sim.twin import find_twin
+from vla_policy.sim.twin import EXPERT, find_twin
 from vla_policy.timing import s_from_ns
 from vla_policy.types import Array, Level, Reason, Verdict
 
@@ -94,7 +94,8 @@ class GraphTrials:
         ).to_dict()  # fmt: skip
         del result["interventions"]
         row = {**result, **measures.to_dict(), "film": "", "gpu_mb": None}
-        row["memory_mb"] = peak_memory_mb(graph.pids()["policy"])
+        acts = EXPERT if self._settings["policy"] == EXPERT else "policy"
+        row["memory_mb"] = peak_memory_mb(graph.pids()[acts])
         if film is not None and frames and not trial.success:
             write_webm(film, frames, hz=FILM_HZ)
             row["film"] = film.name

@@ -12,8 +12,10 @@ from vla_policy.ros.bringup.graph import NodeSpec
 from vla_policy.ros.bringup.processes import Processes, stop_all
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.watch import Lifecycles
+from vla_policy.sim.twin import EXPERT
 
 READY_S = 90.0
+MANAGED = ("control", "task", "policy")  # lifecycle nodes, which say when they are active
 LOG_LINE = re.compile(r"\[(ERROR|FATAL)\] (.*)")
 
 
@@ -63,10 +65,12 @@ class RunningGraph:
 
     def start(self, head: str) -> Client:
         """Start all nodes; the client of their graph."""
-        self._processes.start(self._specs(head))
+        specs = self._specs(head)
+        self._processes.start(specs)
         self._head = head
         self._client = client = Client("demo", namespace=self._namespace)
-        self._lifecycles = Lifecycles(client.node, ("policy", "control", "task"))
+        self._names = [spec.name for spec in specs]
+        self._lifecycles = Lifecycles(client.node, MANAGED)
         return client
 
     def ended(self) -> dict[str, int]:
@@ -80,10 +84,10 @@ class RunningGraph:
     def wait_until_ready(self) -> None:
         """Raises ValueError with the node's message if one refuses or ends, TimeoutError after READY_S."""
         end = time.monotonic() + READY_S
-        waiting = ["control", "task", "policy"]
+        waiting = [name for name in (*MANAGED, EXPERT) if name in self._names]
         while waiting:
             self.check()
-            waiting = [name for name in waiting if not self._lifecycles.active(name)]
+            waiting = [name for name in waiting if not self._ready(name)]
             if time.monotonic() > end:
                 raise TimeoutError(
                     f"{' and '.join(waiting)} not ready in {READY_S:g} s; see {self._log.path}"
@@ -92,6 +96,12 @@ class RunningGraph:
         if not self._client.wait_for_simulation(max(1.0, end - time.monotonic())):
             self.check()
             raise TimeoutError(f"the simulation does not answer; see {self._log.path}")
+
+    def _ready(self, name: str) -> bool:
+        """The expert is no lifecycle node: it offers chunks once it can plan."""
+        if name == EXPERT:
+            return bool(self._client.node.count_publishers("action_chunk"))
+        return self._lifecycles.active(name)
 
     def check(self) -> None:
         """Raises ValueError if a node has refused or ended."""
