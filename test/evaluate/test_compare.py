@@ -17,7 +17,9 @@ from vla_policy.evaluate.compare import split_head
 from vla_policy.evaluate.comparison_folder import ComparisonFolder, ComparisonPlan, asked_rows
 from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.policy_facts import training_cost
+from vla_policy.evaluate.report_tables import markdown, policies_table
 from vla_policy.evaluate.rollout import TrialResult
+from vla_policy.paths import weights_dir
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
 from vla_policy.types import Level, Reason, Verdict
 
@@ -334,6 +336,28 @@ def test_training_is_what_the_run_took_up_to_the_checkpoint(tmp_path):
         "".join(json.dumps({"step": step, "seconds": s}) + "\n" for step, s in lines)
     )
     assert training_cost(folder) == {"steps": 300, "seconds": 27.0}
+
+
+def test_training_of_shipped_weights_is_said_beside_them(tmp_path):
+    for name in ("tiny", "tiny_cross"):
+        said = training_cost(weights_dir() / name)
+        assert set(said) == {"steps", "seconds", "on"}
+        hours = f"{said['steps']} steps in {said['seconds'] / 60:.0f} min, {said['on']}"
+        assert hours in markdown(
+            policies_table({"policies": [{"policy": name, "training": said}]})
+        )
+    path = tmp_path / "training.json"
+    for wrong, why in (
+        (
+            {"steps": 1, "seconds": 1, "on": "x", "hours": 2},
+            "got hours, expected steps, seconds, on",
+        ),
+        ({"steps": 0, "seconds": 1, "on": "x"}, "got 0 steps and 1 s, expected 1 or more"),
+        ({"steps": 1, "seconds": "2 h", "on": "x"}, "seconds: got '2 h', expected int"),
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match=f"{path}: {why}"):
+            training_cost(tmp_path)
 
 
 def test_rows_of_other_plans_are_left_out():

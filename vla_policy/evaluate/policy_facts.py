@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vla_policy.parsing.json_document import read_json, require
 from vla_policy.paths import find_policy, split_adapter
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.sim.twin import EXPERT
 
 WEIGHTS = "*.safetensors"
+SAID = (
+    "training.json"  # beside weights that have left their run: steps, seconds, on (which machine)
+)
 
 
 def policy_facts(name: str, policy: PolicyProtocol) -> dict[str, Any]:
@@ -47,14 +51,17 @@ def checkpoint_folders(name: str) -> list[Path]:
 
 
 def training_cost(folder: Path) -> dict[str, Any] | None:
-    """steps and seconds of a run up to the checkpoint in folder; None if folder is of no run.
+    """steps and seconds of a run up to the checkpoint in folder, or what its file says of them; None if neither is there.
 
-    A resumed run counts its seconds from the restart: they are added.
+    on: which machine, as the file says. Of a run in stages: of its last one. A resumed run counts its seconds from the
+    restart: they are added. Raises ValueError for a file that says something else.
     """
     from vla_policy.train.log import read_log
     from vla_policy.train.run_folder import CHECKPOINTS
 
     place = folder.resolve()
+    if (place / SAID).is_file():
+        return _said(place / SAID)
     if place.parent.name != CHECKPOINTS or not place.name.isdigit():
         return None
     steps, lines = int(place.name), read_log(place.parent.parent)
@@ -66,6 +73,22 @@ def training_cost(folder: Path) -> dict[str, Any] | None:
         seconds += now - before if now >= before else now
         before = now
     return {"steps": steps, "seconds": round(seconds, 1)} if lines else None
+
+
+def _said(path: Path) -> dict[str, Any]:
+    said = read_json(path)
+    if unknown := set(said) - {"steps", "seconds", "on"}:
+        raise ValueError(f"{path}: got {', '.join(sorted(unknown))}, expected steps, seconds, on")
+    found = {
+        "steps": require(said, "steps", int, path),
+        "seconds": require(said, "seconds", int, path),
+        "on": require(said, "on", str, path),
+    }
+    if found["steps"] < 1 or found["seconds"] < 1:
+        raise ValueError(
+            f"{path}: got {said['steps']} steps and {said['seconds']} s, expected 1 or more"
+        )
+    return found
 
 
 def _parameters(policy: PolicyProtocol) -> int | None:

@@ -106,7 +106,8 @@ def _trained(r: Record) -> str:
     training = r.get("training")
     if training is None:
         return "it does not say"
-    return f"{training['steps']} steps in {training['seconds'] / 60:.0f} min"
+    words = f"{training['steps']} steps in {training['seconds'] / 60:.0f} min"
+    return f"{words}, {training['on']}" if "on" in training else words
 
 
 def _plain(value: Any, form: str) -> str:
