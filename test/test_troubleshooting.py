@@ -3,6 +3,7 @@
 import re
 
 import check_docs
+import message_reader
 import pytest
 import site_messages
 
@@ -13,6 +14,12 @@ from vla_policy.runtime.task import Outcome
 
 PAGE = " ".join((site_messages.ROOT / GUIDE).read_text().replace("\\|", "|").split())
 IN_CODE = set(re.findall(r"`([^`]+)`", PAGE))
+PHRASES = [
+    re.compile(".*".join(map(re.escape, phrase.split(site_messages.HOLE))))
+    for row in re.findall(r"\| (`.*?) \| ", PAGE.partition("## By its words")[2])
+    for phrase in re.findall(r"`([^`]+)`", row)
+]
+SPOKEN = frozenset({"error", "log", "answer", "page"})
 LEVELS = site_messages.ROOT / "docs" / "safety.md"
 
 
@@ -61,12 +68,30 @@ def test_each_note_of_the_doctor_is_found_by_its_words():
     assert not sorted(w for w in words if len(w) > 4 and w not in PAGE.replace("`", ""))
 
 
-def test_each_file_that_refuses_belongs_to_a_heading():
+def test_each_sentence_is_found_by_words_of_its_own():
+    """By a phrase of the last table, or literally; a few new ones may wait for their row."""
+    plain = PAGE.replace("`", "")
+    spoken = {" ".join(t.split()) for m in site_messages.collect(SPOKEN) for t in m.says}
+    spoken = {t for t in spoken if message_reader.words(t) >= 2}
+    found = {t for t in spoken if any(phrase.search(t) for phrase in PHRASES)}
+    found |= {t for t in spoken - found if leading(t).replace("`", "") in plain}
+    assert len(spoken) > 1100 and len(PHRASES) > 100
+    assert len(spoken - found) <= len(spoken) // 50, sorted(spoken - found)
+
+
+def test_no_phrase_of_the_table_finds_nothing():
+    spoken = [" ".join(t.split()) for m in site_messages.collect(SPOKEN) for t in m.says]
+    idle = [p.pattern for p in PHRASES if not any(p.search(t) for t in spoken)]
+    assert len(idle) <= len(PHRASES) // 20, idle
+
+
+def test_each_message_is_in_the_list_of_all_and_belongs_to_a_heading():
     anchors = check_docs.anchors((site_messages.ROOT / GUIDE).read_text())
-    for path in site_messages.PACKAGE.rglob("*.py"):
-        if "raise " in path.read_text():
-            where = path.relative_to(site_messages.PACKAGE).as_posix()
-            assert site_messages.area(where) in anchors, where
+    listed = site_messages.page()
+    for message in site_messages.collect():
+        assert site_messages.area(message.where) in anchors, message.where
+        for says in message.says:
+            assert site_messages.text(says) in listed or not message_reader.words(says)
 
 
 def test_a_file_that_is_nowhere_is_refused():
@@ -84,11 +109,44 @@ def g():
     detail = "of another function"
     raise ValueError(f"rate: got {x}, expected " + "1 to 2")
 """
-    error, reason = site_messages.messages_of(source, "policy.py")
+    error, reason = message_reader.messages_of(source, "policy.py")
     assert reason.codes == ("late_…",)
     assert reason.says == ("… is … s late", "never came")
     assert error.says == ("rate: got …, expected 1 to 2",)
     assert leading(error.says[0]) == "expected 1 to 2"
+
+
+def test_words_around_an_error_lines_of_logs_and_answers_are_read():
+    source = """
+def far(place):
+    return ValueError(f"{place}: too far away")
+
+def f(self, place, x) -> "str | None":
+    self._log.problem("state", "old", f"no state for {x} s")
+    self.get_logger().info("all is well here")
+    response.success, response.message = False, "the node is asleep"
+    if x:
+        raise place.refuse(x, "a name of a joint")
+    if place:
+        raise far(place)
+    print(f"stopped after {x}", file=sys.stderr)
+    return "the arm is not there" if x else None
+""".replace('"str | None"', "str | None")
+    said = {(m.kind, *m.says) for m in message_reader.messages_of(source, "policy.py")}
+    assert said == {
+        ("log", "no state for … s"),
+        ("answer", "the node is asleep"),
+        ("error", "…: got …, expected a name of a joint"),
+        ("error", "…: too far away"),
+        ("log", "stopped after …"),
+        ("answer", "the arm is not there"),
+    }
+    page = """
+show(`Nothing came for ${s.at.toFixed(1)} s.`, "bad"); // It is "of a comment."
+x = "no sentence here";
+"""
+    (line,) = message_reader.messages_of_page(page, "web/x.js")
+    assert line.says == ("Nothing came for … s.",)
 
 
 def test_what_the_checks_print_is_a_heading():
