@@ -5,8 +5,10 @@ A message is a template: `…` stands where a value is put in.
 
 import ast
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -65,24 +67,30 @@ class _Reader:
     """One module: its messages, with names and helper functions of the module followed."""
 
     def __init__(self, tree: ast.Module, where: str) -> None:
-        self._tree, self._where = tree, where
-        self._functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-        self._scope: dict[int, ast.FunctionDef] = {}
-        for function in self._functions.values():  # a nested one comes after that around it
-            self._scope |= dict.fromkeys(map(id, ast.walk(function)), function)
+        self._where = where
+        self._nodes: list[ast.AST] = []
+        self._scope: dict[int, ast.FunctionDef | None] = {}
+        ahead: deque[tuple[ast.AST, ast.FunctionDef | None]] = deque([(tree, None)])
+        while ahead:  # as ast.walk
+            node, around = ahead.popleft()
+            around = node if isinstance(node, ast.FunctionDef) else around
+            self._nodes.append(node)
+            self._scope[id(node)] = around
+            ahead.extend((child, around) for child in ast.iter_child_nodes(node))
+        self._functions = {n.name: n for n in self._nodes if isinstance(n, ast.FunctionDef)}
         self._assigned: dict[tuple[str, ast.FunctionDef | None], list[ast.expr]] = {}
         self._imported = {
             alias.asname or alias.name: node.module or ""
-            for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+            for node in self._nodes if isinstance(node, ast.ImportFrom) for alias in node.names
         }  # fmt: skip
-        for node in ast.walk(tree):
+        for node in self._nodes:
             if isinstance(node, ast.Assign):
                 for target in node.targets:
                     at = getattr(target, "id", ""), self._scope.get(id(node))
                     self._assigned.setdefault(at, []).append(node.value)
 
     def messages(self) -> Iterator[Message]:
-        for node in ast.walk(self._tree):
+        for node in self._nodes:
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 if says := self._raised(node.exc):
                     yield self._message("error", (), says, ())
@@ -118,16 +126,13 @@ class _Reader:
             ]
             calls = [v for v in returned if isinstance(v, ast.Call) and ERRORS.fullmatch(_name(v))]
             return [t for call in calls for argument in call.args for t in self._texts(argument)]
-        path = PACKAGE.parent / f"{self._imported.get(name, '').replace('.', '/')}.py"
-        if not path.is_file():
-            return []
-        where = path.relative_to(PACKAGE).as_posix()
-        return _Reader(ast.parse(path.read_text()), where)._made_by(name)
+        module = _module(self._imported.get(name, ""))
+        return [] if module is None else module._made_by(name)
 
     def _logged(self, called: ast.Attribute, call: ast.Call) -> Iterator[Message]:
         """Lines of a log that something is wrong, once or until it is right again."""
-        log = "log" in ast.unparse(called.value).lower()
-        if log and called.attr in ("error", "warning", "fatal", "problem") and call.args:
+        wrong = called.attr in ("error", "warning", "fatal", "problem") and call.args
+        if wrong and "log" in ast.unparse(called.value).lower():
             yield self._message("log", (), self._texts(call.args[-1]), ())
 
     def _answered(self, node: ast.Assign) -> Iterator[Message]:
@@ -209,6 +214,15 @@ class _Reader:
             ]
             return [t for value in returns for t in self._texts(value, depth - 1)][:MANY]
         return []
+
+
+@cache
+def _module(name: str) -> "_Reader | None":
+    """The reader of a module of the package, by its dotted name."""
+    path = PACKAGE.parent / f"{name.replace('.', '/')}.py"
+    if not path.is_file():
+        return None
+    return _Reader(ast.parse(path.read_text()), path.relative_to(PACKAGE.parent).as_posix())
 
 
 def _name(call: ast.Call) -> str:

@@ -6,6 +6,7 @@ docs/troubleshooting.md that it belongs to; test/test_troubleshooting.py holds t
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 from message_reader import HOLE, PACKAGE, Message, messages_of, messages_of_page
@@ -61,17 +62,7 @@ AREAS = {
     "types": "motion",
     "web/": "motion",
 }
-# What a source has that has messages of a kind.
-NEEDED = {
-    "reason": ("Reason(",),
-    "finding": ("vla_policy.embodiment.findings",),
-    "data": ("checks.finding",),
-    "note": ("Note(",),
-    "error": ("raise ",),
-    "log": ("log", "stderr"),
-    "answer": ("message", " -> "),
-}
-KINDS = frozenset((*NEEDED, "page"))
+KINDS = frozenset(("reason", "finding", "data", "note", "error", "log", "answer", "page"))
 OTHERS = {"tools/bootstrap.py": "installation"}  # files beside the package that speak to people
 
 
@@ -89,15 +80,16 @@ def area(where: str) -> str:
 
 def collect(kinds: "frozenset[str]" = KINDS) -> list[Message]:
     """All messages of some kinds, in order of files."""
-    found = []
-    for path in [*sorted(PACKAGE.rglob("*.py")), *(ROOT / name for name in OTHERS)]:
-        source = path.read_text()
-        if any(word in source for kind in kinds & set(NEEDED) for word in NEEDED[kind]):
-            found += messages_of(source, _where(path))
-    if "page" in kinds:
-        for path in sorted((PACKAGE / "web").glob("*.js")):
-            found += messages_of_page(path.read_text(), _where(path))
-    return [message for message in found if message.kind in kinds]
+    return [message for message in _everything() if message.kind in kinds]
+
+
+@cache
+def _everything() -> tuple[Message, ...]:
+    python = [*sorted(PACKAGE.rglob("*.py")), *(ROOT / name for name in OTHERS)]
+    found = [m for path in python for m in messages_of(path.read_text(), _where(path))]
+    for path in sorted((PACKAGE / "web").glob("*.js")):
+        found += messages_of_page(path.read_text(), _where(path))
+    return tuple(found)
 
 
 def _where(path: Path) -> str:
