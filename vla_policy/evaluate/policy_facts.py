@@ -79,16 +79,10 @@ def _said(path: Path) -> dict[str, Any]:
     said = read_json(path)
     if unknown := set(said) - {"steps", "seconds", "on"}:
         raise ValueError(f"{path}: got {', '.join(sorted(unknown))}, expected steps, seconds, on")
-    found = {
-        "steps": require(said, "steps", int, path),
-        "seconds": require(said, "seconds", int, path),
-        "on": require(said, "on", str, path),
-    }
-    if found["steps"] < 1 or found["seconds"] < 1:
-        raise ValueError(
-            f"{path}: got {said['steps']} steps and {said['seconds']} s, expected 1 or more"
-        )
-    return found
+    steps, seconds = require(said, "steps", int, path), require(said, "seconds", int, path)
+    if steps < 1 or seconds < 1:
+        raise ValueError(f"{path}: got {steps} steps and {seconds} s, expected 1 or more")
+    return {"steps": steps, "seconds": seconds, "on": require(said, "on", str, path)}
 
 
 def _parameters(policy: PolicyProtocol) -> int | None:

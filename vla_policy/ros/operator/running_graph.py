@@ -99,7 +99,7 @@ class RunningGraph:
 
     def _ready(self, name: str) -> bool:
         """The expert is no lifecycle node: it offers chunks once it can plan."""
-        if name == EXPERT:
+        if name == EXPERT and self._client is not None:
             return bool(self._client.node.count_publishers("action_chunk"))
         return self._lifecycles.active(name)
 
