@@ -1,4 +1,4 @@
-"""What adapting gave and cost: new and old tasks in closed loop, and what is refused, of the policy before and after."""
+"""Gain and cost of adapting: success and refusals in new and old tasks, before and after."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEW, OLD = "new", "old"
 
 @dataclass(frozen=True, slots=True)
 class TrialPlan:
-    """suites: of new and of old tasks. trials: of each. seed: which evaluation scenes, 0 to 99."""
+    """suites: new and old tasks. trials: number for each. seed: of the evaluation scenes, 0 to 99."""
 
     suites: Mapping[str, str]
     trials: int
@@ -33,7 +33,7 @@ class TrialPlan:
 
 
 def tried(policy: str, asked: TrialPlan) -> dict[str, Any]:
-    """Success of new and old tasks, each with its interval, failures and trials."""
+    """Success in new and old tasks, each with its interval, failures and trials."""
     settings = {
         "policy": policy, "robot": asked.robot, "head": asked.head, "seed": asked.seed, "execute_rows": 0,
         "latency": 0.1, "scheme": "receding", "num_steps": None, "device": "cpu", "renderer": asked.renderer, "web": "", "pictures": None,
@@ -51,9 +51,10 @@ def tried(policy: str, asked: TrialPlan) -> dict[str, Any]:
 
 
 def refusals(policy: str, asked: TrialPlan) -> dict[str, Any]:
-    """How many sentences the policy would not follow at their first look, as the nodes ask before they move.
+    """Number of instructions that the policy refuses at the first observation, as the nodes check it.
 
-    new, old: sentences of those trials, whose thing is there. absent: those of the new trials, said in scenes of the old ones.
+    new, old: instructions of those trials; their objects are present.
+    absent: those of the new trials, in scenes of the old ones.
     """
     loaded = load_policy(policy, embodiment=asked.robot, head=asked.head)
     robot = load_embodiment(asked.robot)
@@ -79,14 +80,14 @@ def refusals(policy: str, asked: TrialPlan) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the same trials of old tasks: points lost, and which trials changed."""
+    """Paired trials of old tasks: percentage points lost, and the trials that changed."""
     pairs = list(zip(before[OLD]["won"], after[OLD]["won"], strict=True))
     lost, won = (sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
     return {"points": 100.0 * (won - lost) / len(pairs), "lost": lost, "won": won}
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """One line for each policy of the report."""
+    """One row for each policy of the report."""
     lines = [
         "| policy | new tasks | 95 % interval | old tasks | 95 % interval | old, same trials | refused: new there | new absent | old there |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -9,16 +9,17 @@ from std_msgs.msg import Header
 from vla_policy.runtime.inference import InferenceStatus
 
 ENTRY = "policy: inference"
-UNDERSTANDING = "understanding"  # key of its sentence
-QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are no fault
+UNDERSTANDING = "understanding"  # key of Policy.understanding
+QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are not faults
 
 
 def report(
     stamp: Time, status: InferenceStatus | None, refusal: str, understanding: str = ""
 ) -> DiagnosticArray:
-    """status: None before the node is configured; refusal: why it could not be, or empty.
+    """The diagnostics of one moment.
 
-    understanding: what the policy can tell of what it does not understand.
+    status: None before the node is configured. refusal: why configuring failed, or empty.
+    understanding: Policy.understanding, or empty.
     """
     entry = DiagnosticStatus(name=ENTRY, hardware_id="policy")
     if status is None:

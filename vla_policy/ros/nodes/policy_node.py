@@ -59,12 +59,12 @@ class PolicyNode(LifecycleNode):
         )
         self._log = ChangeLogger(self.get_logger())
         self._inputs: PolicyInputs | None = None
-        self._adapters: Any = None  # PolicyAdapters, while it is configured
+        self._adapters: Any = None  # PolicyAdapters, while the node is configured
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
         self._instruction, self._mode = "", AUTONOMOUS
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.DIAGNOSTICS)
-        # Steady: if the clock of a simulation stops, this must still be said.
+        # Steady: this must be reported even if the clock of a simulation stops.
         self.create_timer(STATUS_S, self._on_status, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -147,7 +147,7 @@ class PolicyNode(LifecycleNode):
         self._refused = self.create_publisher(InstructionOutcome, "instruction_refused", qos.WORDS)
         self._chunks = self.create_lifecycle_publisher(ActionChunkMsg, "action_chunk", qos.COMMAND)
         self._places = self.create_lifecycle_publisher(PointStamped, "pointed_place", qos.COMMAND)
-        # Its own group: the answer takes an inference, and the streams go on meanwhile.
+        # Its own group: the answer takes an inference, and the streams continue meanwhile.
         service = self.create_service(
             GetActionChunk,
             "~/get_action_chunk",
@@ -174,7 +174,7 @@ class PolicyNode(LifecycleNode):
         return refuse(params) or refuse_for(self._policy, params)
 
     def _on_params(self, params: PolicyParams) -> None:
-        """What acts at once acts from the next chunk on."""
+        """Live parameters apply from the next chunk on."""
         self._params = params
         if self._inference is not None:
             self._inference.set_config(inference_config(params, self._robot, self._rows))
@@ -192,10 +192,10 @@ class PolicyNode(LifecycleNode):
         if self._inference is None:
             return
         if msg.mode == AUTONOMOUS and self._mode != AUTONOMOUS:
-            # Handed back: what was seen before is not taken, so the next look is not waited for.
+            # Control is returned: earlier observations are not used; the next is inferred at once.
             self._inference.look_again(convert.ns_from_stamp(msg.header.stamp))
         self._mode = msg.mode
-        # A person's plan has numbers of its own.
+        # Chunks of a person have their own sequence numbers.
         if msg.queued_rows == 0 or msg.mode != AUTONOMOUS:
             self._inference.not_executing()
             return
@@ -216,7 +216,7 @@ class PolicyNode(LifecycleNode):
             self._log.problem("task", "dead", "the task node is gone; its instruction ends")
 
     def _refuse(self, instruction: str, why: Reason) -> None:
-        """Tell the task node, which ends the run. May run in the inference thread."""
+        """Report to the task node, which ends the run. May run in the inference thread."""
         if not rclpy.ok():
             return
         how = Ended(Outcome.REFUSED, why.detail)
@@ -260,7 +260,7 @@ class PolicyNode(LifecycleNode):
         return answered
 
     def _beside(self, name: str, work: Callable[[], Any]) -> Future:
-        """What work answers, in a thread of its own."""
+        """The result of work, in its own thread."""
         answered: Future = Future(executor=self.executor)
 
         def answer() -> None:
@@ -275,7 +275,7 @@ class PolicyNode(LifecycleNode):
     def _answer(
         self, request: GetActionChunk.Request, response: GetActionChunk.Response
     ) -> GetActionChunk.Response:
-        """Runs in a thread of its own."""
+        """Runs in its own thread."""
         response.status, response.message = response.REFUSED, ""
         try:
             previous = (
@@ -314,7 +314,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error("the model keeps raising: deactivated")
             self.trigger_deactivate()
         refusal = self._inference.refusal()
-        if refusal is not None:  # again, as the task node may have come later
+        if refusal is not None:  # again, as the task node may have started later
             self._refuse(*refusal)
         reason = status.reason
         if reason is not None and reason.code not in QUIET:

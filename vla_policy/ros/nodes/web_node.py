@@ -1,4 +1,4 @@
-"""The operator's page as a node: topics to the panel, requests of the page to services and the action."""
+"""The operator's page as a node: topics to the panel, requests to services and the action."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vla_policy.types import Array, Level
 from vla_policy.web.documents import Documents
 from vla_policy.web.panel import Actions, Panel
 
-SILENCE_S = 2.0  # of the control node, after which the page shows it
+SILENCE_S = 2.0  # without the control node's status, after which the page shows that
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class WebParams:
 
 
 class WebNode(Node):
-    """Without its port, or without aiohttp, it logs that and serves no page; nothing else fails."""
+    """Without a free port or aiohttp it logs that and serves no page; nothing else fails."""
 
     def __init__(self) -> None:
         super().__init__("web")
@@ -88,14 +88,14 @@ class WebNode(Node):
         self.create_timer(SILENCE_S / 2, self._on_tick, clock=steady)
 
     def close(self) -> None:
-        """Close the port, and keep no views."""
+        """Close the port, and delete the views."""
         self._library.close()
         if self._server is not None:
             self._server.close()
 
     def _serve(self, params: WebParams) -> Any:
         try:
-            from vla_policy.web.server import PanelServer  # aiohttp is needed for the page alone
+            from vla_policy.web.server import PanelServer  # aiohttp is needed only for the page
         except ModuleNotFoundError as error:
             self.get_logger().error(
                 f"no page: {error.name} is not installed (pip install aiohttp)"
@@ -123,7 +123,7 @@ class WebNode(Node):
         return server
 
     def _actions(self) -> Actions:
-        """All that the page may ask for."""
+        """All requests that the page may send."""
         rooms = (self._controls, self._recorder, self._teleop, self._library)
         more = {verb: deed for room in rooms for verb, deed in room.deeds().items()}
         return replace(self._requests.actions(), more=more, drive=self._teleop.drive)

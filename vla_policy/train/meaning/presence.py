@@ -1,7 +1,8 @@
-"""When a thing is there: set on scenes made for it, of things that no column of an evaluation asks for.
+"""Thresholds for the presence of an object, set on separate scenes of objects in no evaluation.
 
-Web things whose name shares a word with one in robot data are in no hold-out (data/web/concepts.py, held_out): on boxes in
-scenes of the robot they are as new as those that are, and what is set on them holds for those.
+Web concepts whose name shares a word with one in robot data are in no hold-out (data/web/concepts.py,
+held_out). On boxes in scenes of the robot they are as new as the held-out ones, so thresholds set on
+them apply to those.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models.wide import EVIDENCE, WidePointing
 from vla_policy.train.meaning.learn import PLAIN, TEXTS, EncodedTexts, Looked
 
-ABSENT = 6  # names of what is not there, asked in each scene
+ABSENT = 6  # names of absent objects, queried in each scene
 REFUSED, REFUSED_SHOWN = (
     0.1,
     0.03,
-)  # of what is there and pointed at; the second of what robot data shows
-RIGHT = 0.06  # of the image side: what is pointed at so near is meant
+)  # share of present, correctly located objects; the second for names in robot data
+RIGHT = 0.06  # of the image side: largest error of a correct location
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceAsked:
-    """evidence: float32[n, e] of each question. there: bool[n]; right: bool[n], it is there and was pointed at."""
+    """evidence: float32[n, e] of each query. there: bool[n]; right: bool[n], present and correctly located."""
 
     evidence: Tensor
     there: Tensor
@@ -37,21 +38,21 @@ class PresenceAsked:
 
 
 def shown_names(web: WebPictures) -> list[str]:
-    """Names of what robot data shows."""
+    """Names of the objects in robot data."""
     return [one.name for one in of_role(web.concepts, "robot")] + [f"{c} {s}" for c, s in PLAIN]
 
 
 def validation_things(web: WebPictures) -> list[Concept]:
-    """Things of role "web" that no hold-out has."""
+    """Concepts of role "web" in no hold-out."""
     tested = {concept.key for concept in held_out(web.concepts, "web")}
     return [one for one in of_role(web.concepts, "web") if one.key not in tested]
 
 
 @torch.inference_mode()
 def set_known(head: WidePointing, texts: EncodedTexts, shown: Sequence[str]) -> None:
-    """The queries of all names, each the mean over its texts, and which of them robot data shows.
+    """Store the queries of all names, each the mean over its texts, and which of them are in robot data.
 
-    Raises ValueError where the head has room for another number.
+    Raises ValueError if the head has room for another number of names.
     """
     if len(texts.vectors) != len(head.known):
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
@@ -70,7 +71,7 @@ def ask(
     *,
     seed: int,
 ) -> PresenceAsked:
-    """Queries for present objects of these names and for absent ones, whose names share no word with those, in trained sentences."""
+    """Results of queries, in trained sentences, for present objects and for absent ones that share no word with them."""
     rng = np.random.default_rng([seed, 23])
     words = {texts.numbers[name]: words_of(name) for name in names}
     evidence, there, right = [], [], []
@@ -80,7 +81,7 @@ def ask(
         absent = [n for n, said in words.items() if not said & near]
         asked = [int(row[k]) for k in present]
         asked += [int(n) for n in rng.choice(absent, ABSENT, replace=False)]
-        which = rng.integers(1, TEXTS, len(asked))  # the first is the name alone
+        which = rng.integers(1, TEXTS, len(asked))  # the first text is the name alone
         keys = head.keys(tuple(level[i : i + 1].float() for level in examples.features))
         text = texts.vectors[asked, which][None]
         evidence.append(head.evidence(keys, text)[0])
@@ -91,7 +92,7 @@ def ask(
 
 
 def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
-    """float32[e + 1]: weights of the evidence and an offset, by logistic regression, both answers counting the same."""
+    """float32[e + 1]: weights of the evidence and an offset, by logistic regression with equal weight of both classes."""
     mean, spread = asked.evidence.mean(0), asked.evidence.std(0)
     x = (asked.evidence.clone() - mean) / spread
     weights = torch.zeros(len(EVIDENCE) + 1, requires_grad=True)
@@ -110,13 +111,13 @@ def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
 
 
 def told(sure: Tensor, asked: PresenceAsked) -> Tensor:
-    """Logits of the questions by these weights."""
+    """Logits of the queries by these weights."""
     logits: Tensor = asked.evidence @ sure[:-1] + sure[-1]
     return logits
 
 
 def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
-    """Part of what is there that is refused, and of what is not there that is."""
+    """Refused shares of present and of absent objects."""
     return (
         float((logits[there] < least).float().mean()),
         float((logits[~there] < least).float().mean()),
@@ -126,8 +127,8 @@ def rates(logits: Tensor, there: Tensor, least: float) -> tuple[float, float]:
 def set_presence(
     head: WidePointing, asked: PresenceAsked, *, shown: bool, refused: float = REFUSED
 ) -> tuple[float, float]:
-    """Set weights and least logit of names that robot data shows or of all others, so that this part of what is pointed at
-    is refused; rates() of all these queries.
+    """Set weights and least logit of the names in robot data or of all others, so that this share of
+    the correctly located objects is refused; returns rates() of all these queries.
     """
     head.sure[int(shown)].copy_(fit(asked))
     logits = told(head.sure[int(shown)], asked)

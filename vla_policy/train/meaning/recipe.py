@@ -1,8 +1,8 @@
-"""Make `small` from `tiny` and named pictures, stage by stage.
+"""Train `small` from `tiny` and named pictures, stage by stage.
 
     python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning
-    python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning --robot-only   # to compare
-    python -m vla_policy.train.meaning.recipe presence --web data/web --out runs/meaning             # part of wide; again
+    python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning --robot-only   # for comparison
+    python -m vla_policy.train.meaning.recipe presence --web data/web --out runs/meaning             # part of wide; repeats it
     python -m vla_policy.train.meaning.recipe places --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe assemble --out runs/meaning                           # writes runs/meaning/small
 
@@ -27,7 +27,7 @@ from vla_policy.train.meaning import learn, pictures, places, presence
 from vla_policy.train.meaning.assemble import assemble
 from vla_policy.train.meaning.camera import fit_camera
 
-# Of the first scenes; no other training or evaluation uses these.
+# Seeds of the first scenes; no other training or evaluation uses these.
 ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
 CAMERA_SEED, SHOWN_SEED = 760_000, 725_000
 ROBOT, PLACES = "vx300s", "places.safetensors"
@@ -68,7 +68,7 @@ def _wide(args: argparse.Namespace) -> None:
 
 
 def _presence(args: argparse.Namespace) -> None:
-    """When a thing is there, for a head that is trained."""
+    """Set the presence thresholds of a trained head."""
     texts, other, seen = (_part(args, name) for name in ("texts", "check", "check_shown"))
     named = load(args.web)
     shown = presence.shown_names(named)

@@ -1,8 +1,8 @@
-"""Where the thing of a demonstration stood, without labels: where the gripper closed on it, and from then on in the hand.
+"""Position of the demonstrated object, without labels: where the gripper closed on it, then inside the gripper.
 
-A demonstration of a grasp says more than what to do: until the fingers close the thing lies where they will close, while they
-are closed it moves with the tool, and then it lies where they opened. So a handful of demonstrations are hundreds of pictures
-with a known place.
+Until the gripper closes the object lies where it will close, while it is closed the object moves with
+the tool, and afterwards it lies where the gripper opened. So a few demonstrations give hundreds of
+images with a known object position.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from vla_policy.families.training import Demonstration
 from vla_policy.train.training_set import TrainingSet
 from vla_policy.types import Array
 
-CLOSES = 0.15  # of the opening, within WINDOW frames
+CLOSES = 0.15  # decrease of the opening within WINDOW frames
 WINDOW = 4
 OPENS = 0.08
-CLOSED = 0.03  # from the least opening of a grasp
-AWAY_M = 0.07  # of the tool from the thing: then it stands free in the front image
+CLOSED = 0.03  # above the smallest opening of a grasp
+AWAY_M = 0.07  # from tool to object, beyond which the front image shows the object uncovered
 
 
 @dataclass(frozen=True, slots=True)
 class ShownThing:
-    """n frames. front, wrist: uint8[n, h, w, 3], the front image as large as the camera gives it. tool: float32[n, 4],
-    x y z in metres and the opening. xyz: float32[n, 3], the thing, base frame. free: bool[n], it lies and the hand is away.
-    episode: int64[n]. sentences: of each frame."""
+    """n frames.
+
+    front, wrist: uint8[n, h, w, 3]; the front image at the size of the camera's message.
+    tool: float32[n, 4], x y z in m and the opening. xyz: float32[n, 3], object in the base frame.
+    free: bool[n], the object lies still and the tool is away. episode: int64[n]. sentences: of each frame.
+    """
 
     front: Array
     wrist: Array
@@ -46,7 +49,7 @@ class ShownThing:
 
 
 def shown_thing(checkpoint: Checkpoint, data: TrainingSet) -> ShownThing:
-    """All frames of a set. Raises ValueError, naming the episode, where no gripper closes, and for a robot of several arms."""
+    """All frames of a set. Raises ValueError, naming the episode, if no gripper closes, or for a robot with several arms."""
     contract = checkpoint.contract
     body = robot_columns(contract, checkpoint.model.config.action_dim)
     if len(body.arms) != 1:
@@ -80,7 +83,7 @@ def shown_thing(checkpoint: Checkpoint, data: TrainingSet) -> ShownThing:
 
 
 def places(tool: Array, where: str) -> Array:
-    """float64[n, 3]: the thing in each frame, from the tool, float64[n, 4]. where: for the error."""
+    """float64[n, 3]: the object in each frame, from the tool, float64[n, 4]. where: for the error message."""
     opening = tool[:, 3]
     later = opening[np.minimum(np.arange(len(tool)) + WINDOW, len(tool) - 1)]
     fall = opening - later
@@ -89,10 +92,10 @@ def places(tool: Array, where: str) -> Array:
             f"{where}: the gripper closes by {max(0.0, fall.max(initial=0.0)):.0%} of its range at most, expected a grasp "
             f"(at least {CLOSES:.0%}): without one it is not known which thing is meant"
         )
-    # Of frames that fall alike the lowest: an odd start may close in the air.
+    # Of equal decreases the lowest tool: at an unusual start the gripper may close in the air.
     close = int(np.argmax(fall - 2.0 * tool[:, 2]))
     window = opening[close : close + WINDOW + 1]
-    held = close + int(np.argmax(window <= window.min() + CLOSED))  # the fingers have come upon it
+    held = close + int(np.argmax(window <= window.min() + CLOSED))  # the fingers touch the object
     least = opening[held:].min()
     opened = np.flatnonzero(opening[held:] > max(least, opening[held]) + OPENS)
     release = held + int(opened[0]) if len(opened) else len(tool)
@@ -104,7 +107,7 @@ def places(tool: Array, where: str) -> Array:
 
 
 def _episodes(data: TrainingSet) -> Iterator[list[Demonstration]]:
-    """The frames of each episode in order; time starts anew with each."""
+    """The frames of each episode in order; time starts at zero in each."""
     frames: list[Demonstration] = []
     for frame in data:
         if frames and frame.observation.obs_ns <= frames[-1].observation.obs_ns:

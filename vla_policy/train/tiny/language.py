@@ -1,7 +1,7 @@
-"""`python -m vla_policy.train.tiny.language`: which sentences a checkpoint was trained on, written beside its weights.
+"""`python -m vla_policy.train.tiny.language`: writes the sentences that a checkpoint was trained on beside its weights.
 
-The sentences are those of the demonstrations (sim/tasks/tasks.py, sim/tasks/references.py) of the robots that the checkpoint is for.
-Before anything is written each of SENTENCES drawn ones must read back as itself.
+The sentences are those of the demonstrations (sim/tasks/tasks.py, sim/tasks/references.py) of the checkpoint's robots.
+Before the file is written, SENTENCES drawn sentences must each be read as themselves.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ UP = "(pick|lift|hold|raise|take|bring)"
 
 
 def language_of(robot: str) -> Language:
-    """The sentences of the demonstrations of robot's twin."""
+    """The sentences of the demonstrations in the robot's twin."""
     twin = find_twin(robot)
     classes = {k: v for k, v in CLASSES.items() if k != "place" or "relation" in twin.kinds}
     things = ["{colour} {shape}", "{colour} {any}", "{shape}", "{size} {any}", "{size} {shape}"]

@@ -94,7 +94,7 @@ def train_closer(
     steps: int,
     seed: int,
 ) -> Closer:
-    """A second look, trained on objects and random places in pictures, and places in some."""
+    """A second look, trained on objects and random positions in pictures; some is a subset."""
     rng = np.random.default_rng([seed, 6])
     parts = []
     for shown in pictures:
@@ -141,7 +141,7 @@ def measure(
 
 
 def main() -> int:
-    """Train, set the least scores, write both beside the weights."""
+    """Train, set the least scores, write both beside the weights; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of the checkpoint, with its language.json")
     parser.add_argument("--scenes", type=int, default=2000, help="of each robot, for the places")

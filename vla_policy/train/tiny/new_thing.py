@@ -1,11 +1,13 @@
-"""A `tiny` policy learns a thing with a name that it did not know, from a few demonstrations.
+"""A `tiny` policy learns an object with an unknown name from a few demonstrations.
 
-What is known of a thing is in three places: the words (language.json, tokenizer), the tower that points, the second look that tells
-what is there. Motion is shared by all things, so language model and heads stay as they are; they read the new word as one that they
-do not know, which they were trained on.
+Knowledge of an object is in three places: the words (language.json, tokenizer), the tower that points,
+and the second look that checks presence. Motion is the same for all objects, so language model and
+action heads do not change; they read the new word as an unknown one, which they were trained on.
 
-With preservation tower and second look learn beside base scenes, about which they keep the answers that they had. A new colour
-is also shown on things of base scenes that are painted in it. Without preservation the whole tower learns from the demonstrations alone, as in plain fine-tuning, and then nothing tells any more what it does not see.
+With preservation, tower and second look also train on base scenes, with their earlier answers as
+targets. A new colour is also shown on objects of base scenes, painted in it. Without preservation the
+whole tower is trained on the demonstrations alone, as in plain fine-tuning, and absent objects are
+no longer detected.
 """
 
 from __future__ import annotations
@@ -47,14 +49,14 @@ class BaseScenes:
 
 @dataclass(frozen=True, slots=True)
 class Adapted:
-    """The policy afterwards, and what was learned, as plain data."""
+    """The adapted policy, and a record of what was learned as plain data."""
 
     checkpoint: Checkpoint
     learned: dict[str, Any]
 
 
 def base_scenes(root: Path) -> BaseScenes:
-    """Raises FileNotFoundError for no scenes."""
+    """Scenes below a folder. Raises FileNotFoundError if there are none."""
     frames = load_frames(root)
     a = frames.arrays
     near = a["target_xyz"] - a["state"][:, None, :3]
@@ -72,10 +74,10 @@ def new_thing(
     checkpoint: Checkpoint, data: TrainingSet, base: BaseScenes, *, preserve: bool = True,
     point: PointSteps = POINT, see: SeeSteps = SEE,
 ) -> Adapted:  # fmt: skip
-    """The policy with the thing of the demonstrations.
+    """The policy with the object of the demonstrations added.
 
-    Raises ValueError where the policy keeps no list of its sentences, where not one word is new (new_word.py), and where the
-    demonstrations do not show the thing (demonstrated_thing.py).
+    Raises ValueError if the policy has no list of its sentences, if not exactly one word is new
+    (new_word.py), or if the demonstrations do not show the object (demonstrated_thing.py).
     """
     language = checkpoint.language
     if not isinstance(language, Language):
@@ -125,7 +127,7 @@ def _with_example(language: Language, said: list[str]) -> Language:
 
 
 def _demonstrated(language: Language, shown: ShownThing, uv: Array, side: int) -> Examples:
-    """The frames in which the thing lies free, with the classes that their sentences say."""
+    """The frames that show the object uncovered, with the classes that their sentences name."""
     free = np.flatnonzero(shown.free & ((uv > 0) & (uv < 1)).all(1))
     if not len(free):
         raise ValueError("demonstrations: got no frame in which the thing lies free, expected one")

@@ -1,6 +1,6 @@
-"""One more word for a thing: found in what was said, and put into what a `tiny` policy reads, says and tells apart.
+"""One new word for an object: found in the sentences, and added to a `tiny` policy's language, tokenizer and classes.
 
-Everything that was there keeps its place and its values, so that for sentences without the word nothing changes.
+All existing entries keep their index and values, so nothing changes for sentences without the word.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from vla_policy.models.naming import Naming
 from vla_policy.types import Reason
 
 KINDS = ("colour", "shape")
-NEVER = -12.0  # logit of a class that nothing is yet
+NEVER = -12.0  # logit of a class without examples
 
 
 @dataclass(frozen=True, slots=True)
 class NewWord:
-    """word: as it is said. kind: "colour" or "shape", which words it stands among. number: its class of the second look."""
+    """word: as in the sentences. kind: "colour" or "shape". number: its class of the second look."""
 
     word: str
     kind: str
@@ -34,9 +34,9 @@ class NewWord:
 
 
 def new_word_of(language: Language, sentences: Iterable[str]) -> NewWord:
-    """The one word that makes all sentences readable as a colour or as a shape.
+    """The one word that, as a colour or a shape, makes all sentences readable.
 
-    Raises ValueError where nothing is new, where more is new than one word, or where it names no thing.
+    Raises ValueError if no word or more than one is new, or if it names no object.
     """
     said = list(dict.fromkeys(sentences))
     unread = [s for s in said if isinstance(language.read(s), Reason)]
@@ -60,7 +60,7 @@ def new_word_of(language: Language, sentences: Iterable[str]) -> NewWord:
 
 
 def is_new_word(language: Language, sentences: Iterable[str]) -> bool:
-    """Whether all that is new in sentences is one word for a thing."""
+    """Whether exactly one word in sentences is new, and it names an object."""
     try:
         new_word_of(language, sentences)
     except ValueError:
@@ -69,7 +69,7 @@ def is_new_word(language: Language, sentences: Iterable[str]) -> bool:
 
 
 def with_word(language: Language, new: NewWord) -> Language:
-    """language that reads new as well."""
+    """language that also reads the new word."""
     classes = dict(language.classes) | {new.kind: (*language.classes[new.kind], new.word)}
     looks = {kind: dict(numbers) for kind, numbers in language.looks.items()}
     looks.setdefault(new.kind, {})[new.word] = new.number
@@ -77,16 +77,16 @@ def with_word(language: Language, new: NewWord) -> Language:
 
 
 def with_token(checkpoint: Checkpoint, word: str) -> Checkpoint:
-    """The checkpoint with a token for word; until it is learned it means what an unknown word means.
+    """The checkpoint with a token for word, whose embedding is at first that of an unknown word.
 
-    Where the word has one already, for another use, the checkpoint as it is.
+    Returns the checkpoint unchanged if the word already has a token, for another use.
     """
     tokens: Tokenizer = checkpoint.tokenizer
     if tokens.token_to_id(word) is not None:
         return checkpoint
     old = checkpoint.model
     plain = json.loads(tokens.to_str())
-    number = old.config.vocab  # behind all ids that the network has
+    number = old.config.vocab  # after all ids of the network
     plain["model"]["vocab"][word] = number
     network: nn.Module = FAMILIES[checkpoint.family].network(replace(old.config, vocab=number + 1))
     unknown = tokenizer.id_of(tokens, tokenizer.UNK)
@@ -103,7 +103,7 @@ def with_token(checkpoint: Checkpoint, word: str) -> Checkpoint:
 
 
 def with_class(naming: Naming, kind: str) -> Naming:
-    """naming with one more class of kind, before the background, that nothing is taken for."""
+    """naming with one more class of kind, before the background, with the logit NEVER."""
     field = f"{kind}s"
     config = replace(naming.config, **{field: getattr(naming.config, field) + 1})
     grown = Naming(replace(config, closer=naming.closer is not None))

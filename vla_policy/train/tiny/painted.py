@@ -1,7 +1,7 @@
-"""Things of base scenes in the colour of a demonstrated one: its colour is new, the shapes that it may have are not.
+"""Objects of base scenes painted in the colour of a demonstrated object, so that it is learned for every shape.
 
-A pixel of a thing is its colour m in some light, mixed with what is behind it: w m + rest. What of it points the way of m gives w, so
-that w (c - m) added to it is the same thing in colour c, its shading and its edges as they were.
+A pixel of an object is its colour m under some light, mixed with the background: w m + rest. Its
+component along m gives w; adding w (c - m) gives the same object in colour c, with its shading and edges.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import numpy as np
 from vla_policy.data.frames import Frames
 from vla_policy.types import Array
 
-REACH_PX = 9  # around the middle of a thing
-RING_PX = (9, 12)  # where its surroundings are
-CHROMA = 40.0  # least length, of 255: grey things cannot be told from the table so
-AROUND = 0.12  # most of the colour that the surroundings may have
+REACH_PX = 9  # around the centre of an object
+RING_PX = (9, 12)  # of its surroundings
+CHROMA = 40.0  # smallest length, of 255: this does not separate grey objects from the table
+AROUND = 0.12  # largest share of the colour in the surroundings
 LEAST = 0.15
-PIXELS = 6  # of a thing at least
+PIXELS = 6  # smallest number in an object
 
 
 @dataclass(frozen=True, slots=True)
 class PaintedThings:
-    """before, after: uint8[n, h, w, 3]. uv: float64[n, 2], middles. xyz: float32[n, 3], base frame. shape: int64[n]."""
+    """before, after: uint8[n, h, w, 3]. uv: float64[n, 2], centres. xyz: float32[n, 3], base frame. shape: int64[n]."""
 
     before: Array
     after: Array
@@ -36,7 +36,7 @@ class PaintedThings:
 
 
 def colours_of(front: Array, uv: Array, group: Array) -> Array:
-    """float64[g, 3]: the colour of the thing at uv float64[n, 2] of uint8[n, h, w, 3], one of each group int[n] of images."""
+    """float64[g, 3]: colour of the object at uv, float64[n, 2], in images uint8[n, h, w, 3]; one of each group, int[n]."""
     found: dict[int, list[Array]] = {}
     for image, place, which in zip(front, uv, group, strict=True):
         pixels, away = _around(image, place)
@@ -50,7 +50,7 @@ def colours_of(front: Array, uv: Array, group: Array) -> Array:
 
 
 def painted_things(frames: Frames, colours: Array, seed: int) -> PaintedThings:
-    """Every thing of base scenes that its own colour tells apart from its surroundings, one an image, in one of colours."""
+    """Every object of base scenes that its colour separates from its surroundings, one per image, in one of colours."""
     rng = np.random.default_rng((seed, 3))
     front, _ = frames.images(np.arange(len(frames)))
     a = frames.arrays
@@ -81,7 +81,7 @@ def painted_things(frames: Frames, colours: Array, seed: int) -> PaintedThings:
 
 
 def painted(image: Array, uv: Array, colour: Array) -> Array | None:
-    """image with the thing at uv in another colour; None where the thing is not told apart."""
+    """image with the object at uv in another colour; None if its colour does not separate it."""
     if not ((uv > 0.04) & (uv < 0.96)).all():
         return None
     pixels, away = _around(image, uv)
@@ -106,7 +106,7 @@ def painted(image: Array, uv: Array, colour: Array) -> Array | None:
 
 
 def _around(image: Array, uv: Array) -> tuple[Array, Array]:
-    """float64[h w, 3] pixels, and how far each is from the place, px."""
+    """float64[h w, 3] pixels, and the distance of each from the position, px."""
     height, width = image.shape[:2]
     v, u = np.mgrid[:height, :width] + 0.5
     away = np.hypot(u - uv[0] * width, v - uv[1] * height).ravel()

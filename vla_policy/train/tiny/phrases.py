@@ -1,4 +1,4 @@
-"""Sentences about one thing in every trained form, with a new word, and the same with a word that was known before."""
+"""Sentences about one object in every trained form, each with a new word and with a known one in its place."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def phrases(
     count: int,
     rng: np.random.Generator,
 ) -> list[tuple[str, str]]:
-    """count pairs (with the new word, with another of its kind). thing: what is known of its looks, by kind.
+    """count pairs (with the new word, with a known one of its kind). thing: known attributes by kind.
 
-    language: which has the word already.
+    language: already contains the word.
     """
     forms = list(dict.fromkeys(said for _, said in language.forms if "{thing}" in said))
     if not forms:
@@ -47,7 +47,7 @@ def _pair(
 def _name(
     language: Language, new: NewWord, thing: Mapping[str, str], rng: np.random.Generator
 ) -> str:
-    """A name of the thing with {} for the new word."""
+    """A name of the object with {} for the new word."""
     if new.kind == "colour":
         same = _same(language, "shape", thing.get("shape"))
         nouns = [*same, *language.classes.get("any", ())] if same else language.classes["any"]
@@ -57,6 +57,6 @@ def _name(
 
 
 def _same(language: Language, kind: str, word: str | None) -> list[str]:
-    """The words that mean the same look as word."""
+    """The words of the same class as word."""
     numbers = language.looks.get(kind, {})
     return [w for w, number in numbers.items() if word is not None and number == numbers.get(word)]

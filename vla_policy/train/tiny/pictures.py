@@ -30,7 +30,7 @@ class Pictures:
 
 
 def render(robot: str, first: int, count: int, *, works: bool = True) -> Pictures:
-    """count scenes from seed first on, each with the arm at its start and, if works, at work."""
+    """count scenes from seed first on, each with the arm at its start pose and, if works, during a task."""
     worlds = {kind: World(renderer=kind, robot=robot) for kind in ("auto", "raycast")}
     rows: list[tuple[np.ndarray, ...]] = []
     for i in range(count):
@@ -56,7 +56,7 @@ def render(robot: str, first: int, count: int, *, works: bool = True) -> Picture
 
 
 def to_images(images: np.ndarray, rng: np.random.Generator | None) -> torch.Tensor:
-    """uint8[b, h, w, 3] to float32[b, 3, h, w] in [-1, 1], with other light and noise if rng is given."""
+    """uint8[b, h, w, 3] to float32[b, 3, h, w] in [-1, 1], with random light and noise if rng is given."""
     x = torch.from_numpy(images)
     if rng is None:
         return plain(x)

@@ -1,9 +1,9 @@
-"""The pointing tower learns a new word from demonstrations of the thing, on many views of their frames.
+"""The pointing tower learns a new word from demonstrations of the object, on many views of their frames.
 
-With preservation the word's own vector learns, and what says where in an image something is: keys and places, not the features below
-them nor any other word. Base scenes with their sentences are answered beside it as the tower answered them before.
-What the word must do is told by places alone (demonstrated_thing.py): where the thing is, and where it therefore is in each image.
-In the front image that is the patch of which the tower itself says that place; in the wrist image a projection, from base scenes.
+With preservation only the word's embedding and the layers that locate (keys and positions) are trained,
+not the image features nor other words; on base scenes the tower's earlier answers are the targets.
+The only labels are object positions (demonstrated_thing.py). Their location in the front image is the
+patch for which the tower itself predicts that position, in the wrist image a projection fitted on base scenes.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from vla_policy.train.tiny.painted import PaintedThings
 from vla_policy.train.tiny.phrases import phrases
 from vla_policy.types import Array, Reason, required
 
-NO_LABEL = -100  # what cross-entropy does not count
-SURE = (1.5, 0.3)  # confidence of a place that is found
-BESIDE_M = 0.008  # spread of a place among the patches
-# What learns beside the word.
+NO_LABEL = -100  # ignored by cross-entropy
+SURE = (1.5, 0.3)  # confidence of a location
+BESIDE_M = 0.008  # spread of a position over the patches
+# Trained besides the word.
 REACH = ("front.key", "wrist.key", "wrist_query", "wrist_bias", "place", "wrist_place")
-LEFT_OUT = ("found", "name")  # parts of the loss that need labels which demonstrations do not have
+LEFT_OUT = ("found", "name")  # parts of the loss whose labels demonstrations lack
 
 
 @dataclass(frozen=True, slots=True)
 class PointSteps:
-    """batch: frames of a step, each asked `questions` sentences. keep: how much the answers of before count.
+    """batch: frames of a step, each with `questions` sentences. keep: weight of the earlier answers.
 
-    whole: all of the tower learns, and nothing is kept.
+    whole: the whole tower is trained, and no answers are preserved.
     """
 
     steps: int = 200
@@ -66,9 +66,10 @@ def learn_word(
     paints: PaintedThings | None,
     options: PointSteps,
 ) -> Checkpoint:
-    """The checkpoint with a tower that points at what the word names. language: with the word; the token must be there.
+    """The checkpoint with a tower that points at the objects of the word.
 
-    uv: float64[n, 2], see `front_places`. wrist_camera: float64[3, 4], see `projection`. paints: seen by the front camera too.
+    language: with the word, which must have a token. uv: float64[n, 2], see `front_places`.
+    wrist_camera: float64[3, 4], see `projection`. paints: more examples, for the front camera only.
     """
     model = copy.deepcopy(checkpoint.model)
     tower: PointingTower = model.vision
@@ -111,7 +112,7 @@ def learn_word(
 
 
 def projection(xyz: Array, uv: Array) -> Array:
-    """float64[3, 4] that maps points float64[n, 3] to image places float64[n, 2], by least squares (DLT)."""
+    """float64[3, 4] that maps points float64[n, 3] to image locations float64[n, 2], by least squares (DLT)."""
     x = np.concatenate((xyz, np.ones((len(xyz), 1))), 1)
     zero = np.zeros_like(x)
     rows = np.concatenate(
@@ -121,13 +122,13 @@ def projection(xyz: Array, uv: Array) -> Array:
         )
     )
     camera = np.linalg.svd(rows)[2][-1].reshape(3, 4)
-    # In front of it the third is above 0.
+    # In front of the camera the third is positive.
     found: Array = camera * np.sign(camera[2] @ x.mean(0))
     return found
 
 
 def projected(camera: Array, xyz: Array) -> tuple[Array, Array]:
-    """float64[n, 2] places, and bool[n] whether they are in the image."""
+    """float64[n, 2] locations, and bool[n] whether they are in the image."""
     x = np.concatenate((xyz, np.ones((len(xyz), 1))), 1) @ camera.T
     depth = np.where(np.abs(x[:, 2:]) < 1e-9, 1e-9, x[:, 2:])
     uv = x[:, :2] / depth
@@ -139,7 +140,7 @@ def projected(camera: Array, xyz: Array) -> tuple[Array, Array]:
 def front_places(
     checkpoint: Checkpoint, language: Language, new: NewWord, shown: ShownThing
 ) -> Array:
-    """float64[n, 2]: where in the front image the thing is: the patches of which the tower says its place."""
+    """float64[n, 2]: location of the object in the front image: the patches for which the tower predicts its position."""
     tower: PointingTower = checkpoint.model.vision
     side = tower.config.image_px
     found = []
@@ -155,7 +156,7 @@ def front_places(
                 tower.front.uv,
                 seen.value[0, 0, :1].expand(
                     patches, -1
-                ),  # of a thing: a patch of the table has none
+                ),  # of an object: a patch of the table has none
                 torch.tensor([SURE]).expand(patches, -1),
                 summary.expand(patches, -1),
                 seen.ask[0, 0, :1].expand(patches, -1),
@@ -173,7 +174,7 @@ def _learned(
     tower: PointingTower, checkpoint: Checkpoint, language: Language, new: NewWord, row: int,
     *, whole: bool,
 ) -> list[torch.nn.Parameter]:  # fmt: skip
-    """The parameters that learn; the word begins between the words that it stands among."""
+    """The trained parameters; the word starts at the mean of the words of its kind."""
     weight = tower.embed.weight
     others = [checkpoint.tokenizer.token_to_id(w) for w in language.classes[new.kind]]
     rows = [i for i in others if i is not None and i != row]
@@ -190,7 +191,7 @@ def _learned(
 
 
 def only_row(weight: Tensor, row: int) -> None:
-    """Leave no gradient but that of one row: without decay the others then stay as they are, to the bit."""
+    """Keep only the gradient of one row: without weight decay the others then do not change at all."""
     gradient = required(weight.grad, "embed: gradient")
     own = gradient[row].clone()
     gradient.zero_()
@@ -199,7 +200,7 @@ def only_row(weight: Tensor, row: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """index: int64[b], of the frames. front, wrist: float32[b, 3, h, w]. text, known: int64[b, q, s]."""
+    """index: int64[b], frames. front, wrist: float32[b, 3, h, w]. text, known: int64[b, q, s]."""
 
     index: Array
     front: Tensor
@@ -235,7 +236,7 @@ def _parts(
     tower: PointingTower, teacher: PointingTower, batch: _Asked, shown: ShownThing, uv: Array,
     wrist_camera: Array,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """The parts of the lesson "pointing" that places can tell; destination and reference as the teacher says them."""
+    """The losses of the lesson "pointing" with positions as labels; destination and reference from the teacher."""
     i, q = batch.index, batch.text.shape[1]
     with torch.no_grad():
         said = teacher.look(batch.front, batch.known)
@@ -264,7 +265,7 @@ def _kept(
     tower: PointingTower, teacher: PointingTower, checkpoint: Checkpoint, base: Frames,
     rng: np.random.Generator, count: int,
 ) -> Tensor:  # fmt: skip
-    """How far the answers about base scenes are from those of before: places in 10 cm, wrist 5 cm, and the attention."""
+    """Distance of the answers about base scenes from the earlier ones: positions per 10 cm, wrist per 5 cm, attention."""
     i = rng.integers(0, len(base), count)
     each = [torch.Generator().manual_seed(int(s)) for s in rng.integers(2**62, size=count)]
     front, wrist = (relit(torch.from_numpy(x), each) for x in base.images(i))
@@ -287,7 +288,7 @@ def _kept(
 
 
 def _divergence(old: Tensor, now: Tensor) -> Tensor:
-    """Of attention logits [..., p]: Kullback-Leibler, [...]."""
+    """Kullback-Leibler divergence of attention logits [..., p]: [...]."""
     was = old.softmax(-1)
     return (was * (old.log_softmax(-1) - now.log_softmax(-1))).sum(-1)
 
@@ -296,7 +297,7 @@ def _painted_parts(
     tower: PointingTower, checkpoint: Checkpoint, language: Language, new: NewWord,
     paints: PaintedThings, rng: np.random.Generator, options: PointSteps,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """What the front image alone can tell: where the painted thing is, for sentences that say its shape or not."""
+    """The losses of the front image: location of the painted object, for sentences with or without its shape."""
     i, q = rng.integers(0, len(paints), options.batch), options.questions
     each = [torch.Generator().manual_seed(int(s)) for s in rng.integers(2**62, size=len(i))]
     front = relit(torch.from_numpy(paints.after[i]), each)
@@ -315,7 +316,7 @@ def _painted_parts(
 
 
 def _thing(language: Language, sentence: str) -> Mapping[str, str]:
-    """The words that name what is acted on."""
+    """The words that name the target object."""
     read = language.read(sentence)
     if isinstance(read, Reason) or not read.things:
         raise ValueError(f"{sentence!r}: got no thing in it, expected the demonstrated one")
@@ -323,7 +324,7 @@ def _thing(language: Language, sentence: str) -> Mapping[str, str]:
 
 
 def _known(language: Language, new: NewWord, sentence: str) -> str:
-    """The trained sentence with a word that was there before."""
+    """The trained sentence with a word that was known before."""
     read = language.read(sentence)
     if isinstance(read, Reason):
         raise ValueError(f"{sentence!r}: {read.detail}")

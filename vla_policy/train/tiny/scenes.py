@@ -1,4 +1,4 @@
-"""Rendered scenes (`vla generate scenes`) for the lesson "pointing": image, sentences, truth."""
+"""Rendered scenes (`vla generate scenes`) for the lesson "pointing": image, sentences, ground truth."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LABELS = (
 class SceneSource:
     """The scenes below a folder, some or all of them. robot: their robot. Images stay on the disk.
 
-    held_out: share that only measures; part: "all", "train" or "held_out".
-    Raises FileNotFoundError for no scenes, ValueError for several robots or missing labels.
+    held_out: share for validation. part: "all", "train" or "held_out".
+    Raises FileNotFoundError if there are no scenes, ValueError for several robots or missing labels.
     """
 
     def __init__(self, root: Path, *, part: str = "all", held_out: float = 0.0) -> None:

@@ -1,7 +1,8 @@
-"""The second look learns to tell one more colour or shape, and keeps its answers about everything else.
+"""The second look learns one more colour or shape, and keeps its answers about everything else.
 
-What is new is shown by the frames of the demonstrations and, for a colour, by things of base scenes that were painted in it
-(painted.py), so that it is known in every shape. Base scenes teach what it is not: there every place keeps the answer that it had.
+Positive examples are frames of the demonstrations and, for a colour, objects of base scenes painted in
+it (painted.py), so that it is learned for every shape. Base scenes are the negative examples: there
+every location keeps its earlier answer.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from vla_policy.train.tiny.pictures import to_images
 from vla_policy.types import Array, required
 
 KINDS = ("colour", "shape")
-ON, OFF = 0.03, 0.075  # of the image side, from the middle of the thing: on it, and beside it
-IMAGES = 8  # of new things, and as many of base scenes, in a step of the first look
-CROPS = 48  # likewise of the second; twice as many of base scenes
+ON, OFF = 0.03, 0.075  # of the image side, from the centre of the object: on it, and beside it
+IMAGES = 8  # of new objects, and as many of base scenes, in a step of the first look
+CROPS = 48  # likewise of the second look; twice as many of base scenes
 UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class SeeSteps:
-    """Steps of each of the two looks."""
+    """Training steps of each of the two looks."""
 
     steps: int = 300
     rate: float = 1e-3
@@ -40,9 +41,9 @@ class SeeSteps:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Images of new things, one each. after: uint8[n, h, w, 3]; before: the same without it, or as it is.
+    """Images of new objects, one in each. after: uint8[n, h, w, 3]; before: without it, or the same image.
 
-    uv: float64[n, 2], its middle. colour, shape: int64[n], UNKNOWN where not known.
+    uv: float64[n, 2], centres. colour, shape: int64[n], or UNKNOWN.
     """
 
     before: Array
@@ -53,7 +54,7 @@ class Examples:
 
 
 def joined(parts: Iterable[Examples]) -> Examples:
-    """Several as one."""
+    """All examples as one."""
     parts = tuple(parts)
     return Examples(
         *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Examples))
@@ -63,7 +64,7 @@ def joined(parts: Iterable[Examples]) -> Examples:
 def learn_to_see(
     tower: PointingTower, naming: Naming, new: Examples, base: Array, options: SeeSteps
 ) -> Naming:
-    """naming, which has the new class already, with the class learned. base: uint8[m, h, w, 3], front images without it."""
+    """naming, which already has the new class, after training it. base: uint8[m, h, w, 3], front images without it."""
     learned = copy.deepcopy(naming).requires_grad_(True)
     _learn_places(tower, naming, learned, new, base, options)
     if learned.closer is not None:
@@ -77,7 +78,7 @@ def _learn_places(
     tower: PointingTower, before: Naming, learned: Naming, new: Examples, base: Array,
     options: SeeSteps,
 ) -> None:  # fmt: skip
-    """The first look: the class of each place of an image."""
+    """The first look: the class of each location of an image."""
     own = [p for n, p in learned.named_parameters() if not n.startswith("closer.")]
     optimiser, schedule = _optimiser(own, options)
     for step in range(options.steps):
@@ -109,7 +110,7 @@ def _learn_places(
 def _learn_crops(
     before: Closer, learned: Closer, new: Examples, base: Array, options: SeeSteps
 ) -> None:
-    """The second look: the class of what is in the middle of a crop. base: crops with a margin."""
+    """The second look: the class of the object at the centre of a crop. base: crops with a margin."""
     own = _cut(new.after, new.uv[:, None])
     optimiser, schedule = _optimiser(list(learned.parameters()), options)
     for step in range(options.steps):
@@ -128,7 +129,7 @@ def _learn_crops(
 
 
 def _places(tower: PointingTower, naming: Naming, front: Array) -> Array:
-    """float64[n, p, 2]: where something stands, by the first look."""
+    """float64[n, p, 2]: locations of objects, by the first look."""
     found = []
     with torch.no_grad():
         for start in range(0, len(front), 50):
@@ -140,7 +141,7 @@ def _places(tower: PointingTower, naming: Naming, front: Array) -> Array:
 
 
 def _cut(front: Array, uv: Array) -> Array:
-    """uint8[n p, c, c, 3]: crops with a margin, around places float64[n, p, 2]."""
+    """uint8[n p, c, c, 3]: crops with a margin, around locations float64[n, p, 2]."""
     side = CROP_PX + 2 * MARGIN_PX
     found = []
     for start in range(0, len(front), 200):
@@ -152,7 +153,7 @@ def _cut(front: Array, uv: Array) -> Array:
 
 
 def _away(uv: Array, side: int) -> Tensor:
-    """float32[n, p]: of each location from a place, of the image side."""
+    """float32[n, p]: distance of each location from a given one, of the image side."""
     centre = (torch.arange(side) + 0.5) / side
     v, u = torch.meshgrid(centre, centre, indexing="ij")
     at = torch.stack((u, v), -1).reshape(-1, 2)
