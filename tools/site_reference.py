@@ -18,6 +18,7 @@ from pathlib import Path
 
 import site_messages
 from site_messages import text
+from site_tables import arguments, dataclass_table, dataclasses_in, interface, key_paths
 
 ROOT = Path(__file__).resolve().parent.parent
 ROBOTS = ROOT / "config" / "embodiments"
@@ -96,7 +97,7 @@ def interfaces() -> str:
             for title, section in zip(
                 parts, re.split(r"^---$", path.read_text(), flags=re.M), strict=True
             ):
-                lines += ["", *([f"**{title}**", ""] if title else []), *_interface(section)]
+                lines += ["", *([f"**{title}**", ""] if title else []), *interface(section)]
     return "\n".join(lines) + "\n"
 
 
@@ -108,7 +109,7 @@ def robot_file() -> str:
 
     files = [yaml.safe_load(p.read_text()) for p in sorted(ROBOTS.glob("*.yaml"))]
     groups = frozenset(action["group"] for robot in files for action in robot["actions"])
-    keys = [dict(_key_paths(robot, "", groups)) for robot in files]
+    keys = [dict(key_paths(robot, "", groups)) for robot in files]
     lines = [
         "# Keys of a robot file",
         "",
@@ -124,7 +125,7 @@ def robot_file() -> str:
         lines.append(f"| `{key}` | {text(f'`{have[0]}`')} | {len(have)} |")
     lines += ["", "What they are read into:"]
     for kind in _dataclasses(description, joint_units):
-        lines += ["", *_dataclass(kind)]
+        lines += ["", *dataclass_table(kind)]
     lines += [
         "",
         "## Spaces of an action group",
@@ -159,8 +160,8 @@ def run_file() -> str:
         if kind in done:
             continue
         done.add(kind)
-        lines += ["", *_dataclass(kind)]
-        todo += [t for hint in typing.get_type_hints(kind).values() for t in _inner(hint)]
+        lines += ["", *dataclass_table(kind)]
+        todo += [t for hint in typing.get_type_hints(kind).values() for t in dataclasses_in(hint)]
     return "\n".join(lines) + "\n"
 
 
@@ -174,60 +175,15 @@ PAGES = {
 }
 
 
-def _key_paths(value: typing.Any, path: str, names: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """(path, example) of every key; what a file names itself (cameras, groups, tools) is <name>."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        for entry in value:
-            yield from _key_paths(entry, f"{path}[]", names)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            own = path == "cameras" or key in names or "/" in key or key.endswith(".ee")
-            step = "<name>" if own else key
-            yield from _key_paths(inner, f"{path}.{step}" if path else step, names)
-    else:
-        shown = str(value)
-        yield path, shown if len(shown) <= 60 else f"{shown[:57]}..."
-
-
-def _sentence(words: str) -> str:
-    return text(words[:1].upper() + words[1:]) + "."
-
-
 def _verb(name: str, module: str) -> Iterator[str]:
     verb = importlib.import_module(module)
     parser = argparse.ArgumentParser(prog=name)
     verb.add_arguments(parser)
-    yield from _arguments(parser)
+    yield from arguments(parser)
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
-    rows, kinds = [], {}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            kinds |= action.choices
-        elif "--help" not in action.option_strings and action.help != argparse.SUPPRESS:
-            rows.append(_argument(action))
-    if rows:
-        yield from ("", "| argument | default | |", "|---|---|---|", *rows)
-    for name, inner in kinds.items():
-        yield from ("", f"**`{parser.prog} {name}`**", *_arguments(inner))
-
-
-def _argument(action: argparse.Action) -> str:
-    value = action.metavar or ("" if action.nargs == 0 else (action.dest or "").upper())
-    if action.choices and not action.metavar:
-        value = "{" + ",".join(str(c) for c in action.choices) + "}"
-    name = ", ".join(f"{o} {value}".strip() for o in action.option_strings) or str(
-        action.metavar or action.dest
-    )
-    given = action.default not in (None, False, argparse.SUPPRESS, "") and action.nargs != 0
-    default = f"`{action.default}`" if given and action.default != [] else ""
-    words = (
-        (action.help or "") % {**vars(action), "prog": ""}
-        if "%(" in (action.help or "")
-        else action.help or ""
-    )
-    return f"| `{name.replace('|', chr(92) + '|')}` | {default} | {text(words)} |"
+def _sentence(words: str) -> str:
+    return text(words[:1].upper() + words[1:]) + "."
 
 
 def _parameter_classes() -> Iterator[tuple[str, type]]:
@@ -244,20 +200,6 @@ def _bound(value: "float | None") -> str:
     return "any" if value is None else f"{value:g}"
 
 
-def _interface(section: str) -> Iterator[str]:
-    """Leading comments as prose, then one row for each field or constant."""
-    rows = []
-    for line in section.strip().splitlines():
-        code, _, comment = line.partition("#")
-        if not code.strip():
-            if comment and not rows:
-                yield text(comment.strip())
-        else:
-            kind, _, name = code.strip().partition(" ")
-            rows.append(f"| `{kind}` | `{name.strip()}` | {text(comment.strip())} |")
-    yield from ("", "| type | name | |", "|---|---|---|", *rows) if rows else ("", "Nothing.")
-
-
 def _dataclasses(*modules: typing.Any) -> Iterator[type]:
     for module in modules:
         for kind in vars(module).values():
@@ -267,37 +209,6 @@ def _dataclasses(*modules: typing.Any) -> Iterator[type]:
                 and kind.__module__ == module.__name__
             ):
                 yield kind
-
-
-def _dataclass(kind: type) -> Iterator[str]:
-    yield from (f"## {kind.__name__}", "")
-    for paragraph in inspect.getdoc(kind).split("\n\n"):
-        yield from (text(paragraph), "")
-    yield from ("| key | type | default |", "|---|---|---|")
-    for field in dataclasses.fields(kind):
-        yield f"| `{field.name}` | {text(_type(field.type))} | {_default(field)} |"
-
-
-def _type(hint: typing.Any) -> str:
-    name = hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint))
-    if not isinstance(hint, str) and typing.get_args(hint):
-        name = str(hint)
-    return "`" + re.sub(r"(\w+\.)+(?=\w)", "", name) + "`"
-
-
-def _default(field: dataclasses.Field) -> str:
-    if field.default is not dataclasses.MISSING:
-        return (
-            f"`{field.default!r}`" if not dataclasses.is_dataclass(field.default) else "as there"
-        )
-    return "required" if field.default_factory is dataclasses.MISSING else "empty, or as there"
-
-
-def _inner(hint: typing.Any) -> Iterator[type]:
-    if inspect.isclass(hint) and dataclasses.is_dataclass(hint):
-        yield hint
-    for part in typing.get_args(hint):
-        yield from _inner(part)
 
 
 if __name__ == "__main__":
