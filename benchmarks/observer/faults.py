@@ -25,7 +25,7 @@ Swaps = tuple[tuple[str, Callable[[Any], Any]], ...]
 class Fault:
     """swaps: name of a function or constant, and what makes the broken one of the sound one.
 
-    blind: why it cannot be seen from outside. temper: fields of scenario.Temper with another value than was
+    blind: why it cannot be seen from outside. temper: fields of tempers.Temper with another value than was
     drawn, so that a rare occasion comes often; the sound code then has the same ones.
     """
 

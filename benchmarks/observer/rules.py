@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .account import Account
 from .description import BASE, GOALS, HAND, JOINTS, TOOL, TWIST, Described, Group
-from .scenario import Account
 from .world import Sent, World
 
 MS = 1_000_000

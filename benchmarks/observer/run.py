@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from . import adapter, robots
+from .account import Account
 from .description import Described, read
 from .rules import Violation, judge
-from .scenario import Account, Scenario
+from .scenario import Scenario
 from .world import World
 
 TICKS = 400  # of one scenario

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from . import adapter
-from .description import BASE, HAND, JOINTS, TOOL, TWIST, Described
-from .motions import MONOTONE, WANDER, Path, rows_of
+from .account import Account, Books
+from .description import BASE, JOINTS, TOOL, TWIST, Described
+from .motions import WANDER, Path, rows_of
+from .places import start_places
+from .spoilt_rows import spoilt, unit
+from .tempers import temper
 from .world import World
 
 MS = 1_000_000
@@ -16,106 +18,20 @@ FOREVER_NS = 10**15
 START_NS = 1_700_000_000 * 1_000_000_000
 
 
-@dataclass
-class Temper:
-    """How often things happen in one scenario, per tick where it is a probability."""
-
-    style: str
-    scheme: str
-    change: str
-    stall: float
-    jump: float
-    operator: float
-    hand: float
-    lifecycle: float
-    silent: float  # an input
-    hostile: float  # of chunks
-    instruction: float
-    other: float
-    jitter_ns: int
-    latency_ns: int
-    lag_ns: int
-    noise: float
-    policy_ns: tuple[int, int]  # from an observation to its chunk
-    gap_ns: tuple[int, int]  # between observations
-
-
-@dataclass
-class Account:
-    """What the judge is told besides the world: true times, by the observer's own bookkeeping.
-
-    silent: [from, to) in which nothing may move: stopped, disengaged or inactive, or somebody else
-    commands. dead: [from, to) in which the node is not active. still: [from, to) in which nothing new may be followed, and why.
-    engaged: times of engaging. led: [from, to) of hands, by group. moved: group -> [from, to) paths.
-    """
-
-    silent: list[tuple[int, int]] = field(default_factory=list)
-    dead: list[tuple[int, int]] = field(default_factory=list)
-    still: list[tuple[int, int, str]] = field(default_factory=list)
-    engaged: list[int] = field(default_factory=list)
-    stalls: list[tuple[int, int]] = field(default_factory=list)
-    led: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    against: list[tuple[str, int, int]] = field(default_factory=list)
-    lines: dict[str, list[tuple[int, int, Path]]] = field(default_factory=dict)
-    # When offered, end of its last row, and how much later its rows are if the robot has stood since.
-    reach: list[tuple[int, int, int]] = field(default_factory=list)
-    notes: list[tuple[int, str]] = field(default_factory=list)
-    raised: list[str] = field(default_factory=list)
-    ticks: int = 0
-    end_ns: int = 0
-
-
-def temper(rng: np.random.Generator) -> Temper:
-    def some(share: float, low: float, high: float) -> float:
-        return float(rng.uniform(low, high)) if rng.random() < share else 0.0
-
-    slow = rng.random() < 0.2
-    return Temper(
-        style=MONOTONE if rng.random() < 0.5 else WANDER,
-        scheme=str(rng.choice(adapter.ALL_SCHEMES)),
-        change="flush" if rng.random() < 0.7 else "blend",
-        stall=some(0.7, 0.002, 0.03),
-        jump=some(0.25, 0.001, 0.006),
-        operator=some(0.7, 0.002, 0.02),
-        hand=some(0.5, 0.002, 0.02),
-        lifecycle=some(0.5, 0.001, 0.01),
-        silent=some(0.4, 0.002, 0.015),
-        hostile=some(0.4, 0.05, 0.4),
-        instruction=some(0.4, 0.002, 0.01),
-        other=some(0.2, 0.001, 0.006),
-        jitter_ns=int(rng.choice([0, 200_000, 2 * MS, 6 * MS])),
-        latency_ns=int(rng.integers(100_000, 3 * MS)),
-        lag_ns=int(rng.integers(1 * MS, 60 * MS)),
-        noise=float(rng.choice([0.0, 1e-5, 5e-5])),
-        policy_ns=(300 * MS, 1400 * MS) if slow else (30 * MS, 350 * MS),
-        gap_ns=(100 * MS, 500 * MS) if rng.random() < 0.8 else (400 * MS, 2500 * MS),
-    )
-
-
 class Scenario:
     def __init__(self, robot: Described, seed: tuple[int, ...], ticks: int) -> None:
         self.robot, self.ticks = robot, ticks
         self.rng = rng = np.random.default_rng(seed)
         self.temper = temper(rng)
-        self.world = World(robot, self._places(), self.temper.latency_ns)
+        self.world = World(robot, start_places(robot, rng), self.temper.latency_ns)
         self.world.offset_ns = START_NS
-        self.account = Account(
-            led={g.name: [] for g in robot.groups}, lines={g.name: [] for g in robot.groups}
-        )
+        self.books = Books(robot, self.world)
+        self.account = self.books.account
         self.paths: dict[str, Path] = {}
         self._sequence, self._due = 0, []
         self._look_ns = 0
-        self._silent_since: int | None = 0
-        self._dead_since: int | None = None
-        self._still: tuple[int, str] | None = (0, "not engaged")
         self._frozen: dict[str, int] = {}
-        self._stamps: dict[str, int] = {}
-        self._engaged = False
         self._stopped = False
-        self._floor_ns = 0
-        self._plans: list[
-            tuple[int, int, int]
-        ] = []  # obs, from when, until when it may be followed
         self._word = ""
         self._said = ""
         self._broken_ns = -1
@@ -157,7 +73,7 @@ class Scenario:
             now_ns = max(now_ns, world.now_ns + 1)
             self._now(now_ns)
             self.node.tick(now_ns + world.offset_ns)
-            self._look(now_ns)
+            self.books.look(now_ns)
             if tick_first:
                 self._sense(now_ns + 100_000)
                 self._between(now_ns + 100_000, tick_ns)
@@ -167,7 +83,7 @@ class Scenario:
         # The process is killed: what it sent last runs out.
         self.account.end_ns = world.now_ns + 1_500 * MS
         self.account.stalls.append((world.now_ns, self.account.end_ns))
-        self._close()
+        self.books.close()
         return world, self.account
 
     def note(self, words: str) -> None:
@@ -201,8 +117,8 @@ class Scenario:
             self.node.instruct(self._word)
             if t.change == "flush" and self._word != self._said:
                 self._said = self._word
-                if self._plans and self._plans[-1][3] != self._word:
-                    self._plans = []
+                if self.books.plans and self.books.plans[-1][3] != self._word:
+                    self.books.plans = []
             self.note(f"instruction {self._word}")
         if rng.random() < t.jump:
             step = int(rng.choice([-1, 1]) * rng.integers(50 * MS, 5000 * MS))
@@ -210,10 +126,10 @@ class Scenario:
                 step += 1000 * MS
             world.offset_ns += step
             self.note(f"the clock jumps by {step // MS} ms")
-            self._empty()
+            self.books.empty()
             self._frozen = {}
-            self._stamps = {}
-        self._look(world.now_ns)
+            self.books.stamps.clear()
+        self.books.look(world.now_ns)
 
     def _now(self, time_ns: int) -> None:
         self.world.now_ns = max(self.world.now_ns, time_ns)
@@ -226,13 +142,13 @@ class Scenario:
         joints, poses, openings = world.measured(taken_ns, rng, t.noise)
         for name in robot.ages:
             if self._frozen.get(name, -1) < heard_ns:
-                self._stamps[name] = max(taken_ns, self._stamps.get(name, 0))
+                self.books.stamps[name] = max(taken_ns, self.books.stamps.get(name, 0))
         if self._frozen.get("joints", -1) >= heard_ns and hasattr(self, "_last"):
             joints, openings = self._last.joints, self._last.openings
         if self._frozen.get("pose", -1) >= heard_ns and hasattr(self, "_last"):
             poses = self._last.poses
         offset = world.offset_ns
-        stamp = {n: ns + offset for n, ns in self._stamps.items()}
+        stamp = {n: ns + offset for n, ns in self.books.stamps.items()}
         self._last = adapter.Seen(
             joints, stamp.get("joints"), poses, stamp.get("pose"), openings,
             {c: stamp[c] for c in robot.cameras if c in stamp},
@@ -242,7 +158,7 @@ class Scenario:
     def _observe(self) -> None:
         """The policy looks; its chunk comes later."""
         rng, t, robot, world = self.rng, self.temper, self.robot, self.world
-        if not self.paths or not self._stamps:
+        if not self.paths or not self.books.stamps:
             return
         obs_ns = max(0, world.now_ns - t.lag_ns)
         count = int(rng.integers(2, max(3, int(2.0e9 / robot.step_ns)) + 1))
@@ -250,47 +166,17 @@ class Scenario:
         known = True
         step_ns = robot.step_ns
         if rng.random() < t.hostile:
-            rows, known = self._spoilt(rows)
+            rows, known = spoilt(robot, rows, rng, t.style)
         elif t.style == WANDER and rng.random() < 0.1:
             shift = rng.normal(0.0, 0.05, rows.shape[1])
             rows = rows + shift * (np.arange(count)[:, None] >= rng.integers(0, count))
-            rows = self._unit(rows)
+            rows = unit(self.robot, rows)
         self._sequence += 1
         chunk = adapter.ActionChunk(
             rows, robot.columns, obs_ns + world.offset_ns, step_ns, self._sequence, self._word
         )
         due_ns = world.now_ns + int(rng.integers(*t.policy_ns))
         self._due.append((due_ns, chunk, (known, obs_ns, count, world.offset_ns)))
-
-    def _unit(self, rows):
-        start = 0
-        for group in self.robot.groups:
-            width = len(group.columns)
-            if group.space == "ee_pose" and group.rotation == "quaternion_xyzw":
-                q = slice(start + 3, start + 7)
-                rows[:, q] /= np.linalg.norm(rows[:, q], axis=1, keepdims=True)
-            start += width
-        return rows
-
-    def _spoilt(self, rows):
-        """Rows that no policy should give; whether they may be followed all the same."""
-        rng = self.rng
-        rows = np.array(rows)
-        # Where all plans are to follow one line, only what nobody may follow is thrown in.
-        what = rng.random() * (0.35 if self.temper.style == MONOTONE else 1.0)
-        if what < 0.35:
-            where = rng.integers(0, rows.shape[0]), rng.integers(0, rows.shape[1])
-            rows[where] = rng.choice([np.nan, np.inf, -np.inf])
-            return rows, False
-        if what < 0.6:  # one row far away
-            rows[rng.integers(0, len(rows)) :] += rng.normal(0, 1.0, rows.shape[1])
-            return self._unit(rows), True
-        if what < 0.8:
-            where = rng.integers(0, rows.shape[0]), rng.integers(0, rows.shape[1])
-            rows[where] = rng.choice([1e160, -1e300, 1e3, -1e3, 5e-324])
-            return rows, True
-        rows += rng.normal(0, 0.2, rows.shape)
-        return self._unit(rows), True
 
     def _offer(self, chunk, known) -> None:
         good, obs_ns, count, offset = known
@@ -300,24 +186,24 @@ class Scenario:
         if not node.active:
             return
         node.chunk(chunk)
-        if not self._engaged:
+        if not self.books.engaged:
             return
         # The node only knows the stamp; after a jump of the clock it means another moment.
         obs_ns += offset - world.offset_ns
         if good is False:
             self.note("a chunk that is not finite")
-            self._empty()
-        elif good and obs_ns >= self._floor_ns - 2:
+            self.books.empty()
+        elif good and obs_ns >= self.books.floor_ns - 2:
             until = min(
                 obs_ns + round(1e9 * self.robot.chunk_age_s),
                 max(world.now_ns, obs_ns) + count * self.robot.step_ns,
             )
-            self._plans.append((obs_ns, world.now_ns, until, chunk.instruction))
+            self.books.plans.append((obs_ns, world.now_ns, until, chunk.instruction))
             shift_ns = world.now_ns - obs_ns if self._stood_since(obs_ns) else 0
             self.account.reach.append(
                 (world.now_ns, obs_ns + count * self.robot.step_ns, shift_ns)
             )
-            self._look(world.now_ns)
+            self.books.look(world.now_ns)
 
     def _stood_since(self, time_ns: int) -> bool:
         """Whether nothing has moved since then: what is followed now may begin with its first row."""
@@ -340,7 +226,7 @@ class Scenario:
             else:
                 self._maybe_hand(idle=True)
             return
-        if not self._engaged:
+        if not self.books.engaged:
             if rng.random() < 0.05:
                 self._call(node.reset)
             if self._led_in is None and self._wait == 0 and rng.random() < 0.5:
@@ -349,7 +235,7 @@ class Scenario:
             return
         if not node.engaged:
             self.note(f"has let go by itself: {node.says}")
-            self._silence("has let go by itself")
+            self.books.silence("has let go by itself")
             self._wait = int(rng.integers(1, 60))
             return
         what = rng.random()
@@ -365,7 +251,7 @@ class Scenario:
             self._other_since = world.now_ns
             self._wait = int(rng.integers(20, 120))
             node.tick(world.now_ns + world.offset_ns)  # the tick that hears of it
-            self._silence("somebody else commands")
+            self.books.silence("somebody else commands")
         else:
             self._maybe_hand(idle=False)
 
@@ -378,10 +264,10 @@ class Scenario:
             if act == "stop":
                 node.stop()
                 self._stopped = True
-                self._silence("stopped")
+                self.books.silence("stopped")
             elif act == "disengage":
                 node.engage(False)
-                self._silence("disengaged")
+                self.books.silence("disengaged")
             elif act == "engage":
                 if self._led_in is None:
                     self._engage()
@@ -394,14 +280,14 @@ class Scenario:
             self._stopped = False
 
     def _engage(self) -> None:
-        was = self._engaged
+        was = self.books.engaged
         if self.node.engage(True):
             if not was:
                 self.note("engaged")
-                self._engaged = True
+                self.books.engaged = True
                 self.account.engaged.append(self.world.now_ns)
-                self._end_silence()
-                self._empty()
+                self.books.end_silence()
+                self.books.empty()
                 self._line_up()
 
     def _lifecycle(self) -> None:
@@ -416,7 +302,7 @@ class Scenario:
         else:
             node.shutdown()
             self.node = self._new_node()
-        self._die()
+        self.books.die()
         self._wait = int(rng.integers(1, 80))
 
     def _activate(self) -> None:
@@ -424,24 +310,14 @@ class Scenario:
         self._now(self.world.now_ns)
         self.note("activate")
         self.node.activate()
-        self._live()
+        self.books.live()
         if self._stopped and self.rng.random() < 0.3:
             self.note("shutdown while stopped")
             self.node.shutdown()
             self.node = self._new_node()
             self._stopped = False
-            self._die()
+            self.books.die()
             self._wait = 10
-
-    def _die(self) -> None:
-        self._silence("inactive")
-        if self._dead_since is None:
-            self._dead_since = self.world.now_ns
-
-    def _live(self) -> None:
-        if self._dead_since is not None:
-            self.account.dead.append((self._dead_since, self.world.now_ns))
-            self._dead_since = None
 
     def _sometimes_nudge(self) -> None:
         """Stopped or disengaged, moved by hand, and only then taken down: a week of every laboratory."""
@@ -452,11 +328,11 @@ class Scenario:
             self.note("stop")
             node.stop()
             self._stopped = True
-            self._silence("stopped")
+            self.books.silence("stopped")
         else:
             self.note("disengage")
             node.engage(False)
-            self._silence("disengaged")
+            self.books.silence("disengaged")
         if rng.random() < 0.7:
             self._idle(world.now_ns + 800 * MS)
             end_ns = world.now_ns + int(rng.integers(500 * MS, 2000 * MS))
@@ -503,7 +379,7 @@ class Scenario:
             world.led_until[group.name] = world.now_ns + 500 * MS
             self.account.led[group.name].append((world.now_ns, world.now_ns + 500 * MS))
             self._led_in = (world.now_ns, world.now_ns + 500 * MS)
-            self._end_lines()
+            self.books.end_lines()
             return
         if group.kind == JOINTS:
             far = 1.5 * (group.jump + 0.3 * group.speed)
@@ -537,7 +413,7 @@ class Scenario:
             world.led_until[group.name] = FOREVER_NS
             self._held = group.name
             self.account.against.append((group.name, world.now_ns, end_ns))
-        self._end_lines()
+        self.books.end_lines()
 
     def _long_quiet(self, name: str) -> bool:
         """Nothing has been sent to a group for longer than a hold is repeated."""
@@ -547,18 +423,18 @@ class Scenario:
     def _after_hand(self) -> None:
         self._led_in = None
         held, self._held = self._held, None
-        if held is None and not (self._engaged and self.rng.random() < 0.5):
+        if held is None and not (self.books.engaged and self.rng.random() < 0.5):
             return
-        if self._engaged:
+        if self.books.engaged:
             self.node.engage(False)
             self.note("disengage")
-            self._silence("disengaged")
+            self.books.silence("disengaged")
         if held is not None:
             start_ns, _ = self.account.led[held].pop()
             self.account.led[held].append((start_ns, self.world.now_ns))
             self.world.led_until[held] = self.world.now_ns
 
-    # Bookkeeping.
+    # The node and the paths.
 
     def _new_node(self) -> adapter.Node:
         t = self.temper
@@ -573,100 +449,13 @@ class Scenario:
         node.raised = self.account.raised
         return node
 
-    def _empty(self) -> None:
-        """Only what is observed from now on may be followed."""
-        self._plans, self._floor_ns = [], self.world.now_ns
-
-    def _silence(self, why: str) -> None:
-        if self._silent_since is None:
-            self._silent_since = self.world.now_ns
-        self._engaged = False
-        self._plans = []
-        self._end_lines()
-        self._look(self.world.now_ns)
-
-    def _end_silence(self) -> None:
-        if self._silent_since is not None:
-            self.account.silent.append((self._silent_since, self.world.now_ns))
-            self._silent_since = None
-
     def _line_up(self) -> None:
         """New paths, from where everything is."""
         now_ns, rng = self.world.now_ns, self.rng
-        self._end_lines()
+        self.books.end_lines()
         for group in self.robot.groups:
             here, _ = self.world.channels[group.name].at(now_ns)
             path = Path(rng, group, here, now_ns, self.temper.style)
             self.paths[group.name] = path
             if path.direction is not None and group.reference == "absolute":
                 self.account.lines[group.name].append((now_ns, -1, path))
-
-    def _end_lines(self) -> None:
-        for lines in self.account.lines.values():
-            if lines and lines[-1][1] < 0:
-                lines[-1] = (lines[-1][0], self.world.now_ns, lines[-1][2])
-
-    def _look(self, now_ns: int) -> None:
-        """May anything be followed now? Kept as intervals in which it may not."""
-        why = self._why_still(now_ns)
-        if why is None:
-            if self._still is not None:
-                self.account.still.append((self._still[0], now_ns, self._still[1]))
-                self._still = None
-        elif self._still is None:
-            self._still = (now_ns, why)
-
-    def _why_still(self, now_ns: int) -> str | None:
-        if not self._engaged:
-            return "not engaged"
-        for name, age_s in self.robot.ages.items():
-            stamp = self._stamps.get(name)
-            if stamp is None or now_ns - stamp > age_s * 1e9 + MS:
-                self._empty()
-                return f"{name} is stale"
-        if not any(since <= now_ns <= until for _, since, until, _ in self._plans):
-            return "no plan"
-        return None
-
-    def _close(self) -> None:
-        end_ns = self.account.end_ns
-        if self._silent_since is not None:
-            self.account.silent.append((self._silent_since, end_ns))
-        if self._dead_since is not None:
-            self.account.dead.append((self._dead_since, end_ns))
-        if self._still is not None:
-            self.account.still.append((self._still[0], end_ns, self._still[1]))
-        self._end_lines()
-
-    def _places(self) -> dict[str, np.ndarray]:
-        """Where everything stands at first: somewhere inside, out of boxes."""
-        rng, places = self.rng, {}
-        for group in self.robot.groups:
-            if group.kind == JOINTS:
-                middle, half = (group.lower + group.upper) / 2, (group.upper - group.lower) / 2
-                places[group.name] = middle + rng.uniform(-0.8, 0.8, len(middle)) * half
-            elif group.kind in (TOOL, TWIST):
-                size = 7 if group.kind == TOOL else 6
-                place = np.zeros(size)
-                place[:3] = self._free(group)
-                if group.kind == TOOL:
-                    place[3:] = rng.normal(size=4)
-                    place[3:] /= np.linalg.norm(place[3:])
-                places[group.name] = place
-            elif group.kind == BASE:
-                places[group.name] = np.zeros(6)
-            elif group.kind == HAND:
-                places[group.name] = np.array([rng.random()])
-        return places
-
-    def _free(self, group):
-        lower, upper = group.box
-        for _ in range(100):
-            place = self.rng.uniform(lower + 0.02, upper - 0.02)
-            inside = [
-                ((place > low - 0.03) & (place < high + 0.03)).all()
-                for low, high in self.robot.keep_out
-            ]
-            if not any(inside):
-                return place
-        raise ValueError(f"{self.robot.name}: no free place")
