@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import multiprocessing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import bag_messages as make
@@ -64,10 +65,14 @@ def files(root: Path) -> dict[str, str]:
     }
 
 
+@cache
+def sound_take() -> tuple:
+    return tuple(make.take(make.robot(), 1.2))
+
+
 def takes():
     """Three takes, each with something of what goes wrong on a robot."""
     rng = np.random.default_rng(3)
-    first = make.take(make.robot(), 1.2)
     second = [m for m in make.take(make.robot(), 1.5) if not (m.topic == "/follower/image_raw" and m.stamp_ns > START + S // 2)]  # fmt: skip
     shaken = [
         replace(m, received_ns=m.received_ns + int(rng.integers(0, 300)) * MS)
@@ -78,7 +83,7 @@ def takes():
     third = sorted(shaken, key=lambda m: m.received_ns)
     third.insert(0, make.text("/active_instruction", "push the ball", third[0].received_ns))
     third.insert(0, make.text("/not/of/this/robot", "noise", third[0].received_ns))
-    return [(first, True), (second, None), (third, False)]
+    return [(sound_take(), True), (second, None), (third, False)]
 
 
 @pytest.mark.slow
@@ -136,7 +141,7 @@ def test_a_second_run_goes_on_and_a_third_does_nothing(tmp_path):
 
 
 def test_a_run_that_ended_between_its_note_and_its_episode_makes_the_episode(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     record(tmp_path / "bags/a", messages)
     record(tmp_path / "bags/b", messages)
     convert_bags([tmp_path / "bags/a"], tmp_path / "set")
@@ -145,7 +150,7 @@ def test_a_run_that_ended_between_its_note_and_its_episode_makes_the_episode(tmp
 
 
 def test_a_bag_that_cannot_be_converted_is_told_and_the_others_go_on(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     record(tmp_path / "bags/a", [m for m in messages if m.topic != "/follower/image_raw"])
     record(tmp_path / "bags/b", messages)
     (tmp_path / "bags/c").mkdir()
@@ -160,7 +165,7 @@ def test_a_bag_that_cannot_be_converted_is_told_and_the_others_go_on(tmp_path):
 
 
 def test_a_recorder_that_was_killed_left_an_episode(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     bag = BagWriter(tmp_path / "bag", CUSTOM)
     bag.open()
     for message in messages:
@@ -173,7 +178,7 @@ def test_a_recorder_that_was_killed_left_an_episode(tmp_path):
 
 
 def test_another_robots_bag_and_another_robots_set_are_refused_in_one_sentence(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     record(tmp_path / "bag", messages)
     outcome = convert_bags([tmp_path / "bag"], tmp_path / "set", Options(robot="vx300s"))
     assert "is a recording of robot 'so101', expected 'vx300s'" in outcome.problems[0]
@@ -186,7 +191,7 @@ def test_another_robots_bag_and_another_robots_set_are_refused_in_one_sentence(t
 
 
 def test_a_foreign_bag_needs_to_be_told_its_robot_and_its_task(tmp_path):
-    messages = [m for m in takes()[0][0] if m.topic != "/control_command"]
+    messages = [m for m in sound_take() if m.topic != "/control_command"]
     messages += [make.numbers("/follower/forward_controller/commands", np.full(6, 0.1), START + i * 20 * MS) for i in range(60)]  # fmt: skip
     messages.sort(key=lambda m: m.received_ns)
     record(tmp_path / "bag", messages, custom={})
@@ -204,7 +209,7 @@ def test_a_foreign_bag_needs_to_be_told_its_robot_and_its_task(tmp_path):
 
 
 def test_a_recording_without_any_command_is_refused(tmp_path):
-    messages = [m for m in takes()[0][0] if m.topic != "/control_command"]
+    messages = [m for m in sound_take() if m.topic != "/control_command"]
     record(tmp_path / "bag", messages)
     outcome = convert_bags([tmp_path / "bag"], tmp_path / "set")
     assert "says nothing of what was commanded: it lacks /control_command" in outcome.problems[0]
@@ -212,7 +217,7 @@ def test_a_recording_without_any_command_is_refused(tmp_path):
 
 
 def test_a_namespace_is_found_by_itself(tmp_path):
-    messages = [replace(m, topic=f"/left{m.topic}") for m in takes()[0][0]]
+    messages = [replace(m, topic=f"/left{m.topic}") for m in sound_take()]
     record(tmp_path / "bag", messages, custom={TASK: "lift"})
     outcome = convert_bags([tmp_path / "bag"], tmp_path / "set", Options(robot="so101"))
     assert outcome.problems == []
@@ -220,7 +225,7 @@ def test_a_namespace_is_found_by_itself(tmp_path):
 
 
 def test_a_robot_file_of_the_users_own_comes_with_the_bag(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     own = TEXT.replace("name: so101", "name: my_arm").replace("policy_hz: 30", "policy_hz: 15")
     record(tmp_path / "bag", messages, {**CUSTOM, ROBOT: "my_arm", ROBOT_FILE: own})
     convert_bags([tmp_path / "bag"], tmp_path / "set")
@@ -229,7 +234,7 @@ def test_a_robot_file_of_the_users_own_comes_with_the_bag(tmp_path):
 
 
 def test_a_rate_that_is_not_whole_is_refused(tmp_path):
-    messages, _ = takes()[0]
+    messages = sound_take()
     own = TEXT.replace("policy_hz: 30", "policy_hz: 7.5")
     record(tmp_path / "bag", messages, {**CUSTOM, ROBOT_FILE: own})
     with pytest.raises(ValueError, match=r"got 7\.5, expected a whole number.*--fps"):
@@ -245,7 +250,7 @@ def command(*words) -> int:
 
 
 def test_the_verb_says_what_it_did_and_what_it_could_not(tmp_path, capsys):
-    messages, _ = takes()[0]
+    messages = sound_take()
     record(tmp_path / "bags/a", messages)
     record(tmp_path / "bags/b", messages[:1])
     assert command(tmp_path / "bags", tmp_path / "set", "--workers", "1") == 1

@@ -3,8 +3,10 @@
 Judged by what a trajectory controller plays (trajectory_player.py), not by what the guard says it does.
 """
 
+import copy
 import importlib.util
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -67,6 +69,14 @@ class Cell:
         self.samples = {p.group: [] for p in self.arms}
         self.control, refusal = core.engage(self.control, robot, self.inputs(), self.now_ns)
         assert refusal is None
+
+    def copied(self):
+        """The same cell, which goes on by itself; what is only replaced is shared."""
+        other = copy.copy(self)
+        other.played = {group: copy.copy(played) for group, played in self.played.items()}
+        other.samples = {group: list(samples) for group, samples in self.samples.items()}
+        other.out = list(self.out)
+        return other
 
     @property
     def now_ns(self):
@@ -163,10 +173,9 @@ class Cell:
         return max(found)
 
 
-@pytest.fixture(params=sorted(TRAJECTORY_ROBOTS))
-def cell(request):
-    """A robot with trajectory outputs in the middle of a straight way."""
-    found = Cell(TRAJECTORY_ROBOTS[request.param])
+@cache
+def moving_cell(name):
+    found = Cell(TRAJECTORY_ROBOTS[name])
     found.tick()
     assert found.send_way() is None
     for _ in range(45):
@@ -175,6 +184,12 @@ def cell(request):
     v = found.played[found.arms[0].group].at(found.now_ms / 1e3)[1]
     assert (v > 0.4 * found.arms[0].limits.joint_speed_per_s).all(), "it is in motion"
     return found
+
+
+@pytest.fixture(params=sorted(TRAJECTORY_ROBOTS))
+def cell(request):
+    """A robot with trajectory outputs in the middle of a straight way."""
+    return moving_cell(request.param).copied()
 
 
 @pytest.mark.parametrize("late_ms", [21, 39, 45, 60, 100, 170, 250, 400, 900])

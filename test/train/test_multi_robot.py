@@ -32,7 +32,7 @@ from vla_policy.geometry.pose_steps import driven
 from vla_policy.models import config, pointing
 from vla_policy.models.engine import compile_engine
 from vla_policy.models.vla import VLA
-from vla_policy.policy import load_policy
+from vla_policy.policy import Policy, load_policy
 from vla_policy.train.tiny.answers import AnswerSource, arms_of, chunks_of, open_answers
 from vla_policy.types import Observation
 
@@ -57,6 +57,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: VLA) -> Path:
     return save_for(tmp_path_factory.mktemp("cross") / "all", model, ROBOTS)
 
 
+@pytest.fixture(scope="module")
+def policies(folder: Path) -> dict[str, Policy]:
+    return {name: load_policy(str(folder), embodiment=name) for name in ROBOTS}
+
+
 def observation(name: str, seed: int = 0, **changes: object) -> Observation:
     rng, embodiment = np.random.default_rng(seed), load_embodiment(name)
     arms = len(embodiment.state_names) // 8
@@ -74,8 +79,8 @@ def observation(name: str, seed: int = 0, **changes: object) -> Observation:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_every_robot_gets_its_own_columns(folder: Path, name: str) -> None:
-    policy, embodiment = load_policy(str(folder), embodiment=name), load_embodiment(name)
+def test_every_robot_gets_its_own_columns(policies: dict[str, Policy], name: str) -> None:
+    policy, embodiment = policies[name], load_embodiment(name)
     assert (policy.head, policy.check(embodiment)) == ("flow", ())
     chunk = policy.infer(observation(name), seed=1)
     assert chunk.names == embodiment.action_names
@@ -91,8 +96,8 @@ def test_every_robot_gets_its_own_columns(folder: Path, name: str) -> None:
     assert (chunk.model_actions[:, absent] == 0).all()
 
 
-def test_the_base_has_speeds_and_is_not_added_up(folder: Path) -> None:
-    policy = load_policy(str(folder), embodiment="vx300s_mobile")
+def test_the_base_has_speeds_and_is_not_added_up(policies: dict[str, Policy]) -> None:
+    policy = policies["vx300s_mobile"]
     said = np.zeros((10, 17))
     said[:, COLUMNS.index("base.vx")] = 0.5
     said[:, COLUMNS.index("base.wz")] = -1.0
@@ -104,8 +109,8 @@ def test_the_base_has_speeds_and_is_not_added_up(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_a_chunk_is_expressed_as_it_was_said(folder: Path, name: str) -> None:
-    policy, seen = load_policy(str(folder), embodiment=name), observation(name)
+def test_a_chunk_is_expressed_as_it_was_said(policies: dict[str, Policy], name: str) -> None:
+    policy, seen = policies[name], observation(name)
     chunk = policy.infer(seen, seed=1)
     said = policy.family.express(policy.checkpoint, chunk, seen)
     expected = [i for i, n in enumerate(COLUMNS) if n in policy.contract.model_action_names[1:]]
@@ -118,8 +123,8 @@ def test_a_chunk_is_expressed_as_it_was_said(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_a_chunk_is_continued(folder: Path, name: str) -> None:
-    policy, seen = load_policy(str(folder), embodiment=name), observation(name)
+def test_a_chunk_is_continued(policies: dict[str, Policy], name: str) -> None:
+    policy, seen = policies[name], observation(name)
     first = policy.infer(seen, seed=1)
     second = policy.infer(seen, first, seed=2, frozen_rows=3, guidance_rows=6)
     np.testing.assert_array_equal(second.actions[:3], first.actions[:3])
@@ -181,7 +186,9 @@ def test_tokens_of_an_absent_arm_change_nothing(model: VLA) -> None:
     assert not torch.allclose(both, alone, atol=1e-4)
 
 
-def test_the_engine_says_what_the_network_says(model: VLA, folder: Path) -> None:
+def test_the_engine_says_what_the_network_says(
+    model: VLA, folder: Path, policies: dict[str, Policy]
+) -> None:
     torch.manual_seed(2)
     engine = compile_engine(model, precision="float32")
     seen, state = torch.randn(2, 8, 39), torch.randn(2, 33)
@@ -194,27 +201,22 @@ def test_the_engine_says_what_the_network_says(model: VLA, folder: Path) -> None
         )
     torch.testing.assert_close(fast, plain, atol=1e-5, rtol=0)
     for name in ROBOTS:
-        fast, plain = (
-            load_policy(str(folder), embodiment=name, engine=e).infer(observation(name), seed=1)
-            for e in ("auto", "off")
-        )
+        off = load_policy(str(folder), embodiment=name, engine="off")
+        fast, plain = (p.infer(observation(name), seed=1) for p in (policies[name], off))
         np.testing.assert_allclose(fast.actions, plain.actions, atol=1e-5)
 
 
 def test_the_order_of_robots_in_the_file_changes_nothing(
-    tmp_path: Path, folder: Path, model: VLA
+    tmp_path: Path, policies: dict[str, Policy], model: VLA
 ) -> None:
     turned = save_for(tmp_path / "turned", model, ROBOTS[::-1])
     for name in ROBOTS:
-        first, second = (
-            load_policy(str(path), embodiment=name).infer(observation(name), seed=1)
-            for path in (folder, turned)
-        )
+        other = load_policy(str(turned), embodiment=name)
+        first, second = (p.infer(observation(name), seed=1) for p in (policies[name], other))
         np.testing.assert_array_equal(first.actions, second.actions)
 
 
-def test_each_robot_has_its_own_statistics(folder: Path) -> None:
-    policies = {name: load_policy(str(folder), embodiment=name) for name in ROBOTS}
+def test_each_robot_has_its_own_statistics(policies: dict[str, Policy]) -> None:
     pair = policies["vx300s_pair"].checkpoint.statistics.state
     single = policies["vx300s"].checkpoint.statistics.state
     y, left = single.names.index("ee.y"), pair.names.index("left.ee.y")
