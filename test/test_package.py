@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -152,7 +153,8 @@ def test_package_xml_names_the_python_packages_that_have_a_rosdep_key_and_no_oth
     assert sorted(declared) == sorted(keys[name] for name in imported() & set(keys))
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     """Top-level names of all absolute imports of the package and its launch files."""
     names = set()
     paths = [*(ROOT / "vla_policy").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]
@@ -169,7 +171,7 @@ def imported() -> set[str]:
                 and node.func.id == "_module"
             ):  # ros/messages/optional_types.py
                 names.add(node.args[0].value)
-    return names
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "NOTICE", "CHANGELOG.rst"])
