@@ -34,8 +34,7 @@ def _free(robot: Described, rng: np.random.Generator, group: Group) -> np.ndarra
     for _ in range(100):
         place = rng.uniform(lower + 0.02, upper - 0.02)
         inside = [
-            ((place > low - 0.03) & (place < high + 0.03)).all()
-            for low, high in robot.keep_out
+            ((place > low - 0.03) & (place < high + 0.03)).all() for low, high in robot.keep_out
         ]
         if not any(inside):
             return place
