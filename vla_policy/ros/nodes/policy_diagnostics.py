@@ -10,7 +10,7 @@ from vla_policy.runtime.inference import InferenceStatus
 
 ENTRY = "policy: inference"
 UNDERSTANDING = "understanding"  # key of Policy.understanding
-QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are not faults
+QUIET = ("inactive", "no_instruction", "words", "not_seen", "looking")  # reasons that are no fault
 
 
 def report(
