@@ -25,7 +25,7 @@ WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
 PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"
 
-.PHONY: demo test check lint types docs site notebooks fuzz mutants setup clean
+.PHONY: demo test check quick lint types docs site notebooks fuzz mutants setup clean
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
@@ -35,7 +35,11 @@ demo: setup
 test: setup
 	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)
 
-check: lint types
+# The types' first run takes half a minute of one processor: beside the tests.
+check: lint
+	@$(MAKE) --no-print-directory -j2 types quick
+
+quick:
 	@$(PLAIN); exec pytest $(if $(WORKERS),-n $(shell nproc)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
