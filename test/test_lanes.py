@@ -44,3 +44,14 @@ def test_workers_of_one_run_speak_in_domains_of_their_own(monkeypatch):
         monkeypatch.setenv(lanes.WORKER, f"gw{number}")
         found.add(lanes.free_domain())
     assert len(found) == 6 and found <= set(lanes.DOMAINS)
+
+
+def test_a_worker_takes_its_domains_in_turn(monkeypatch):
+    monkeypatch.setenv(lanes.RUN, "a run")
+    monkeypatch.setenv(lanes.WORKERS, "6")
+    monkeypatch.setenv(lanes.WORKER, "gw4")
+    seen = [lanes.free_domain()]
+    for _ in range(3):  # 17 domains: three are its own
+        seen.append(lanes.free_domain(seen[-1]))
+    assert len(set(seen)) == 3 and seen[0] == seen[3]
+    assert lanes.free_domain(7) == seen[0], "after one that is nobody's"

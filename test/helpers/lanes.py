@@ -81,13 +81,17 @@ def give_way() -> None:
         os.nice(QUIET_NICE)
 
 
-def free_domain() -> int:
+def free_domain(after: int | None = None) -> int:
     """A ROS domain that nothing on this machine uses, a different one for each worker of a run.
 
-    Raises ValueError if all are in use.
+    after: the one used last, which comes last again. Raises ValueError if all are in use.
     """
     order = random.Random(os.environ.get(RUN)).sample(DOMAINS, len(DOMAINS))
-    for domain in order[own() % len(DOMAINS) :: count()]:
+    mine = order[own() % len(DOMAINS) :: count()]
+    if after in mine:
+        turn = mine.index(after) + 1
+        mine = mine[turn:] + mine[:turn]
+    for domain in mine:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 # RTPS 9.6.1: the port on which the first participant of a domain is discovered.

@@ -277,8 +277,14 @@ def pytest_runtest_teardown(item):
                     definitions[-1].finish(item._request)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def domain():
+    """Another ROS domain for each file: a participant that died unheard is taken for alive for 20 s."""
+    os.environ["ROS_DOMAIN_ID"] = str(lanes.free_domain(int(os.environ["ROS_DOMAIN_ID"])))
+
+
 @pytest.fixture(scope="module")
-def ros():
+def ros(domain):
     """rclpy of the test process, anew for each file; files whose nodes come and go have one for each test."""
     with participant():
         yield
@@ -372,8 +378,8 @@ def stamped():
 STANDINS = Path(__file__).resolve().parent.parent.parent / "interfaces"
 
 
-@pytest.fixture(scope="session")
-def interfaces():
+@pytest.fixture(scope="module")
+def interfaces(domain):
     """Environment of processes that need control_msgs and moveit_msgs.
 
     The installed ones where there are any, which `make setup` sees to; else those of interfaces/, built once.
