@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tiny_frames import make_frames
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.cli import main
 from vla_policy.data.frames import load_frames
+from vla_policy.evaluate import own_episodes
+from vla_policy.evaluate.own_episodes import OwnEpisodes
 from vla_policy.families.language import Language, Understood
 from vla_policy.formats.native.folder import save
 from vla_policy.models import tokenizer
@@ -25,15 +28,12 @@ from vla_policy.train.tiny.new_word import (
     with_token,
     with_word,
 )
-from vla_policy.train.tiny.painted import painted
-from vla_policy.train.tiny.phrases import phrases
+from vla_policy.train.tiny.phrases import phrases, twins
 from vla_policy.train.tiny.pictures import to_images
 from vla_policy.train.tiny.point_at_word import (
     REACH,
     PointSteps,
     learn_word,
-    projected,
-    projection,
 )
 from vla_policy.train.tiny.see_word import Examples, SeeSteps, learn_to_see
 
@@ -140,16 +140,6 @@ def test_a_demonstration_without_a_grasp_is_refused_by_name() -> None:
         places(way(close=0.95), "set, episode 3")
 
 
-def test_a_camera_is_found_from_what_it_showed() -> None:
-    rng = np.random.default_rng(0)
-    camera = np.array([[1.0, 0.1, 0.5, 0.1], [0.0, 1.2, 0.4, 0.2], [0.05, 0.0, 1.0, 0.6]])
-    xyz = rng.uniform(-0.2, 0.2, (60, 3))
-    uv, _ = projected(camera, xyz)
-    again, seen = projected(projection(xyz, uv), xyz)
-    assert again == pytest.approx(uv, abs=1e-6)
-    assert seen.tolist() == ((uv > 0) & (uv < 1)).all(1).tolist()
-
-
 def shown(count: int = 8) -> ShownThing:
     rng = np.random.default_rng(1)
     return ShownThing(
@@ -207,22 +197,6 @@ def test_the_second_look_learns_a_class_and_keeps_its_answers_about_base_scenes(
         assert (now - was).abs().mean() < 0.02
 
 
-def test_a_thing_is_painted_with_its_shading_and_what_is_beside_it_is_not() -> None:
-    image = np.full((96, 96, 3), 120, np.uint8)
-    image[40:46, 40:50], image[46:50, 40:50] = (200, 20, 20), (100, 10, 10)  # lit, and in shadow
-    image[:20] = (20, 20, 200)
-    white = np.array([240.0, 240.0, 240.0])
-    out = painted(image, np.array([45.0, 45.0]) / 96, white)
-    assert out is not None
-    assert out[42, 45] == pytest.approx(white, abs=2) and out[48, 45] == pytest.approx(
-        white / 2, abs=12
-    )
-    beside = np.ones((96, 96), bool)
-    beside[40:50, 40:50] = False
-    assert (out[beside] == image[beside]).all()
-    assert painted(np.full((96, 96, 3), 120, np.uint8), np.array([0.5, 0.5]), white) is None
-
-
 def test_sentences_about_the_thing_have_every_form_and_a_known_twin(language: Language) -> None:
     more = with_word(language, WHITE)
     pairs = phrases(
@@ -236,27 +210,44 @@ def test_sentences_about_the_thing_have_every_form_and_a_known_twin(language: La
         assert "white" in new and len(new.split()) == len(known.split())
 
 
-def grasps(folder: Path) -> None:
-    """Two demonstrations of a white cube, as `vla generate episodes` writes them."""
+def test_a_painted_thing_is_named_in_its_new_colour_and_fully_in_its_own(
+    language: Language,
+) -> None:
+    more, rng = with_word(language, WHITE), np.random.default_rng(0)
+    pairs = twins(more, WHITE, {"colour": "red", "shape": "cube"}, 40, rng)
+    for new, known in pairs:
+        (thing,), (own,) = (said.read(s).things for said, s in ((more, new), (language, known)))
+        assert thing["colour"] == "white" and own == {"colour": "red", "shape": "cube"}
+    nouns = {new.split("white ")[1].split()[0] for new, _ in pairs}
+    assert {"cube", "block", "thing"} < nouns and not nouns & {"ball", "can"}
+
+
+def grasps(folder: Path, *said: str) -> None:
+    """Two demonstrations of a grasp, as `vla generate episodes` writes them."""
     make_frames(folder, "vx300s", 26, episodes=True)
     state = np.load(folder / "state.npy")
     for begin in (0, 13):
         state[begin : begin + 13] = np.insert(way(), [3], [0, 1, 0, 0], axis=1)
     np.save(folder / "state.npy", state)
     np.save(folder / "episode.npy", np.arange(26) // 13)
-    said = [["pick up the white cube"] * 4] * 26
-    (folder / "texts.json").write_text(json.dumps(said))
+    texts = [[said[i // 13 % len(said)]] * 4 for i in range(26)]
+    (folder / "texts.json").write_text(json.dumps(texts))
     (folder / "meta.json").write_text(json.dumps({"robot": "vx300s", "what": "episodes"}))
 
 
 def test_the_verb_leaves_a_policy_that_reads_the_word_and_a_report(tmp_path: Path) -> None:
-    grasps(tmp_path / "set" / "shard_0")
+    grasps(tmp_path / "set" / "shard_0", "pick up the white cube")
     scenes = tmp_path / "scenes" / "shard_0"
     make_frames(scenes, "vx300s", 60)
-    front, uv = np.full((60, 96, 96, 3), 120, np.uint8), np.load(scenes / "front_uv.npy")
+    front, xyz = np.full((60, 96, 96, 3), 120, np.uint8), np.load(scenes / "target_xyz.npy")
     front[:, 40:50, 40:50] = (200, 20, 20)
     np.save(scenes / "front.npy", front)
-    uv[:, 0, 0] = 45 / 96
+    xyz[:, 0] = (45 / 96 / 1.5, 45 / 96 / 1.5 - 0.3, 0.0)
+    np.save(scenes / "target_xyz.npy", xyz)
+    uv = np.load(scenes / "front_uv.npy")
+    uv[:, :, 0] = (
+        1.5 * (xyz[..., [1, 0]] + [0.3, 0.0]) - 0.5 * xyz[..., [2, 2]]
+    )  # of a camera above
     np.save(scenes / "front_uv.npy", uv)
     words = ["adapt", "--data", f"{tmp_path / 'set'}", "--base", f"{tmp_path / 'scenes'}"]
     words += ["--out", f"{tmp_path / 'out'}", "--steps", "2", "--trials", "0", "--without"]
@@ -273,6 +264,11 @@ def test_the_verb_leaves_a_policy_that_reads_the_word_and_a_report(tmp_path: Pat
         without.understands("pick up the white ball") is None and without.checkpoint.naming is None
     )
     assert main(words) == 1  # the folder has a policy already
+    weights = tmp_path / "out" / "policy" / "model.safetensors"
+    learned_ns = weights.stat().st_mtime_ns
+    (tmp_path / "out" / "report.json").unlink()  # as if it had been stopped before its end
+    assert main([*words[:-4], "3", *words[-3:]]) == 1  # of other words
+    assert main(words) == 0 and weights.stat().st_mtime_ns == learned_ns
 
 
 def test_a_grown_policy_is_saved_and_read_as_it_was(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -281,3 +277,26 @@ def test_a_grown_policy_is_saved_and_read_as_it_was(tiny: Checkpoint, tmp_path: 
     again = load_local(str(tmp_path / "grown"), engine="off").checkpoint
     assert torch.equal(pointed(again, *OLD), pointed(tiny, *OLD))
     assert again.tokenizer.token_to_id("white") == tiny.model.config.vocab
+
+
+def test_a_new_task_learns_beside_episodes_of_the_policy_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(policy, robot, out, count, seed, renderer) -> OwnEpisodes:
+        grasps(out / "shard_0", OLD[0])
+        return OwnEpisodes(count, count)
+
+    made = create_autospec(own_episodes.make_own_episodes, side_effect=write)
+    monkeypatch.setattr(own_episodes, "make_own_episodes", made)
+    grasps(tmp_path / "set" / "shard_0", "touch the red cube", "touch the blue ball")
+    words = ["adapt", "--data", f"{tmp_path / 'set'}", "--out", f"{tmp_path / 'out'}"]
+    words += ["--steps", "1", "--trials", "0"]
+    assert main(words) == 1  # nothing is replayed
+    assert main([*words, "--own", "2"]) == 0
+    assert made.call_args.args[3] == 2
+    learned = json.loads((tmp_path / "out" / "report.json").read_text())["learned"]
+    assert learned["with preservation"]["replay"] == [str(tmp_path / "out" / "own")]
+    policy = load_policy(str(tmp_path / "out" / "policy"))
+    assert policy.understands("touch the green can") is None
+    assert policy.understands(OLD[0]) is None
+    assert load_policy("tiny").understands("touch the green can") is not None

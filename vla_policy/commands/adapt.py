@@ -2,24 +2,31 @@
 
     vla adapt --policy tiny --data sets/white --out runs/white                         a thing with a new name
     vla adapt --policy tiny --data sets/touch --replay sets/before --out runs/touch    anything else
+    vla adapt --policy tiny --data sets/touch --own 60 --out runs/touch                the same, its first data gone
 
 OUT/policy is a policy like any other. OUT/report.json and report.md tell new and old tasks before and after, in closed loop;
-with --without also how it would be without preservation. docs/training.md tells what learns.
+with --without also how it would be without preservation. The same words go on with what was stopped. docs/training.md tells what
+learns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vla_policy.parsing.json_document import read_json, write_json
 
 if TYPE_CHECKING:  # torch is loaded where it is used
     from vla_policy.checkpoint.checkpoint import Checkpoint
     from vla_policy.train.training_set import TrainingSet
 
 BASE_SCENES, BASE_SEED = 600, 7
+OWN_SEED = 6
+PROGRESS = "progress.json"
 THING_STEPS, TASK_STEPS = 250, 1500
 ADAPTER_RANK = 16
 
@@ -36,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--replay", nargs="+", default=[], metavar="SET", help="demonstrations of what it could before, for a new task"
+    )  # fmt: skip
+    parser.add_argument(
+        "--own", type=int, default=0, metavar="N",
+        help="replay N episodes of the policy's own in the twin as well: where the data of before is gone",
     )  # fmt: skip
     parser.add_argument(
         "--without", action="store_true", help="also adapt without preservation, to compare"
@@ -64,28 +75,49 @@ def run(args: argparse.Namespace) -> int:
             f"got --trials {args.trials}, --steps {args.steps}, --seed {args.seed}, --workers {args.workers}; "
             "expected at least 0, at least 1, 0 to 99, at least 1"
         )
-    if (args.out / "policy").exists():
-        raise ValueError(
-            f"--out: got {args.out}, which has a policy already; expected a new folder"
-        )
-    kinds = {WITH: True} | ({WITHOUT: False} if args.without else {})
-    report: dict[str, Any] = {
-        "settings": {
-            k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "verb"
-        }
+    if args.own < 0:
+        raise ValueError(f"--own: got {args.own}, expected 0 or more")
+    settings = {
+        k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items() if k != "verb"
     }
-    folders, learned = {BEFORE: args.policy}, {}
-    for name, preserve in kinds.items():
-        started = time.process_time()
-        folders[name], learned[name] = _adapted(args, preserve=preserve)
-        print(f"{name}: {folders[name]}, {json.dumps(learned[name])}", flush=True)
-        learned[name]["cpu_s"] = round(time.process_time() - started, 1)
-    report["learned"] = learned
+    report = _begun(args.out, settings)
+    # What matters most first: a long measurement may be stopped.
+    for name in (WITH, BEFORE, *((WITHOUT,) if args.without else ())):
+        if name != BEFORE and name not in report["learned"]:
+            started = time.process_time()
+            folder, learned = _adapted(args, preserve=name == WITH)
+            learned |= {"policy": folder, "cpu_s": round(time.process_time() - started, 1)}
+            report["learned"][name] = learned
+            write_json(args.out / PROGRESS, report)
+            print(f"{name}: {json.dumps(learned)}", flush=True)
+        if args.trials:
+            policy = args.policy if name == BEFORE else report["learned"][name]["policy"]
+            _measure(args, policy, report["policies"].setdefault(name, {}), report)
     if args.trials:
-        _measure(args, folders, report)
+        _tell(args, report)
     (args.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     print(f"policy: {args.out / 'policy'}; report: {args.out / 'report.json'}")
     return 0
+
+
+def _begun(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The report as far as it is: of the same words that were stopped, or a new one.
+
+    Raises ValueError for a folder of other words, or one that is finished.
+    """
+    path = out / PROGRESS
+    if (out / "report.json").exists() or ((out / "policy").exists() and not path.exists()):
+        raise ValueError(f"--out: got {out}, which has a policy already; expected a new folder")
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        return {"settings": settings, "learned": {}, "policies": {}}
+    report: dict[str, Any] = read_json(path)
+    changed = [k for k, v in settings.items() if report["settings"].get(k) != v]
+    if changed:
+        raise ValueError(
+            f"--out: got {out}, which was begun with another {', '.join(changed)}; expected the same words, or a new folder"
+        )
+    return report
 
 
 def _adapted(args: argparse.Namespace, *, preserve: bool) -> tuple[str, dict[str, Any]]:
@@ -143,13 +175,14 @@ def _task(args: argparse.Namespace, family: str, *, preserve: bool) -> tuple[str
     from vla_policy.parsing.fields import Place
     from vla_policy.train.run_file import run_of
 
-    if preserve and not args.replay:
+    if preserve and not (args.replay or args.own):
         raise ValueError(
-            "--replay: got none, expected sets of what the policy could before (`vla generate episodes`): "
+            "--replay: got none, expected sets of what the policy could before (`vla generate episodes`), or --own N: "
             "a new task learned alone takes the place of the old ones"
         )
     out = args.out / ("run" if preserve else "run_without")
-    replay = [{"set": s, "weight": 1.0 / len(args.replay)} for s in args.replay if preserve]
+    sets = [*args.replay, *([_own(args)] if args.own else [])] if preserve else []
+    replay = [{"set": s, "weight": 1.0 / len(sets)} for s in sets]
     small = family == "tiny"
     run = {
         "policy": args.policy,
@@ -171,9 +204,28 @@ def _task(args: argparse.Namespace, family: str, *, preserve: bool) -> tuple[str
     if result.stopped:
         raise ValueError(f"stopped; `vla train {out}` goes on with the training")
     folder = args.out / ("policy" if preserve else "without")
-    folder.symlink_to(Path(out.name) / "checkpoint")
+    if not folder.is_symlink():
+        folder.symlink_to(Path(out.name) / "checkpoint")
     name = str(folder) if small else f"{args.policy}+{folder}"
-    return name, {"steps": run["steps"], "replay": args.replay if preserve else []}
+    return name, {"steps": run["steps"], "replay": sets}
+
+
+def _own(args: argparse.Namespace) -> str:
+    """The folder of episodes of the policy's own, made where it is not there."""
+    from vla_policy.evaluate import own_episodes
+    from vla_policy.policy import load_policy
+
+    folder = Path(args.out) / "own"
+    done = folder / "DONE"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+        policy = load_policy(args.policy, embodiment=args.robot, head=args.head)
+        made = own_episodes.make_own_episodes(
+            policy, args.robot, folder, args.own, OWN_SEED, args.renderer
+        )
+        done.write_text(f"{made.kept} of {made.tried} tasks\n")
+        print(f"own episodes: {made.kept} of {made.tried} tasks", flush=True)
+    return str(folder)
 
 
 def _base(args: argparse.Namespace) -> Path:
@@ -195,19 +247,11 @@ def _base(args: argparse.Namespace) -> Path:
     return folder
 
 
-def _measure(args: argparse.Namespace, folders: dict[str, str], report: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from vla_policy.evaluate.adaptation import (
-        BEFORE,
-        NEW,
-        OLD,
-        TrialPlan,
-        differences,
-        refusals,
-        table,
-        tried,
-    )
+def _measure(
+    args: argparse.Namespace, policy: str, found: dict[str, Any], report: dict[str, Any]
+) -> None:
+    """Fill found, a part of report, with what is not in it yet."""
+    from vla_policy.evaluate.adaptation import NEW, OLD, TrialPlan, refusals, tried
 
     asked = TrialPlan(
         {NEW: args.new_suite, OLD: args.old_suite},
@@ -218,12 +262,25 @@ def _measure(args: argparse.Namespace, folders: dict[str, str], report: dict[str
         args.workers,
         args.renderer,
     )
-    found: dict[str, Any] = {}
-    for name, folder in folders.items():
-        found[name] = tried(folder, asked) | {"refusals": refusals(folder, asked)}
-        if name != BEFORE:
-            found[name]["against_before"] = differences(found[BEFORE], found[name])
-    report["policies"] = found
+    for kind in asked.suites:
+        if kind not in found:
+            found[kind] = tried(policy, asked, kind)
+            write_json(args.out / PROGRESS, report)
+    if "refusals" not in found:
+        found["refusals"] = refusals(policy, asked)
+        write_json(args.out / PROGRESS, report)
+
+
+def _tell(args: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Compare all with what was before, on the terminal and in report.md."""
+    from rich.console import Console
+
+    from vla_policy.evaluate.adaptation import BEFORE, differences, table
+
+    policies = report["policies"]
+    report["policies"] = {BEFORE: policies.pop(BEFORE)} | policies
+    for found in policies.values():
+        found["against_before"] = differences(report["policies"][BEFORE], found)
     lines = table(report)
     Console().print(lines, markup=False, soft_wrap=True)
     (args.out / "report.md").write_text(lines)

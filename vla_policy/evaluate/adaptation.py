@@ -32,22 +32,17 @@ class TrialPlan:
     renderer: str
 
 
-def tried(policy: str, asked: TrialPlan) -> dict[str, Any]:
-    """Success in new and old tasks, each with its interval, failures and trials."""
+def tried(policy: str, asked: TrialPlan, kind: str) -> dict[str, Any]:
+    """Success in new or in old tasks with its interval, failures and trials. kind: NEW or OLD."""
     settings = {
         "policy": policy, "robot": asked.robot, "head": asked.head, "seed": asked.seed, "execute_rows": 0,
         "latency": 0.1, "scheme": "receding", "num_steps": None, "device": "cpu", "renderer": asked.renderer, "web": "", "pictures": None,
     }  # fmt: skip
     args = argparse.Namespace(episodes=asked.trials, workers=asked.workers)
-    outcomes, _ = run_trials(settings, list(dict.fromkeys(asked.suites.values())), args)
-    rows = {
-        kind: sorted(outcomes[name], key=lambda r: r["seed"])
-        for kind, name in asked.suites.items()
-    }
-    return {
-        kind: summarise(found) | {"won": [r["success"] for r in found]}
-        for kind, found in rows.items()
-    }
+    suite = asked.suites[kind]
+    outcomes, _ = run_trials(settings, [suite], args)
+    rows = sorted(outcomes[suite], key=lambda r: r["seed"])
+    return summarise(rows) | {"won": [r["success"] for r in rows]}
 
 
 def refusals(policy: str, asked: TrialPlan) -> dict[str, Any]:

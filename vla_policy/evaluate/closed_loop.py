@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,16 +66,8 @@ class ControlLoop:
         self, instruction: str, state_names: tuple[str, ...], image_px: int = 96
     ) -> Observation:
         """The current observation: camera images and measured state."""
-        world = self._world
-        self._camera_ns = world.time_ns
-        values = _measured(world.robot_state())
-        return Observation(
-            images={name: world.render(name, image_px, image_px) for name in world.twin.cameras},
-            state=np.array([values[name] for name in state_names]),
-            state_names=state_names,
-            instruction=instruction,
-            obs_ns=world.time_ns,
-        )
+        self._camera_ns = self._world.time_ns
+        return observed(self._world, instruction, state_names, image_px)
 
     @property
     def layout(self) -> Layout:
@@ -138,9 +131,24 @@ class ControlLoop:
         )
 
 
-def command(world: World, layout: Layout, sent: Command) -> None:
-    """Pass a command to the world's controllers; groups not in it keep their last command."""
-    values = dict(zip(sent.names, sent.values, strict=True))
+def observed(
+    world: World, instruction: str, state_names: tuple[str, ...], image_px: int = 96
+) -> Observation:
+    """Camera images and measured state of a world now."""
+    values = _measured(world.robot_state())
+    return Observation(
+        images={name: world.render(name, image_px, image_px) for name in world.twin.cameras},
+        state=np.array([values[name] for name in state_names]),
+        state_names=state_names,
+        instruction=instruction,
+        obs_ns=world.time_ns,
+    )
+
+
+def goals_of(
+    layout: Layout, values: Mapping[str, float]
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """Pose, float64[7], and opening 0..1 by their source, of those columns that are there."""
     parts = [part for part in layout.parts if part.names[0] in values]
     poses = {p.source: np.array([values[n] for n in p.names]) for p in parts if p.kind == POSE}
     openings = {
@@ -148,6 +156,14 @@ def command(world: World, layout: Layout, sent: Command) -> None:
         for p in parts
         if p.kind == GRIPPER
     }
+    return poses, openings
+
+
+def command(world: World, layout: Layout, sent: Command) -> None:
+    """Pass a command to the world's controllers; groups not in it keep their last command."""
+    values = dict(zip(sent.names, sent.values, strict=True))
+    parts = [part for part in layout.parts if part.names[0] in values]
+    poses, openings = goals_of(layout, values)
     for index, arm in enumerate(world.twin.arms):
         world.command(poses.get(arm.tool), openings.get(arm.gripper), index)
     if any(part.kind == VELOCITY for part in parts):

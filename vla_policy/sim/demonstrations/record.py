@@ -1,11 +1,13 @@
-"""Recording one demonstration: frames at 10 Hz with the expert's clean action as the label.
+"""Recording one demonstration: frames at 10 Hz with the clean action of who acts, usually the expert, as the label.
 
 What is executed is the action plus noise, so that the data also shows how to come back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from vla_policy.sim.tasks.references import Reference
 from vla_policy.sim.tasks.tasks import FAMILIES, Task, phrase_task, sample_task
 from vla_policy.sim.world.ground_truth import Truth
 from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
+
+# Who acts: the targets 0.1 s later, from the task and the truth.
+Actor: TypeAlias = Callable[[Task, Truth], ExpertAction]
 
 NOISE_SIGMAS = (0.0, 0.15, 0.3)  # of the largest step
 DRIVE_SIGMA = np.array([0.10, 0.30])  # m/s, rad/s at a sigma of 1
@@ -39,14 +44,24 @@ def demonstrate(
     for attempt in range(_RETRIES):
         seed = scene_seed + attempt * _RETRY_STRIDE
         scene = sample_scene(seed, split=split, robot=world.twin.name)
-        recorded = _record(world, scene, rng, family)
+        recorded = record(world, scene, rng, family)
         if recorded is None:
             continue
-        for index, (frame, sentences) in enumerate(recorded):
-            frames.append(frame | {"episode": np.int32(scene_seed), "t": np.int32(index)})
-            texts.append(sentences)
+        append(recorded, scene_seed, frames, texts)
         return attempt + 1
     raise RuntimeError(f"scene {scene_seed}: the expert failed {_RETRIES} times in a row")
+
+
+def append(
+    recorded: list[tuple[Frame, list[str]]],
+    number: int,
+    frames: list[Frame],
+    texts: list[list[str]],
+) -> None:
+    """The frames of an episode with its number."""
+    for index, (frame, sentences) in enumerate(recorded):
+        frames.append(frame | {"episode": np.int32(number), "t": np.int32(index)})
+        texts.append(sentences)
 
 
 def action_label(action: ExpertAction, poses: list[np.ndarray], *, drives: bool) -> np.ndarray:
@@ -64,9 +79,17 @@ def action_label(action: ExpertAction, poses: list[np.ndarray], *, drives: bool)
     return np.array(values, np.float32)
 
 
-def _record(
-    world: World, scene: Scene, rng: np.random.Generator, family: str | None
+def record(
+    world: World,
+    scene: Scene,
+    rng: np.random.Generator,
+    family: str | None,
+    actor: Actor = expert_action,
 ) -> list[tuple[Frame, list[str]]] | None:
+    """The frames and texts of one episode; None if it did not succeed and end in time.
+
+    family: of its task; None: drawn.
+    """
     world.reset(scene)
     twin = world.twin
     if rng.random() < 0.3:  # an odd start, as after an earlier task
@@ -79,7 +102,7 @@ def _record(
     recorded, ended = [], 0
     for _ in range(round(twin.seconds * FRAMES_PER_S)):
         truth = world.truth()
-        action = expert_action(task, truth)
+        action = actor(task, truth)
         tasks = [task, *_paraphrases(task, scene, rng)]
         tasks += sample_queries(scene, truth.object_xyz, rng, 3)
         frame = label_frame(world, tasks)

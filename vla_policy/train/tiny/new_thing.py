@@ -5,7 +5,7 @@ and the second look that checks presence. Motion is the same for all objects, so
 action heads do not change; they read the new word as an unknown one, which they were trained on.
 
 With preservation, tower and second look also train on base scenes, with their earlier answers as
-targets. A new colour is also shown on objects of base scenes, painted in it. Without preservation the
+targets. A new colour is also shown on objects of base scenes, painted in it in both images. Without preservation the
 whole tower is trained on the demonstrations alone, as in plain fine-tuning, and absent objects are
 no longer detected.
 """
@@ -23,6 +23,7 @@ from vla_policy.data.frames import Frames, load_frames
 from vla_policy.families.language import Language
 from vla_policy.families.tiny import second_look, tiny
 from vla_policy.train.sentences import EXAMPLES
+from vla_policy.train.tiny.camera_fit import projection
 from vla_policy.train.tiny.demonstrated_thing import ShownThing, shown_thing
 from vla_policy.train.tiny.new_word import (
     new_word_of,
@@ -31,19 +32,22 @@ from vla_policy.train.tiny.new_word import (
     with_word,
 )
 from vla_policy.train.tiny.painted import colours_of, painted_things
-from vla_policy.train.tiny.point_at_word import PointSteps, front_places, learn_word, projection
+from vla_policy.train.tiny.point_at_word import PointSteps, learn_word
 from vla_policy.train.tiny.see_word import KINDS, UNKNOWN, Examples, SeeSteps, joined, learn_to_see
+from vla_policy.train.tiny.standing_out import front_places
 from vla_policy.train.training_set import TrainingSet
 from vla_policy.types import Array, Reason
 
 POINT, SEE = PointSteps(), SeeSteps()
+SHARE = 0.25  # of demonstrations among what the second look learns of a new colour
 
 
 @dataclass(frozen=True, slots=True)
 class BaseScenes:
-    """Scenes of the base mixture (`vla generate scenes`). wrist_camera: float64[3, 4]."""
+    """Scenes of the base mixture (`vla generate scenes`). front_camera, wrist_camera: float64[3, 4], from base and tool."""
 
     frames: Frames
+    front_camera: Array
     wrist_camera: Array
 
 
@@ -65,8 +69,11 @@ def base_scenes(root: Path) -> BaseScenes:
         raise ValueError(
             f"{root}: got {seen.sum()} things in view of one wrist, expected 50 at least"
         )
+    points, places = a["target_xyz"].reshape(-1, 3), a["front_uv"][:, :, 0].reshape(-1, 2)
     return BaseScenes(
-        frames, projection(near[seen].astype(float), a["wrist_uv"][seen].astype(float))
+        frames,
+        projection(points.astype(float), places.astype(float)),
+        projection(near[seen].astype(float), a["wrist_uv"][seen].astype(float)),
     )
 
 
@@ -86,13 +93,13 @@ def new_thing(
         )
     said = [s for e in data.episodes for s in data.source.sentences(e, 0)[:1]]
     new = new_word_of(language, said)
-    shown = shown_thing(checkpoint, data)
+    shown = _fitted(shown_thing(checkpoint, data), base)
     language = _with_example(with_word(language, new), said)
     grown = replace(with_token(checkpoint, new.word), language=language)
-    uv = front_places(grown, language, new, shown)
+    uv = front_places(shown, base.front_camera)
     paints = None
     if preserve and new.kind == "colour":
-        free = shown.free
+        free = _lying(shown, uv)
         paints = painted_things(
             base.frames, colours_of(shown.front[free], uv[free], shown.episode[free]), see.seed
         )
@@ -112,13 +119,21 @@ def new_thing(
         raise ValueError(
             f"base scenes: got pictures of {front.shape[1]} px, the second look of this policy sees {second_look.look_px(checkpoint)}"
         )
-    examples = [_demonstrated(language, shown, uv, front.shape[1])]
+    examples = [_demonstrated(language, shown, uv)]
     if paints is not None:
         number = np.full(len(paints), new.number)
+        own = examples[0]  # counted SHARE of all, however few they are
+        examples *= max(1, round(SHARE / (1.0 - SHARE) * len(paints) / len(own.uv)))
         examples.append(Examples(paints.before, paints.after, paints.uv, number, paints.shape))
     naming = with_class(checkpoint.naming, new.kind)
     naming = learn_to_see(checkpoint.model.vision, naming, joined(examples), front, see)
     return Adapted(replace(pointing, naming=naming), learned)
+
+
+def _fitted(shown: ShownThing, base: BaseScenes) -> ShownThing:
+    """Front images as those of base scenes: square, with bars where they are not, and as large."""
+    side = base.frames.shards[0][0].shape[1]
+    return replace(shown, front=np.stack([tiny.fit_square(image, side) for image in shown.front]))
 
 
 def _with_example(language: Language, said: list[str]) -> Language:
@@ -126,12 +141,18 @@ def _with_example(language: Language, said: list[str]) -> Language:
     return replace(language, examples=examples)
 
 
-def _demonstrated(language: Language, shown: ShownThing, uv: Array, side: int) -> Examples:
-    """The frames that show the object uncovered, with the classes that their sentences name."""
+def _lying(shown: ShownThing, uv: Array) -> Array:
+    """int64: the frames that show the object uncovered and in view. Raises ValueError for none."""
     free = np.flatnonzero(shown.free & ((uv > 0) & (uv < 1)).all(1))
     if not len(free):
         raise ValueError("demonstrations: got no frame in which the thing lies free, expected one")
-    front = np.stack([tiny.fit_square(shown.front[i], side) for i in free])
+    return free
+
+
+def _demonstrated(language: Language, shown: ShownThing, uv: Array) -> Examples:
+    """The frames that show the object uncovered, with the classes that their sentences name."""
+    free = _lying(shown, uv)
+    front = shown.front[free]
     found: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for i in free:
         read = language.read(shown.sentences[i])

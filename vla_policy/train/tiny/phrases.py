@@ -24,19 +24,50 @@ def phrases(
 
     language: already contains the word.
     """
+    forms = _forms(language)
+    return [_pair(language, new, thing, str(rng.choice(forms)), rng) for _ in range(count)]
+
+
+def twins(
+    language: Language,
+    new: NewWord,
+    thing: Mapping[str, str],
+    count: int,
+    rng: np.random.Generator,
+) -> list[tuple[str, str]]:
+    """count pairs (object in the new colour, object in its own colour). thing: its colour and shape.
+
+    The second names both, so that it is unambiguous.
+    """
+    own = f"{thing['colour']} {thing['shape']}"
+    found = []
+    for form in rng.choice(_forms(language), count):
+        filled = _filled(language, str(form), rng)
+        name = _name(language, new, thing, rng).format(new.word)
+        found.append((filled.replace("{thing}", name), filled.replace("{thing}", own)))
+    return found
+
+
+def _forms(language: Language) -> list[str]:
+    """The trained sentences about an object."""
     forms = list(dict.fromkeys(said for _, said in language.forms if "{thing}" in said))
     if not forms:
         raise ValueError("language: got no form with a thing in it, expected one at least")
-    return [_pair(language, new, thing, str(rng.choice(forms)), rng) for _ in range(count)]
+    return forms
+
+
+def _filled(language: Language, form: str, rng: np.random.Generator) -> str:
+    """A form with words filled in, the object left open."""
+    return _PART.sub(
+        lambda m: m[0] if m[1] in THINGS else str(rng.choice(language.classes[m[1]])), form
+    )
 
 
 def _pair(
     language: Language, new: NewWord, thing: Mapping[str, str], form: str, rng: np.random.Generator
 ) -> tuple[str, str]:
     others = [w for w in language.classes[new.kind] if w != new.word]
-    filled = _PART.sub(
-        lambda m: m[0] if m[1] in THINGS else str(rng.choice(language.classes[m[1]])), form
-    )
+    filled = _filled(language, form, rng)
     name = _name(language, new, thing, rng)
     other = str(rng.choice(others))
     pair = (filled.replace("{thing}", name.format(w)) for w in (new.word, other))
