@@ -136,10 +136,10 @@ class Tab:
 
 
 class Chromium:
-    """A running browser: `async with Chromium(folder) as browser`. folder: for its profile."""
+    """A running browser: `async with Chromium(folder) as browser`. folder: for its profile; flags: further ones."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self._folder, self._flags = folder, flags
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.complaints: list[tuple[str, str]] = []  # (session, words)
         self._count = 0
@@ -147,7 +147,7 @@ class Chromium:
     async def __aenter__(self) -> Chromium:
         assert PROGRAM is not None, MISSING
         profile = self._folder / "profile"
-        command = [PROGRAM, *FLAGS, "--remote-debugging-port=0", f"--user-data-dir={profile}"]
+        command = [PROGRAM, *FLAGS, *self._flags, "--remote-debugging-port=0", f"--user-data-dir={profile}"]  # fmt: skip
         self._log = (self._folder / "chromium.log").open("w")
         self._process = subprocess.Popen(
             [*command, "about:blank"],

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import ssl
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from unittest.mock import create_autospec
@@ -16,6 +17,9 @@ from web_client import PATIENCE_S, Link
 
 from vla_policy.web.panel import Actions, Answer, Panel
 from vla_policy.web.server import PanelServer
+from vla_policy.web.tls import server_tls
+
+TOKEN = "an-operators-token"
 
 
 def free_port() -> int:
@@ -50,8 +54,9 @@ class Site:
     """A running server, its panel and what its actions were asked."""
 
     def __init__(
-        self, host: str = "127.0.0.1", cameras=("front", "overview"), more=None, drive=None
-    ) -> None:
+        self, host: str = "127.0.0.1", cameras=("front", "overview"), more=None, drive=None,
+        *, token: str | None = None, certificate: tuple[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.panel = Panel(cameras, extra=("overview",))
         self.robot = create_autospec(Robot, instance=True)
         for name in ("say", "engage", "stop", "reset"):
@@ -66,9 +71,14 @@ class Site:
             more=more or {},
             drive=drive,
         )
-        self.server = PanelServer(self.panel, actions, host=host, port=self.port)
+        tls = None if certificate is None else server_tls(*certificate)
+        # Of a client: it checks the server's certificate as a browser does.
+        self.trust = certificate is None or ssl.create_default_context(cafile=certificate[0])
+        self.server = PanelServer(
+            self.panel, actions, host=host, port=self.port, token=token, tls=tls
+        )
         self.server.start()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def ask(self, method: str, path: str, **headers: str) -> tuple[int, str]:
         """(status, text); header names have _ for -."""
@@ -77,8 +87,9 @@ class Site:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             async with (
                 aiohttp.ClientSession() as http,
-                http.request(method, self.url + path, headers=named) as reply,
+                http.request(method, self.url + path, headers=named, ssl=self.trust) as reply,
             ):
+                self.cookies = reply.headers.getall("Set-Cookie", [])
                 return reply.status, await reply.text()
 
         return asyncio.run(asyncio.wait_for(asked(), PATIENCE_S))
@@ -93,7 +104,9 @@ async def linked(site: Site, path: str, key: str | None = None, **headers: str):
     key = site.server._access.key if key is None else key
     async with (
         aiohttp.ClientSession() as http,
-        http.ws_connect(site.url + path, headers=headers, max_msg_size=0) as socket,
+        http.ws_connect(
+            site.url + path, headers=headers, max_msg_size=0, ssl=site.trust
+        ) as socket,
     ):
         await socket.send_str(json.dumps({"key": key}))
         link = Link(socket)

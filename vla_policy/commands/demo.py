@@ -12,11 +12,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from vla_policy.commands.up import add_policy_arguments, announce, check_port
+from vla_policy.commands.page_arguments import page_settings
+from vla_policy.commands.up import add_policy_arguments, announce
 from vla_policy.embodiment import load_embodiment
 from vla_policy.evaluate.video import contact_sheet, write_png, write_video
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import NodeSpec, node_specs
+from vla_policy.ros.bringup.page_settings import PageSettings
 from vla_policy.ros.bringup.processes import stop_on_sigterm
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.running_graph import NodeLog, RunningGraph
@@ -77,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
     tasks, split = chosen_tasks(
         " ".join(args.instruction).strip(), args.seed, args.say, args.policy
     )
-    check_port(args.web_port)
+    page = page_settings(args)
     domain = session.join_or_isolate()
     args.out.mkdir(parents=True, exist_ok=True)
     heads = (args.head,) if args.head else HEADS
     stop_on_sigterm()
     with (args.out / "nodes.log").open("w") as log:
-        show = Show(args, domain, split, NodeLog(log, print))
+        show = Show(args, domain, split, NodeLog(log, print), page=page)
         try:
-            announce(ROBOT, args.web_port, space)
+            announce(ROBOT, page.port, space)
             return show.run(heads, tasks)
         except KeyboardInterrupt:
             print("stopping", flush=True)
@@ -126,8 +128,16 @@ def chosen_tasks(
 class Show:
     """The running demonstration: the graph's processes and its operator client."""
 
-    def __init__(self, args: argparse.Namespace, domain: int, split: str, log: NodeLog) -> None:
-        self._args, self._domain, self._split = args, domain, split
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        domain: int,
+        split: str,
+        log: NodeLog,
+        *,
+        page: PageSettings,
+    ) -> None:
+        self._args, self._domain, self._split, self._page = args, domain, split, page
         self._robot = load_embodiment(ROBOT)
         self._graph = RunningGraph(self._specs, log, namespace=args.namespace)
         self._trials: list[Trial] = []
@@ -160,7 +170,8 @@ class Show:
             seed=args.seed,
             renderer=args.renderer,
             split=self._split,
-            web_port=args.web_port or None,
+            web_port=self._page.port or None,
+            web=self._page.parameters(),
             namespace=args.namespace,
         )
 
@@ -174,8 +185,8 @@ class Show:
         print(f"ready after {seconds:.1f} s: {self._robot.description}, simulated")
         print(f"  policy {args.policy} on {args.device}, cameras {cameras}, "
               f"commands {self._robot.command_hz:g} Hz")  # fmt: skip
-        if args.web_port:
-            print(f"  watch:  http://127.0.0.1:{args.web_port}")
+        if self._page.port:
+            print(f"  watch:  {self._page.url}")
         print(f"  join:   export ROS_DOMAIN_ID={self._domain}   or, in another terminal: "
               "`. tools/env.sh && vla say pick up the red cube`", flush=True)  # fmt: skip
 

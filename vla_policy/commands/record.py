@@ -14,11 +14,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from vla_policy.commands.up import announce, check_port, end_as_ctrl_c, require_ros
+from vla_policy.commands.page_arguments import add_page_arguments, page_settings
+from vla_policy.commands.up import announce, end_as_ctrl_c, require_ros
 from vla_policy.data.recording import Phase
 from vla_policy.embodiment import load_embodiment
 from vla_policy.ros.bringup import session
 from vla_policy.ros.bringup.graph import OPERATORS, node_specs
+from vla_policy.ros.bringup.page_settings import PageSettings
 from vla_policy.ros.bringup.processes import Processes, stop_all
 from vla_policy.ros.operator.client import Client
 from vla_policy.ros.operator.demonstrations import DemonstrationResult, Demonstrator
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the twin's scenes, 0 to 9")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
-    parser.add_argument("--web-port", type=int, default=0, help="operator's page; 0 leaves it out")
+    add_page_arguments(parser, port=0)
     parser.add_argument("--domain", type=int, metavar="N", help="ROS domain of the robot")
     parser.add_argument("--namespace", default="", help="of the robot's nodes")
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """0 on success; 1 if fewer episodes were recorded than requested."""
     require_ros()
     load_embodiment(args.robot)
-    check_port(args.web_port)
+    page = page_settings(args)
     if args.operator and not args.sim:
         raise ValueError(f"--operator {args.operator} looks at the simulation's truth; add --sim")
     if args.sim and args.out is None:
@@ -82,11 +84,17 @@ def run(args: argparse.Namespace) -> int:
         recorder = RecorderClient(client)
         if not args.sim and recorder.there(LOOK_S):
             return _with_person(recorder, args.task)
-        return _start_and_record(args, client, recorder, space, domain)
+        return _start_and_record(args, client, recorder, space, domain, page=page)
 
 
 def _start_and_record(
-    args: argparse.Namespace, client: Client, recorder: RecorderClient, space: str, domain: int
+    args: argparse.Namespace,
+    client: Client,
+    recorder: RecorderClient,
+    space: str,
+    domain: int,
+    *,
+    page: PageSettings,
 ) -> int:
     """Start the missing nodes, record, and stop them again."""
     if args.out is None:
@@ -101,7 +109,8 @@ def _start_and_record(
         sim=args.sim,
         seed=args.seed,
         renderer=args.renderer,
-        web_port=args.web_port or None,
+        web_port=page.port or None,
+        web=page.parameters(),
         record=str(out),
         operator=args.operator or "",
         namespace=args.namespace,
@@ -114,7 +123,7 @@ def _start_and_record(
         try:
             processes.start(specs)
             if args.sim:
-                announce(args.robot, args.web_port, space)
+                announce(args.robot, page.port, space)
             _wait_until_there(processes, log, recorder, client, sim=args.sim)
             if args.operator:
                 return _with_operator(args, client, recorder, out)

@@ -6,11 +6,11 @@ import argparse
 import importlib
 import os
 import signal
-import socket
 import sys
 import time
 
 from vla_policy.check.doctor.domains import discovery_range, domain_in_use
+from vla_policy.commands.page_arguments import add_page_arguments, page_settings
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.ros.bringup.graph import node_specs, sim_mode
@@ -65,9 +65,7 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="torch device of the policy")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and of the policy's noise")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
-    parser.add_argument(
-        "--web-port", type=int, default=8765, help="operator's page; 0 leaves it out"
-    )
+    add_page_arguments(parser)
     parser.add_argument("--namespace", default="", help="of all nodes, for several robots")
 
 
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """0 after Ctrl-C, 1 if a node ended by itself."""
     require_ros()
     robot = load_embodiment(args.embodiment)
-    check_port(args.web_port)
+    page = page_settings(args)
     stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,
@@ -88,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
         mock=stands_in["mock"],
         seed=args.seed,
         renderer=args.renderer,
-        web_port=args.web_port or None,
+        web_port=page.port or None,
+        web=page.parameters(),
         record=args.record,
         markers=args.markers,
         black_box=args.black_box,
@@ -97,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     )
     width = max(len(spec.name) for spec in specs)
     processes = Processes(lambda name, line: print(f"{name:>{width}} | {line}", flush=True))
-    announce(robot.name, args.web_port, namespace_of(args.namespace))
+    announce(robot.name, page.port, namespace_of(args.namespace))
     stop_on_sigterm()
     try:
         processes.start(specs)
@@ -146,19 +145,3 @@ def require_ros() -> None:
     """Raises ModuleNotFoundError here instead of in each of the nodes."""
     for name in ("rclpy", "vla_policy.msg"):
         importlib.import_module(name)
-
-
-def check_port(port: int) -> None:
-    """Raises ValueError if the operator's page could not use the port."""
-    if not 0 <= port <= 65535:
-        raise ValueError(f"web port: got {port}, expected 0 to 65535")
-    if port == 0:
-        return
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise ValueError(
-                f"port {port} is in use ({error.strerror}); choose another: --web-port {port + 1}, or none: --web-port 0"
-            ) from error

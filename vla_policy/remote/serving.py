@@ -6,7 +6,10 @@ import secrets
 import ssl
 from dataclasses import dataclass
 
-from vla_policy.web.access import LOCAL_NAMES, access, is_loopback, refuse_host, refuse_origin
+from vla_policy.web.access import access, is_local, refuse_host, refuse_origin
+from vla_policy.web.tls import server_tls
+
+TLS_FLAGS = ("--tls-cert", "--tls-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,11 @@ class Serving:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
-        return self.host in LOCAL_NAMES or is_loopback(self.host)
+        return is_local(self.host)
 
     def tls(self) -> ssl.SSLContext | None:
-        """The TLS context, or None. Raises OSError or ValueError naming the files."""
-        if self.tls_cert is None or self.tls_key is None:
-            return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.tls_cert, self.tls_key)
-        except ssl.SSLError as error:
-            raise ValueError(
-                f"--tls-cert {self.tls_cert}, --tls-key {self.tls_key}: not a certificate and its key: {error}"
-            ) from error
-        return context
+        """The TLS context, or None. Raises ValueError naming the files."""
+        return server_tls(self.tls_cert, self.tls_key, TLS_FLAGS)
 
 
 def authorised(serving: Serving, header: str | None) -> bool:

@@ -1,4 +1,6 @@
-// A WebSocket to the page's server that shows the key, and is made again when it is lost.
+// A WebSocket to the page's server that shows the key, and is made again when it is lost. The key is written into the page,
+// or it is the token that a person knows: given once, behind the # of the address or in the page's form, and kept for this tab
+// (sessionStorage), so that no browser ever sends it by itself.
 
 const RETRY_MS = [100, 250, 500, 1000, 2000];
 const OPEN_MS = 5000;   // for a link to come about
@@ -6,18 +8,36 @@ const SILENT_MS = 5000; // of the control link, after which it is made again
 const BEAT_MS = 1000;   // silence after which nothing that moves is sent
 const NO_KEY = 4003;
 
-// What the server wrote into the page; beyond this machine the key stands behind the # of the address.
+// What the server wrote into the page; its key is null where the page asks for the token.
 const filled = (page) => JSON.parse(page.querySelector("meta[name=page]").content);
 export const page = filled(document);
-let key = page.key ?? keptKey();
+const keyless = new Set(); // links that wait for a token
+let key = page.key ?? (givenKey() || sessionStorage.getItem("key") || "");
+if (page.key === null) addEventListener("hashchange", () => { const given = givenKey(); if (given) giveKey(given); });
 
-function keptKey() {
-  const given = decodeURIComponent(location.hash.slice(1));
-  if (given) {
-    sessionStorage.setItem("key", given);
-    history.replaceState(null, "", location.pathname); // not for who looks over a shoulder
-  }
-  return given || sessionStorage.getItem("key") || "";
+function givenKey() {
+  const given = location.hash.slice(1);
+  if (!given) return "";
+  history.replaceState(null, "", location.pathname); // not for who looks over a shoulder
+  let words = given;
+  try { words = decodeURIComponent(given); } catch { /* then it is meant as it stands there */ }
+  sessionStorage.setItem("key", words);
+  return words;
+}
+
+// The token, as a person knows it.
+export function giveKey(words) {
+  key = words.trim();
+  sessionStorage.setItem("key", key);
+  const waiting = [...keyless];
+  keyless.clear();
+  for (const connect of waiting) connect();
+}
+
+function forgetKey(shown) {
+  if (page.key !== null || shown !== key) return;
+  key = "";
+  sessionStorage.removeItem("key");
 }
 
 // A server that was started anew has another key; its page has it too, if it may be known at all.
@@ -30,14 +50,19 @@ async function renewKey() {
 
 // told: onText(message), onBytes(buffer), onOpen(), onLost(sentence, refused).
 export function openLink(path, told) {
-  let socket = null, tries = 0, open = false, timer = 0;
+  let socket = null, tries = 0, open = false, timer = 0, shown = "";
 
   function connect() {
+    if (page.key === null && !key) {
+      keyless.add(connect);
+      queueMicrotask(() => told.onLost?.("", true)); // not before who asked for the link has it
+      return;
+    }
     const mine = new WebSocket(location.origin.replace(/^http/, "ws") + path);
     socket = mine;
     mine.binaryType = "arraybuffer";
     timer = setTimeout(() => lose(mine, 0, ""), OPEN_MS);
-    mine.onopen = () => mine.send(JSON.stringify({ key }));
+    mine.onopen = () => { shown = key; mine.send(JSON.stringify({ key })); };
     mine.onmessage = (event) => {
       if (mine !== socket) return;
       if (typeof event.data !== "string") { told.onBytes?.(event.data); return; }
@@ -54,6 +79,7 @@ export function openLink(path, told) {
     socket = null;
     open = false;
     mine.close();
+    if (code === NO_KEY) forgetKey(shown);
     told.onLost?.(reason, code === NO_KEY);
     const renewed = code === NO_KEY ? renewKey().catch(() => null) : Promise.resolve();
     const wait = RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)];

@@ -1,6 +1,6 @@
 // The page: buttons, words and keys to requests; what the server tells to what is shown.
 
-import { controlLink, page } from "./link.js";
+import { controlLink, giveKey, page } from "./link.js";
 import { makeControls } from "./controls.js";
 import { makeDrive } from "./drive.js";
 import { makeLibrary } from "./library.js";
@@ -16,7 +16,7 @@ const SILENT_MS = 1000;
 const KEPT = 8;
 const find = (id) => document.getElementById(id);
 const own = []; // instructions typed here, the newest first: {words, answer, late, told}
-let state = {};
+let state = {}, tried = false; // whether a token was typed here and not accepted so far
 
 // Text only: what a server or a robot says is never markup. aside is not read out again and again.
 function tell(text, colour, aside = "") {
@@ -40,9 +40,12 @@ const timeline = makeTimeline(find("time"), find("time-told"));
 function showLink() {
   const silent = !control.up || control.silence() > SILENT_MS;
   const line = find("link");
+  const asks = silent && control.refused && page.key === null;
+  if (!silent) tried = false;
   const text = !silent ? ""
-    : control.refused && page.key === null ? "The page's key is missing or old: open the address that the node has printed."
+    : asks ? `${tried ? "This is not the robot's token." : "The page asks for the robot's token."} Without it nothing here acts, STOP included.`
     : "NO ANSWER of the page's server: what is shown is old, and STOP may not arrive. If the robot moves, use its own stop button.";
+  find("token-form").hidden = !asks;
   if (line.textContent !== text) {
     line.textContent = text;
     line.className = text ? "alarm" : "";
@@ -79,6 +82,13 @@ async function say(words) {
   redraw();
 }
 
+find("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!find("token").value.trim()) return;
+  tried = true;
+  giveKey(find("token").value);
+  find("token").value = "";
+});
 find("stop").addEventListener("click", stop.press);
 find("reset").addEventListener("click", () => { stop.giveUp(); ask("reset"); });
 find("engage").addEventListener("click", () => ask("engage"));

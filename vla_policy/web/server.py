@@ -12,7 +12,7 @@ import html
 import json
 import logging
 import os
-import socket
+import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -60,6 +60,7 @@ DEAD_S = 5.0  # between pings of a link
 CLOSE_S = 3.0
 LOG = logging.getLogger(__name__)
 NO_KEY, TOO_MANY = 4003, 4029  # close codes of refused links
+KEY_REFUSED = "the key is missing, wrong or old"
 LOWER = 5  # added niceness of the image threads
 
 
@@ -67,7 +68,8 @@ class PanelServer:
     """Serves one panel in its own thread, from start() to close().
 
     names: further host names under which browsers may reach it. documents: files that pages may
-    open.
+    open. token: that the page asks for; None: on loopback alone. tls: for https, None: http.
+    Raises ValueError beyond loopback without a token.
     """
 
     def __init__(
@@ -79,10 +81,12 @@ class PanelServer:
         port: int,
         names: Iterable[str] = (),
         documents: Documents | None = None,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._panel = panel
-        self._host, self._port = host, port
-        self._access = access.access(host, names)
+        self._host, self._port, self._tls = host, port, tls
+        self._access = access.access(host, names, token=token, tls=tls is not None)
         self._desk = Desk(actions)
         self._documents = documents or Documents()
         self._encoder = ThreadPoolExecutor(1, "web-pictures", initializer=_go_behind)
@@ -94,16 +98,18 @@ class PanelServer:
 
     @property
     def url(self) -> str:
-        """The page's address, with its key unless the page itself contains it."""
-        if self._access.local:
-            return f"http://{_in_url(self._host)}:{self._port}/"
-        host = socket.gethostname() if self._access.anywhere else self._host
-        return f"http://{_in_url(host)}:{self._port}/#{self._access.key}"
+        """The page's address, as browsers reach it."""
+        return access.page_url(self._host, self._port, tls=self._tls is not None)
 
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the page."""
         return self._access.local
+
+    @property
+    def asks(self) -> bool:
+        """Whether the page asks for a token."""
+        return self._access.asks
 
     def start(self) -> None:
         """Listen. Raises ValueError with a sentence if the address is not available."""
@@ -143,7 +149,8 @@ class PanelServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls)
+            await site.start()
         except OSError:
             await self._runner.cleanup()
             raise
@@ -166,14 +173,15 @@ class PanelServer:
         refusal = access.refuse_host(self._access, host, str(address[0]) if address else "")
         upgrade = "Upgrade" in request.headers
         if refusal is None and (request.method != "GET" or upgrade):
-            refusal = access.refuse_origin(request.headers.get("Origin"), host)
+            origin = request.headers.get("Origin")
+            refusal = access.refuse_origin(origin, host, self._access.schemes)
         if refusal is not None:
             raise web.HTTPForbidden(text=refusal)
         return await handler(request)
 
     async def _page(self, request: web.Request) -> web.Response:
         fill = {
-            "key": self._access.key if self._access.local else None,
+            "key": None if self._access.asks else self._access.key,
             "cameras": list(self._panel.cameras),
             "extra": list(self._panel.extra),
             # The page recognises these itself; misspelled ones are recognised by the server.
@@ -205,7 +213,7 @@ class PanelServer:
 
     async def _stop(self, request: web.Request) -> web.Response:
         if not access.has_key(self._access, request.headers.get("X-Key")):
-            raise web.HTTPForbidden(text="the key is missing or old; load the page again")
+            raise web.HTTPForbidden(text=f"{KEY_REFUSED}; load the page again")
         answer = await carried_out(self._desk, "stop")
         told = {"ok": answer.ok, "message": answer.message}
         return web.json_response(told, status=200 if answer.ok else 409, headers=HEADERS)
@@ -233,7 +241,7 @@ class PanelServer:
         try:
             await link.prepare(request)
             if not access.has_key(self._access, await _shown_key(link)):
-                await link.close(code=NO_KEY, message=b"the key is missing or old")
+                await link.close(code=NO_KEY, message=KEY_REFUSED.encode())
             elif not room:
                 why = f"{MAX_PAGES} pages are open already"
                 await link.close(code=TOO_MANY, message=why.encode())
@@ -264,7 +272,3 @@ def _go_behind() -> None:
     if sys.platform == "linux":
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(own + LOWER, 19))
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -20,6 +20,7 @@ SIM_MODES = ("false", "true", "mock")
 OPERATORS = (EXPERT,)
 OPERATOR = "operator"  # enclave of `vla say`, `vla stop` and other clients
 ParamValue = bool | int | float | str
+NO_PARAMETERS: Mapping[str, ParamValue] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def node_specs(
     instruction: str = "",
     split: str = "train",
     web_port: int | None = 8765,
+    web: Mapping[str, ParamValue] = NO_PARAMETERS,
     record: str = "",
     operator: str = "",
     markers: bool = False,
@@ -83,7 +85,8 @@ def node_specs(
     mock:       a robot without physics in place of the robot.
     instruction: task that the simulation judges first; empty: one drawn from the seed.
     split:      kind of scenes of the simulation, see vla_policy.sim.scenes.scene.SPLITS.
-    web_port:   of the operator's page on loopback; None leaves it out.
+    web_port:   of the operator's page; None leaves it out.
+    web:        further parameters of the page: host, token_file, tls_cert, tls_key.
     record:     folder into which a recorder writes takes; empty: no recorder.
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
     markers:    a node that draws chunks and commands for RViz and Foxglove.
@@ -141,7 +144,7 @@ def node_specs(
     if markers:
         specs.append(NodeSpec("markers", robot))
     if web_port is not None:
-        specs.append(NodeSpec("web", {**robot, "port": web_port}))
+        specs.append(NodeSpec("web", {**robot, "port": web_port, **web}))
     return tuple(NodeSpec(spec.name, spec.parameters, remappings, space) for spec in specs)
 
 

@@ -13,6 +13,7 @@ from vla_policy.ros.bringup.graph import (
     node_specs,
     sim_mode,
 )
+from vla_policy.ros.bringup.page_settings import PageSettings
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.sim.tasks.typed import find_scene
 
@@ -40,7 +41,14 @@ ARGUMENTS = {
     ),
     "seed": ("0", "of the first scene and of the policy's noise"),
     "renderer": ("auto", "camera backend of the simulation: auto, egl, osmesa or raycast"),
-    "web_port": ("8765", "of the operator's page on loopback; 0 leaves it out"),
+    "web_port": ("8765", "of the operator's page; 0 leaves it out"),
+    "web_host": (
+        "127.0.0.1",
+        "address where the page listens; elsewhere only with a token: web_token_file, or VLA_TOKEN in the environment",
+    ),
+    "web_token_file": ("", "file with the token that the page asks for, its owner's alone"),
+    "web_tls_cert": ("", "certificate of the page, for https; with web_tls_key"),
+    "web_tls_key": ("", "its key"),
     "record": (
         "",
         "folder into which a recorder writes takes: data set and bags; empty: no recorder",
@@ -101,6 +109,10 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
             f"launch argument instruction: got {values['instruction']!r} for a real robot, which must"
             " not start by itself; engage it, then `vla say` it"
         )
+    page = PageSettings(
+        numbers["web_port"],
+        *(values[f"web_{name}"] for name in ("host", "token_file", "tls_cert", "tls_key")),
+    )
     instruction = values["instruction"] if stands_in["sim"] else ""
     split = "train"
     if instruction:
@@ -121,6 +133,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         instruction=instruction,
         split=split,
         web_port=numbers["web_port"] or None,
+        web=page.parameters(),
         record=values["record"],
         markers=values["markers"] == "true",
         black_box=values["black_box"],

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.msg import ControlStatus, InstructionOutcome, SimEvent
+from vla_policy.ros.bringup.page_settings import page_token
 from vla_policy.ros.inputs.camera_views import OVERVIEW
 from vla_policy.ros.messages import convert
 from vla_policy.ros.nodes.policy_diagnostics import UNDERSTANDING
@@ -30,6 +31,7 @@ from vla_policy.ros.process.run_node import run_node
 from vla_policy.types import Array, Level
 from vla_policy.web.documents import Documents
 from vla_policy.web.panel import Actions, Panel
+from vla_policy.web.tls import server_tls
 
 SILENCE_S = 2.0  # without the control node's status, after which the page shows that
 
@@ -40,13 +42,20 @@ class WebParams:
 
     embodiment: str = param("vx300s", "robot, by name or path of its YAML file")
     host: str = param(
-        "127.0.0.1", "address to listen on; beyond loopback the page needs the key that is logged"
+        "127.0.0.1", "address to listen on; beyond loopback the page asks for a token"
     )
     port: int = param(8765, "port of the page", low=1, high=65535)
     names: str = param(
         "", "further host names under which browsers may reach the page, with commas"
     )
     library: str = param("", "folder whose data sets the page lists; empty: the recorder's")
+    token_file: str = param(
+        "",
+        "file with the token that the page asks for, its owner's alone; empty: beyond loopback that of "
+        "VLA_TOKEN_FILE or VLA_TOKEN, on loopback none",
+    )
+    tls_cert: str = param("", "certificate, PEM, for https; with tls_key")
+    tls_key: str = param("", "its key")
 
 
 class WebNode(Node):
@@ -101,24 +110,28 @@ class WebNode(Node):
                 f"no page: {error.name} is not installed (pip install aiohttp)"
             )
             return None
-        server = PanelServer(
-            self._panel,
-            self._actions(),
-            host=params.host,
-            port=params.port,
-            names=params.names.split(","),
-            documents=self._documents,
-        )
         try:
+            tls = server_tls(params.tls_cert, params.tls_key)
+            server = PanelServer(
+                self._panel,
+                self._actions(),
+                host=params.host,
+                port=params.port,
+                names=params.names.split(","),
+                documents=self._documents,
+                token=page_token(params.host, params.token_file),
+                tls=tls,
+            )
             server.start()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.get_logger().error(f"no page: {error}")
             return None
-        self.get_logger().info(f"page: {server.url}")
-        if not server.local:
+        asks = "; it asks for the robot's token" if server.asks else ""
+        self.get_logger().info(f"page: {server.url}{asks}")
+        if not server.local and tls is None:
             self.get_logger().warning(
-                "the page is reached from other machines, unencrypted: who reads along has its key; "
-                "better is `ssh -L` to a page on loopback"
+                "no TLS: pictures and token of the page can be read on the way; see tls_cert, or "
+                "use `ssh -L` to a page on loopback"
             )
         return server
 
