@@ -41,12 +41,14 @@ class Link:
         data = await self.next(lambda found: isinstance(found, bytes))
         return data[0], cv2.imdecode(np.frombuffer(data[1:], np.uint8), cv2.IMREAD_COLOR)
 
-    async def ask(self, verb: str, words: str = "", number: int = 1) -> dict:
+    async def ask(self, verb: str, words: str = "", number: int = 1, **details: object) -> dict:
         """The answer to a request; waits for a heartbeat first."""
         while not self.beat:
             message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
             self.beat = json.loads(message.data).get("beat", 0)
-        request = {"id": number, "ask": verb, "words": words, "beat": self.beat}
+        request = {
+            "id": number, "ask": verb, "words": words, "with": details, "beat": self.beat
+        }  # fmt: skip
         await self.socket.send_str(json.dumps(request))
         return await self.next(lambda found: found.get("id") == number)
 

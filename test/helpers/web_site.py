@@ -68,7 +68,7 @@ class Site:
             engage=robot.engage,
             stop=robot.stop,
             reset=robot.reset,
-            more=more or {},
+            more={} if more is None else more,
             drive=drive,
         )
         tls = None if certificate is None else server_tls(*certificate)

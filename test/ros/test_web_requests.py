@@ -18,6 +18,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
+from vla_policy.srv import SetAdapter  # noqa: E402
 from web_client import linked  # noqa: E402
 
 from vla_policy.ros.messages import convert  # noqa: E402
@@ -192,6 +193,41 @@ def test_what_is_taken_or_engaged_too_late_is_taken_back(url, peers):
         answer = await control.ask("say", "go slowly", 2)
         assert not answer["ok"]
         peers.robot.wait(lambda: "cancel" in peers.asked, "the goal is cancelled")
+
+    page(url, test)
+
+
+@pytest.fixture
+def policy(mock_robot):
+    """A policy node with two adapters in memory; it does not have one of them."""
+    node = rclpy.create_node("policy")
+    node.declare_parameter("adapters", "cups=a, lids=b")
+
+    def exchange(request, response):
+        response.success = request.adapter != "lids"
+        response.in_place = request.adapter
+        response.message = "" if response.success else "lids: its base is another policy"
+        return response
+
+    node.create_service(SetAdapter, "policy/set_adapter", exchange)
+    mock_robot.executor.add_node(node)
+    yield node
+    mock_robot.executor.remove_node(node)
+    node.destroy_node()
+
+
+def test_the_adapter_is_one_of_those_that_the_policy_node_names(url, peers, policy):
+    async def test(control, live):
+        await state(live, lambda s: s.get("adapters") == ["", "cups", "lids"])
+        answers = [
+            await control.ask("adapter", number=number, name=name)
+            for number, name in enumerate(("cups", "lids", "", "teapots", 7), 1)
+        ]
+        assert [answer["ok"] for answer in answers] == [True, False, True, False, False]
+        assert answers[0]["message"] == "the next chunk is by cups"
+        assert answers[1]["message"] == "lids: its base is another policy"
+        assert answers[2]["message"] == "the next chunk is by the base alone"
+        assert "expected one of ['', 'cups', 'lids']" in answers[3]["message"]
 
     page(url, test)
 

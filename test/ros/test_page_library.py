@@ -1,0 +1,104 @@
+"""A take that is kept from the page, in a real Chromium before a real recorder: saved, listed, looked at apart from the page.
+
+The robot is played. Deleting and bringing back is in test/web/test_web_parts_browser.py, which needs no nodes.
+"""
+
+from __future__ import annotations
+
+import pytest
+from chromium import MISSING, PROGRAM
+from open_page import WAIT_S, OpenPage, free_port
+
+rclpy = pytest.importorskip("rclpy")
+
+from std_srvs.srv import SetBool  # noqa: E402
+from vla_policy.msg import RecorderStatus  # noqa: E402
+
+from vla_policy.data.lerobot.reader import open_set  # noqa: E402
+from vla_policy.ros.process import qos  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
+TRIES = 8
+
+
+class Cell:
+    """The robot, its recorder and one open page."""
+
+    def __init__(self, robot, page, folder):
+        self.robot, self.page, self.folder = robot, page, folder
+        self.status = None
+        robot.create_subscription(RecorderStatus, "recorder_status", self._on_status, qos.LATCHED)
+
+    def _on_status(self, msg):
+        with self.robot.heard:
+            self.status = msg
+            self.robot.heard.notify_all()
+
+    def engage(self):
+        for _ in range(30):
+            self.robot.wait_status(lambda s: 0 <= s.joint_state_age < 0.1, "fresh joint states")
+            if self.robot.call(SetBool, "/control/engage", SetBool.Request(data=True)).success:
+                return
+            self.robot.wait_ticks(1)
+        raise AssertionError("not engaged")
+
+    def take(self):
+        """Count down and record; again where a stream was late just when the take was to begin."""
+        page = self.page
+        begun = "!document.querySelector('#record-end').hidden"
+        for _ in range(TRIES):
+            page.until("!document.querySelector('#record-start').disabled")
+            page.click("#record-start")
+            page.until(f"document.querySelector('#answer.bad') || {begun}")
+            if page.run(begun):
+                self.robot.send_chunk([self.robot.pose[0] + 0.004 * (k + 1) for k in range(8)])
+                self.robot.wait(lambda: self.status and self.status.frames >= 8, "frames")
+                return
+        raise AssertionError(page.text("#answer"))
+
+
+@pytest.fixture
+def cell(mock_robot, start_node, tmp_path):
+    port, folder = free_port(), tmp_path / "takes"
+    start_node("control_node")
+    start_node("recorder_node", folder=folder, least_free_gb=0.0)
+    start_node("web_node", port=port)
+    page = OpenPage(tmp_path, port)
+    try:
+        page.open(cameras=2)
+        yield Cell(mock_robot, page, folder)
+    finally:
+        page.close()
+
+
+def test_a_kept_take_is_listed_and_looked_at_apart_from_the_page(cell):
+    page = cell.page
+    cell.engage()
+    page.unfold("#record-box")
+    page.put("#record-task", "push the block")
+    page.says("task: push the block")
+    cell.take()
+    page.click("#record-end")
+    page.until("!document.querySelector('#record-decide').hidden")
+    saved = "document.querySelector('#answer').textContent.includes('episode 0 is saved')"
+    page.click("#record-success")
+    page.until(f"{saved} || document.querySelector('#answer.bad')")
+    if not page.run(saved):
+        page.click("#record-success")  # one with faults is kept on the second request
+    page.says("episode 0 is saved")
+    kept = open_set(cell.folder / "set")
+    assert len(kept) >= 8 and kept.task(0) == "push the block" and kept.success(0)
+
+    page.unfold("#library-box")
+    page.says("push the block", "#library")
+    page.click("#library button[aria-label='view episode 0 of takes']")
+    page.until("document.querySelector('#library a') !== null")
+    address = page.run("document.querySelector('#library a').href")
+    view = page.do(page.browser.open(address))
+    page.do(view.until("document.querySelector('#cameras') !== null", WAIT_S))
+    assert page.do(view.run("origin")) == "null", "a view is held apart from the page"
+    # A set that a recorder holds open is not edited under it.
+    page.click("#library button[aria-label='delete episode 0 of takes']")
+    page.says("records or changes this data set already", "#library-told")
+    assert len(open_set(cell.folder / "set").entries) == 1
+    assert page.tab.complaints == []
