@@ -8,6 +8,9 @@ commands        lateness in ms of the stamps of commands, with and without pages
 pictures        that each page got per second and camera
 stop_ms         from a page's request to the answer, one page after another, while all look
 processor_share of one core, of each process; `web` is the node
+per_picture_ms  of the web node's processor time beyond that without pages, for each picture that a page got
+
+It tells on standard error where it is, and measures fewer rounds rather than going on beyond --limit.
 
 . tools/env.sh && python benchmarks/page_load.py --out benchmarks/page_load.json
 """
@@ -36,14 +39,17 @@ from vla_policy.ros.operator.client import Client
 from vla_policy.ros.process import real_time
 
 SETTLE_S = 3.0
+END_S = 20.0  # for the stops, and for the nodes to end
+BEGAN_S = time.monotonic()
 MOST_RATIO, MOST_LATER_MS = 1.25, 1.0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each part")
-    parser.add_argument("--rounds", type=int, default=2, help="parts without and with pages")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each part")
+    parser.add_argument("--rounds", type=int, default=3, help="parts without and with pages")
+    parser.add_argument("--limit", type=float, default=230.0, help="s, for all of it")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--look-at", metavar="PORT", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -66,6 +72,7 @@ def main() -> int:
     without, beside = (report["commands"][k]["lateness_ms"]["p99"] for k in ("without", "with"))
     punctual = report["ratio"]["p99"] <= MOST_RATIO or beside - without < MOST_LATER_MS
     report["punctual"] = punctual and report["commands"]["with"]["ticks_missed"] == 0
+    say("done")
     print(json.dumps(report, indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
@@ -92,6 +99,7 @@ def measure(args: argparse.Namespace, folder: Path, log) -> dict:
         environment=environment,
         command=recording.command,
     )
+    say("the nodes start")
     processes.start(specs)
     parts: dict[str, list] = {"without": [], "with": []}
     looked = []
@@ -102,14 +110,21 @@ def measure(args: argparse.Namespace, folder: Path, log) -> dict:
                 seconds = 2.0 * args.rounds * (args.seconds + 30.0)
                 if not played.go_on(client, lambda: heard.place, seconds, played.READY_S):
                     raise TimeoutError("the robot does not move")
-                for _ in range(args.rounds):
+                for number in range(args.rounds):
+                    if looked and time.monotonic() + round_s(args) + END_S > BEGAN_S + args.limit:
+                        say(f"no time for round {number + 1}")
+                        break
+                    say(f"round {number + 1} of {args.rounds}: without pages")
                     time.sleep(SETTLE_S)
                     parts["without"].append(recording.part(heard, processes, args.seconds))
+                    say(f"round {number + 1} of {args.rounds}: with {args.pages} pages")
                     pages = start_pages(port, args.pages, args.seconds + 2 * SETTLE_S)
                     time.sleep(SETTLE_S)
                     parts["with"].append(recording.part(heard, processes, args.seconds))
                     looked.append(json.loads(pages.communicate(timeout=60.0)[0]))
+                say("a stop from each page")
                 stops = asyncio.run(stop_from_each(port, args.pages))
+                say("the nodes end")
     finally:
         processes.stop()
     summed = {name: recording.summed_up(found) for name, found in parts.items()}
@@ -120,13 +135,31 @@ def measure(args: argparse.Namespace, folder: Path, log) -> dict:
         "commands_hz": recording.HZ,
         "pages": args.pages,
         "seconds": args.seconds,
-        "rounds": args.rounds,
+        "rounds": len(looked),
         "commands": summed,
         "ratio": {k: round(late[k] / max(usual[k], 1e-3), 2) for k in late},
         "web": {k: summed[k]["processor_share"]["web"] for k in summed},
+        "per_picture_ms": per_picture_ms(summed, looked),
         "looked": looked,
         "stop_ms": stops,
     }
+
+
+def say(what: str) -> None:
+    """Where it is, for who waits."""
+    print(f"{time.monotonic() - BEGAN_S:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+def round_s(args: argparse.Namespace) -> float:
+    """Seconds that a round takes."""
+    return 2 * args.seconds + 3 * SETTLE_S + 3.0
+
+
+def per_picture_ms(summed: dict, looked: list[dict]) -> float:
+    """What a picture on a page costs the node, its one encoding divided among the pages."""
+    share = {k: summed[k]["processor_share"]["web"] for k in summed}
+    got = sum(found["pictures_per_s"]["all"] for found in looked) / len(looked)
+    return round(1e3 * (share["with"] - share["without"]) / max(got, 1e-3), 3)
 
 
 def start_pages(port: int, pages: int, seconds: float) -> subprocess.Popen:
@@ -145,7 +178,11 @@ async def look(port: int, pages: int, seconds: float) -> dict:
         found = await asyncio.gather(*(page(http, port, key, seconds) for _ in range(pages)))
     rates = [count / seconds for counts in found for count in counts.values()]
     return {
-        "pictures_per_s": {"least": round(min(rates), 1), "most": round(max(rates), 1)},
+        "pictures_per_s": {
+            "least": round(min(rates), 1),
+            "most": round(max(rates), 1),
+            "all": round(sum(rates), 1),
+        },
         "processor_share": round(time.process_time() / seconds, 3),
     }
 

@@ -55,7 +55,7 @@ class Site:
 
     def __init__(
         self, host: str = "127.0.0.1", cameras=("front", "overview"), more=None, drive=None,
-        *, token: str | None = None, certificate: tuple[str, str] | None = None,
+        *, token: str | None = None, certificate: tuple[str, str] | None = None, documents=None,
     ) -> None:  # fmt: skip
         self.panel = Panel(cameras, extra=("overview",))
         self.robot = create_autospec(Robot, instance=True)
@@ -75,8 +75,9 @@ class Site:
         # Of a client: it checks the server's certificate as a browser does.
         self.trust = certificate is None or ssl.create_default_context(cafile=certificate[0])
         self.server = PanelServer(
-            self.panel, actions, host=host, port=self.port, token=token, tls=tls
-        )
+            self.panel, actions, host=host, port=self.port, token=token, tls=tls,
+            documents=documents,
+        )  # fmt: skip
         self.server.start()
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
 

@@ -139,7 +139,7 @@ class Cell:
             page.until("!document.querySelector('#record-start').disabled")
             page.click("#record-start")
             begun = "!document.querySelector('#record-end').hidden"
-            page.until(f"document.querySelector('#answer.bad') || {begun}")
+            page.until(f"document.querySelector('#answer.bad') !== null || {begun}")
             if page.run(begun):
                 self.wait(lambda: self.recorder[-1].frames >= 8, "frames")
                 return

@@ -6,6 +6,7 @@ import pytest
 import tls_files
 from web_site import TOKEN, Site
 
+
 @pytest.fixture
 def site():
     made = Site()

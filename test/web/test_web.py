@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import create_autospec
 
 import aiohttp
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from web_site import image, linked
 
+from vla_policy.web.feed import Feed
 from vla_policy.web.live_link import Viewer
 from vla_policy.web.panel import Actions, Panel
 from vla_policy.web.server import PanelServer
@@ -118,6 +121,53 @@ def test_an_image_is_made_and_encoded_once_for_many_viewers_and_not_for_none():
     assert not made
     assert panel.jpeg("front", 0)[1] is panel.jpeg("front", 0)[1]
     assert made == [1] and panel.jpeg("front", 1) is None
+
+
+def test_ten_pages_cost_one_encoding_and_one_thread_s_work_for_each_image():
+    panel, made = Panel(("front", "wrist")), []
+
+    def show(number):
+        panel.show("front", lambda: made.append(number) or np.zeros((8, 8, 3), np.uint8))
+
+    async def run():
+        with ThreadPoolExecutor(1) as pool:
+            encoder = create_autospec(pool, instance=True)
+            encoder.submit.side_effect = pool.submit
+            feed = Feed(panel, encoder)
+            show(1)
+            first = await asyncio.gather(*(feed.image(0, 0) for _ in range(10)))
+            assert {id(message) for _, message in first} == {id(first[0][1])} and made == [1]
+            assert first[0][0] == 1 and first[0][1][:3] == b"\x00\xff\xd8"
+            assert await feed.image(0, 1) is None and encoder.submit.call_count == 1
+            # Only the newest is made, and what is no image is tried once.
+            show(2)
+            show(3)
+            found = await asyncio.gather(*(feed.image(0, after) for after in (1, 3, 0)))
+            assert [one and one[0] for one in found] == [3, None, 3] and made == [1, 3]
+            panel.show("wrist", lambda: made.append("wrist"))
+            assert [await feed.image(1, 0) for _ in range(3)] == [None] * 3
+            assert made == [1, 3, "wrist"]
+            panel.tell(engaged=True)
+            assert feed.state()[1] is feed.state()[1] == '{"state": {"engaged": true}}'
+
+    asyncio.run(run())
+
+
+def test_a_page_that_leaves_while_an_image_is_made_takes_it_from_nobody():
+    panel, held = Panel(("front",)), threading.Event()
+    panel.show("front", lambda: held.wait(10.0) and np.zeros((8, 8, 3), np.uint8))
+
+    async def run():
+        with ThreadPoolExecutor(1) as pool:
+            feed = Feed(panel, pool)
+            leaving, staying = (asyncio.create_task(feed.image(0, 0)) for _ in range(2))
+            await asyncio.sleep(0.01)
+            leaving.cancel()
+            held.set()
+            assert (await staying)[0] == 1
+            assert leaving.cancelled()
+
+    asyncio.run(run())
 
 
 def test_what_is_no_image_is_not_shown_and_not_tried_again():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chromium import MISSING, PROGRAM
+from clean_sets import image
 from demonstrations import recorded_set
 from open_page import WAIT_S, OpenPage
 from web_site import Site, answered
@@ -33,10 +34,17 @@ class Parts:
         self.twists: list[list[float]] = []
         self.adapters: list[str] = []
         self.heard = threading.Condition()
-        more: dict[str, Deed] = {"adapter": Deed(self._on_adapter)}
-        self.site = Site(more=more, drive=self._on_drive)
+        self.all_stopped = [
+            Answer(False, "fr3 in /right: no answer in 1 s (stopped: vx300s in /left)")
+        ]
+        more: dict[str, Deed] = {
+            "adapter": Deed(self._on_adapter),
+            "stop_all": Deed(self._on_stop_all, moves=False, urgent=True),
+        }
+        documents = Documents()
+        self.site = Site(more=more, drive=self._on_drive, documents=documents)
         panel = self.site.panel
-        self.library = Library(panel, Documents(), str(self.folder), lambda: "")
+        self.library = Library(panel, documents, str(self.folder), lambda: "")
         more.update(self.library.deeds())
         panel.tell(engaged=True, level="PASS", queue=0, commands=0, mode="autonomous")
         self.page = OpenPage(folder, self.site.port)
@@ -53,6 +61,11 @@ class Parts:
             return answered(Answer(False, "lids: its base is another policy"))
         self.site.panel.tell(chunk={"number": 7, "adapter": details["name"], "latency_s": 0.1, "inference_s": 0.1})  # fmt: skip
         return answered(Answer(True, f"the next chunk is by {details['name']}"))
+
+    def _on_stop_all(self, details):
+        """As it was told; by the second request all are stopped."""
+        done = Answer(True, "vx300s in /left, fr3 in /right")
+        return answered(self.all_stopped.pop() if self.all_stopped else done)
 
     def wait(self, condition, what):
         """Until condition() holds, looked at whenever the page drives."""
@@ -170,7 +183,47 @@ def test_the_adapter_is_chosen_among_those_in_memory_and_a_refused_one_goes_back
     assert parts.adapters == ["cups", "lids"]
 
 
-def test_an_episode_is_deleted_and_brought_back(parts):
+def test_other_robots_are_listed_and_stopped_with_this_one(parts):
+    page, tell = parts.page, parts.site.panel.tell
+    tell(robot={"name": "vx300s", "namespace": "/left"}, robots=[])
+    page.says("vx300s, /left", "#robot")
+    assert page.run("document.title") == "vx300s, /left"
+    assert page.run("document.querySelector('#stop-all').hidden"), "there is no other"
+    right = {
+        "name": "fr3", "namespace": "/right", "page": "http://127.0.0.1:8766/",
+        "level": "HOLD", "engaged": False, "why": "no operator has engaged the robot",
+    }  # fmt: skip
+    silent = {
+        "name": "", "namespace": "/far", "page": "javascript:alert(1)",
+        "level": None, "engaged": None, "why": "it does not report",
+    }  # fmt: skip
+    tell(robots=[right, silent])
+    page.says("HOLD, not engaged: no operator has engaged the robot", "#robots")
+    page.says("a robot, /far unknown: it does not report", "#robots")
+    links = "[...document.querySelectorAll('#robots a')].map((a) => [a.href, a.textContent])"
+    assert page.run(links) == [["http://127.0.0.1:8766/", "fr3, /right"]]
+    page.run("document.querySelector('#robots a').focus()")
+    tell(robots=[{**right, "level": "PASS", "engaged": True, "why": "as planned"}, silent])
+    page.says("PASS, engaged: as planned", "#robots")
+    assert page.run("document.activeElement.textContent") == "fr3, /right", "a row stays in place"
+    # Every text that stands there at some time is kept.
+    page.run(
+        "(() => { window.all = []; new MutationObserver(() => all.push(document.querySelector('#answer-all').textContent))"
+        ".observe(document.querySelector('#answer-all'), {subtree: true, childList: true, characterData: true}); })()"
+    )
+    page.click("#stop-all")
+    page.says("Stopped, confirmed after", "#answer")
+    page.says("vx300s in /left, fr3 in /right", "#answer-all")
+    parts.site.panel.show("front", lambda: image(0, 7, "front", (480, 640)))
+    page.picture("page_robots.png")
+    told = page.run("all")
+    assert any("NOT STOPPED: fr3 in /right: no answer in 1 s" in text for text in told), told
+    assert parts.site.robot.stop.call_count >= 1, "its own robot is stopped in its own way too"
+    page.click("#reset")
+    page.until("document.querySelector('#answer-all').textContent === ''")
+
+
+def test_an_episode_is_looked_at_apart_from_the_page_then_deleted_and_brought_back(parts):
     page, root = parts.page, recorded_set(parts.folder / "cups", (7, 5, 6))
 
     def lengths():
@@ -180,7 +233,13 @@ def test_an_episode_is_deleted_and_brought_back(parts):
     page.run("document.querySelector('#library-box').open = false")
     page.unfold("#library-box")
     page.says("cups: 3 episodes", "#library")
-    page.picture("page_library.png")
+    page.click("#library button[aria-label='view episode 2 of cups']")
+    page.until("document.querySelector('#library a') !== null")
+    view = page.do(page.browser.open(page.run("document.querySelector('#library a').href")))
+    page.do(view.until("document.querySelector('#cameras') !== null", WAIT_S))
+    assert page.do(view.run("origin")) == "null", (
+        "it has no origin, so it reaches nothing of the page"
+    )
     page.click("#library button[aria-label='delete episode 1 of cups']")
     page.says("episode 1 is deleted")
     page.says("cups: 2 episodes", "#library")

@@ -14,10 +14,14 @@ from web_site import TOKEN, Site
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSING)]
 WAIT_S = 60.0
-ASKS = "!document.querySelector('#token-form').hidden && document.querySelector('#link').textContent"
-OPEN = "document.querySelector('#token-form').hidden && !document.querySelector('#link').textContent"
+ASKS = "document.querySelector('#token-form')?.hidden === false && document.querySelector('#link').textContent"
+OPEN = (
+    "document.querySelector('#token-form')?.hidden && !document.querySelector('#link').textContent"
+)
 ENGAGED = f"{OPEN} && document.querySelector('#state').textContent.includes('not engaged')"
-KEPT = "[sessionStorage.getItem('key'), document.cookie, JSON.stringify(localStorage), location.href]"
+KEPT = (
+    "[sessionStorage.getItem('key'), document.cookie, JSON.stringify(localStorage), location.href]"
+)
 
 
 def browsing(folder: Path, test: Callable[[Chromium], Awaitable[None]]) -> None:
@@ -45,7 +49,7 @@ def test_the_token_is_asked_for_and_kept_for_one_tab(tmp_path, safe_site: Site):
         if axe.script() is not None:
             assert await axe.violations(tab) == []
         await tab.click("#engage")
-        await tab.until("document.querySelector('#answer.bad')", WAIT_S)
+        await tab.until("document.querySelector('#answer.bad') !== null", WAIT_S)
         await give(tab, "wrong")
         await tab.until(f"({ASKS}).includes('not the robot')", WAIT_S)
         assert (await tab.run(KEPT))[0] is None, "what is refused is not kept"

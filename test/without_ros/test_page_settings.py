@@ -67,9 +67,7 @@ def test_tls_needs_a_certificate_and_its_key(tmp_path):
             settings("--web-port", str(free()), *words)
     none = str(tmp_path / "none.pem")
     with pytest.raises(ValueError, match=rf"--web-tls-cert {none}.*No such file"):
-        settings(
-            "--web-port", str(free()), "--web-tls-cert", none, "--web-tls-key", none
-        )
+        settings("--web-port", str(free()), "--web-tls-cert", none, "--web-tls-key", none)
     assert PageSettings(1, tls_cert="a", tls_key="b").url == "https://127.0.0.1:1/"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import socket
 
-from vla_policy.ros.bringup.page_settings import LOOPBACK, TLS_FLAGS, PageSettings
+from vla_policy.ros.bringup.page_settings import LOOPBACK, PageSettings
 
 
 def add_page_arguments(parser: argparse.ArgumentParser, *, port: int = 8765) -> None:
@@ -25,8 +25,10 @@ def add_page_arguments(parser: argparse.ArgumentParser, *, port: int = 8765) -> 
         metavar="FILE",
         help="the token that the page asks for; its owner's alone",
     )
-    parser.add_argument(TLS_FLAGS[0], default="", metavar="FILE", help="certificate, for https://")
-    parser.add_argument(TLS_FLAGS[1], default="", metavar="FILE", help="its key")
+    parser.add_argument(
+        "--web-tls-cert", default="", metavar="FILE", help="certificate, for https://"
+    )
+    parser.add_argument("--web-tls-key", default="", metavar="FILE", help="its key")
 
 
 def page_settings(args: argparse.Namespace) -> PageSettings:

@@ -76,7 +76,7 @@ async def serve(socket: web.WebSocketResponse, desk: Desk) -> None:
                     hand = why
                     await _send(socket, {"hand": why})
                 continue
-            if request.get("ask") != "stop" and len(under_way) >= UNDER_WAY:
+            if not desk.urgent(request.get("ask")) and len(under_way) >= UNDER_WAY:
                 busy = Answer(False, f"{UNDER_WAY} requests of this page wait already")
                 await _reply(socket, request, busy)
                 continue

@@ -139,9 +139,9 @@ export function controlLink(onChange, onHand) {
 }
 
 // A stop beside the link, for when that one is silent. Raises if no answer comes.
-export async function postStop(signal) {
+export async function postStop(verb, signal) {
   const headers = { "X-Key": key };
-  const reply = await fetch("/stop", { method: "POST", headers, keepalive: true, signal });
+  const reply = await fetch(`/${verb}`, { method: "POST", headers, keepalive: true, signal });
   if (reply.status === 403) await renewKey();
   const text = await reply.text();
   try { return JSON.parse(text); } catch { return { ok: false, message: text }; }

@@ -9,13 +9,12 @@ images but no older ones; a hidden page gets none.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from concurrent.futures import Executor
 
 from aiohttp import WSMsgType, web
 
 from vla_policy.web.control_link import parsed
+from vla_policy.web.feed import Feed
 from vla_policy.web.panel import Panel
 
 LOOK_S = 0.015  # interval of checking for a new image or state
@@ -54,14 +53,14 @@ class Viewer:
         self._unshown.add(camera)
 
 
-async def serve(socket: web.WebSocketResponse, panel: Panel, encoder: Executor) -> None:
+async def serve(socket: web.WebSocketResponse, feed: Feed) -> None:
     """Keep one page that has sent its key up to date, until it disconnects.
 
     An error while sending is raised: the link ends, and the page makes it anew.
     """
     viewer = Viewer()
     hearing = asyncio.create_task(_hear(socket, viewer))
-    sending = asyncio.create_task(_send(socket, panel, encoder, viewer))
+    sending = asyncio.create_task(_send(socket, feed, viewer))
     try:
         ended, _ = await asyncio.wait({hearing, sending}, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
@@ -78,22 +77,19 @@ async def _hear(socket: web.WebSocketResponse, viewer: Viewer) -> None:
         viewer.hear(message.data)
 
 
-async def _send(
-    socket: web.WebSocketResponse, panel: Panel, encoder: Executor, viewer: Viewer
-) -> None:
-    loop = asyncio.get_running_loop()
+async def _send(socket: web.WebSocketResponse, feed: Feed, viewer: Viewer) -> None:
     told, told_s = -1, 0.0
     try:
         while not socket.closed:
-            changes, state = panel.told()
-            if changes != told and time.monotonic() - told_s >= STATE_S:
-                told, told_s = changes, time.monotonic()
-                await socket.send_str(json.dumps({"state": dict(state)}))
-            for k, after in viewer.due(panel):
-                found = await loop.run_in_executor(encoder, panel.jpeg, panel.cameras[k], after)
+            if feed.panel.changes != told and time.monotonic() - told_s >= STATE_S:
+                told, state = feed.state()
+                told_s = time.monotonic()
+                await socket.send_str(state)
+            for k, after in viewer.due(feed.panel):
+                found = await feed.image(k, after)
                 if found is not None:
                     viewer.send(k, found[0])
-                    await socket.send_bytes(bytes([k]) + found[1])
+                    await socket.send_bytes(found[1])
             await asyncio.sleep(LOOK_S)
     except ConnectionError:
         await socket.close()  # the page has disconnected

@@ -5,6 +5,7 @@ import { makeControls } from "./controls.js";
 import { makeDrive } from "./drive.js";
 import { makeLibrary } from "./library.js";
 import { makeRecording } from "./recording.js";
+import { makeRobots } from "./robots.js";
 import { makeStop } from "./stop.js";
 import { makeTimeline } from "./timeline.js";
 import { isStop } from "./words.js";
@@ -19,8 +20,7 @@ const own = []; // instructions typed here, the newest first: {words, answer, la
 let state = {}, tried = false; // whether a token was typed here and not accepted so far
 
 // Text only: what a server or a robot says is never markup. aside is not read out again and again.
-function tell(text, colour, aside = "") {
-  const line = find("answer");
+function tellIn(line, text, colour, aside = "") {
   line.className = colour;
   if (line.firstChild?.textContent !== text) line.replaceChildren(document.createElement("span"), document.createElement("span"));
   if (line.firstChild.textContent !== text) line.firstChild.textContent = text;
@@ -28,12 +28,16 @@ function tell(text, colour, aside = "") {
   line.lastChild.textContent = aside ? " " + aside : "";
 }
 
+const tell = (...told) => tellIn(find("answer"), ...told);
+const tellAll = (text, ...told) => tellIn(find("answer-all"), `All robots: ${text}`, ...told);
 const control = controlLink(showLink, (why) => { drive.onHand(why); drive.show(state); });
 const stop = makeStop(control, tell);
+const stopAll = makeStop(control, tellAll, "stop_all");
 const asked = (verb, details) => control.ask(verb, "", { details });
 const controls = makeControls(find("controls"), tell, asked);
 const recording = makeRecording(find, tell, asked);
 const library = makeLibrary(find, tell, asked);
+const robots = makeRobots(find);
 const drive = makeDrive(find, tell, asked, control);
 const timeline = makeTimeline(find("time"), find("time-told"));
 
@@ -90,7 +94,13 @@ find("token-form").addEventListener("submit", (event) => {
   find("token").value = "";
 });
 find("stop").addEventListener("click", stop.press);
-find("reset").addEventListener("click", () => { stop.giveUp(); ask("reset"); });
+find("stop-all").addEventListener("click", () => { stop.press(); stopAll.press(); }); // its own robot as fast as ever
+find("reset").addEventListener("click", () => {
+  for (const one of [stop, stopAll]) one.giveUp();
+  find("answer-all").replaceChildren();
+  find("answer-all").className = "";
+  ask("reset");
+});
 find("engage").addEventListener("click", () => ask("engage"));
 find("disengage").addEventListener("click", () => ask("disengage"));
 find("form").addEventListener("submit", (event) => {
@@ -128,6 +138,6 @@ showViews(find("big"), find("small"), (told) => {
   state = told;
   redraw();
   suggest();
-  for (const part of [controls, recording, library, drive]) part.show(state);
+  for (const part of [controls, recording, library, drive, robots]) part.show(state);
   timeline.add(state);
 });

@@ -44,11 +44,13 @@ class Deed:
         ValueError with a sentence for invalid details.
     moves: whether it could start or change motion of the robot, or is wrong if executed late.
     limit_s: time-out of its answer.
+    urgent: a stop, which waits for no other request; run must return at once.
     """
 
     run: Ask
     moves: bool = True
     limit_s: float = 3.0
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,11 @@ class Panel:
     def state(self) -> Mapping[str, Any]:
         """All entries set so far."""
         return self.told()[1]
+
+    @property
+    def changes(self) -> int:
+        """How often the state has changed."""
+        return self._changes
 
     def told(self) -> tuple[int, Mapping[str, Any]]:
         """(number of changes, state), consistent with each other."""

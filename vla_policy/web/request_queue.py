@@ -44,6 +44,11 @@ class Desk:
             return self._actions.more[verb].moves
         return not (verb in SAFE or (verb == "say" and stop_of(words) is not None))
 
+    def urgent(self, verb: object) -> bool:
+        """Whether a request is a stop, which is taken however many others wait."""
+        more = self._actions.more
+        return verb == "stop" or (isinstance(verb, str) and verb in more and more[verb].urgent)
+
     def drive(self, details: Mapping[str, Any]) -> str | None:
         """Publish manual motion from a page. Why not, one sentence; None if it is published."""
         drive = self._actions.drive
@@ -64,7 +69,8 @@ class Desk:
         act = self._actions
         if verb in act.more:
             deed = act.more[verb]
-            return await _answered(self._others, deed.limit_s, deed.run, details)
+            pool = self._stops if deed.urgent else self._others
+            return await _answered(pool, deed.limit_s, deed.run, details)
         if verb == "stop":
             return await self._stop()
         if verb in ("engage", "disengage"):

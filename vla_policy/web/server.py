@@ -2,7 +2,7 @@
 
 Browsers share six HTTP connections to a host among all tabs. WebSockets do not count, so each of
 any number of open pages has its link for requests (control_link) beside the one for images and
-status (live_link); POST /stop is the way to stop while a page reconnects its link.
+status (live_link); POST /stop and /stop_all are the way to stop while a page reconnects its link.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -28,6 +29,7 @@ from vla_policy.web.control_link import carried_out, parsed
 from vla_policy.web.documents import HEADERS as VIEW_HEADERS
 from vla_policy.web.documents import PATH as VIEW
 from vla_policy.web.documents import Documents
+from vla_policy.web.feed import Feed
 from vla_policy.web.panel import Actions, Panel
 from vla_policy.web.request_queue import Desk
 
@@ -39,7 +41,7 @@ FILES = {
         f"{name}.js": "text/javascript"
         for name in (
             *("page", "link", "stop", "words", "views", "overlay", "told"),
-            *("timeline", "controls", "recording", "drive", "library"),
+            *("timeline", "controls", "recording", "drive", "library", "robots"),
         )
     },
 }
@@ -53,6 +55,7 @@ HEADERS = {
         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
+STOPS = ("stop", "stop_all")  # requests that are also a POST
 MAX_BODY_BYTES = 4096
 MAX_PAGES = 32
 KEY_S = 3.0  # time-out of the first message of a link
@@ -90,6 +93,7 @@ class PanelServer:
         self._desk = Desk(actions)
         self._documents = documents or Documents()
         self._encoder = ThreadPoolExecutor(1, "web-pictures", initializer=_go_behind)
+        self._feed = Feed(panel, self._encoder)
         self._files = {name: (FOLDER / name).read_text() for name in FILES}
         self._links: set[web.WebSocketResponse] = set()
         self._loop = asyncio.new_event_loop()
@@ -145,7 +149,8 @@ class PanelServer:
         app.router.add_get("/control", self._control)
         app.router.add_get("/live", self._live)
         app.router.add_get(VIEW + "{token}", self._view)
-        app.router.add_post("/stop", self._stop)
+        for verb in STOPS:
+            app.router.add_post(f"/{verb}", partial(self._stop, verb))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         try:
@@ -211,10 +216,10 @@ class PanelServer:
             raise web.HTTPNotFound(text="this view is gone; open it anew from the page")
         return web.FileResponse(file, headers={**VIEW_HEADERS, "Content-Type": "text/html"})
 
-    async def _stop(self, request: web.Request) -> web.Response:
+    async def _stop(self, verb: str, request: web.Request) -> web.Response:
         if not access.has_key(self._access, request.headers.get("X-Key")):
             raise web.HTTPForbidden(text=f"{KEY_REFUSED}; load the page again")
-        answer = await carried_out(self._desk, "stop")
+        answer = await carried_out(self._desk, verb)
         told = {"ok": answer.ok, "message": answer.message}
         return web.json_response(told, status=200 if answer.ok else 409, headers=HEADERS)
 
@@ -224,7 +229,7 @@ class PanelServer:
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
         return await self._linked(
             request,
-            lambda link: live_link.serve(link, self._panel, self._encoder),
+            lambda link: live_link.serve(link, self._feed),
             room=len(self._links) < 2 * MAX_PAGES,
         )
 

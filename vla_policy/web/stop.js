@@ -6,8 +6,8 @@ const AGAIN_MS = 500;
 const BESIDE_MS = 150; // without an answer over the link, it also goes beside it
 const OWN_STOP = "If the robot moves, use its own stop button.";
 
-// show(text, colour): one line. colour: good, warn, bad or alarm.
-export function makeStop(control, show) {
+// show(text, colour): one line. colour: good, warn, bad or alarm. verb: stop, or stop_all for every robot of the domain.
+export function makeStop(control, show, verb = "stop") {
   let pressed = null; // {since, tries, timer, late, beside}
 
   function press() {
@@ -22,7 +22,7 @@ export function makeStop(control, show) {
   function attempt() {
     const mine = pressed;
     mine.tries += 1;
-    control.ask("stop", "", { always: true }).then((answer) => { if (!answer.lost) take(mine, answer); });
+    control.ask(verb, "", { always: true }).then((answer) => { if (!answer.lost) take(mine, answer); });
     const first = mine.tries === 1 && control.up && control.silence() < AGAIN_MS;
     setTimeout(() => beside(mine), first ? BESIDE_MS : 0);
   }
@@ -32,7 +32,7 @@ export function makeStop(control, show) {
     if (mine !== pressed) return;
     mine.beside?.abort();
     const abort = mine.beside = new AbortController();
-    postStop(abort.signal).then((answer) => take(mine, answer), () => null); // no answer is told by tellLate
+    postStop(verb, abort.signal).then((answer) => take(mine, answer), () => null); // no answer is told by tellLate
   }
 
   function take(mine, answer) {
@@ -60,6 +60,6 @@ export function makeStop(control, show) {
   }
 
   // Who leaves the page while a stop is under way still means it.
-  addEventListener("pagehide", () => { if (pressed) postStop().catch(() => null); });
+  addEventListener("pagehide", () => { if (pressed) postStop(verb).catch(() => null); });
   return { press, giveUp: end };
 }

@@ -31,7 +31,7 @@ from vla_policy.ros.bringup.graph import OPERATOR, NodeSpec, enclave_of
 from vla_policy.teleop.device_file import load_device
 
 LIFECYCLE = ("policy", "control", "task", "recorder")
-REPORTS = ("policy", "control", "task", "recorder", "mock", "teleop")  # on /diagnostics
+REPORTS = ("policy", "control", "task", "recorder", "mock", "teleop", "web")  # on /diagnostics
 # kind of element in the policy, attribute for each direction
 TOPICS, SERVICES, ACTIONS = "topics", "services", "actions"
 ATTRIBUTE = {

@@ -19,7 +19,7 @@ from vla_policy.ros.messages.convert import stamp_from_ns
 from vla_policy.ros.outputs.sender import ACK_S
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
-from vla_policy.ros.process.diagnostic_names import identified
+from vla_policy.ros.process.diagnostic_names import GUARD_ENTRY, identified
 from vla_policy.runtime.control import Control
 from vla_policy.safety.watchdog import InputStamps
 from vla_policy.timing import s_from_ns
@@ -204,7 +204,7 @@ def diagnostics_msg(
 
     problems: why controllers cannot be commanded now.
     """
-    entry = DiagnosticStatus(name="control: guard", hardware_id="control")
+    entry = DiagnosticStatus(name=GUARD_ENTRY, hardware_id="control")
     waiting = status.reason in ("disengaged", "no_chunk", "no_teleop", "paused", "inactive")
     entry.level = DiagnosticStatus.OK if waiting else LEVELS[Level(status.level)]
     entry.message = status.detail or "commands go out as planned"

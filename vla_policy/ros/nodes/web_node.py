@@ -22,6 +22,7 @@ from vla_policy.ros.nodes.web_controls import Controls
 from vla_policy.ros.nodes.web_library import Library
 from vla_policy.ros.nodes.web_recorder import PageRecorder
 from vla_policy.ros.nodes.web_requests import Requests
+from vla_policy.ros.nodes.web_robots import Robots
 from vla_policy.ros.nodes.web_teleop import PageTeleop
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
@@ -72,6 +73,7 @@ class WebNode(Node):
         self._controls = Controls(self, self._panel)
         self._recorder = PageRecorder(self, self._panel)
         self._teleop = PageTeleop(self)
+        self._robots = Robots(self, self._panel, robot.name)
         self._documents = Documents()
         self._library = Library(
             self._panel, self._documents, params.library, lambda: self._recorder.folder
@@ -99,6 +101,7 @@ class WebNode(Node):
     def close(self) -> None:
         """Close the port, and delete the views."""
         self._library.close()
+        self._robots.close()
         if self._server is not None:
             self._server.close()
 
@@ -137,7 +140,7 @@ class WebNode(Node):
 
     def _actions(self) -> Actions:
         """All requests that the page may send."""
-        rooms = (self._controls, self._recorder, self._teleop, self._library)
+        rooms = (self._controls, self._recorder, self._teleop, self._library, self._robots)
         more = {verb: deed for room in rooms for verb, deed in room.deeds().items()}
         return replace(self._requests.actions(), more=more, drive=self._teleop.drive)
 
@@ -186,6 +189,7 @@ class WebNode(Node):
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
+            self._robots.hear(status)
             if status.name == diagnostic_name(self, "policy: inference"):
                 fine = status.level == DiagnosticStatus.OK
                 values = {entry.key: entry.value for entry in status.values}
@@ -201,6 +205,7 @@ class WebNode(Node):
     def _on_tick(self) -> None:
         self._controls.look()
         self._recorder.look()
+        self._robots.look(self._server.url)
         self._chunks.forget()
         self._teleop_ticks += 1
         if self._teleop_ticks > 3:

@@ -18,6 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
 
 from vla_policy.ros.bringup.graph import client_arguments
+from vla_policy.ros.operator.control_nodes import control_nodes
 from vla_policy.ros.operator.stop_request import StoppableRobot
 from vla_policy.ros.process.spinning import spin
 
@@ -27,7 +28,6 @@ AGAIN_S, MOST_AGAIN = 0.3, 5
 MOST_PARTICIPANTS = 24  # of all domains together; each costs a few megabytes and milliseconds
 POLL_S = 0.02
 ANSWER_S = 1.0
-SERVICES = ("stop", "engage", "reset")
 
 
 class Participant:
@@ -53,10 +53,8 @@ class Participant:
         self._thread.start()
 
     def controls(self) -> set[str]:
-        """Full names of the control nodes: they serve all of SERVICES."""
-        names = {name for name, _ in self._node.get_service_names_and_types()}
-        bases = (name.removesuffix("/stop") for name in names if name.endswith("/stop"))
-        return {base for base in bases if all(f"{base}/{s}" in names for s in SERVICES)}
+        """Full names of the control nodes."""
+        return control_nodes(self._node)
 
     def nodes(self, space: str) -> list[str]:
         """Names of the nodes of a namespace, its own not among them."""

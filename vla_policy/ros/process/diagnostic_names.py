@@ -7,6 +7,8 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
+GUARD_ENTRY = "control: guard"
+
 
 def diagnostic_name(node: Node, name: str) -> str:
     """name as it is in node's namespace: 'control: guard' of the robot in /a is 'a/control: guard'."""
