@@ -16,7 +16,10 @@ from demonstrations import recorded_set
 from open_page import WAIT_S, OpenPage
 from web_site import Site, answered
 
+from vla_policy.data.lerobot import layout
+from vla_policy.data.lerobot.durable import lock_folder
 from vla_policy.data.lerobot.reader import open_set
+from vla_policy.ros.nodes import web_library
 from vla_policy.ros.nodes.web_library import Library
 from vla_policy.web.documents import Documents
 from vla_policy.web.panel import Answer, Deed
@@ -109,9 +112,12 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    made = Parts(tmp_path_factory.mktemp("parts"))
-    yield made
-    made.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # These processes give way to everything; beside other tests they would wait for ever.
+        patch.setattr(web_library, "IDLE", ())
+        made = Parts(tmp_path_factory.mktemp("parts"))
+        yield made
+        made.close()
 
 
 def test_fingers_drive_while_they_touch_and_no_longer(parts):
@@ -240,7 +246,12 @@ def test_an_episode_is_looked_at_apart_from_the_page_then_deleted_and_brought_ba
     assert page.do(view.run("origin")) == "null", (
         "it has no origin, so it reaches nothing of the page"
     )
-    page.click("#library button[aria-label='delete episode 1 of cups']")
+    delete = "#library button[aria-label='delete episode 1 of cups']"
+    with lock_folder(root / layout.STAGING):  # as a recorder has it
+        page.click(delete)
+        page.says("records or changes this data set already", "#library-told")
+    assert lengths() == [7, 5, 6]
+    page.click(delete)
     page.says("episode 1 is deleted")
     page.says("cups: 2 episodes", "#library")
     assert lengths() == [7, 6]
