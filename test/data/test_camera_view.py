@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_policy.data.camera_view import TargetMeter, ViewMeter, in_view
+from vla_policy.data.camera_view import POINTED_NS, PointedMeter, TargetMeter, ViewMeter, in_view
 from vla_policy.embodiment import View, load_embodiment
 
 ABOVE = View((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 90.0, up=(1.0, 0.0, 0.0))
@@ -76,6 +76,28 @@ def test_the_frames_without_the_object_of_the_task_are_counted_from_when_it_is_k
     seen.hear(())
     seen.add()
     assert seen.shares == {}
+
+
+def test_the_place_that_a_policy_points_to_counts_while_it_is_new_and_known_for_most_of_the_take():
+    images = {"front": np.zeros((96, 96, 3), np.uint8)}
+    inside, outside, ms = np.zeros(3), np.array([3.0, 0.0, 0.0]), 1_000_000
+    meter = PointedMeter({"front": ABOVE})
+    assert meter.shares is None
+    for number, place in enumerate((inside, inside, inside, outside)):
+        meter.hear(place, number * 100 * ms)
+        meter.add(number * 100 * ms + 50 * ms, images)
+    assert meter.shares == {"front": 0.25}
+    for number in range(3):  # a place of long ago: these frames say nothing
+        meter.add(300 * ms + POINTED_NS + (1 + number) * 100 * ms, images)
+    assert meter.shares == {"front": 0.25}
+    meter.hear(None, 0)
+    for number in range(2):
+        meter.add(number, images)
+    assert meter.shares is None  # of four frames in nine too little is known
+    unknown = PointedMeter({})
+    unknown.hear(outside, 0)
+    unknown.add(0, images)
+    assert unknown.shares is None
 
 
 def test_the_simulation_says_which_camera_lacks_the_object_of_the_task():

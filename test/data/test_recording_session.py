@@ -23,6 +23,7 @@ from vla_policy.data.recording_session import RecordingSession  # noqa: E402
 from vla_policy.data.recording_thread import RecordingThread  # noqa: E402
 from vla_policy.data.scene import DrawnScene  # noqa: E402
 from vla_policy.data.stream_meter import StreamNeed  # noqa: E402
+from vla_policy.embodiment import View  # noqa: E402
 from vla_policy.paths import find_embodiment  # noqa: E402
 from vla_policy.types import Reason  # noqa: E402
 
@@ -59,7 +60,8 @@ class Session:
     """A session over a folder, driven as the node drives it."""
 
     def __init__(self, folder, robot=ROBOT, **options):
-        self.files = RecordingFiles(folder, robot, FPS, robot_yaml="name: so101\n")
+        views = options.pop("views", None)
+        self.files = RecordingFiles(folder, robot, FPS, robot_yaml="name: so101\n", views=views)
         self.thread = RecordingThread(self.files, most_bytes=options.pop("most_bytes", 1 << 28))
         self.session = RecordingSession(
             self.thread,
@@ -327,6 +329,37 @@ def test_an_object_that_the_recording_camera_did_not_see_is_a_fault(tmp_path, me
         session.session.add(replace(event, data=event.data[:30]))  # which says nothing
         session.record(messages)
         assert "target_out_of_view" not in faults(session)
+    finally:
+        session.close()
+
+
+def test_a_real_robots_take_is_asked_where_the_policy_points(tmp_path, messages):
+    """A place outside the image is a fault; one in another frame, and none at all, say nothing."""
+    camera = next(iter(ROBOT.cameras))
+    view = View((0.0, 0.0, 1.0), (0.0, 0.0, 0.0), 60.0, up=(1.0, 0.0, 0.0))
+    session = Session(tmp_path / "rec", views={camera: view})
+
+    def take_with(xyz, frame=ROBOT.base_frame, more=()):
+        pointed = [
+            bag_messages.point("/pointed_place", xyz, START + k * S // 5, frame) for k in range(8)
+        ]
+        whole = sorted([*messages, *pointed, *more], key=lambda m: m.received_ns)
+        session.record(whole)
+        found = faults(session)
+        session.run(session.session.discard())
+        return found
+
+    try:
+        session.record(messages)
+        assert "pointed_out_of_view" not in faults(session)
+        session.run(session.session.discard())
+        words = f"outside the image of {camera} in 100 %"
+        assert words in take_with((2.0, 0.0, 0.0))["pointed_out_of_view"]
+        assert "pointed_out_of_view" not in take_with((0.1, 0.0, 0.0))
+        assert "pointed_out_of_view" not in take_with((2.0, 0.0, 0.0), frame="camera")
+        # A simulation knows better.
+        event = bag_messages.sim_event(START, outside=[])
+        assert "pointed_out_of_view" not in take_with((2.0, 0.0, 0.0), more=[event])
     finally:
         session.close()
 

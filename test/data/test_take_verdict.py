@@ -87,6 +87,11 @@ def stream(need, **fields):
             "the object of the task is outside the image of front in 70 % of the frames",
         ),
         (
+            {"pointed_out_of_view": {"front": 0.8}},
+            "pointed_out_of_view",
+            "the place where the policy sees the object of the task is outside the image of front in 80 %",
+        ),
+        (
             {"ended_by": Reason("silent", "front has been silent")},
             "silent",
             "front has been silent",

@@ -170,6 +170,13 @@ def sim_event(stamp_ns, *, outside=(), instruction="lift the cube", topic="/sim_
     return packed(topic, kind, value, stamp_ns)
 
 
+def point(topic, xyz, stamp_ns, frame):
+    kind = "geometry_msgs/msg/PointStamped"
+    x, y, z = (float(v) for v in xyz)
+    place = of("geometry_msgs/msg/Point", x=x, y=y, z=z)
+    return packed(topic, kind, of(kind, header=header(stamp_ns, frame), point=place), stamp_ns)
+
+
 def picture(number, height=24, width=32):
     """uint8[h, w, 3] that tells its number, and looks like more than one colour."""
     rows = np.arange(height)[:, None, None] * 3

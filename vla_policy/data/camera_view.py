@@ -9,7 +9,11 @@ import numpy as np
 from vla_policy.embodiment.camera_projection import projected
 from vla_policy.embodiment.description import Embodiment, View
 from vla_policy.embodiment.spaces import TOOL_POSE
+from vla_policy.timing import ns_from_s
 from vla_policy.types import Array
+
+POINTED_NS = ns_from_s(2.0)  # a place that a policy pointed to longer ago says nothing
+POINTED_SHARE = 0.5  # of the frames that must have a place
 
 
 def in_view(view: View, xyz: Array, size: tuple[int, int]) -> bool:
@@ -80,3 +84,37 @@ class TargetMeter:
         if not self._frames:
             return None
         return {camera: count / self._frames for camera, count in self._outside.items() if count}
+
+
+class PointedMeter:
+    """Counts the frames of a take in which the place that a policy points to is outside an image.
+
+    For a robot without a simulation, where only the policy tells where it sees what the
+    instruction names. hear() sets the place, add() counts each frame. views: camera -> its pose.
+    """
+
+    def __init__(self, views: Mapping[str, View]) -> None:
+        self._views = dict(views)
+        self._outside = dict.fromkeys(self._views, 0)
+        self._place: tuple[int, Array] | None = None
+        self._frames = self._known = 0
+
+    def hear(self, xyz: Array | None, stamp_ns: int) -> None:
+        """xyz: float64[3] m, base frame, as seen at stamp_ns; None: unknown again."""
+        self._place = None if xyz is None else (stamp_ns, xyz)
+
+    def add(self, stamp_ns: int, images: Mapping[str, Array]) -> None:
+        """images: camera -> uint8[h, w, 3] of the frame at stamp_ns."""
+        self._frames += 1
+        if self._place is None or abs(stamp_ns - self._place[0]) > POINTED_NS:
+            return
+        self._known += 1
+        for camera, view in self._views.items():
+            self._outside[camera] += not in_view(view, self._place[1], images[camera].shape[:2])
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """camera -> share of the frames with a place that have it outside; None: too few have one."""
+        if not self._views or not self._known or self._known < POINTED_SHARE * self._frames:
+            return None
+        return {camera: count / self._known for camera, count in self._outside.items()}

@@ -21,13 +21,13 @@ from vla_policy.data.bag.qos import Qos
 from vla_policy.data.bag.reader import open_bag
 from vla_policy.data.bag.recover import recover
 from vla_policy.data.bag.writer import BagWriter
-from vla_policy.data.camera_view import TargetMeter, ViewMeter
+from vla_policy.data.camera_view import PointedMeter, TargetMeter, ViewMeter
 from vla_policy.data.conversion.bag_takes import frames_of
 from vla_policy.data.early_sync import EarlySync
 from vla_policy.data.episode_builder import EpisodeBuilder
 from vla_policy.data.frame import Frame
 from vla_policy.data.lerobot.writer import EpisodeInfo, SetWriter
-from vla_policy.data.robot_streams import SIM_EVENT, absolute, max_ages_ns
+from vla_policy.data.robot_streams import POINTED_PLACE, SIM_EVENT, absolute, max_ages_ns
 from vla_policy.data.scene import DrawnScene, text_of_scene
 from vla_policy.data.streams import Decoder, Message
 from vla_policy.data.take_meters import GuardCounts, MotionMeter, counted
@@ -45,6 +45,7 @@ class Written:
     behind: why its videos are made from its bag on saving; '' if they are encoded meanwhile.
     out_of_view: camera -> share of frames with a tool outside its image; None: not checked.
     target_out_of_view: the same of the object of the task; None: unknown.
+    pointed_out_of_view: the same of the place that a policy points to; None: unknown.
     stale: frames with a sample that was too old. idle: of the others, those before the first
     command.
     waiting: frames before the slowest encoder. written: bytes.
@@ -61,6 +62,7 @@ class Written:
     guard: GuardCounts = field(default_factory=GuardCounts)
     out_of_view: Mapping[str, float] | None = None
     target_out_of_view: Mapping[str, float] | None = None
+    pointed_out_of_view: Mapping[str, float] | None = None
     behind: str = ""
     problem: str = ""
 
@@ -115,6 +117,7 @@ class RecordingFiles:
             raise
         self._ages_s = {name: s_from_ns(age) for name, age in max_ages_ns(robot).items()}
         self._truth = absolute(SIM_EVENT, namespace)
+        self._pointing = absolute(POINTED_PLACE, namespace)
         self._decoder = Decoder()
         self._early = EarlySync()
         self._bag: BagWriter | None = None
@@ -155,6 +158,7 @@ class RecordingFiles:
         self._motion = MotionMeter()
         self._seen = ViewMeter(self._robot, self._views)
         self._target = TargetMeter(self._robot.cameras)
+        self._pointed = PointedMeter(self._views)
         self._ended, self._problem, self._behind = False, "", ""
         self._first_ns: int | None = None
         self._taken = self._stale = self._idle = self._bytes = 0
@@ -172,7 +176,7 @@ class RecordingFiles:
             self._fail(str(error))
             return
         self._bytes += len(message.data)
-        if message.topic == self._truth:
+        if message.topic in (self._truth, self._pointing):
             self._hear(message)
         self._frames(lambda builder: builder.add(message))
         if self._builder is not None and message.topic == self._builder.topics.reports:
@@ -226,6 +230,8 @@ class RecordingFiles:
             ),
             out_of_view=self._seen.shares,
             target_out_of_view=self._target.shares,
+            # A simulation knows where the object is; a policy may be mistaken.
+            pointed_out_of_view=self._pointed.shares if self._target.shares is None else None,
             behind=self._behind,
             problem=self._problem or self._builder.problem or self._set.problem,
         )
@@ -291,6 +297,7 @@ class RecordingFiles:
         self._motion.add(s_from_ns(frame.stamp_ns - self._first_ns), frame.state)
         self._seen.add(frame.state, frame.images)
         self._target.add()
+        self._pointed.add(frame.stamp_ns, frame.images)
         stale = any(age_s > self._ages_s[name] for name, age_s in frame.ages_s.items())
         self._stale += stale
         self._idle += not frame.valid and not stale
@@ -319,11 +326,21 @@ class RecordingFiles:
         self._behind = ""
 
     def _hear(self, message: Message) -> None:
-        """Record where the simulation reports the object of the task, for the verdict."""
+        """Record where the simulation or a policy reports the object of the task, for the verdict.
+
+        A message of another version or frame is unknown; the bag keeps it unchanged.
+        """
+        if message.topic == self._pointing:
+            try:
+                place = self._decoder.point(message, self._robot.base_frame)
+            except ValueError:
+                place = None
+            self._pointed.hear(place, message.stamp_ns)
+            return
         try:
             self._target.hear(self._decoder.target_outside(message))
         except ValueError:
-            self._target.hear(None)  # of another version: unknown; the bag keeps it unchanged
+            self._target.hear(None)
 
     def _count(self, message: Message) -> None:
         try:

@@ -331,6 +331,7 @@ class RecordingSession:
             others_s=self._recording.lengths_s(take.task),
             out_of_view=written.out_of_view,
             target_out_of_view=written.target_out_of_view,
+            pointed_out_of_view=written.pointed_out_of_view,
             behind=written.behind,
             ended_by=None if reason is None or reason.code == "time_limit" else reason,
         )

@@ -19,6 +19,7 @@ from vla_policy.timing import ns_from_s
 from vla_policy.types import Array, RobotState
 
 REPORTS, ACTIVE_INSTRUCTION, SIM_EVENT = "control_command", "active_instruction", "sim_event"
+POINTED_PLACE = "pointed_place"
 JOINTS = "joints"
 
 

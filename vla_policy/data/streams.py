@@ -28,6 +28,7 @@ JOINTS, POSE = "sensor_msgs/msg/JointState", "geometry_msgs/msg/PoseStamped"
 TWIST, NUMBERS = "geometry_msgs/msg/TwistStamped", "std_msgs/msg/Float64MultiArray"
 TRAJECTORY, STRING = "trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/String"
 CONTROL_COMMAND, CONTROL_STATUS = "vla_policy/msg/ControlCommand", "vla_policy/msg/ControlStatus"
+POINT = "geometry_msgs/msg/PointStamped"
 OUTCOME, SIM_EVENT = "vla_policy/msg/InstructionOutcome", "vla_policy/msg/SimEvent"
 LITTLE_AND_BIG = (b"\x00\x01", b"\x00\x00")
 HEADER = ("header", "std_msgs/msg/Header")
@@ -116,6 +117,17 @@ class Decoder:
         p, q = found.pose.position, found.pose.orientation
         values = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         return unit_pose(values, found.header.frame_id, frame_id, message.topic)
+
+    def point(self, message: Message, frame_id: str) -> Array:
+        """float64[3] x y z of a PointStamped given in frame_id."""
+        found = self._decode(message, POINT)
+        values = np.array([found.point.x, found.point.y, found.point.z])
+        if found.header.frame_id != frame_id or not np.isfinite(values).all():
+            raise ValueError(
+                f"{message.topic}: got {values.tolist()} in {found.header.frame_id!r}, "
+                f"expected a finite point in {frame_id!r}"
+            )
+        return values
 
     def transforms(self, message: Message) -> list[Link]:
         """The links of a TFMessage, unchanged."""

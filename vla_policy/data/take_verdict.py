@@ -13,6 +13,12 @@ NOT_LOOKED_AT = (
     "whether the gripper stays in view was not looked at: how the cameras see is not known"
 )
 
+OUT_OF_VIEW = {
+    "out_of_view": "the tool",
+    "target_out_of_view": "the object of the task",
+    "pointed_out_of_view": "the place where the policy sees the object of the task",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -56,6 +62,7 @@ class TakeFacts:
     others_s: lengths of the saved takes of the same task.
     out_of_view: camera -> share of frames with the tool outside its image; None: unknown.
     target_out_of_view: the same of the object of the task; None: unknown.
+    pointed_out_of_view: the same of the place that a policy takes for it; None: unknown.
     behind:  why its videos are made from its bag later; '' if they were encoded meanwhile.
     ended_by: why the take could not continue; None: a person or its time limit ended it.
     """
@@ -75,6 +82,7 @@ class TakeFacts:
     others_s: tuple[float, ...] = ()
     out_of_view: Mapping[str, float] | None = None
     target_out_of_view: Mapping[str, float] | None = None
+    pointed_out_of_view: Mapping[str, float] | None = None
     behind: str = ""
     ended_by: Reason | None = None
 
@@ -211,13 +219,11 @@ def _of_view(facts: TakeFacts, bounds: Bounds) -> list[Reason]:
 
 def _shares(facts: TakeFacts) -> list[tuple[str, str, float]]:
     """(code, camera, share of the frames) of tools and objects outside an image."""
-    found = {"out_of_view": facts.out_of_view, "target_out_of_view": facts.target_out_of_view}
-    return [(code, *item) for code, shares in found.items() for item in (shares or {}).items()]
+    return [(code, *item) for code in OUT_OF_VIEW for item in (getattr(facts, code) or {}).items()]
 
 
 def _outside(code: str, camera: str, share: float) -> str:
-    what = "the tool" if code == "out_of_view" else "the object of the task"
-    return f"{what} is outside the image of {camera} in {100 * share:.0f} % of the frames"
+    return f"{OUT_OF_VIEW[code]} is outside the image of {camera} in {100 * share:.0f} % of the frames"
 
 
 def _notes(facts: TakeFacts, bounds: Bounds) -> tuple[str, ...]:

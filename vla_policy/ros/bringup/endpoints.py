@@ -207,6 +207,7 @@ def recorded_streams(
         "instruction": STRING,
         "active_instruction": STRING,
         "instruction_outcome": OUTCOME,
+        "pointed_place": PLACE,
         "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
     }
     tf_ages = [source.max_age_s for source in robot.poses.values() if source.kind == "tf"]
