@@ -4,7 +4,7 @@
     vla generate episodes --out MADE --count 60 --seed 3 --renderer raycast --raycast-share 1
     python benchmarks/recorded_training.py --recorded TAKES/set --generated MADE --out benchmarks/recorded_training.json
 
-Both are of the same scenes. `tiny` starts from its own eyes and language and from the same random flow head, and learns
+Both are of the same scenes, and of both the robot follows its commands with errors. `tiny` starts from its own eyes and language and from the same random flow head, and learns
 from as many episodes of each, for as many steps, with the same seeds, by the same trainer (vla_policy/train/trainer.py).
 Its eyes and language do not learn, so what they make of each frame is computed once, and the trainer gets that.
 
@@ -43,6 +43,7 @@ from vla_policy.models.vla import Prefix
 from vla_policy.paths import find_policy
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
+from vla_policy.train.learned_action import LEARNED, PROPOSED
 from vla_policy.train.run import Checkpoints, DataSetConfig, Optimiser, Run
 from vla_policy.train.set_options import SetOptions
 from vla_policy.train.setup import rows_of
@@ -66,6 +67,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seeds", type=int, default=1, help="runs of training of each set")
     parser.add_argument("--suites", default="pick_put,push")
+    parser.add_argument(
+        "--learn", default=PROPOSED, choices=LEARNED, help="action of the recorded"
+    )
     parser.add_argument("--trials", type=int, default=50, help="of each suite and run")
     parser.add_argument("--work", type=Path, help="folder of the runs, to go on; else it goes")
     parser.add_argument("--out", type=Path)
@@ -87,6 +91,7 @@ def main() -> int:
         "start": f"tiny, {FRESH}* from random numbers; {' and '.join(FROZEN)} stay as they are",
         "learned": {
             "episodes": args.episodes, "steps": args.steps, "batch": args.batch, "rate": args.rate,
+            "action": args.learn,
             "frames": {s: len(frames[s, True]) for s in SETS},
         },
         **summed_up(runs),
@@ -128,7 +133,7 @@ class Frames:
         training, rows = FAMILIES[checkpoint.family].training, rows_of(checkpoint)
         count = len(open_training_set(folder, checkpoint.contract, rows=rows).episodes)
         which = range(args.episodes) if learned else range(args.episodes, count)
-        options = SetOptions(episodes=tuple(which))
+        options = SetOptions(episodes=tuple(which), learn=args.learn)
         shown = open_training_set(folder, checkpoint.contract, rows=rows, options=options)
         parts = []
         for first in range(0, len(shown), AT_ONCE):

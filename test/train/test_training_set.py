@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from training_sets import ROBOT, arm_set, contract_for, frame, pose, x_of
+from training_sets import ROBOT, STEP_M, arm_set, contract_for, frame, pose, x_of
 from worker_copy import as_a_worker_gets
 
 from vla_policy.data.conversion.shard_sets import set_to_shards
@@ -20,6 +20,7 @@ from vla_policy.embodiment.layout import layout_of
 from vla_policy.execution.from_absolute import Anchors, written
 from vla_policy.execution.resampling import resampled
 from vla_policy.parsing.fields import Place
+from vla_policy.train.chunk_rows import ChunkRows
 from vla_policy.train.lerobot_source import LeRobotSource
 from vla_policy.train.set_numbers import NOT_SAID
 from vla_policy.train.set_options import ColumnMapping, SetOptions, read_options
@@ -86,6 +87,95 @@ def test_corrections_count_more_and_nobody_does_not_teach(tmp_path):
     strict = opened(root, weights={"policy": 0.0}, correction_weight=5.0)
     assert strict.weights.tolist() == [1, 5, 5, 1]
     assert opened(root, weights={"policy": 0.5})[0].weight == 0.5
+
+
+def waiting(number, begins):
+    """A frame of an arm that stands until frame begins; encoders and a person's hand shake a little."""
+    shake = 0.0008 * (-1) ** number
+    here, there = max(0, number - begins), max(0, number + 1 - begins)
+    return {
+        "state": [*pose(x_of(0, here) + shake, 0.1 * here), 1.0],
+        "action": [*pose(x_of(0, there) - shake, 0.1 * there), 1.0],
+    }
+
+
+def test_waiting_at_the_start_is_not_learned_and_a_pause_later_is(tmp_path):
+    changed = {(0, n): waiting(n, 4) for n in range(8)}
+    changed |= {(1, n): waiting(min(n, 3), 0) for n in range(6)}  # stands at its end
+    root = arm_set(tmp_path / "set", (8, 6), changed=changed)
+    data = opened(root)
+    assert [data.where(i)[-1] for i in range(len(data))] == [*"34567", *"012345"]
+    # Its rows are those of the episode: the command of frame 4 moves on.
+    assert data[0].actions[:, 0] == pytest.approx([x_of(0, n) for n in (0, 1, 2, 3)], abs=1e-3)
+    every = opened(root, trim_still=False)
+    assert [every.where(i)[-1] for i in range(len(every))] == [*"01234567", *"012345"]
+
+
+def test_an_episode_in_which_nothing_moves_is_left_as_it_is(tmp_path):
+    changed = {(0, n): waiting(n, 9) for n in range(6)}
+    assert len(opened(arm_set(tmp_path / "set", (6,), changed=changed))) == 6
+
+
+def test_of_a_gripper_that_closes_first_nothing_is_cut_off(tmp_path):
+    closed = {"action": [*pose(x_of(0, 0)), 0.0], "state": [*pose(x_of(0, 0)), 1.0]}
+    changed = {(0, n): waiting(n, 5) for n in range(8)} | {(0, 3): closed}
+    data = opened(arm_set(tmp_path / "set", (8,), changed=changed))
+    assert data.where(0).endswith("frame 2")
+
+
+def asked(number, **changed):
+    """A frame that was asked for 5 mm more than what the guard let out."""
+    action = frame(0, number).action
+    return {"proposed": [action[0] + 0.005, *action[1:]]} | changed
+
+
+def test_what_was_asked_for_is_learned_unless_the_run_file_wants_what_was_sent(tmp_path):
+    root = arm_set(tmp_path / "set", (6,), changed={(0, n): asked(n) for n in range(6)})
+    sent = [x_of(0, n) for n in (2, 3, 4, 5)]
+    assert opened(root)[1].actions[:, 0] == pytest.approx(np.array(sent) + 0.005)
+    assert opened(root, learn="sent")[1].actions[:, 0] == pytest.approx(sent)
+    assert as_a_worker_gets(opened(root))[1].actions[0, 0] == pytest.approx(sent[0] + 0.005)
+
+
+def test_what_the_robot_did_not_follow_is_not_learned(tmp_path):
+    """Nothing proposed, nothing for the arm, or a guard that held: there what was sent is learned."""
+    nan = float("nan")
+    far = frame(0, 0).action
+    changed = {
+        (0, 0): asked(0, proposed=[nan] * 8),
+        (0, 1): asked(1, proposed=[*[nan] * 7, 0.25]),
+        (0, 2): asked(2, guard_level=2),
+        (0, 3): asked(3, guard_level=1),
+        (0, 4): asked(4, proposed=[0.9, *far[1:3], *(-far[3:7] * 1.002), 1.5]),
+    }
+    rows = opened(arm_set(tmp_path / "set", (6,), changed=changed), rows=5)[0].actions
+    sent = [x_of(0, n + 1) for n in range(5)]
+    assert rows[:, 0] == pytest.approx([*sent[:3], sent[3] + 0.005, 0.9], abs=1e-6)
+    # Of a gripper always: what was asked for does not show when in the frame it began to close.
+    assert rows[:, 7] == pytest.approx([1.0, 1.0, 1.0, 0.0, 0.0])
+    assert rows[4, 3:7] == pytest.approx(far[3:7], abs=1e-6)  # the same rotation, as it is written
+
+
+def test_steps_are_to_what_was_asked_for_from_what_was_sent():
+    """As when the policy runs: a step is added to the last command that went out."""
+    robot = load_embodiment("panda_cartesian")
+    arm, *others = robot.actions
+    robot = replace(robot, actions=(replace(arm, reference="commanded"), *others))
+    sent = np.array([frame(0, n).action for n in range(4)], np.float64)
+    proposed = sent + np.array([0.005, *[0.0] * 7])
+    rows = ChunkRows(
+        action=proposed,
+        sent=sent,
+        state=sent,
+        state_names=layout_of(robot).names,
+        teaches=np.ones(4, bool),
+        robot=robot,
+        rows=2,
+        steps_per_row=1.0,
+        written=False,
+    )
+    taken = rows.of(1, 0, 4)[0]
+    assert taken[:, 0] == pytest.approx([STEP_M + 0.005, STEP_M], abs=1e-6)
 
 
 @pytest.mark.parametrize("hz", [5.0, 20.0, 7.0])

@@ -24,14 +24,16 @@ MARGIN = 3  # frames beside a segment that its curve depends on
 
 @dataclass(frozen=True)
 class ChunkRows:
-    """action: float64[n, d] of a whole set, as executed; written: as policies write it.
+    """action: float64[n, d] of a whole set, in executed columns; written: as policies write it.
 
+    sent: float64[n, d], the commands that went out, from which steps are counted.
     state: float64[n, s]. teaches: bool[n], frames that may be learned. steps_per_row: frames of
     the set per row.
     Raises ValueError for actions as policies write them at another rate: steps cannot be resampled.
     """
 
     action: Array
+    sent: Array
     state: Array
     state_names: tuple[str, ...]
     teaches: Array
@@ -125,7 +127,7 @@ class ChunkRows:
         if self.written:
             return rows
         measured = np.where(self._measured >= 0, self.state[frame][self._measured], np.nan)
-        previous = self.action[frame - 1] if frame > begin else measured
+        previous = self.sent[frame - 1] if frame > begin else measured
         return written(rows, self.robot, Anchors(measured, previous))
 
 

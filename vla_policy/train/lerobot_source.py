@@ -14,9 +14,10 @@ from vla_policy.data.lerobot.files import read_table
 from vla_policy.data.lerobot.reader import DataSet, numbers
 from vla_policy.parsing.files import within
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers
-from vla_policy.types import Array
+from vla_policy.types import Array, Level
 
 SUCCESS = "next.success"
+GUARD_LEVEL = "guard_level"
 FLAGS = ("timestamp", "task_index", "frame_valid", "control_source", "intervention", SUCCESS)
 
 
@@ -73,7 +74,8 @@ class LeRobotSource:
 
 def _columns(data: DataSet) -> dict[str, Array]:
     """The learned columns, [n] or [n, width], in episode order; each file is read once."""
-    wanted = [n for n in (layout.STATE, layout.ACTION, *FLAGS) if n in data.features]
+    own = (layout.PROPOSED, GUARD_LEVEL) if data.own else ()
+    wanted = [n for n in (layout.STATE, layout.ACTION, *FLAGS, *own) if n in data.features]
     parts: dict[str, list[Array]] = {name: [] for name in wanted}
     path: Path | None = None
     episodes = np.zeros(0, np.int64)
@@ -122,7 +124,19 @@ def _numbers(data: DataSet, columns: dict[str, Array]) -> SetNumbers:
         source=source,
         correction=columns.get("intervention", no).reshape(-1).astype(bool),
         finished=no,
+        proposed=_proposed(columns),
     )
+
+
+def _proposed(columns: dict[str, Array]) -> Array | None:
+    """As SetNumbers.proposed."""
+    if layout.PROPOSED not in columns:
+        return None
+    proposed = columns[layout.PROPOSED]
+    proposed = np.array(proposed.reshape(len(proposed), -1), np.float32)
+    if GUARD_LEVEL in columns:
+        proposed[columns[GUARD_LEVEL].reshape(-1) >= Level.HOLD] = np.nan
+    return proposed
 
 
 def _sources(data: DataSet, codes: Array) -> Array:

@@ -18,7 +18,8 @@ class SetNumbers:
     first, length: int64[e], of each episode. state: float32[n, s]. action: float32[n, d]. seconds:
     float64[n] since the start of the episode. valid: bool[n]. source: int8[n], index of
     CONTROL_SOURCES or NOT_SAID. correction: bool[n]. finished: bool[n], marked as after the goal
-    was reached.
+    was reached. proposed: float32[n, d], what the plan asked for before the guard; NaN where it
+    asked for nothing or the guard held the robot; None: the set does not have it.
     """
 
     first: Array
@@ -30,6 +31,7 @@ class SetNumbers:
     source: Array
     correction: Array
     finished: Array
+    proposed: Array | None = None
 
     def __len__(self) -> int:
         return len(self.state)

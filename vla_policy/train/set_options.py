@@ -14,11 +14,12 @@ from typing import Any
 from vla_policy.data.frame import CONTROL_SOURCES
 from vla_policy.parsing import fields
 from vla_policy.parsing.fields import Place
+from vla_policy.train.learned_action import LEARNED, PROPOSED
 
 PARTS = ("all", "train", "held_out")
 KEYS = (
     "robot", "cameras", "state", "action", "spaces", "episodes", "part", "held_out", "failures", "weights",
-    "correction_weight", "phrasings", "instruction",
+    "correction_weight", "phrasings", "instruction", "learn", "trim_still",
 )  # fmt: skip
 MOST = 1_000_000.0
 
@@ -44,7 +45,9 @@ class SetOptions:
     which side this is. failures: use episodes that did not succeed, too.
     weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor
     for frames in which a person corrects the policy. phrasings: task -> rephrasings of it.
-    instruction: for a set without tasks.
+    instruction: for a set without tasks. learn: which action of a set of this package, what was
+    proposed before the guard, or what was sent after it. trim_still: leave out the frames at the
+    start of an episode in which nothing happens yet.
     Raises ValueError that begins with the field's name.
     """
 
@@ -61,10 +64,14 @@ class SetOptions:
     correction_weight: float = 2.0
     phrasings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     instruction: str | None = None
+    learn: str = PROPOSED
+    trim_still: bool = True
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise ValueError(f"part: got {self.part!r}, expected one of {', '.join(PARTS)}")
+        if self.learn not in LEARNED:
+            raise ValueError(f"learn: got {self.learn!r}, expected {' or '.join(LEARNED)}")
         if not 0.0 <= self.held_out < 1.0:
             raise ValueError(f"held_out: got {self.held_out}, expected 0 to below 1")
         if self.part != "all" and not self.held_out:
@@ -102,11 +109,13 @@ def read_options(value: Any, place: Place) -> SetOptions:
             known[key] = fields.text(item, at, "words")
         elif key == "part":
             known[key] = fields.choice(item, at, PARTS)
+        elif key == "learn":
+            known[key] = fields.choice(item, at, LEARNED)
         elif key == "held_out":
             known[key] = fields.number(item, at, 0.0, 0.99)
         elif key == "correction_weight":
             known[key] = fields.number(item, at, 0.0, MOST)
-        elif key == "failures":
+        elif key in ("failures", "trim_still"):
             known[key] = _bool(item, at)
         elif key == "episodes":
             known[key] = _episodes(item, at)

@@ -1,7 +1,7 @@
 """A data set as a sequence of demonstrations: one for each frame that a policy may learn from.
 
-A demonstration is the observation of a frame and the commands from there on, at the policy's rate
-and in its columns. Rows after the end of the episode, rows based on an invalid frame and frames
+A demonstration is the observation of a frame and what was asked of the robot from there on, at the
+policy's rate and in its columns. Rows after the end of the episode, rows based on an invalid frame and frames
 of a source with weight 0 are not learned. Files stay closed until an image is read; a set can be
 pickled to worker processes.
 """
@@ -21,14 +21,17 @@ from vla_policy.data.frame import CONTROL_SOURCES
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.recorded_robot import require_same_units
 from vla_policy.embodiment import Embodiment, embodiment_names
+from vla_policy.embodiment.layout import layout_of
 from vla_policy.families.training import Demonstration
 from vla_policy.timing import NS_PER_S
 from vla_policy.train import set_checks, set_columns
 from vla_policy.train.chunk_rows import ChunkRows
+from vla_policy.train.learned_action import SENT, learned_action
 from vla_policy.train.lerobot_source import LeRobotSource
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers, SetSource
 from vla_policy.train.set_options import DEFAULTS, SetOptions, weight_of
 from vla_policy.train.shard_source import ShardSource
+from vla_policy.train.still_starts import still_starts
 from vla_policy.types import Array, Observation, readonly
 
 BLACK = readonly(np.zeros((8, 8, 3)), np.uint8)
@@ -115,13 +118,14 @@ class TrainingSet(Sequence[Demonstration]):
         set_checks.check_action(
             self._places, action, counted, robot, written=self._columns.written
         )
-        self._rows, self._state, self._action = rows, state, action
+        self._rows, self._state, self._sent = rows, state, action
+        self._action = self._learned(action)
         weights = _weights(numbers, options)
         self._teaches = numbers.valid & (weights > 0)
         self._chunks = self._chunk_rows()
         # An invalid frame's observation is old, and without its first row no current action is
         # known.
-        usable = counted[self._teaches[counted]]
+        usable = counted[self._teaches[counted] & ~self._still()[counted]]
         episode = np.searchsorted(numbers.first, usable, "right") - 1
         begins, ends = numbers.first[episode], (numbers.first + numbers.length)[episode]
         self._index = usable[self._chunks.first_row_teaches(usable, begins, ends)]
@@ -204,9 +208,27 @@ class TrainingSet(Sequence[Demonstration]):
         self.robot = robot_of_source(self.source, self.options)
         self._chunks = self._chunk_rows()
 
+    def _still(self) -> Array:
+        """bool[n]: frames that are no observation, as nothing happens yet."""
+        numbers = self.source.numbers
+        if not self.options.trim_still:
+            return np.zeros(len(numbers), bool)
+        return still_starts(
+            self._state, self._action, numbers.first, numbers.length, self.contract.state_names,
+            layout_of(self.robot), written=self._columns.written,
+        )  # fmt: skip
+
+    def _learned(self, sent: Array) -> Array:
+        """float64[n, d]: the actions that are learned. sent: the commands that went out."""
+        proposed = self.source.numbers.proposed
+        if proposed is None or self._columns.written or self.options.learn == SENT:
+            return sent
+        return learned_action(sent, self._columns.action.of(proposed), layout_of(self.robot))
+
     def _chunk_rows(self) -> ChunkRows:
         return ChunkRows(
             action=self._action,
+            sent=self._sent,
             state=self._state,
             state_names=self.contract.state_names,
             teaches=self._teaches,

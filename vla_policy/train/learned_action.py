@@ -1,0 +1,46 @@
+"""The action of a frame as a policy learns it: what was asked for, or what went out after the guard.
+
+The guard limits speed and acceleration again when the policy runs. A policy that learned what went out would be slowed
+twice where a motion starts. A gripper is the exception: it is commanded from the start of a row on, while a frame has
+what was asked for by its end, so that a grip would come up to a frame early; how far it has closed by then, which its
+limited speed shows in what was sent, has the right time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_policy.embodiment.layout import GRIPPER, JOINTS, POSE, Layout
+from vla_policy.types import Array
+
+PROPOSED, SENT = "proposed", "sent"
+LEARNED = (PROPOSED, SENT)
+_SHORTEST = 0.5  # of a quaternion that still is a rotation
+
+
+def learned_action(sent: Array, proposed: Array, layout: Layout) -> Array:
+    """float64[n, d]: of each group what was proposed, joints in their range; of grippers what was sent.
+
+    sent, proposed: float64[n, d], columns of layout. What was sent is also learned where proposed is NaN: there nothing
+    was, or the robot did not follow it.
+    """
+    learned = np.array(sent, np.float64)
+    for part in layout.parts:
+        if part.kind == GRIPPER:
+            continue
+        asked = proposed[:, part.columns]
+        rows = np.flatnonzero(np.isfinite(asked).all(axis=1))
+        values = np.array(asked[rows], np.float64)
+        if part.kind == JOINTS:
+            values = np.clip(values, *part.range)
+        elif part.kind == POSE:
+            turns = proposed[rows, part.rotation]
+            lengths = np.linalg.norm(turns, axis=1)
+            whole = lengths > _SHORTEST
+            rows, values = rows[whole], values[whole]
+            turns = turns[whole] / lengths[whole, None]
+            # q and -q are one rotation; a set keeps to one of the two.
+            same = (turns * sent[rows, part.rotation]).sum(axis=1) >= 0.0
+            values[:, 3:] = np.where(same[:, None], turns, -turns)
+        learned[rows, part.columns] = values
+    return learned
