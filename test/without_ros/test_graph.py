@@ -120,6 +120,15 @@ def test_the_expert_is_the_policy_of_a_simulated_robot_only():
             node_specs("vx300s", policy="expert", **side)
 
 
+def test_a_twin_follows_without_errors_unless_it_is_told():
+    def disturbed(**asked):
+        specs = {s.name: s for s in node_specs("vx300s", sim=True, **asked)}
+        return specs["sim"].parameters["disturbed"]
+
+    assert disturbed() is False and disturbed(operator="expert") is False
+    assert disturbed(operator="expert", disturbed=True) is True
+
+
 def test_the_page_can_be_left_out():
     assert "web" not in {spec.name for spec in node_specs("vx300s", web_port=None)}
 

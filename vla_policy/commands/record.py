@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="longest demonstration of the operator"
     )
+    parser.add_argument(
+        "--steady", action="store_true", help="of the operator: the twin follows without errors"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the twin's scenes, 0 to 9")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
     add_page_arguments(parser, port=0)
@@ -113,6 +116,7 @@ def _start_and_record(
         web=page.parameters(),
         record=str(out),
         operator=args.operator or "",
+        disturbed=bool(args.operator) and not args.steady,
         namespace=args.namespace,
     )
     if not args.sim:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vla_policy.sim.command_stream import CommandStream, gripper_refusal, hear_pose, placed
+from vla_policy.sim.disturbance import Disturbance
 from vla_policy.sim.scenes.scene import Scene, sample_scene
 from vla_policy.sim.tasks.judge import Judge, JudgeResult
 from vla_policy.sim.tasks.tasks import Task, sample_task
@@ -67,7 +68,7 @@ class SetTask:
 class SimConfig:
     """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h.
 
-    robot: name of the simulated robot.
+    robot: name of the simulated robot. disturbed: it follows its commands with errors.
     """
 
     epoch_ns: int
@@ -78,6 +79,7 @@ class SimConfig:
     # 331 kB: messages above the 512 kB of Fast DDS's shared memory use UDP and are mostly lost.
     overview_px: tuple[int, int] = (384, 288)
     split: str = "train"
+    disturbed: bool = False
 
 
 class SimLoop:
@@ -104,6 +106,7 @@ class SimLoop:
         self._now_ns = self._reset_ns = config.epoch_ns
         self._requests: list[tuple[Future[SetTask], int, str]] = []
         self._seed = 0
+        self._disturbance: Disturbance | None = None
         self.share_world = False  # whether snapshots include the world's whole state
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
@@ -214,6 +217,11 @@ class SimLoop:
         with self._lock:
             poses, grippers = dict(self._poses), dict(self._grippers)
             drive, self._drive = self._drive, None  # passed on once: the base has a watchdog
+        if self._disturbance is not None:
+            self._disturbance.step(poses)
+            here = list(world.robot_state().poses.values())
+            poses = {a: self._disturbance.pose(p, here[a][2], a) for a, p in poses.items()}
+            drive = None if drive is None else self._disturbance.drive(drive)
         for arm, pose in poses.items():
             world.command(pose, grippers[arm], arm)
         if drive is not None:
@@ -258,6 +266,8 @@ class SimLoop:
             return None
         world.reset(scene)
         self._seed = seed
+        if self._config.disturbed:
+            self._disturbance = Disturbance(seed, len(world.twin.arms))
         state = world.robot_state()
         with self._lock:  # old setpoints belong to the old scene
             self._poses = dict(enumerate(state.poses.values()))

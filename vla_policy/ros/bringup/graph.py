@@ -69,6 +69,7 @@ def node_specs(
     web: Mapping[str, ParamValue] = NO_PARAMETERS,
     record: str = "",
     operator: str = "",
+    disturbed: bool = False,
     markers: bool = False,
     black_box: str = "",
     teleop: str = "",
@@ -89,6 +90,7 @@ def node_specs(
     web:        further parameters of the page: host, token_file, tls_cert, tls_key.
     record:     folder into which a recorder writes takes; empty: no recorder.
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
+    disturbed:  the twin follows its commands with errors, so that demonstrations show recoveries.
     markers:    a node that draws chunks and commands for RViz and Foxglove.
     black_box:  folder of the last hours' commands, states and refusals; empty: none.
     teleop:     device of a person who may take over, by name in config/teleop or path; empty: none.
@@ -122,6 +124,7 @@ def node_specs(
             "seed": seed,
             "renderer": renderer,
             "image_px": image_px_of(policy),
+            "disturbed": disturbed,
         }
         task = {"instruction": instruction, "split": split}
         specs.insert(0, NodeSpec("sim", {**own_clock, **task}))

@@ -47,6 +47,10 @@ class SimParams:
     split: str = param("train", "which kind of scenes a seed draws", choices=SPLITS)
     renderer: str = param("auto", "camera backend: auto, egl, osmesa or raycast")
     image_px: int = param(96, "width and height of the policy's images", low=16, high=1024)
+    disturbed: bool = param(
+        False,
+        "the robot follows its commands with errors, for demonstrations that show recoveries",
+    )
 
 
 class SimNode(Node):
@@ -70,6 +74,7 @@ class SimNode(Node):
             renderer=self._params.renderer,
             split=self._params.split,
             image_px=self._params.image_px,
+            disturbed=self._params.disturbed,
         )
         self._loop = SimLoop(config, self._on_step, self._on_failure)
         self._sensors = Sensors(self, self._robot)

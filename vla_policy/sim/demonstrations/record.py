@@ -14,7 +14,7 @@ import numpy as np
 from vla_policy.sim.demonstrations.expert import MAX_STEP_M, ArmGoal, ExpertAction, expert_action
 from vla_policy.sim.demonstrations.labels import Frame, label_frame, sample_queries
 from vla_policy.sim.demonstrations.row_player import Driver
-from vla_policy.sim.demonstrations.start_poses import LOWEST_TOOL_M
+from vla_policy.sim.disturbance import DRIVE_SIGMA, LOWEST_M, SIGMAS, share_at
 from vla_policy.sim.scenes.scene import Scene, new_object, sample_scene
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.references import Reference
@@ -25,8 +25,6 @@ from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
 # Who acts: the targets 0.1 s later, from the task and the truth.
 Actor: TypeAlias = Callable[[Task, Truth], ExpertAction]
 
-NOISE_SIGMAS = (0.0, 0.15, 0.3)  # of the largest step
-DRIVE_SIGMA = np.array([0.10, 0.30])  # m/s, rad/s at a sigma of 1
 FRAMES_PER_S = 7.5  # of the time that a task may take
 TERMINATE_FRAMES = 5
 _RETRIES, _RETRY_STRIDE = 4, 20_000
@@ -96,7 +94,7 @@ def record(
         _start_oddly(world, rng)
     new = new_object(scene)
     task = sample_task(scene, rng, family, None if new is None else "colour", target=new)
-    sigma = float(rng.choice(NOISE_SIGMAS))
+    sigma = float(rng.choice(SIGMAS))
     judge = Judge(task, world.truth())
     driver = Driver(world, judge)
     recorded, ended = [], 0
@@ -146,9 +144,8 @@ def _disturbed(
     arms = []
     for goal, tool in zip(action.arms, truth.tools, strict=True):
         noisy = goal.pose.copy()
-        share = np.clip((tool.xyz[2] - 0.02) / 0.06, 0.25, 1.0)
-        noisy[:3] += rng.normal(0, sigma * MAX_STEP_M, 3) * share
-        noisy[2] = max(noisy[2], LOWEST_TOOL_M - 0.002)
+        noisy[:3] += rng.normal(0, sigma * MAX_STEP_M, 3) * share_at(tool.xyz[2])
+        noisy[2] = max(noisy[2], LOWEST_M)
         arms.append(ArmGoal(noisy, goal.gripper))
     drive = action.drive
     if any(drive):
