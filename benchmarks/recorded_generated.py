@@ -2,7 +2,7 @@
 
     python benchmarks/recorded_generated.py --set TAKES/set --out benchmarks/recorded_generated.json
 
-For each episode of a set of `vla record --sim --operator expert --steady`: the generator's expert, without the noise that
+For each episode of a set of `vla record --sim --operator expert`: the generator's expert, without the noise that
 `vla generate` adds, in the episode's scene with its words. The running graph is later than the generator, as commands go
 through a plan, a guard and a controller, so rows are matched by what they are, not by their number (time warping), and
 the generator's are interpolated to 50 Hz for it.

@@ -1,12 +1,12 @@
 """Whether a set recorded through the running graph trains as well as the generator's: benchmarks/recorded_training.json.
 
-    vla record --robot vx300s --sim --operator expert --episodes 60 --seed 3 --renderer raycast --out TAKES
+    vla record --robot vx300s --sim --operator expert --disturbed --episodes 54 --seed 3 --renderer raycast --out TAKES
     vla generate episodes --out MADE --count 60 --seed 3 --renderer raycast --raycast-share 1
     python benchmarks/recorded_training.py --recorded TAKES/set --generated MADE --out benchmarks/recorded_training.json
 
-Both are of the same scenes, and of both the robot follows its commands with errors. `tiny` starts from its own eyes and language and from the same random flow head, and learns
-from as many episodes of each, for as many steps, with the same seeds, by the same trainer (vla_policy/train/trainer.py).
-Its eyes and language do not learn, so what they make of each frame is computed once, and the trainer gets that.
+Both are of the same scenes, and in both the robot follows its commands with errors. `tiny` starts from its own eyes and
+language and from the same random flow head, and learns from as many episodes of each, for as many steps, with the same
+seeds, by the same trainer (vla_policy/train/trainer.py). Its eyes and language do not learn, so what they make of each frame is computed once, and the trainer gets that.
 
 loss       of the flow head on episodes that nothing was learned from, of either set: first what was learned, then what was
            measured

@@ -26,8 +26,7 @@ def benchmark(name):
 
 
 def test_the_expert_demonstrates_through_the_running_graph(tmp_path):
-    # Without errors, so that its rows are those of the generator's expert.
-    line = ["vla", "record", "--robot", "vx300s", "--sim", "--operator", "expert", "--steady"]
+    line = ["vla", "record", "--robot", "vx300s", "--sim", "--operator", "expert"]
     out = tmp_path / "rec"
     done = subprocess.run(
         [*line, "--episodes", "1", "--out", out], capture_output=True, text=True, timeout=200
@@ -97,6 +96,7 @@ def test_keys_from_a_pipe_begin_end_keep_and_quit(mock_robot, start_node, tmp_pa
     ("words", "sentence"),
     [
         (["--operator", "expert"], "--operator expert looks at the simulation's truth; add --sim"),
+        (["--disturbed"], "--disturbed is of the twin's operator; add --sim --operator expert"),
         (["--sim"], "--sim starts a recorder of its own; say where it records: --out FOLDER"),
         (["--sim", "--out", "x", "--episodes", "0"], "expected at least 1, more than 0, 0 to 9"),
         (["--robot", "nobody"], "nobody"),

@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=30.0, help="longest demonstration of the operator"
     )
     parser.add_argument(
-        "--steady", action="store_true", help="of the operator: the twin follows without errors"
+        "--disturbed",
+        action="store_true",
+        help="the twin follows the operator with errors, so that takes show how to come back",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the twin's scenes, 0 to 9")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     page = page_settings(args)
     if args.operator and not args.sim:
         raise ValueError(f"--operator {args.operator} looks at the simulation's truth; add --sim")
+    if args.disturbed and not args.operator:
+        raise ValueError("--disturbed is of the twin's operator; add --sim --operator expert")
     if args.sim and args.out is None:
         raise ValueError("--sim starts a recorder of its own; say where it records: --out FOLDER")
     if args.episodes < 1 or not args.seconds > 0 or not 0 <= args.seed <= 9:
@@ -116,7 +120,7 @@ def _start_and_record(
         web=page.parameters(),
         record=str(out),
         operator=args.operator or "",
-        disturbed=bool(args.operator) and not args.steady,
+        disturbed=args.disturbed,
         namespace=args.namespace,
     )
     if not args.sim:
