@@ -267,7 +267,8 @@ class SimLoop:
         world.reset(scene)
         self._seed = seed
         if self._config.disturbed:
-            self._disturbance = Disturbance(seed, len(world.twin.arms))
+            found = Disturbance(seed, len(world.twin.arms))
+            self._disturbance = found if found.disturbs else None
         state = world.robot_state()
         with self._lock:  # old setpoints belong to the old scene
             self._poses = dict(enumerate(state.poses.values()))
