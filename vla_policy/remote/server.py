@@ -26,6 +26,7 @@ from vla_policy.remote.handshake import Offer, metadata
 from vla_policy.remote.journal import Journal
 from vla_policy.remote.messages import ENDPOINT, OWN, Asked, read_request, write_chunk
 from vla_policy.remote.metrics import Metrics, count
+from vla_policy.remote.process_memory import keep_memory_small
 from vla_policy.remote.serving import Serving, authorised, refuse_stranger
 from vla_policy.runtime.policy_protocol import PolicyProtocol
 from vla_policy.types import ActionChunk, Reason
@@ -112,6 +113,7 @@ class Server:
             ssl_handshake_timeout=None if tls is None else PING_S,
         )
         port: int = self._listening.sockets[0].getsockname()[1]
+        self._tidying = asyncio.create_task(keep_memory_small(self._refused, self._pictures))
         self._journal.write(
             "listening", host=self._serving.host, port=port, tls=tls is not None,
             token=self._serving.token is not None, policy=self._offer.policy,
@@ -121,6 +123,7 @@ class Server:
     async def stop(self) -> None:
         """Accept no more connections, answer running requests, close the others with a message."""
         self._listening.close()
+        self._tidying.cancel()
         await self._batcher.close()
         closing = [s.close(code=1001, message=b"the server ends") for s in self._sockets]
         await asyncio.wait_for(
@@ -156,6 +159,10 @@ class Server:
     def _on_error(self, error: Exception) -> None:
         text = "".join(traceback.format_exception(error))
         self._journal.write("model_raised", error=type(error).__name__, traceback=text)
+
+    def _refused(self) -> int:
+        """Messages and connections so far."""
+        return self.metrics.requests.get("wrong", 0) + sum(self.metrics.refused.values())
 
     def _turned_away(self, why: str) -> None:
         count(self.metrics.refused, why)
