@@ -43,7 +43,7 @@ from vla_policy.models.vla import Prefix
 from vla_policy.paths import find_policy
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
-from vla_policy.train.learned_action import LEARNED, PROPOSED
+from vla_policy.train.learned_action import LEARNED, SENT
 from vla_policy.train.run import Checkpoints, DataSetConfig, Optimiser, Run
 from vla_policy.train.set_options import SetOptions
 from vla_policy.train.setup import rows_of
@@ -67,9 +67,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seeds", type=int, default=1, help="runs of training of each set")
     parser.add_argument("--suites", default="pick_put,push")
-    parser.add_argument(
-        "--learn", default=PROPOSED, choices=LEARNED, help="action of the recorded"
-    )
+    parser.add_argument("--learn", default=SENT, choices=LEARNED, help="action of the recorded")
     parser.add_argument("--trials", type=int, default=50, help="of each suite and run")
     parser.add_argument("--work", type=Path, help="folder of the runs, to go on; else it goes")
     parser.add_argument("--out", type=Path)

@@ -60,9 +60,10 @@ def test_the_persons_frames_count_more_and_the_policys_stay(recorded):
     assert len(alone) == theirs.sum() and (alone.weights == 2.0).all()
 
 
-def test_what_the_person_asked_for_is_learned(recorded):
+def test_what_the_person_asked_for_can_be_learned(recorded):
     root, frames = recorded
-    data = open_training_set(root, CONTRACT, rows=2)
+    asked = SetOptions(learn="proposed")
+    data = open_training_set(root, CONTRACT, rows=2, options=asked)
     for number, frame in enumerate(frames[:-1]):
         more = 0.05 if frame.intervention else 0.01
         assert frame.proposed == pytest.approx(frame.action + more, abs=1e-5)

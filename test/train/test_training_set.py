@@ -129,12 +129,13 @@ def asked(number, **changed):
     return {"proposed": [action[0] + 0.005, *action[1:]]} | changed
 
 
-def test_what_was_asked_for_is_learned_unless_the_run_file_wants_what_was_sent(tmp_path):
+def test_what_was_sent_is_learned_unless_the_run_file_wants_what_was_asked_for(tmp_path):
     root = arm_set(tmp_path / "set", (6,), changed={(0, n): asked(n) for n in range(6)})
     sent = [x_of(0, n) for n in (2, 3, 4, 5)]
-    assert opened(root)[1].actions[:, 0] == pytest.approx(np.array(sent) + 0.005)
-    assert opened(root, learn="sent")[1].actions[:, 0] == pytest.approx(sent)
-    assert as_a_worker_gets(opened(root))[1].actions[0, 0] == pytest.approx(sent[0] + 0.005)
+    assert opened(root)[1].actions[:, 0] == pytest.approx(sent)
+    data = opened(root, learn="proposed")
+    assert data[1].actions[:, 0] == pytest.approx(np.array(sent) + 0.005)
+    assert as_a_worker_gets(data)[1].actions[0, 0] == pytest.approx(sent[0] + 0.005)
 
 
 def test_what_the_robot_did_not_follow_is_not_learned(tmp_path):
@@ -148,7 +149,8 @@ def test_what_the_robot_did_not_follow_is_not_learned(tmp_path):
         (0, 3): asked(3, guard_level=1),
         (0, 4): asked(4, proposed=[0.9, *far[1:3], *(-far[3:7] * 1.002), 1.5]),
     }
-    rows = opened(arm_set(tmp_path / "set", (6,), changed=changed), rows=5)[0].actions
+    root = arm_set(tmp_path / "set", (6,), changed=changed)
+    rows = opened(root, rows=5, learn="proposed")[0].actions
     sent = [x_of(0, n + 1) for n in range(5)]
     assert rows[:, 0] == pytest.approx([*sent[:3], sent[3] + 0.005, 0.9], abs=1e-6)
     # Of a gripper always: what was asked for does not show when in the frame it began to close.

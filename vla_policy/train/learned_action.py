@@ -1,9 +1,9 @@
-"""The action of a frame as a policy learns it: what was asked for, or what went out after the guard.
+"""The action of a frame as a policy learns it: what went out after the guard, or what was asked for.
 
-The guard limits speed and acceleration again when the policy runs. A policy that learned what went out would be slowed
-twice where a motion starts. A gripper is the exception: it is commanded from the start of a row on, while a frame has
-what was asked for by its end, so that a grip would come up to a frame early; how far it has closed by then, which its
-limited speed shows in what was sent, has the right time.
+What went out is a motion that the robot can follow in time. What was asked for runs ahead where the guard slowed it, so
+that a policy that learned it is slowed again; it is right where the guard was tighter than it will be. A gripper is
+commanded from the start of a row on, while a frame has what was asked for by its end, so that a grip would come up to a
+frame early: of grippers what went out is learned in any case, which shows how far they have closed by then.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 from vla_policy.data.frame import CONTROL_SOURCES
 from vla_policy.parsing import fields
 from vla_policy.parsing.fields import Place
-from vla_policy.train.learned_action import LEARNED, PROPOSED
+from vla_policy.train.learned_action import LEARNED, SENT
 
 PARTS = ("all", "train", "held_out")
 KEYS = (
@@ -46,7 +46,7 @@ class SetOptions:
     weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor
     for frames in which a person corrects the policy. phrasings: task -> rephrasings of it.
     instruction: for a set without tasks. learn: which action of a set of this package, what was
-    proposed before the guard, or what was sent after it. trim_still: leave out the frames at the
+    sent after the guard, or what was proposed before it. trim_still: leave out the frames at the
     start of an episode in which nothing happens yet.
     Raises ValueError that begins with the field's name.
     """
@@ -64,7 +64,7 @@ class SetOptions:
     correction_weight: float = 2.0
     phrasings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     instruction: str | None = None
-    learn: str = PROPOSED
+    learn: str = SENT
     trim_still: bool = True
 
     def __post_init__(self) -> None:

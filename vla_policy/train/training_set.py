@@ -1,7 +1,7 @@
 """A data set as a sequence of demonstrations: one for each frame that a policy may learn from.
 
-A demonstration is the observation of a frame and what was asked of the robot from there on, at the
-policy's rate and in its columns. Rows after the end of the episode, rows based on an invalid frame and frames
+A demonstration is the observation of a frame and the commands from there on, at the policy's rate
+and in its columns. Rows after the end of the episode, rows based on an invalid frame and frames
 of a source with weight 0 are not learned. Files stay closed until an image is read; a set can be
 pickled to worker processes.
 """
