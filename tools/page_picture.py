@@ -60,8 +60,14 @@ async def photograph_section(page: Path, out: Path, name: str, scheme: str) -> N
             )
             await tab.run(SECTION.replace("NAME", json.dumps(name)))
             await tab.until(STANDS, WAIT_S)
-            x, y, width, height = await tab.run(PLACE)
-            clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+            x, y, width, height = await tab.run(PLACE)  # with a margin
+            clip = {
+                "x": x - 12,
+                "y": y - 8,
+                "width": width + 24,
+                "height": height + 16,
+                "scale": 1,
+            }
             shot = await tab.call(
                 "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
             )

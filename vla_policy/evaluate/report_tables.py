@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vla_policy.sim.twin import EXPERT
+
 Record = Mapping[str, Any]
 NOTHING = "-"
 
@@ -105,7 +107,7 @@ def _slower(r: Record) -> str:
 def _trained(r: Record) -> str:
     training = r.get("training")
     if training is None:
-        return "it does not say"
+        return NOTHING if r["policy"] == EXPERT else "it does not say"
     words = f"{training['steps']} steps in {training['seconds'] / 60:.0f} min"
     return f"{words}, {training['on']}" if "on" in training else words
 
