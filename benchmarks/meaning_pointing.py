@@ -49,8 +49,10 @@ def main() -> None:
         seen = [look(world, heads, scene, [task.instruction]) for scene, task in rows]
         for head in heads:
             right = [one[head][0]["nearest"] == task.target for one, (_, task) in zip(seen, rows, strict=True)]  # fmt: skip
+            refused = [not one[head][0]["there"] for one in seen]
             found[head][name] = share(right)
-            print(head, name, found[head][name], flush=True)
+            found[head][f"{name}: refused"] = share(refused)
+            print(head, name, share(right), "refused", share(refused), flush=True)
     pairs = [trial(SUITES["unseen_pairs"], args.seed, 4 * i) for i in range(args.count)]
     named = [(s, f"pick up the {s.objects[t.target].name}", t.target) for s, t in pairs]
     seen = [look(world, heads, scene, [said]) for scene, said, _ in named]
@@ -89,13 +91,16 @@ def look(
 ) -> dict[str, list[dict[str, Any]]]:
     """Of each head and sentence: number of the nearest thing, score and intent."""
     world.reset(scene)
-    features = encoders.features(world.render("front", SIDE_PX, SIDE_PX)[None])
+    image = world.render("front", SIDE_PX, SIDE_PX)
+    features = encoders.features(image[None])
     places = world.project("front", world.truth().object_xyz + np.array([0.0, 0.0, 0.012]))
     text = torch.stack([encoders.sentence_vector(one.lower()) for one in said])
     answers = {}
     for name, head in heads.items():
         keys, intents = head.keys(features), head.intents(text).softmax(-1)
-        seen, told = head.point(keys, text[None]), head.presence(keys, text[None])
+        closer = encoders.closer_look(head.crops, image, head.crop_px)
+        seen = head.point(keys, text[None], closer=closer)
+        told = head.presence(keys, text[None], closer)
         answers[name] = [
             {
                 "nearest": int(np.linalg.norm(places - seen.uv[0, i].numpy(), axis=1).argmin()),

@@ -86,6 +86,7 @@ class WideConfig:
 
     trunk, text: names of the encoders, optional packages. image_px: side of the front image that the trunk sees.
     known: how many names it compares a word with, to tell whether the thing is there.
+    crop_px: side to which the image around a candidate is enlarged for a closer look (models/crops.py); 0: none.
     """
 
     trunk: str
@@ -95,6 +96,7 @@ class WideConfig:
     key_width: int
     text_width: int
     known: int
+    crop_px: int = 0
 
     def __post_init__(self) -> None:
         widths = ("width", "key_width", "text_width")
@@ -107,6 +109,8 @@ class WideConfig:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)!r}, expected {' or '.join(known)}"
                 )
+        if self.crop_px != 0 and not 64 <= self.crop_px <= 512:
+            raise ValueError(f"crop_px: got {self.crop_px}, expected 0 or 64 to 512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +290,9 @@ def tiny(vocab: int) -> ModelConfig:
 def small(vocab: int) -> ModelConfig:
     """`tiny` with pre-trained encoders for words and objects outside its own training data."""
     base = tiny(vocab)
-    wide = WideConfig("efficientnet_lite0", "use_multilingual", 224, 96, 192, 512, known=611)
+    wide = WideConfig(
+        "efficientnet_lite0", "use_multilingual", 224, 96, 192, 512, known=611, crop_px=128
+    )
     return replace(base, name="small", vision=replace(base.pointing, wide=wide))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vla_policy.models import crops
 from vla_policy.models.config import PointingConfig
 from vla_policy.models.efficientnet import EfficientNetLite0, load_trunk
 
@@ -28,6 +30,24 @@ def features(images: np.ndarray) -> tuple[Tensor, ...]:
     scaled = (torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float() - 127.0) / 128.0
     seen: tuple[Tensor, ...] = trunk()(scaled)
     return seen
+
+
+def closer_look(
+    head: crops.CropKeys | None, image: np.ndarray, px: int
+) -> Callable[[Tensor], Tensor] | None:
+    """Keys of crops of uint8[h, w, 3]: float[1, q, c, 2] places to float[1, q, c, k]; None without a head for it.
+
+    px: side to which crops are enlarged.
+    """
+    if head is None:
+        return None
+
+    def keys(uv: Tensor) -> Tensor:
+        cut = crops.cut(image, uv.flatten(0, 2), px)
+        found: Tensor = head(crops.pooled(features(cut))).unflatten(0, tuple(uv.shape[:3]))
+        return found
+
+    return keys
 
 
 def require(sizes: object) -> None:

@@ -2,17 +2,20 @@
 
 Features of the trunk at three strides become one map of keys at stride 8; the sentence's vector becomes one query. Their
 cosine says where the thing is. Whether it is there at all is told by comparing it with what all known names say of the same
-image. What is to be done with it (INTENTS) is read from the same vector. Trunk and text encoder are optional packages that the sizes name.
+image, and of enlarged crops of the best places (models/crops.py). What is to be done with it (INTENTS) is read from the same
+vector. Trunk and text encoder are optional packages that the sizes name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vla_policy.models.config import WideConfig
+from vla_policy.models.crops import CANDIDATES, CropKeys
 from vla_policy.models.efficientnet import CHANNELS, STRIDES
 
 INTENTS = (
@@ -26,9 +29,21 @@ INTENTS = (
 # What tells that a thing is there: its cosine; by how much it is more than that of other names anywhere in the image, in
 # their spread; than that of other names at the same place; and than its own elsewhere.
 EVIDENCE = ("cosine", "than others", "than others here", "than elsewhere")
+# The same of a crop of the place: its cosine, the log probability that crop and sentence name the same, and by how much the
+# cosine is more than that of other names.
+CLOSER = ("cosine", "same name", "than others")
+CLEAR = 20.0  # multiplies cosines between a sentence and known names: which of them it means
+LEAST_LOG = -12.0
 SAME = 0.8  # cosine of queries that mean the same thing
 HIDDEN = 0.3  # of the cosine, what the hand hides of the picture of what it holds
 SPOT = 0.1  # of the image side: what is nearer is the same place
+UNSURE = (
+    4.0  # of the attention's logit: between candidates whose difference is less, crops decide too
+)
+AROUND = 0.09  # of the image side, over which the place of a patch is averaged
+
+# float[b, q, c, 2] places in the images -> float[b, q, c, k], the unit keys of crops around them
+LookCloser = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,19 @@ class Wide:
     score: Float[Tensor, "b q"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Closer:
+    """What the crop of a candidate shows. at: its patch. own, named: cosines with the sentence and with all known names.
+
+    same: log probability that sentence and crop are of the same name.
+    """
+
+    at: Int[Tensor, "b q"]
+    own: Float[Tensor, "b q"]
+    same: Float[Tensor, "b q"]
+    named: Float[Tensor, "b q n"]
+
+
 class WidePointing(nn.Module):
     mean: Float[Tensor, " t"]
     known: Float[Tensor, "n k"]  # queries of all names that it was trained on
@@ -48,7 +76,7 @@ class WidePointing(nn.Module):
     ]  # those of things in robot data, which it is surer of, whether they are there or not
     sure: Float[
         Tensor, "2 s"
-    ]  # weights of EVIDENCE, and an offset; of all other names, and of those
+    ]  # weights of EVIDENCE and CLOSER, and an offset; of all other names, and of those
     least: Float[Tensor, " 2"]  # of presence, below which a thing is not there
     camera: Float[
         Tensor, "3 4"
@@ -70,12 +98,15 @@ class WidePointing(nn.Module):
         self.query = nn.Linear(t, k)
         self.more = nn.Sequential(nn.Linear(t, 256), nn.SiLU(), nn.Dropout(0.1), nn.Linear(256, k))
         self.intent = nn.Sequential(nn.Linear(t, 64), nn.SiLU(), nn.Linear(64, len(INTENTS)))
+        self.crop_px = config.crop_px
+        self.crops = CropKeys(k) if config.crop_px else None
         self.sharpness = nn.Parameter(torch.tensor(2.5))  # its exponential multiplies cosines
         self.there = nn.Parameter(torch.tensor([10.0, -5.0]))  # slope and offset of the score
         self.register_buffer("mean", torch.zeros(t))
         self.register_buffer("known", torch.zeros(config.known, k))
         self.register_buffer("shown", torch.zeros(config.known, dtype=torch.bool))
-        self.register_buffer("sure", torch.zeros(2, len(EVIDENCE) + 1))
+        told = len(EVIDENCE) + (len(CLOSER) if config.crop_px else 0)
+        self.register_buffer("sure", torch.zeros(2, told + 1))
         self.register_buffer("least", torch.zeros(2))
         self.register_buffer("camera", torch.eye(3, 4))
         side = config.image_px // STRIDES[0]
@@ -111,20 +142,25 @@ class WidePointing(nn.Module):
         keys: Float[Tensor, "b p k"],
         text: Float[Tensor, "b q t"],
         held: Float[Tensor, "b 2"] | None = None,
+        closer: LookCloser | None = None,
     ) -> Wide:
-        """The same from the keys of the patches. held: where in the images something is held; its picture is half hidden."""
-        cosine = torch.einsum("bqk,bpk->bqp", self.queries(text), keys)
+        """The same from the keys of the patches. held: where in the images something is held; its picture is half hidden.
+
+        closer: decides between candidates where any two are nearly as likely.
+        """
+        queries = self.queries(text)
+        cosine = torch.einsum("bqk,bpk->bqp", queries, keys)
         if held is not None:
             away = (self.grid - held[:, None]).square().sum(-1)  # (b, p)
             cosine = cosine + HIDDEN * (away < SPOT**2).to(cosine.dtype)[:, None]
         heat = cosine * self.sharpness.exp()
-        highest = heat.argmax(-1)
-        centre = self.grid[highest]  # (b, q, 2)
-        near = ((self.grid - centre[..., None, :]).square().sum(-1) < 0.09**2).to(heat.dtype)
-        weight = heat.softmax(-1) * near
-        uv = weight @ self.grid / weight.sum(-1, keepdim=True)
+        at = heat.argmax(-1)
+        if closer is not None and self.crops is not None:
+            likely = heat.gather(-1, self.candidates(cosine))
+            if bool((likely[..., 1] > likely[..., 0] - UNSURE).any()):
+                at = self._closer(self.crops, queries, cosine, closer).at
         slope, offset = self.there
-        return Wide(heat, uv, slope * cosine.amax(-1) + offset)
+        return Wide(heat, self._around(heat, at), slope * cosine.amax(-1) + offset)
 
     def seen_at(self, xyz: Float[Tensor, "b 3"]) -> Float[Tensor, "b 2"]:
         """Where in the front image a place of the base frame is."""
@@ -132,11 +168,14 @@ class WidePointing(nn.Module):
         return x[:, :2] / x[:, 2:]
 
     def presence(
-        self, keys: Float[Tensor, "b p k"], text: Float[Tensor, "b q t"]
+        self,
+        keys: Float[Tensor, "b p k"],
+        text: Float[Tensor, "b q t"],
+        closer: LookCloser | None = None,
     ) -> Float[Tensor, "b q"]:
         """Logit that what the sentences name is in the image, above the least: not there where it is below 0."""
         kind = self.is_shown(text).long()
-        sure, evidence = self.sure[kind], self.evidence(keys, text)
+        sure, evidence = self.sure[kind], self.evidence(keys, text, closer)
         told: Tensor = (evidence * sure[..., :-1]).sum(-1) + sure[..., -1] - self.least[kind]
         return told
 
@@ -146,13 +185,23 @@ class WidePointing(nn.Module):
         return self.shown[nearest] & (alike > SAME)
 
     def evidence(
-        self, keys: Float[Tensor, "b p k"], text: Float[Tensor, "b q t"]
+        self,
+        keys: Float[Tensor, "b p k"],
+        text: Float[Tensor, "b q t"],
+        closer: LookCloser | None = None,
     ) -> Float[Tensor, "b q e"]:
-        """EVIDENCE of each sentence in its image."""
+        """EVIDENCE of each sentence in its image, and CLOSER at the candidate that is most likely with both."""
+        if (closer is None) != (self.crops is None):
+            raise ValueError("closer: a head with crops expects a closer look, any other none")
         queries = self.queries(text)
         cosine = torch.einsum("bqk,bpk->bqp", queries, keys)
-        best, at = cosine.max(-1)
         other = torch.einsum("bqk,nk->bqn", queries, self.known) < SAME
+        at, close = cosine.argmax(-1), cosine.new_zeros(*cosine.shape[:2], 0)
+        if closer is not None and self.crops is not None:
+            seen = self._closer(self.crops, queries, cosine, closer)
+            rivals = seen.named.masked_fill(~other, -1.0).amax(-1)
+            at, close = seen.at, torch.stack((seen.own, seen.same, seen.own - rivals), -1)
+        best = cosine.gather(-1, at[..., None])[..., 0]
         there = torch.einsum("nk,bpk->bpn", self.known, keys)  # (b, p, n)
         highest = there.amax(1)[:, None].expand_as(other)
         count = other.sum(-1).clamp(min=1)
@@ -160,10 +209,51 @@ class WidePointing(nn.Module):
         spread = (((highest - mean[..., None]).square() * other).sum(-1) / count).sqrt()
         here = there.gather(1, at[..., None].expand(-1, -1, there.shape[-1]))  # (b, q, n)
         rival = here.masked_fill(~other, -1.0).amax(-1)
-        away = (self.grid - self.grid[at][..., None, :]).square().sum(-1) > SPOT**2
-        elsewhere = cosine.masked_fill(~away, -1.0).amax(-1)
+        elsewhere = cosine.masked_fill(self._near(at, SPOT), -1.0).amax(-1)
         ratio = (best - mean) / spread.clamp(min=1e-6)
-        return torch.stack((best, ratio, best - rival, best - elsewhere), -1)
+        far = torch.stack((best, ratio, best - rival, best - elsewhere), -1)
+        return torch.cat((far, close), -1)
+
+    def candidates(self, cosine: Float[Tensor, "b q p"]) -> Int[Tensor, "b q c"]:
+        """CANDIDATES patches of the highest cosines, each another place."""
+        found = []
+        for _ in range(CANDIDATES):
+            found.append(cosine.argmax(-1))
+            cosine = cosine.masked_fill(self._near(found[-1], SPOT), -2.0)
+        return torch.stack(found, -1)
+
+    def _closer(
+        self, crops: CropKeys, queries: Tensor, cosine: Tensor, closer: LookCloser
+    ) -> _Closer:
+        """The candidate that is likeliest by patches and crops together, of those nearly as likely as the first."""
+        heat, places = cosine * self.sharpness.exp(), self.candidates(cosine)
+        shown = closer(torch.stack([self._around(heat, one) for one in places.unbind(-1)], 2))
+        meant = (CLEAR * queries @ self.known.T).softmax(-1)  # (b, q, n)
+        chances = crops.logits(shown, self.known).softmax(-1)[..., :-1]  # (b, q, c, n)
+        same = torch.einsum("bqn,bqcn->bqc", meant, chances).log().clamp(min=LEAST_LOG)
+        likely = heat.gather(-1, places)
+        far = likely <= likely[..., :1] - UNSURE  # never the first
+        which = (likely + same).masked_fill(far, float("-inf")).argmax(-1, keepdim=True)
+        key = shown.gather(2, which[..., None].expand(-1, -1, -1, shown.shape[-1]))[:, :, 0]
+        return _Closer(
+            places.gather(-1, which)[..., 0],
+            torch.einsum("bqk,bqk->bq", queries, key),
+            same.gather(-1, which)[..., 0],
+            key @ self.known.T,
+        )
+
+    def _near(self, at: Int[Tensor, "b q"], radius: float) -> Bool[Tensor, "b q p"]:
+        """Patches within radius of patch at."""
+        near: Tensor = (self.grid - self.grid[at][..., None, :]).square().sum(-1) <= radius**2
+        return near
+
+    def _around(
+        self, heat: Float[Tensor, "b q p"], at: Int[Tensor, "b q"]
+    ) -> Float[Tensor, "b q 2"]:
+        """The mean place of the attention around patch at."""
+        near = self._near(at, AROUND)
+        weight = heat.masked_fill(~near, float("-inf")).softmax(-1)
+        return weight @ self.grid
 
     def _centred(self, text: Tensor) -> Tensor:
         """text without the mean of all sentence vectors, scaled."""

@@ -100,7 +100,8 @@ def carried(found: PointedPlaces, tool: Tensor) -> PointedPlaces:
 def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | None:
     """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
-    told = wide.presence(_keys(checkpoint, picture), found.vector[None, None])
+    closer = encoders.closer_look(wide.crops, picture, wide.crop_px)
+    told = wide.presence(_keys(checkpoint, picture), found.vector[None, None], closer)
     if float(told[0, 0]) >= 0:
         return None
     return Reason("not_seen", "nothing that is named is surely to be seen on the table")

@@ -32,12 +32,13 @@ PLAIN = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_
 class Looked:
     """ThingPictures as input of the head.
 
-    features: float16, at three strides. number: object, or -1.
+    features: float16, at three strides. number: object, or -1. images: uint8[n, h, w, 3], for crops; or None.
     """
 
     features: tuple[Tensor, ...]
     uv: Tensor  # (n, 6, 2)
     number: Tensor  # (n, 6)
+    images: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,16 @@ def numbers_of(web: WebPictures) -> dict[str, int]:
     return {name: i for i, name in enumerate((*names, *(f"{c} {s}" for c, s in PLAIN)))}
 
 
-def make_examples(pictures: ThingPictures, number_of: Mapping[str, int]) -> Looked:
-    """ThingPictures with the numbers of their objects."""
+def make_examples(
+    pictures: ThingPictures, number_of: Mapping[str, int], *, images: bool = False
+) -> Looked:
+    """ThingPictures with the numbers of their objects, and with the images if they are needed later."""
     numbers = [[number_of.get(name, -1) for name in row] for row in pictures.names]
     return Looked(
-        features_of(pictures.images), torch.from_numpy(pictures.uv), torch.tensor(numbers)
+        features_of(pictures.images),
+        torch.from_numpy(pictures.uv),
+        torch.tensor(numbers),
+        torch.from_numpy(pictures.images) if images else None,
     )
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vla_policy.data.web.concepts import Concept, held_out, of_role, words_of
 from vla_policy.data.web.pictures import WebPictures
-from vla_policy.models.wide import EVIDENCE, WidePointing
+from vla_policy.models import encoders
+from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import PLAIN, TEXTS, EncodedTexts, Looked
 
 ABSENT = 6  # names of absent objects, queried in each scene
@@ -84,9 +85,13 @@ def ask(
         which = rng.integers(1, TEXTS, len(asked))  # the first text is the name alone
         keys = head.keys(tuple(level[i : i + 1].float() for level in examples.features))
         text = texts.vectors[asked, which][None]
-        evidence.append(head.evidence(keys, text)[0])
+        closer = None
+        if examples.images is not None:
+            closer = encoders.closer_look(head.crops, examples.images[i].numpy(), head.crop_px)
+        evidence.append(head.evidence(keys, text, closer)[0])
         there += [k < len(present) for k in range(len(asked))]
-        off = head.point(keys, text).uv[0, : len(present)] - examples.uv[i, present]
+        seen = head.point(keys, text[:, : max(1, len(present))], closer=closer)
+        off = seen.uv[0, : len(present)] - examples.uv[i, present]
         right += [bool(d < RIGHT) for d in off.norm(dim=-1)] + [False] * ABSENT
     return PresenceAsked(torch.cat(evidence), torch.tensor(there), torch.tensor(right))
 
@@ -95,7 +100,7 @@ def fit(asked: PresenceAsked, steps: int = 400) -> Tensor:
     """float32[e + 1]: weights of the evidence and an offset, by logistic regression with equal weight of both classes."""
     mean, spread = asked.evidence.mean(0), asked.evidence.std(0)
     x = (asked.evidence.clone() - mean) / spread
-    weights = torch.zeros(len(EVIDENCE) + 1, requires_grad=True)
+    weights = torch.zeros(x.shape[1] + 1, requires_grad=True)
     optimiser = torch.optim.Adam([weights], 0.05)
     share = asked.there.float().mean()
     balance = torch.where(asked.there, 0.5 / share, 0.5 / (1 - share))

@@ -2,7 +2,8 @@
 
     python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe wide --web data/web --out runs/meaning --robot-only   # for comparison
-    python -m vla_policy.train.meaning.recipe presence --web data/web --out runs/meaning             # part of wide; repeats it
+    python -m vla_policy.train.meaning.recipe crops --web data/web --out runs/meaning                # part of wide; repeats it
+    python -m vla_policy.train.meaning.recipe presence --web data/web --out runs/meaning             # part of crops; repeats it
     python -m vla_policy.train.meaning.recipe places --web data/web --out runs/meaning
     python -m vla_policy.train.meaning.recipe assemble --out runs/meaning                           # writes runs/meaning/small
 
@@ -21,17 +22,19 @@ from safetensors.torch import load_file, save_file
 from vla_policy.data.web.pictures import load
 from vla_policy.formats.native.folder import save
 from vla_policy.models import config
+from vla_policy.models.wide import WidePointing
 from vla_policy.parsing.json_document import read_json, write_json
 from vla_policy.policy import load_local
-from vla_policy.train.meaning import learn, pictures, places, presence
+from vla_policy.train.meaning import crops, learn, pictures, places, presence
 from vla_policy.train.meaning.assemble import assemble
 from vla_policy.train.meaning.camera import fit_camera
 
 # Seeds of the first scenes; no other training or evaluation uses these.
 ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
-CAMERA_SEED, SHOWN_SEED = 760_000, 725_000
+CAMERA_SEED, SHOWN_SEED, CROPS_SEED = 760_000, 725_000, 770_000
 ROBOT, PLACES = "vx300s", "places.safetensors"
-PARTS = ("texts", "robot", "web", "check", "check_shown")
+PARTS = ("texts", "robot", "web", "check", "check_shown", "crops_web", "crops_robot")
+CROPS_EACH, CROPS_SCENES, CROPS_STEPS = 6, 300, 1500
 
 
 def main() -> None:
@@ -64,6 +67,21 @@ def _wide(args: argparse.Namespace) -> None:
     print(f"{time.process_time() - started:.0f} CPU seconds")
     head.camera.copy_(torch.from_numpy(fit_camera(CAMERA_SEED, 120)))
     save_file(head.state_dict(), _head_file(args))
+    _crops(args)
+
+
+def _crops(args: argparse.Namespace) -> None:
+    """What crops show, for a head that is trained."""
+    texts, web, robot = (_part(args, name) for name in ("texts", "crops_web", "crops_robot"))
+    if args.robot_only:
+        shown = torch.tensor([-1, *robot.number.unique().tolist()])
+        kept = torch.isin(web.number, shown)
+        web = crops.Cropped(web.pooled[kept], web.number[kept])
+    head = _trained(args, texts)
+    started = time.process_time()
+    crops.train(head, web, robot, texts, steps=CROPS_STEPS, seed=args.seed)
+    print(f"{time.process_time() - started:.0f} CPU seconds")
+    save_file(head.state_dict(), _head_file(args))
     _presence(args)
 
 
@@ -72,9 +90,8 @@ def _presence(args: argparse.Namespace) -> None:
     texts, other, seen = (_part(args, name) for name in ("texts", "check", "check_shown"))
     named = load(args.web)
     shown = presence.shown_names(named)
-    head = learn.fresh(_encoders(), texts)
-    head.load_state_dict(load_file(_head_file(args)))
-    presence.set_known(head.eval(), texts, shown)
+    head = _trained(args, texts)
+    presence.set_known(head, texts, shown)
     asked = presence.ask(head, seen, texts, shown, seed=0)
     least = presence.REFUSED_SHOWN
     refused, told = presence.set_presence(head, asked, shown=True, refused=least)
@@ -85,6 +102,12 @@ def _presence(args: argparse.Namespace) -> None:
     print(f"others: of the present {refused:.1%} refused, of the absent {told:.1%}")
     save_file(head.state_dict(), _head_file(args))
     write_json(_head_file(args).with_suffix(".json"), {"refuses": refused, "accepts": 1 - told})
+
+
+def _trained(args: argparse.Namespace, texts: learn.EncodedTexts) -> WidePointing:
+    head = learn.fresh(_encoders(), texts)
+    head.load_state_dict(load_file(_head_file(args)))
+    return head.eval()
 
 
 def _head_file(args: argparse.Namespace) -> Path:
@@ -120,7 +143,9 @@ def _assemble(args: argparse.Namespace) -> None:
 
 def _part(args: argparse.Namespace, name: str) -> Any:
     """Encoded texts or pictures, from the folder or computed and cached there."""
-    kind = learn.EncodedTexts if name == "texts" else learn.Looked
+    kind: Any = learn.EncodedTexts if name == "texts" else learn.Looked
+    kind = crops.Cropped if name.startswith("crops") else kind
+    crop_px = _encoders().crop_px
     path = args.out / f"{name}.pt"
     if not path.is_file():
         named = load(args.web)
@@ -138,9 +163,17 @@ def _part(args: argparse.Namespace, name: str) -> Any:
                     named, CHECK_SEED, 200, things=presence.validation_things(named), working=0.0
                 ),
                 numbers,
+                images=True,
             ),
             "check_shown": lambda: learn.make_examples(
-                pictures.robot_scenes(named, SHOWN_SEED, 150, working=0.0), numbers
+                pictures.robot_scenes(named, SHOWN_SEED, 150, working=0.0), numbers, images=True
+            ),
+            "crops_web": lambda: crops.web_crops(named, numbers, CROPS_EACH, crop_px, args.seed),
+            "crops_robot": lambda: crops.robot_crops(
+                pictures.robot_scenes(named, CROPS_SEED, CROPS_SCENES, working=0.3),
+                numbers,
+                crop_px,
+                args.seed,
             ),
         }
         made = make[name]()
@@ -148,7 +181,13 @@ def _part(args: argparse.Namespace, name: str) -> Any:
     return kind(**torch.load(path, weights_only=True))
 
 
-STAGES = {"wide": _wide, "presence": _presence, "places": _places, "assemble": _assemble}
+STAGES = {
+    "wide": _wide,
+    "crops": _crops,
+    "presence": _presence,
+    "places": _places,
+    "assemble": _assemble,
+}
 
 if __name__ == "__main__":
     main()
