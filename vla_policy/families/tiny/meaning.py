@@ -16,7 +16,7 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.language import NEGATIONS, heard
 from vla_policy.models import encoders
 from vla_policy.models.pointing import PointedPlaces
-from vla_policy.models.wide import INTENTS, SPOT, Wide
+from vla_policy.models.wide import INTENTS, SPOT, LookCloser, Wide
 from vla_policy.types import Array, Reason
 
 PLANS = {
@@ -80,12 +80,14 @@ def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -
 
     tool: float32[1, 4], position, opening.
     The gripper hides most of the picture of an object that it holds. So a held object counts as
-    the named one, unless that is seen elsewhere with a much higher score.
+    the named one, unless that is seen elsewhere with a much higher score. Else, of places with
+    nearly the same score, enlarged crops decide.
     """
     wide = checkpoint.model.vision.wide
     low, high = HELD
     held = wide.seen_at(tool[:, :3]) if low < float(tool[0, 3]) < high else None
-    seen: Wide = wide.point(_keys(checkpoint, picture), found.vector[None, None], held)
+    closer = _closer(checkpoint, picture) if held is None else None
+    seen: Wide = wide.point(_keys(checkpoint, picture), found.vector[None, None], held, closer)
     there = held is not None and bool((seen.uv[0, 0] - held[0]).norm() < SPOT)
     return FoundThing(seen.uv, there)
 
@@ -100,11 +102,16 @@ def carried(found: PointedPlaces, tool: Tensor) -> PointedPlaces:
 def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | None:
     """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
-    closer = encoders.closer_look(wide.crops, picture, wide.crop_px)
-    told = wide.presence(_keys(checkpoint, picture), found.vector[None, None], closer)
+    keys, closer = _keys(checkpoint, picture), _closer(checkpoint, picture)
+    told = wide.presence(keys, found.vector[None, None], closer)
     if float(told[0, 0]) >= 0:
         return None
     return Reason("not_seen", "nothing that is named is surely to be seen on the table")
+
+
+def _closer(checkpoint: Checkpoint, picture: Array) -> LookCloser | None:
+    wide = checkpoint.model.vision.wide
+    return encoders.closer_look(wide.crops, picture, wide.crop_px)
 
 
 def _keys(checkpoint: Checkpoint, picture: Array) -> Tensor:
