@@ -43,15 +43,15 @@ def main() -> None:
     world = World(renderer="auto")
     found: dict[str, Any] = {name: {} for name in heads}
     for name, column in COLUMNS.items():
-        if column.absent:
-            continue
         rows = [rt2_trial(column, args.seed, i, web=args.web) for i in range(args.count)]
         seen = [look(world, heads, scene, [task.instruction]) for scene, task in rows]
         for head in heads:
             right = [one[head][0]["nearest"] == task.target for one, (_, task) in zip(seen, rows, strict=True)]  # fmt: skip
             refused = [not one[head][0]["there"] for one in seen]
-            found[head][name] = share(right)
             found[head][f"{name}: refused"] = share(refused)
+            if column.absent:
+                continue
+            found[head][name] = share(right)
             print(head, name, share(right), "refused", share(refused), flush=True)
     pairs = [trial(SUITES["unseen_pairs"], args.seed, 4 * i) for i in range(args.count)]
     named = [(s, f"pick up the {s.objects[t.target].name}", t.target) for s, t in pairs]

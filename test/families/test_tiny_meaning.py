@@ -56,8 +56,14 @@ def test_what_the_closed_hand_covers_is_in_it(opening: float, in_hand: bool) -> 
     wide = small.model.vision.wide
     found = meaning.Meaning("pick up the object", torch.randn(512))
     image = np.random.default_rng(0).integers(0, 255, (224, 224, 3), dtype=np.uint8)
-    autospec = create_autospec(encoders.features)
-    autospec.return_value = EfficientNetLite0()(torch.rand(1, 3, 224, 224))
+    trunk = EfficientNetLite0()
+    whole = trunk(torch.rand(1, 3, 224, 224))
+
+    def seen_by_trunk(images: np.ndarray) -> tuple[torch.Tensor, ...]:
+        side = images.shape[1]
+        return whole if side == 224 else trunk(torch.zeros(len(images), 3, side, side))
+
+    autospec = create_autospec(encoders.features, side_effect=seen_by_trunk)
     with torch.inference_mode(), patch.object(encoders, "features", autospec):
         place = meaning.look(small, image, found, torch.tensor([[0.0, 0.0, 0.0, 1.0]])).uv
         wide.camera.zero_()[:2, 3] = place[0, 0]  # the hand is always seen there

@@ -156,9 +156,9 @@ class WidePointing(nn.Module):
         heat = cosine * self.sharpness.exp()
         at = heat.argmax(-1)
         if closer is not None and self.crops is not None:
-            likely = heat.gather(-1, self.candidates(cosine))
-            if bool((likely[..., 1] > likely[..., 0] - UNSURE).any()):
-                at = self._closer(self.crops, queries, cosine, closer).at
+            places = self.candidates(heat)
+            if places.shape[-1] > 1:
+                at = self._closer(self.crops, queries, cosine, places, closer).at
         slope, offset = self.there
         return Wide(heat, self._around(heat, at), slope * cosine.amax(-1) + offset)
 
@@ -198,7 +198,8 @@ class WidePointing(nn.Module):
         other = torch.einsum("bqk,nk->bqn", queries, self.known) < SAME
         at, close = cosine.argmax(-1), cosine.new_zeros(*cosine.shape[:2], 0)
         if closer is not None and self.crops is not None:
-            seen = self._closer(self.crops, queries, cosine, closer)
+            places = self.candidates(cosine * self.sharpness.exp())
+            seen = self._closer(self.crops, queries, cosine, places, closer)
             rivals = seen.named.masked_fill(~other, -1.0).amax(-1)
             at, close = seen.at, torch.stack((seen.own, seen.same, seen.own - rivals), -1)
         best = cosine.gather(-1, at[..., None])[..., 0]
@@ -214,19 +215,27 @@ class WidePointing(nn.Module):
         far = torch.stack((best, ratio, best - rival, best - elsewhere), -1)
         return torch.cat((far, close), -1)
 
-    def candidates(self, cosine: Float[Tensor, "b q p"]) -> Int[Tensor, "b q c"]:
-        """CANDIDATES patches of the highest cosines, each another place."""
-        found = []
-        for _ in range(CANDIDATES):
-            found.append(cosine.argmax(-1))
-            cosine = cosine.masked_fill(self._near(found[-1], SPOT), -2.0)
+    def candidates(self, heat: Float[Tensor, "b q p"]) -> Int[Tensor, "b q c"]:
+        """The likeliest patches, each another place: up to CANDIDATES, as long as any is nearly as likely as the first."""
+        found, left = [heat.argmax(-1)], heat
+        least = heat.amax(-1) - UNSURE
+        while len(found) < CANDIDATES:
+            left = left.masked_fill(self._near(found[-1], SPOT), float("-inf"))
+            if bool((left.amax(-1) <= least).all()):
+                break
+            found.append(left.argmax(-1))
         return torch.stack(found, -1)
 
     def _closer(
-        self, crops: CropKeys, queries: Tensor, cosine: Tensor, closer: LookCloser
+        self,
+        crops: CropKeys,
+        queries: Tensor,
+        cosine: Tensor,
+        places: Tensor,
+        closer: LookCloser,
     ) -> _Closer:
         """The candidate that is likeliest by patches and crops together, of those nearly as likely as the first."""
-        heat, places = cosine * self.sharpness.exp(), self.candidates(cosine)
+        heat = cosine * self.sharpness.exp()
         shown = closer(torch.stack([self._around(heat, one) for one in places.unbind(-1)], 2))
         meant = (CLEAR * queries @ self.known.T).softmax(-1)  # (b, q, n)
         chances = crops.logits(shown, self.known).softmax(-1)[..., :-1]  # (b, q, c, n)

@@ -80,7 +80,11 @@ def robot_crops(scenes: ThingPictures, numbers: Mapping[str, int], px: int, seed
 def train(
     head: WidePointing, web: Cropped, robot: Cropped, texts: EncodedTexts, *, steps: int, seed: int
 ) -> list[float]:
-    """Train head.crops in place; returns the losses of every hundredth step."""
+    """Train head.crops in place; returns the losses of every hundredth step.
+
+    Crops of robot scenes are told apart from each other alone, not from what robot scenes never show: else whatever is on a
+    robot's table would be taken for what was there in training.
+    """
     if head.crops is None:
         raise ValueError("head: got one without crops")
     torch.manual_seed(seed)
@@ -94,6 +98,9 @@ def train(
     things = [
         Cropped(one.pooled[one.number >= 0], one.number[one.number >= 0]) for one in (web, robot)
     ]
+    unseen = torch.ones(len(every) + 1, dtype=torch.bool)
+    unseen[[*robot.number[robot.number >= 0].unique().tolist(), len(every)]] = False
+    first, last = BATCH["web"], BATCH["web"] + BATCH["robot"]
     head.crops.train()
     for step in range(steps):
         rng = np.random.default_rng([seed, step, 37])
@@ -106,8 +113,9 @@ def train(
             said = texts.vectors[every, torch.from_numpy(rng.integers(0, TEXTS, len(every)))]
             queries = head.queries(said)
         logits = head.crops.logits(head.crops(seen), queries)
+        logits[first:last] = logits[first:last].masked_fill(unseen, -1e4)
         goal = torch.where(number < 0, len(every), number)  # the last: none
-        loss = F.cross_entropy(logits, goal, label_smoothing=0.05)
+        loss = F.cross_entropy(logits, goal)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

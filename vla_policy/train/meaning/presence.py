@@ -22,10 +22,7 @@ from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import PLAIN, TEXTS, EncodedTexts, Looked
 
 ABSENT = 6  # names of absent objects, queried in each scene
-REFUSED, REFUSED_SHOWN = (
-    0.1,
-    0.03,
-)  # share of present, correctly located objects; the second for names in robot data
+REFUSED = 0.03  # share of present, correctly located objects
 RIGHT = 0.06  # of the image side: largest error of a correct location
 
 

@@ -93,8 +93,7 @@ def _presence(args: argparse.Namespace) -> None:
     head = _trained(args, texts)
     presence.set_known(head, texts, shown)
     asked = presence.ask(head, seen, texts, shown, seed=0)
-    least = presence.REFUSED_SHOWN
-    refused, told = presence.set_presence(head, asked, shown=True, refused=least)
+    refused, told = presence.set_presence(head, asked, shown=True)
     print(f"of robot data: of the present {refused:.1%} refused, of the absent {told:.1%}")
     names = [one.name for one in presence.validation_things(named)]
     asked = presence.ask(head, other, texts, names, seed=0)
