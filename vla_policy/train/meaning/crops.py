@@ -155,7 +155,8 @@ def _drawn(
         _box(image, web, thing, style, middle, rng)
     seen = cv2.resize(image, (NATIVE_PX, NATIVE_PX), interpolation=cv2.INTER_AREA)
     noisy = seen + rng.normal(0, rng.uniform(0, 4), seen.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    drawn: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _box(
