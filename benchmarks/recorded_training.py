@@ -43,7 +43,7 @@ from vla_policy.models.vla import Prefix
 from vla_policy.paths import find_policy
 from vla_policy.train.batches import Batch
 from vla_policy.train.checkpoints import newest
-from vla_policy.train.learned_action import LEARNED, SENT
+from vla_policy.train.learned_action import END, GRIPS, LEARNED, SENT
 from vla_policy.train.run import Checkpoints, DataSetConfig, Optimiser, Run
 from vla_policy.train.set_options import SetOptions
 from vla_policy.train.setup import rows_of
@@ -68,6 +68,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="runs of training of each set")
     parser.add_argument("--suites", default="pick_put,push")
     parser.add_argument("--learn", default=SENT, choices=LEARNED, help="action of the recorded")
+    parser.add_argument("--grips", default=END, choices=GRIPS, help="of the recorded")
     parser.add_argument("--trials", type=int, default=50, help="of each suite and run")
     parser.add_argument("--work", type=Path, help="folder of the runs, to go on; else it goes")
     parser.add_argument("--out", type=Path)
@@ -89,7 +90,7 @@ def main() -> int:
         "start": f"tiny, {FRESH}* from random numbers; {' and '.join(FROZEN)} stay as they are",
         "learned": {
             "episodes": args.episodes, "steps": args.steps, "batch": args.batch, "rate": args.rate,
-            "action": args.learn,
+            "action": args.learn, "grips": args.grips,
             "frames": {s: len(frames[s, True]) for s in SETS},
         },
         **summed_up(runs),
@@ -131,7 +132,9 @@ class Frames:
         training, rows = FAMILIES[checkpoint.family].training, rows_of(checkpoint)
         count = len(open_training_set(folder, checkpoint.contract, rows=rows).episodes)
         which = range(args.episodes) if learned else range(args.episodes, count)
-        options = SetOptions(episodes=tuple(which), learn=args.learn)
+        options = SetOptions(episodes=tuple(which))
+        if name == "recorded":
+            options = replace(options, learn=args.learn, grips=args.grips)
         shown = open_training_set(folder, checkpoint.contract, rows=rows, options=options)
         parts = []
         for first in range(0, len(shown), AT_ONCE):

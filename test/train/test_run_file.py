@@ -67,6 +67,7 @@ def test_what_is_given_beside_the_file_wins(tmp_path):
         ({"data": [{"weight": 1}]}, r"data\[0\].set: got nothing, expected this key"),
         ({"data": [{"set": "a", "part": "train"}]}, r"data\[0\].part: got 'train', expected nothing here"),
         ({"data": [{"set": "a", "learn": "asked"}]}, r"data\[0\].learn: got 'asked', expected one of proposed, sent"),
+        ({"data": [{"set": "a", "grips": 1}]}, r"data\[0\].grips: got 1, expected one of start, end"),
         ({"steps": 0}, "steps: got 0, expected a number from 1"),
         ({"steps": 1.5}, "steps: got 1.5, expected a whole number"),
         ({"steps": True}, "steps: got True, expected a whole number"),

@@ -158,6 +158,20 @@ def test_what_the_robot_did_not_follow_is_not_learned(tmp_path):
     assert rows[4, 3:7] == pytest.approx(far[3:7], abs=1e-6)  # the same rotation, as it is written
 
 
+def test_a_grip_can_be_learned_from_where_its_frame_begins(tmp_path):
+    """The hand closes by the end of frame 3; each episode begins with its own command."""
+    changed = {(1, n): {"action": [*frame(1, n).action[:7], 0.25]} for n in range(2)}
+    root = arm_set(tmp_path / "set", (8, 6), changed=changed)
+    rows = opened(root, rows=5)[0].actions
+    assert rows[:, 7].tolist() == [1, 1, 1, 0, 0]
+    later = opened(root, rows=5, grips="start")
+    assert later[0].actions[:, 7].tolist() == [1, 1, 1, 1, 0]
+    assert later[0].actions[:, :7] == pytest.approx(rows[:, :7])
+    assert later[8].actions[:, 7].tolist() == [0.25, 0.25, 0.25, 1, 0]
+    again = as_a_worker_gets(later)
+    assert again[0].actions[:, 7].tolist() == [1, 1, 1, 1, 0]
+
+
 def test_steps_are_to_what_was_asked_for_from_what_was_sent():
     """As when the policy runs: a step is added to the last command that went out."""
     robot = load_embodiment("panda_cartesian")

@@ -15,6 +15,8 @@ from vla_policy.types import Array
 
 PROPOSED, SENT = "proposed", "sent"
 LEARNED = (PROPOSED, SENT)
+START, END = "start", "end"
+GRIPS = (START, END)  # of a frame
 _SHORTEST = 0.5  # of a quaternion that still is a rotation
 
 
@@ -44,3 +46,17 @@ def learned_action(sent: Array, proposed: Array, layout: Layout) -> Array:
             values[:, 3:] = np.where(same[:, None], turns, -turns)
         learned[rows, part.columns] = values
     return learned
+
+
+def grips_from_start(action: Array, first: Array, layout: Layout) -> Array:
+    """float64[n, d]: action with the grippers' commands that were in force where each frame begins.
+
+    action: float64[n, d], those in force at its end. first: int64[e], the first frame of each episode, which keeps its own.
+    A policy's gripper is commanded from the start of a row on: with the command at a frame's end it acts up to a frame
+    before it was seen to act, with that at its start up to a frame later.
+    """
+    found = np.array(action, np.float64)
+    for part in layout.of_kind(GRIPPER):
+        found[1:, part.columns] = action[:-1, part.columns]
+        found[first, part.columns] = action[first, part.columns]
+    return found

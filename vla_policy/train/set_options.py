@@ -14,12 +14,12 @@ from typing import Any
 from vla_policy.data.frame import CONTROL_SOURCES
 from vla_policy.parsing import fields
 from vla_policy.parsing.fields import Place
-from vla_policy.train.learned_action import LEARNED, SENT
+from vla_policy.train.learned_action import END, GRIPS, LEARNED, SENT
 
 PARTS = ("all", "train", "held_out")
 KEYS = (
     "robot", "cameras", "state", "action", "spaces", "episodes", "part", "held_out", "failures", "weights",
-    "correction_weight", "phrasings", "instruction", "learn", "trim_still",
+    "correction_weight", "phrasings", "instruction", "learn", "grips", "trim_still",
 )  # fmt: skip
 MOST = 1_000_000.0
 
@@ -46,7 +46,8 @@ class SetOptions:
     weights: source of control -> weight of its frames, 0: not learned. correction_weight: factor
     for frames in which a person corrects the policy. phrasings: task -> rephrasings of it.
     instruction: for a set without tasks. learn: which action of a set of this package, what was
-    sent after the guard, or what was proposed before it. trim_still: leave out the frames at the
+    sent after the guard, or what was proposed before it. grips: which command of a gripper a frame
+    teaches, that in force at its end or at its start. trim_still: leave out the frames at the
     start of an episode in which nothing happens yet.
     Raises ValueError that begins with the field's name.
     """
@@ -65,11 +66,14 @@ class SetOptions:
     phrasings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     instruction: str | None = None
     learn: str = SENT
+    grips: str = END
     trim_still: bool = True
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:
             raise ValueError(f"part: got {self.part!r}, expected one of {', '.join(PARTS)}")
+        if self.grips not in GRIPS:
+            raise ValueError(f"grips: got {self.grips!r}, expected {' or '.join(GRIPS)}")
         if self.learn not in LEARNED:
             raise ValueError(f"learn: got {self.learn!r}, expected {' or '.join(LEARNED)}")
         if not 0.0 <= self.held_out < 1.0:
@@ -109,8 +113,8 @@ def read_options(value: Any, place: Place) -> SetOptions:
             known[key] = fields.text(item, at, "words")
         elif key == "part":
             known[key] = fields.choice(item, at, PARTS)
-        elif key == "learn":
-            known[key] = fields.choice(item, at, LEARNED)
+        elif key in ("learn", "grips"):
+            known[key] = fields.choice(item, at, LEARNED if key == "learn" else GRIPS)
         elif key == "held_out":
             known[key] = fields.number(item, at, 0.0, 0.99)
         elif key == "correction_weight":

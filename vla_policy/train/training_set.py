@@ -26,7 +26,7 @@ from vla_policy.families.training import Demonstration
 from vla_policy.timing import NS_PER_S
 from vla_policy.train import set_checks, set_columns
 from vla_policy.train.chunk_rows import ChunkRows
-from vla_policy.train.learned_action import SENT, learned_action
+from vla_policy.train.learned_action import PROPOSED, START, grips_from_start, learned_action
 from vla_policy.train.lerobot_source import LeRobotSource
 from vla_policy.train.set_numbers import NOT_SAID, SetNumbers, SetSource
 from vla_policy.train.set_options import DEFAULTS, SetOptions, weight_of
@@ -220,10 +220,13 @@ class TrainingSet(Sequence[Demonstration]):
 
     def _learned(self, sent: Array) -> Array:
         """float64[n, d]: the actions that are learned. sent: the commands that went out."""
-        proposed = self.source.numbers.proposed
-        if proposed is None or self._columns.written or self.options.learn == SENT:
-            return sent
-        return learned_action(sent, self._columns.action.of(proposed), layout_of(self.robot))
+        numbers, layout, options = self.source.numbers, layout_of(self.robot), self.options
+        learned, written = sent, self._columns.written
+        if numbers.proposed is not None and not written and options.learn == PROPOSED:
+            learned = learned_action(sent, self._columns.action.of(numbers.proposed), layout)
+        if not written and options.grips == START:
+            learned = grips_from_start(learned, numbers.first, layout)
+        return learned
 
     def _chunk_rows(self) -> ChunkRows:
         return ChunkRows(
