@@ -131,3 +131,8 @@ def test_every_verb_and_launch_argument_is_read():
     assert {"embodiment", "policy", "sim", "web_port", "remap"} <= set(
         doc_commands.launch_arguments()
     )
+
+
+def test_options_that_another_module_declares_are_known():
+    for verb in ("compare", "evaluate"):  # by name, and as an attribute of the module
+        assert {"--scheme", "--ray", "--workers"} <= set(doc_commands.verb_arguments(verb).options)

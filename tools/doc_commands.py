@@ -182,10 +182,23 @@ def _collect(module: str, function: str, found: Arguments) -> None:
             if getattr(node.func, "attr", "") == "add_argument":
                 for owner in owners.get(getattr(node.func.value, "id", ""), []):
                     _declare(where, node, owner)
-            elif isinstance(node.func, ast.Name) and parser in [
-                getattr(a, "id", "") for a in node.args
-            ]:
-                _collect(where, node.func.id, found)
+            elif parser in [getattr(a, "id", "") for a in node.args]:
+                if isinstance(node.func, ast.Name):
+                    _collect(where, node.func.id, found)
+                elif isinstance(node.func, ast.Attribute) and isinstance(
+                    node.func.value, ast.Name
+                ):
+                    _collect(_module_named(where, node.func.value.id), node.func.attr, found)
+
+
+def _module_named(module: str, name: str) -> str:
+    """The module that a module calls by a name of its own. Raises KeyError."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{_absolute(module, node)}.{alias.name}"
+    raise KeyError(f"{module}.{name}")
 
 
 def _declare(module: str, call: ast.Call, owner: Arguments) -> None:
