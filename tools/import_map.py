@@ -22,7 +22,7 @@ FLOORS = (
     ("checkpoint", "execution"),
     ("families", "safety"),
     ("formats", "runtime", "teleop"),
-    ("check", "data", "web", "remote", "policy"),
+    ("check", "data", "web", "remote", "policy", "planners"),
     ("sim", "train"),
     ("evaluate",),
     ("ros",),

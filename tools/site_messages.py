@@ -38,6 +38,7 @@ AREAS = {
     "models/": "the-policy",
     "parsing/": "robot-files-and-checkpoints",
     "paths": "installation",
+    "planners/": "the-policy",
     "policy": "the-policy",
     "remote/": "serving",
     "ros/": "motion",

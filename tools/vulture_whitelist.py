@@ -76,3 +76,6 @@ on_config
 on_files
 on_page_markdown
 separator
+
+# Long tasks in the twin, in process (benchmarks/long_tasks.py).
+follow_long

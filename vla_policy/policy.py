@@ -238,7 +238,7 @@ class Policy(KeywordInfer):
             step_ns=self.contract.step_ns,
             sequence=0,
             instruction=observation.instruction,
-            plan=plan,
+            plan=plan or row.plan,
             terminate=row.terminate,
             infer_ns=infer_ns,
             frozen_rows=frozen,

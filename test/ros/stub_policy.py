@@ -1,6 +1,6 @@
 """The real policy node around a model that behaves as the file STUB_MODE says, read at each call.
 
-steady: 0.04 m/s to the robot's left, ten rows. raise, hang, memory, nan: what models do when they fail.
+steady: 0.04 m/s to the robot's left, ten rows. done: the same, reported complete. raise, hang, memory, nan: what models do when they fail.
 """
 
 import os
@@ -37,8 +37,9 @@ class StubModel(PlainPolicy):
         if mode == "nan":
             rows[5, 2] = np.nan
         return ActionChunk(
-            rows, ROBOT.action_names, observation.obs_ns, ROBOT.step_ns, 0, observation.instruction
-        )
+            rows, ROBOT.action_names, observation.obs_ns, ROBOT.step_ns, 0, observation.instruction,
+            terminate=mode == "done",
+        )  # fmt: skip
 
 
 # In place of the module that imports torch, which takes long on a busy machine.

@@ -17,6 +17,7 @@ from vla_policy.ros.bringup.graph import node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 from vla_policy.ros.process import notes
 from vla_policy.ros.process.notes import namespace_of
+from vla_policy.runtime.planning import NONE, PLANNERS
 
 POLL_S = 0.2
 
@@ -50,6 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FOLDER",
         help="the last hours of commands, states and refusals",
+    )
+    parser.add_argument(
+        "--planner",
+        default=NONE,
+        metavar="PLANNER",
+        help=f"who splits long instructions into sub-tasks: {PLANNERS}",
+    )
+    parser.add_argument(
+        "--planner-model", default="", metavar="NAME", help="the model on the planner's server"
     )
     parser.add_argument(
         "--head",
@@ -92,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         markers=args.markers,
         black_box=args.black_box,
         teleop=args.teleop,
+        planner=args.planner,
+        planner_model=args.planner_model,
         namespace=args.namespace,
     )
     width = max(len(spec.name) for spec in specs)

@@ -23,6 +23,7 @@ ENDINGS = {
 # Names that a robot's topics, services and actions must not have; some also not in a namespace.
 OWN_ANYWHERE = (
     "control_status", "control_command", "action_chunk", "active_instruction", "execute_instruction", "get_action_chunk", "set_adapter",
+    "plan_subtask",
     "sim_event", "sim_state", "set_scene", "recorder_status", "record_episode",
 )  # fmt: skip
 OWN = (

@@ -91,6 +91,11 @@ class ControlLoop:
         """Whether a chunk has not arrived yet."""
         return bool(self._waiting)
 
+    def instruct(self, instruction: str) -> None:
+        """Another instruction from now on, as the topic active_instruction; empty: the robot holds."""
+        self._control = core.instruct(self._control, instruction)
+        self._waiting = []
+
     def send(self, chunk: ActionChunk, latency_ns: int) -> None:
         """Schedule a chunk to arrive latency_ns after its observation."""
         numbered = replace(chunk, sequence=self._count)

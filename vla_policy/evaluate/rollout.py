@@ -108,10 +108,10 @@ def roll_out(
     last = world.twin.seconds * STEPS_PER_S
     chunk, delays = None, Delays(warm_up=0)
     while moves and not result.ever_success and steps < last:
-        if terminates < TERMINATE_CHUNKS and _looks(pilot, world, pace, chunk, delays):
+        if terminates < TERMINATE_CHUNKS and inference_due(pilot, world, pace, chunk, delays):
             observation = first if steps == 0 else pilot.observe(task.instruction, names, side)
             asked_s, asked_cpu_s = time.perf_counter(), time.process_time()
-            chunk = _infer(
+            chunk = next_chunk(
                 policy,
                 observation,
                 pilot,
@@ -167,7 +167,7 @@ def refusal_of(policy: PolicyProtocol, observation: Observation) -> str:
     return "" if reason is None else reason.detail
 
 
-def _looks(
+def inference_due(
     pilot: ControlLoop, world: World, pace: Pace, chunk: ActionChunk | None, delays: Delays
 ) -> bool:
     """Whether the next inference is due; a policy works on one chunk at a time."""
@@ -180,10 +180,11 @@ def _looks(
     return world.time_ns >= look_ns
 
 
-def _infer(
+def next_chunk(
     policy: PolicyProtocol, observation: Observation, pilot: ControlLoop, pace: Pace, delays: Delays,
     options: InferenceOptions,
 ) -> ActionChunk:  # fmt: skip
+    """The policy's chunk for observation, by the scheme of pace."""
     if not (SCHEMES[pace.scheme].continues and policy.continues):
         chunk = policy.infer_chunk(observation, None, options)
         return truncated(chunk, pace.scheme, pace.execute_rows)

@@ -37,10 +37,12 @@ class Rows:
     """One candidate in robot units.
 
     actions: float64[rows, len(contract.action_names)]. terminate: the instruction is complete.
+    plan: what the instruction was taken for, in words; empty if they are its own, or a plan was sampled.
     """
 
     actions: Array
     terminate: bool = False
+    plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)

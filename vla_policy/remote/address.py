@@ -115,14 +115,16 @@ def read_token_file(path: Path) -> str:
     return _token(path.read_text(errors="replace"), str(path))
 
 
-def find_token(given: Mapping[str, str] | None = None) -> str | None:
-    """The token in the environment, or None. Raises as read_token_file."""
+def find_token(
+    given: Mapping[str, str] | None = None, *, token: str = TOKEN, file: str = TOKEN_FILE
+) -> str | None:
+    """The token in the environment, or None. token, file: names of the variables. Raises as read_token_file."""
     values = os.environ if given is None else given
-    if TOKEN in values and TOKEN_FILE in values:
-        raise ValueError(f"got both {TOKEN} and {TOKEN_FILE}, expected one of them")
-    if TOKEN in values:
-        return _token(values[TOKEN], TOKEN)
-    return read_token_file(Path(values[TOKEN_FILE])) if TOKEN_FILE in values else None
+    if token in values and file in values:
+        raise ValueError(f"got both {token} and {file}, expected one of them")
+    if token in values:
+        return _token(values[token], token)
+    return read_token_file(Path(values[file])) if file in values else None
 
 
 def client_tls(url: str, ca: str | None) -> ssl.SSLContext | None:

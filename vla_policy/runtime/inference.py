@@ -200,6 +200,23 @@ class Inference:
                 adapter=self._adapter,
             )
 
+    def look(
+        self, instruction: str, after_ns: int = 0
+    ) -> tuple[PolicyProtocol, Observation] | Reason:
+        """The policy and its newest observation, for a planner; no chunk comes of it.
+
+        after_ns: an older observation does not count. Reason codes: those of observation.synchronize, inactive, looking.
+        """
+        with self._lock:
+            if not self._active:
+                return Reason("inactive", "the policy node is not active")
+            observation = self._observe(instruction)
+            if isinstance(observation, Reason):
+                return observation
+            if observation.obs_ns < after_ns:
+                return Reason("looking", "the next image is waited for")
+            return self._policy, observation
+
     def request(self, instruction: str, asked: Continuation = NOTHING) -> ActionChunk | Reason:
         """One chunk from the newest observation, now; instruction empty: the active one.
 

@@ -152,12 +152,8 @@ def with_status(run: TaskRun, status: Status) -> TaskRun:
 
 def ending(run: TaskRun, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended | None:
     """How the run ends now, or None if it continues."""
-    status = run.status
-    if status.level is Level.STOP:
-        return Ended(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
-    if not status.engaged and status.reason not in ("inactive",):
-        why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
-        return Ended(Outcome.STOPPED, f"the robot was disengaged{why}")
+    if (ended := unfit(run.status)) is not None:
+        return ended
     if run.terminates >= TERMINATE_CHUNKS:
         return Ended(
             Outcome.DONE, "the policy reports the instruction complete; nothing has verified it"
@@ -170,16 +166,32 @@ def ending(run: TaskRun, bounds: Timeouts, now_ns: int, steady_ns: int) -> Ended
     return _silence(run, bounds, steady_ns)
 
 
-def _silence(run: TaskRun, bounds: Timeouts, steady_ns: int) -> Ended | None:
-    status = run.status
+def unfit(status: Status) -> Ended | None:
+    """How every instruction ends because the robot was stopped or disengaged; None if it was not."""
+    if status.level is Level.STOP:
+        return Ended(Outcome.STOPPED, f"the robot was stopped: {status.detail}")
+    if not status.engaged and status.reason not in ("inactive",):
+        why = "" if status.reason in ("", "disengaged") else f": {status.detail}"
+        return Ended(Outcome.STOPPED, f"the robot was disengaged{why}")
+    return None
+
+
+def silence_of(status: Status, bounds: Timeouts, steady_ns: int) -> Ended | None:
+    """How every instruction ends because the control node fell silent."""
     if _older(status.heard_ns, bounds.status_s, steady_ns):
         return Ended(Outcome.STALE, "the control node is not heard any more")
+    return None
+
+
+def _silence(run: TaskRun, bounds: Timeouts, steady_ns: int) -> Ended | None:
+    status = run.status
+    if (silent := silence_of(status, bounds, steady_ns)) is not None:
+        return silent
     hold_s = bounds.hold_s
     if status.reason in POLICY_SILENT:
         hold_s = max(hold_s, bounds.chunk_gap_s)
     if run.held_steady_ns is not None and _older(run.held_steady_ns, hold_s, steady_ns):
-        silent = status.reason.startswith(SILENCE)
-        outcome = Outcome.STALE if silent else Outcome.STOPPED
+        outcome = Outcome.STALE if status.reason.startswith(SILENCE) else Outcome.STOPPED
         return Ended(outcome, f"the robot holds for {hold_s:g} s: {status.detail}")
     bound_s = bounds.chunk_gap_s if run.chunks else bounds.first_chunk_s
     if _older(run.heard_steady_ns, bound_s, steady_ns):

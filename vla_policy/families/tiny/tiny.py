@@ -25,6 +25,7 @@ from vla_policy.families.family import (
     require_state,
     stacked_text,
 )
+from vla_policy.families.language import heard
 from vla_policy.families.tiny import meaning, second_look
 from vla_policy.families.tiny.columns import (
     BASE,
@@ -117,6 +118,7 @@ def restore(checkpoint: Checkpoint, model_actions: Array, observation: Observati
     return Rows(
         np.stack([rows[name] for name in contract.action_names], axis=1),
         terminate=bool(np.mean(actions[:3, TERMINATE]) > 0.5),
+        plan=_plan(checkpoint, observation),
     )
 
 
@@ -319,6 +321,12 @@ def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
         return str(read.said)
     free = _free(checkpoint, observation)
     return observation.instruction if free is None else free.plan
+
+
+def _plan(checkpoint: Checkpoint, observation: Observation) -> str:
+    """The trained sentence that is followed, if its words are not those of the instruction."""
+    said = trained_sentence(checkpoint, observation)
+    return "" if heard(said) == heard(observation.instruction) else said
 
 
 def _free(checkpoint: Checkpoint, observation: Observation) -> meaning.Meaning | None:

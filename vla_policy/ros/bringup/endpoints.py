@@ -55,6 +55,7 @@ STRING, TRIGGER, SET_BOOL = "std_msgs/msg/String", "std_srvs/srv/Trigger", "std_
 # Changed live by the operator's page: its node calls these nodes' parameter services.
 CONTROLLED = ("policy", "control")
 SET_MODE = "vla_policy/srv/SetMode"
+PLAN = "vla_policy/srv/PlanSubtask"
 BUTTONS = ("take_over", "hand_back", "pause")  # services that change the control mode
 
 
@@ -151,6 +152,7 @@ def _policy(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("policy", PUBLISHES, "instruction_refused", OUTCOME),
         Endpoint("policy", SERVES, "policy/get_action_chunk", "vla_policy/srv/GetActionChunk"),
         Endpoint("policy", SERVES, "policy/set_adapter", "vla_policy/srv/SetAdapter"),
+        Endpoint("policy", SERVES, "policy/plan_subtask", PLAN),
     ]
 
 
@@ -187,6 +189,7 @@ def _task(spec: NodeSpec, robot: Embodiment) -> list[Endpoint]:
         Endpoint("task", PUBLISHES, "active_instruction", STRING),
         Endpoint("task", PUBLISHES, "instruction_outcome", OUTCOME),
         Endpoint("task", SERVES, "execute_instruction", action),
+        Endpoint("task", CALLS, "policy/plan_subtask", PLAN),
     ]
 
 

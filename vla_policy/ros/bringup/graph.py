@@ -13,6 +13,7 @@ from types import MappingProxyType
 from vla_policy.ros.bringup.image_size import image_px_of
 from vla_policy.ros.bringup.task_waits import waits_for
 from vla_policy.ros.process.notes import namespace_of
+from vla_policy.runtime.planning import NONE
 from vla_policy.sim.twin import EXPERT, TWINS
 
 PACKAGE = "vla_policy"
@@ -73,6 +74,8 @@ def node_specs(
     markers: bool = False,
     black_box: str = "",
     teleop: str = "",
+    planner: str = NONE,
+    planner_model: str = "",
     remappings: tuple[tuple[str, str], ...] = (),
     namespace: str = "",
 ) -> tuple[NodeSpec, ...]:
@@ -94,10 +97,13 @@ def node_specs(
     markers:    a node that draws chunks and commands for RViz and Foxglove.
     black_box:  folder of the last hours' commands, states and refusals; empty: none.
     teleop:     device of a person who may take over, by name in config/teleop or path; empty: none.
+    planner:    who splits long instructions into sub-tasks, one of runtime.planning.PLANNERS.
+    planner_model: name of the model on the planner's server.
     namespace:  of all nodes, with or without a leading slash.
     """
     space = namespace_of(namespace)
     robot: dict[str, ParamValue] = {"embodiment": embodiment, "use_sim_time": sim}
+    planned: dict[str, ParamValue] = {"planner": planner}
     specs = [
         NodeSpec(
             "policy",
@@ -109,6 +115,7 @@ def node_specs(
                 "seed": seed,
                 "scheme": scheme,
                 "look_first": sim,  # measured only on the images of the twins
+                **({} if planner == NONE else planned | {"planner_model": planner_model}),
             },
         ),
         # Engaging a real robot is its operator's decision.
@@ -116,7 +123,7 @@ def node_specs(
             "control",
             {**robot, "scheme": scheme, "shadow": shadow, "stand_in": _player(sim, mock)},
         ),
-        NodeSpec("task", {**robot, **waits_for(policy)}),
+        NodeSpec("task", {**robot, **waits_for(policy), **({} if planner == NONE else planned)}),
     ]
     if sim:
         own_clock: dict[str, ParamValue] = {

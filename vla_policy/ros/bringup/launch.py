@@ -15,6 +15,7 @@ from vla_policy.ros.bringup.graph import (
 )
 from vla_policy.ros.bringup.page_settings import PageSettings
 from vla_policy.ros.process.notes import namespace_of
+from vla_policy.runtime.planning import NONE, PLANNERS
 from vla_policy.sim.tasks.typed import find_scene
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ ARGUMENTS = {
         "",
         "device of a person who may take over, as of vla teleop; keyboard: from the operator's page; empty: none",
     ),
+    "planner": (NONE, f"who splits long instructions into sub-tasks: {PLANNERS}"),
+    "planner_model": ("", "name of the model on the planner's server"),
     "markers": ("false", "true: draw chunks and commands for RViz and Foxglove"),
     "namespace": ("", "namespace of all nodes, for several robots"),
     "remap": ("", "names of topics that differ here, as old:=new, several separated by commas"),
@@ -138,6 +141,8 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
         markers=values["markers"] == "true",
         black_box=values["black_box"],
         teleop=values["teleop"],
+        planner=values["planner"],
+        planner_model=values["planner_model"],
         namespace=values["namespace"],
         remappings=remappings(values["remap"]),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, PointStamped
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -26,6 +26,7 @@ from vla_policy.ros.nodes import policy_startup
 from vla_policy.ros.nodes.policy_adapters import PolicyAdapters
 from vla_policy.ros.nodes.policy_diagnostics import QUIET, report
 from vla_policy.ros.nodes.policy_params import PolicyParams, inference_config, refuse, refuse_for
+from vla_policy.ros.nodes.policy_planner import PolicyPlanner
 from vla_policy.ros.nodes.task_diagnostics import outcome
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.change_log import ChangeLogger
@@ -36,7 +37,7 @@ from vla_policy.runtime.control_mode import AUTONOMOUS
 from vla_policy.runtime.inference import Inference
 from vla_policy.runtime.latency import slow
 from vla_policy.runtime.task import Ended, Outcome
-from vla_policy.srv import GetActionChunk, SetAdapter
+from vla_policy.srv import GetActionChunk, PlanSubtask, SetAdapter
 from vla_policy.types import ActionChunk, Array, Reason
 
 STATUS_S = 0.5
@@ -60,6 +61,7 @@ class PolicyNode(LifecycleNode):
         self._log = ChangeLogger(self.get_logger())
         self._inputs: PolicyInputs | None = None
         self._adapters: Any = None  # PolicyAdapters, while the node is configured
+        self._planner: Any = None  # PolicyPlanner, likewise
         self._endpoints: list[tuple[Any, Any]] = []
         self._refusal = ""
         self._instruction, self._mode = "", AUTONOMOUS
@@ -76,6 +78,7 @@ class PolicyNode(LifecycleNode):
             )
             if (problem := refuse_for(policy, params)) is not None:
                 raise ValueError(problem)
+            self._planner = PolicyPlanner(params)
             self._adapters = PolicyAdapters(robot, params, policy)
             self._inputs = PolicyInputs(self, robot, self._log, self._add)
         except policy_startup.REFUSALS as error:
@@ -128,7 +131,7 @@ class PolicyNode(LifecycleNode):
             self._inference.close()
         if self._adapters is not None:
             self._adapters.close()
-        self._inputs = self._inference = self._adapters = self._policy = None
+        self._inputs = self._inference = self._adapters = self._policy = self._planner = None
         for destroy, endpoint in self._endpoints:
             destroy(endpoint)
         self._endpoints = []
@@ -160,7 +163,14 @@ class PolicyNode(LifecycleNode):
             self._on_adapter,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
+        plan = self.create_service(
+            PlanSubtask,
+            "~/plan_subtask",
+            self._on_plan,
+            callback_group=ReentrantCallbackGroup(),  # a slow answer keeps no later question waiting
+        )
         self._endpoints += [
+            (self.destroy_service, plan),
             (self.destroy_service, adapter),
             (self.destroy_subscription, instruction),
             (self.destroy_subscription, status),
@@ -257,6 +267,15 @@ class PolicyNode(LifecycleNode):
             )
         else:
             self.get_logger().error(f"adapter not changed: {answered.message}")
+        return answered
+
+    async def _on_plan(
+        self, request: PlanSubtask.Request, response: PlanSubtask.Response
+    ) -> PlanSubtask.Response:
+        planner, inference = self._planner, self._inference
+        answered: Any = await self._beside(
+            "plan_subtask", lambda: planner.answer(inference, request, self.get_logger())
+        )
         return answered
 
     def _beside(self, name: str, work: Callable[[], Any]) -> Future:

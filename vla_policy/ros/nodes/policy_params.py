@@ -12,6 +12,7 @@ from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.to_absolute import is_relative
 from vla_policy.models.sampling import PULLS, SOLVERS, InferenceOptions, Pull
 from vla_policy.ros.process.params import CONFIGURE, LIVE, param
+from vla_policy.runtime.planning import NONE, PLANNERS
 from vla_policy.runtime.schedule import InferenceConfig
 from vla_policy.types import CHANGES
 
@@ -77,6 +78,16 @@ class PolicyParams:
         False,
         "after each chunk, publish on pointed_place where it sees what the instruction names; costs a look",
         changes=LIVE,
+    )
+    planner: str = param(
+        NONE, f"who splits long instructions, as of the task node: {PLANNERS}", changes=CONFIGURE
+    )
+    planner_model: str = param("", "name of the model on the planner's server", changes=CONFIGURE)
+    planner_pictures: bool = param(
+        True, "send the planner's server the newest image", changes=CONFIGURE
+    )
+    planner_timeout_s: float = param(
+        15.0, "longest wait for the planner's answer", low=0.1, high=300.0, changes=CONFIGURE
     )
     threads: int = param(1, "CPU threads of the networks", low=1, high=64, changes=CONFIGURE)
     autostart: bool = param(True, "configure and activate by itself")

@@ -8,23 +8,39 @@ from std_msgs.msg import Header
 from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import InstructionOutcome
 from vla_policy.ros.messages.convert import stamp_from_ns
-from vla_policy.runtime.task import Ended, Outcome, TaskRun
+from vla_policy.runtime.long_task import PLANNING, LongTask
+from vla_policy.runtime.task import WAITING, Ended, Outcome, Status, TaskRun
 from vla_policy.timing import s_from_ns
 
 GOOD_ENDINGS = (Outcome.DONE, Outcome.CANCELED, Outcome.PREEMPTED)
 
 
-def feedback(run: TaskRun) -> ExecuteInstruction.Feedback:
-    """The action's feedback on the present run."""
+def feedback(run: TaskRun, *, planned: bool = False) -> ExecuteInstruction.Feedback:
+    """The action's feedback on the present run. planned: it is a sub-task of a long task."""
     status = run.status
-    waiting = run.chunks == 0
+    doing = run.plan or run.instruction
+    if planned:
+        doing = run.instruction
+    elif run.chunks == 0:
+        doing = "waiting for the policy"
     return ExecuteInstruction.Feedback(
-        subtask="waiting for the policy" if waiting else run.plan or run.instruction,
+        subtask=doing,
         plan=run.plan,
         latency=run.latency_s,
         queued_rows=status.queued_rows,
         level=int(status.level),
         reason=status.reason,
+    )
+
+
+def planning_feedback(status: Status) -> ExecuteInstruction.Feedback:
+    """The action's feedback while the planner thinks and the robot holds."""
+    waits = status.reason in ("", WAITING)
+    return ExecuteInstruction.Feedback(
+        subtask=PLANNING.code,
+        queued_rows=status.queued_rows,
+        level=int(status.level),
+        reason=PLANNING.code if waits else status.reason,
     )
 
 
@@ -38,15 +54,20 @@ def outcome(instruction: str, how: Ended, now_ns: int) -> InstructionOutcome:
     )
 
 
-def diagnosis(run: TaskRun | None, last: tuple[str, Ended] | None, now_ns: int) -> DiagnosticArray:
-    """run: the present one. last: instruction and ending of the one before. now_ns: node clock."""
+def diagnosis(
+    long: LongTask | None, run: TaskRun | None, last: tuple[str, Ended] | None, now_ns: int
+) -> DiagnosticArray:
+    """run: the present one. long: the long task that it belongs to. last: instruction and ending of the one before. now_ns: node clock."""
     entry = DiagnosticStatus(name="task: instruction", hardware_id="task")
     entry.level = DiagnosticStatus.OK
     entry.message = "idle" if run is None else f"following: {run.instruction}"
     values = {"instruction": "" if run is None else run.instruction}
+    if long is not None:
+        entry.message = f"{PLANNING.code}: {long.instruction}" if run is None else entry.message
+        values |= {"long task": long.instruction, "sub-tasks": str(len(long.done))}
     if last is not None:
         text, how = last
-        if run is None and how.outcome not in GOOD_ENDINGS:
+        if run is None and long is None and how.outcome not in GOOD_ENDINGS:
             entry.level = DiagnosticStatus.WARN
             entry.message = f"{how.outcome.name}: {how.message}"
         values |= {

@@ -21,13 +21,23 @@ from vla_policy.action import ExecuteInstruction
 from vla_policy.msg import ActionChunk as ActionChunkMsg
 from vla_policy.msg import ControlStatus, InstructionOutcome
 from vla_policy.ros.messages import convert
-from vla_policy.ros.nodes.task_diagnostics import GOOD_ENDINGS, diagnosis, feedback, outcome
-from vla_policy.ros.nodes.task_params import TaskParams, bounds_of
+from vla_policy.ros.nodes.task_diagnostics import (
+    GOOD_ENDINGS,
+    diagnosis,
+    feedback,
+    outcome,
+    planning_feedback,
+)
+from vla_policy.ros.nodes.task_params import TaskParams, bounds_of, long_bounds_of
+from vla_policy.ros.nodes.task_planner import PlanQuestions
 from vla_policy.ros.process import qos
 from vla_policy.ros.process.diagnostic_names import identified
 from vla_policy.ros.process.params import follow_params, read_params
 from vla_policy.ros.process.run_node import run_node
+from vla_policy.runtime import long_task
 from vla_policy.runtime.instruction import Stop, stop_of
+from vla_policy.runtime.long_task import Follow, Heed, LongTask
+from vla_policy.runtime.planning import NONE, PlanAnswer
 from vla_policy.runtime.task import (
     Ended,
     Outcome,
@@ -41,7 +51,7 @@ from vla_policy.runtime.task import (
     with_status,
 )
 from vla_policy.timing import ns_from_s
-from vla_policy.types import Level
+from vla_policy.types import Level, required
 
 WATCH_S = 0.05
 FEEDBACK_EVERY = 4  # watch periods
@@ -56,6 +66,7 @@ class TaskNode(LifecycleNode):
         self._use(follow_params(self, TaskParams, on_change=self._use))
         self._active = False
         self._run: TaskRun | None = None
+        self._long: LongTask | None = None  # of which _run is a sub-task; thinking without one
         self._goal: ServerGoalHandle | None = None
         self._status: Status | None = None
         self._last: tuple[str, Ended] | None = None
@@ -69,6 +80,7 @@ class TaskNode(LifecycleNode):
     def _use(self, params: TaskParams) -> None:
         """The present run is judged by the new bounds; its own time limit stays."""
         self._params, self._bounds = params, bounds_of(params)
+        self._long_bounds = long_bounds_of(params)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
@@ -87,6 +99,7 @@ class TaskNode(LifecycleNode):
             listen(ControlStatus, "control_status", self._on_status, qos.LATCHED),
             listen(InstructionOutcome, "instruction_refused", self._on_refusal, qos.WORDS),
         )
+        self._questions = PlanQuestions(self, self._on_answer)
         self._server = ActionServer(
             self,
             ExecuteInstruction,
@@ -102,6 +115,7 @@ class TaskNode(LifecycleNode):
             (self.destroy_publisher, self._said),
             *((self.destroy_subscription, subscription) for subscription in subscriptions),
             (self.destroy_timer, watch),
+            (self.destroy_client, self._questions.client()),
         ]
         return TransitionCallbackReturn.SUCCESS
 
@@ -148,10 +162,10 @@ class TaskNode(LifecycleNode):
             self._heed(text, stop, None)
         elif not msg.data:
             self._end(Ended(Outcome.CANCELED, "an empty instruction was sent"))
-        elif self._run is not None and self._run.instruction == text:
+        elif text and text == self._words:
             pass  # a repeated message does not start the same instruction again
         else:
-            self._start(text or msg.data, ns_from_s(self._params.timeout_s), None)
+            self._start(text or msg.data, 0, None)
 
     def _on_request(self, request: ExecuteInstruction.Goal) -> GoalResponse:
         """Reject at once what cannot be followed; the reason goes to instruction_outcome."""
@@ -166,8 +180,6 @@ class TaskNode(LifecycleNode):
 
     def _on_goal(self, goal: ServerGoalHandle) -> None:
         timeout_ns = convert.ns_from_stamp(goal.request.timeout)
-        if timeout_ns <= 0:
-            timeout_ns = ns_from_s(self._params.timeout_s)
         text, stop = goal.request.instruction, stop_of(goal.request.instruction)
         if stop is not None:
             self._heed(text.strip(), stop, goal)
@@ -182,26 +194,106 @@ class TaskNode(LifecycleNode):
         how = stopped_by(text, stop)
         if goal is not None and stop is Stop.LATCH:
             self._said.publish(String(data=text))
-        if self._run is not None:
+        if self._words:
             self._end(how)
         elif self._active:
             self._instructions.publish(String())
         if goal is not None:
             self._report(text, how)
-            self._finish(goal, how, None, self._now_ns())
+            self._finish(goal, how)
+
+    @property
+    def _words(self) -> str:
+        """What is being followed, long or not; empty if nothing."""
+        followed = self._long or self._run
+        return "" if followed is None else followed.instruction
 
     def _start(self, text: str, timeout_ns: int, goal: ServerGoalHandle | None) -> None:
-        steady_ns, now_ns = time.monotonic_ns(), self._now_ns()
+        """timeout_ns: 0 or less: the node's."""
         problem = self._problem(text)
         if problem is not None:
             self._report(text, Ended(Outcome.REFUSED, problem))
             if goal is not None:
-                self._finish(goal, Ended(Outcome.REFUSED, problem), None, now_ns)
+                self._finish(goal, Ended(Outcome.REFUSED, problem))
             return
-        self._end(Ended(Outcome.PREEMPTED, f"another instruction took over: {text}"), then=text)
-        self._run = TaskRun(text, now_ns, timeout_ns, steady_ns, self._status)
+        planned = self._params.planner != NONE
+        taken = Ended(Outcome.PREEMPTED, f"another instruction took over: {text}")
+        self._end(taken, then="" if planned else text)
         self._goal = goal
+        own_ns = timeout_ns if timeout_ns > 0 else ns_from_s(self._params.timeout_s)
+        if planned:
+            long_ns = timeout_ns if timeout_ns > 0 else ns_from_s(self._params.long_timeout_s)
+            self._long = long_task.begin(
+                text, self._now_ns(), long_ns, own_ns, time.monotonic_ns()
+            )
+        else:
+            self._follow(text, own_ns)
         self.get_logger().info(f"start: {text}")
+
+    def _follow(self, text: str, timeout_ns: int) -> None:
+        """A run of text, the active instruction, begins."""
+        self._run = TaskRun(text, self._now_ns(), timeout_ns, time.monotonic_ns(), self._status)
+
+    def _on_answer(self, answer: PlanAnswer) -> None:
+        """What the planner says is obeyed or refused like a person's words; it moves nothing else."""
+        now_ns = self._now_ns()
+        if self._long is None or self._run is not None or self._canceled:
+            return
+        if (how := self._over(self._long, now_ns)) is not None:
+            self._end(how)
+            return
+        self._long, step = long_task.answered(self._long, answer, self._long_bounds, now_ns)
+        if isinstance(step, Ended):
+            self._end(step)
+        elif isinstance(step, Heed):
+            if step.stop is Stop.LATCH:
+                self._said.publish(String(data=step.text))  # the control node hears it
+            self._end(long_task.heeded(step))
+        elif isinstance(step, Follow):
+            if (problem := self._problem(step.subtask)) is not None:
+                self._end(Ended(Outcome.REFUSED, problem))
+                return
+            if step.direct:
+                self._long = None
+            else:
+                self.get_logger().info(f"sub-task {len(self._long.done) + 1}: {step.subtask}")
+            self._instructions.publish(String(data=step.subtask))
+            self._follow(step.subtask, step.timeout_ns)
+
+    def _conclude(self, how: Ended) -> None:
+        """The run ends by itself: of a long task, the planner looks at what came of it."""
+        run, long = self._run, self._long
+        if long is None or run is None:
+            self._end(how)
+            return
+        after = long_task.subtask_ended(
+            long, run.instruction, how, run.chunks, self._now_ns(), time.monotonic_ns()
+        )
+        if isinstance(after, Ended):
+            self._end(after)
+            return
+        self._run, self._long = None, after
+        self._instructions.publish(String())  # the robot holds
+        self.get_logger().info(f"sub-task {run.instruction!r}: {how.outcome.name}: {how.message}")
+
+    def _think(self, long: LongTask, now_ns: int) -> None:
+        """While no sub-task is followed: the robot holds, and the planner is asked when it is time."""
+        self._long = long = long_task.with_clock(long, now_ns)
+        if (how := self._over(long, now_ns)) is not None:
+            self._end(how)
+        elif long_task.is_due(long, now_ns):
+            self._long = long_task.asked(long)
+            self._questions.ask(self._long)
+
+    def _over(self, long: LongTask, now_ns: int) -> Ended | None:
+        """How long ends now, without a sub-task."""
+        status = required(self._status, "status")  # nothing starts before the first
+        steady_ns = time.monotonic_ns()
+        return long_task.over(long, status, self._bounds, self._long_bounds, now_ns, steady_ns)
+
+    @property
+    def _canceled(self) -> bool:
+        return self._goal is not None and self._goal.is_cancel_requested
 
     def _problem(self, text: str) -> str | None:
         """Why text cannot be started now, one sentence; None if it can."""
@@ -210,16 +302,18 @@ class TaskNode(LifecycleNode):
         return refuse_start(text, self._status, self._bounds, time.monotonic_ns())
 
     def _end(self, how: Ended, then: str = "") -> None:
-        """End the current run, if any, and publish the policy's next instruction."""
-        run, goal = self._run, self._goal
-        self._run = self._goal = None
-        if self._active and (run is not None or then):
+        """End what is being followed, if anything, and publish the policy's next instruction."""
+        words, run, long, goal = self._words, self._run, self._long, self._goal
+        self._run = self._long = self._goal = None
+        if self._active and (words or then):
             self._instructions.publish(String(data=then))
-        if run is None:
+        if not words:
             return
-        self._report(run.instruction, how)
+        if long is not None:
+            self._questions.drop()
+        self._report(words, how)
         if goal is not None:
-            self._finish(goal, how, run, self._now_ns())
+            self._finish(goal, how, run, long)
 
     def _report(self, text: str, how: Ended) -> None:
         self._last = (text, how)
@@ -231,15 +325,20 @@ class TaskNode(LifecycleNode):
             self.get_logger().warning(sentence)
 
     def _finish(
-        self, goal: ServerGoalHandle, how: Ended, run: TaskRun | None, now_ns: int
+        self,
+        goal: ServerGoalHandle,
+        how: Ended,
+        run: TaskRun | None = None,
+        long: LongTask | None = None,
     ) -> None:
         """Send the goal's result."""
         result = ExecuteInstruction.Result(outcome=int(how.outcome), message=how.message)
-        if run is not None:
-            result.chunks = run.chunks
-            result.elapsed = convert.duration_from_ns(
-                max(0, now_ns - with_clock(run, now_ns).started_ns)
-            )
+        result.chunks = (run.chunks if run is not None else 0) + (
+            long.chunks if long is not None else 0
+        )
+        if (followed := long or run) is not None and followed.started_ns:
+            elapsed_ns = max(0, self._now_ns() - followed.started_ns)
+            result.elapsed = convert.duration_from_ns(elapsed_ns)
 
         def execute(handle: ServerGoalHandle) -> ExecuteInstruction.Result:
             if handle.is_cancel_requested:
@@ -265,7 +364,7 @@ class TaskNode(LifecycleNode):
     def _on_refusal(self, msg: InstructionOutcome) -> None:
         """The policy does not follow the instruction: nothing has moved for it."""
         if self._run is not None and self._run.instruction == msg.instruction:
-            self._end(Ended(Outcome.REFUSED, msg.message))
+            self._conclude(Ended(Outcome.REFUSED, msg.message))
 
     def _on_status(self, msg: ControlStatus) -> None:
         self._status = Status(
@@ -284,21 +383,31 @@ class TaskNode(LifecycleNode):
         self._watched += 1
         if self._watched % DIAGNOSTICS_EVERY == 0:
             now = self.get_clock().now()
-            report = diagnosis(self._run, self._last, now.nanoseconds)
+            report = diagnosis(self._long, self._run, self._last, now.nanoseconds)
             self._diagnostics.publish(identified(self, report, self._params.embodiment))
-        run, goal = self._run, self._goal
-        if run is None:
+        run, long = self._run, self._long
+        now_ns, steady_ns = self._now_ns(), time.monotonic_ns()
+        if run is None and long is None:
             return
-        if goal is not None and goal.is_cancel_requested:
+        if self._canceled:
             self._end(Ended(Outcome.CANCELED, "the client canceled"))
-            return
-        now_ns = self._now_ns()
-        run = self._run = with_clock(run, now_ns)
-        how = ending(run, self._bounds, now_ns, time.monotonic_ns())
-        if how is not None:
-            self._end(how)
-        elif goal is not None and self._watched % FEEDBACK_EVERY == 0:
-            goal.publish_feedback(feedback(run))
+        elif run is not None:
+            run = self._run = with_clock(run, now_ns)
+            how = ending(run, self._bounds, now_ns, steady_ns)
+            if long is not None and (up := long_task.late(long, now_ns)) is not None:
+                self._end(up)
+            elif how is not None:
+                self._conclude(how)
+            else:
+                self._tell(feedback(run, planned=long is not None))
+        elif long is not None:
+            self._tell(planning_feedback(required(self._status, "status")))
+            self._think(long, now_ns)
+
+    def _tell(self, told: ExecuteInstruction.Feedback) -> None:
+        """Feedback to the client, if there is one, now and then."""
+        if self._goal is not None and self._watched % FEEDBACK_EVERY == 0:
+            self._goal.publish_feedback(told)
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
