@@ -47,10 +47,10 @@ def load(folder: Path, *, device: str, timeout_s: float) -> Say:
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **kept)
         sees = config.model_type in SEEING
-        kind = (
+        kind: Any = (
             transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
         )
-        reader = transformers.AutoProcessor if sees else transformers.AutoTokenizer
+        reader: Any = transformers.AutoProcessor if sees else transformers.AutoTokenizer
         words = reader.from_pretrained(folder, **kept)
         model = kind.from_pretrained(folder, use_safetensors=True, **kept).to(device).eval()
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:

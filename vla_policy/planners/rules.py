@@ -16,6 +16,7 @@ import numpy as np
 
 from vla_policy.planners.table import (
     COLOUR_WORDS,
+    INTO,
     PAD,
     SHAPE_WORDS,
     TABLE,
@@ -192,13 +193,15 @@ def _towards(
 
     The arm that stands over tray or pad hides what is behind it, so what is near goes first. A thing
     that is hidden counts as where it is wanted if the last sub-task about it was reported complete.
+    Else the thing that hides it, as far as that can be told, is moved to the other place, so that the arm stands elsewhere.
     in_order: the first wanted first.
     """
     if (held := _picked_up(wanted, request)) is not None:
         return PlanAnswer(Answered.NEXT, put(held, wanted[held]))
     here = {thing.name: thing for thing in table}
-    tries = Counter(past.subtask for past in request.done)
-    reported = {name for name in wanted if _last(request, name) == "DONE"}
+    tries = Counter(past.subtask for past in request.done if past.outcome != "REFUSED")
+    first = {name_of(line): place_of(line) for line in request.seen}
+    reported = {n for n in wanted if _last(request, n) == "DONE" or first.get(n) == wanted[n]}
     left = [
         name
         for name, place in wanted.items()
@@ -212,6 +215,8 @@ def _towards(
             return (tries[put(name, wanted[name])], 0.0 if in_order else away_m)
 
         chosen = min(open_, key=turn)
+        if chosen not in here and (aside := _aside(request, table)) is not None:
+            return PlanAnswer(Answered.NEXT, aside)
         subtask = put(chosen, wanted[chosen])
         # Once more from the same place would often end the same way: first into the hand, then from there.
         again = tries[subtask] > tries[pick(chosen)]
@@ -219,6 +224,17 @@ def _towards(
     if left:
         return PlanAnswer(Answered.CANNOT, f"{_listed(left)} did not get where it was to be put")
     return PlanAnswer(Answered.FINISHED, told)
+
+
+def _aside(request: PlanRequest, table: Sequence[SeenThing]) -> str | None:
+    """A sub-task after which the arm stands over the other place than now; None if there is none, or it was begun before."""
+    put_down = [past.subtask for past in request.done if past.subtask.startswith("put the ")]
+    stands = next((p for p in INTO if put_down and put_down[-1].endswith(INTO[p])), None)
+    if stands is None:
+        return None
+    other = PAD if stands == TRAY else TRAY
+    ways = [put(thing.name, other) for thing in table if thing.place == stands]
+    return next((way for way in ways if way not in put_down and way not in request.given_up), None)
 
 
 def _picked_up(wanted: Mapping[str, str], request: PlanRequest) -> str | None:
