@@ -137,8 +137,12 @@ class Cell:
         page = self.page
         for _ in range(8):
             page.until("!document.querySelector('#record-start').disabled")
+            page.run("document.querySelector('#answer').className = ''")
             page.click("#record-start")
             begun = "!document.querySelector('#record-end').hidden"
+            counts = "document.querySelector('#record-start').textContent.includes('cancel')"
+            if not page.run(f"{counts} || {begun}"):
+                continue  # a stream was late just when it was pressed
             page.until(f"document.querySelector('#answer.bad') !== null || {begun}")
             if page.run(begun):
                 self.wait(lambda: self.recorder[-1].frames >= 8, "frames")

@@ -53,9 +53,13 @@ class Cell:
         """Count down and record; again where a stream was late just when the take was to begin."""
         page = self.page
         begun = "!document.querySelector('#record-end').hidden"
+        counts = "document.querySelector('#record-start').textContent.includes('cancel')"
         for _ in range(TRIES):
             page.until("!document.querySelector('#record-start').disabled")
+            page.run("document.querySelector('#answer').className = ''")
             press(page, "#record-start")
+            if not page.run(f"{counts} || {begun}"):
+                continue  # a stream was late just when it was pressed
             page.until(f"document.querySelector('#answer.bad') !== null || {begun}")
             if page.run(begun):
                 self.robot.send_chunk([self.robot.pose[0] + 0.004 * (k + 1) for k in range(8)])

@@ -26,12 +26,19 @@ class Feed:
             self._state = changes, json.dumps({"state": dict(state)})
         return self._state
 
+    def begin(self, k: int) -> asyncio.Task[None] | None:
+        """Begin with the newest image of camera k; None if its message is made already."""
+        if k in self._encoding:
+            return self._encoding[k]
+        if self.panel.number(self.panel.cameras[k]) <= self._made.get(k, (0, None))[0]:
+            return None
+        self._encoding[k] = asyncio.create_task(self._encode(k))
+        return self._encoding[k]
+
     async def image(self, k: int, after: int) -> tuple[int, bytes] | None:
         """(number, message) of the newest image of camera k, or None if its number is not > after."""
-        if self.panel.number(self.panel.cameras[k]) > self._made.get(k, (0, None))[0]:
-            if k not in self._encoding:
-                self._encoding[k] = asyncio.create_task(self._encode(k))
-            await asyncio.shield(self._encoding[k])  # others wait for it, too
+        if (begun := self.begin(k)) is not None:
+            await asyncio.shield(begun)  # others wait for it, too
         number, message = self._made.get(k, (0, None))
         return None if message is None or number <= after else (number, message)
 

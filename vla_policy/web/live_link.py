@@ -85,7 +85,10 @@ async def _send(socket: web.WebSocketResponse, feed: Feed, viewer: Viewer) -> No
                 told, state = feed.state()
                 told_s = time.monotonic()
                 await socket.send_str(state)
-            for k, after in viewer.due(feed.panel):
+            due = viewer.due(feed.panel)
+            for k, _ in due:
+                feed.begin(k)  # the next ones are made while the first is sent
+            for k, after in due:
                 found = await feed.image(k, after)
                 if found is not None:
                     viewer.send(k, found[0])
