@@ -42,8 +42,9 @@ test: setup
 check: lint
 	@$(MAKE) --no-print-directory -j2 types quick
 
+# What Python compiles and pytest rewrites is kept, whatever the shell says: every run after the first is shorter by it.
 quick:
-	@$(PLAIN); exec pytest $(if $(WORKERS),-n $(shell nproc)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
+	@$(PLAIN); unset PYTHONDONTWRITEBYTECODE; exec pytest $(if $(WORKERS),-n $(shell nproc)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture

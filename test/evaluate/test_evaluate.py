@@ -78,7 +78,7 @@ class Up(ExpertPolicy):
 
 def test_an_arm_that_the_guard_holds_stays_while_its_gripper_is_commanded() -> None:
     robot, world = load_embodiment("vx300s"), World(renderer="raycast")
-    world.twin = replace(world.twin, seconds=6.0)  # it is up after half of it
+    world.twin = replace(world.twin, seconds=4.0)  # it is up a second before
     scene, task = trial(SUITES["pick_put"], 0, 0)
     outcome = roll_out(Up(), world, scene, task, embodiment=robot, pace=Pace(), moves=True)
     assert outcome.failure == "nothing_moved" and outcome.interventions

@@ -4,6 +4,7 @@ The reference is slow and plain: every step runs the expert over the whole prefi
 """
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from vla_policy.models.config import SiglipConfig
 from vla_policy.models.llama import LlamaConfig
 from vla_policy.models.smolvla import SmolFlowConfig, SmolVla, SmolVlaConfig
 
-transformers = pytest.importorskip("transformers", reason="a reference: pip install transformers")
+pytestmark = pytest.mark.skipif(
+    find_spec("transformers") is None, reason="a reference: pip install transformers"
+)
 
 
 def draw(rng: np.random.Generator) -> SmolVlaConfig:
@@ -46,6 +49,7 @@ class Reference(nn.Module):
 
     def __init__(self, config: SmolVlaConfig, weights: dict[str, torch.Tensor]) -> None:
         super().__init__()
+        import transformers
         from transformers.models.smolvlm import modeling_smolvlm as smolvlm
 
         self.config, self.weights = config, weights
@@ -63,7 +67,9 @@ class Reference(nn.Module):
         fill(self.language, "language.", weights)
         fill(self.expert, "flow.expert.", weights)
 
-    def llama(self, c: LlamaConfig) -> "transformers.LlamaConfig":
+    def llama(self, c: LlamaConfig) -> object:
+        import transformers
+
         return transformers.LlamaConfig(
             vocab_size=4, hidden_size=c.width, intermediate_size=c.mlp, num_hidden_layers=c.depth,
             num_attention_heads=c.heads, num_key_value_heads=c.kv_heads, head_dim=c.head_dim,

@@ -324,7 +324,7 @@ def odd_values(rng, base):
 @pytest.mark.parametrize("robot", [ARM, JOINT_ARM], ids=["ee_pose", "joint_position"])
 @pytest.mark.parametrize(
     "seeds",
-    [range(60), pytest.param(range(60, 500), marks=pytest.mark.slow)],
+    [range(30), pytest.param(range(30, 500), marks=pytest.mark.slow)],
     ids=["first", "rest"],
 )
 def test_any_input_gives_a_command_within_limits_or_none(robot, seeds):

@@ -78,6 +78,7 @@ def test_an_adapter_is_saved_alone_and_loaded_with_its_base(name: str, tmp_path:
         assert np.abs(learned - before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_folder_is_pefts_own(tmp_path: Path) -> None:
     from peft import PeftConfig, load_peft_weights
 

@@ -7,7 +7,17 @@ import training_cases
 from vla_policy.train.recompute import recompute_layers
 
 
-@pytest.mark.parametrize("family", ["pi0", "pi05", "smolvla", "rt2", "openvla", "tiny"])
+# pi0.5 has pi0's layers, and OpenVLA's are Llama's as SmolVLA's are.
+@pytest.mark.parametrize(
+    "family",
+    [
+        "pi0",
+        "smolvla",
+        "rt2",
+        "tiny",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("pi05", "openvla")),
+    ],
+)
 def test_loss_and_gradients_are_the_same(family, tmp_path):
     case = training_cases.CASES[family](tmp_path)
     model = case.checkpoint.model.train()

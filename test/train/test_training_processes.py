@@ -67,6 +67,7 @@ def child(run):
     train(run, toy_work(run, pause_s=0.005), shown=False)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_loses_at_most_the_steps_since_its_checkpoint(tmp_path):
     whole = toy_run(tmp_path, "whole", steps=24, ema=None)
     train(whole, toy_work(whole), shown=False)
