@@ -15,6 +15,7 @@ PRINTS = {
     "05_inspect_and_check": "tiny fits vx300s: True; tiny fits fr3: False",
     "06_train_a_few_steps": "sees front, wrist and ee.x, ",
 }
+LONG = ("02_closed_loop", "04_a_policy_of_your_own", "06_train_a_few_steps")  # trials, steps
 
 
 def test_every_example_is_run():
@@ -23,7 +24,7 @@ def test_every_example_is_run():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if "train" in n else []) for n in PRINTS],
+    [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in PRINTS],
 )
 def test_an_example_runs(name, tmp_path, monkeypatch, capsys):
     path = FOLDER / f"{name}.py"

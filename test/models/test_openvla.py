@@ -193,6 +193,7 @@ def test_crop_shows_the_middle_of_the_picture() -> None:
     torch.testing.assert_close(cropped[0, :, 0], cropped[0, :, -1])
 
 
+@pytest.mark.slow
 def test_llama_is_transformers_llama() -> None:
     """Live, on a config drawn anew each run."""
     transformers = pytest.importorskip(

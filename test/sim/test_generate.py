@@ -84,6 +84,7 @@ def test_existing_shards_are_not_made_again(tmp_path: Path) -> None:
     assert read_shard(shard)[1] == [["kept"]]
 
 
+@pytest.mark.slow
 def test_episodes_of_one_family_show_it_alone(tmp_path: Path) -> None:
     job = ("episodes", str(tmp_path), 0, 0, 1, 9, "train", "raycast", 0.0, "vx300s", "touch")
     generate._make_shard(job)

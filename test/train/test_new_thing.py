@@ -235,6 +235,7 @@ def grasps(folder: Path, *said: str) -> None:
     (folder / "meta.json").write_text(json.dumps({"robot": "vx300s", "what": "episodes"}))
 
 
+@pytest.mark.slow
 def test_the_verb_leaves_a_policy_that_reads_the_word_and_a_report(tmp_path: Path) -> None:
     grasps(tmp_path / "set" / "shard_0", "pick up the white cube")
     scenes = tmp_path / "scenes" / "shard_0"

@@ -95,6 +95,7 @@ def test_a_family_trains_by_adapter_goes_on_to_the_bit_and_acts(tmp_path: Path) 
     np.testing.assert_allclose(merged.infer(case.observe(0), seed=3).actions, after, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_another_base_is_refused_by_name(tmp_path: Path) -> None:
     case = CASES["pi0"](tmp_path)
     native.save(tmp_path / "base", case.checkpoint)
@@ -109,6 +110,7 @@ def test_another_base_is_refused_by_name(tmp_path: Path) -> None:
         train(run, work, shown=False)
 
 
+@pytest.mark.slow
 def test_the_shipped_policy_learns_by_adapter_from_a_set(tmp_path: Path) -> None:
     data = arm_set(tmp_path / "arm", (9, 8), tasks=("push it along", "lift"))
     words = ["train", "--policy", "tiny", "--data", data, "--out", tmp_path / "run", "--steps", 2]

@@ -83,6 +83,7 @@ def test_the_robot_may_be_named(clean):
     assert "'vx300s'" in found[0].says and "'so101'" in found[0].says
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same(clean, tmp_path):
     root = shutil.copytree(clean, tmp_path / "set")
     values = rows(data_file(root, 2), "action")
