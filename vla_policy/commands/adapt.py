@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # torch is loaded where it is used
 BASE_SCENES, BASE_SEED = 600, 7
 OWN_SEED = 6
 PROGRESS = "progress.json"
-THING_STEPS, TASK_STEPS = 250, 1500
+POINT_STEPS, LOOK_STEPS, TASK_STEPS = 250, 600, 1500
 ADAPTER_RANK = 16
 
 
@@ -56,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--old-suite", default="pick_put", help="suite of the old ones")
     parser.add_argument("--head", choices=("flow", "token"), help="default: the policy's first")
     parser.add_argument("--seed", type=int, default=0, help="of learning and of the trials, 0..99")
-    parser.add_argument("--steps", type=int, help="of each part that learns (250; a task: 1500)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="of each part that is trained (an object: 250 of pointing, 600 of each second look; a task: 1500)",
+    )
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of a task")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast")
@@ -152,14 +156,13 @@ def _thing(
     from vla_policy.train.tiny.point_at_word import PointSteps
     from vla_policy.train.tiny.see_word import SeeSteps
 
-    steps = args.steps or THING_STEPS
     adapted = new_thing(
         checkpoint,
         data,
         base_scenes(_base(args)),
         preserve=preserve,
-        point=PointSteps(steps, whole=not preserve, seed=args.seed),
-        see=SeeSteps(steps, seed=args.seed),
+        point=PointSteps(args.steps or POINT_STEPS, whole=not preserve, seed=args.seed),
+        see=SeeSteps(args.steps or LOOK_STEPS, seed=args.seed),
     )
     folder = args.out / ("policy" if preserve else "without")
     save(folder, adapted.checkpoint)

@@ -25,8 +25,8 @@ from vla_policy.types import Array, required
 
 KINDS = ("colour", "shape")
 ON, OFF = 0.03, 0.075  # of the image side, from the centre of the object: on it, and beside it
-IMAGES = 8  # of new objects, and as many of base scenes, in a step of the first look
-CROPS = 48  # likewise of the second look; twice as many of base scenes
+IMAGES = 12  # of new objects, and as many of base scenes, in a step of the first look
+CROPS = 64  # likewise of the second look; twice as many of base scenes
 UNKNOWN = -1
 
 
@@ -34,8 +34,8 @@ UNKNOWN = -1
 class SeeSteps:
     """Training steps of each of the two looks."""
 
-    steps: int = 300
-    rate: float = 1e-3
+    steps: int = 600
+    rate: float = 2e-3
     seed: int = 0
 
 
