@@ -2,8 +2,8 @@
 
     python benchmarks/meaning_words.py --head runs/meaning/wide_0.safetensors --web data/web --count 100 --out FILE
 
-The arm does not move. Three things are on the table, chance is a third. The synonyms were written after the training text, by
-someone who had written none of it. No digit is in any training picture.
+The arm does not move. Three things are on the table, chance is a third. The synonyms were written after training, before anything
+was known of how the head reads them. No digit is in any training picture.
 """
 
 import argparse
