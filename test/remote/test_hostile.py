@@ -174,7 +174,7 @@ def test_lanes_leave_some_for_the_first_that_is_free_and_are_reckoned_with():
         ]
         await asyncio.to_thread(begun.wait, 10)
         began_s = batcher.load.began_s[0]
-        assert batcher.expected_s(began_s + 0.25) == pytest.approx(1.75, abs=0.01)
+        assert batcher.expected_s(began_s + 0.25, "another") == pytest.approx(1.75, abs=0.01)
         passed.set()
         assert await asyncio.gather(*asked) == list(range(7))
         await batcher.close()

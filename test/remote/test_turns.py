@@ -63,6 +63,23 @@ def test_a_robot_that_asks_rarely_is_soon_next():
     assert clients(queue.next(1)) == ["rare"]
 
 
+def test_what_is_before_a_robot_is_what_it_waits_for():
+    queue = Turns()
+    for client in "aabc":
+        queue.put(job(client))
+    assert [queue.before(c) for c in "abcd"] == [4, 4, 4, 3]
+    for _ in range(3):
+        queue.next(1)
+    for client in "abc":  # each has had one turn; a waits with its second
+        assert queue.before(client) == 1
+    queue.put(job("a"))
+    assert queue.before("b") == 1 and queue.before("a") == 2
+    for expected in ("a", "a"):
+        assert clients(queue.next(1)) == [expected]
+    queue.put(job("a"))
+    assert queue.before("b") == queue.before("c") == 0  # a had more
+
+
 def test_late_jobs_leave_and_their_robot_keeps_its_turn():
     queue = Turns()
     queue.put(job("a", deadline_s=1.0))

@@ -61,12 +61,14 @@ class Batcher:
         """Number of waiting requests."""
         return len(self._turns)
 
-    def expected_s(self, now_s: float) -> float:
-        """Expected time until a new request is answered, from recent durations."""
+    def expected_s(self, now_s: float, client: Hashable) -> float:
+        """Expected time until a new request of client is answered, from recent durations."""
         load = self.load
         if not load.began_s and not len(self._turns):
             return 0.0  # tried, however long it took the last time: else one slow answer would be the last
-        ahead = math.ceil((len(self._turns) + 1) / (self.most * self.lanes)) * load.batch_s
+        ahead = (
+            math.ceil((self._turns.before(client) + 1) / (self.most * self.lanes)) * load.batch_s
+        )
         if len(load.began_s) < self.lanes:
             return ahead
         return ahead + max(0.0, load.batch_s - (now_s - min(load.began_s)))
@@ -83,7 +85,7 @@ class Batcher:
             return Reason("closing", "the server ends")
         if len(self._turns) >= MAX_WAITING or self._turns.of(client) >= MAX_OF_CLIENT:
             return Reason("busy", f"{len(self._turns)} requests wait already")
-        expected_s = self.expected_s(now_s)
+        expected_s = self.expected_s(now_s, client)
         if now_s + expected_s > deadline_s:
             return Reason(
                 "busy",

@@ -49,11 +49,22 @@ class Turns:
 
     def put(self, job: Job) -> None:
         """Queue job after the others of its client."""
-        if job.client not in self.waiting:
-            # One that nobody knows is last: who comes anew for each request must not be before those who stay.
-            own = self._turns.get(job.client, self._newest + 1)
-            self._turns[job.client] = max(own, self._newest - BEHIND)
+        self._turns[job.client] = self._turn_of(job.client)
         self.waiting.setdefault(job.client, deque()).append(job)
+
+    def before(self, client: Hashable) -> int:
+        """Number of waiting jobs that are served before one that client puts now."""
+        own = self._turn_of(client) + self.of(client)
+        return sum(
+            max(0, min(len(jobs), own - self._turns[other] + 1))
+            for other, jobs in self.waiting.items()
+        )
+
+    def _turn_of(self, client: Hashable) -> int:
+        if client in self.waiting:
+            return self._turns[client]
+        # One that nobody knows is last: who comes anew for each request must not be before those who stay.
+        return max(self._turns.get(client, self._newest + 1), self._newest - BEHIND)
 
     def late(self, now_s: float) -> list[Job]:
         """Remove and return the jobs whose deadline has passed."""
