@@ -70,6 +70,7 @@ class Server:
             raise ValueError("server: expected either a policy or copies of one")
         self._offer, self._serving, self._journal = offer, serving, journal
         self._looks_at_state, self._copies = looks_at_state, copies
+        self._hello = wire.encode(metadata(offer))  # the same for each connection
         self._served: dict[str | None, Served] = {}
         if policy is not None:
             self._served[None] = Served(policy, infer_many)
@@ -257,7 +258,7 @@ class Server:
 
         One task reads, so pings are answered; one answers.
         """
-        await _send(socket, wire.encode(metadata(self._offer)))
+        await _send(socket, self._hello)
         inbox: asyncio.Queue[bytes] = asyncio.Queue(2)
         answering = asyncio.create_task(self._answer_all(socket, name, inbox))
         try:
