@@ -6,10 +6,11 @@ The robot is played. The rest of the library is in test/web/test_web_parts_brows
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from chromium import MISSING, PROGRAM
-from open_page import OpenPage, free_port
+from open_page import WAIT_S, OpenPage, free_port
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -48,6 +49,16 @@ class Cell:
                 return
             self.robot.wait_ticks(1)
         raise AssertionError("not engaged")
+
+    def told_the_task(self, task):
+        """The recorder has taken the task, which may not be there yet, or not be discovered."""
+        self.robot.wait(lambda: self.status is not None, "the recorder")
+        self.page.until("!document.querySelector('#record-some').hidden")
+        end = time.monotonic() + WAIT_S
+        while self.status.task != task:
+            assert time.monotonic() < end, self.page.text("#answer")
+            self.page.put("#record-task", task)
+            time.sleep(1.0)
 
     def take(self):
         """Count down and record; again where a stream was late just when the take was to begin."""
@@ -90,8 +101,7 @@ def test_a_kept_take_is_in_the_set_and_in_the_library(cell):
     page = cell.page
     cell.engage()
     page.unfold("#record-box")
-    page.put("#record-task", "push the block")
-    page.says("task: push the block")
+    cell.told_the_task("push the block")
     cell.take()
     press(page, "#record-end")
     page.until("!document.querySelector('#record-decide').hidden")
