@@ -92,11 +92,17 @@ def free_domain(after: int | None = None) -> int:
         turn = mine.index(after) + 1
         mine = mine[turn:] + mine[:turn]
     for domain in mine:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # RTPS 9.6.1: the port on which the first participant of a domain is discovered.
-                probe.bind(("", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
+        if is_free(domain):
             return domain
     raise ValueError(f"no free ROS domain from {DOMAINS[0]} to {DOMAINS[-1]}")
+
+
+def is_free(domain: int) -> bool:
+    """Whether no participant of this machine is in the domain."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # RTPS 9.6.1: the port on which the first participant of a domain is discovered.
+            probe.bind(("", 7400 + 250 * domain + 10))
+        except OSError:
+            return False
+    return True

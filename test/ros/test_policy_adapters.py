@@ -15,7 +15,9 @@ from vla_policy.srv import SetAdapter
 
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.embodiment import load_embodiment
+from vla_policy.remote import wire
 from vla_policy.remote.answers import Served
+from vla_policy.remote.handshake import metadata
 from vla_policy.ros.nodes import policy_startup
 from vla_policy.ros.nodes.policy_adapters import PolicyAdapters
 from vla_policy.ros.nodes.policy_params import PolicyParams
@@ -115,7 +117,8 @@ def test_one_that_the_address_names_is_the_first_and_one_can_be_kept_under_anoth
 
 def test_a_server_that_has_another_policy_now_gives_no_adapter(server, exchanged):
     ask, acting = exchanged()
-    server.server._offer = replace(server.server._offer, weights="sha256:9")
+    other = replace(server.server._offer, weights="sha256:9")
+    server.server._hello = wire.encode(metadata(other))
     answer = ask("cups")
     assert not answer.success and "weights was" in answer.message and shift_m(acting) == 0.0
 
