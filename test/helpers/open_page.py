@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from chromium import Chromium, Tab
 
 WAIT_S = 60.0
+NOT_THERE = "the task node is not there"
 PICTURES = "VLA_PICTURES"  # folder in which pictures of the page are kept
 T = TypeVar("T")
 
@@ -104,7 +105,19 @@ class OpenPage:
         # A picture that comes between the look and the press moves the box away from under it.
         while not self.run("document.activeElement.id === 'words'"):
             self.click("#words")
+        self.run("document.activeElement.value = ''")  # refused words stand there to be mended
         self.do(self.tab.type(words))
+
+    def say(self, words: str) -> None:
+        """An instruction, typed again while the page's node has not discovered the task node."""
+        for _ in range(20):
+            self.type(words)
+            self.says(words, "#said")
+            time.sleep(1.0)
+            newest = str(self.run("document.querySelector('#said').firstElementChild.textContent"))
+            if NOT_THERE not in newest:
+                return
+        raise AssertionError(newest)
 
     def put(self, selector: str, value: str) -> None:
         """What a person leaves a field with."""

@@ -65,6 +65,7 @@ def test_the_arm_goes_on_while_adapters_are_exchanged(mock_robot, start_node, tm
         chunk = convert.chunk_from_msg(message, "action_chunk")
         at = chunk.names.index("ee.qx")
         if message.adapter:  # every row turns the way of the adapter that the chunk names
-            turns = turned(chunk.actions[:, at : at + 4])
-            assert (turns * np.sign(WAYS[message.adapter]) > 0).all(), (message.adapter, turns)
+            # A row of the other adapter would turn back as far; what the base adds of its own is little.
+            turns = turned(chunk.actions[:, at : at + 4]) * np.sign(WAYS[message.adapter])
+            assert (turns > -0.5 * np.median(turns)).all(), (message.adapter, turns)
     assert {c.adapter for c in chunks} == {"", *WAYS}

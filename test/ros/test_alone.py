@@ -7,6 +7,7 @@ import time
 
 import pytest
 import rclpy
+from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -60,6 +61,22 @@ def test_a_mock_does_not_start_beside_a_robot(mock_robot, start_mock):
     assert "vx300s is there already: /mock_robot publishes" in told
     assert "set ROS_DOMAIN_ID" in told
     assert "Traceback" not in told
+
+
+def test_a_mock_starts_beside_a_recorder_that_was_there_first(ros, start_mock):
+    controller, recorder = Node("controller"), Node("recorder")
+    for node in (controller, recorder):
+        node.create_subscription(PoseStamped, "target_pose", print, qos.COMMAND)
+    told, _ = start_mock().communicate(timeout=60)
+    assert "vx300s is there already: /controller takes commands on target_pose" in told
+    controller.destroy_node()
+    heard = []
+    recorder.create_subscription(JointState, "joint_states", heard.append, qos.STATES)
+    process = start_mock()
+    while not heard:
+        assert process.poll() is None, process.stdout.read()
+        rclpy.spin_once(recorder, timeout_sec=0.1)
+    recorder.destroy_node()
 
 
 def test_a_mock_ends_when_a_robot_comes(ros_node, start_mock):

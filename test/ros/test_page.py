@@ -79,7 +79,7 @@ class Cell:
         waiting = ["policy", "control", "task", "recorder"]
         end = time.monotonic() + READY_S
         while waiting:
-            assert not self.processes.ended() and time.monotonic() < end, self.lines[-20:]
+            assert not self.processes.ended() and time.monotonic() < end, "\n".join(self.lines[-20:])
             waiting = [name for name in waiting if not lifecycles.active(name)]
             time.sleep(0.1)
         self.page = OpenPage(self.folder, self.port)
@@ -126,7 +126,7 @@ class Cell:
         """Under way with an instruction that was typed."""
         self.ready()
         count = len(self.sent)
-        self.page.type("pick up the red cube")
+        self.page.say("pick up the red cube")
         self.wait(
             lambda: len({tuple(m.sent[:2]) for _, m in self.sent[count:] if len(m.sent)}) > 5,
             "motion",
@@ -255,7 +255,7 @@ def test_a_take_is_counted_down_recorded_and_discarded(cell):
     page.unfold("#record-box")
     page.put("#record-task", "swing")
     page.says("task: swing")
-    page.type("swing along")
+    page.say("swing along")
     page.until("!document.querySelector('#record-start').disabled")
     page.click("#record-start")
     page.says("cancel", "#record-start")

@@ -252,7 +252,7 @@ def test_the_arm_does_what_was_typed_on_the_page(graph, policy, tmp_path):
     with graph.open_page(tmp_path) as page:
         scene = graph.set_scene(SEED)
         page.watch_drawing()
-        page.type(scene.instruction)
+        page.say(scene.instruction)
         page.wait_drawn("front")
         page.wait_drawn("overview")
         assert not page.drawn("wrist"), "where a camera is that moves is not known"

@@ -17,6 +17,7 @@ UNKNOWN = "_NODE_NAME_UNKNOWN_"  # of a node that is not discovered yet
 AGAIN_NS = 500_000_000  # between two checks
 # Prefixes of the names of nodes that only observe.
 WATCHERS = ("_ros2cli", "rosbag2", "rviz", "rqt", "foxglove", "plotjuggler")
+OBSERVERS = ("recorder", "black_box")  # of this package: they hear the commands and move nothing
 ADVICE = "a mock or simulation must not share a ROS domain with a real robot: set ROS_DOMAIN_ID"
 
 
@@ -48,7 +49,8 @@ def foreign_command_subscriber(
             found = node.get_subscriptions_info_by_topic(node.resolve_topic_name(topic))
         for info in found:
             name = _full(info.node_namespace, info.node_name)
-            if name not in own and not info.node_name.startswith(WATCHERS):
+            only_hears = info.node_name in OBSERVERS or info.node_name.startswith(WATCHERS)
+            if name not in own and not only_hears:
                 return f"{name} takes commands on {topic}; {ADVICE}"
     return None
 
