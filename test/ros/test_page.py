@@ -79,7 +79,9 @@ class Cell:
         waiting = ["policy", "control", "task", "recorder"]
         end = time.monotonic() + READY_S
         while waiting:
-            assert not self.processes.ended() and time.monotonic() < end, "\n".join(self.lines[-20:])
+            assert not self.processes.ended() and time.monotonic() < end, "\n".join(
+                self.lines[-20:]
+            )
             waiting = [name for name in waiting if not lifecycles.active(name)]
             time.sleep(0.1)
         self.page = OpenPage(self.folder, self.port)
