@@ -4,6 +4,7 @@ from functools import partial
 from xml.etree import ElementTree
 
 from rclpy.action import graph as actions
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import NodeNameNonExistentError
 
 
@@ -36,5 +37,5 @@ def running(asker, name: str, namespace: str = "/") -> set[tuple[str, str]]:
             for topic, _ in of_node(name, namespace)
             if "/_action/" not in topic
         }
-    except NodeNameNonExistentError:
-        return set()
+    except (NodeNameNonExistentError, rclpy_implementation.RCLError):
+        return set()  # of actions asked before it is known, the latter
