@@ -6,6 +6,7 @@ import asyncio
 import html
 import json
 import re
+import time
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -70,3 +71,19 @@ async def key_of(http: aiohttp.ClientSession, url: str) -> str:
     async with http.get(url + "/") as reply:
         text = html.unescape(await reply.text())
     return re.search(r'"key": "([^"]+)"', text)[1]
+
+
+def on_page(url: str, test, timeout_s: float):
+    """What test(control link, live link) returns, run once the page is there, within timeout_s; in all within three times that."""
+
+    async def run():
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                async with linked(url, "/control") as control, linked(url, "/live") as live:
+                    return await test(control, live)
+            except aiohttp.ClientConnectorError:
+                assert time.monotonic() < end, "no page"
+                await asyncio.sleep(0.1)
+
+    return asyncio.run(asyncio.wait_for(run(), 3 * timeout_s))

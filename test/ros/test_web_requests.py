@@ -9,7 +9,6 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
-import aiohttp  # noqa: E402
 import numpy as np  # noqa: E402
 from rclpy.action import ActionServer  # noqa: E402
 from rclpy.action.server import GoalResponse  # noqa: E402
@@ -19,7 +18,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
 from vla_policy.srv import SetAdapter  # noqa: E402
-from web_client import linked  # noqa: E402
+from web_client import on_page  # noqa: E402
 
 from vla_policy.ros.messages import convert  # noqa: E402
 from vla_policy.ros.process import qos  # noqa: E402
@@ -104,22 +103,6 @@ def peers(mock_robot):
     made.close()
 
 
-def page(url, test):
-    """Run test(control link, live link) once the page is there."""
-
-    async def run():
-        end = time.monotonic() + TIMEOUT_S
-        while True:
-            try:
-                async with linked(url, "/control") as control, linked(url, "/live") as live:
-                    return await test(control, live)
-            except aiohttp.ClientConnectorError:
-                assert time.monotonic() < end, "no page"
-                await asyncio.sleep(0.1)
-
-    return asyncio.run(asyncio.wait_for(run(), 2 * TIMEOUT_S))
-
-
 async def until(control, verb, condition, words="", **details):
     """The first answer to verb for which condition holds; nodes hear of each other after a while."""
     end = time.monotonic() + TIMEOUT_S
@@ -151,7 +134,7 @@ def test_without_a_control_node_every_request_says_so(mock_robot, url):
         answer = await control.ask("say", "pick up the cube")
         assert not answer["ok"] and "the task node is not there" in answer["message"]
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
 
 
 def test_a_stop_reaches_the_control_node_and_what_it_says_the_page(url, peers):
@@ -167,7 +150,7 @@ def test_a_stop_reaches_the_control_node_and_what_it_says_the_page(url, peers):
         told = await state(live, lambda s: s.get("level", 0) is None)
         assert told["engaged"] is None and "nothing is heard" in told["why"]
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
     assert "stop" in peers.asked
 
 
@@ -177,7 +160,7 @@ def test_an_instruction_that_is_not_taken_is_refused(url, peers):
         told = await state(live, lambda s: any(g["outcome"] for g in goals(s, "reject this")))
         assert {g["outcome"] for g in goals(told, "reject this")} == {"refused"}
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
 
 
 def test_what_is_taken_or_engaged_too_late_is_taken_back(url, peers):
@@ -194,7 +177,7 @@ def test_what_is_taken_or_engaged_too_late_is_taken_back(url, peers):
         assert not answer["ok"]
         peers.robot.wait(lambda: "cancel" in peers.asked, "the goal is cancelled")
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
 
 
 @pytest.fixture
@@ -230,7 +213,7 @@ def test_the_adapter_is_one_of_those_that_the_policy_node_names(url, peers, poli
         assert answers[2]["message"] == "the next chunk is by the base alone"
         assert "expected one of ['', 'cups', 'lids']" in answers[3]["message"]
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
 
 
 def test_words_to_stop_are_heard_by_all_and_are_no_goal(url, peers):
@@ -242,7 +225,7 @@ def test_words_to_stop_are_heard_by_all_and_are_no_goal(url, peers):
         assert answer["ok"] and "ends" in answer["message"]
         peers.robot.wait(lambda: "heard cancel" in peers.asked, "cancel is heard")
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)
     assert "heard STOP!!" in peers.asked and peers.goals == []
 
 
@@ -262,4 +245,4 @@ def test_pictures_come_of_the_robot_s_cameras_and_of_the_overview_once_there_is_
             seen.add(camera)
             await live.socket.send_str(json.dumps({"shown": camera}))
 
-    page(url, test)
+    on_page(url, test, TIMEOUT_S)

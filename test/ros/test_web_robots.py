@@ -18,7 +18,7 @@ import aiohttp  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from open_page import free_port  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
-from web_client import linked  # noqa: E402
+from web_client import on_page  # noqa: E402
 
 from vla_policy.ros.process import qos  # noqa: E402
 from vla_policy.ros.process.stop_line import Present  # noqa: E402
@@ -108,22 +108,6 @@ async def seen(live, others, wanted):
     raise AssertionError(found)
 
 
-def page(port, test):
-    """Run test(control link, live link) once the page is there."""
-
-    async def run():
-        end, url = time.monotonic() + TIMEOUT_S, f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                async with linked(url, "/control") as control, linked(url, "/live") as live:
-                    return await test(control, live)
-            except aiohttp.ClientConnectorError:
-                assert time.monotonic() < end, "no page"
-                await asyncio.sleep(0.1)
-
-    return asyncio.run(asyncio.wait_for(run(), 3 * TIMEOUT_S))
-
-
 async def all_asked(control, condition):
     """The first answer to stop_all for which condition holds; nodes hear of each other after a while."""
     end = time.monotonic() + TIMEOUT_S
@@ -160,7 +144,7 @@ def test_robots_of_the_domain_are_listed_and_stopped_with_the_page_s_own(others,
         await seen(live, others, lambda robots: robots["/right"]["level"] is None)
 
     try:
-        page(port, test)
+        on_page(f"http://127.0.0.1:{port}", test, TIMEOUT_S)
     finally:
         line.close()
 
@@ -189,4 +173,4 @@ def test_a_robot_that_does_not_stop_is_named_and_delays_no_stop(others, start_no
             False,
         )
 
-    page(port, test)
+    on_page(f"http://127.0.0.1:{port}", test, TIMEOUT_S)

@@ -13,6 +13,7 @@ from vla_policy.check.doctor.domains import discovery_range, domain_in_use
 from vla_policy.commands.page_arguments import add_page_arguments, page_settings
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.planners.choose import require_planner
 from vla_policy.ros.bringup.graph import node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 from vla_policy.ros.process import notes
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     require_ros()
     robot = load_embodiment(args.embodiment)
     page = page_settings(args)
+    require_planner(args.planner, args.planner_model)
     stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,
