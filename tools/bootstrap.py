@@ -1,6 +1,7 @@
 """Everything between a fresh clone and a built package; a second call takes well under a second.
 
     python3 tools/bootstrap.py            # environment, ROS, build
+    python3 tools/bootstrap.py --browser  # and a browser, in which the tests open the operator's page
     python3 tools/bootstrap.py --no-ros   # environment for tests without ROS
 
 With a ROS installation sourced (ROS_DISTRO is set) that one is used, in .venv-<distro>; else ROS 2
@@ -25,6 +26,7 @@ PYTHONS = ((3, 10), (3, 14))
 TORCH = "torch==2.13.0"
 GYM_ALOHA = "gym-aloha==0.1.5"
 OPENPI_CLIENT = "openpi-client==0.1.2"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 
 
@@ -35,9 +37,12 @@ class SetupError(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-ros", action="store_true", help="leave ROS out")
+    parser.add_argument("--browser", action="store_true", help="for the tests of the page")
     args = parser.parse_args()
     try:
         set_up(with_ros=not args.no_ros)
+        if args.browser:
+            browser()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -92,13 +97,10 @@ def system_packages(*, compiler: bool) -> None:
     packages = [*missing, *gl, *venv]
     if not packages:
         return
-    line = f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+    line = apt_line(packages)
     failed = ""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        say(f"system packages: {' '.join(packages)}")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run(["apt-get", "update"], env=environment, check=False)
-        if run(line.split(), env=environment, check=False) == 0:
+    if may_apt():
+        if apt(packages):
             return
         failed = f" (apt-get failed, see {LOG})"
     if missing or venv:
@@ -106,6 +108,42 @@ def system_packages(*, compiler: bool) -> None:
     # Only GL is missing: the simulation then draws with its own ray caster on the CPU.
     say(f"no {' and '.join(gl)}{failed}; cameras are drawn by the slower CPU ray caster. "
         f"To change that: sudo {line}")  # fmt: skip
+
+
+def browser() -> None:
+    """Chromium where there is no browser: by apt where we may, else say how.
+
+    Ubuntu's package of that name only points at its snap, which containers cannot run; it is left alone.
+    """
+    if any(shutil.which(program) for program in BROWSERS):
+        return
+    packages = ["chromium", "fonts-dejavu-core"]
+    if may_apt() and distribution() == "debian" and apt(packages):
+        return
+    say(f"no browser ({', '.join(BROWSERS)}): tests of the operator's page will be skipped. "
+        f"To change that: sudo {apt_line(packages)}")  # fmt: skip
+
+
+def may_apt() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def apt_line(packages: "list[str]") -> str:
+    return f"apt-get install -y --no-install-recommends {' '.join(packages)}"
+
+
+def apt(packages: "list[str]") -> bool:
+    say(f"system packages: {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update"], env=environment, check=False)
+    return run(apt_line(packages).split(), env=environment, check=False) == 0
+
+
+def distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["ID"]
+    except (OSError, KeyError):
+        return ""
 
 
 def loads(library: str) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 
 import aiohttp
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
 MISSING = "needs a browser: apt-get install -y --no-install-recommends chromium fonts-dejavu-core"
 START_S = 60.0
 CALL_S = 60.0
