@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -161,3 +162,15 @@ def test_an_executable_without_the_workspace_names_what_to_source(tmp_path):
     )
     assert done.returncode == 2
     assert ". install/setup.bash" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_crash_in_a_library_leaves_the_stacks(tmp_path):
+    template = (Path(__file__).parents[1] / "tools" / "executable.py.in").read_text()
+    (tmp_path / "crashing.py").write_text(
+        "import os, signal\ndef main():\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    program = tmp_path / "crashing_node"
+    program.write_text(template.replace("@MODULE@", "crashing"))
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGSEGV
+    assert "Segmentation fault" in done.stderr and "in main" in done.stderr
