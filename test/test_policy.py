@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from vla_policy.embodiment import load_embodiment
 from vla_policy.families.tiny.tiny import fit_square
 from vla_policy.formats.native.folder import save
 from vla_policy.models import config, tokenizer
+from vla_policy.models.candidates import chosen
 from vla_policy.models.sampling import Sampling
 from vla_policy.models.vla import VLA
 from vla_policy.policy import load_policy
@@ -161,6 +163,33 @@ def test_candidates_are_drawn_in_one_batch(folder: Path) -> None:
         assert not np.array_equal(chunks[0].actions, chunks[1].actions)
         again = policy.infer_candidates(observation(), Sampling(seed=3, candidates=3))
         np.testing.assert_array_equal(again[2].actions, chunks[2].actions)
+
+
+@pytest.mark.parametrize("head", ["flow", "token"])
+def test_infer_follows_the_candidate_that_is_nearest_to_the_plan(folder: Path, head: str) -> None:
+    policy, seen = load_policy(str(folder), head=head), observation()
+    drawn = policy.infer_candidates(seen, Sampling(seed=3, candidates=4))
+    for wanted in drawn:
+        plan = replace(wanted, sequence=7)
+        got = policy.infer(seen, plan, seed=3, candidates=4)
+        np.testing.assert_array_equal(got.actions, wanted.actions)
+        assert (got.continues, got.frozen_rows) == (None, 0)
+        # Of one candidate there is nothing to choose, so the plan has no part in it.
+        alone = policy.infer(seen, plan, seed=3)
+        np.testing.assert_array_equal(alone.actions, policy.infer(seen, seed=3).actions)
+    free = policy.infer(seen, seed=3, candidates=4)
+    actions = np.stack([chunk.model_actions for chunk in drawn])
+    np.testing.assert_array_equal(free.actions, drawn[chosen(actions, None)].actions)
+
+
+def test_candidates_that_continue_a_plan_keep_its_frozen_rows(folder: Path) -> None:
+    policy, seen = load_policy(str(folder)), observation()
+    before = replace(policy.infer(seen, seed=9), sequence=5)
+    got = policy.infer(seen, before, seed=3, candidates=3, frozen_rows=2, guidance_rows=4)
+    assert (got.continues, got.frozen_rows) == (5, 2)
+    np.testing.assert_array_equal(got.actions[:2], before.actions[:2])
+    with pytest.raises(ValueError, match="candidates: got 0, expected at least 1"):
+        policy.infer(seen, candidates=0)
 
 
 def test_an_option_that_a_head_has_not_is_refused_never_ignored(folder: Path) -> None:

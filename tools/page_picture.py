@@ -10,25 +10,34 @@ import asyncio
 import json
 import sys
 import tempfile
-from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test" / "helpers"))
-from chromium import MISSING, PROGRAM, Chromium
+from chromium import MISSING, PROGRAM, Chromium, Tab
 
 WAIT_S = 60.0
 
 
-async def photograph(page: Path, out: Path, frame: int, scheme: str) -> None:
+@asynccontextmanager
+async def shown(page: Path, width: int, scheme: str) -> AsyncIterator[Tab]:
+    """The file in a browser of its own, in a window that has its size and colours before it is loaded."""
     with tempfile.TemporaryDirectory() as folder:
         async with Chromium(Path(folder)) as browser:
             tab = await browser.open("about:blank")
-            await tab.size(1280, 900)
+            await tab.size(width, 900)
             await tab.scheme(scheme)
             await tab.call("Page.navigate", url=page.resolve().as_uri())
-            await tab.until("window.view && view.episode", WAIT_S)
-            await tab.run(f"go({frame})")
-            await tab.picture(out)
+            yield tab
+
+
+async def photograph(page: Path, out: Path, frame: int, scheme: str) -> None:
+    """An episode of `vla data view` at a frame."""
+    async with shown(page, 1280, scheme) as tab:
+        await tab.until("window.view && view.episode", WAIT_S)
+        await tab.run(f"go({frame})")
+        await tab.picture(out)
 
 
 # Of a report of `vla compare`: one section without its tables, films in their middle.
@@ -48,30 +57,14 @@ PLACE = "(() => { const b = section.getBoundingClientRect(); return [b.x + scrol
 
 
 async def photograph_section(page: Path, out: Path, name: str, scheme: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with Chromium(Path(folder)) as browser:
-            tab = await browser.open("about:blank")
-            await tab.size(944, 900)
-            await tab.scheme(scheme)
-            await tab.call("Page.navigate", url=page.resolve().as_uri())
-            await tab.until(
-                "document.readyState === 'complete' && document.querySelector('section') !== null",
-                WAIT_S,
-            )
-            await tab.run(SECTION.replace("NAME", json.dumps(name)))
-            await tab.until(STANDS, WAIT_S)
-            x, y, width, height = await tab.run(PLACE)  # with a margin
-            clip = {
-                "x": x - 12,
-                "y": y - 8,
-                "width": width + 24,
-                "height": height + 16,
-                "scale": 1,
-            }
-            shot = await tab.call(
-                "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
-            )
-            out.write_bytes(b64decode(shot["data"]))
+    """A part of a report of `vla compare`, by its heading, with a margin."""
+    async with shown(page, 944, scheme) as tab:
+        there = "document.readyState === 'complete' && document.querySelector('section') !== null"
+        await tab.until(there, WAIT_S)
+        await tab.run(SECTION.replace("NAME", json.dumps(name)))
+        await tab.until(STANDS, WAIT_S)
+        x, y, width, height = await tab.run(PLACE)
+        await tab.picture(out, (x - 12, y - 8, width + 24, height + 16))
 
 
 def main() -> int:

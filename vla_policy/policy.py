@@ -22,6 +22,7 @@ from vla_policy.families import FAMILIES
 from vla_policy.families.family import Expressed, Family
 from vla_policy.formats.adapter import fingerprint, read_adapter, with_adapter
 from vla_policy.formats.load import load_checkpoint
+from vla_policy.models.candidates import chosen
 from vla_policy.models.fitting import Scaling
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.paths import find_policy, split_adapter
@@ -29,7 +30,7 @@ from vla_policy.remote.address import is_remote
 from vla_policy.remote.handshake import statistics_hash
 from vla_policy.runtime.instruction import refuse_instruction
 from vla_policy.runtime.policy_protocol import KeywordInfer
-from vla_policy.types import ActionChunk, Array, Observation, Reason
+from vla_policy.types import ActionChunk, Array, Observation, Reason, required
 
 if TYPE_CHECKING:
     from vla_policy.remote.client import Remote
@@ -164,14 +165,17 @@ class Policy(KeywordInfer):
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
         """infer with its options as one value."""
-        continues = options.guidance_rows or options.frozen_rows
-        expressed = self._expressed(previous, observation) if continues else None
+        continues = bool(options.guidance_rows or options.frozen_rows)
+        compares = options.candidates > 1 and self.family.express is not None
+        plan = self._expressed(previous, observation) if continues or compares else None
+        expressed = plan if continues else None
         sampling = Sampling.of(
             options,
             previous=None if expressed is None else expressed.model_actions,
             known=None if expressed is None else expressed.known,
         )
-        chunk = self.infer_candidates(observation, sampling)[0]
+        drawn = self.infer_candidates(observation, sampling)
+        chunk = drawn[0] if len(drawn) == 1 else _nearest(drawn, plan)
         return chunk if expressed is None or previous is None else _continuing(chunk, previous)
 
     def infer_candidates(
@@ -286,6 +290,14 @@ class Policy(KeywordInfer):
             raise ValueError(f"a {self.checkpoint.family} model answers no questions")
         with torch.inference_mode():
             return self.family.ask(self.checkpoint, observation, question)
+
+
+def _nearest(drawn: Sequence[ActionChunk], plan: Expressed | None) -> ActionChunk:
+    """The one to follow; plan: what is being executed, if anything is."""
+    actions = np.stack([required(chunk.model_actions, "model_actions") for chunk in drawn])
+    if plan is None:
+        return drawn[chosen(actions, None)]
+    return drawn[chosen(actions, plan.model_actions, plan.known)]
 
 
 def _continuing(chunk: ActionChunk, previous: ActionChunk) -> ActionChunk:

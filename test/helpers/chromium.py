@@ -129,9 +129,15 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": name}]
         await self.call("Emulation.setEmulatedMedia", features=features)
 
-    async def picture(self, path: Path) -> None:
-        """Save what the window shows as PNG."""
-        answer = await self.call("Page.captureScreenshot", format="png")
+    async def picture(
+        self, path: Path, box: tuple[float, float, float, float] | None = None
+    ) -> None:
+        """Save what the window shows as PNG; box: x, y, width, height of a part of the whole page instead."""
+        part = {}
+        if box is not None:
+            clip = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)
+            part = {"clip": clip, "captureBeyondViewport": True}
+        answer = await self.call("Page.captureScreenshot", format="png", **part)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b64decode(answer["data"]))
 

@@ -57,12 +57,15 @@ class Played(PlainPolicy):
         seen = sum(float(i.astype(np.float64).mean()) for i in observation.images.values())
         rows = observation.state + seen / 1000 + 0.01 * np.arange(ROWS)[:, None]
         rows += 0.001 * (options.seed or 0) + 0.1 * (options.num_steps or 0)
+        rows += 0.5 * (options.candidates - 1)
+        if previous is not None and options.candidates > 1:
+            rows += previous.actions[0]
         if previous is not None and options.frozen_rows:
             rows[: options.frozen_rows] = previous.actions[: options.frozen_rows]
         return ActionChunk(
             rows, CONTRACT.action_names, observation.obs_ns, CONTRACT.step_ns, 0, observation.instruction,
             plan="so", frozen_rows=options.frozen_rows, model_actions=rows * 2,
-            continues=None if previous is None else previous.sequence,
+            continues=previous.sequence if previous is not None and options.frozen_rows else None,
         )  # fmt: skip
 
     def infer_candidates(self, observation, sampling):

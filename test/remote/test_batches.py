@@ -62,6 +62,7 @@ def test_what_belongs_into_a_batch():
     assert kind_of(one) == kind_of(asked(seen(policy, 1), options=InferenceOptions(seed=9)))
     assert kind_of(one) != kind_of(asked(seen(policy, 1), options=InferenceOptions(num_steps=3)))
     assert kind_of(asked(seen(policy, 0), want="sees")) is None
+    assert kind_of(asked(seen(policy, 0), options=InferenceOptions(candidates=2))) is None
     wrong = asked(seen(policy, 1), instruction="dance", observation=None)
     errors = []
     outcomes = answer(policy, [one, wrong, one], errors.append, policy.infer_many)

@@ -64,6 +64,15 @@ def test_every_question_has_the_answer_of_the_policy_itself():
         got = there.infer(seen, before, frozen_rows=3, guidance_rows=5)
         assert (got.frozen_rows, got.continues) == (3, 12)
         np.testing.assert_array_equal(got.actions[:3], before.actions[:3])
+        # Of several candidates the server chooses, by the plan that it is told.
+        for plan in (None, before):
+            got, want = (p.infer(seen, plan, seed=4, candidates=3) for p in (there, here))
+            np.testing.assert_allclose(got.actions, want.actions, atol=1e-6)
+            assert (got.frozen_rows, got.continues) == (0, None)
+        with pytest.raises(
+            Unavailable, match=r"candidates: got 17, expected a whole number from 1 to 16"
+        ):
+            there.infer(seen, candidates=17)
         three = there.infer_candidates(seen, Sampling(candidates=3))
         assert [c.actions[0, 0] for c in three] == [
             c.actions[0, 0] for c in here.infer_candidates(seen, Sampling(candidates=3))

@@ -78,6 +78,7 @@ def test_a_request_and_its_outcome_are_the_same_behind_the_way():
     for one in (
         asked(),
         asked(previous=previous, options=InferenceOptions(frozen_rows=3, guidance_rows=5)),
+        asked(previous=previous, options=InferenceOptions(candidates=4)),
         asked(want="candidates", candidates=3),
         asked(want="point"), asked(want="ask", question="where is it"), asked(want="sees"),
         asked(want="understands", observation=None, instruction="dance"),

@@ -13,7 +13,7 @@ ROBOT = load_embodiment("vx300s")
 
 
 class OptionsModel(PlainPolicy):
-    """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance."""
+    """x, y, z of each row: seed, num_steps (-1: none given), largest weight of the guidance; gripper: candidates."""
 
     rows, contract = 10, PlainContract(ROBOT.state_names, ROBOT.action_names)
     understanding = "a stub tries any sentence"
@@ -22,6 +22,7 @@ class OptionsModel(PlainPolicy):
         rows = np.tile(observation.state, (self.rows, 1))
         steps = -1 if options.num_steps is None else options.num_steps
         rows[:, :3] = options.seed, steps, options.pull.max_weight
+        rows[:, 7] = options.candidates
         names, step_ns = ROBOT.action_names, ROBOT.step_ns
         return ActionChunk(rows, names, observation.obs_ns, step_ns, 0, observation.instruction)
 

@@ -27,7 +27,7 @@ class SwingingModel(PlainPolicy):
         rows[:, 1] = SWING_M * np.sin(2 * np.pi * due_s / PERIOD_S)
         return ActionChunk(
             rows, ROBOT.action_names, observation.obs_ns, ROBOT.step_ns, 0, observation.instruction,
-            plan=f"swing, {options.num_steps or 0} steps",
+            plan=f"swing, {options.num_steps or 0} steps, {options.candidates} drawn",
         )  # fmt: skip
 
     def point(self, observation):

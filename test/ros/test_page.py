@@ -214,7 +214,8 @@ def test_a_live_slider_changes_the_next_chunk_and_shows_what_the_node_answers(ce
     page.unfold("#controls-box")
     page.says("speed_share", "#controls")
     names = page.run("[...document.querySelectorAll('#controls label')].map((l) => l.textContent)")
-    assert {"num_steps", "solver", "guidance", "seed", "speed_share", "point"} <= set(names)
+    asked = {"num_steps", "solver", "guidance", "seed", "candidates", "speed_share", "point"}
+    assert asked <= set(names)
     assert not {"scheme", "policy", "device"} & set(names), "they do not change while it works"
     fields = dict(
         page.run("[...document.querySelectorAll('#controls label')].map((l) => [l.textContent, '#' + l.htmlFor])")
@@ -225,6 +226,11 @@ def test_a_live_slider_changes_the_next_chunk_and_shows_what_the_node_answers(ce
         page.key("ArrowRight", 39)
     page.says("num_steps is 3")
     cell.wait(lambda: abs(cell.chunks[-1].values[0] - 0.306) < 1e-9, "a chunk with three steps")
+    assert page.run(f"document.querySelector('{fields['candidates']}').max") == "16"
+    page.focus(fields["candidates"])
+    page.key("ArrowRight", 39)
+    page.says("candidates is 2")
+    cell.wait(lambda: cell.chunks[-1].plan.endswith("2 drawn"), "a chunk of two candidates")
     # What the node refuses goes back to what it has.
     page.put(fields["guidance"], "2")
     page.says("takes no weight of the instruction")

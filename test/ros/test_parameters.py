@@ -233,7 +233,7 @@ def test_the_times_of_the_task_node_act_at_once(setter, follower):
 
 @pytest.fixture
 def chunk(setter):
-    """chunk() -> (seed - sequence, num_steps, guidance) that the policy was called with."""
+    """chunk() -> (seed - candidates * sequence, num_steps, guidance, candidates) that the policy was called with."""
     policy = subprocess.Popen([sys.executable, str(STUB)], cwd="/", env=dict(os.environ))
 
     def options():
@@ -242,8 +242,8 @@ def chunk(setter):
             answer = setter.robot.call(GetActionChunk, "/policy/get_action_chunk", request)
             if answer.status == GetActionChunk.Response.OK:
                 got = convert.chunk_from_msg(answer.chunk, "chunk")
-                seed, steps, weight = got.actions[0, :3]
-                return seed - got.sequence, steps, weight
+                (seed, steps, weight), candidates = got.actions[0, :3], got.actions[0, 7]
+                return seed - candidates * got.sequence, steps, weight, candidates
             with setter.robot.heard:
                 setter.robot.heard.wait(0.05)
         raise AssertionError(answer.message)
@@ -254,11 +254,15 @@ def chunk(setter):
 
 
 def test_how_the_policy_samples_changes_with_the_next_chunk(setter, chunk):
-    assert chunk() == (0.0, -1.0, 10.0)
-    assert setter.set("policy", seed=1000, num_steps=3, guidance_weight=5.0) == ["", "", ""]
-    assert chunk() == (1000.0, 3.0, 5.0)
+    assert chunk() == (0.0, -1.0, 10.0, 1.0)
+    assert (
+        setter.set("policy", seed=1000, num_steps=3, guidance_weight=5.0, candidates=4) == [""] * 4
+    )
+    assert chunk() == (1000.0, 3.0, 5.0, 4.0)
+    [reason] = setter.set("policy", candidates=17)
+    assert "candidates" in reason
     [reason] = setter.set("policy", num_steps=1000)
     assert "num_steps" in reason
     [reason] = setter.set("policy", device="cuda")
     assert "cleanup" in reason
-    assert chunk() == (1000.0, 3.0, 5.0)
+    assert chunk() == (1000.0, 3.0, 5.0, 4.0)

@@ -10,6 +10,7 @@ import pytest
 from inference_bench import IMAGE, MS, START_NS, Bench, wait_for
 
 from vla_policy.execution.replanning import Continuation, Delays, measured
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.inference import MAX_FAILURES
 from vla_policy.types import ActionChunk, Reason
 
@@ -195,6 +196,18 @@ def test_rtc_continues_the_chunk_that_is_executed_by_the_measured_delay():
     # The shorter delay does not count while the longer one is among the last ten.
     assert execute(bench, 1200, 50, 4).frozen_rows == 2
     assert bench.inference.status().continued == 2
+    bench.inference.close()
+
+
+def test_candidates_have_seeds_of_their_own_and_the_plan_to_be_chosen_by():
+    bench = Bench(options=InferenceOptions(candidates=3))
+    bench.inference.set_instruction("go")
+    execute(bench, 0, 150, 1)
+    execute(bench, 400, 150, 2)
+    (_, before, first), (_, plan, second) = (c.args for c in bench.policy.infer_chunk.mock_calls)
+    assert before is None and plan.actions[:, 0] == pytest.approx([4, 5, 6, 7])
+    assert (first.seed, second.seed, second.candidates) == (5, 8, 3)
+    assert (second.frozen_rows, second.guidance_rows) == (0, 0)
     bench.inference.close()
 
 

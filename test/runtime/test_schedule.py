@@ -8,6 +8,7 @@ import pytest
 from vla_policy.embodiment import GroupLimits
 from vla_policy.embodiment.layout import JOINTS, ActionPart, Layout
 from vla_policy.execution.replanning import NOTHING, Delays
+from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime import schedule
 from vla_policy.runtime.schedule import HEARD_NS, SENT, InferenceConfig, InferenceState
 from vla_policy.types import ActionChunk, Observation
@@ -98,6 +99,23 @@ def test_nothing_is_continued_that_cannot_be_or_is_not_executed():
     )
     for before, config, policy in cases:
         assert schedule.continuation(before, config, seen(400), **policy) == NOTHING
+
+
+def test_candidates_are_compared_with_the_plan_that_nothing_continues():
+    config = replace(CONFIG, scheme="receding", options=InferenceOptions(candidates=3))
+    asked, policy = followed(), {"rows": 8, "continues": False}
+    found = schedule.continuation(asked, config, seen(400), **policy)
+    assert (found.frozen_rows, found.guidance_rows) == (0, 0)
+    np.testing.assert_allclose(found.previous.actions[:, 0], [4.0, 5.0, 6.0, 7.0])
+    assert found.previous.obs_ns == seen(400).obs_ns
+    # Not with that of another instruction, with none, or with one whose rows are not executed as they are.
+    for before, other, at in (
+        (asked, config, seen(400, "stay")),
+        (asked, config, seen(900)),
+        (asked, replace(config, layout=None), seen(400)),
+        (schedule.not_executing(asked), config, seen(400)),
+    ):
+        assert schedule.continuation(before, other, at, **policy).previous is None
 
 
 def test_word_of_a_chunk_of_somebody_else_ends_what_is_executing():

@@ -12,10 +12,12 @@ from vla_policy.embodiment import Embodiment
 from vla_policy.evaluate.closed_loop import ControlLoop, Pace
 from vla_policy.evaluate.measures import FILM_PX, Measures
 from vla_policy.execution.replanning import (
+    NOTHING,
     Delays,
     measured,
     next_observation_ns,
     plan_continuation,
+    plan_to_compare,
     truncated,
 )
 from vla_policy.execution.schemes import SCHEMES
@@ -186,7 +188,10 @@ def next_chunk(
 ) -> ActionChunk:  # fmt: skip
     """The policy's chunk for observation, by the scheme of pace."""
     if not (SCHEMES[pace.scheme].continues and policy.continues):
-        chunk = policy.infer_chunk(observation, None, options)
+        plan = NOTHING
+        if options.candidates > 1:
+            plan = plan_to_compare(pilot.executing, observation.obs_ns, pilot.layout)
+        chunk = policy.infer_chunk(observation, plan.previous, options)
         return truncated(chunk, pace.scheme, pace.execute_rows)
     asked = plan_continuation(
         pilot.executing, observation.obs_ns, delay_ns=delays.expected_ns,

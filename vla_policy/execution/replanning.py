@@ -30,7 +30,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The chunk that a policy should continue, at the new observation, and its row counts."""
+    """The chunk in execution, at the new observation, and how many of its rows a policy should continue."""
 
     previous: ActionChunk | None = None
     frozen_rows: int = 0
@@ -65,6 +65,15 @@ def plan_continuation(
         left, -(-delay_ns // plan.step_ns)
     )  # rounded up: a row that has begun is executed
     return Continuation(previous, frozen, max(frozen, min(left, rows - execute_rows)))
+
+
+def plan_to_compare(executing: Executing | None, obs_ns: int, layout: Layout) -> Continuation:
+    """The rest of the plan at obs_ns, for a chunk that does not continue it but is chosen by it."""
+    if executing is None:
+        return NOTHING
+    return Continuation(
+        aligned(replace(executing.chunk, obs_ns=executing.begin_ns), obs_ns, layout)
+    )
 
 
 def truncated(chunk: ActionChunk, scheme: str, execute_rows: int) -> ActionChunk:

@@ -10,6 +10,7 @@ from vla_policy.types import Array, readonly
 
 SOLVERS = ("euler", "midpoint", "heun")
 PULLS = ("linear", "exp", "ones", "zeros")
+MAX_CANDIDATES = 16  # of a node and of a server, where others wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class InferenceOptions:
         The first frozen_rows rows will be executed meanwhile and are kept; rows up to
         guidance_rows guide the new chunk (real-time chunking, arXiv:2506.07339), as strongly as
         pull.
+    candidates: chunks drawn in one batch over the same prefix, of which models.candidates chooses one.
     Raises ValueError naming the option.
     """
 
@@ -62,6 +64,7 @@ class InferenceOptions:
     frozen_rows: int = 0
     guidance_rows: int = 0
     pull: Pull = DEFAULT_PULL
+    candidates: int = 1
 
     def __post_init__(self) -> None:
         if self.num_steps is not None and self.num_steps < 1:
@@ -70,6 +73,8 @@ class InferenceOptions:
             raise ValueError(f"solver: got {self.solver!r}, expected one of {', '.join(SOLVERS)}")
         if not np.isfinite(self.guidance):
             raise ValueError(f"guidance: got {self.guidance}, expected a finite number")
+        if self.candidates < 1:
+            raise ValueError(f"candidates: got {self.candidates}, expected at least 1")
 
 
 DEFAULT_OPTIONS = InferenceOptions()
@@ -79,13 +84,11 @@ DEFAULT_OPTIONS = InferenceOptions()
 class Sampling(InferenceOptions):
     """The options for a network, with the chunk in execution in the network's units.
 
-    candidates: chunks drawn in one batch over the same prefix.
     previous: float64[t, m] model actions of the chunk in execution; None: nothing is continued.
     known: bool[m], columns that previous determines; None: all.
     Raises ValueError naming the option.
     """
 
-    candidates: int = 1
     previous: Array | None = None
     known: Array | None = None
 
@@ -93,14 +96,12 @@ class Sampling(InferenceOptions):
     def of(
         cls, options: InferenceOptions, *, previous: Array | None, known: Array | None
     ) -> Sampling:
-        """One candidate with these options."""
+        """These options, with the chunk in execution in the network's units."""
         values = {f.name: getattr(options, f.name) for f in fields(InferenceOptions)}
         return cls(**values, previous=previous, known=known)
 
     def __post_init__(self) -> None:
         InferenceOptions.__post_init__(self)
-        if self.candidates < 1:
-            raise ValueError(f"candidates: got {self.candidates}, expected at least 1")
         if self.previous is not None:
             object.__setattr__(self, "previous", readonly(self.previous))
         if self.known is not None:

@@ -38,7 +38,7 @@ class Copies:
 
 def kind_of(asked: Asked) -> Hashable:
     """Key of requests that can share a batch; None for one that must be answered alone."""
-    if asked.want != "infer" or asked.previous is not None:
+    if asked.want != "infer" or asked.previous is not None or asked.options.candidates > 1:
         return None
     return asked.adapter, replace(asked.options, seed=None)
 

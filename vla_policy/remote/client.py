@@ -163,9 +163,10 @@ class RemotePolicy(KeywordInfer):
         """The chunk of actions for observation. Raises ValueError as a Policy, and Unavailable."""
         started_ns = time.perf_counter_ns()
         continued = previous if options.frozen_rows or options.guidance_rows else None
+        beside = previous if options.candidates > 1 else continued  # to choose by
         own: dict[str, Any] = {"options": write_options(options), "obs_ns": observation.obs_ns}
-        if continued is not None:
-            own["previous"] = write_chunk(continued)
+        if beside is not None:
+            own["previous"] = write_chunk(beside)
         said = self._ask(own, self._seen(observation), self.timeout_s)
         chunk = self._chunks(said, observation, 1, continued is not None)[0]
         if continued is not None:
@@ -184,7 +185,7 @@ class RemotePolicy(KeywordInfer):
         own = {
             "want": "candidates",
             "candidates": sampling.candidates,
-            "options": write_options(InferenceOptions(**plain)),
+            "options": write_options(replace(InferenceOptions(**plain), candidates=1)),
             "obs_ns": observation.obs_ns,
         }
         said = self._ask(own, self._seen(observation), self.timeout_s)

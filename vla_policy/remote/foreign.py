@@ -144,7 +144,7 @@ def timeout_of(file: ServerFile) -> float:
 
 def refuse_options(options: InferenceOptions) -> None:
     """Raises ValueError for an option that is not at its default; the seed has no effect there."""
-    for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows"):
+    for name in ("num_steps", "solver", "guidance", "frozen_rows", "guidance_rows", "candidates"):
         if getattr(options, name) != getattr(DEFAULT_OPTIONS, name):
             raise ValueError(f"{name}: a server of another project takes no such option")
 

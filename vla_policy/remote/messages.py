@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from vla_policy.checkpoint.contract import Contract
-from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions, Pull
+from vla_policy.models.sampling import DEFAULT_OPTIONS, MAX_CANDIDATES, InferenceOptions, Pull
 from vla_policy.parsing.files import one_line
 from vla_policy.runtime.images import compressed_size, decode_compressed
 from vla_policy.runtime.instruction import refuse_instruction
@@ -32,7 +32,7 @@ OWN_KEYS = (
     "request_id", "want", "obs_ns", "deadline_s", "options", "previous", "candidates", "question", "adapter",
 )  # fmt: skip
 MAX_PIXELS = 2048 * 2048
-MAX_CANDIDATES, MAX_STEPS, MAX_ROWS = 16, 100, 1000
+MAX_STEPS, MAX_ROWS = 100, 1000
 MAX_DEADLINE_S = 60.0
 INT64 = 2**63
 
@@ -180,6 +180,8 @@ def _options(said: Any) -> InferenceOptions:
     for key in ("seed", "frozen_rows", "guidance_rows"):
         if key in said and said[key] is not None:
             _whole(where, f"{OWN}.options.{key}", 0, 0, INT64 - 1)
+    if "candidates" in said:
+        _whole(where, f"{OWN}.options.candidates", 1, 1, MAX_CANDIDATES)
     if not isinstance(said.get("solver", ""), str):
         raise ValueError(f"{OWN}.options.solver: got {_short(said['solver'])}, expected a name")
     if not _is_number(said.get("guidance", 1.0)):

@@ -382,7 +382,7 @@ class Inference:
             try:
                 options = replace(
                     config.options,
-                    seed=config.seed + sequence,
+                    seed=config.seed + sequence * config.options.candidates,
                     frozen_rows=asked.frozen_rows,
                     guidance_rows=asked.guidance_rows,
                 )

@@ -83,7 +83,10 @@ class PolicyProtocol(Protocol):
     def infer_chunk(
         self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
     ) -> ActionChunk:
-        """The chunk of actions for observation. previous: the chunk to continue, if supported."""
+        """The chunk of actions for observation.
+
+        previous: the plan in execution, to continue if options say so and it is supported, and to choose among candidates.
+        """
 
     def infer_candidates(
         self, observation: Observation, sampling: Sampling
@@ -114,12 +117,13 @@ class KeywordInfer:
         frozen_rows: int = 0,
         guidance_rows: int = 0,
         pull: Pull = DEFAULT_PULL,
+        candidates: int = 1,
     ) -> ActionChunk:
         """The chunk of actions for observation.
 
         previous: the plan in execution as a chunk whose row 0 is due at the observation
-        (execution.resampling.aligned), for heads that continue it; without it frozen_rows and
-        guidance_rows must be 0. The other options: see models.sampling.InferenceOptions.
+        (execution.resampling.aligned), for heads that continue it, and to choose among candidates;
+        without it frozen_rows and guidance_rows must be 0. The other options: see models.sampling.InferenceOptions.
         Raises ValueError if the observation does not match the contract, the instruction is too
         long, or the head does not support an option.
         """
@@ -131,6 +135,7 @@ class KeywordInfer:
             frozen_rows=frozen_rows,
             guidance_rows=guidance_rows,
             pull=pull,
+            candidates=candidates,
         )
         return self.infer_chunk(observation, previous, options)
 

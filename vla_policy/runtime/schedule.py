@@ -17,6 +17,7 @@ from vla_policy.execution.replanning import (
     measured,
     next_observation_ns,
     plan_continuation,
+    plan_to_compare,
 )
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.models.sampling import DEFAULT_OPTIONS, InferenceOptions
@@ -30,7 +31,7 @@ HEARD_NS = 100_000_000  # time allowed for the control node to acknowledge a chu
 class InferenceConfig:
     """execute_rows: rows, step_ns apart, between the observations of two chunks.
 
-    seed: of the first chunk; each later one adds one.
+    seed: of the first chunk; each later one adds as many as there are candidates.
     scheme: one of execution.schemes.SCHEMES.
     options: of every chunk; seed and rows of the plan are those of the chunk.
     layout: of the rows; None where they are not what is executed, so that they cannot be continued.
@@ -155,14 +156,18 @@ def continuation(
     rows: int,
     continues: bool,
 ) -> Continuation:
-    """The part of the plan in execution that the next chunk continues.
+    """The part of the plan in execution that the next chunk continues, or by which it is chosen.
 
     rows: of a chunk of the policy. continues: whether the policy can continue a chunk.
     """
     executing = asked.executing
-    able = SCHEMES[config.scheme].continues and continues
-    if not able or config.layout is None or executing is None or executing.chunk is not asked.last:
+    if config.layout is None or executing is None or executing.chunk is not asked.last:
         return NOTHING
+    if not (SCHEMES[config.scheme].continues and continues):
+        same = executing.chunk.instruction == observation.instruction
+        if config.options.candidates == 1 or not same:
+            return NOTHING
+        return plan_to_compare(executing, observation.obs_ns, config.layout)
     found = plan_continuation(
         executing,
         observation.obs_ns,

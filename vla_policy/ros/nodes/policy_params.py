@@ -10,7 +10,7 @@ from vla_policy.embodiment.layout import Layout, layout_of
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.execution.schemes import SCHEMES
 from vla_policy.execution.to_absolute import is_relative
-from vla_policy.models.sampling import PULLS, SOLVERS, InferenceOptions, Pull
+from vla_policy.models.sampling import MAX_CANDIDATES, PULLS, SOLVERS, InferenceOptions, Pull
 from vla_policy.ros.process.params import CONFIGURE, LIVE, param
 from vla_policy.runtime.planning import NONE, PLANNERS
 from vla_policy.runtime.schedule import InferenceConfig
@@ -72,6 +72,13 @@ class PolicyParams:
         "weight of the instruction (classifier-free guidance); 1: the model as it is, 0: without it",
         low=0.0,
         high=10.0,
+        changes=LIVE,
+    )
+    candidates: int = param(
+        1,
+        "chunks drawn at once, of which the nearest to the plan is followed; more take longer",
+        low=1,
+        high=MAX_CANDIDATES,
         changes=LIVE,
     )
     point: bool = param(
@@ -140,6 +147,7 @@ def inference_config(params: PolicyParams, robot: Embodiment, rows: int) -> Infe
             num_steps=params.num_steps or None,
             solver=params.solver,
             guidance=params.guidance,
+            candidates=params.candidates,
             pull=Pull(params.guidance_schedule, params.guidance_weight, params.guidance_jacobian),
         ),
         layout=_executed_layout(robot),
