@@ -2,7 +2,7 @@
 
 Two servers on this machine, robots on the first. In turns: nobody attacks; the second is attacked, which takes as much of
 the machine's processors; the first is. What the server itself lets through to its robots is the third against the
-second; the third against the first is also what two programs on few processors cost each other.
+second; the third against the first is also what two programs on few processors cost each other. Three minutes.
 
 . tools/env.sh && python benchmarks/serve_beside.py --out benchmarks/serve_beside.json
 """
@@ -59,13 +59,20 @@ def main() -> int:
         robots.close()
     rows = {n: {**told(latencies_ms[n], lost[n]), "frames": frames[n]} for n in latencies_ms}
     factor = rows[OWN]["p99_ms"] / rows[OTHER]["p99_ms"]
+    to_calm = rows[OWN]["p99_ms"] / rows[CALM]["p99_ms"]
+    met = {
+        "p99_factor": factor <= P99_FACTOR,
+        "no_action_without_token": not actions,
+        "no_answer_lost": not lost[OWN],
+    }
     report = {
         **about(),
         "bounds": {"p99_factor": P99_FACTOR},
         "rounds": args.rounds, "seconds": args.seconds, "actions_without_token": actions,
-        "p99_factor": round(factor, 2), "p99_to_calm": round(rows[OWN]["p99_ms"] / rows[CALM]["p99_ms"], 2),
+        "p99_factor": round(factor, 2), "p99_to_calm": round(to_calm, 2),
         "robots": rows,
-        "passed": factor <= P99_FACTOR and not actions and not lost[OWN],
+        "met": {**met, "p99_to_calm": to_calm <= P99_FACTOR},
+        "passed": all(met.values()),
     }  # fmt: skip
     return finish(report, args.out)
 

@@ -62,8 +62,6 @@ def test_who_says_nothing_in_time_is_turned_away(monkeypatch):
     with Running(serving=Serving(port=0, connections=4, strangers=4)) as running:
         half = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(8)]
         half[0].sendall(b"GET / HTTP/1.1\r\nHost: x")
-        with socket.create_connection(("127.0.0.1", running.port)) as one_more:
-            assert one_more.recv(100).startswith(b"HTTP/1.1 503")
         for one in half:
             one.settimeout(2)
             with contextlib.suppress(ConnectionResetError):

@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+    WebSocketException,
+)
 from websockets.sync.client import connect
 
 from vla_policy.parsing.files import one_line
@@ -127,12 +132,22 @@ class Connection:
         except TimeoutError as error:
             raise self.failed(f"no answer to the connection in {timeout_s:.1f} s") from error
         except (WebSocketException, InvalidHandshake, OSError) as error:
-            raise self.failed(f"no connection: {_told(error)}") from error
+            raise self.failed(
+                f"no connection: {_told(error)}{self._other_scheme(error)}"
+            ) from error
         try:
             self.greet(first)
         except (ValueError, Unavailable) as error:
             self.failed(str(error))
             raise
+
+    def _other_scheme(self, error: BaseException) -> str:
+        """What to try where an address is answered, but not as its scheme has it."""
+        if self.tls is not None and isinstance(error, ssl.SSLError | ConnectionResetError):
+            return "; ws:// is the address of a server without TLS"
+        if self.tls is None and isinstance(error, InvalidMessage):
+            return "; wss:// is the address of a server with TLS"
+        return ""
 
     def _raw(self) -> socket.socket | None:
         return getattr(self._socket, "socket", None)

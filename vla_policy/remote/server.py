@@ -21,22 +21,32 @@ from aiohttp import WSMsgType, web
 from vla_policy.remote import answers, openvla, wire
 from vla_policy.remote.answers import Copies, InferMany, Served
 from vla_policy.remote.batcher import Batcher
-from vla_policy.remote.gate import Doors, Gate
+from vla_policy.remote.budget import Budget
+from vla_policy.remote.gate import Doors
 from vla_policy.remote.handshake import Offer, metadata
 from vla_policy.remote.journal import Journal
-from vla_policy.remote.messages import ENDPOINT, OWN, Asked, read_request, write_chunk
+from vla_policy.remote.listening import Listening
+from vla_policy.remote.messages import ENDPOINT, OWN, Asked, read_request
 from vla_policy.remote.metrics import Metrics, count
 from vla_policy.remote.process_memory import keep_memory_small
-from vla_policy.remote.serving import Serving, authorised, refuse_stranger
+from vla_policy.remote.replies import endpoint_answer, reply_to, request_of
+from vla_policy.remote.serving import (
+    NO_TOKEN,
+    OPEN_TO_ALL,
+    Serving,
+    authorised,
+    judge_head,
+    refuse_stranger,
+)
 from vla_policy.runtime.policy_protocol import PolicyProtocol
-from vla_policy.types import ActionChunk, Reason
+from vla_policy.types import Reason
 
 PING_S = 5.0  # a client that completes no message, not even a pong, within twice this is dropped
 SEND_S = 5.0  # for a client to receive an answer
 BODY_S = 10.0
 CLOSE_S = 2.0
 MAX_WRONG = 3  # invalid messages in a row
-WRONG_PAUSE_S = 0.02  # before each is answered: invalid messages take no time from other clients
+CONTROL_S = 0.0002  # processor time of a ping or a pong
 HTTP = {"busy": 503, "closing": 503, "late": 504, "refused": 422, "failed": 500}
 
 NO_ADAPTERS: Mapping[str, Served] = {}
@@ -83,7 +93,13 @@ class Server:
             1 if copies is None else copies.count,
         )
         self._pictures = ThreadPoolExecutor(2, thread_name_prefix="pictures")
-        self._doors = Doors(serving.connections + serving.strangers, self._turned_away)
+        self.budget = Budget()
+        self._doors = Doors(
+            serving.connections + serving.strangers,
+            self._turned_away,
+            lambda head: judge_head(serving, head),
+            self.budget,
+        )
         self._sockets: set[web.WebSocketResponse] = set()
         self._numbers = itertools.count(1)
         self._limits = wire.MessageLimits(size=serving.max_bytes)
@@ -92,7 +108,7 @@ class Server:
         """Start listening; returns the port."""
         app = web.Application(middlewares=[self._guarded], client_max_size=self._serving.max_bytes)
         app.router.add_get("/", self._on_socket)
-        app.router.add_get("/healthz", self._on_health)
+        app.router.add_get(OPEN_TO_ALL, self._on_health)
         app.router.add_get("/metrics", self._on_metrics)
         app.router.add_post("/act", self._on_act)
         self._runner = web.AppRunner(
@@ -105,15 +121,8 @@ class Server:
         await self._runner.setup()
         serve = cast(Callable[[], asyncio.Protocol], self._runner.server)
         tls = self._serving.tls()
-        self._listening = await asyncio.get_running_loop().create_server(
-            lambda: Gate(serve, self._doors),
-            self._serving.host,
-            self._serving.port,
-            ssl=tls,
-            backlog=128,
-            ssl_handshake_timeout=None if tls is None else PING_S,
-        )
-        port: int = self._listening.sockets[0].getsockname()[1]
+        self._listening = Listening(serve, self._doors, tls)
+        port = await self._listening.start(self._serving.host, self._serving.port)
         self._tidying = asyncio.create_task(keep_memory_small(self._refused, self._pictures))
         self._journal.write(
             "listening", host=self._serving.host, port=port, tls=tls is not None,
@@ -123,7 +132,7 @@ class Server:
 
     async def stop(self) -> None:
         """Accept no more connections, answer running requests, close the others with a message."""
-        self._listening.close()
+        await self._listening.stop()
         self._tidying.cancel()
         await self._batcher.close()
         closing = [s.close(code=1001, message=b"the server ends") for s in self._sockets]
@@ -176,13 +185,12 @@ class Server:
         if problem is not None:
             self._turned_away("stranger")
             return web.Response(status=403, text=f"{problem}\n", headers={"Connection": "close"})
-        public = request.path == "/healthz"
+        public = request.path == OPEN_TO_ALL
         if not public and not authorised(self._serving, request.headers.get("Authorization")):
             self._turned_away("token")
-            text = "this server needs a token: Authorization: Bearer <token>, or Api-Key <token>\n"
             return web.Response(
                 status=401,
-                text=text,
+                text=NO_TOKEN,
                 headers={"WWW-Authenticate": "Bearer", "Connection": "close"},
             )
         try:
@@ -194,7 +202,8 @@ class Server:
             return web.Response(status=500, text="the server failed; its log has what\n")
 
     async def _on_health(self, request: web.Request) -> web.Response:
-        return web.Response(text="OK\n")
+        # Everybody may ask, so nobody keeps a place by asking.
+        return web.Response(text="OK\n", headers={"Connection": "close"})
 
     async def _on_metrics(self, request: web.Request) -> web.Response:
         load = self._batcher.load
@@ -206,9 +215,12 @@ class Server:
 
     async def _on_act(self, request: web.Request) -> web.Response:
         """OpenVLA's protocol: one image and one sentence in JSON, one action back."""
-        started_s = time.monotonic()
+        started_s, transport = time.monotonic(), request.transport
+        began_s = time.thread_time()
         try:
             body = await asyncio.wait_for(request.read(), BODY_S)
+            await self._doors.turn(transport)
+            began_s = time.thread_time()
             asked, wrapped = openvla.read_act(
                 body, self._offer.contract, looks_at_state=self._looks_at_state
             )
@@ -216,7 +228,9 @@ class Server:
             return web.Response(status=408, text="the request did not come in time\n")
         except ValueError as error:
             count(self.metrics.requests, "wrong")
+            self._doors.judged(transport, time.thread_time() - began_s)
             return web.Response(status=400, text=f"{error}\n")
+        self._doors.judged(transport)
         outcome = await self._ask(request.remote, asked, started_s)
         if isinstance(outcome, Reason):
             return web.Response(status=HTTP[outcome.code], text=f"{outcome.detail}\n")
@@ -244,7 +258,7 @@ class Server:
         why = "closed"
         try:
             await socket.prepare(request)
-            why = await self._converse(socket, name)
+            why = await self._converse(socket, name, request.transport)
         except (ConnectionError, asyncio.TimeoutError) as error:
             why = type(error).__name__
         finally:
@@ -253,16 +267,18 @@ class Server:
             self._journal.write("disconnected", client=name, why=why)
         return socket
 
-    async def _converse(self, socket: web.WebSocketResponse, name: str) -> str:
+    async def _converse(
+        self, socket: web.WebSocketResponse, name: str, transport: asyncio.BaseTransport | None
+    ) -> str:
         """Serve until the client leaves; returns why.
 
         One task reads, so pings are answered; one answers.
         """
         await _send(socket, self._hello)
         inbox: asyncio.Queue[bytes] = asyncio.Queue(2)
-        answering = asyncio.create_task(self._answer_all(socket, name, inbox))
+        answering = asyncio.create_task(self._answer_all(socket, name, inbox, transport))
         try:
-            reading = asyncio.create_task(self._read_all(socket, inbox))
+            reading = asyncio.create_task(self._read_all(socket, inbox, transport))
             done, _ = await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             return done.pop().result()
@@ -274,7 +290,12 @@ class Server:
                 await answering
             await socket.close()
 
-    async def _read_all(self, socket: web.WebSocketResponse, inbox: asyncio.Queue[bytes]) -> str:
+    async def _read_all(
+        self,
+        socket: web.WebSocketResponse,
+        inbox: asyncio.Queue[bytes],
+        transport: asyncio.BaseTransport | None,
+    ) -> str:
         heard_s = time.monotonic()
         while True:
             try:
@@ -286,6 +307,8 @@ class Server:
                 await asyncio.wait_for(socket.ping(), SEND_S)
                 continue
             heard_s = time.monotonic()
+            if message.type in (WSMsgType.PING, WSMsgType.PONG):
+                self._doors.pay(transport, CONTROL_S)
             if message.type == WSMsgType.BINARY:
                 if inbox.full():
                     await _say(socket, "send one request at a time, and wait for its answer")
@@ -300,26 +323,34 @@ class Server:
                 return "closed" if message.type != WSMsgType.ERROR else "not a WebSocket frame"
 
     async def _answer_all(
-        self, socket: web.WebSocketResponse, name: str, inbox: asyncio.Queue[bytes]
+        self,
+        socket: web.WebSocketResponse,
+        name: str,
+        inbox: asyncio.Queue[bytes],
+        transport: asyncio.BaseTransport | None,
     ) -> str:
         wrong, before_ms = 0, 0.0
         while wrong < MAX_WRONG:
             data = await inbox.get()
             started_s = time.monotonic()
+            await self._doors.turn(transport)
+            began_s = time.thread_time()
             message: Any = None
             try:
                 message = wire.decode(data, self._limits)
                 if isinstance(message, dict) and message.get(ENDPOINT, "infer") != "infer":
-                    await _say(socket, _endpoint(message[ENDPOINT]))
+                    await _say(socket, endpoint_answer(message[ENDPOINT]))
+                    self._doors.pay(transport, time.thread_time() - began_s)
                     continue
                 asked = await self._read(message)
             except ValueError as error:
                 wrong += 1
-                await asyncio.sleep(WRONG_PAUSE_S)
                 count(self.metrics.requests, "wrong")
                 await self._refuse(socket, request_of(message), Reason("wrong", str(error)))
+                self._doors.judged(transport, time.thread_time() - began_s)
                 continue
             wrong = 0
+            self._doors.judged(transport)
             outcome = await self._ask(name, asked, started_s)
             took_s = time.monotonic() - started_s
             if isinstance(outcome, Reason):
@@ -327,7 +358,7 @@ class Server:
                 await self._refuse(socket, own, outcome)
             else:
                 infer_ms = 1e3 * self._batcher.load.batch_s
-                reply = _reply(asked, outcome, infer_ms, before_ms)
+                reply = reply_to(asked, outcome, infer_ms, before_ms)
                 await _send(socket, wire.encode(reply))
             before_ms = 1e3 * took_s
         return "wrong messages"
@@ -361,35 +392,6 @@ class Server:
             return
         said = {OWN: own, "error": {"code": why.code, "detail": why.detail[:1000]}}
         await _send(socket, wire.encode(said))
-
-
-def request_of(message: Any) -> dict[str, Any] | None:
-    """The request's own number if it can be parsed so far; None: not from our client."""
-    own = message.get(OWN) if isinstance(message, dict) else None
-    number = own.get("request_id") if isinstance(own, dict) else None
-    return {"request_id": number} if type(number) is int else None
-
-
-def _reply(asked: Asked, outcome: Any, infer_ms: float, before_ms: float) -> dict[str, Any]:
-    if isinstance(outcome, dict):
-        return {OWN: {"request_id": asked.request_id, **outcome}}
-    chunks: tuple[ActionChunk, ...] = outcome
-    infer_ms = chunks[0].infer_ns / 1e6 or infer_ms
-    reply: dict[str, Any] = {
-        "policy_timing": {"infer_ms": infer_ms},
-        "server_timing": {"infer_ms": infer_ms, "prev_total_ms": before_ms},
-    }
-    if asked.own:
-        reply[OWN] = {"request_id": asked.request_id, "chunks": [write_chunk(c) for c in chunks]}
-    else:
-        state = None if asked.observation is None else asked.observation.state
-        reply |= {"actions": chunks[0].actions, "state": state}
-    return reply
-
-
-def _endpoint(name: Any) -> str:
-    """RoboArena's clients reset before an episode; the server keeps no state to reset."""
-    return "reset successful" if name == "reset" else "endpoint: expected infer or reset"
 
 
 async def _say(socket: web.WebSocketResponse, text: str) -> None:

@@ -10,6 +10,12 @@ from vla_policy.web.access import access, is_local, refuse_host, refuse_origin
 from vla_policy.web.tls import server_tls
 
 TLS_FLAGS = ("--tls-cert", "--tls-key")
+OPEN_TO_ALL = "/healthz"
+NO_TOKEN = "this server needs a token: Authorization: Bearer <token>, or Api-Key <token>\n"
+NO_TOKEN_HEAD = (
+    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nConnection: close\r\n"
+    f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(NO_TOKEN)}\r\n\r\n{NO_TOKEN}"
+).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,23 @@ def authorised(serving: Serving, header: str | None) -> bool:
     kind, _, given = (header or "").partition(" ")
     right = secrets.compare_digest(given.strip().encode(), serving.token.encode())
     return right and kind.lower() in ("bearer", "api-key")
+
+
+def judge_head(serving: Serving, head: bytes) -> bytes | None:
+    """The answer to the head of a request without the token; None for one that has it, or needs none."""
+    if serving.token is None:
+        return None
+    first, *lines = head.split(b"\r\n")
+    path = first.split(b" ")[1:2]
+    if path == [OPEN_TO_ALL.encode()]:
+        return None
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"authorization" and authorised(
+            serving, value.decode("latin-1").strip()
+        ):
+            return None
+    return NO_TOKEN_HEAD
 
 
 def refuse_stranger(serving: Serving, host: str, origin: str | None) -> str | None:
