@@ -312,3 +312,32 @@ def test_nothing_covers_what_is_typed_and_what_stops_and_all_can_be_read(tmp_pat
             await tab.until("document.querySelector('#answer.alarm')?.textContent", WAIT_S)
 
     browsing(tmp_path, test)
+
+
+# Of an element: whether its middle is shown, and nothing lies over it.
+SHOWN = """((selector) => {
+  const place = document.querySelector(selector), b = place.getBoundingClientRect();
+  const top = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);
+  return top !== null && (place.contains(top) || place.parentElement.contains(top) && top.tagName === "CANVAS");
+})"""
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_who_drives_has_a_camera_and_the_buttons_in_sight(tmp_path, size):
+    async def test(browser: Chromium, where: Site) -> None:
+        tab = await opened(browser, where)
+        width, height, phone = SIZES[size]
+        await tab.size(width, height, phone=phone)
+        await tab.run("document.querySelector('#drive-box').open = true")
+        for button in ("#take-over", "#drive-pad [data-key=a]", "#drive-pad [data-key='[']"):
+            await tab.run(f"document.querySelector({button!r}).scrollIntoView({{block: 'end'}})")
+            await tab.until(
+                "new Promise((then) => requestAnimationFrame(() => then(true)))", WAIT_S
+            )
+            assert await tab.run("document.querySelector('main').scrollTop") > 200, (
+                "or nothing is shown"
+            )
+            for what in (button, "#big canvas", "#stop"):
+                assert await tab.run(f"{SHOWN}({json.dumps(what)})"), (button, what)
+
+    browsing(tmp_path, test)

@@ -267,7 +267,7 @@ def test_an_episode_is_looked_at_apart_from_the_page_then_deleted_and_brought_ba
             page.run(f"document.querySelector('#library-box').open = {opened}")
 
     told = "#library-told"
-    insist(page, look, "1 data sets in", told)
+    insist(page, look, "1 data set in", told)
     page.says("cups: 3 episodes", "#library")
     view = "#library button[aria-label='view episode 2 of cups']"
     insist(page, press(view), "episode 2 is ready", told)

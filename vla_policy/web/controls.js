@@ -113,7 +113,7 @@ function labelled(name, says, input, said) {
   const row = document.createElement("div"), label = document.createElement("label"), about = document.createElement("small");
   input.id = `control-${++count}`;
   label.htmlFor = input.id;
-  label.textContent = name;
+  label.append(...name.split(/(?<=_)/).flatMap((part, k) => k ? [document.createElement("wbr"), part] : [part]));
   about.id = `${input.id}-says`;
   about.textContent = says;
   input.setAttribute("aria-describedby", about.id);

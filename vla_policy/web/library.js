@@ -1,5 +1,7 @@
 // Data sets and their episodes: to look at in a window of their own, to delete and to bring back.
 
+import { counted } from "./told.js";
+
 // find(id): elements. tell(text, colour): one line. ask(verb, details): the answer.
 export function makeLibrary(find, tell, ask) {
   let shown = "", busy = false;
@@ -45,7 +47,7 @@ export function makeLibrary(find, tell, ask) {
 
   function section(about) {
     const group = document.createElement("fieldset"), legend = document.createElement("legend"), rows = document.createElement("ul");
-    legend.textContent = `${about.set}: ${about.of} episodes, ${about.robot || "robot not named"}, ${about.fps} Hz`;
+    legend.textContent = `${about.set}: ${counted(about.of, "episode")}, ${about.robot || "robot not named"}, ${about.fps} Hz`;
     for (const entry of [...about.episodes].reverse()) rows.append(row(about.set, entry));
     group.append(legend, rows);
     if (about.undo) group.append(button("Undo the last deletion", () => change("library_undo", { set: about.set }, "Bringing it back …")));

@@ -53,6 +53,8 @@ function showLink() {
   if (line.textContent !== text) {
     line.textContent = text;
     line.className = text ? "alarm" : "";
+    // What was answered before is of before.
+    for (const answer of [find("answer"), find("answer-all")]) if (text && answer.className === "good") answer.className = "soft";
     redraw();
   }
 }

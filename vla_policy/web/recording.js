@@ -1,5 +1,7 @@
 // Takes: what is missing, a countdown, each stream's rate and lag, then keep or discard with the reasons.
 
+import { counted } from "./told.js";
+
 const COUNT_S = 3;
 const UNDO_S = 6;
 
@@ -61,7 +63,7 @@ export function makeRecording(find, tell, ask) {
     find("record-delete").hidden = !idle || !recorder.saved;
     text("record-delete", removing ? "Undo: keep the episode" : `Delete episode ${recorder.saved - 1}`);
     if (document.activeElement !== find("record-task")) find("record-task").value = recorder.task;
-    text("record-phase", idle ? `${recorder.saved} episodes in ${recorder.folder}`
+    text("record-phase", idle ? `${counted(recorder.saved, "episode")} in ${recorder.folder}`
       : `Episode ${recorder.episode}: ${phase}, ${recorder.elapsed_s.toFixed(1)} s, ${recorder.frames} frames`
         + (recorder.invalid ? `, ${recorder.invalid} of them without all streams` : "") + (recorder.lost ? `, ${recorder.lost} messages lost` : ""));
     find("record-phase").className = phase === "recording" ? "bad" : "";

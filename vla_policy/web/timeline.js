@@ -2,6 +2,7 @@
 
 const SPAN_MS = 60000;
 const DRAW_MS = 250;
+const OLD_MS = 1500; // after which nothing that was told is said to be so
 const LEAST_S = 0.5; // the height is at least this much
 
 // place: a canvas. words: an element for the sentence.
@@ -55,7 +56,8 @@ export function makeTimeline(place, words) {
     const acted = Object.entries(counts).map(([name, count]) => `${name} ${count}`).join(", ");
     const ages = Object.entries(newest.ages ?? {}).map(([name, age]) => `${name} ${age.toFixed(2)} s`).join(", ");
     const latency = newest.chunk ? `${newest.chunk.latency_s.toFixed(2)} s, of it inference ${newest.chunk.inference_s.toFixed(2)} s` : "no chunk yet";
-    const text = `Latency ${latency}. Ages: ${ages || "unknown"}. Guard acted, last minute: ${acted || "never"}. Height ${top.toFixed(1)} s.`;
+    const last = samples.at(-1)?.at ?? 0, old = performance.now() - last;
+    const text = old > OLD_MS ? "Nothing is heard of the robot." : `Latency ${latency}. Ages: ${ages || "unknown"}. Guard acted, last minute: ${acted || "never"}. The drawing is ${top.toFixed(1)} s high.`;
     if (words.textContent !== text) words.textContent = text;
   }
 

@@ -11,6 +11,7 @@ function element(kind, text, colour) {
   return made;
 }
 
+export const counted = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
 const seconds = (value) => typeof value === "number" ? value.toFixed(2) + " s" : "–";
 
 // One [name, value, colour, wide] for each line. known: false while the server is not heard.

@@ -78,7 +78,7 @@ class Library:
             undo = path.with_name(f"{path.name}.undo")
             told.append({"set": name, "undo": (undo / INFO).is_file(), **about})
         self._panel.tell(library=told)
-        found = f"{len(told)} data sets in {folder}"
+        found = f"{len(told)} data set{'' if len(told) == 1 else 's'} in {folder}"
         return Answer(not wrong, "; ".join([found, *wrong]))
 
     def view(self, details: Mapping[str, Any]) -> Answer:
