@@ -99,6 +99,38 @@ def test_the_folder_is_pefts_own(tmp_path: Path) -> None:
         torch.testing.assert_close(values, merged[name], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["pi0", *(pytest.param(n, marks=pytest.mark.slow) for n in ("pi05", "rt2", "openvla"))]
+)
+def test_a_base_in_bfloat16_gives_the_same_numbers_in_half_the_memory(
+    name: str, tmp_path: Path
+) -> None:
+    case = CASES[name](tmp_path)
+    assert case.training.half_base
+    laid = trained(case, steps=1)
+    batch = case.batch([case.demonstration(i) for i in range(2)])
+
+    def gradients() -> dict[str, torch.Tensor]:
+        case.checkpoint.model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = case.loss(batch).total
+        loss.backward()
+        learned = case.checkpoint.model.named_parameters()
+        return {n: p.grad.clone() for n, p in learned if p.grad is not None} | {"": loss.detach()}
+
+    def held() -> int:
+        linear = (m for m in case.checkpoint.model.modules() if isinstance(m, torch.nn.Linear))
+        return sum(p.nbytes for m in linear for p in m.parameters() if not p.requires_grad)
+
+    before, bytes_before = gradients(), held()
+    adapters.halve_base(laid)
+    assert held() == bytes_before // 2
+    assert all(p.dtype == torch.float32 for p in adapters.tensors(laid).values())
+    after = gradients()
+    assert after.keys() == before.keys()
+    assert not [n for n, value in before.items() if not torch.equal(after[n], value)]
+
+
 def test_what_is_no_adapter_of_this_base_is_refused(tmp_path: Path) -> None:
     case = CASES["pi0"](tmp_path)
     native.save(tmp_path / "base", case.checkpoint)

@@ -121,4 +121,5 @@ TRAINING = Training(
         *losses.layers_of("language"),
         r"lm_head",
     ),
+    half_base=True,
 )

@@ -196,4 +196,5 @@ TRAINING = Training(
         "projections": r"flow\.(?!expert\.)",
     },
     adapters=losses.layers_of(r"(language|flow\.expert)"),
+    half_base=True,
 )

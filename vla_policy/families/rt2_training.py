@@ -106,6 +106,7 @@ TRAINING = Training(
         "language": r"(language|embed_tokens)\.",
     },
     adapters=losses.layers_of("language"),
+    half_base=True,
 )
 
 

@@ -186,6 +186,8 @@ class Training:
     Labelled.
     bound_by: the part of the network that is built for its robot, which no other robot can train;
     empty: none.
+    half_base: beside an adapter the frozen linear layers may be kept in bfloat16 where it is computed
+    in, with the same result; not where activations take the precision of a weight.
     """
 
     example: Callable[[Checkpoint, tuple[str, ...], Any], Batch]
@@ -196,6 +198,7 @@ class Training:
     adapters: tuple[str, ...]
     lessons: Mapping[str, Training] = field(default_factory=lambda: MappingProxyType({}))
     bound_by: str = ""
+    half_base: bool = False
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:

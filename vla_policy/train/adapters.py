@@ -77,6 +77,17 @@ def lay(checkpoint: Checkpoint, base: str, options: AdapterOptions) -> Laid:
     return Laid(checkpoint, options, base, print_of_base, layers, whole)
 
 
+def halve_base(laid: Laid) -> None:
+    """Keep the frozen weights of linear layers in bfloat16, in place.
+
+    Half the memory and, where the family allows it, the same numbers: they are cast to it anyway under
+    bfloat16 autocast.
+    """
+    for module in laid.checkpoint.model.modules():
+        if isinstance(module, nn.Linear) and not any(p.requires_grad for p in module.parameters()):
+            module.to(torch.bfloat16)
+
+
 def tensors(laid: Laid) -> dict[str, Tensor]:
     """The trained tensors, by peft's names in a file."""
     found = {}

@@ -19,13 +19,17 @@ def held_out_loss(loss_of: nn.Module, held_out: Sequence[Batch], run: Run, devic
     training = loss_of.training
     loss_of.eval()
     with torch.no_grad(), devices.autocast():
-        for number in range(devices.process_index, len(held_out), devices.num_processes):
+        for first in range(0, len(held_out), devices.num_processes):
+            # All processes compute as often, as layers may be shared: one without a batch of its own repeats the last.
+            number = min(first + devices.process_index, len(held_out) - 1)
+            counts = first + devices.process_index < len(held_out)
             batch = held_out[number]
             seeds = [seed_of(run.seed, HELD_OUT, number, i) for i in range(len(batch.samples))]
             tensors = {**batch.tensors, "seed": torch.tensor(seeds)}
             placed = {name: value.to(devices.device) for name, value in tensors.items()}
             total, weight, _ = loss_of(placed, seeds[0])
-            sums.add("loss", float(total), float(weight))
+            if counts:
+                sums.add("loss", float(total), float(weight))
     loss_of.train(training)
     both = torch.tensor([sums.values.get("loss", 0.0), sums.weights.get("loss", 0.0)])
     whole = devices.reduce(both.to(devices.device), "sum")

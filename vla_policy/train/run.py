@@ -158,6 +158,7 @@ class Run:
     batch.
     questions: beside the data, for a policy that answers with text; robot_share: of
     demonstrations.
+    shard: processes divide weights, gradients and moments among them (train/sharding.py).
     ema: decay of the running mean of the weights, which is then saved; None: no mean.
     freeze: parts of the network that are not trained. adapter: train only an adapter; None: the
     network itself.
@@ -187,6 +188,7 @@ class Run:
     ema: float | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    shard: bool = False
     device: Literal["auto", "cpu"] = "auto"
     held_out: HeldOut = field(default_factory=HeldOut)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -203,6 +205,12 @@ class Run:
             ("workers", 0, 256),
         ):  # fmt: skip
             require(name, getattr(self, name), low, high)
+        if self.shard and (self.questions or self.lesson != ACTIONS):
+            got = "questions" if self.questions else f"lesson {self.lesson}"
+            raise ValueError(
+                f"shard: got true beside {got}, expected false: processes that share layers run the same ones, and "
+                "samples of several kinds need different ones"
+            )
         beside = self.questions or self.asked
         if (self.robot_share is None) == bool(beside):
             expected = "a share between 0 and 1" if beside else "none without questions"
@@ -265,7 +273,7 @@ class Run:
 
 
 # May differ between a run and the call that resumes it: none of them changes a result.
-FREE = frozenset({"out", "log_every", "workers", "threads", "device", "checkpoints"})
+FREE = frozenset({"out", "log_every", "workers", "threads", "device", "checkpoints", "shard"})
 
 
 def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

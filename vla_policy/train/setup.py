@@ -77,6 +77,11 @@ def prepare(run: Run) -> Work:
     first = run.adapter is not None or newest(Path(run.out)) is None
     checkpoint = start(run)
     training = training_of(checkpoint)
+    if run.shard and checkpoint.family == "tiny":
+        raise ValueError(
+            "shard: got true for a tiny policy, expected false: it fits any device, and its layers run as often as "
+            "the robots of a batch have arms"
+        )
     robot_changed = first and not made_for_data(checkpoint, run)
     if robot_changed and run.adapter is not None:
         raise ValueError(

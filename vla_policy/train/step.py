@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.training import LossOptions, Training
@@ -109,6 +110,12 @@ def scale(module: nn.Module, factor: float) -> None:
     """Multiply all gradients."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     torch._foreach_mul_(gradients, factor)
+
+
+def clip(parameters: Iterable[nn.Parameter], most: float) -> float:
+    """Scale the gradients to a norm of at most `most`; returns the norm before."""
+    norm = nn.utils.clip_grad_norm_(parameters, most)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 def not_finite(

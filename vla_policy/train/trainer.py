@@ -10,7 +10,7 @@ import torch
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.training import Training
-from vla_policy.train.adapters import lay
+from vla_policy.train.adapters import halve_base, lay
 from vla_policy.train.batches import Batch, Batches
 from vla_policy.train.checkpoints import (
     Learner,
@@ -31,7 +31,8 @@ from vla_policy.train.progress import progress
 from vla_policy.train.recompute import recompute_layers
 from vla_policy.train.run import METRIC, Run
 from vla_policy.train.run_folder import open_folder
-from vla_policy.train.step import LossOf, Sums, gradient, not_finite
+from vla_policy.train.sharding import Shards, gathered, shard
+from vla_policy.train.step import LossOf, Sums, clip, gradient, not_finite
 from vla_policy.train.stop import asked_to_stop
 
 
@@ -81,6 +82,12 @@ def _train(
     loss_of, learner = _prepare(run, work, devices)
     step = go_on(out, learner)
     devices.wait_for_everyone()
+    shards = None
+    if run.shard and devices.num_processes > 1:
+        shards = shard(loss_of, learner, run, work.training.parts, devices.device)
+        learner = shards.learner
+    else:
+        loss_of = devices.prepare(loss_of)
     if devices.is_main_process:
         if learner.laid is not None:
             require_base(out, run.policy, learner.laid.fingerprint)
@@ -98,7 +105,7 @@ def _train(
             set_rate(learner.optimiser, rate)
             learner.optimiser.zero_grad(set_to_none=True)
             samples = gradient(loss_of, stream, step, run, devices, sums)
-            norm = float(devices.clip_grad_norm_(learner.parameters.values(), run.optimiser.clip))
+            norm = clip(learner.parameters.values(), run.optimiser.clip)
             if not norm < float("inf"):
                 raise not_finite("gradient", step, sums.means(), samples)
             learner.optimiser.step()
@@ -109,7 +116,7 @@ def _train(
             last = step == run.steps or asked
             line: dict[str, Any] = {}
             if step % run.checkpoints.every == 0 or last:
-                line |= _save(run, work, out, devices, loss_of, learner, step)
+                line |= _save(run, work, out, devices, loss_of, learner, step, shards)
             if step % run.log_every == 0 or line or last:
                 line = {"step": step, **sums.means(), "rate": rate, "gradient": norm, **line}
                 line |= meter.read(step)
@@ -132,28 +139,35 @@ def _prepare(run: Run, work: Work, devices: Any) -> tuple[Any, Learner]:
     if run.adapter is not None:
         torch.manual_seed(run.seed)  # for the initial A
         laid = lay(work.checkpoint, run.policy, run.adapter)
+        if work.training.half_base and run.precision == "bfloat16" and not run.adapter.merge:
+            halve_base(laid)
     if run.gradient_checkpointing:
         recompute_layers(model)
-    model.to(devices.device).train()
+    divided = run.shard and devices.num_processes > 1  # then each process takes its share alone
+    model.to("cpu" if divided else devices.device).train()
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = adamw(parameters, run.optimiser, work.training.parts)
     loss_of = LossOf(work.checkpoint, work.training, run.loss)
     mean = None if run.ema is None else Mean(parameters, run.ema)
     learner = Learner(work.checkpoint, parameters, optimiser, mean, laid=laid, others=work.others)
-    return devices.prepare(loss_of), learner
+    return loss_of, learner
 
 
 def _save(
-    run: Run, work: Work, out: Path, devices: Any, loss_of: Any, learner: Learner, step: int
-) -> dict[str, float]:
+    run: Run, work: Work, out: Path, devices: Any, loss_of: Any, learner: Learner, step: int,
+    shards: Shards | None,
+) -> dict[str, float]:  # fmt: skip
     """Write a checkpoint; returns its measurements."""
     measured = {}
     if work.held_out:
         with learner.mean.in_place() if learner.mean is not None else nullcontext():
             measured[METRIC] = held_out_loss(loss_of, work.held_out, run, devices)
         learner.measured[step] = measured[METRIC]
-    if devices.is_main_process:
-        save_checkpoint(out, learner, step, run)
+    whole: Learner | None = learner
+    if shards is not None:
+        whole = gathered(shards, run, work.training.parts, leads=devices.is_main_process)
+    if devices.is_main_process and whole is not None:
+        save_checkpoint(out, whole, step, run)
         write_curves(out, read_log(out))
     devices.wait_for_everyone()
     return measured
