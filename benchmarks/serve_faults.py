@@ -2,11 +2,11 @@
 
 A real server of the shipped policy, a relay that delays every byte, the whole graph on the simulated robot. Every setpoint
 is held against the robot's file: speeds of the tool, workspace, finite. Speeds are those between consecutive messages;
-where messages are missing (by their stamps), the limit is that of the time between, and such gaps are counted. Delays are
-of each way; the robot's clock is the simulation's.
+where messages are missing (by their stamps), the limit is that of the time between, and such gaps are counted. Every fault
+comes once the arm moves, and is over after a while. Delays are of each way: with 1000 ms no answer is in time, so the arm has
+to hold as without a server, and with less it may go on. The robot's clock is the simulation's. Seven minutes.
 
-. tools/env.sh && python benchmarks/serve_faults.py --cases none,kill,freeze,restart --out benchmarks/serve_faults.json
-. tools/env.sh && python benchmarks/serve_faults.py --cases "delay 50 ms,delay 200 ms,delay 1000 ms" --out benchmarks/serve_delays.json
+. tools/env.sh && python benchmarks/serve_faults.py --out benchmarks/serve_faults.json
 """
 
 import argparse
@@ -41,6 +41,7 @@ from vla_policy.ros.operator.watch import Watch
 ROBOT, SUITE = "vx300s", "pick_put"
 HOLD_S = 1.22  # the plan's greatest age and a tick
 CASES = ("none", "kill", "freeze", "restart", "delay 50 ms", "delay 200 ms", "delay 1000 ms")
+ANSWERED = ("none", "delay 50 ms", "delay 200 ms")  # answers come in time: the arm need not hold
 AWAY_S, TASK_S, PERIOD_S = 3.0, 30.0, 0.02
 MOVED = 1e-9
 GAP, ANEW = 1.5, 10  # periods: messages are missing; the arm began anew from where it was measured
@@ -88,14 +89,18 @@ def main() -> int:
         finally:
             graph.close()
             server.stop()
+    met = {
+        "nothing_outside_limits": not any(r["outside_limits"] for r in rows),
+        "hold_s": all(r["last_move_s"] <= HOLD_S for r in rows if r["case"] not in ANSWERED),
+        "went_on": all(r["went_on"] == r["faults"] for r in rows),
+        "every_fault_came": all(r["faults"] == args.episodes for r in rows if r["case"] != "none"),
+    }
     report = {
         **about(),
         "bounds": {"hold_s": HOLD_S},
         "scheme": args.scheme,
-        "passed": all(
-            not r["outside_limits"] and r["last_move_s"] <= HOLD_S and r["went_on"] == r["faults"]
-            for r in rows
-        ),
+        "met": met,
+        "passed": all(met.values()),
         "rows": rows,
     }
     return finish(report, args.out)
@@ -122,11 +127,9 @@ def measure(graph, client, watch, sent, server, relay, case: str, args) -> dict[
     successes, last_moves, went_on, setpoints, gaps = 0, [], 0, 0, 0
     outside: list[str] = []
     details: list[str] = []
-    words = case.split()
     for scene, task in islice(put_tasks(args.seed), args.episodes):
-        relay.delay_s = float(words[1]) / 1e3 if words[0] == "delay" else 0.0
         sent.clear()
-        fault = Fault(words[0], server, sent)
+        fault = Fault(case, server, relay, sent)
         fault.start()
         outcome = run_trial(client, watch, "flow", scene.seed, task.instruction, TASK_S)
         fault.join()
@@ -138,7 +141,6 @@ def measure(graph, client, watch, sent, server, relay, case: str, args) -> dict[
         outside += sent.outside()
         setpoints, gaps = setpoints + len(sent.targets), gaps + sent.gaps()
         graph.check()
-    relay.delay_s = 0.0
     return {
         "case": case, "episodes": args.episodes, "successes": successes, "setpoints": setpoints,
         "outside_limits": len(outside), "examples": outside[:5], "gaps": gaps, "faults": len(last_moves), "went_on": went_on,
@@ -155,19 +157,20 @@ def put_tasks(seed: int):
 
 
 class Fault(threading.Thread):
-    """Kills, freezes or restarts the server once the arm has moved; it is back after AWAY_S, or as soon as it can be.
+    """Kills, freezes, restarts or delays the server once the arm has moved; it is back after AWAY_S, or as soon as it can be.
 
     Times are the robot's.
     """
 
-    def __init__(self, kind: str, server: "Server", sent: "Sent") -> None:
+    def __init__(self, case: str, server: "Server", relay: "Relay", sent: "Sent") -> None:
         super().__init__(daemon=True)
-        self._kind, self._server, self._sent = kind, server, sent
+        self._kind, *self._ms = case.split()
+        self._server, self._relay, self._sent = server, relay, sent
         self.at_ns: int | None = None
         self.over_ns = 0
 
     def run(self) -> None:
-        if self._kind not in ("kill", "freeze", "restart") or not self._sent.wait_moving(60.0):
+        if self._kind == "none" or not self._sent.wait_moving(60.0):
             return
         self.at_ns = self._sent.now_ns()
         if self._kind == "kill":
@@ -177,6 +180,10 @@ class Fault(threading.Thread):
         elif self._kind == "restart":
             self._server.stop()
             self._server.start()
+        elif self._kind == "delay":
+            self._relay.delay_s = float(self._ms[0]) / 1e3
+            time.sleep(AWAY_S)
+            self._relay.delay_s = 0.0
         else:
             self._server.signal(signal.SIGSTOP)
             time.sleep(AWAY_S)

@@ -14,6 +14,7 @@ from serving import ROWS, Running, observation
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from vla_policy.cli import main
 from vla_policy.policy import load_policy
 from vla_policy.remote import gate
 from vla_policy.remote.budget import Budget
@@ -221,3 +222,31 @@ def test_a_connection_whose_frames_cost_too_much_is_ended(flood, monkeypatch):
         assert counted(running, "costly") == 1
         assert len(good.infer(observation()).actions) == ROWS
         good.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--batch", "0"], "--batch: got 0, expected 1 or more"),
+        (["--threads", "-1"], "--threads: got -1, expected 1 or more"),
+        (["--connections", "0"], "connections: got 0, expected 1 or more"),
+        (["--device", "gpu"], "device: got 'gpu'"),
+        (["--host", "0.0.0.0"], "where others reach this server, and no token"),
+        (["--tls-cert", "cert.pem"], "needs both, --tls-cert and --tls-key"),
+    ],
+)
+def test_what_cannot_be_served_is_said_at_once(given, words, capsys, monkeypatch):
+    monkeypatch.delenv("VLA_TOKEN", raising=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    assert main(["serve", "tiny", "--port", port, *given]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and words in said
+
+
+def test_two_servers_on_one_port_are_refused_before_a_policy_is_loaded(capsys):
+    with Running() as running:
+        assert main(["serve", "no_such_policy", "--port", str(running.port)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "Address already in use; is another server running?" in said

@@ -443,7 +443,9 @@ def test_token_and_certificate(tmp_path, monkeypatch, certificate):
         there = load_policy(running.address)
         assert len(there.infer(observation()).actions) == ROWS
         there.close()
-        with pytest.raises(Unavailable, match="no connection: .*; wss:// is the address of a ser"):
+        with pytest.raises(
+            Unavailable, match=r"no connection: .*; wss:// is the address of a ser"
+        ):
             load_policy(running.address.replace("wss", "ws"))
     began_s = time.monotonic()
     with Running() as running, pytest.raises(Unavailable, match="; ws:// is the address of a ser"):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vla_policy.remote.address import find_token, read_token_file
 from vla_policy.remote.journal import Journal
+from vla_policy.remote.listening import require_port
 from vla_policy.remote.process_memory import settle_memory
 from vla_policy.remote.server import Server
 from vla_policy.remote.serving import Serving
@@ -56,7 +57,12 @@ def run(args: argparse.Namespace) -> int:
         host=args.host, port=args.port, token=token, tls_cert=args.tls_cert, tls_key=args.tls_key,
         connections=args.connections,
     )  # fmt: skip
-    serving.tls()  # what is wrong with the files is said before a model is loaded
+    # What is wrong is said before a model is loaded.
+    for flag, number in (("--batch", args.batch), ("--threads", args.threads)):
+        if number < 1:
+            raise ValueError(f"{flag}: got {number}, expected 1 or more")
+    require_port(serving.host, serving.port)
+    serving.tls()
     journal = Journal(sys.stderr)
     if args.copies is None:
         return _run(_server(args, serving, journal), args, serving)

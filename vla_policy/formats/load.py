@@ -13,7 +13,7 @@ from vla_policy.formats.kinds import FORMATS, OWN
 from vla_policy.formats.native import folder as vla
 from vla_policy.formats.policy_file import read_policy_file
 from vla_policy.formats.tensors.store import open_store
-from vla_policy.parsing.files import within
+from vla_policy.parsing.files import one_line, within
 from vla_policy.parsing.json_document import WEIGHTS, read_json
 
 
@@ -70,6 +70,7 @@ def load_checkpoint(
     dtype: None keeps the files' own. embodiment: the robot, for a folder for several robots.
     Raises FileNotFoundError or ValueError with one sentence: what is wrong, and where.
     """
+    _require_device(device)
     if path.suffix in (".yaml", ".yml"):
         file = read_policy_file(path)
         require_checkpoint(file.checkpoint)
@@ -87,3 +88,11 @@ def load_checkpoint(
             f"write a policy file (`vla inspect {path} --policy-file --robot ROBOT` prints it) and load that"
         )
     return vla.load(path, device=device, dtype=dtype, embodiment=embodiment)
+
+
+def _require_device(name: str) -> None:
+    """Raises ValueError for a torch device that this machine or this PyTorch does not have."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: got {name!r}: {one_line(str(error), 200)}") from error

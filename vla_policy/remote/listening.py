@@ -17,6 +17,24 @@ PAUSE_S = 0.5  # where the system gives no more sockets
 PLAIN_S, TLS_S = 0.0003, 0.002
 
 
+def require_port(host: str, port: int) -> None:
+    """Raises OSError, one sentence, if a server cannot listen there."""
+    try:
+        where = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in where:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise OSError(
+            f"--host {host}, --port {port}: cannot listen there: {error.strerror or error}; is another server running?"
+        ) from error
+
+
 @dataclass(slots=True)
 class Listening:
     """serve: creates the protocol of one connection, as aiohttp's server does. tls: None without."""

@@ -41,6 +41,8 @@ class Serving:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port: got {self.port}, expected 0 to 65535")
+        if self.connections < 1:
+            raise ValueError(f"connections: got {self.connections}, expected 1 or more")
         if not self.is_local and self.token is None:
             raise ValueError(
                 f"host: got {self.host!r}, where others reach this server, and no token; give one "
