@@ -110,3 +110,30 @@ def test_a_disturbed_twin_leaves_what_it_is_told_and_stands_where_that_stands():
     finally:
         twin.loop.close()
         steady.loop.close()
+
+
+def test_a_disturbed_twin_begins_some_demonstrations_elsewhere_with_its_hand_partly_closed(twin):
+    """And at the same place for the same seed; a steady one begins with its hand open."""
+    seeds = range(20, 32)
+
+    def begins(twin):
+        """float64[scenes, 4]: the tool's place and the hand's opening."""
+        found = []
+        for seed in seeds:
+            twin.loop.set_scene(seed, "").result(60.0)
+            state = twin.steps(1).state
+            found.append([*state.ee_pose[:3], state.gripper])
+        return np.array(found)
+
+    disturbed = Twin(disturbed=True)
+    try:
+        disturbed.steps(2)
+        varied, home = begins(disturbed), begins(twin)
+        again = begins(disturbed)
+    finally:
+        disturbed.loop.close()
+    away = np.linalg.norm(varied[:, :3] - home[:, :3], axis=1) > 0.02
+    assert 2 <= away.sum() <= 6
+    assert (varied[away, 3] < 0.9).all()
+    assert home[:, 3].min() > 0.95 and varied[~away, 3].min() > 0.95
+    assert np.abs(again - varied).max() < 0.02

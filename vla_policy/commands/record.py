@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--disturbed",
         action="store_true",
-        help="the twin follows the operator with errors, so that takes show how to come back",
+        help="the twin follows the operator with errors, and does not always begin at home with its hand open, so that takes "
+        "show how to come back",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the twin's scenes, 0 to 9")
     parser.add_argument("--renderer", default="auto", choices=("auto", "egl", "osmesa", "raycast"))

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vla_policy.sim.command_stream import CommandStream, gripper_refusal, hear_pose, placed
+from vla_policy.sim.demonstrations.start_poses import start_oddly
 from vla_policy.sim.disturbance import Disturbance
 from vla_policy.sim.scenes.scene import Scene, sample_scene
 from vla_policy.sim.tasks.judge import Judge, JudgeResult
@@ -32,6 +33,7 @@ CAMERA_STEPS = 5  # 10 Hz
 OVERVIEW_STEPS = 10  # 5 Hz
 STANDING = ("front",)  # cameras that do not go with a hand
 YIELD_S = 0.001  # also when late: commands come in by another thread of this process
+ODD_START = 7  # tells its draws from the others of a seed
 PACE_STEPS = 100  # over how many steps the pace is measured
 
 
@@ -68,7 +70,8 @@ class SetTask:
 class SimConfig:
     """epoch_ns: stamp of the start. rate: simulated per wall seconds. overview_px: w, h.
 
-    robot: name of the simulated robot. disturbed: it follows its commands with errors.
+    robot: name of the simulated robot. disturbed: it follows its commands with errors, and does not always begin at home with
+    its hand open.
     """
 
     epoch_ns: int
@@ -267,6 +270,7 @@ class SimLoop:
         world.reset(scene)
         self._seed = seed
         if self._config.disturbed:
+            start_oddly(world, np.random.default_rng((seed, ODD_START)))
             found = Disturbance(seed, len(world.twin.arms))
             self._disturbance = found if found.disturbs else None
         state = world.robot_state()

@@ -93,7 +93,7 @@ def node_specs(
     web:        further parameters of the page: host, token_file, tls_cert, tls_key.
     record:     folder into which a recorder writes takes; empty: no recorder.
     operator:   one of OPERATORS, who demonstrates in place of a policy; empty: the policy acts.
-    disturbed:  the twin follows its commands with errors, so that demonstrations show recoveries.
+    disturbed:  the twin follows its commands with errors, and does not always begin at home, so that demonstrations show recoveries.
     markers:    a node that draws chunks and commands for RViz and Foxglove.
     black_box:  folder of the last hours' commands, states and refusals; empty: none.
     teleop:     device of a person who may take over, by name in config/teleop or path; empty: none.

@@ -49,7 +49,8 @@ class SimParams:
     image_px: int = param(96, "width and height of the policy's images", low=16, high=1024)
     disturbed: bool = param(
         False,
-        "the robot follows its commands with errors, for demonstrations that show recoveries",
+        "the robot follows its commands with errors, and does not always begin at home with its hand open, for "
+        "demonstrations that show recoveries",
     )
 
 

@@ -14,13 +14,14 @@ import numpy as np
 from vla_policy.sim.demonstrations.expert import MAX_STEP_M, ArmGoal, ExpertAction, expert_action
 from vla_policy.sim.demonstrations.labels import Frame, label_frame, sample_queries
 from vla_policy.sim.demonstrations.row_player import Driver
+from vla_policy.sim.demonstrations.start_poses import start_oddly
 from vla_policy.sim.disturbance import DRIVE_SIGMA, LOWEST_M, SIGMAS, share_at
 from vla_policy.sim.scenes.scene import Scene, new_object, sample_scene
 from vla_policy.sim.tasks.judge import Judge
 from vla_policy.sim.tasks.references import Reference
 from vla_policy.sim.tasks.tasks import FAMILIES, Task, phrase_task, sample_task
 from vla_policy.sim.world.ground_truth import Truth
-from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
+from vla_policy.sim.world.world import World
 
 # Who acts: the targets 0.1 s later, from the task and the truth.
 Actor: TypeAlias = Callable[[Task, Truth], ExpertAction]
@@ -28,7 +29,6 @@ Actor: TypeAlias = Callable[[Task, Truth], ExpertAction]
 FRAMES_PER_S = 7.5  # of the time that a task may take
 TERMINATE_FRAMES = 5
 _RETRIES, _RETRY_STRIDE = 4, 20_000
-_ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.26])
 
 
 def demonstrate(
@@ -90,8 +90,7 @@ def record(
     """
     world.reset(scene)
     twin = world.twin
-    if rng.random() < 0.3:  # an odd start, as after an earlier task
-        _start_oddly(world, rng)
+    start_oddly(world, rng)
     new = new_object(scene)
     task = sample_task(scene, rng, family, None if new is None else "colour", target=new)
     sigma = float(rng.choice(SIGMAS))
@@ -113,15 +112,6 @@ def record(
         if ended >= TERMINATE_FRAMES:
             return recorded if driver.result.ever_success else None
     return None
-
-
-def _start_oddly(world: World, rng: np.random.Generator) -> None:
-    """One of the arms somewhere in front of it."""
-    arms = world.twin.arms
-    index = int(rng.integers(len(arms))) if len(arms) > 1 else 0
-    start = rng.uniform(_ODD_LOWER, _ODD_UPPER) + arms[index].base_xyz
-    gripper = float(rng.uniform(0.3, 1.0))
-    world.place_arm(np.concatenate([start, TOP_DOWN_XYZW]), gripper, index)
 
 
 def _paraphrases(task: Task, scene: Scene, rng: np.random.Generator) -> list[Task]:

@@ -1,4 +1,4 @@
-"""Arm poses like those of a demonstration, without running one: for scenes that train vision.
+"""Where an arm is when a demonstration begins, and poses like those of one without running it, for scenes that train vision.
 
 The pose never depends on the instruction.
 """
@@ -19,6 +19,9 @@ from vla_policy.sim.world.world import TOP_DOWN_XYZW, World
 # table.
 LOWEST_TOOL_M = 0.018
 _PAD_INNER_M = 0.0215
+ODD_SHARE = 0.3  # of demonstrations
+_ODD_LOWER, _ODD_UPPER = np.array([0.20, -0.20, 0.09]), np.array([0.42, 0.20, 0.26])
+_ODD_OPENINGS = (0.3, 1.0)
 _FREE_LOWER, _FREE_UPPER = np.array([0.20, -0.22, 0.09]), np.array([0.44, 0.22, 0.30])
 
 
@@ -31,6 +34,21 @@ def opening_around(half_m: float) -> float:
     """Gripper opening (0..1) at which the pads just touch an object of this half size."""
     finger = half_m + _PAD_INNER_M
     return float(np.clip((finger - FINGER_CLOSED_M) / (FINGER_OPEN_M - FINGER_CLOSED_M), 0, 1))
+
+
+def start_oddly(world: World, rng: np.random.Generator) -> bool:
+    """Place one of the arms somewhere in front of it, its hand partly closed, as after an earlier task, in ODD_SHARE of the calls.
+
+    Returns whether it did. Else a hand that is partly closed always holds something, and a policy that has once closed it
+    too early never opens it again.
+    """
+    if rng.random() >= ODD_SHARE:
+        return False
+    arms = world.twin.arms
+    index = int(rng.integers(len(arms))) if len(arms) > 1 else 0
+    start = rng.uniform(_ODD_LOWER, _ODD_UPPER) + arms[index].base_xyz
+    world.place_arm(_pose(start), float(rng.uniform(*_ODD_OPENINGS)), index)
+    return True
 
 
 def place_like_demonstration(world: World, scene: Scene, rng: np.random.Generator) -> None:
