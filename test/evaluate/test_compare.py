@@ -339,7 +339,7 @@ def test_training_is_what_the_run_took_up_to_the_checkpoint(tmp_path):
 
 
 def test_training_of_shipped_weights_is_said_beside_them(tmp_path):
-    for name in ("tiny", "tiny_cross"):
+    for name in ("tiny", "tiny_cross", "small"):
         said = training_cost(weights_dir() / name)
         assert set(said) == {"steps", "seconds", "on"}
         hours = f"{said['steps']} steps in {said['seconds'] / 60:.0f} min, {said['on']}"

@@ -14,7 +14,7 @@ function element(tag, text, className) {
 }
 
 function showSet() {
-  const shown = SET.episodes.length === SET.of ? `${SET.of} episodes` : `${SET.episodes.length} of ${SET.of} episodes`;
+  const shown = SET.episodes.length === SET.of ? `${SET.of} episode${SET.of === 1 ? "" : "s"}` : `${SET.episodes.length} of ${SET.of} episodes`;
   const every = SET.every > 1 ? `, one image in ${SET.every} is shown` : "";
   $("about").textContent = `LeRobot ${SET.version}, robot ${SET.robot || "not named"}, ${SET.fps} frames/s, ${shown}${every}`;
   if (SET.findings.length) {

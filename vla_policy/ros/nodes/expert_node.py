@@ -29,6 +29,7 @@ from vla_policy.ros.process.change_log import ChangeLogger
 from vla_policy.ros.process.params import follow_params, param
 from vla_policy.ros.process.run_node import run_node
 from vla_policy.runtime.task import Ended, Outcome
+from vla_policy.sim.demonstrations.expert import expert_action
 from vla_policy.sim.scenes.scene import Scene, sample_scene
 from vla_policy.sim.tasks.tasks import Task
 from vla_policy.sim.tasks.typed import parse_task
@@ -136,7 +137,10 @@ class ExpertNode(Node):
             except ValueError as error:
                 self._refuse(words, str(error))
                 continue
+            reached = expert_action(known.task, copy.truth()).terminate
             rows, done = expert_rows(copy, known.task)
+            if self._params.chunks != TELEOP_CHUNK:
+                done = reached  # in place of a policy: the task node ends the instruction, what is still planned is not done
             chunk = ActionChunk(
                 rows, self._names, planned_ns, STEP_NS, self._sequence, words,
                 terminate=done, infer_ns=time.perf_counter_ns() - began_ns,
