@@ -28,3 +28,6 @@ def test_the_ports_of_the_tree_are_those_of_the_leaf_and_of_the_action():
         assert refuse_instruction(leaf.get("instruction")) is None
         assert float(leaf.get("timeout_s")) > 0
     assert root.get("main_tree_to_execute") == root.find("BehaviorTree").get("ID")
+    runs = (FOLDER / "run_tree.cpp").read_text()
+    assert f'registerNodeType<vla_policy_bt::{model.get("ID")}>("{model.get("ID")}"' in runs
+    assert 'default_port_value = "execute_instruction"' in runs

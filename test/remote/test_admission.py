@@ -5,6 +5,7 @@ import contextlib
 import random
 import socket
 import ssl
+import struct
 import threading
 import time
 
@@ -250,3 +251,21 @@ def test_two_servers_on_one_port_are_refused_before_a_policy_is_loaded(capsys):
         assert main(["serve", "no_such_policy", "--port", str(running.port)]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "Address already in use; is another server running?" in said
+
+
+def test_who_goes_before_the_answer_leaves_no_traceback(caplog):
+    with Running() as running:
+        for attempt in range(60):
+            with socket.create_connection(("127.0.0.1", running.port)) as one:
+                reset = struct.pack("ii", 1, 0)  # the close is a reset, not an end
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                one.sendall(
+                    HEAD
+                    + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+                )
+                time.sleep(0.0002 * (attempt % 6))
+        good = load_policy(running.address)
+        assert len(good.infer(observation()).actions) == ROWS
+        good.close()
+    assert not caplog.records

@@ -265,7 +265,8 @@ class Server:
             self._sockets.discard(socket)
             self.metrics.robots -= 1
             self._journal.write("disconnected", client=name, why=why)
-        return socket
+        # One that was gone before the handshake was written gets nothing; aiohttp wants an answer all the same.
+        return socket if socket.prepared else web.Response(status=400)
 
     async def _converse(
         self, socket: web.WebSocketResponse, name: str, transport: asyncio.BaseTransport | None
