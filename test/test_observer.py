@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip(
-    "rclpy", reason="drives the control node's own code: `make test`, which has ROS, runs it"
+    "vla_policy.msg",
+    reason="drives the control node's own code: `make test`, which has ROS, runs it",
 )
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from observer import adapter, faults, robots, run

@@ -1,5 +1,9 @@
 """Synthetic demonstrations: every number of a frame identifies the frame."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +52,20 @@ def record(writer: SetWriter, episode: int, length: int, *, task: str = "push", 
     return writer.save(success)
 
 
-def recorded_set(root: Path, lengths=(7, 5), **more) -> Path:
-    """A set of episodes of these lengths."""
+def recorded_set(root: Path, lengths=(7, 5)) -> Path:
+    """A set of episodes of these lengths: a copy of one that was written once."""
+    return shutil.copytree(_written_once(tuple(lengths)), root)
+
+
+@functools.cache
+def _written_once(lengths: tuple[int, ...]) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="recorded_set_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return written_set(folder / "set", lengths)
+
+
+def written_set(root: Path, lengths=(7, 5), **more) -> Path:
+    """A set of episodes of these lengths, by a writer of its own."""
     with SetWriter(root, ROBOT, FPS, robot_yaml="name: vx300s\n", **more) as writer:
         for episode, length in enumerate(lengths):
             task = ("push", "lift")[episode % 2]

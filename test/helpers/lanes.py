@@ -22,8 +22,8 @@ TIMED = (
 QUIET_NICE = 10
 # Above Linux's range of ephemeral ports, and not searched by `vla stop`, which searches 0 to 100.
 DOMAINS = range(215, 232)
-# Half a minute and more: started first, longest first, so that no lane works long after the
-# others.
+# Half a minute and more, and of what `make check` runs some seconds of a processor: started first,
+# longest first, so that no lane works long after the others.
 LONG: tuple[str, ...] = (
     "test/ros/test_walk.py",
     "test/ros/test_check_topics.py",
@@ -38,6 +38,13 @@ LONG: tuple[str, ...] = (
     "test/test_observer.py",
     "test/train/test_train.py",
     "test/without_ros/test_images.py",
+    "test/data/checks/test_set_faults.py",
+    "test/data/lerobot/test_writer.py",
+    "test/safety/test_guard_parts.py",
+    "test/safety/test_late_ticks.py",
+    "test/families/test_training.py",
+    "test/train/test_lessons.py",
+    "test/data/checks/test_other_sources.py",
 )
 
 

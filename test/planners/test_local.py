@@ -6,7 +6,6 @@ import pytest
 import torch
 from table_policy import TablePolicy, observation
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vla_policy.planners.choose import find_planner
 from vla_policy.planners.local import local_planner
@@ -19,6 +18,9 @@ TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}<ask>"
 
 def tokenizer(template):
     """Every word is unknown but those of WORDS, so what a model says is up to its last layer."""
+    # Seconds of imports: of the worker that runs these tests, not of all that collect them.
+    from transformers import PreTrainedTokenizerFast
+
     plain = Tokenizer(models.WordLevel(WORDS, unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="</s>")
@@ -29,6 +31,8 @@ def tokenizer(template):
 
 def folder(tmp_path, says, template=TEMPLATE):
     """A random Llama that says one word after <ask>, and then ends."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
     config = LlamaConfig(vocab_size=len(WORDS), tie_word_embeddings=False, eos_token_id=3, bos_token_id=None, pad_token_id=3, **sizes)  # fmt: skip

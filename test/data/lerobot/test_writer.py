@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from demonstrations import FPS, ROBOT, frame, record, recorded_set, require_same
+from demonstrations import FPS, ROBOT, frame, record, recorded_set, require_same, written_set
 
 from vla_policy.data.lerobot import transaction
 from vla_policy.data.lerobot.durable import Busy, DiskFull
@@ -70,7 +70,7 @@ def test_the_files_are_those_of_the_format(tmp_path):
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path):
-    one, other = (recorded_set(tmp_path / name, (9,)) for name in ("one", "other"))
+    one, other = (written_set(tmp_path / name, (9,)) for name in ("one", "other"))
     files = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file() and p.name != "lock")
     assert len(files) > 8
     assert [p for p in files if (one / p).read_bytes() != (other / p).read_bytes()] == []
@@ -103,7 +103,7 @@ def test_an_episode_more_after_a_restart(tmp_path):
 
 def test_more_episodes_than_a_file_of_their_rows_holds(tmp_path, monkeypatch):
     monkeypatch.setattr("vla_policy.data.lerobot.layout.EPISODES_IN_FILE", 2)
-    root = recorded_set(tmp_path / "set", (2, 1, 2, 1, 2))
+    root = written_set(tmp_path / "set", (2, 1, 2, 1, 2))
     assert len(list((root / "meta/episodes").rglob("*.parquet"))) == 3
     with SetWriter(root, ROBOT, FPS) as again:
         assert again.delete_last() == 4
@@ -315,8 +315,8 @@ def test_columns_are_those_that_are_executed(tmp_path):
 
 def test_a_restart_between_episodes_changes_no_byte(tmp_path):
     """A set that was written in two sittings is the one that was written in one."""
-    recorded_set(tmp_path / "one", (4, 3, 5))
-    recorded_set(tmp_path / "two", (4, 3))
+    written_set(tmp_path / "one", (4, 3, 5))
+    written_set(tmp_path / "two", (4, 3))
     with SetWriter(tmp_path / "two", ROBOT, FPS) as again:
         record(again, 2, 5, task="push", success=False)
     files = {
