@@ -58,10 +58,9 @@ def graph() -> dict[str, set[str]]:
     return MAP.import_graph(ROOT / PACKAGE)
 
 
-@cache
 def nodes_of(name: str) -> tuple[ast.AST, ...]:
     """Every node of a module's tree."""
-    return tuple(ast.walk(MAP.tree(FILES[name])))
+    return MAP.nodes(FILES[name])
 
 
 @cache

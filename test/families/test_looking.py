@@ -37,12 +37,9 @@ def observation(policy: Policy, image: np.ndarray, sentence: str) -> Observation
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "robot", "most"),
-    [
-        ("tiny", "vx300s", 0.1),
-        pytest.param("tiny_cross", "vx300s_pair", 0.2, marks=pytest.mark.slow),
-    ],
+    ("name", "robot", "most"), [("tiny", "vx300s", 0.1), ("tiny_cross", "vx300s_pair", 0.2)]
 )
 def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot, most):
     policy, world = load_policy(name, embodiment=robot), World(robot=robot)
