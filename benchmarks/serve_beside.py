@@ -23,7 +23,7 @@ CALM, OTHER, OWN = "nobody attacked", "another server attacked", "this server at
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=9.0, help="of each part of a round")
     parser.add_argument("--threads", type=int, default=3, help="of the attackers")
     parser.add_argument("--connections", type=int, default=200)
