@@ -1,4 +1,5 @@
-"""The fresh environment of tools/try_packages.py has torch and what it needs, and nothing else of another one."""
+"""The fresh environment of tools/try_packages.py has torch and what it needs, and nothing else of another one;
+what colcon says of tests that fail is told."""
 
 import try_packages
 
@@ -40,3 +41,17 @@ def test_torch_is_linked_with_what_it_needs_alone(tmp_path):
     names = ("torch", "sympy", "mpmath", "typing_extensions")
     assert linked == {*names, *(f"{name}-1.0.dist-info" for name in names)}
     assert (here / "torch").resolve() == there / "torch"
+
+
+def test_the_tests_that_fail_are_named():
+    text = """build/p/test_results/p/ros.xunit.xml: 2 tests, 0 errors, 1 failure, 0 skipped
+- p.test.a test_x
+  <<< failure message
+    assert 1 == 2
+  >>>
+
+Summary: 2 tests, 0 errors, 1 failure, 0 skipped
+"""
+    summary = "Summary: 2 tests, 0 errors, 1 failure, 0 skipped"
+    assert try_packages.read_results(text) == (summary, ["p.test.a test_x"])
+    assert try_packages.read_results("") == ("no result", [])

@@ -161,9 +161,20 @@ def try_workspace(folder: Path, test: str) -> None:
     tested = sourced(folder, env) | options
     run("colcon", "test", "--base-paths", *paths, "--packages-select", "vla_policy", *chosen,
         cwd=folder, env=tested)  # fmt: skip
-    results = run("colcon", "test-result", "--verbose", cwd=folder, env=tested)
-    say(f"colcon test ({test}): {results.strip().splitlines()[-1]}")
+    line = ["env", "colcon", "test-result", "--verbose"]
+    results = subprocess.run(line, cwd=folder, env=tested, capture_output=True, text=True)
+    summary, names = read_results(results.stdout)
+    if results.returncode != 0:
+        print(results.stdout, file=sys.stderr)
+        raise Failed(f"colcon test ({test}): {summary}; {', '.join(names) or results.stderr}")
+    say(f"colcon test ({test}): {summary}")
     start_mock(folder, sourced(folder, env))
+
+
+def read_results(text: str) -> tuple[str, list[str]]:
+    """The last line of `colcon test-result --verbose`, and the tests that did not pass."""
+    lines = text.strip().splitlines() or ["no result"]
+    return lines[-1], [line.removeprefix("- ") for line in lines if line.startswith("- ")]
 
 
 def lacking(venv: Path, source: Path) -> list[str]:
