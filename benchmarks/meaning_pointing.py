@@ -9,6 +9,8 @@ Right: of the three things, the one whose place in the image is nearest to where
 import argparse
 import json
 import platform
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from vla_policy.data.web.pictures import load
 from vla_policy.evaluate.metrics import wilson
 from vla_policy.evaluate.rt2 import COLUMNS, rt2_trial
 from vla_policy.evaluate.suites import SUITES, trial
+from vla_policy.families.tiny import meaning
 from vla_policy.models import config, encoders
 from vla_policy.models.wide import INTENTS, WidePointing
 from vla_policy.sim.scenes.scene import Scene
@@ -28,6 +31,7 @@ from vla_policy.sim.world.world import World
 
 HERE = Path(__file__).parent
 SIDE_PX = 224
+AGAIN = 7  # more scenes of each sentence that says what is not meant
 
 
 def main() -> None:
@@ -35,6 +39,9 @@ def main() -> None:
     parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE")
     parser.add_argument("--web", type=Path, default=Path("data/web"))
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument(
+        "--columns", nargs="*", help="of the suite rt2, pairs, sentences, absent; default: all"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -42,27 +49,24 @@ def main() -> None:
     heads = {name: read_head(Path(path)) for name, path in (h.split("=") for h in args.heads)}
     world = World(renderer="auto")
     found: dict[str, Any] = {name: {} for name in heads}
+    wanted = args.columns or [*COLUMNS, *PARTS]
     for name, column in COLUMNS.items():
+        if name not in wanted:
+            continue
         rows = [rt2_trial(column, args.seed, i, web=args.web) for i in range(args.count)]
         seen = [look(world, heads, scene, [task.instruction]) for scene, task in rows]
         for head in heads:
             right = [one[head][0]["nearest"] == task.target for one, (_, task) in zip(seen, rows, strict=True)]  # fmt: skip
-            refused = [not one[head][0]["there"] for one in seen]
+            refused = [one[head][0]["refused"] for one in seen]
             found[head][f"{name}: refused"] = share(refused)
-            if column.absent:
-                continue
-            found[head][name] = share(right)
+            if not column.absent:
+                found[head][name] = share(right)
             print(head, name, share(right), "refused", share(refused), flush=True)
-    pairs = [trial(SUITES["unseen_pairs"], args.seed, 4 * i) for i in range(args.count)]
-    named = [(s, f"pick up the {s.objects[t.target].name}", t.target) for s, t in pairs]
-    seen = [look(world, heads, scene, [said]) for scene, said, _ in named]
-    for head in heads:
-        right = [one[head][0]["nearest"] == t for one, (_, _, t) in zip(seen, named, strict=True)]
-        found[head]["pairs never seen"] = share(right)
-    sentences(world, heads, args, found)
-    absent(world, heads, args, found)
+    for name, measure in PARTS.items():
+        if name in wanted:
+            measure(world, heads, args, found)
     report = {
-        "command": "python benchmarks/meaning_pointing.py " + " ".join(args.heads),
+        "command": " ".join(["python", "benchmarks/meaning_pointing.py", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, one thread",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -80,8 +84,10 @@ def read_head(path: Path) -> WidePointing:
     sizes = config.small(1).pointing.wide
     if sizes is None:
         raise ValueError("small: got no encoders")
-    head = WidePointing(sizes)
-    head.load_state_dict(load_file(path))
+    weights = load_file(path)
+    reads = sizes.reads if "reader.number.weight" in weights else 0
+    head = WidePointing(replace(sizes, known=len(weights["known"]), reads=reads))
+    head.load_state_dict(weights)
     return head.eval()
 
 
@@ -94,22 +100,48 @@ def look(
     image = world.render("front", SIDE_PX, SIDE_PX)
     features = encoders.features(image[None])
     places = world.project("front", world.truth().object_xyz + np.array([0.0, 0.0, 0.012]))
-    text = torch.stack([encoders.sentence_vector(one.lower()) for one in said])
-    answers = {}
+    answers: dict[str, list[dict[str, Any]]] = {}
     for name, head in heads.items():
-        keys, intents = head.keys(features), head.intents(text).softmax(-1)
-        closer = encoders.closer_look(head.crops, image, head.crop_px)
-        seen = head.point(keys, text[None], closer=closer)
-        told = head.presence(keys, text[None], closer)
-        answers[name] = [
-            {
-                "nearest": int(np.linalg.norm(places - seen.uv[0, i].numpy(), axis=1).argmin()),
-                "there": bool(told[0, i] >= 0),
-                "intent": INTENTS[int(intents[i].argmax())],
-            }
-            for i in range(len(said))
-        ]
+        keys = head.keys(features)
+        answers[name] = []
+        for one in said:
+            read = meaning.read(head, one, torch.device("cpu"))
+            obeyed = isinstance(read, meaning.Meaning)
+            vector = (
+                read.vector
+                if isinstance(read, meaning.Meaning)
+                else encoders.sentence_vector(one.lower())
+            )
+            closer = meaning.closer_of(
+                head, image, read if isinstance(read, meaning.Meaning) else None
+            )
+            text = vector[None, None]
+            uv = head.point(keys, text, closer=closer).uv[0, 0].numpy()
+            there = bool(head.presence(keys, text, closer)[0, 0] >= 0)
+            answers[name].append(
+                {
+                    "nearest": int(np.linalg.norm(places - uv, axis=1).argmin()),
+                    "there": there,
+                    "obeyed": obeyed,
+                    "refused": not there or not obeyed,
+                    "intent": INTENTS[
+                        int(head.intents(encoders.sentence_vector(one.lower())).argmax())
+                    ],
+                }
+            )
     return answers
+
+
+def pairs(
+    world: World, heads: dict[str, WidePointing], args: argparse.Namespace, found: dict[str, Any]
+) -> None:
+    """Colour and shape that were never seen together."""
+    trials = [trial(SUITES["unseen_pairs"], args.seed, 4 * i) for i in range(args.count)]
+    named = [(s, f"pick up the {s.objects[t.target].name}", t.target) for s, t in trials]
+    seen = [look(world, heads, scene, [said]) for scene, said, _ in named]
+    for head in heads:
+        right = [one[head][0]["nearest"] == t for one, (_, _, t) in zip(seen, named, strict=True)]
+        found[head]["pairs never seen"] = share(right)
 
 
 def sentences(
@@ -118,7 +150,9 @@ def sentences(
     """The held-out forms about things known from pictures alone: intent, place and both; and what is no command."""
     held = json.loads((HERE / "meaning_holdouts.json").read_text())
     rows = []
-    for i, form in enumerate(held["sentences"] * max(1, args.count // len(held["sentences"]))):
+    asked = held["sentences"] * max(1, args.count // len(held["sentences"]))
+    asked += [s for s in held["sentences"] if s["kind"] in ("negation", "correction")] * AGAIN
+    for i, form in enumerate(asked):
         scene, task = rt2_trial(COLUMNS["rt2_web"], args.seed, i, web=args.web)
         names = [item.name for item in scene.objects]
         said = form["sentence"].format(x=f"the {names[0]}", y=f"the {names[1]}", bare=names[0])
@@ -128,12 +162,16 @@ def sentences(
             mine = [(f, t, s[head][0]) for f, t, s in rows if f["kind"] == kind]
             found[head][f"sentences, {kind}"] = {
                 "place": share([s["nearest"] == t.target for _, t, s in mine]),
+                "obeyed and wrong": share(
+                    [s["nearest"] != t.target and not s["refused"] for _, t, s in mine]
+                ),
+                "refused": share([s["refused"] for _, _, s in mine]),
                 "intent": share([s["intent"] == (f["destination"] or "pick") for f, _, s in mine]),
             }
         scene, _ = rt2_trial(COLUMNS["rt2_web"], args.seed, 0, web=args.web)
         told = look(world, heads, scene, held["senseless"])[head]
         found[head]["senseless refused by words or by looking"] = share(
-            [one["intent"] == "nothing" or not one["there"] for one in told]
+            [one["refused"] for one in told]
         )
 
 
@@ -155,11 +193,14 @@ def absent(
             )
         for head in heads:
             found[head][f"{name}: there, but refused"] = share(
-                [not t[head][0]["there"] for t in told]
+                [t[head][0]["refused"] for t in told]
             )
             found[head][f"{name}: not there, refused"] = share(
-                [not t[head][1]["there"] for t in told]
+                [t[head][1]["refused"] for t in told]
             )
+
+
+PARTS = {"pairs": pairs, "sentences": sentences, "absent": absent}
 
 
 def share(right: list[bool]) -> str:

@@ -1,14 +1,16 @@
 """Where `small` looks first for words of its own kind: synonyms, typing errors in names, categories, digits and sums.
 
-    python benchmarks/meaning_words.py --head runs/meaning/wide_0.safetensors --web data/web --count 100 --out FILE
+    python benchmarks/meaning_words.py --heads small=runs/meaning/wide_0.safetensors --web data/web --count 100 --out FILE
 
 The arm does not move. Three things are on the table, chance is a third. The synonyms were written after training, before anything
-was known of how the head reads them. No digit is in any training picture.
+was known of how the head reads them. Typing errors are of the fifth that is in no training text. The figures are drawn with lines of
+OpenCV, which is no font of training. "the sum of ... and ..." is no phrasing of training, and a fifth of the pairs is in none either.
 """
 
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from vla_policy.evaluate.rt2 import FIRST_SEED
 from vla_policy.sim.scenes.cards import card_scene, draw_card, make_card
 from vla_policy.sim.scenes.scene import CARD_PX, Card, Scene
 from vla_policy.sim.world.world import World
+from vla_policy.train.meaning.words import error_is_held_out, pairs
 
 SYNONYMS = {
     "monkey": "ape", "dog": "puppy", "cat": "kitty", "horse": "pony", "donkey": "mule", "pig": "hog", "rabbit": "bunny",
@@ -52,30 +55,37 @@ CARDS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--head", type=Path, required=True)
+    parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE")
+    parser.add_argument("--columns", nargs="*", choices=tuple(ASKED), default=tuple(ASKED))
     parser.add_argument("--web", type=Path, default=Path("data/web"))
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    heads, world, web = {"small": read_head(args.head)}, World(renderer="auto"), load(args.web)
-    found: dict[str, dict[str, str]] = {}
-    for name, asked in ASKED.items():
+    heads = {name: read_head(Path(path)) for name, path in (h.split("=") for h in args.heads)}
+    world, web = World(renderer="auto"), load(args.web)
+    found: dict[str, dict[str, dict[str, str]]] = {name: {} for name in heads}
+    for name in args.columns:
         seen = []
         for index in range(args.count):
             rng = np.random.default_rng([args.seed, index, len(name), 41])
-            cards, said = asked(web, rng)
+            cards, said = ASKED[name](web, rng)
             seed = FIRST_SEED + 2000 * args.seed + index
             scene: Scene = card_scene(seed, cards)
-            seen.append(look(world, heads, scene, [f"pick up the {said}"])["small"][0])
-        found[name] = {
-            "looks right": share([one["nearest"] == 0 for one in seen]),
-            "refused": share([not one["there"] or one["intent"] == "nothing" for one in seen]),
-        }
-        print(name, found[name], flush=True)
+            seen.append(look(world, heads, scene, [f"pick up the {said}"]))
+        for head in heads:
+            mine = [one[head][0] for one in seen]
+            found[head][name] = {
+                "looks right": share([one["nearest"] == 0 for one in mine]),
+                "refused": share([one["refused"] for one in mine]),
+                "obeyed and wrong": share(
+                    [one["nearest"] != 0 and not one["refused"] for one in mine]
+                ),
+            }
+            print(head, name, found[head][name], flush=True)
     report = {
-        "command": f"python benchmarks/meaning_words.py --head {args.head.name} --count {args.count}",
+        "command": " ".join(["python", "benchmarks/meaning_words.py", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, one thread",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -94,13 +104,15 @@ def synonyms(web: WebPictures, rng: np.random.Generator) -> tuple[list[Card], st
 
 
 def errors(web: WebPictures, rng: np.random.Generator) -> tuple[list[Card], str]:
-    """The first thing with two letters of its name swapped, one left out, or one doubled."""
+    """The first thing with two letters of its name swapped, one left out, or one doubled, as no training text has it."""
     named = [c for c in held_out(web.concepts, "web") if len(c.name) > 4]
-    first = named[rng.integers(len(named))]
-    at = int(rng.integers(1, len(first.name) - 2))
-    a, b, c = first.name[:at], first.name[at : at + 2], first.name[at + 2 :]
-    said = (a + b[::-1] + c, a + b[1] + c, a + b[0] + b + c)[int(rng.integers(3))]
-    return _cards(web, [first, *_others(web, rng, {first.key})], rng), said
+    while True:
+        first = named[rng.integers(len(named))]
+        at = int(rng.integers(1, len(first.name) - 2))
+        a, b, c = first.name[:at], first.name[at : at + 2], first.name[at + 2 :]
+        said = (a + b[::-1] + c, a + b[1] + c, a + b[0] + b + c)[int(rng.integers(3))]
+        if said != first.name and error_is_held_out(said):
+            return _cards(web, [first, *_others(web, rng, {first.key})], rng), said
 
 
 def categories(web: WebPictures, rng: np.random.Generator) -> tuple[list[Card], str]:
@@ -122,9 +134,17 @@ def sums(web: WebPictures, rng: np.random.Generator) -> tuple[list[Card], str]:
     """Three digits, the first as a sum of two."""
     drawn = [int(d) for d in rng.choice(np.arange(2, 10), CARDS, replace=False)]
     part = int(rng.integers(1, drawn[0]))
-    return [
-        _digit(d, rng) for d in drawn
-    ], f"sum of {NUMBERS[part]} and {NUMBERS[drawn[0] - part]}"
+    cards = [_digit(d, rng) for d in drawn]
+    return cards, f"sum of {NUMBERS[part]} and {NUMBERS[drawn[0] - part]}"
+
+
+def new_sums(web: WebPictures, rng: np.random.Generator) -> tuple[list[Card], str]:
+    """The same with pairs that no training text adds up."""
+    options = pairs(held_out=True)
+    a, b = options[rng.integers(len(options))]
+    others = [d for d in range(2, 10) if d != a + b]
+    drawn = [a + b, *(int(d) for d in rng.choice(others, CARDS - 1, replace=False))]
+    return [_digit(d, rng) for d in drawn], f"sum of {NUMBERS[a]} and {NUMBERS[b]}"
 
 
 ASKED = {
@@ -133,6 +153,7 @@ ASKED = {
     "by category": categories,
     "digits": digits,
     "sums": sums,
+    "sums of new pairs": new_sums,
 }
 
 

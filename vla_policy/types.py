@@ -204,6 +204,9 @@ class Level(IntEnum):
     STOP = 3
 
 
+QUESTION = "question"  # code of a Reason: an instruction that asks, or the answer to it
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a check acted. code is one of a fixed set, detail is one sentence for the user."""

@@ -78,3 +78,40 @@ def test_what_is_in_the_hand_is_where_the_tool_is() -> None:
     held = meaning.carried(said, tool)
     assert held.xyz[0, 0].equal(tool[0, :3]) and not held.wrist_xyz.any()
     assert held.xyz[0, 1:].equal(said.xyz[0, 1:]) and held.value.equal(said.value)
+
+
+@pytest.fixture
+def reads():
+    """`small` before an encoder of words, to which every sentence is a command to pick up."""
+    torch.manual_seed(0)
+    small = replace(TINY, model=VLA(config.small(TINY.model.config.vocab)).eval())
+    intent = small.model.vision.wide.intent[-1]
+    intent.weight.data.zero_()
+    intent.bias.data.copy_(torch.tensor([0.0, 9.0, 0.0, 0.0]))
+    for head in (small.model.vision.wide.reader.readings, small.model.vision.wide.reader.unclear):
+        head[-1].weight.data.zero_()
+        head[-1].bias.data.fill_(-5.0)
+    vector = torch.zeros(512)
+    words = create_autospec(encoders.sentence_vector, return_value=vector)
+    with patch.object(encoders, "sentence_vector", words):
+        yield small, words
+
+
+def test_a_figure_becomes_a_plain_plan_about_it(reads) -> None:
+    small, _ = reads
+    small.model.vision.wide.reader.says.data[5] = 7.0
+    plain = meaning.meaning(small, "take the kiwi")
+    assert isinstance(plain, meaning.Meaning) and plain.told == ""
+    figure = create_autospec(small.model.vision.wide.reader.figure, return_value=5)
+    with patch.object(small.model.vision.wide.reader, "figure", figure):
+        found = meaning.meaning(small, "pick up the sum of two and three")
+    assert isinstance(found, meaning.Meaning)
+    assert (found.plan, found.told) == ("pick up the object", "pick up the 5")
+    assert (found.vector == 7.0).all() and not plain.vector.any()
+
+
+def test_what_is_unclear_is_refused(reads) -> None:
+    small, _ = reads
+    small.model.vision.wide.reader.unclear[-1].bias.data.fill_(5.0)
+    refused = meaning.meaning(small, "take the kiwi or else the bulb")
+    assert isinstance(refused, Reason) and "which one thing is meant" in refused.detail

@@ -1,6 +1,6 @@
 """The real policy node around a model that behaves as the file STUB_MODE says, read at each call.
 
-steady: 0.04 m/s to the robot's left, ten rows. done: the same, reported complete. raise, hang, memory, nan: what models do when they fail.
+Any sentence that ends with a question mark is a question, which it answers. steady: 0.04 m/s to the robot's left, ten rows. done: the same, reported complete. raise, hang, memory, nan: what models do when they fail.
 """
 
 import os
@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_policy.embodiment import load_embodiment
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
-from vla_policy.types import ActionChunk
+from vla_policy.types import QUESTION, ActionChunk, Reason
 
 ROWS = 10
 MODE = Path(os.environ["STUB_MODE"])
@@ -22,7 +22,13 @@ ROBOT = load_embodiment("vx300s")
 
 class StubModel(PlainPolicy):
     rows, contract = ROWS, PlainContract(ROBOT.state_names, ROBOT.action_names)
-    understanding = "a stub tries any sentence"
+    understanding, can_answer = "a stub tries any sentence", True
+
+    def understands(self, instruction):
+        return Reason(QUESTION, "a question") if instruction.endswith("?") else None
+
+    def ask(self, observation, question):
+        return f"yes, of {len(observation.images)} images"
 
     def infer_chunk(self, observation, previous, options):
         mode = MODE.read_text().strip()

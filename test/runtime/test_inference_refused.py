@@ -8,7 +8,7 @@ from inference_bench import Bench, wait_for
 
 from vla_policy.runtime.inference import MAX_FAILURES
 from vla_policy.runtime.policy_protocol import Unavailable
-from vla_policy.types import Reason
+from vla_policy.types import QUESTION, Reason
 
 
 def test_words_that_are_not_understood_make_no_chunk():
@@ -145,4 +145,70 @@ def test_a_refusal_that_is_raised_is_a_refusal():
         wait_for(lambda n=calls: bench.policy.sees.call_count > n, 1.0)
     assert wait_for(lambda: ("lift", "refused") in bench.refusals)
     assert bench.chunks == [] and len(bench.errors) == 1
+    bench.inference.close()
+
+
+def asking(answer) -> Bench:
+    bench = Bench()
+    bench.policy.understands.side_effect = lambda said: (
+        Reason(QUESTION, "a question") if said.endswith("?") else None
+    )
+    bench.policy.can_answer = True
+    bench.policy.ask.side_effect = answer
+    return bench
+
+
+def test_a_question_is_answered_in_words_and_makes_no_chunk():
+    bench = asking(lambda observation, question: f"no {question}")
+    bench.inference.set_instruction("a cube?")
+    assert bench.refusals == [] and bench.inference.refusal() is None  # it was not looked yet
+    for at_ms in range(0, 400, 100):
+        bench.show(at_ms)
+        wait_for(lambda: bench.refusals)
+    assert bench.refusals == [("a cube?", QUESTION)]
+    assert bench.inference.refusal()[1].detail == "no a cube?"
+    bench.policy.ask.assert_called_once()
+    bench.policy.infer_chunk.assert_not_called()
+    assert "refuses" in bench.inference.request("a cube?").detail
+    bench.inference.set_instruction("lift")
+    bench.show(500)
+    assert wait_for(lambda: bench.chunks)
+    assert {chunk.instruction for chunk in bench.chunks} == {"lift"}
+    bench.inference.close()
+
+
+def test_a_question_without_an_answer_moves_nothing_either():
+    bench = asking(Unavailable("gone"))
+    bench.inference.set_instruction("a cube?")
+    bench.show(0)
+    assert wait_for(lambda: bench.reason() == "unavailable")
+    for at_ms, (error, code) in enumerate(
+        ((ValueError("not that"), "refused"), (RuntimeError("broken"), "failed"))
+    ):
+        bench.policy.ask.side_effect = error
+        bench.inference.set_instruction(f"a {code} cube?")
+        bench.show(100 + 100 * at_ms)
+        assert wait_for(lambda code=code: bench.refusals[-1:] == [(f"a {code} cube?", code)])
+    assert len(bench.errors) == 1 and "broken" in bench.errors[0]
+    bench.policy.can_answer = False
+    bench.inference.set_instruction("a ball?")
+    assert bench.refusals[-1] == ("a ball?", QUESTION)
+    bench.policy.infer_chunk.assert_not_called()
+    bench.inference.close()
+
+
+def test_an_answer_to_a_question_that_was_taken_back_is_not_told():
+    bench = asking(None)
+
+    def answer(observation, question):
+        bench.inference.set_instruction("lift")
+        return "yes"
+
+    bench.policy.ask.side_effect = answer
+    bench.inference.set_instruction("a cube?")
+    bench.show(0)
+    assert wait_for(lambda: bench.policy.ask.call_count)
+    bench.show(100)
+    assert wait_for(lambda: bench.chunks)
+    assert bench.refusals == [] and bench.inference.refusal() is None
     bench.inference.close()

@@ -61,7 +61,7 @@ class Language:
     on scenes of their own, by the same kinds (of things those whose colour was there); None: not known.
     second_look: None: it sees the picture of the network, and refuses only. beyond: of sentences that were not trained, read
     by pre-trained encoders, the part that was refused of what was there and accepted of what was not, on scenes of their own;
-    None: there are no encoders, and only trained sentences are read.
+    None: there are no encoders, and only trained sentences are read. named: the names that those encoders compare with, for answers.
     """
 
     classes: Mapping[str, tuple[str, ...]]
@@ -77,6 +77,7 @@ class Language:
     accepts: Mapping[str, float] | None = None
     second_look: SecondLook | None = None
     beyond: Mapping[str, float] | None = None
+    named: tuple[str, ...] = ()
 
     def read(self, sentence: str) -> Understood | Reason:
         """The trained sentence that this one means, or the reason why none does."""
@@ -237,6 +238,7 @@ def to_dict(language: Language) -> dict[str, Any]:
         "accepts": None if language.accepts is None else dict(language.accepts),
         **({} if look is None else {"second_look": {"px": look.px, "points": look.points}}),
         **({} if language.beyond is None else {"beyond": dict(language.beyond)}),
+        **({"named": list(language.named)} if language.named else {}),
     }
 
 
@@ -247,7 +249,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
     # These came later: files without them are read.
     if (
         not isinstance(data, Mapping)
-        or set(data) - {"accepts", "second_look", "beyond"} != keys
+        or set(data) - {"accepts", "second_look", "beyond", "named"} != keys
         or data["format"] != FORMAT
     ):
         got = sorted(data) if isinstance(data, Mapping) else type(data).__name__
@@ -256,6 +258,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         )
     for key in ("examples", "things", "anchors", "harmless", "openings"):
         _require_texts(key, data[key])
+    _require_texts("named", data.get("named", []))
     for key in ("classes", "synonyms", "looks"):
         if not isinstance(data[key], Mapping):
             raise ValueError(f"language.{key}: got {data[key]!r}, expected a mapping")
@@ -315,6 +318,7 @@ def from_dict(data: Mapping[str, Any]) -> Language:
         accepts=accepts,
         second_look=_second_look(data.get("second_look")),
         beyond=beyond,
+        named=tuple(data.get("named", [])),
     )
 
 

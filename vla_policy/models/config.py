@@ -87,6 +87,7 @@ class WideConfig:
     trunk, text: names of the encoders, optional packages. image_px: side of the front image that the trunk sees.
     known: how many names it compares a word with, to tell whether the thing is there.
     crop_px: side to which the image around a candidate is enlarged for a closer look (models/crops.py); 0: none.
+    reads: width of the heads that read what text alone tells (models/reader.py), with which it knows figures; 0: none.
     """
 
     trunk: str
@@ -97,6 +98,7 @@ class WideConfig:
     text_width: int
     known: int
     crop_px: int = 0
+    reads: int = 0
 
     def __post_init__(self) -> None:
         widths = ("width", "key_width", "text_width")
@@ -109,6 +111,10 @@ class WideConfig:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)!r}, expected {' or '.join(known)}"
                 )
+        if self.reads != 0 and not 8 <= self.reads <= 512:
+            raise ValueError(f"reads: got {self.reads}, expected 0 or 8 to 512")
+        if self.reads and not self.crop_px:
+            raise ValueError("reads: got heads that read figures without crops to see them in")
         if self.crop_px != 0 and not 64 <= self.crop_px <= 512:
             raise ValueError(f"crop_px: got {self.crop_px}, expected 0 or 64 to 512")
 
@@ -291,7 +297,15 @@ def small(vocab: int) -> ModelConfig:
     """`tiny` with pre-trained encoders for words and objects outside its own training data."""
     base = tiny(vocab)
     wide = WideConfig(
-        "efficientnet_lite0", "use_multilingual", 224, 96, 192, 512, known=611, crop_px=128
+        "efficientnet_lite0",
+        "use_multilingual",
+        224,
+        96,
+        192,
+        512,
+        known=621,
+        crop_px=128,
+        reads=48,
     )
     return replace(base, name="small", vision=replace(base.pointing, wide=wide))
 

@@ -13,24 +13,25 @@ from torch import Tensor, nn
 from vla_policy.models.efficientnet import CHANNELS
 
 WINDOW = 0.25  # side of a crop, of the image side
+FIGURE_WINDOW = 0.15  # of one that is to show a figure, which must be seen larger
 CANDIDATES = 3  # places that are looked at closely, for each sentence
 CELLS = (2, 2, 1)  # to which the middle of the features at each stride is averaged
-WIDTH = 256
+WIDTH, FIGURE_WIDTH = 256, 64
 POOLED = tuple(c * n * n for c, n in zip(CHANNELS, CELLS, strict=True))
 
 
 class CropKeys(nn.Module):
     """Unit keys of crops from the trunk's features, and what each crop shows."""
 
-    def __init__(self, key_width: int) -> None:
+    def __init__(self, key_width: int, width: int = WIDTH) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in POOLED)
         self.key = nn.Sequential(
             nn.Dropout(0.1),
-            nn.Linear(sum(POOLED), WIDTH),
+            nn.Linear(sum(POOLED), width),
             nn.SiLU(),
             nn.Dropout(0.2),
-            nn.Linear(WIDTH, key_width),
+            nn.Linear(width, key_width),
         )
         self.sharpness = nn.Parameter(torch.tensor(3.0))  # its exponential multiplies cosines
         self.nothing = nn.Parameter(torch.tensor(5.0))  # logit of a crop that shows no thing

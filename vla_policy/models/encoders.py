@@ -33,17 +33,17 @@ def features(images: np.ndarray) -> tuple[Tensor, ...]:
 
 
 def closer_look(
-    head: crops.CropKeys | None, image: np.ndarray, px: int
+    head: crops.CropKeys | None, image: np.ndarray, px: int, window: float = crops.WINDOW
 ) -> Callable[[Tensor], Tensor] | None:
     """Keys of crops of uint8[h, w, 3]: float[1, q, c, 2] places to float[1, q, c, k]; None without a head for it.
 
-    px: side to which crops are enlarged.
+    px: side to which crops are enlarged. window: their side, of the image side.
     """
     if head is None:
         return None
 
     def keys(uv: Tensor) -> Tensor:
-        cut = crops.cut(image, uv.flatten(0, 2), px)
+        cut = crops.cut(image, uv.flatten(0, 2), px, window)
         found: Tensor = head(crops.pooled(features(cut))).unflatten(0, tuple(uv.shape[:3]))
         return found
 

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vla_policy.models.config import WideConfig
-from vla_policy.models.crops import CANDIDATES, CropKeys
+from vla_policy.models.crops import CANDIDATES, FIGURE_WIDTH, CropKeys
 from vla_policy.models.efficientnet import CHANNELS, STRIDES
+from vla_policy.models.reader import Reader
 
 INTENTS = (
     "nothing",
@@ -100,6 +101,8 @@ class WidePointing(nn.Module):
         self.intent = nn.Sequential(nn.Linear(t, 64), nn.SiLU(), nn.Linear(64, len(INTENTS)))
         self.crop_px = config.crop_px
         self.crops = CropKeys(k) if config.crop_px else None
+        self.reader = Reader(t, config.reads) if config.reads else None
+        self.figures = CropKeys(k, FIGURE_WIDTH) if config.reads else None
         self.sharpness = nn.Parameter(torch.tensor(2.5))  # its exponential multiplies cosines
         self.there = nn.Parameter(torch.tensor([10.0, -5.0]))  # slope and offset of the score
         self.register_buffer("mean", torch.zeros(t))
@@ -125,13 +128,13 @@ class WidePointing(nn.Module):
 
     def queries(self, text: Float[Tensor, "... t"]) -> Float[Tensor, "... k"]:
         """Unit queries of sentence vectors."""
-        x = self._centred(text)
+        x = self.centred(text)
         units: Tensor = F.normalize(self.query(x) + self.more(x), dim=-1)
         return units
 
     def intents(self, text: Float[Tensor, "... t"]) -> Float[Tensor, "... i"]:
         """Logits of INTENTS."""
-        logits: Tensor = self.intent(self._centred(text))
+        logits: Tensor = self.intent(self.centred(text))
         return logits
 
     def forward(self, features: tuple[Tensor, ...], text: Float[Tensor, "b q t"]) -> Wide:
@@ -264,7 +267,7 @@ class WidePointing(nn.Module):
         weight = heat.masked_fill(~near, float("-inf")).softmax(-1)
         return weight @ self.grid
 
-    def _centred(self, text: Tensor) -> Tensor:
+    def centred(self, text: Tensor) -> Tensor:
         """text without the mean of all sentence vectors, scaled."""
         centred: Tensor = (text - self.mean) * text.shape[-1] ** 0.5
         return centred

@@ -9,7 +9,7 @@ from typing import Any
 from vla_policy.models.sampling import InferenceOptions, Sampling
 from vla_policy.remote.messages import Asked
 from vla_policy.runtime.policy_protocol import PolicyProtocol
-from vla_policy.types import ActionChunk, Observation, Reason, required
+from vla_policy.types import QUESTION, ActionChunk, Observation, Reason, required
 
 # Observations and options of several robots in, their chunks out, in one batch.
 InferMany = Callable[[Sequence[Observation], Sequence[InferenceOptions]], Sequence[ActionChunk]]
@@ -83,7 +83,8 @@ def _one(
 def _answer(
     policy: PolicyProtocol, asked: Asked
 ) -> tuple[ActionChunk, ...] | dict[str, Any] | Reason:
-    if (why := policy.understands(asked.instruction)) is not None:
+    why = policy.understands(asked.instruction)
+    if why is not None and not (asked.want == "ask" and why.code == QUESTION):
         if asked.want == "understands":
             return {"reason": _plain(why)}
         return Reason("refused", why.detail)

@@ -22,7 +22,7 @@ from vla_policy.runtime.looking import Looking
 from vla_policy.runtime.observation import SensorBuffer, StateSource, synchronize
 from vla_policy.runtime.policy_protocol import PolicyProtocol, Unavailable
 from vla_policy.runtime.schedule import InferenceConfig, InferenceState
-from vla_policy.types import ActionChunk, Array, Observation, Reason
+from vla_policy.types import QUESTION, ActionChunk, Array, Observation, Reason
 
 MAX_FAILURES = 3  # exceptions of the model in a row
 IDLE_S = 0.1  # interval of checking reasons while no input arrives
@@ -59,7 +59,8 @@ class Inference:
     the traceback if the model raises; after MAX_FAILURES in a row the thread stops inferring.
     Before any chunk is made of an instruction it must be understood, and the checks of looking.py agree that all objects that it
     names are present; else on_refusal is called, and refusal holds the reason for as long as it is active. Once it is followed
-    it is not looked for again. on_place: called with xyz, float64[3], m in the base frame, and the stamp of the observation, where
+    it is not looked for again. A question, as the policy tells by its reason, is answered in words by way of on_refusal, and no chunk is
+    made of it. on_place: called with xyz, float64[3], m in the base frame, and the stamp of the observation, where
     the configuration says point.
     """
 
@@ -87,6 +88,7 @@ class Inference:
         self._instruction = ""
         self._refusal: Reason | None = None
         self._looking: Looking | None = None  # before the instruction is followed
+        self._question = False  # the instruction is a question that is not answered yet
         self._news = self._active = self._closed = False
         self._asked = InferenceState()
         self._reason: Reason | None = Reason("inactive", "the policy node is not active")
@@ -107,10 +109,11 @@ class Inference:
     def set_instruction(self, instruction: str) -> None:
         """The instruction from now on; empty: stop inferring."""
         refusal = self._understands(instruction) if instruction else None
-        refusal = None if refusal is None else _refused(refusal)
+        question = refusal is not None and refusal.code == QUESTION and self._policy.can_answer
+        refusal = None if refusal is None or question else _refused(refusal)
         with self._lock:
             self._instruction, self._news = instruction, True
-            self._refusal = refusal
+            self._refusal, self._question = refusal, question
             self._looking = Looking() if self._config.look_first else None
             self._lock.notify_all()
         if refusal is not None:
@@ -134,6 +137,7 @@ class Inference:
             if instruction != self._instruction or policy is not self._policy:
                 return took_ns
             self._refusal = refusal or self._refusal
+            self._question = self._question and refusal is None
             self._news = True
             self._lock.notify_all()
         if refusal is not None:
@@ -281,11 +285,15 @@ class Inference:
                     continue
                 if observation is None:
                     continue
+                question = self._question
                 looks = self._looking is not None
                 change = schedule.change(self._asked, self._config, observation)
                 ask = self._continuation(observation)
-                if not looks:
+                if not looks and not question:
                     self._asked = schedule.on_requested(self._asked, observation)
+            if question:
+                self._answer(observation)
+                continue
             if looks and not self._look(observation):
                 continue
             if looks:
@@ -307,10 +315,32 @@ class Inference:
         observation = self._observe(self._instruction)
         if isinstance(observation, Reason):
             return observation
+        if self._question:
+            return observation
         if self._looking is not None and not looking.is_new(self._looking, observation.obs_ns):
             return None  # another check needs another image
         due = schedule.should_infer(self._asked, self._config, observation, self._now_ns())
         return observation if due else None
+
+    def _answer(self, observation: Observation) -> None:
+        """Answer the instruction, a question, in words; it ends like one that is refused, so nothing moves."""
+        try:
+            told = Reason(QUESTION, self._policy.ask(observation, observation.instruction))
+        except Unavailable as error:  # the next observation is tried
+            with self._lock:
+                self._reason = Reason("unavailable", str(error))
+            return
+        except ValueError as error:
+            told = Reason("refused", str(error))
+        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
+            self._on_error(traceback.format_exc())
+            told = Reason("failed", "the model raised, see the log")
+        with self._lock:
+            if observation.instruction != self._instruction or not self._question:
+                return
+            self._question, self._refusal = False, told
+            self._reason = told
+        self._on_refusal(observation.instruction, told)
 
     def _look(self, observation: Observation) -> bool:
         """Whether the instruction is followed from observation on; if not, it may be refused."""

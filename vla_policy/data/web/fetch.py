@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 # Packages, their sources, and their licences. None of them is in this repository.
@@ -14,6 +15,11 @@ NPM = {
 }
 FONT_PACKAGE = "fonts-noto-color-emoji"  # SIL Open Font License 1.1
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+# Fonts in which digits are learned.
+DIGIT_FONTS = {
+    "fonts-dejavu-core": "Bitstream Vera licence and public domain",
+    "fonts-liberation": "SIL Open Font License 1.1",
+}
 
 
 def npm_package(name: str, folder: Path) -> Path:
@@ -38,14 +44,25 @@ def emoji_font(folder: Path) -> Path:
     """The font file: the installed one, or that of the Debian package, cached in folder."""
     if FONT.is_file():
         return FONT
-    place = folder / FONT_PACKAGE
+    return debian_package(FONT_PACKAGE, folder) / FONT.relative_to("/")
+
+
+def digit_fonts(folder: Path, packages: Iterable[str] = DIGIT_FONTS) -> list[Path]:
+    """The font files of Debian packages, cached in folder, by name."""
+    found = [path for one in packages for path in debian_package(one, folder).rglob("*.ttf")]
+    return sorted(found, key=lambda path: path.name)
+
+
+def debian_package(name: str, folder: Path) -> Path:
+    """The unpacked Debian package, cached in folder. Raises OSError as npm_package."""
+    place = folder / name
     if not place.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _run(["apt-get", "download", FONT_PACKAGE], folder)
-        archive = next(folder.glob(f"{FONT_PACKAGE}_*.deb"))
-        _run(["dpkg-deb", "-x", archive.name, FONT_PACKAGE], folder)
+        _run(["apt-get", "download", name], folder)
+        archive = next(folder.glob(f"{name}_*.deb"))
+        _run(["dpkg-deb", "-x", archive.name, name], folder)
         archive.unlink()
-    return place / FONT.relative_to("/")
+    return place
 
 
 def _run(command: list[str], folder: Path) -> str:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.language import NEGATIONS, heard
+from vla_policy.families.tiny.questions import is_question
 from vla_policy.models import encoders
+from vla_policy.models.crops import FIGURE_WINDOW
 from vla_policy.models.pointing import PointedPlaces
-from vla_policy.models.wide import INTENTS, SPOT, LookCloser, Wide
-from vla_policy.types import Array, Reason
+from vla_policy.models.wide import INTENTS, SPOT, LookCloser, Wide, WidePointing
+from vla_policy.types import QUESTION, Array, Reason
 
 PLANS = {
     "pick": "pick up the object",
@@ -38,30 +40,45 @@ COMMAND = 0.5  # least probability of a command
 class Meaning:
     """Meaning of a free sentence.
 
-    plan: a trained sentence. vector: float32[t], of the sentence.
+    plan: a trained sentence. vector: float32[t], of the sentence, or of the figure that it names, perhaps as a sum; then told is a
+    plain command with the same meaning, else empty.
     """
 
     plan: str
     vector: Tensor
+    told: str = ""
 
 
 def meaning(checkpoint: Checkpoint, instruction: str) -> Meaning | Reason | None:
     """Meaning of an untrained sentence, or why it is not followed; None without encoders."""
     wide = getattr(checkpoint.model.vision, "wide", None)
-    if wide is None:
-        return None
+    return None if wide is None else read(wide, instruction, checkpoint.device)
+
+
+def read(wide: WidePointing, instruction: str, device: torch.device) -> Meaning | Reason:
+    """meaning() by this head."""
     words = heard(instruction)
+    if is_question(words):
+        return Reason(QUESTION, "a question is answered in words, if at all; nothing moves")
     negated = [w for w in words if w in NEGATIONS | OTHER_NEGATIONS]
     negated += [sign for sign in NEGATING_SIGNS if sign in instruction]
     if negated:
         return Reason("words", f"{negated[0]!r}: this policy cannot read a negation")
     vector = encoders.sentence_vector(" ".join(instruction.lower().split()).rstrip(" .!"))
-    vector = vector.to(checkpoint.device)
+    vector = vector.to(device)
     with torch.inference_mode():
         chances = wide.intents(vector).softmax(-1)
+        reader, centred = wide.reader, wide.centred(vector)
+        unclear = reader is not None and reader.is_unclear(centred)
+        figure = None if reader is None else reader.figure(centred)
     if chances[0] > 1 - COMMAND:
         return Reason("words", "this is no command that this policy knows")
-    return Meaning(PLANS[INTENTS[int(chances[1:].argmax()) + 1]], vector)
+    if unclear:
+        return Reason("words", "which one thing is meant is not clear to this policy")
+    plan = PLANS[INTENTS[int(chances[1:].argmax()) + 1]]
+    if figure is None or reader is None:
+        return Meaning(plan, vector)
+    return Meaning(plan, reader.says[figure].detach(), plan.replace("the object", f"the {figure}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +103,8 @@ def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -
     wide = checkpoint.model.vision.wide
     low, high = HELD
     held = wide.seen_at(tool[:, :3]) if low < float(tool[0, 3]) < high else None
-    closer = _closer(checkpoint, picture) if held is None else None
-    seen: Wide = wide.point(_keys(checkpoint, picture), found.vector[None, None], held, closer)
+    closer = closer_of(wide, picture, found) if held is None else None
+    seen: Wide = wide.point(keys_of(checkpoint, picture), found.vector[None, None], held, closer)
     there = held is not None and bool((seen.uv[0, 0] - held[0]).norm() < SPOT)
     return FoundThing(seen.uv, there)
 
@@ -102,18 +119,23 @@ def carried(found: PointedPlaces, tool: Tensor) -> PointedPlaces:
 def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | None:
     """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
-    keys, closer = _keys(checkpoint, picture), _closer(checkpoint, picture)
+    keys, closer = keys_of(checkpoint, picture), closer_of(wide, picture, found)
     told = wide.presence(keys, found.vector[None, None], closer)
     if float(told[0, 0]) >= 0:
         return None
     return Reason("not_seen", "nothing that is named is surely to be seen on the table")
 
 
-def _closer(checkpoint: Checkpoint, picture: Array) -> LookCloser | None:
-    wide = checkpoint.model.vision.wide
-    return encoders.closer_look(wide.crops, picture, wide.crop_px)
+def closer_of(
+    wide: WidePointing, picture: Array, found: Meaning | None = None
+) -> LookCloser | None:
+    """How crops of the same image are seen, larger where a figure is meant; None without a head for them."""
+    if found is None or not found.told:
+        return encoders.closer_look(wide.crops, picture, wide.crop_px)
+    return encoders.closer_look(wide.figures, picture, wide.crop_px, FIGURE_WINDOW)
 
 
-def _keys(checkpoint: Checkpoint, picture: Array) -> Tensor:
+def keys_of(checkpoint: Checkpoint, picture: Array) -> Tensor:
+    """float32[1, p, k], the keys of the patches of the same image."""
     keys: Tensor = checkpoint.model.vision.wide.keys(encoders.features(picture[None]))
     return keys

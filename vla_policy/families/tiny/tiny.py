@@ -26,7 +26,7 @@ from vla_policy.families.family import (
     stacked_text,
 )
 from vla_policy.families.language import heard
-from vla_policy.families.tiny import meaning, second_look
+from vla_policy.families.tiny import answers, meaning, second_look
 from vla_policy.families.tiny.columns import (
     BASE,
     COLUMNS,
@@ -179,7 +179,12 @@ def see(checkpoint: Checkpoint, observation: Observation) -> Reason | None:
 
 
 def ask(checkpoint: Checkpoint, observation: Observation, question: str) -> str:
-    """Answer as text. question: "name" or "point" (image location tokens)."""
+    """Answer as text. question: "name" or "point" (image location tokens), else one about the table."""
+    if question not in tokenizer.QUESTIONS:
+        front = require_image(observation.images, checkpoint.contract.camera_names[0])
+        if getattr(checkpoint.model.vision, "wide", None) is None:
+            raise ValueError("this policy answers no questions but 'name' and 'point'")
+        return answers.answer(checkpoint, _for_trunk(checkpoint, front), question)
     if checkpoint.model.config.token is None:
         raise ValueError("this checkpoint has no token head and answers no questions")
     tokens = checkpoint.tokenizer
@@ -324,7 +329,10 @@ def trained_sentence(checkpoint: Checkpoint, observation: Observation) -> str:
 
 
 def _plan(checkpoint: Checkpoint, observation: Observation) -> str:
-    """The trained sentence that is followed, if its words are not those of the instruction."""
+    """The sentence that is followed, if its words are not those of the instruction."""
+    free = _free(checkpoint, observation)
+    if free is not None and free.told:
+        return free.told
     said = trained_sentence(checkpoint, observation)
     return "" if heard(said) == heard(observation.instruction) else said
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -17,10 +17,11 @@ def assemble(
     tower: Mapping[str, Tensor],
     wide: Mapping[str, Tensor],
     beyond: Mapping[str, float],
+    named: Sequence[str] = (),
 ) -> Checkpoint:
     """The checkpoint of `small`.
 
-    tower: its pointing weights; wide: the head's. beyond: see Language.
+    tower: its pointing weights; wide: the head's. beyond, named: see Language.
     """
     if tiny.language is None:
         raise ValueError("tiny: got no language, expected the sentences that it was trained on")
@@ -33,5 +34,5 @@ def assemble(
     weights |= {f"vision.wide.{name}": value for name, value in wide.items()}
     model.load_state_dict(weights)
     contract = replace(tiny.contract, image_px=sizes.pointing.wide.image_px)
-    language = replace(tiny.language, beyond=beyond)
+    language = replace(tiny.language, beyond=beyond, named=tuple(named))
     return replace(tiny, model=model.eval(), contract=contract, language=language, engine=None)

@@ -6,8 +6,10 @@ are those that the head points with, not trained again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,8 +23,10 @@ from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models import crops, encoders
 from vla_policy.models.wide import WidePointing
 from vla_policy.sim.scenes.cards import draw_card
-from vla_policy.train.meaning.learn import TEXTS, EncodedTexts
-from vla_policy.train.meaning.pictures import SIDE_PX, ThingPictures
+from vla_policy.sim.scenes.scene import Card
+from vla_policy.train.meaning.digits import DIGITS, digit_card
+from vla_policy.train.meaning.learn import EncodedTexts
+from vla_policy.train.meaning.pictures import SIDE_PX, Draw, ThingPictures
 
 NATIVE_PX = round(crops.WINDOW * SIDE_PX)  # side of a crop before it is enlarged
 FINER = 4  # how much finer a box is drawn than it is seen
@@ -41,23 +45,80 @@ class Cropped:
 
 
 def web_crops(
-    web: WebPictures, numbers: Mapping[str, int], each: int, px: int, seed: int
+    web: WebPictures,
+    numbers: Mapping[str, int],
+    each: int,
+    px: int,
+    seed: int,
+    window: float = crops.WINDOW,
 ) -> Cropped:
     """each crops of every thing that training may show in every trained style, and a tenth as many of none."""
     known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
-    wanted = [(thing, style) for thing in known for style in TRAINED_STYLES for _ in range(each)]
-    wanted += [(-1, "")] * (len(wanted) // 10)
-    found, number = [], []
+    wanted: list[tuple[int, Draw | None]] = [
+        (numbers[web.concepts[thing].name], partial(_styled, web, thing, style))
+        for thing in known
+        for style in TRAINED_STYLES
+        for _ in range(each)
+    ]
+    wanted += [(-1, None)] * (len(wanted) // 10)
+    return _drawn_crops(wanted, partial(_any, web, known), px, seed, window)
+
+
+def digit_crops(
+    web: WebPictures,
+    fonts: Sequence[Path],
+    numbers: Mapping[str, int],
+    each: int,
+    px: int,
+    seed: int,
+    window: float = crops.FIGURE_WINDOW,
+) -> Cropped:
+    """each crops of every digit, with pictures or other digits beside. window: as for crops.cut."""
+    known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
+    wanted: list[tuple[int, Draw | None]] = [
+        (numbers[digit], partial(digit_card, digit, fonts))
+        for digit in DIGITS
+        for _ in range(each)
+    ]
+
+    def beside(rng: np.random.Generator) -> Card:
+        if rng.random() < 0.5:
+            return digit_card(str(rng.choice(DIGITS)), fonts, rng)
+        return _any(web, known, rng)
+
+    return _drawn_crops(wanted, beside, px, seed, window)
+
+
+def joined(*parts: Cropped) -> Cropped:
+    """All crops of parts."""
+    return Cropped(torch.cat([p.pooled for p in parts]), torch.cat([p.number for p in parts]))
+
+
+def _drawn_crops(
+    wanted: Sequence[tuple[int, Draw | None]],
+    beside: Draw,
+    px: int,
+    seed: int,
+    window: float = crops.WINDOW,
+) -> Cropped:
+    found, shown = [], window / crops.WINDOW
     for start in track(range(0, len(wanted), 32), "drawn boxes"):
-        batch = []
-        for n, (thing, style) in enumerate(wanted[start : start + 32], start):
-            rng = np.random.default_rng([seed, n, 29])
-            batch.append(_drawn(web, known, thing, style, rng))
-            number.append(-1 if thing < 0 else numbers[web.concepts[thing].name])
+        batch = [
+            _drawn(draw, beside, np.random.default_rng([seed, n, 29]))
+            for n, (_, draw) in enumerate(wanted[start : start + 32], start)
+        ]
         middle = torch.full((1, 2), 0.5)
-        cut = np.concatenate([crops.cut(image, middle, px, window=1.0) for image in batch])
+        cut = np.concatenate([crops.cut(image, middle, px, window=shown) for image in batch])
         found.append(_pooled(cut))
-    return Cropped(torch.cat(found), torch.tensor(number))
+    return Cropped(torch.cat(found), torch.tensor([number for number, _ in wanted]))
+
+
+def _styled(web: WebPictures, thing: int, style: str, rng: np.random.Generator) -> Card:
+    return draw_card(web, thing, style, rng)
+
+
+def _any(web: WebPictures, known: Sequence[int], rng: np.random.Generator) -> Card:
+    return draw_card(web, int(rng.choice(known)), str(rng.choice(TRAINED_STYLES)), rng)
 
 
 def robot_crops(scenes: ThingPictures, numbers: Mapping[str, int], px: int, seed: int) -> Cropped:
@@ -110,7 +171,9 @@ def train(
             drawn.append((one.pooled[index].float(), one.number[index]))
         seen, number = (torch.cat(part) for part in zip(*drawn, strict=True))
         with torch.no_grad():
-            said = texts.vectors[every, torch.from_numpy(rng.integers(0, TEXTS, len(every)))]
+            said = texts.vectors[
+                every, torch.from_numpy(rng.integers(0, texts.vectors.shape[1], len(every)))
+            ]
             queries = head.queries(said)
         logits = head.crops.logits(head.crops(seen), queries)
         logits[first:last] = logits[first:last].masked_fill(unseen, -1e4)
@@ -133,10 +196,8 @@ def _pooled(cut: np.ndarray) -> Tensor:
     return crops.pooled(encoders.features(cut)).half()
 
 
-def _drawn(
-    web: WebPictures, known: list[int], thing: int, style: str, rng: np.random.Generator
-) -> np.ndarray:
-    """uint8[56, 56, 3]: a box with the picture of thing, -1 for none, in the middle, sometimes others at the edge."""
+def _drawn(draw: Draw | None, beside: Draw, rng: np.random.Generator) -> np.ndarray:
+    """uint8[56, 56, 3]: a box with the card of draw, None for none, in the middle, sometimes one of beside at the edge."""
     side = NATIVE_PX * FINER
     colours = np.clip(rng.normal(rng.uniform(30, 225, 3), rng.uniform(0, 25), (3, 3, 3)), 0, 255)
     image = cv2.resize(colours.astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
@@ -144,26 +205,23 @@ def _drawn(
         corner, size = rng.integers(-40, side, 2), rng.integers(20, side, 2)
         colour = [int(x) for x in rng.integers(0, 256, 3)]
         cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
-    if thing < 0 and rng.random() < 0.5:  # a plain shape is none of the things either
+    if draw is None and rng.random() < 0.5:  # a plain shape is none of the things either
         cv2.circle(image, (side // 2, side // 2), int(rng.integers(30, 140)), [int(x) for x in rng.integers(0, 256, 3)], -1)  # fmt: skip
     if rng.random() < 0.4:
         turn = rng.uniform(0, 2 * np.pi)
-        beside = side / 2 + side * rng.uniform(0.55, 0.8) * np.array([np.cos(turn), np.sin(turn)])
-        _box(image, web, int(rng.choice(known)), str(rng.choice(TRAINED_STYLES)), beside, rng)
-    if thing >= 0:
+        edge = side / 2 + side * rng.uniform(0.55, 0.8) * np.array([np.cos(turn), np.sin(turn)])
+        _box(image, beside(rng), edge, rng)
+    if draw is not None:
         middle = side / 2 + np.clip(rng.normal(0, OFF * SIDE_PX * FINER, 2), -28, 28)
-        _box(image, web, thing, style, middle, rng)
+        _box(image, draw(rng), middle, rng)
     seen = cv2.resize(image, (NATIVE_PX, NATIVE_PX), interpolation=cv2.INTER_AREA)
     noisy = seen + rng.normal(0, rng.uniform(0, 4), seen.shape)
     drawn: np.ndarray = np.clip(noisy, 0, 255).astype(np.uint8)
     return drawn
 
 
-def _box(
-    image: np.ndarray, web: WebPictures, thing: int, style: str, middle: np.ndarray, rng: np.random.Generator
-) -> None:  # fmt: skip
+def _box(image: np.ndarray, card: Card, middle: np.ndarray, rng: np.random.Generator) -> None:
     """Draw a box of 20 to 34 px seen from above: the picture on top, darker in front, seldom flat."""
-    card = draw_card(web, thing, style, rng)
     picture = np.frombuffer(card.pixels, np.uint8).reshape(64, 64, 3)
     light = rng.uniform(0.7, 1.1)
     width = FINER * rng.uniform(20, 34)

@@ -18,10 +18,18 @@ from vla_policy.models.config import WideConfig
 from vla_policy.models.wide import Wide, WidePointing
 from vla_policy.sim.scenes.scene import COLOURS, HELD_OUT_PAIRS, SHAPES
 from vla_policy.sim.tasks.references import SHAPE_WORDS
+from vla_policy.train.meaning.digits import DIGITS
 from vla_policy.train.meaning.pictures import MOST, ThingPictures
-from vla_policy.train.meaning.words import SENSELESS, names_of, sentences_about
+from vla_policy.train.meaning.words import (
+    SENSELESS,
+    names_of,
+    sentences_about,
+    sentences_about_digit,
+    sentences_with_errors,
+)
 
 TEXTS = 16  # about each object
+ERRORS = 8  # more of them, with typing errors; of digits without
 SIGMA = 0.04  # of the attention's target distribution, of the image side
 BATCH = 20
 RATE = 2e-3
@@ -43,7 +51,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class EncodedTexts:
-    """vectors: float32[objects, TEXTS, t]. intents: of each. senseless: float32[m, t]."""
+    """vectors: float32[objects, TEXTS + ERRORS, t]. intents: of each. senseless: float32[m, t]."""
 
     vectors: Tensor
     intents: Tensor
@@ -67,26 +75,34 @@ def make_texts(web: WebPictures, seed: int = 0) -> EncodedTexts:
     said, intents = [], []
     for every in names.values():
         texts = sentences_about(every, rng, TEXTS)
+        texts += sentences_with_errors(every["en"], rng, ERRORS)
         said += [text for text, _ in texts]
         intents += [intent for _, intent in texts]
     for colour, shape in PLAIN:
-        for text, intent in sentences_about({"en": f"{colour} {shape}"}, rng, TEXTS):
+        texts = sentences_about({"en": f"{colour} {shape}"}, rng, TEXTS)
+        texts += sentences_with_errors(f"{colour} {shape}", rng, ERRORS)
+        for text, intent in texts:
             word = SHAPE_WORDS[shape][rng.integers(2)] if rng.random() < 0.3 else shape
             said.append(re.sub(rf"\b{shape}\b", word, text))
             intents.append(intent)
-    vectors = _encoded(said).unflatten(0, (-1, TEXTS))
+    for digit in range(len(DIGITS)):
+        texts = sentences_about_digit(digit, rng, TEXTS + ERRORS)
+        said += [text for text, _ in texts]
+        intents += [intent for _, intent in texts]
+    vectors = encoded(said).unflatten(0, (-1, TEXTS + ERRORS))
     return EncodedTexts(
         vectors,
-        torch.tensor(intents).unflatten(0, (-1, TEXTS)),
-        _encoded(list(SENSELESS)),
+        torch.tensor(intents).unflatten(0, (-1, TEXTS + ERRORS)),
+        encoded(list(SENSELESS)),
         numbers_of(web),
     )
 
 
 def numbers_of(web: WebPictures) -> dict[str, int]:
-    """Number of every object that training may name, plain objects last."""
+    """Number of every object that training may name, plain objects and digits last."""
     names = dict.fromkeys(c.name for c in web.concepts if c.role != "nowhere")
-    return {name: i for i, name in enumerate((*names, *(f"{c} {s}" for c, s in PLAIN)))}
+    plain = (f"{c} {s}" for c, s in PLAIN)
+    return {name: i for i, name in enumerate((*names, *plain, *DIGITS))}
 
 
 def make_examples(
@@ -150,7 +166,7 @@ def _draw(examples: Looked, texts: EncodedTexts, rng: np.random.Generator, count
     number = examples.number[index]
     others = torch.from_numpy(rng.integers(0, len(texts.vectors), (count, MOST // 2)))
     asked = torch.cat((number, others), 1)
-    which = torch.from_numpy(rng.integers(0, TEXTS, tuple(asked.shape)))
+    which = torch.from_numpy(rng.integers(0, texts.vectors.shape[1], tuple(asked.shape)))
     absent = torch.zeros_like(asked, dtype=torch.bool)
     absent[:, MOST:] = (others[:, :, None] != number[:, None]).all(-1)
     return _Drawn(
@@ -178,7 +194,7 @@ def losses(
     keys = torch.einsum("bqp,bpk->bqk", goal, patches)[known]
     every = torch.arange(len(texts.vectors))
     queries = head.queries(
-        texts.vectors[every, torch.from_numpy(rng.integers(0, TEXTS, len(every)))]
+        texts.vectors[every, torch.from_numpy(rng.integers(0, texts.vectors.shape[1], len(every)))]
     )
     logits = F.normalize(keys, dim=-1) @ queries.T * head.sharpness.exp()
     names = F.cross_entropy(logits, number[known])
@@ -187,7 +203,7 @@ def losses(
     score = F.binary_cross_entropy_with_logits(seen.score[told], there[told].float())
     which = (
         torch.from_numpy(rng.integers(0, len(texts.vectors), 64)),
-        torch.from_numpy(rng.integers(0, TEXTS, 64)),
+        torch.from_numpy(rng.integers(0, texts.vectors.shape[1], 64)),
     )
     senseless = texts.senseless[torch.from_numpy(rng.integers(0, len(texts.senseless), 24))]
     meant = torch.cat((texts.intents[which], torch.zeros(24, dtype=torch.long)))
@@ -195,7 +211,8 @@ def losses(
     return {"heat": heat, "names": 0.5 * names, "there": 0.3 * score, "intent": 0.3 * intent}
 
 
-def _encoded(said: list[str]) -> Tensor:
+def encoded(said: list[str]) -> Tensor:
+    """float32[n, t]: their vectors."""
     parts = [
         encoders.sentence_vectors(tuple(said[i : i + 64]))
         for i in track(range(0, len(said), 64), "sentences")

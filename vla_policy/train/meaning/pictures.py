@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +14,14 @@ from vla_policy.data.web.concepts import TRAINED_STYLES, Concept, of_role
 from vla_policy.data.web.pictures import WebPictures
 from vla_policy.sim.demonstrations.start_poses import place_like_demonstration
 from vla_policy.sim.scenes.cards import card_scene, draw_card
+from vla_policy.sim.scenes.scene import Card
 from vla_policy.sim.world.world import World
+from vla_policy.train.meaning.digits import DIGITS, digit_card
 
 SIDE_PX = 224
 ROBOT_STYLE = "noto"
 MOST = 6  # objects in an image
+Draw = Callable[[np.random.Generator], Card]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +69,40 @@ def robot_scenes(
     return ThingPictures(np.stack(images), np.stack(places), names)
 
 
-def collages(web: WebPictures, seed: int, count: int) -> ThingPictures:
-    """Pictures of roles "robot" and "web" in trained styles, on backgrounds unlike any scene."""
+def collages(
+    web: WebPictures, seed: int, count: int, *, fonts: Sequence[Path] = ()
+) -> ThingPictures:
+    """Pictures of roles "robot" and "web" in trained styles, on backgrounds unlike any scene.
+
+    fonts: in which digits are drawn; with them half of the images have digits among the pictures, or nothing else.
+    """
     known = [i for i, c in enumerate(web.concepts) if c.role != "nowhere"]
     images, places, names = [], [], []
     for number in range(count):
         rng = np.random.default_rng([seed, number, 5])
         things = [int(t) for t in rng.choice(known, int(rng.integers(3, MOST + 1)), replace=False)]
-        image, uv = _collage(web, things, rng)
+        named = [web.concepts[thing].name for thing in things]
+        drawn: list[Draw] = [partial(_web_card, web, thing) for thing in things]
+        if fonts and rng.random() < 0.5:
+            digits = int(rng.integers(1, len(things) + 1))
+            named[:digits] = [DIGITS[d] for d in rng.choice(len(DIGITS), digits, replace=False)]
+            drawn[:digits] = [partial(_digit, digit, fonts) for digit in named[:digits]]
+        image, uv = _collage(drawn, rng)
         images.append(image)
         places.append(_padded(uv))
-        names.append(_filled([web.concepts[thing].name for thing in things]))
+        names.append(_filled(named))
     return ThingPictures(np.stack(images), np.stack(places), names)
 
 
-def _collage(
-    web: WebPictures, things: list[int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _web_card(web: WebPictures, thing: int, rng: np.random.Generator) -> Card:
+    return draw_card(web, thing, str(rng.choice(TRAINED_STYLES)), rng)
+
+
+def _digit(digit: str, fonts: Sequence[Path], rng: np.random.Generator) -> Card:
+    return digit_card(digit, fonts, rng)
+
+
+def _collage(drawn: Sequence[Draw], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     coarse = rng.normal(
         rng.uniform(40, 215, 3), rng.uniform(2, 30), (int(rng.integers(2, 9)),) * 2 + (3,)
     )
@@ -90,22 +112,19 @@ def _collage(
         colour = [int(x) for x in rng.integers(0, 256, 3)]
         cv2.rectangle(image, corner.tolist(), (corner + size).tolist(), colour, -1)
     centres: list[np.ndarray] = []
-    for thing in things:
+    for draw in drawn:
         for _ in range(50):
             centre = rng.uniform(18, SIDE_PX - 18, 2)
             if all(np.linalg.norm(centre - other) > 36 for other in centres):
                 break
         centres.append(centre)
-        _paste(image, web, thing, centre, rng)
+        _paste(image, draw(rng), centre, rng)
     noisy = image * rng.uniform(0.7, 1.15) + rng.normal(0, rng.uniform(0, 5), image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8), np.stack(centres) / SIDE_PX
 
 
-def _paste(
-    image: np.ndarray, web: WebPictures, thing: int, centre: np.ndarray, rng: np.random.Generator
-) -> None:
+def _paste(image: np.ndarray, card: Card, centre: np.ndarray, rng: np.random.Generator) -> None:
     """A picture of 16 to 36 px on paper, slightly rotated, with a darker side below like a box."""
-    card = draw_card(web, thing, str(rng.choice(TRAINED_STYLES)), rng)
     picture = np.frombuffer(card.pixels, np.uint8).reshape(64, 64, 3).astype(np.float32)
     picture = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="edge") * rng.uniform(0.55, 1.1)
     width = rng.uniform(16, 36)

@@ -54,7 +54,7 @@ def set_known(head: WidePointing, texts: EncodedTexts, shown: Sequence[str]) -> 
     """
     if len(texts.vectors) != len(head.known):
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
-    queries = [head.queries(some).mean(1) for some in texts.vectors.split(64)]
+    queries = [head.queries(some[:, :TEXTS]).mean(1) for some in texts.vectors.split(64)]
     head.known.copy_(F.normalize(torch.cat(queries), dim=-1))
     head.shown.zero_()
     head.shown[[texts.numbers[name] for name in shown]] = True

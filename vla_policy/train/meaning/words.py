@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from vla_policy.data.web.concepts import Concept
@@ -89,3 +91,173 @@ def sentences_about(
 def names_of(concept: Concept) -> dict[str, str]:
     """Its names in the trained languages."""
     return {k: v for k, v in concept.names.items() if k == "en" or k in OTHER_LANGUAGES}
+
+
+# Words of the figures in each trained language, and what a figure is called.
+NUMBERS = {
+    "en": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    "de": ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"),
+    "es": ("cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve"),
+    "fr": ("zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf"),
+    "zh": ("零", "一", "二", "三", "四", "五", "六", "七", "八", "九"),
+}
+CALLED = {
+    "en": ("the {n}", "the {n}", "{n}", "number {n}", "the number {n}", "the digit {n}", "the box with the {n}", "the figure {n}"),
+    "de": ("die {n}", "die Zahl {n}", "die Ziffer {n}"),
+    "es": ("el {n}", "el número {n}"),
+    "fr": ("le {n}", "le chiffre {n}", "le numéro {n}"),
+    "zh": ("{n}", "数字{n}"),
+}  # fmt: skip
+# Sums of two figures. Other phrasings and a fifth of the pairs are never trained.
+SUMS = (
+    "{a} plus {b}", "{a} + {b}", "{a} and {b} together", "{a} added to {b}", "the total of {a} and {b}",
+    "what {a} and {b} make", "what {a} plus {b} is", "the result of {a} plus {b}", "the answer to {a} plus {b}",
+    "the number {a} plus {b}", "{a} and {b} added up", "the box with {a} plus {b}",
+)  # fmt: skip
+# Sentences about one thing with words that are also those of figures.
+ONE_THING = (
+    "the one to take is {x}", "there is one {x}, take it", "that one is {x}, pick it up", "the first one to put away is {x}",
+    "one more thing: pick up {x}", "get {x} in one go", "someone wants {x}, lift it", "no one needs {x}, put it in the tray",
+    "two of us need {x} on the pad", "at ten put {x} in the tray", "of all of them take {x} for a moment",
+)  # fmt: skip
+LARGEST = 9
+_KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")  # rows of an English keyboard
+
+
+def pair_is_held_out(a: int, b: int) -> bool:
+    """Whether no training text has the sum of a and b, in either order."""
+    return _fifth(f"{min(a, b)}+{max(a, b)}") == 0
+
+
+def pairs(*, held_out: bool) -> list[tuple[int, int]]:
+    """Ordered pairs of figures from 1 with a sum of at most 9: those of training, or the others."""
+    every = [(a, b) for a in range(1, LARGEST) for b in range(1, LARGEST + 1 - a)]
+    return [pair for pair in every if pair_is_held_out(*pair) == held_out]
+
+
+def error_is_held_out(text: str) -> bool:
+    """Whether no training text has this name with its typing error: a fifth of them."""
+    return _fifth(text) == 0
+
+
+def typing_error(text: str, rng: np.random.Generator) -> str:
+    """text with two letters swapped, one left out, one doubled, or one by its neighbour on the keyboard."""
+    letters = [i for i in range(1, len(text) - 1) if text[i].isalpha() and text[i + 1].isalpha()]
+    if not letters:
+        return text
+    at = int(rng.choice(letters))
+    a, b, c, d = text[:at], text[at], text[at + 1], text[at + 2 :]
+    near = next((row for row in _KEYS if b in row), b)
+    beside = (
+        near[max(0, near.index(b) - 1)] if rng.random() < 0.5 else near[near.index(b) + 1 :][:1]
+    )
+    made = (a + c + b + d, a + c + d, a + b + b + c + d, a + (beside or b) + c + d)
+    return made[int(rng.choice(4, p=(0.3, 0.3, 0.25, 0.15)))]
+
+
+def sentences_with_errors(
+    name: str, rng: np.random.Generator, count: int
+) -> list[tuple[str, int]]:
+    """count English texts about one object with a typing error, three of four in its name."""
+    said: list[tuple[str, int]] = []
+    while len(said) < count:
+        wrong = typing_error(name, rng) if len(name) > 3 and rng.random() < 0.75 else name
+        if wrong != name and error_is_held_out(wrong):
+            continue
+        text, intent = sentences_about({"en": wrong}, rng, 2)[1]
+        if wrong == name:
+            text = typing_error(text, rng)
+            if name not in text:
+                continue
+        said.append((text, intent))
+    return said
+
+
+def sentences_about_digit(
+    digit: int, rng: np.random.Generator, count: int
+) -> list[tuple[str, int]]:
+    """sentences_about for a figure: by its sign or its word in a trained language; the first is the sign alone."""
+    said = [(str(digit), 0)]
+    while len(said) < count:
+        language = str(rng.choice(list(OTHER_LANGUAGES))) if rng.random() < 0.35 else "en"
+        called = CALLED[language][rng.integers(len(CALLED[language]))]
+        name = called.format(n=str(digit) if rng.random() < 0.4 else NUMBERS[language][digit])
+        said.append(_asked(name, language, rng))
+    return said
+
+
+def sums(
+    rng: np.random.Generator, count: int, known: list[tuple[int, int]]
+) -> list[tuple[str, tuple[int, int]]]:
+    """count English texts that name a figure as the sum of a pair of known, and the pair, the smaller first."""
+    said = []
+    for _ in range(count):
+        a, b = known[rng.integers(len(known))]
+        text, _intent = sum_of(a, b, SUMS[rng.integers(len(SUMS))], rng)
+        said.append((text, (min(a, b), max(a, b))))
+    return said
+
+
+def sum_of(a: int, b: int, form: str, rng: np.random.Generator) -> tuple[str, int]:
+    """A text with the sum of a and b in this form, by words or signs, and its intent."""
+    signs = rng.random() < 0.35
+    one, other = (str(n) if signs else NUMBERS["en"][n] for n in (a, b))
+    return _asked(form.format(a=one, b=other), "en", rng)
+
+
+# Sentences about two things, of which {x} is wanted and {y} is not. {d}: where it is to be put.
+CONTRASTS = {
+    "pick": (
+        "take {x} and not {y}", "not {y} but {x}", "pick up {x} rather than {y}", "leave {y} where it is and lift {x}",
+        "i do not want {y}, give me {x}", "do not pick up {y}, pick up {x}", "no, not {y}: take {x}", "grab {y}... no, {x}",
+        "take {y}, oh no, {x}", "pick up {y}, i meant {x}", "lift {y}, or rather {x}", "anything but {y}: take {x}",
+        "forget {y}, get {x}", "i said {x}, not {y}", "not {y}! {x}!", "never mind {y}, grab {x}", "pick {x}, ignore {y}",
+        "get {y}, no sorry, get {x}", "don't take {y} but {x}", "keep off {y} and pick up {x}", "instead of {y} take {x}",
+        "take {y}, actually {x}", "{x} please, and not {y}", "pick up {y}, hmm, make that {x}", "skip {y}, lift {x}",
+        "without touching {y}, lift {x}", "no, {x} and not {y}", "{x}, never {y}", "pick up {y}, wrong, {x}",
+        "lift {x} and let {y} be", "do not move {y}, only {x}", "i wanted {x} and you took {y}, take {x}",
+        "get {y}, no wait, get {x}", "grab {x} and keep away from {y}", "you should take {x}, you should not take {y}",
+    ),
+    "put": (
+        "put {x} {d} and not {y}", "put {x} {d} and leave {y}", "move {y} {d}, no, {x}", "place {y}, i meant {x}, {d}",
+        "put {y} {d}, oh no, {x}", "don't put {y} {d}, put {x} {d}", "{x} goes {d}, not {y}", "put {x} rather than {y} {d}",
+        "drop {y}, or rather {x}, {d}", "i said {x} {d}, not {y}", "forget {y}, put {x} {d}", "do not move {y}, move {x} {d}",
+        "set {y} {d}, actually {x}", "not {y} but {x} goes {d}", "put {y}, no, put {x} {d}", "anything but {y}: put {x} {d}",
+    ),
+}  # fmt: skip
+# Sentences about two things that no policy here follows, and those that name none.
+NEITHER = (
+    "do not touch {x} or {y}", "pick up {x} and {y}", "take {x} or {y}", "{x} and {y}", "put {x} next to {y}",
+    "leave {x} and {y} alone", "put {x} on {y}", "which is larger, {x} or {y}", "is {x} beside {y}", "swap {x} and {y}",
+    "move neither {x} nor {y}", "first {x}, then {y}", "do not take {x} and do not take {y}", "put {x} and {y} in the tray",
+    "stack {x} on top of {y}", "push {x} to {y}", "pick up {x} with {y}", "compare {x} and {y}", "put {x} between {y} and the tray",
+)  # fmt: skip
+UNNAMED = (
+    "pick up the other one", "take the other", "no, the other one", "the other one in the tray", "put it there",
+    "that one over there", "the same again", "now the next one", "not this one", "put them in the tray", "pick it up",
+    "put it in the tray", "put it on the pad", "take that", "grab this one", "the one beside it", "lift the one you had before",
+    "once more", "the second one", "now the other one on the pad", "and this one too", "take another one", "put that one back",
+)  # fmt: skip
+PLACES = ("in the tray", "into the tray", "on the pad", "onto the pad")
+
+
+def contrast(
+    x: str, y: str, rng: np.random.Generator, options: dict[str, tuple[str, ...]] = CONTRASTS
+) -> str:
+    """A sentence that wants x and not y."""
+    every = [form for some in options.values() for form in some]
+    form = every[rng.integers(len(every))]
+    return form.format(x=x, y=y, d=PLACES[rng.integers(len(PLACES))])
+
+
+def _asked(name: str, language: str, rng: np.random.Generator) -> tuple[str, int]:
+    """A text with this name as it is, and its intent; a fifth is no command."""
+    if rng.random() < 0.2:
+        return name, 0
+    intent = int(rng.choice([1, 2, 3], p=[0.4, 0.3, 0.3]))
+    options = forms(language, INTENTS[intent])
+    return options[rng.integers(len(options))].format(x=name), intent
+
+
+def _fifth(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 5
