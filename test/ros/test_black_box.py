@@ -28,7 +28,10 @@ def test_engage_words_and_stop_survive_a_kill(mock_robot, start_node, tmp_path):
     node = start_node("black_box_node", folder=str(tmp_path / "box"))
     words = mock_robot.create_publisher(String, "instruction", qos.WORDS)
     mock_robot.wait(lambda: mock_robot.count_subscribers("instruction") >= 2, "both nodes")
-    mock_robot.wait(lambda: mock_robot.count_subscribers("control_command") >= 1, "the black box")
+    for topic, readers in (("control_command", 1), ("control_status", 2)):
+        mock_robot.wait(
+            lambda t=topic, n=readers: mock_robot.count_subscribers(t) >= n, "the black box"
+        )
     mock_robot.wait_status(lambda s: 0 <= s.joint_state_age < 0.1, "fresh joint states")
     for _ in range(20):
         if mock_robot.call(SetBool, "/control/engage", SetBool.Request(data=True)).success:
