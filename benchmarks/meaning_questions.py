@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     checkpoint = load_local(args.policy, embodiment="vx300s").checkpoint
-    language = checkpoint.language
+    names_of = checkpoint.language.named if checkpoint.language is not None else ()
     known = [c.name for c in held_out(load(args.web).concepts, "web")]
     world = World(renderer="auto")
     yes, no, named, told, counted = [], [], [], [], []
@@ -48,8 +48,10 @@ def main() -> None:
         with torch.inference_mode():
             yes.append(_says_yes(answers.answer(checkpoint, picture, f"is there a {there[0]}?")))
             no.append(not _says_yes(answers.answer(checkpoint, picture, f"is there a {other}?")))
-            seen = answers.things_there(checkpoint, picture)
-        names = [language.named[n] for n in seen if language is not None and n is not None]
+            seen = answers.things_there(checkpoint, picture) if names_of else []
+        if not names_of:
+            continue
+        names = [names_of[n] for n in seen if n is not None]
         named += [name in names for name in there]
         told += [name in there for name in names]
         counted.append(len(seen) == len(there))
@@ -62,11 +64,14 @@ def main() -> None:
         "found": {
             "is there, of what is there: yes": share(yes),
             "is there, of what is not there: no": share(no),
+        },
+    }
+    if names_of:
+        report["found"] |= {
             "what is on the table: things that are named": share(named),
             "what is on the table: names that are right": share(told),
             "what is on the table: right number of things": share(counted),
-        },
-    }
+        }
     print(json.dumps(report["found"], indent=1))
     if args.out is not None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -132,4 +132,7 @@ def test_what_there_is_is_told_by_the_names_of_the_crops(small) -> None:
 
 
 def test_what_it_cannot_answer_it_says(small) -> None:
-    assert "answers only" in answers.answer(small, PICTURE, "which is larger?")
+    assert "answers only what is on" in answers.answer(small, PICTURE, "which is larger?")
+    nameless = replace(small, language=replace(small.language, named=()))
+    told = answers.answer(nameless, PICTURE, "what is on the table?")
+    assert told == "it answers only whether a thing is there that is named"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
@@ -20,16 +21,19 @@ SURE_NAME = 0.5  # least probability of a name
 def answer(checkpoint: Checkpoint, picture: Array, question: str) -> str:
     """Whether a thing is there, or what there is, in uint8[side, side, 3] of the front camera.
 
+    What there is, only where the checkpoint has names for it (`named` of its language).
     Raises ValueError for a checkpoint that answers no such questions.
     """
     if getattr(checkpoint.model.vision, "wide", None) is None:
         raise ValueError("this policy answers no questions")
     words = heard(question)
-    if asks_what_is_there(words):
-        return _listed(checkpoint, picture)
+    names = () if checkpoint.language is None else checkpoint.language.named
+    if names and asks_what_is_there(words):
+        return _listed(checkpoint, picture, names)
     thing = asked_thing(words)
     if thing is None:
-        return "it answers only what is on the table, and whether a thing is there"
+        also = "what is on the table, and " if names else ""
+        return f"it answers only {also}whether a thing is there that is named"
     found = meaning.meaning(checkpoint, f"pick up the {thing}")
     if not isinstance(found, meaning.Meaning):
         return f"it does not know {thing!r}"
@@ -40,8 +44,7 @@ def answer(checkpoint: Checkpoint, picture: Array, question: str) -> str:
     )
 
 
-def _listed(checkpoint: Checkpoint, picture: Array) -> str:
-    names = () if checkpoint.language is None else checkpoint.language.named
+def _listed(checkpoint: Checkpoint, picture: Array, names: Sequence[str]) -> str:
     seen = things_there(checkpoint, picture)
     if not seen:
         return "nothing is surely to be seen on the table"

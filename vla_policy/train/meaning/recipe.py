@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--collages", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--named", action="store_true", help="it tells what is on the table, too")
     parser.add_argument("--robot-only", action="store_true", help="without web data, to compare")
     parser.add_argument(
         "--prepare", choices=(*PARTS, *MORE_PARTS), action="append", help="only make these parts"
@@ -190,7 +191,7 @@ def _places(args: argparse.Namespace) -> None:
 def _assemble(args: argparse.Namespace) -> None:
     tiny = load_local("tiny", embodiment=ROBOT).checkpoint
     wide, beyond = load_file(_head_file(args)), read_json(_head_file(args).with_suffix(".json"))
-    named = tuple(learn.numbers_of(load(args.web)))
+    named = tuple(learn.numbers_of(load(args.web))) if args.named else ()
     save(args.out / "small", assemble(tiny, _tower(args), wide, beyond, named))
 
 
