@@ -48,14 +48,15 @@ async function renewKey() {
   key = filled(new DOMParser().parseFromString(text, "text/html")).key;
 }
 
-// told: onText(message), onBytes(buffer), onOpen(), onLost(sentence, refused).
+// told: onText(message), onBytes(buffer), onOpen(), onLost(sentence, refused, denied). refused: no key, or one that the server
+// does not take; denied: only the latter.
 export function openLink(path, told) {
   let socket = null, tries = 0, open = false, timer = 0, shown = "";
 
   function connect() {
     if (page.key === null && !key) {
       keyless.add(connect);
-      queueMicrotask(() => told.onLost?.("", true)); // not before who asked for the link has it
+      queueMicrotask(() => told.onLost?.("", true, false)); // not before who asked for the link has it
       return;
     }
     const mine = new WebSocket(location.origin.replace(/^http/, "ws") + path);
@@ -80,7 +81,7 @@ export function openLink(path, told) {
     open = false;
     mine.close();
     if (code === NO_KEY) forgetKey(shown);
-    told.onLost?.(reason, code === NO_KEY);
+    told.onLost?.(reason, code === NO_KEY, code === NO_KEY);
     const renewed = code === NO_KEY ? renewKey().catch(() => null) : Promise.resolve();
     const wait = RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)];
     renewed.then(() => setTimeout(connect, wait));
@@ -97,7 +98,7 @@ export function openLink(path, told) {
 // passed on, and with "" when it is again.
 export function controlLink(onChange, onHand) {
   const waiting = new Map();
-  let count = 0, beat = 0, heard = performance.now(), up = false, sentence = "", refused = false;
+  let count = 0, beat = 0, heard = performance.now(), up = false, sentence = "", refused = false, denials = 0;
   const link = openLink("/control", {
     onOpen() { up = true; refused = false; beat = 0; heard = performance.now(); onChange(); },
     onText(message) {
@@ -106,8 +107,8 @@ export function controlLink(onChange, onHand) {
       waiting.get(message.id)?.(message);
       waiting.delete(message.id);
     },
-    onLost(reason, isRefused) {
-      up = false; sentence = reason; refused = isRefused;
+    onLost(reason, isRefused, isDenied) {
+      up = false; sentence = reason; refused = isRefused; denials += isDenied ? 1 : 0;
       for (const tell of waiting.values())
         tell({ ok: false, lost: true, message: "The link broke before an answer came; see the state for what happened." });
       waiting.clear();
@@ -123,6 +124,8 @@ export function controlLink(onChange, onHand) {
     get up() { return up; },
     get sentence() { return sentence; },
     get refused() { return refused; },
+    // How many keys that were shown the server did not take.
+    get denials() { return denials; },
     // The answer {ok, message, about}. What may move the robot is not sent over a link that is silent.
     ask(verb, words = "", { always = false, details = {} } = {}) {
       if (!up || (!always && (silence() > BEAT_MS || !beat)))

@@ -17,7 +17,7 @@ const SILENT_MS = 1000;
 const KEPT = 8;
 const find = (id) => document.getElementById(id);
 const own = []; // instructions typed here, the newest first: {words, answer, late, told}
-let state = {}, tried = false; // whether a token was typed here and not accepted so far
+let state = {}, typed = null; // denials before the token that was typed here last, until one is accepted
 
 // Text only: what a server or a robot says is never markup. aside is not read out again and again.
 function tellIn(line, text, colour, aside = "") {
@@ -45,9 +45,10 @@ function showLink() {
   const silent = !control.up || control.silence() > SILENT_MS;
   const line = find("link");
   const asks = silent && control.refused && page.key === null;
-  if (!silent) tried = false;
+  if (!silent) typed = null;
+  const wrong = typed !== null && control.denials > typed;
   const text = !silent ? ""
-    : asks ? `${tried ? "This is not the robot's token." : "The page asks for the robot's token."} Without it nothing here acts, STOP included.`
+    : asks ? `${wrong ? "This is not the robot's token." : "The page asks for the robot's token."} Without it nothing here acts, STOP included.`
     : "NO ANSWER of the page's server: what is shown is old, and STOP may not arrive. If the robot moves, use its own stop button.";
   find("token-form").hidden = !asks;
   if (line.textContent !== text) {
@@ -91,7 +92,7 @@ async function say(words) {
 find("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!find("token").value.trim()) return;
-  tried = true;
+  typed = control.denials;
   giveKey(find("token").value);
   find("token").value = "";
 });
