@@ -183,6 +183,9 @@ def create_venv(venv: Path, *, system_site: bool) -> None:
             str(venv),
         ]
     )
+    if sys.version_info < (3, 11):
+        # Its own, 23.0, searches for half an hour among versions that need a newer Python.
+        pip(venv, "--upgrade", "pip")
 
 
 VERSION_LINE = "import sys; print('%d.%d' % sys.version_info[:2])"

@@ -34,6 +34,19 @@ def test_a_negation_is_refused_by_word_before_the_encoder_reads_it(said: str) ->
     assert isinstance(refused, Reason) and "cannot read a negation" in refused.detail
 
 
+@pytest.mark.parametrize(
+    "said",
+    ("the kiwi, I mean the bulb", "pick up the other kiwi", "lieber die Glühbirne statt der Kiwi",
+     "plutôt l'ampoule", "la bombilla, otra", "除了猕猴桃"),
+)  # fmt: skip
+def test_a_sentence_that_takes_back_or_excludes_is_refused_by_word(said: str) -> None:
+    small = replace(TINY, model=VLA(config.small(TINY.model.config.vocab)))
+    refused = meaning.meaning(small, said)
+    assert (
+        isinstance(refused, Reason) and "which one thing is meant is not clear" in refused.detail
+    )
+
+
 def test_small_is_put_together_from_tiny_and_the_new_parts_alone() -> None:
     other = VLA(config.small(TINY.model.config.vocab))
     wide = other.vision.wide.state_dict()

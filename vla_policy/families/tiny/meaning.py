@@ -31,7 +31,16 @@ PLANS = {
 OTHER_NEGATIONS = frozenset(
     "nicht kein keine keinen nie ne pas jamais aucun nunca ningún non не нет".split()
 )
+# So are these, by which a sentence takes back, excludes or names another thing: its vector says which things are named, not
+# which one is meant.
+ELSE = frozenset(
+    "but besides excluding rather instead actually mean meant oops correction other another else unless ignore skip spare "
+    "außer sondern statt stattdessen lieber andere anderen anderes anderer ohne "
+    "sauf plutôt autre mais sans excepto salvo otro otra sino sin".split()
+)
+ELSE_SIGNS = ("而是", "除了", "另")
 NEGATING_SIGNS = ("不", "别", "没", "ない", "ません")
+UNCLEAR = "is not clear to this policy"
 HELD = (0.3, 0.82)  # openings between which the gripper has closed on an object
 COMMAND = 0.5  # least probability of a command
 
@@ -64,6 +73,10 @@ def read(wide: WidePointing, instruction: str, device: torch.device) -> Meaning 
     negated += [sign for sign in NEGATING_SIGNS if sign in instruction]
     if negated:
         return Reason("words", f"{negated[0]!r}: this policy cannot read a negation")
+    unclear_words = [w for w in words if w in ELSE]
+    unclear_words += [sign for sign in ELSE_SIGNS if sign in instruction]
+    if unclear_words:
+        return Reason("words", f"{unclear_words[0]!r}: which one thing is meant {UNCLEAR}")
     vector = encoders.sentence_vector(" ".join(instruction.lower().split()).rstrip(" .!"))
     vector = vector.to(device)
     with torch.inference_mode():
@@ -74,7 +87,7 @@ def read(wide: WidePointing, instruction: str, device: torch.device) -> Meaning 
     if chances[0] > 1 - COMMAND:
         return Reason("words", "this is no command that this policy knows")
     if unclear:
-        return Reason("words", "which one thing is meant is not clear to this policy")
+        return Reason("words", f"which one thing is meant {UNCLEAR}")
     plan = PLANS[INTENTS[int(chances[1:].argmax()) + 1]]
     if figure is None or reader is None:
         return Meaning(plan, vector)
