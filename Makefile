@@ -45,7 +45,7 @@ check: lint
 
 # What Python compiles and pytest rewrites is kept, whatever the shell says: every run after the first is shorter by it.
 quick:
-	@$(PLAIN); unset PYTHONDONTWRITEBYTECODE; exec pytest $(if $(WORKERS),-n $(shell nproc)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
+	@$(PLAIN); unset PYTHONDONTWRITEBYTECODE; exec pytest $(if $(WORKERS),-n $(WORKERS)) $(if $(filter test,$(TESTS)),test --ignore=test/ros -m "not slow",$(TESTS))
 
 lint:
 	@$(PLAIN); ruff check . && ruff format --check --quiet . && vulture

@@ -37,6 +37,7 @@ class Still(Doing):
         return now
 
 
+@pytest.mark.slow
 def test_an_episode_of_its_own_has_its_own_actions(tmp_path: Path) -> None:
     made = make_own_episodes(Doing(), "vx300s", tmp_path, 1, 3, "raycast")
     assert made.kept == 1 <= made.tried

@@ -64,6 +64,7 @@ def test_it_says_what_it_does_not_see():
     assert policy.sees(observation(policy, image, "lift the ball")).code == "not_seen"
 
 
+@pytest.mark.slow
 def test_a_thing_on_the_other_side_is_not_what_is_asked_for():
     """What is clearly on one side of another, asked for on that side and on the other."""
     policy, world = load_policy("tiny"), World(robot="vx300s")
@@ -152,6 +153,7 @@ def test_the_sentences_that_were_said_are_those_that_are_kept(name):
     assert [case for case in cases if case in said] == said
 
 
+@pytest.mark.slow
 def test_what_the_sentences_name_is_there_or_not_as_their_kind_says():
     language = load_policy("tiny").checkpoint.language
     for case in json.loads((BENCHMARKS / "sentences_more.json").read_text()):

@@ -94,6 +94,7 @@ def test_a_stage_is_bound_by_what_is_slower() -> None:
     assert actions.seconds(no_compute) == actions.flops / 1e6
 
 
+@pytest.mark.slow
 def test_vla_models_prints_every_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out

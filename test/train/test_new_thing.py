@@ -172,6 +172,7 @@ def test_features_and_all_other_words_stay_and_a_whole_tower_does_not(
     assert not torch.equal(free.model.state_dict()[stem], old[stem])
 
 
+@pytest.mark.slow
 def test_the_second_look_learns_a_class_and_keeps_its_answers_about_base_scenes(
     tiny: Checkpoint,
 ) -> None:
@@ -280,6 +281,7 @@ def test_a_grown_policy_is_saved_and_read_as_it_was(tiny: Checkpoint, tmp_path: 
     assert again.tokenizer.token_to_id("white") == tiny.model.config.vocab
 
 
+@pytest.mark.slow
 def test_a_new_task_learns_beside_episodes_of_the_policy_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

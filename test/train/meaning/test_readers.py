@@ -15,6 +15,7 @@ SIZES = config.WideConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_new_pair_is_added_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "BATCH", 64)
     torch.manual_seed(0)
