@@ -166,6 +166,7 @@ def test_candidates_are_drawn_in_one_batch(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["flow", "token"])
+@pytest.mark.slow
 def test_infer_follows_the_candidate_that_is_nearest_to_the_plan(folder: Path, head: str) -> None:
     policy, seen = load_policy(str(folder), head=head), observation()
     drawn = policy.infer_candidates(seen, Sampling(seed=3, candidates=4))

@@ -93,6 +93,7 @@ def test_a_take_gives_the_frames_of_the_rule():
 
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_streams_of_any_rate_and_latency_give_the_frames_of_the_rule(data):
     robot = make.robot()
     messages = []

@@ -57,6 +57,7 @@ def test_what_is_not_there_is_refused_and_what_is_there_is_not(name, robot, most
     assert np.mean(wrong[False]) <= most
 
 
+@pytest.mark.slow
 def test_it_says_what_it_does_not_see():
     policy = load_policy("tiny")
     image = np.full((96, 96, 3), 120, np.uint8)

@@ -57,6 +57,7 @@ def test_what_is_not_valid_is_not_read(case: Case) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_batch_is_the_weighted_mean_of_its_members_in_any_order(case: Case) -> None:
     short = np.arange(case.policy.rows + 2) < 1
     demonstrations = [
@@ -137,6 +138,7 @@ def test_questions_are_learned_in_the_same_batch_where_there_are_words(case: Cas
     assert both.total.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_instruction_is_left_out_as_often_as_asked(case: Case) -> None:
     there = case.demonstration(0)
     words = replace(there, observation=replace(there.observation, instruction="put the ball in"))

@@ -111,6 +111,7 @@ def test_rows_given_as_data_are_clean_and_do_not_count() -> None:
     torch.testing.assert_close(part, torch.stack([torch.cat(e).mean() for e in each]))
 
 
+@pytest.mark.slow
 def test_delays_are_uniform_and_the_checkpoint_says_how_many(tmp_path: Path) -> None:
     case = CASES["pi05"](tmp_path)
     options, rows = LossOptions(max_delay=3, draws=2), case.policy.rows

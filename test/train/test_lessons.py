@@ -220,6 +220,7 @@ def test_stages_follow_each_other_for_several_robots(data: Path, tmp_path: Path)
     assert (out / "pointing" / "log.jsonl").read_bytes() == written
 
 
+@pytest.mark.slow
 def test_what_does_not_hang_together_is_refused(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_chunk_is_continued(policies: dict[str, Policy], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROBOTS)
+@pytest.mark.slow
 def test_what_a_robot_has_not_changes_nothing(
     tmp_path: Path, folder: Path, model: VLA, name: str
 ) -> None:
@@ -206,6 +207,7 @@ def test_the_engine_says_what_the_network_says(
         np.testing.assert_allclose(fast.actions, plain.actions, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_order_of_robots_in_the_file_changes_nothing(
     tmp_path: Path, policies: dict[str, Policy], model: VLA
 ) -> None:
