@@ -137,8 +137,9 @@ def measure(graph, client, watch, sent, server, relay, case: str, args) -> dict[
         successes += outcome.success
         if fault.at_ns is not None:
             last_moves.append(sent.last_move_s(fault.at_ns, fault.over_ns))
-            # With short delays answers come in time, and a task may be done before the fault is over.
-            went_on += outcome.success or sent.moved_after(fault.over_ns)
+            # Where answers come in time all along, a task may be done before the fault is over.
+            done = outcome.success and case in ANSWERED
+            went_on += done or sent.moved_after(fault.over_ns)
         outside += sent.outside()
         setpoints, gaps = setpoints + len(sent.targets), gaps + sent.gaps()
         graph.check()
