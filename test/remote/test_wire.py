@@ -95,20 +95,37 @@ def test_what_has_no_place_in_a_message_is_not_written(what):
         wire.encode({"a": what})
 
 
-def test_hostile_messages_are_refused_or_small():
+def decoded(frame):
+    """The most memory that decoding took, bytes, and the error's text or None."""
+    tracemalloc.reset_peak()
+    before, error = tracemalloc.get_traced_memory()[0], None
+    try:
+        wire.decode(frame)
+    except ValueError as refused:
+        error = str(refused)
+    return tracemalloc.get_traced_memory()[1] - before, error
+
+
+@pytest.fixture
+def traced_memory():
+    """Tracing slows everything down and must not outlive a test that fails."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def test_hostile_messages_are_refused_or_small(traced_memory):
     """Nothing but ValueError comes out, and nothing large is made on the way."""
     refused, rng = 0, random.Random(7)
-    tracemalloc.start()
     for frame in frames(rng, 600):
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        try:
-            wire.decode(frame)
-        except ValueError as error:
+        most = 4 * len(frame) + 1_500_000
+        took, error = decoded(frame)
+        if took > most:  # other threads' memory is counted as well: what the frame takes, it takes again
+            took = min(decoded(frame)[0] for _ in range(3))
+        assert took <= most
+        if error is not None:
             refused += 1
-            assert len(str(error)) < 700
-        assert tracemalloc.get_traced_memory()[1] - before < 4 * len(frame) + 1_500_000
-    tracemalloc.stop()
+            assert len(error) < 700
     assert 400 < refused < 600
 
 
