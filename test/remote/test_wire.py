@@ -120,7 +120,8 @@ def test_hostile_messages_are_refused_or_small(traced_memory):
     for frame in frames(rng, 600):
         most = 4 * len(frame) + 1_500_000
         took, error = decoded(frame)
-        if took > most:  # other threads' memory is counted as well: what the frame takes, it takes again
+        if took > most:
+            # Other threads' memory is counted as well: what the frame takes, it takes again.
             took = min(decoded(frame)[0] for _ in range(3))
         assert took <= most
         if error is not None:

@@ -8,11 +8,13 @@ Ctrl-C ends the workers.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import cv2
@@ -170,6 +172,18 @@ def _start_worker(number: int) -> None:
     """One thread each: the workers share the cores already."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    sys.excepthook = _say_unless_reader_left
+
+
+def _say_unless_reader_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Ctrl-C may end the reader while a batch is handed to it, which is no error of the worker.
+
+    The thread that hands over tensors (multiprocessing.resource_sharer) calls sys.excepthook.
+    """
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _as_it_is(made: Any) -> Any:
