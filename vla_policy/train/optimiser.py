@@ -1,11 +1,11 @@
-"""AdamW over the parts of a network, and the learning rate of each step."""
+"""AdamW over the parts of a network, the learning rate of each step, and a step of the shorter loops."""
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vla_policy.train.run import Optimiser, Run, Schedule
 
@@ -69,3 +69,19 @@ def rate_at(step: int, steps: int, schedule: Schedule) -> float:
     progress = (step - warmup) / max(1, steps - warmup)
     wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return schedule.final + (1 - schedule.final) * wave
+
+
+def take_step(
+    loss: Tensor,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    *,
+    clip: Iterable[nn.Parameter] = (),
+) -> None:
+    """One step against the gradient of loss alone, that of the parameters of clip cut to a norm of 1."""
+    optimiser.zero_grad()
+    loss.backward()
+    if clipped := list(clip):
+        nn.utils.clip_grad_norm_(clipped, 1.0)
+    optimiser.step()
+    schedule.step()

@@ -27,6 +27,7 @@ from vla_policy.sim.scenes.scene import Card
 from vla_policy.train.meaning.digits import DIGITS, digit_card
 from vla_policy.train.meaning.learn import EncodedTexts
 from vla_policy.train.meaning.pictures import SIDE_PX, Draw, ThingPictures
+from vla_policy.train.optimiser import take_step
 
 NATIVE_PX = round(crops.WINDOW * SIDE_PX)  # side of a crop before it is enlarged
 FINER = 4  # how much finer a box is drawn than it is seen
@@ -179,10 +180,7 @@ def train(
         logits[first:last] = logits[first:last].masked_fill(unseen, -1e4)
         goal = torch.where(number < 0, len(every), number)  # the last: none
         loss = F.cross_entropy(logits, goal)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule)
         if step % 100 == 0 or step == steps - 1:
             right = (logits.argmax(-1) == goal).float().mean()
             told.append(loss.item())

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import TEXTS, EncodedTexts
+from vla_policy.train.optimiser import take_step
 
 RATE, BATCH = 1e-3, 256
 KEPT = 4.0  # weight of what must stay
@@ -43,10 +44,7 @@ def train(
         intent = F.cross_entropy(head.intents(wrong[name, which]), texts.intents[:known, TEXTS:][name, which])  # fmt: skip
         same = F.kl_div(head.intents(said).log_softmax(-1), before.intents(said).log_softmax(-1), log_target=True, reduction="batchmean")  # fmt: skip
         loss = near + 0.2 * named + KEPT * (kept + 0.3 * same) + 0.3 * intent
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule)
         if step % 100 == 0 or step == steps - 1:
             told.append(loss.item())
             print(f"errors {step}: near {near.item():.3f}, named {named.item():.3f}, kept {kept.item():.4f}, intent {intent.item():.3f}", flush=True)  # fmt: skip

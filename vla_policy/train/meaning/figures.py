@@ -13,6 +13,7 @@ from vla_policy.models.reader import FIGURES
 from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.crops import Cropped
 from vla_policy.train.meaning.learn import SIGMA, EncodedTexts, Looked
+from vla_policy.train.optimiser import take_step
 
 RATE, CROP_RATE, DECAY = 0.01, 2e-3, 0.3
 IMAGES, CROPS, OTHERS = 12, 192, 64  # of a step; others: crops without a figure
@@ -82,10 +83,7 @@ def train(
         wanted = torch.where(crops.number[drawn] < 0, len(texts.vectors), crops.number[drawn])
         named = F.cross_entropy(logits, wanted)
         loss = heat + named
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule)
         if step % 50 == 0 or step == steps - 1:
             right = (logits.argmax(-1) == wanted).float().mean()
             told.append(loss.item())

@@ -27,6 +27,7 @@ from vla_policy.train.meaning.words import (
     sentences_about_digit,
     sentences_with_errors,
 )
+from vla_policy.train.optimiser import take_step
 
 TEXTS = 16  # about each object
 ERRORS = 8  # more of them, with typing errors; of digits without
@@ -140,11 +141,7 @@ def train(
         drawn = [_draw(one, texts, rng, part) for one in sets]
         parts = losses(head, drawn, texts, rng)
         loss = sum(parts.values(), torch.zeros(()))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule, clip=head.parameters())
         if step % 50 == 0 or step == steps - 1:
             told.append({"step": step} | {k: round(v.item(), 4) for k, v in parts.items()})
             print(told[-1], flush=True)

@@ -33,6 +33,7 @@ from vla_policy.sim.scenes.scene import sample_scene
 from vla_policy.sim.twin import IMAGE_PX
 from vla_policy.sim.world.world import World
 from vla_policy.train.meaning.pictures import ROBOT_STYLE, SIDE_PX
+from vla_policy.train.optimiser import take_step
 from vla_policy.train.tiny.pictures import to_images
 
 LEARNS = ("place", "wrist.key", "wrist_query", "wrist_expect", "wrist_bias", "wrist_place")
@@ -94,11 +95,7 @@ def train(
         parts = losses(tower, tokens, frames, rng.integers(0, len(frames), BATCH), length, rng)
         kinds = ("xyz", "heat", "wrist", "wrist_heat", "visible")
         loss = torch.stack([parts[kind] for kind in kinds]).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule, clip=tower.parameters())
         if step % 40 < 2:
             kind = "boxes" if step % 2 else "plain"
             print(kind, step, {k: round(v.item(), 4) for k, v in parts.items()}, flush=True)

@@ -14,6 +14,7 @@ from vla_policy.models.reader import FIGURES
 from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import EncodedTexts, encoded
 from vla_policy.train.meaning.words import NEITHER, ONE_THING, UNNAMED, contrast, pairs, sums
+from vla_policy.train.optimiser import take_step
 
 SUMS, UNCLEAR, ONE = 2400, 1200, 400  # texts
 UNCLEAR_KINDS = (
@@ -113,10 +114,7 @@ def train(
         unclear[sum(shares[:3]) : sum(shares[:4])] = 1.0
         clear = F.binary_cross_entropy_with_logits(reader.unclear(x)[:, 0], unclear)
         loss = readings + value + clear
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        take_step(loss, optimiser, schedule)
         if step % 100 == 0 or step == steps - 1:
             told.append(loss.item())
             print(f"reader {step}: readings {readings.item():.3f}, value {value.item():.3f}, unclear {clear.item():.3f}", flush=True)  # fmt: skip

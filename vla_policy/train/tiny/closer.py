@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from vla_policy.models.closer import CROP_PX, Closer, busiest, crops, pixels
 from vla_policy.models.naming import Naming
 from vla_policy.models.pointing import COLOURS, SHAPES, PointingTower
+from vla_policy.train.optimiser import take_step
 from vla_policy.train.tiny.pictures import Pictures, to_images
 
 MARGIN_PX = 4  # around a training crop, for random shifts
@@ -84,10 +85,7 @@ def train(some: Crops, steps: int, seed: int, begin: Closer | None) -> Closer:
             answers = closer(beside(some.rgb[index], rng))
         goals = (torch.from_numpy(a[index]).long() for a in (some.colour, some.shape))
         losses = [F.cross_entropy(a.float(), goal) for a, goal in zip(answers, goals, strict=True)]
-        optimiser.zero_grad()
-        torch.stack(losses).sum().backward()
-        optimiser.step()
-        schedule.step()
+        take_step(torch.stack(losses).sum(), optimiser, schedule)
         said = [a + loss.item() / 200 for a, loss in zip(said, losses, strict=True)]
         if step % 200 == 199:
             print(f"{step + 1} colour {said[0]:.3f} shape {said[1]:.3f}", flush=True)

@@ -28,6 +28,7 @@ from vla_policy.models.pointing import SHAPES as N_SHAPES
 from vla_policy.models.pointing import PointingTower
 from vla_policy.parsing.json_document import write_json
 from vla_policy.policy import load_local
+from vla_policy.train.optimiser import take_step
 from vla_policy.train.tiny import closer
 from vla_policy.train.tiny.closer import ELSEWHERE, Crops, crops_of, places_of
 from vla_policy.train.tiny.pictures import Pictures, first, render, to_images
@@ -61,10 +62,7 @@ def train(
         loss = loss + F.cross_entropy(shape, goal[1], reduction="none")
         on, beside = ((loss * part).sum() / part.sum().clamp(min=1) for part in goal[2:])
         whole = on + beside
-        optimiser.zero_grad()
-        whole.backward()
-        optimiser.step()
-        schedule.step()
+        take_step(whole, optimiser, schedule)
         if step % 200 == 199:
             print(f"{step + 1} {whole.item():.3f}", flush=True)
     return naming.eval()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vla_policy.models.closer import CROP_PX, Closer, busiest, crops, pixels
 from vla_policy.models.naming import STRIDE, Naming
 from vla_policy.models.pointing import PointingTower
+from vla_policy.train.optimiser import take_step
 from vla_policy.train.tiny.closer import MARGIN_PX, beside
 from vla_policy.train.tiny.pictures import to_images
 from vla_policy.types import Array, required
@@ -104,7 +105,7 @@ def _learn_places(
             there = torch.cat((there, torch.zeros_like(there)))
             entropy = -(torch.where(on[:, None], there, goal) * logits.log_softmax(1)).sum(1)
             parts += [_mean(entropy, on & known[:, None]), _mean(entropy, other)]
-        _step(torch.stack(parts).sum(), optimiser, schedule)
+        take_step(torch.stack(parts).sum(), optimiser, schedule)
 
 
 def _learn_crops(
@@ -125,7 +126,7 @@ def _learn_crops(
             there = F.one_hot(number.clamp(min=0), goal.shape[1]).float()
             entropy = -(torch.cat((there, goal[CROPS:])) * logits.log_softmax(-1)).sum(-1)
             parts += [_mean(entropy[:CROPS], number >= 0), entropy[CROPS:].mean()]
-        _step(torch.stack(parts).sum(), optimiser, schedule)
+        take_step(torch.stack(parts).sum(), optimiser, schedule)
 
 
 def _places(tower: PointingTower, naming: Naming, front: Array) -> Array:
@@ -167,17 +168,6 @@ def _optimiser(
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options.rate, total_steps=options.steps
     )
-
-
-def _step(
-    loss: Tensor,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    schedule.step()
 
 
 def _mean(values: Tensor, counted: Tensor) -> Tensor:
