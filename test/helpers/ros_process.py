@@ -22,6 +22,14 @@ def participant():
         rclpy.try_shutdown()
 
 
+def waited(future, within_s=60.0):
+    """The future's result, once it is there; for a node that spins in another thread."""
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(within_s), f"no answer within {within_s} s"
+    return future.result()
+
+
 class ActionClient(action.ActionClient):
     """For a node whose executor spins: rclpy adds the client a moment before its lock exists."""
 

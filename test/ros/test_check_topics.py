@@ -24,6 +24,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa:
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from ros_process import waited  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
@@ -236,11 +237,9 @@ class Operator:
     def call(self, kind: type, service: str, request: object) -> object:
         client = self._node.create_client(kind, service)
         assert client.wait_for_service(TIMEOUT_S), f"no service {service}"
-        future, done = client.call_async(request), threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        assert done.wait(TIMEOUT_S), f"no answer of {service}"
+        response = waited(client.call_async(request), TIMEOUT_S)
         self._node.destroy_client(client)
-        return future.result()
+        return response
 
     def configure(self, file: Path, node: str = "control") -> bool:
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(file))

@@ -13,7 +13,7 @@ rclpy = pytest.importorskip("rclpy")
 from chat_stand_in import ChatStandIn  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
-from ros_process import ActionClient  # noqa: E402
+from ros_process import ActionClient, waited  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
@@ -86,13 +86,6 @@ class Person:
         with self.robot.heard:
             self.feedback.append(msg.feedback)
             self.robot.heard.notify_all()
-
-
-def waited(future):
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(TIMEOUT_S)
-    return future.result()
 
 
 def result_of(handle):

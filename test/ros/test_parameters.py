@@ -18,6 +18,7 @@ from rcl_interfaces.srv import (  # noqa: E402
     SetParametersAtomically,
 )
 from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
+from ros_process import ActionClient, waited  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
@@ -197,8 +198,6 @@ def follower(setter, shared_nodes):
 
 def run_to_its_end(robot, text):
     """The result of an instruction that is accepted."""
-    from ros_process import ActionClient
-
     client = ActionClient(robot, ExecuteInstruction, "execute_instruction")
     assert client.wait_for_server(60.0)
     for _ in range(100):
@@ -211,15 +210,6 @@ def run_to_its_end(robot, text):
         with robot.heard:
             robot.heard.wait(0.05)
     raise AssertionError("never accepted")
-
-
-def waited(future):
-    import threading
-
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(60.0)
-    return future.result()
 
 
 def test_the_times_of_the_task_node_act_at_once(setter, follower):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy")
 
 from rclpy.duration import Duration  # noqa: E402
-from ros_process import ActionClient  # noqa: E402
+from ros_process import ActionClient, waited  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ActionChunk, ControlStatus  # noqa: E402
 from vla_policy.srv import GetActionChunk  # noqa: E402
@@ -42,13 +41,6 @@ def client(mock_robot, shared_nodes, tmp_path):
     finally:
         process.terminate()
         process.wait(15)
-
-
-def waited(future):
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(TIMEOUT_S)
-    return future.result()
 
 
 def result_of(client, robot, text):

@@ -268,6 +268,7 @@ def test_namespace_remap_and_shadow(launched, ros2):
         ("shadow:=maybe", "launch argument shadow: got 'maybe', expected true or false"),
         ("remap:=joint_states", "launch argument remap: got 'joint_states', expected old:=new"),
         ("web_port:=x", "launch argument web_port: got 'x', expected a whole number"),
+        ("planner:=nonsense", "planner: got 'nonsense', expected none, model"),
     ],
 )
 def test_a_wrong_argument_is_named_and_nothing_starts(launched, argument, words):

@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
@@ -15,7 +14,7 @@ rclpy = pytest.importorskip("rclpy")
 from action_msgs.msg import GoalStatus  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from ros_process import ActionClient, participant  # noqa: E402
+from ros_process import ActionClient, participant, waited  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus  # noqa: E402
@@ -126,14 +125,6 @@ def test_the_shutdown_transition_ends_the_process(mock_robot, others, start, nod
     assert said_goodbye(others, node), "its node is seen by others after its process has ended"
 
 
-def finished(robot, future, within_s=20.0):
-    """The future's result, once it is there."""
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(within_s), f"no answer within {within_s} s"
-    return future.result()
-
-
 class Caller:
     """Gives an instruction as an action."""
 
@@ -146,7 +137,7 @@ class Caller:
         """The goal, accepted: the task node hears of an engaged robot a moment later than the test."""
         for _ in range(100):
             goal = ExecuteInstruction.Goal(instruction="pick up the red cube")
-            handle = finished(self.robot, self.actions.send_goal_async(goal))
+            handle = waited(self.actions.send_goal_async(goal))
             if handle.accepted:
                 return handle
             time.sleep(0.1)
@@ -178,7 +169,7 @@ def test_a_goal_gets_its_result_before_the_task_node_says_goodbye(
         asked = [goal.get_result_async()] if waits else []
         time.sleep(0.3 if waits else 0.0)  # until the node knows who waits
         assert change(mock_robot, "task", SHUTDOWN["active"])
-        answer = finished(mock_robot, (asked or [goal.get_result_async()])[0])
+        answer = waited((asked or [goal.get_result_async()])[0])
     finally:
         mock_robot.destroy_timer(timer)
         mock_robot.destroy_publisher(statuses)
@@ -194,7 +185,7 @@ def test_a_goal_gets_its_result_when_the_control_node_is_shut_down(mock_robot, s
     engage(mock_robot)
     result = caller().start().get_result_async()
     assert change(mock_robot, "control", SHUTDOWN["active"])
-    answer = finished(mock_robot, result)
+    answer = waited(result)
     assert answer.status == GoalStatus.STATUS_ABORTED
     assert answer.result.outcome in (
         ExecuteInstruction.Result.STALE,

@@ -12,6 +12,7 @@ rclpy = pytest.importorskip("rclpy")
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from ros_process import waited  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
@@ -74,12 +75,9 @@ class Observer(Node):
         return msg.position[msg.name.index(FINGER)]
 
     def set_scene(self, seed, instruction):
-        done = threading.Event()
         assert self.scene.wait_for_service(TIMEOUT_S)
-        future = self.scene.call_async(SetScene.Request(seed=seed, instruction=instruction))
-        future.add_done_callback(lambda _: done.set())
-        assert done.wait(TIMEOUT_S)
-        return future.result()
+        request = SetScene.Request(seed=seed, instruction=instruction)
+        return waited(self.scene.call_async(request), TIMEOUT_S)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import bisect
 import json
 import os
 import random
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from ros_process import waited  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from vla_policy.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from vla_policy.msg import ControlCommand  # noqa: E402
@@ -99,10 +99,8 @@ def sources(mock_robot, start_node):
 
 def pressed(robot, buttons, mode):
     """(before, after) the call of the button that leads to mode, node clock."""
-    before_ns, done = robot.now_ns(), threading.Event()
-    future = buttons[mode].call_async(Trigger.Request())
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(30.0) and future.result().success
+    before_ns = robot.now_ns()
+    assert waited(buttons[mode].call_async(Trigger.Request()), 30.0).success
     return before_ns, robot.now_ns()
 
 

@@ -1,7 +1,6 @@
 """The task node as a process; the test plays the control node, the policy and the clients."""
 
 import importlib.util
-import threading
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.duration import Duration  # noqa: E402
 from rclpy.event_handler import SubscriptionEventCallbacks  # noqa: E402
-from ros_process import ActionClient  # noqa: E402
+from ros_process import ActionClient, waited  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from vla_policy.action import ExecuteInstruction  # noqa: E402
 from vla_policy.msg import ControlStatus, InstructionOutcome  # noqa: E402
@@ -96,13 +95,6 @@ class Client:
 
     def following(self, text):
         self.robot.wait(lambda: self.active[-1] == text, f"active instruction {text!r}")
-
-
-def waited(future):
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    assert done.wait(TIMEOUT_S)
-    return future.result()
 
 
 def result_of(handle):

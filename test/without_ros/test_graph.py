@@ -158,9 +158,13 @@ def test_launch_arguments_give_the_same_graph():
 
 
 def test_a_wrong_launch_argument_is_named():
-    values = {name: default for name, (default, _) in ARGUMENTS.items()} | {"web_port": "yes"}
+    values = {name: default for name, (default, _) in ARGUMENTS.items()} | {"embodiment": "vx300s"}
     with pytest.raises(ValueError, match="web_port: got 'yes', expected a whole number"):
-        specs_of(values | {"sim": "true"})
+        specs_of(values | {"sim": "true", "web_port": "yes"})
+    with pytest.raises(ValueError, match="planner: got 'nonsense', expected none, model"):
+        specs_of(values | {"sim": "true", "planner": "nonsense"})
+    with pytest.raises(ValueError, match="planner_model: got none"):
+        specs_of(values | {"sim": "true", "planner": "http://gpu:8000/v1"})
 
 
 @pytest.fixture(params=embodiment_names())

@@ -13,7 +13,7 @@ from vla_policy.check.doctor.domains import discovery_range, domain_in_use
 from vla_policy.commands.page_arguments import add_page_arguments, page_settings
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
-from vla_policy.planners.choose import require_planner
+from vla_policy.planners.planner_name import require_planner
 from vla_policy.ros.bringup.graph import node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 from vla_policy.ros.process import notes

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from vla_policy.planners.chat import TOKEN, TOKEN_FILE, ChatServer, chat_planner
 from vla_policy.planners.local import local_planner
 from vla_policy.planners.own import own_planner
+from vla_policy.planners.planner_name import ADDRESS, folder_of
 from vla_policy.remote.address import find_token
-from vla_policy.runtime.planning import MODEL, NONE, PLANNERS, Planner
-
-ADDRESS = ("http://", "https://")
+from vla_policy.runtime.planning import MODEL, NONE, Planner
 
 
 def find_planner(
@@ -39,19 +37,4 @@ def find_planner(
         except OSError as error:
             raise ValueError(f"{TOKEN_FILE}: {error}") from error
         return chat_planner(ChatServer(name, model, timeout_s, pictures, token))
-    return local_planner(_folder(name), device=device, timeout_s=timeout_s)
-
-
-def require_planner(name: str, model: str = "") -> None:
-    """What tells at once, before anything starts, that a planner cannot be used: raises ValueError."""
-    if name.startswith(ADDRESS):
-        ChatServer(name, model, timeout_s=1.0)
-    elif name not in (NONE, MODEL):
-        _folder(name)
-
-
-def _folder(name: str) -> Path:
-    folder = Path(name).expanduser()
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"planner: got {name!r}, expected {PLANNERS}")
-    return folder
+    return local_planner(folder_of(name), device=device, timeout_s=timeout_s)

@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,7 +28,10 @@ from vla_policy.types import QUESTION, ActionChunk, Array, Observation, Reason
 MAX_FAILURES = 3  # exceptions of the model in a row
 IDLE_S = 0.1  # interval of checking reasons while no input arrives
 LATENCIES = 100
+NO_ANSWER = ("unavailable", "failed")  # codes: no connection to the policy; the model raised
 LOOKED = Reason("looking", "what the instruction names is looked for once more")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,19 +237,11 @@ class Inference:
             observation = self._observe(instruction or self._instruction)
         if isinstance(observation, Reason):
             return observation
-        try:
-            problem = self._understands(observation.instruction)
-            if problem is None and self._config.look_first:
-                problem = self._policy.sees(observation)
-        except ValueError as error:
-            problem = Reason("refused", str(error))
-        except Unavailable as error:
-            return Reason("unavailable", str(error))
-        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
-            self._on_error(traceback.format_exc())
-            return Reason("failed", "the model raised, see the log")
+        problem = self._answered(lambda: self._policy.understands(observation.instruction))
+        if problem is None and self._config.look_first:
+            problem = self._answered(lambda: self._policy.sees(observation))
         if problem is not None:
-            return Reason("refused", f"the policy refuses: {problem.detail}")
+            return problem if problem.code in NO_ANSWER else _refused(problem, "refused")
         if not (asked.frozen_rows or asked.guidance_rows):
             return self._infer(observation, NOTHING)
         if asked.previous is None:
@@ -259,6 +255,18 @@ class Inference:
         if left is None:
             return Reason("refused", "previous: nothing of it is left at the new observation")
         return self._infer(observation, replace(asked, previous=left))
+
+    def _answered(self, ask: Callable[[], Answer]) -> Answer | Reason:
+        """What the policy answers, or why it does not; codes refused, with its own sentence, and those of NO_ANSWER."""
+        try:
+            return ask()
+        except ValueError as error:
+            return Reason("refused", str(error))
+        except Unavailable as error:
+            return Reason("unavailable", str(error))
+        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
+            self._on_error(traceback.format_exc())
+            return Reason("failed", "the model raised, see the log")
 
     def _understands(self, instruction: str) -> Reason | None:
         """The policy's answer; if it raises ValueError, its sentence becomes the reason."""
@@ -324,18 +332,12 @@ class Inference:
 
     def _answer(self, observation: Observation) -> None:
         """Answer the instruction, a question, in words; it ends like one that is refused, so nothing moves."""
-        try:
-            told = Reason(QUESTION, self._policy.ask(observation, observation.instruction))
-        except Unavailable as error:  # the next observation is tried
-            with self._lock:
-                self._reason = Reason("unavailable", str(error))
-            return
-        except ValueError as error:
-            told = Reason("refused", str(error))
-        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
-            self._on_error(traceback.format_exc())
-            told = Reason("failed", "the model raised, see the log")
+        words = self._answered(lambda: self._policy.ask(observation, observation.instruction))
+        told = Reason(QUESTION, words) if isinstance(words, str) else words
         with self._lock:
+            if told.code == "unavailable":  # the next observation is tried
+                self._reason = told
+                return
             if observation.instruction != self._instruction or not self._question:
                 return
             self._question, self._refusal = False, told
@@ -344,18 +346,11 @@ class Inference:
 
     def _look(self, observation: Observation) -> bool:
         """Whether the instruction is followed from observation on; if not, it may be refused."""
-        try:
-            missing = self._policy.sees(observation)
-        except Unavailable as error:  # the policy could not check
-            with self._lock:
-                self._reason = Reason("unavailable", str(error))
-            return False
-        except ValueError as error:
-            missing = Reason("refused", str(error))
-        except Exception:  # noqa: BLE001 - any exception of a model is reported with its traceback
-            self._on_error(traceback.format_exc())
-            missing = Reason("failed", "the model raised, see the log")
+        missing = self._answered(lambda: self._policy.sees(observation))
         with self._lock:
+            if missing is not None and missing.code == "unavailable":  # the next one is tried
+                self._reason = missing
+                return False
             if observation.instruction != self._instruction or self._looking is None:
                 return False
             self._looking = now = looking.looked(self._looking, missing, observation.obs_ns)
@@ -409,26 +404,28 @@ class Inference:
         with self._model:
             started_s = time.perf_counter()
             sequence, config, adapter = self._chunks, self._config, self._adapter
-            try:
+
+            def infer() -> ActionChunk:
                 options = replace(
                     config.options,
                     seed=config.seed + sequence * config.options.candidates,
                     frozen_rows=asked.frozen_rows,
                     guidance_rows=asked.guidance_rows,
                 )
-                chunk = self._policy.infer_chunk(observation, asked.previous, options)
-            except ValueError as error:  # the policy's own sentence: the instruction is invalid
-                return Reason("refused", f"the policy refuses: {error}")
-            except Unavailable as error:
+                return self._policy.infer_chunk(observation, asked.previous, options)
+
+            chunk = self._answered(infer)
+            if isinstance(chunk, Reason):
+                if chunk.code not in NO_ANSWER:
+                    return _refused(chunk)
                 with self._lock:
-                    # The plan becomes stale and the robot holds; the next observation is tried.
-                    self._asked = schedule.on_unanswered(self._asked)
-                return Reason("unavailable", str(error))
-            except Exception:  # noqa: BLE001 - any error is reported with its traceback
-                self._failures += 1
-                self._in_a_row += 1
-                self._on_error(traceback.format_exc())
-                return Reason("failed", "the model raised, see the log")
+                    if chunk.code == "failed":
+                        self._failures += 1
+                        self._in_a_row += 1
+                    else:
+                        # The plan becomes stale and the robot holds; the next observation is tried.
+                        self._asked = schedule.on_unanswered(self._asked)
+                return chunk
             took_s = time.perf_counter() - started_s
             with self._lock:
                 self._latencies_s.append(took_s)
@@ -454,5 +451,5 @@ class Inference:
             self._on_error(traceback.format_exc())
 
 
-def _refused(why: Reason) -> Reason:
-    return Reason(why.code, f"the policy refuses: {why.detail}")
+def _refused(why: Reason, code: str = "") -> Reason:
+    return Reason(code or why.code, f"the policy refuses: {why.detail}")

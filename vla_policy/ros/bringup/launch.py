@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.planners.planner_name import require_planner
 from vla_policy.ros.bringup.graph import (
     PACKAGE,
     NodeSpec,
@@ -106,6 +107,7 @@ def specs_of(values: dict[str, str]) -> tuple[NodeSpec, ...]:
             raise ValueError(
                 f"launch argument {name}: got {values[name]!r}, expected true or false"
             )
+    require_planner(values["planner"], values["planner_model"])
     stands_in = sim_mode(values["embodiment"], values["sim"])
     if values["instruction"] and not any(stands_in.values()):
         raise ValueError(

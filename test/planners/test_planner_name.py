@@ -2,7 +2,7 @@
 
 import pytest
 
-from vla_policy.planners.choose import require_planner
+from vla_policy.planners.planner_name import require_planner
 
 
 @pytest.mark.parametrize(
