@@ -1,6 +1,7 @@
 """Sets that lerobot wrote read here with the values that were given to it (golden/lerobot_sets)."""
 
 import importlib.util
+import multiprocessing
 import os
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demonstrations import recorded_set
-from worker_copy import as_a_worker_gets
+from worker_copy import as_a_worker_gets, image_means
 
 from vla_policy.data.lerobot.reader import open_set
 from vla_policy.data.lerobot.rewrite import Changes
@@ -73,17 +74,14 @@ def test_images_in_the_table_are_exact():
             assert np.array_equal(got.images[camera], wanted[f"observation.images.{camera}"])
 
 
-def _means(data, indices):
-    return [float(data.frame(i).images["top"].mean()) for i in indices]
-
-
 def test_several_workers_read_the_same():
     data = open_set(SETS / "v30")
-    here = _means(data, range(18))  # open decoders do not go along
-    with ProcessPoolExecutor(2) as pool:
-        parts = list(pool.map(_means, [data, data], [range(0, 18, 2), range(1, 18, 2)]))
+    here = image_means(data, range(18))  # open decoders do not go along
+    # As the loader starts its workers; a fork would inherit the decoder's locks without its threads.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(image_means, [data, data], [range(0, 18, 2), range(1, 18, 2)]))
     assert [parts[i % 2][i // 2] for i in range(18)] == here
-    assert _means(as_a_worker_gets(data), range(18)) == here
+    assert image_means(as_a_worker_gets(data), range(18)) == here
 
 
 @pytest.mark.skipif(
