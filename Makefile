@@ -19,8 +19,11 @@ ROUNDS ?= 20
 # How often a test with nodes that fails is tried again, by a machine that may have starved it; the summary names each.
 export RERUNS ?= 2
 # Processes that run tests beside each other; chosen tests run in one, where -s and --pdb work. Tests with nodes wait
-# more than they compute, so one more than there are processors, of whom the last takes what only computes.
-WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + 1))
+# more than they compute, so one more than there are processors, of whom the last takes what only computes. Without
+# nodes each more only imports everything once more.
+MORE = 1
+quick: MORE = 0
+WORKERS ?= $(if $(filter test,$(TESTS)),$(shell expr $$(nproc) + $(MORE)))
 
 # The environment without ROS, made where it is missing; what is built with ROS stays out of it.
 PLAIN = $(PYTHON) tools/bootstrap.py --no-ros || exit 1; . tools/env.sh 2>/dev/null; export PYTHONPATH="$${PYTHONPATH:-$$PWD}"

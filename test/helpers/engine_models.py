@@ -7,7 +7,7 @@ import torch
 
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.models.config import FlowHeadConfig, GemmaConfig, ModelConfig, SiglipConfig
-from vla_policy.models.engine import build, compile_engine
+from vla_policy.models.engine import Engine, build, compile_engine
 from vla_policy.models.vla import VLA
 
 EXACT = {"atol": 1e-5, "rtol": 0.0}
@@ -49,11 +49,27 @@ def network_of(kind: str) -> VLA:
     return model
 
 
-MODELS = {kind: network_of(kind) for kind in ("pi0", "pi05")}
-with patch.object(
-    build, "SMALL", 0
-):  # packed products, as in large models, if this CPU supports them
-    ENGINES = {kind: compile_engine(model) for kind, model in MODELS.items()}
+def engine_of(kind: str) -> Engine:
+    """Of MODELS, with packed products, as in large models, if this CPU supports them."""
+    with patch.object(build, "SMALL", 0):
+        return compile_engine(MODELS[kind])
+
+
+class Made(dict):
+    """kind -> what make gives for it, made when a test first asks: every process collects all tests."""
+
+    def __init__(self, make):
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, kind: str):
+        # As at import: it is no inference tensor, and the test's random numbers stay.
+        with torch.inference_mode(mode=False), torch.random.fork_rng():
+            self[kind] = self._make(kind)
+        return self[kind]
+
+
+MODELS, ENGINES = Made(network_of), Made(engine_of)
 
 
 def whole(given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
