@@ -86,7 +86,8 @@ def test_what_the_language_model_reads(model: SmolVla, golden: dict[str, torch.T
     features = model.image_tokens(model.vision(golden["in.image0"]))
     torch.testing.assert_close(features, golden["out.img0_features"], atol=1e-5, rtol=0)
     x, valid = model.embed(*inputs(model, golden))
-    torch.testing.assert_close(x, golden["out.prefix_embs"], atol=1e-5, rtol=1e-5)
+    # Features times the root of the width, 8, and so is what sums in another order leave.
+    torch.testing.assert_close(x, golden["out.prefix_embs"], atol=8e-5, rtol=0)
     assert valid.sum(1).tolist() == [8 + 6 + 1, 4 + 9 + 1]
 
 

@@ -134,6 +134,12 @@ def test_what_is_measured_is_one_look_and_the_longest_way_to_a_pose(
     assert 1e3 * arm.bodies.worst_s == pytest.approx(worst_ms)
 
 
+@pytest.fixture
+def instant(monkeypatch):
+    """Two arms take a machine that is busy longer than they may; that is no matter of these tests."""
+    monkeypatch.setattr(collisions.time, "thread_time", lambda: 0.0)
+
+
 def two_arms(tmp_path, *, right_by_joints=False, **changes):
     """Left and right of a base that stands elsewhere; the left tool is a link, the right one a site in a link."""
     start, end = TEXT.index('<body name="base_link">'), TEXT.index("</worldbody>")
@@ -181,6 +187,7 @@ BENT = np.add(
 )  # 0.05 rad before the end that the test gives both elbows
 
 
+@pytest.mark.usefixtures("instant")
 @pytest.mark.parametrize(
     ("left", "right", "code_", "words"),
     [
@@ -202,6 +209,7 @@ def test_each_of_two_arms_has_its_own_tool_and_joints(tmp_path, left, right, cod
     assert words in (found.detail if found else "")
 
 
+@pytest.mark.usefixtures("instant")
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_arm_that_cannot_reach_is_named(tmp_path, side):
     arms, wanted = two_arms(tmp_path), np.array([])
@@ -214,6 +222,7 @@ def test_the_arm_that_cannot_reach_is_named(tmp_path, side):
     )
 
 
+@pytest.mark.usefixtures("instant")
 def test_joints_that_move_no_tool_need_no_margin_for_one(tmp_path):
     arms = two_arms(tmp_path, right_by_joints=True)
     end = np.array(HOME)

@@ -153,8 +153,9 @@ class RayRenderer:
         axes = data.cam_xmat[index].reshape(3, 3)
         rays = pixel_directions(width, height, float(model.cam_fovy[index])) @ axes.T
         count = len(rays)
-        hit, distance = np.empty(count, np.int32), np.empty(count)
-        normal = np.empty(count * 3)
+        # MuJoCo before 4 leaves these as they are where a ray hits nothing.
+        hit, distance = np.full(count, -1, np.int32), np.full(count, -1.0)
+        normal = np.zeros(count * 3)
         origin = data.cam_xpos[index].copy()
         bounds = model.bvh_aabb[self._bounds].copy()
         model.bvh_aabb[self._bounds, 3:] = 2.0
