@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("what", choices=("wheel", "workspace"))
     parser.add_argument("--torch-of", type=Path, metavar="ENVIRONMENT")
     parser.add_argument("--test", default="convert or shutdown", metavar="PATTERN",
-                        help="of pytest -k; `all`: every test, a quarter of an hour")  # fmt: skip
+                        help="of pytest -k; `all`: every test, half an hour")  # fmt: skip
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -57,7 +57,7 @@ def start_mock():
 def test_a_mock_does_not_start_beside_a_robot(mock_robot, start_mock):
     process = start_mock()
     told, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, told
     assert "vx300s is there already: /mock_robot publishes" in told
     assert "set ROS_DOMAIN_ID" in told
     assert "Traceback" not in told
