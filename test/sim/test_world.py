@@ -160,6 +160,14 @@ def test_the_wrist_camera_sees_what_is_between_the_fingers(world: World) -> None
     assert item.colour in COLOURS
 
 
+def test_where_rays_hit_nothing_is_black(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo before 4 writes only what is hit."""
+    world.reset(sample_scene(0))
+    assert world.render("front").any()
+    monkeypatch.setattr("mujoco.mj_multiRay", lambda *arguments: None)
+    assert not world.render("front").any()
+
+
 def test_ray_caster_and_opengl_show_the_same(world: World) -> None:
     name = choose_renderer("auto")
     if name == "raycast":
