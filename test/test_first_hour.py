@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 from pathlib import Path
 
 import first_hour
@@ -70,6 +71,20 @@ def test_a_rehearsal_runs_judges_and_ends_what_it_started(tmp_path: Path):
     assert [row["outcome"] for row in rows] == ["started", "ok", "failed", "failed", "ok"]
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(first_hour, "LIMIT_S", 2.0)
+    _, code, said = first_hour.run("sleep 600 & echo $! > pid; wait", tmp_path)
+    assert (code, said) == (124, "not done in 2 s")
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    for _ in range(
+        100
+    ):  # the one that takes over what has no parent may be slow to see that it ended
+        if not stat.exists() or stat.read_text().split(") ")[1][0] == "Z":
+            return
+        time.sleep(0.1)
+    raise AssertionError("it goes on")
 
 
 def test_times_replace_those_before():

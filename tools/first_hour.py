@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -41,7 +41,7 @@ HINT = re.compile(
 )
 ENV = ". tools/env.sh"
 ENDED = re.compile(r"^\s*(done|timeout) after [0-9.]+ s", re.M)  # of vla say
-LIMIT_S = 1800.0
+LIMIT_S = 3600.0  # the first set-up builds, and others may use the machine
 QUIET_S = 30.0
 
 
@@ -124,13 +124,17 @@ def walk(tutorial: Path, folder: Path) -> Iterator[dict]:
 def run(command: str, folder: Path) -> tuple[float, int, str]:
     """Seconds, exit code and all that was said."""
     begun = time.monotonic()
+    process = subprocess.Popen(
+        _shell(command), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            _shell(command), cwd=folder, capture_output=True, text=True, timeout=LIMIT_S
-        )
-        code, said = done.returncode, done.stderr + done.stdout
+        out, errors = process.communicate(timeout=LIMIT_S)
+        code, said = process.returncode, errors + out
     except subprocess.TimeoutExpired:
         code, said = 124, f"not done in {LIMIT_S:g} s"
+    finally:
+        end([process])  # with all that it started
     return time.monotonic() - begun, code, said
 
 
@@ -154,6 +158,8 @@ def end(running: list[subprocess.Popen]) -> None:
                     process.wait(QUIET_S)
                 except subprocess.TimeoutExpired:
                     continue
+        with suppress(ProcessLookupError):  # what it left behind
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:

@@ -17,6 +17,7 @@ from vla_policy.evaluate.compare import split_head
 from vla_policy.evaluate.comparison_folder import ComparisonFolder, ComparisonPlan, asked_rows
 from vla_policy.evaluate.measures import Measures
 from vla_policy.evaluate.policy_facts import training_cost
+from vla_policy.evaluate.report import page
 from vla_policy.evaluate.report_tables import markdown, policies_table
 from vla_policy.evaluate.rollout import TrialResult
 from vla_policy.paths import weights_dir
@@ -228,6 +229,9 @@ def test_a_policy_that_can_be_asked_nothing_is_refused_and_what_is_not_asked_is_
     assert {(n["policy"], n["suite"], n["reason"]) for n in found["not_asked"]} == {
         (name, "toy_wheels", "it has no wheels") for name in "ab"
     }
+    reason = "it has no wheels, " * 20
+    told = page(found | {"not_asked": [found["not_asked"][0] | {"reason": reason}]}, (), Path("."))
+    assert told.count("<summary>") == 1 and reason.strip() in told, "long reasons are folded"
 
 
 def test_the_report_has_the_numbers_of_the_trials(toys):

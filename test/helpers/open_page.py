@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from chromium import Chromium, Tab
 
 WAIT_S = 60.0
+PHONE = (390, 844)
 NOT_THERE = "the task node is not there"
 PICTURES = "VLA_PICTURES"  # folder in which pictures of the page are kept
 T = TypeVar("T")
@@ -132,10 +133,11 @@ class OpenPage:
             "(() => { window.drawnOver = new Set(); const ink = CanvasRenderingContext2D.prototype;"
             "window.inkStroke ??= ink.stroke; ink.stroke = function () { window.inkStroke.call(this);"
             "if (this.canvas.className !== 'over') return;"
-            "const { width, height } = this.canvas, figure = this.canvas.closest('figure');"
-            "const copy = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });"
-            "copy.drawImage(this.canvas, 0, 0);"
-            "if (copy.getImageData(0, 0, width, height).data.some((v) => v)) drawnOver.add(figure.textContent.split(/[,:]/)[0]);"
+            "const figure = this.canvas.closest('figure').textContent.split(/[,:]/)[0];"
+            "if (drawnOver.has(figure)) return;"  # a look at every pixel of every line would hold the page up
+            "const copy = new OffscreenCanvas(320, 240).getContext('2d', { willReadFrequently: true });"
+            "copy.drawImage(this.canvas, 0, 0, 320, 240);"
+            "if (copy.getImageData(0, 0, 320, 240).data.some((v) => v)) drawnOver.add(figure);"
             "}; })()"
         )
 

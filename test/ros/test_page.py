@@ -17,7 +17,7 @@ import axe
 import numpy as np
 import pytest
 from chromium import MISSING, PROGRAM
-from open_page import WAIT_S, OpenPage, free_port
+from open_page import PHONE, WAIT_S, OpenPage, free_port
 
 rclpy = pytest.importorskip("rclpy")
 
@@ -35,7 +35,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSI
 STUB = Path(__file__).with_name("page_policy.py")
 READY_S = 90.0
 VIEW = ", view: {position_m: [0.685, 0.0, 0.605], target_m: [0.305, 0.0, 0.015], fovy_deg: 41.0}}"
-PHONE = (390, 844)
 
 
 class Cell:
@@ -319,7 +318,6 @@ def test_another_site_in_the_same_browser_reaches_nothing(cell):
 def test_it_can_be_used_by_keys_alone_at_the_size_of_a_phone(cell):
     page = cell.page
     page.do(page.tab.size(*PHONE, phone=True))
-    page.picture("page_phone.png", PHONE)
     assert not page.run("document.documentElement.scrollWidth > innerWidth")
     page.focus("main")
     seen = set()

@@ -116,4 +116,7 @@ def test_a_kept_take_is_in_the_set_and_in_the_library(cell):
 
     page.unfold("#library-box")
     page.says("push the block", "#library")
+    press(page, "#library button[aria-label='delete episode 0 of takes']")
+    page.says("the recorder has this data set open")
+    assert len(open_set(cell.folder / "set")) == len(kept)
     assert page.tab.complaints == []

@@ -59,6 +59,12 @@ def test_a_checkpoint_that_is_not_there(tmp_path):
     assert FORBIDDEN not in ended.stderr
 
 
+def test_a_policy_that_is_none_is_told_before_anything_starts():
+    ended = vla("up", "vx300s", "--sim", "--web-port", "0", "--policy", "nonsense")
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert "policy 'nonsense': no folder" in ended.stderr and FORBIDDEN not in ended.stderr
+
+
 def test_a_robot_that_is_not_described():
     ended = vla("up", "r2d2")
     assert ended.returncode == 1

@@ -243,6 +243,7 @@ def test_any_dds_program_can_say_the_instruction(graph, steady_policy):
 def test_the_arm_does_what_was_said(graph, policy):
     scene = graph.set_scene(SEED)
     graph.say(scene.instruction)
+    graph.wait(lambda: graph.client.status.instruction == scene.instruction, "its chunk")
     done(graph, scene)
 
 
@@ -257,6 +258,7 @@ def test_the_arm_does_what_was_typed_on_the_page(graph, policy, tmp_path):
         page.wait_drawn("overview")
         assert not page.drawn("wrist"), "where a camera is that moves is not known"
         page.picture("page.png")
+        page.picture("page_phone.png", open_page.PHONE)
         done(graph, scene)
         page.says("the simulation: reached", "#said")
         assert page.tab.complaints == []
@@ -265,5 +267,4 @@ def test_the_arm_does_what_was_typed_on_the_page(graph, policy, tmp_path):
 def done(graph, scene):
     graph.wait(lambda: graph.client.event.ever_success, scene.instruction)
     assert graph.client.event.instruction == scene.instruction
-    status = graph.client.status
-    assert status.instruction == scene.instruction and status.commands_sent > 50
+    assert graph.client.status.commands_sent > 50

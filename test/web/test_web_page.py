@@ -51,7 +51,7 @@ def test_every_text_can_be_read(scheme, ink):
 def test_both_schemes_have_all_colours_and_no_colour_is_outside_them():
     assert colours("dark").keys() == colours("light").keys()
     rules = re.sub(r":root \{[^}]*\}", "", CSS)
-    assert set(re.findall(r"#[0-9a-f]{3,8}\b", rules)) == {"#000"}, "the ground of a picture"
+    assert not re.findall(r"#[0-9a-f]{3,8}\b", rules)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -9,9 +9,9 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 from chromium import MISSING, PROGRAM
-from clean_sets import image
 from demonstrations import recorded_set
 from open_page import WAIT_S, OpenPage
 from web_site import Site, answered
@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason=MISSI
 STILL = [0.0] * 6
 FORWARD, UP = "#drive-pad [data-key=w]", "#drive-pad [data-key=r]"
 TRIES, AGAIN_S = 10, 6.0
+SCENE = Path(__file__).parents[2] / "docs/images/gallery/tiny_put.webp"
 
 
 class Parts:
@@ -244,13 +245,44 @@ def test_other_robots_are_listed_and_stopped_with_this_one(parts):
     page.click("#stop-all")
     page.says("Stopped, confirmed after", "#answer")
     page.says("vx300s in /left, fr3 in /right", "#answer-all")
-    parts.site.panel.show("front", lambda: image(0, 7, "front", (480, 640)))
+    stopped = {"level": "STOP", "engaged": False, "why": "an operator stopped the robot"}
+    tell(**stopped, robots=[{**right, **stopped}, silent])
+    page.says("STOP, not engaged: an operator stopped the robot", "#robots")
+    scene = cv2.cvtColor(cv2.imread(str(SCENE)), cv2.COLOR_BGR2RGB)
+    parts.site.panel.show("front", lambda: scene)
+    page.until("document.querySelector('#big canvas').width === 320")
     page.picture("page_robots.png")
     told = page.run("all")
     assert any("NOT STOPPED: fr3 in /right: no answer in 1 s" in text for text in told), told
     assert parts.site.robot.stop.call_count >= 1, "its own robot is stopped in its own way too"
     page.click("#reset")
     page.until("document.querySelector('#answer-all').textContent === ''")
+
+
+def test_a_folded_recorder_tells_that_it_records_and_how_much_the_disk_takes(parts):
+    page = parts.page
+    recorder = {
+        "phase": "idle", "folder": "takes", "task": "", "episode": 2, "saved": 2, "missing": [],
+        "elapsed_s": 0.0, "frames": 0, "invalid": 0, "lost": 0, "streams": [], "left_s": 5400,
+        "keep": True, "verdict": [], "message": "",
+    }  # fmt: skip
+    parts.site.panel.tell(recorder=recorder)
+    page.says("2 episodes in takes, room for 90 min", "#record-phase")
+    shown = "document.querySelector('#record-box summary').innerText"
+    assert page.run(shown) == "Recording"
+    parts.site.panel.tell(recorder={**recorder, "phase": "recording", "elapsed_s": 4.2})
+    page.until(f"{shown} === 'Recording: 4 s'")
+    parts.site.panel.tell(recorder={**recorder, "phase": "deciding"})
+    page.until(f"{shown} === 'Recording: keep it?'")
+    parts.site.panel.tell(recorder=None)
+    page.until(f"{shown} === 'Recording'")
+
+
+def test_a_plan_that_nobody_follows_does_not_flatten_the_timeline(parts):
+    page = parts.page
+    parts.site.panel.tell(level="HOLD", ages={"chunk": 57.0}, acted={})
+    page.says("The drawing is 3.0 s high", "#time-told")
+    parts.site.panel.tell(level="PASS", ages={})
 
 
 def test_an_episode_is_looked_at_apart_from_the_page_then_deleted_and_brought_back(parts):

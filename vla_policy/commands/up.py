@@ -13,12 +13,15 @@ from vla_policy.check.doctor.domains import discovery_range, domain_in_use
 from vla_policy.commands.page_arguments import add_page_arguments, page_settings
 from vla_policy.embodiment import load_embodiment
 from vla_policy.execution.schemes import SCHEMES
+from vla_policy.paths import find_policy, split_adapter
 from vla_policy.planners.planner_name import require_planner
+from vla_policy.remote.address import is_remote
 from vla_policy.ros.bringup.graph import node_specs, sim_mode
 from vla_policy.ros.bringup.processes import Processes, stop_all, stop_on_sigterm
 from vla_policy.ros.process import notes
 from vla_policy.ros.process.notes import namespace_of
 from vla_policy.runtime.planning import NONE, PLANNERS
+from vla_policy.sim.twin import EXPERT
 
 POLL_S = 0.2
 
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     robot = load_embodiment(args.embodiment)
     page = page_settings(args)
     require_planner(args.planner, args.planner_model)
+    _require_policy(args.policy)
     stands_in = sim_mode(args.embodiment, "mock" if args.mock else str(args.sim).lower())
     specs = node_specs(
         args.embodiment,
@@ -120,6 +124,12 @@ def run(args: argparse.Namespace) -> int:
     finally:
         stop_all(processes)
         notes.withdraw()
+
+
+def _require_policy(name: str) -> None:
+    """Raises FileNotFoundError for what is no policy at all; whether it fits the robot is the node's to say."""
+    if name != EXPERT and not is_remote(name):
+        find_policy(split_adapter(name)[0])
 
 
 def announce(robot: str, web_port: int, space: str) -> None:

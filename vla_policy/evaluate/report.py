@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ SHARE = PlotAxis(0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"{v:.0%}")
 CHANGE = PlotAxis(-1.0, 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0), lambda v: f"{v:+.0%}", zero=0.0)
 POLICY = "default-src 'none'; media-src data:; style-src 'unsafe-inline'"
 EVALUATED = ("twins", "rt2")  # sources whose suites `vla evaluate` has too
+SHORT = 160  # characters of a reason that stand there unfolded
 NOTES = (
     "Success is judged by the simulation's ground truth; intervals are Wilson's, 95 %.",
     "Differences are of the same scenes and sentences: first minus second, Newcombe's interval for pairs; p is McNemar's, exact, "
@@ -158,7 +160,7 @@ def _films(films: Sequence[Record], folder: Path) -> Iterator[str]:
         data = base64.b64encode((folder / row["film"]).read_bytes()).decode()
         words = f"{row['policy']}, {row['suite']} {row['index']} on {row['robot']}: “{row['instruction']}”, {row['failure']}"
         shown.append(
-            f'<figure><video controls muted loop preload="metadata" aria-label="{_text(words)}" '
+            f'<figure><video controls muted loop preload="auto" aria-label="{_text(words)}" '
             f'src="data:video/webm;base64,{data}"></video><figcaption>{_text(words)} (scene {row["seed"]})</figcaption></figure>'
         )
     if shown:
@@ -170,9 +172,16 @@ def _films(films: Sequence[Record], folder: Path) -> Iterator[str]:
 
 
 def _not_asked(found: Record) -> Iterator[str]:
-    lines = [f"<li>{_text(line)}</li>" for line in not_asked(found)]
+    lines = [f"<li>{_folded(line)}</li>" for line in not_asked(found)]
     if lines:
         yield from _section("Not asked", f"<ul>{''.join(lines)}</ul>")
+
+
+def _folded(line: str) -> str:
+    short = textwrap.shorten(line, SHORT, placeholder=" …")
+    if short == line:
+        return _text(line)
+    return f"<details><summary>{_text(short)}</summary>{_text(line)}</details>"
 
 
 def _commands(found: Record) -> Iterator[str]:
@@ -191,7 +200,7 @@ def _section(heading: str, *parts: str) -> Iterator[str]:
 
 
 def _figure(plot: str, caption: str) -> str:
-    return f'<figure class="wide">{plot}<figcaption>{_text(caption)}</figcaption></figure>'
+    return f'<figure class="wide"><figcaption>{_text(caption)}</figcaption>{plot}</figure>'
 
 
 def _table(table: Table, caption: str) -> str:

@@ -53,6 +53,7 @@ export function makeRecording(find, tell, ask) {
     const phase = recorder?.phase ?? "none";
     find("record-none").hidden = phase !== "none";
     find("record-some").hidden = phase === "none";
+    text("record-now", phase === "recording" ? `: ${recorder.elapsed_s.toFixed(0)} s` : phase === "deciding" ? ": keep it?" : "");
     if (!recorder) return;
     const idle = phase === "idle";
     find("record-start").hidden = !idle;
@@ -63,12 +64,17 @@ export function makeRecording(find, tell, ask) {
     find("record-delete").hidden = !idle || !recorder.saved;
     text("record-delete", removing ? "Undo: keep the episode" : `Delete episode ${recorder.saved - 1}`);
     if (document.activeElement !== find("record-task")) find("record-task").value = recorder.task;
-    text("record-phase", idle ? `${counted(recorder.saved, "episode")} in ${recorder.folder}`
+    text("record-phase", idle ? `${counted(recorder.saved, "episode")} in ${recorder.folder}${room(recorder.left_s)}`
       : `Episode ${recorder.episode}: ${phase}, ${recorder.elapsed_s.toFixed(1)} s, ${recorder.frames} frames`
         + (recorder.invalid ? `, ${recorder.invalid} of them without all streams` : "") + (recorder.lost ? `, ${recorder.lost} messages lost` : ""));
     find("record-phase").className = phase === "recording" ? "bad" : "";
     list("record-why", idle ? recorder.missing : phase === "deciding" ? [recorder.keep ? "Advice: keep it." : "Advice: discard it.", ...recorder.verdict] : []);
     table();
+  }
+
+  // Of what the disk still takes, where the recorder knows it.
+  function room(seconds) {
+    return typeof seconds === "number" ? `, room for ${seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`}` : "";
   }
 
   function list(id, sentences) {

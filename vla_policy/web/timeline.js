@@ -4,6 +4,7 @@ const SPAN_MS = 60000;
 const DRAW_MS = 250;
 const OLD_MS = 1500; // after which nothing that was told is said to be so
 const LEAST_S = 0.5; // the height is at least this much
+const MOST_S = 3;    // and at most: a plan that nobody follows grows old without end
 
 // place: a canvas. words: an element for the sentence.
 export function makeTimeline(place, words) {
@@ -27,8 +28,8 @@ export function makeTimeline(place, words) {
     if (place.width !== width || place.height !== height) { place.width = width; place.height = height; }
     const ink = place.getContext("2d"), paint = getComputedStyle(place);
     const colour = (name) => paint.getPropertyValue(`--${name}`);
-    const top = Math.max(LEAST_S, ...samples.map((sample) => Math.max(sample.latency ?? 0, sample.age ?? 0)));
-    const x = (sample) => width * (1 - (now - sample.at) / SPAN_MS), y = (s) => height - 2 * ratio - (height - 4 * ratio) * s / top;
+    const top = Math.min(MOST_S, Math.max(LEAST_S, ...samples.map((sample) => Math.max(sample.latency ?? 0, sample.age ?? 0))));
+    const x = (sample) => width * (1 - (now - sample.at) / SPAN_MS), y = (s) => height - 2 * ratio - (height - 4 * ratio) * Math.min(s, top) / top;
     ink.clearRect(0, 0, width, height);
     for (const sample of samples) {
       if (!sample.acted.length && sample.level === "PASS") continue;

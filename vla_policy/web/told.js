@@ -17,9 +17,9 @@ const seconds = (value) => typeof value === "number" ? value.toFixed(2) + " s" :
 // One [name, value, colour, wide] for each line. known: false while the server is not heard.
 function lines(s, known) {
   if (!known || s.level === undefined || s.level === null)
-    return [["commands to the robot", ...NO_WORD], ["guard", ...NO_WORD], ["why", (known && s.why) || "nothing is heard of the control node", "bad", true]];
+    return [["commands", ...NO_WORD], ["guard", ...NO_WORD], ["why", (known && s.why) || "nothing is heard of the control node", "bad", true]];
   return [
-    ["commands to the robot", (s.engaged ? "engaged" : "not engaged") + (s.shadow ? ", shadow: none reaches a controller" : ""), s.engaged ? "good" : "warn"],
+    ["commands", (s.engaged ? "engaged" : "not engaged") + (s.shadow ? ", shadow: none reaches a controller" : ""), s.engaged ? "good" : "warn"],
     ["guard", s.level, COLOUR[s.level] ?? "bad"],
     ...(s.why ? [["why", s.why, COLOUR[s.level] ?? "bad", true]] : []),
     ["instruction of the plan", s.instruction || "–", "", true],

@@ -7,7 +7,7 @@ const OLD_MS = 1000;
 const FEW_PX = 320; // pictures narrower than this are shown with their pixels
 
 export function showViews(big, small, onState) {
-  const views = page.cameras.map((name) => ({ name, extra: page.extra.includes(name), drawn: 0, rate: 0 }));
+  const views = page.cameras.map((name) => ({ name, extra: page.extra.includes(name), drawn: 0, period_ms: 0 }));
   let since = performance.now(), over = {};
 
   const link = openLink("/live", {
@@ -32,7 +32,10 @@ export function showViews(big, small, onState) {
       view.canvas.getContext("2d").drawImage(picture, 0, 0);
       picture.close();
       const now = performance.now();
-      if (view.drawn) view.rate += 0.1 * (1000 / Math.max(now - view.drawn, 1) - view.rate);
+      if (view.drawn) {
+        const ms = now - view.drawn, goes_on = view.period_ms && Math.max(view.period_ms, ms) < OLD_MS;
+        view.period_ms = goes_on ? view.period_ms + 0.1 * (ms - view.period_ms) : ms;
+      }
       view.drawn = now;
     } catch (error) {
       console.warn("picture of " + view.name, error); // its age tells the person
@@ -67,7 +70,7 @@ export function showViews(big, small, onState) {
       const old = age > OLD_MS || !view.drawn;
       view.figure.className = old ? "old" : "";
       view.caption.className = old ? "bad" : "";
-      view.caption.textContent = !old ? `${view.name}, ${view.rate.toFixed(0)} Hz`
+      view.caption.textContent = !old ? view.period_ms ? `${view.name}, ${(1000 / view.period_ms).toFixed(0)} Hz` : view.name
         : view.drawn ? `${view.name}: NO PICTURE for ${((now - view.drawn) / 1000).toFixed(0)} s`
         : age > OLD_MS ? `${view.name}: NO PICTURE has come` : `${view.name}: waiting for a picture`;
     }

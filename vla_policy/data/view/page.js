@@ -153,11 +153,16 @@ function go(k) {
     drawCursor(p.canvas, p.lines, k, episode.length);
     for (const name of p.names) {
       const value = p.plot[name][k];
-      p.values[name].textContent = `${name} ${value === null || value === undefined ? "–" : Number(value.toPrecision(4))}`;
+      p.values[name].textContent = `${name} ${shown(value)}`;
     }
   }
   view.drawn = paint(k);
   return view.drawn;
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return "–";
+  return value && Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(4));
 }
 
 function play(on) {

@@ -6,7 +6,7 @@ function fitted(canvas, height) {
   const width = canvas.clientWidth || 300, ratio = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
-  const pen = canvas.getContext("2d");
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.scale(ratio, ratio);
   return [pen, width];
 }

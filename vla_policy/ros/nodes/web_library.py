@@ -102,13 +102,13 @@ class Library:
 
         details: set, episode.
         """
-        path, episode = self._set(details), _episode(details)
+        path, episode = self._free_set(details), _episode(details)
         done, text = _vla(EDIT_S, "edit", str(path), "--in-place", "--delete", str(episode))
         return self._after(done, f"episode {episode} is deleted" if done else text)
 
     def undo(self, details: Mapping[str, Any]) -> Answer:
         """Restore the set as it was before the last deletion. details: set."""
-        done, text = _vla(EDIT_S, "edit", str(self._set(details)), "--undo")
+        done, text = _vla(EDIT_S, "edit", str(self._free_set(details)), "--undo")
         return self._after(done, "brought back" if done else text)
 
     def _after(self, done: bool, message: str) -> Answer:
@@ -128,6 +128,16 @@ class Library:
         if not isinstance(name, str) or name not in self._sets:
             raise ValueError(f"got the data set {str(name)[:60]!r}, expected one that is listed")
         return self._sets[name]
+
+    def _free_set(self, details: Mapping[str, Any]) -> Path:
+        """The set, unless the recorder of this graph has it open."""
+        path, recorder = self._set(details), self._recorder()
+        if recorder and path == Path(recorder).expanduser().absolute() / "set":
+            raise ValueError(
+                "the recorder has this data set open: delete its newest episode under Recording, "
+                "another once the robot runs without the recorder"
+            )
+        return path
 
 
 def sets_in(folder: Path) -> dict[str, Path]:
@@ -162,5 +172,5 @@ def _vla(limit_s: float, *words: str) -> tuple[bool, str]:
         return False, f"vla data {words[0]} took more than {limit_s:g} s"
     if done.returncode:
         lines = (done.stderr.strip() or "it said nothing").splitlines()
-        return False, lines[-1]
+        return False, lines[-1].removeprefix("vla data: ")
     return True, done.stdout.strip()
