@@ -1,7 +1,7 @@
 """The page in a real Chromium before real nodes and a mocked robot: what is done there reaches the robot, and what it does is seen.
 
-One graph and one browser for all tests; each brings about what it needs. VLA_PICTURES=FOLDER keeps pictures of the
-page, as docs/images has them. It runs where Chromium is installed, as test/web/test_web_browser.py.
+One graph and one browser for all tests; each brings about what it needs. It runs where Chromium is installed, as
+test/web/test_web_browser.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Words in, physics out: the nodes as processes around the simulated robot.
 
-VLA_TEST_RATE slows the simulation down, for a machine that is busy with other things.
+VLA_TEST_RATE slows the simulation down, for a machine that is busy with other things. VLA_PICTURES=FOLDER keeps pictures of the
+page, as docs/images has them.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Parts of the page in a real Chromium before a server whose robot is a stand-in: fingers that drive, the adapter, the library.
 
-One browser for all; each test brings about what it needs. VLA_PICTURES as for test/ros/test_page.py.
+One browser for all; each test brings about what it needs. VLA_PICTURES=FOLDER keeps a picture, as docs/images has it.
 """
 
 from __future__ import annotations
