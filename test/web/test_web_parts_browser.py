@@ -250,13 +250,27 @@ def test_other_robots_are_listed_and_stopped_with_this_one(parts):
     page.says("STOP, not engaged: an operator stopped the robot", "#robots")
     scene = cv2.cvtColor(cv2.imread(str(SCENE)), cv2.COLOR_BGR2RGB)
     parts.site.panel.show("front", lambda: scene)
-    page.until("document.querySelector('#big canvas').width === 320")
+    page.until("document.querySelector('#big canvas')?.width === 320")
     page.picture("page_robots.png")
     told = page.run("all")
     assert any("NOT STOPPED: fr3 in /right: no answer in 1 s" in text for text in told), told
     assert parts.site.robot.stop.call_count >= 1, "its own robot is stopped in its own way too"
     page.click("#reset")
     page.until("document.querySelector('#answer-all').textContent === ''")
+
+
+def test_what_is_under_way_is_not_said_to_have_failed(parts):
+    goal = {
+        "id": "7",
+        "words": "pick it up",
+        "outcome": "",
+        "message": "following",
+        "verdict": False,
+    }
+    parts.site.panel.tell(goals=[goal])
+    parts.page.says("following; the simulation: not yet", "#said")
+    parts.site.panel.tell(goals=[{**goal, "outcome": "timeout", "message": "12 s are over"}])
+    parts.page.says("12 s are over; the simulation: not reached", "#said")
 
 
 def test_a_folded_recorder_tells_that_it_records_and_how_much_the_disk_takes(parts):

@@ -50,7 +50,7 @@ export function showState(place, state, known) {
 
 // [text, colour] of how an instruction stands. goal: as the server tells it; it carries its own id.
 export function standing(goal) {
-  const judged = goal.verdict === true ? "; the simulation: reached" : goal.verdict === false ? "; the simulation: not reached" : "";
+  const judged = goal.verdict === true ? "; the simulation: reached" : goal.verdict === false ? `; the simulation: not ${goal.outcome ? "reached" : "yet"}` : "";
   if (!goal.outcome) return [`${goal.message || "sent"}${judged}`, "warn"];
   return [`${goal.outcome}: ${goal.message}${judged}`, ENDED[goal.outcome] ?? "bad"];
 }
