@@ -1,4 +1,4 @@
-"""Meta-World's tasks as trials, where the package is installed: in an environment of its own, with MUJOCO_GL=egl or osmesa."""
+"""Meta-World's tasks as trials and demonstrations, where the package is installed: in an environment of its own, with MUJOCO_GL=egl or osmesa."""
 
 import os
 from importlib.util import find_spec
@@ -6,10 +6,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from vla_policy.data.shards import read_shard
 from vla_policy.evaluate.measures import FILM_PX, Measures
-from vla_policy.evaluate.metaworld_trials import ACTIONS, STATE, MetaworldTrials
+from vla_policy.evaluate.metaworld_trials import ACTIONS, GOALS, POSES, STATE, MetaworldTrials
 from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy
+from vla_policy.sim.demonstrations.metaworld import _make_shard
+from vla_policy.sim.metaworld_tasks import MT50
 from vla_policy.types import ActionChunk, Observation
 
 pytestmark = pytest.mark.skipif(
@@ -55,3 +58,79 @@ def test_a_policy_sees_camera_state_and_words_and_looks_again_after_half_a_chunk
     assert policy.seen[0].state_names == STATE and policy.seen[0].instruction == "drawer open"
     with pytest.raises(ValueError, match="got trial 50, expected fewer than 50"):
         trials.run("metaworld_reach", 50)
+
+
+class Recorded(PlainPolicy):
+    """The positions of a demonstration, row by row; keeps what it saw."""
+
+    rows = 1
+
+    def __init__(self, places: np.ndarray) -> None:
+        self.contract = PlainContract(POSES.state, POSES.actions, 64)
+        self.places, self.seen = list(places), []
+
+    def infer_chunk(
+        self, observation: Observation, previous: ActionChunk | None, options: InferenceOptions
+    ) -> ActionChunk:
+        self.seen.append(observation)
+        row = self.places.pop(0)
+        return ActionChunk(row[None], POSES.actions, observation.obs_ns, 50_000_000, 0, "")
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    """Two demonstrations of pick-place on the goals of seed 0, the second disturbed."""
+    path = tmp_path_factory.mktemp("metaworld") / "shard_00000"
+    assert _make_shard((str(path), "pick-place", MT50.index("pick-place"), 0, 2, 0)) == ""
+    return read_shard(path)
+
+
+def test_what_was_recorded_does_the_task_again_from_the_same_images(shard):
+    arrays, texts = shard
+    first = arrays["episode"] == arrays["episode"][0]
+    assert texts[0] == ["pick place"] and len(set(arrays["episode"])) == 2
+    state, action = (arrays[name][first] for name in ("state", "action"))
+    places = np.concatenate((state[:, :3] + action[:, :3], state[:, 3:7], action[:, 6:7]), 1)
+    trials = MetaworldTrials(SETTINGS)
+    trials.policy = policy = Recorded(places)
+    index = MT50.index("pick-place") * 10
+    result = trials.run("metaworld_mt50", index)
+    assert (result.success, result.kind, result.instruction) == (True, "pick-place", "pick place")
+    assert len(policy.seen) == first.sum()
+    for number, seen in enumerate(policy.seen):
+        for camera, name in (("corner2", "front"), ("near", "wrist")):
+            assert (seen.images[camera] == arrays[name][first][number]).all()
+        assert np.allclose(seen.state, state[number], atol=1e-6)
+
+
+def test_labels_are_where_the_thing_is_drawn():
+    """The oracle: what changes in both images when the thing is moved away."""
+    from vla_policy.sim.demonstrations.metaworld import label
+    from vla_policy.sim.metaworld import Sight, task_of
+
+    env, goals = task_of("push", 0)
+    env.set_task(goals[0])
+    seen, _ = env.reset()
+    sight = Sight(env)
+    frame = label(sight, seen)
+    place = env.data.qpos[9:12].copy()
+    env.data.qpos[9:12] = [0.0, 3.0, 0.0]
+    import mujoco
+
+    mujoco.mj_forward(env.model, env.data)
+    moved = label(sight, seen)
+    assert not np.allclose(place, env.data.qpos[9:12])
+    for image, uv in (("front", frame["front_uv"][0, 0]), ("wrist", frame["wrist_uv"][0])):
+        changed = np.abs(frame[image].astype(int) - moved[image]).max(-1) > 30
+        v, u = np.argwhere(changed).mean(0)
+        assert np.abs(np.array([u + 0.5, v + 0.5]) / 64 - uv).max() < 0.05
+    assert frame["wrist_visible"].all() and np.isnan(frame["reference_xyz"]).all()
+
+
+def test_ten_trials_of_each_of_fifty_tasks_and_the_next_goals_after_them():
+    from vla_policy.evaluate.metaworld_trials import _which
+
+    tried = [_which(MT50, i, 10) for i in range(GOALS * len(MT50))]
+    assert len(set(tried)) == 2500 and len({name for name, _ in tried[:500]}) == 50
+    assert {goal for _, goal in tried[:500]} == set(range(10))
+    assert tried[500] == (MT50[0], 10)

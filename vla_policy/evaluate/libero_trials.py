@@ -71,7 +71,7 @@ class LiberoTrials:
         if settings["policy"] == EXPERT:
             raise ValueError("LIBERO has no scripted expert")
         self._settings = settings
-        self.policy: PolicyProtocol = load_for(PANDA, settings)
+        self.policy: PolicyProtocol = load_for((PANDA,), settings)
         self._suites: dict[str, Any] = {}
         self._env: Any = None  # one at a time: each has an OpenGL context
         self._of = ("", -1)

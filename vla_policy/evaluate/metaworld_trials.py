@@ -2,6 +2,8 @@
 
 One camera, the gripper's position and opening, four commands between -1 and 1: three steps of the
 gripper and its effort. A policy's rows are sent unchanged, one per step: without guard or delay.
+A policy for config/benchmarks/metaworld_sawyer.yaml has poses instead (sim/metaworld.py), from the
+same camera and the same four values.
 """
 
 from __future__ import annotations
@@ -12,26 +14,34 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vla_policy.embodiment.spaces import GRIPPER, TOOL_POSE
 from vla_policy.evaluate.benchmark_policy import BenchmarkRobot, load_for, timed_rows
 from vla_policy.evaluate.measures import FILM_PX, Measures
 from vla_policy.evaluate.rollout import TrialResult
 from vla_policy.execution.replanning import replan_interval_rows
 from vla_policy.models.sampling import InferenceOptions
 from vla_policy.runtime.policy_protocol import PlainContract, PlainPolicy, PolicyProtocol
+from vla_policy.sim.metaworld_tasks import MT50, ROBOT, sentence_of
 from vla_policy.sim.twin import EXPERT
 from vla_policy.types import ActionChunk, Array, Observation
 
-ROBOT = "metaworld_sawyer"
 MT10 = (
     "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown",
     "peg-insert-side", "window-open", "window-close",
 )  # fmt: skip
-SUITES = {"metaworld_mt10": "ten tasks of Meta-World in turn", "metaworld_reach": "its task reach"}
+IN_A_ROW = 10  # trials of a task of mt50: making its environment takes as long as one
+SUITES = {
+    "metaworld_mt10": "ten tasks of Meta-World in turn",
+    "metaworld_mt50": "fifty tasks of Meta-World, ten trials of each in a row",
+    "metaworld_reach": "its task reach",
+}
 STATE = ("hand.x", "hand.y", "hand.z", "gripper")
 ACTIONS = ("hand.dx", "hand.dy", "hand.dz", "gripper")
-CAMERA = "corner2"
-CAMERA_XYZ = (0.75, 0.075, 0.7)  # its position in the training data of most policies
+CAMERA, NEAR = "corner2", "near"
 SAWYER = BenchmarkRobot(ROBOT, (CAMERA,), STATE, ACTIONS, by_name=False)
+POSES = BenchmarkRobot(
+    ROBOT, (CAMERA, NEAR), (*TOOL_POSE, *GRIPPER), (*TOOL_POSE, *GRIPPER), by_name=True
+)
 STEP_NS = 12_500_000  # five steps of its physics
 GOALS = 50  # of each task
 
@@ -72,9 +82,12 @@ class MetaworldTrials:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self.policy: PolicyProtocol = (
-            ScriptedSawyer() if settings["policy"] == EXPERT else load_for(SAWYER, settings)
+            ScriptedSawyer()
+            if settings["policy"] == EXPERT
+            else load_for((SAWYER, POSES), settings)
         )
         self._tasks: dict[str, tuple[Any, list[Any]]] = {}
+        self._sight: tuple[Any, Any] | None = None  # of the last environment
 
     def unfit(self, suite: str) -> str:
         """Empty: a policy with its columns fits all suites."""
@@ -82,21 +95,23 @@ class MetaworldTrials:
 
     def run(self, suite: str, index: int, measures: Measures | None = None) -> TrialResult:
         """Trial number index; deterministic."""
-        names = MT10 if suite == "metaworld_mt10" else ("reach",)
-        name, goal = names[index % len(names)], index // len(names)
-        if goal >= GOALS:
+        names = {"metaworld_mt10": MT10, "metaworld_mt50": MT50}.get(suite, ("reach",))
+        if index >= GOALS * len(names):
             raise ValueError(
                 f"{suite}: got trial {index}, expected fewer than {GOALS * len(names)}"
             )
+        name, goal = _which(names, index, IN_A_ROW if suite == "metaworld_mt50" else 1)
         env, tasks = self._task(name)
         env.set_task(tasks[goal])
         seen, _ = env.reset()
+        if self.policy.contract.state_names == POSES.state:
+            return self._follow(env, seen, name, index, measures)
         return self._roll_out(env, seen, name, index, measures)
 
     def _roll_out(
         self, env: Any, seen: Array, name: str, index: int, measures: Measures | None
     ) -> TrialResult:
-        policy, words = self.policy, name.replace("-", " ")
+        policy, words = self.policy, sentence_of(name)
         every = replan_interval_rows(policy.rows, self._settings["execute_rows"])
         if isinstance(policy, ScriptedSawyer):
             policy.begin(name)
@@ -107,32 +122,74 @@ class MetaworldTrials:
                 if isinstance(policy, ScriptedSawyer):
                     policy.look(seen)
                 observation = _observation(policy, env, seen, words, steps)
-                options = InferenceOptions(
-                    seed=index + steps, num_steps=self._settings["num_steps"]
-                )
-                rows = list(timed_rows(policy, observation, options, measures)[:every])
+                rows = self._rows(observation, index + steps, every, measures)
             seen, _, _, _, info = env.step(np.clip(rows.pop(0), -1.0, 1.0))
             success = bool(info["success"])
             steps += 1
-            if measures is not None and measures.film_due(steps * STEP_NS):
-                measures.frames.append(_picture(env, *FILM_PX))
-        return TrialResult(
-            index, words, "metaworld", name, success, "" if success else "not_finished",
-            steps * STEP_NS / 1e9, None, None, False, "", {},
-        )  # fmt: skip
+            _film(env, steps, measures)
+        return _result(index, name, success, steps)
+
+    def _follow(
+        self, env: Any, seen: Array, name: str, index: int, measures: Measures | None
+    ) -> TrialResult:
+        """A policy of poses, each of which Meta-World is sent in several steps."""
+        from vla_policy.sim.metaworld import STEPS, Hand, Sight, state_of
+
+        if self._sight is None or self._sight[0] is not env:
+            self._sight = env, Sight(env)
+        sight, hand, words = self._sight[1], Hand(env), sentence_of(name)
+        every = replan_interval_rows(self.policy.rows, self._settings["execute_rows"])
+        rows: list[Array] = []
+        success, steps = False, 0
+        while not success and steps < env.max_path_length:
+            if not rows:
+                observation = Observation(
+                    sight.look(seen[:3]), state_of(seen), POSES.state, words, steps * STEP_NS
+                )
+                rows = self._rows(observation, index + steps, every, measures)
+            row = rows.pop(0)
+            for left in range(STEPS, 0, -1):
+                seen, _, _, _, info = env.step(hand.action(row[:3], row[7], left))
+                success = bool(info["success"])
+                steps += 1
+                _film(env, steps, measures)
+                if success or steps == env.max_path_length:
+                    break
+        return _result(index, name, success, steps)
+
+    def _rows(
+        self, observation: Observation, seed: int, every: int, measures: Measures | None
+    ) -> list[Array]:
+        options = InferenceOptions(seed=seed, num_steps=self._settings["num_steps"])
+        return list(timed_rows(self.policy, observation, options, measures)[:every])
 
     def _task(self, name: str) -> tuple[Any, list[Any]]:
-        """The environment of a task and its goals for the seed."""
+        """The environment of a task and its goals for the seed. The last ones are kept: fifty need much memory."""
         if name not in self._tasks:
-            import metaworld
+            from vla_policy.sim.metaworld import task_of
 
-            benchmark = metaworld.MT1(f"{name}-v3", seed=self._settings["seed"])
-            env = benchmark.train_classes[f"{name}-v3"](
-                render_mode="rgb_array", camera_name=CAMERA
-            )
-            env.model.camera(CAMERA).pos[:] = CAMERA_XYZ
-            self._tasks[name] = env, benchmark.train_tasks
+            if len(self._tasks) == len(MT10):
+                del self._tasks[next(iter(self._tasks))]
+            self._tasks[name] = task_of(name, self._settings["seed"])
         return self._tasks[name]
+
+
+def _which(names: tuple[str, ...], index: int, in_a_row: int) -> tuple[str, int]:
+    """Task and goal of a trial: so many goals of each task, then the next ones of each."""
+    turn, rest = divmod(index, in_a_row * len(names))
+    return names[rest // in_a_row], turn * in_a_row + rest % in_a_row
+
+
+def _result(index: int, name: str, success: bool, steps: int) -> TrialResult:
+    return TrialResult(
+        index, sentence_of(name), "metaworld", name, success, "" if success else "not_finished",
+        steps * STEP_NS / 1e9, None, None, False, "", {},
+    )  # fmt: skip
+
+
+def _film(env: Any, steps: int, measures: Measures | None) -> None:
+    if measures is not None and measures.film_due(steps * STEP_NS):
+        measures.frames.append(_picture(env, *FILM_PX))
 
 
 def _observation(

@@ -19,6 +19,7 @@ from vla_policy.evaluate.rollout import TrialResult
 from vla_policy.evaluate.rt2 import COLUMNS
 from vla_policy.evaluate.suites import SUITES
 from vla_policy.runtime.policy_protocol import PolicyProtocol
+from vla_policy.sim import metaworld_tasks
 from vla_policy.sim.twin import TWINS
 
 Settings = Mapping[str, Any]
@@ -124,7 +125,7 @@ SOURCES = {
         SuiteSource(
             "Meta-World",
             metaworld_trials.SUITES,
-            (metaworld_trials.ROBOT,),
+            (metaworld_tasks.ROBOT,),
             _metaworld,
             _without_metaworld,
             _any,

@@ -79,7 +79,7 @@ class AnswerSource:
         """One sentence of the frame; rng chooses the sentence and the question."""
         a, i = self._answers, int(self._index[index])
         draw = rng or np.random.default_rng(index)
-        count = a.found.shape[1] if self._asks else OWN_SENTENCES
+        count = a.found.shape[1] if self._asks else min(a.found.shape[1], OWN_SENTENCES)
         q = int(draw.integers(count))
         arrays = {"found": a.found[i, q], "tool": a.tool[i], "arms": a.arms, "state": a.state[i]}
         if a.actions is not None and not self._asks:
@@ -125,7 +125,8 @@ def open_answers(
     state = widened_state(checkpoint.statistics.state.normalise(state), body, config.state_dim)
     return Answers(
         found.numpy(), tool, state.astype(np.float32), actions,
-        np.arange(slots) < len(arms), body.there(config.action_dim), frames.texts, _names(frames), _places(frames),
+        np.arange(slots) < len(arms), body.there(config.action_dim), frames.texts,
+        *((_names(frames), _places(frames)) if config.token is not None else ([], [])),
     )  # fmt: skip
 
 

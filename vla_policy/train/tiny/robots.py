@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from dataclasses import replace
 
+import numpy as np
+import torch
+
+from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.checkpoint.contract import Contract
 from vla_policy.checkpoint.statistics import RangeNormalizer, Statistics
 from vla_policy.embodiment import Embodiment, GroupLimits, Workspace
 from vla_policy.embodiment.spaces import TOOL_POSE
 from vla_policy.families.tiny.columns import ARM, SLOTS, RobotColumns, body_of
 from vla_policy.families.tool_steps import row_ranges
+from vla_policy.models import config, tokenizer
+from vla_policy.models.vla import VLA
 
 
 def contract_of(embodiment: Embodiment, image_px: int) -> Contract:
@@ -28,6 +35,19 @@ def contract_of(embodiment: Embodiment, image_px: int) -> Contract:
         policy_hz=float(embodiment.policy_hz),
         embodiments=(embodiment.name,),
     )
+
+
+def untrained(
+    embodiment: Embodiment, words: Iterable[str], image_px: int, *, seed: int = 0
+) -> Checkpoint:
+    """`tiny` of random numbers for a robot of one arm, with words of its own and no token head."""
+    torch.manual_seed(seed)
+    tokens = tokenizer.build(words)
+    sizes = config.tiny(tokens.get_vocab_size())
+    sizes = replace(sizes, token=None, vision=replace(sizes.pointing, image_px=image_px))
+    contract = contract_of(embodiment, image_px)
+    body = body_of(contract.state_names, contract.action_names)
+    return Checkpoint(VLA(sizes), contract, statistics_of(embodiment, body), tokens)
 
 
 def statistics_of(embodiment: Embodiment, body: RobotColumns) -> Statistics:
