@@ -37,7 +37,9 @@ from vla_policy.sim.twin import find_twin
 from vla_policy.sim.world.world import World
 from vla_policy.types import ActionChunk
 
-EVERY_NS = 300_000_000  # between the observations of two chunks
+# Between the observations of two chunks. An operator corrects at every row: a plan that does not know of the errors since
+# would teach commands that do not belong to where the robot is.
+OPERATOR_NS, POLICY_NS = STEP_NS, 3 * STEP_NS
 CLOSE_S = 3.0
 TELEOP_CHUNK = "teleop_chunk"
 
@@ -61,8 +63,10 @@ class ExpertNode(Node):
         super().__init__("expert")
         self._params = follow_params(self, ExpertParams)
         self._robot = load_embodiment(self._params.embodiment)
-        executed = self._params.chunks == TELEOP_CHUNK
-        self._names = layout_of(self._robot).names if executed else self._robot.action_names
+        self._operates = self._params.chunks == TELEOP_CHUNK
+        self._every_ns = OPERATOR_NS if self._operates else POLICY_NS
+        layout = layout_of(self._robot)
+        self._names = layout.names if self._operates else self._robot.action_names
         self._twin = find_twin(self._robot.name).name
         self._log = ChangeLogger(self.get_logger())
         self._changed = threading.Condition()
@@ -139,7 +143,7 @@ class ExpertNode(Node):
                 continue
             reached = expert_action(known.task, copy.truth()).terminate
             rows, done = expert_rows(copy, known.task)
-            if self._params.chunks != TELEOP_CHUNK:
+            if not self._operates:
                 done = reached  # in place of a policy: the task node ends the instruction, what is still planned is not done
             chunk = ActionChunk(
                 rows, self._names, planned_ns, STEP_NS, self._sequence, words,
@@ -151,7 +155,7 @@ class ExpertNode(Node):
         if self._state is None or not self._instruction:
             return False
         stamp_ns = convert.ns_from_stamp(self._state.header.stamp)
-        return stamp_ns - planned_ns >= EVERY_NS or stamp_ns < planned_ns
+        return stamp_ns - planned_ns >= self._every_ns or stamp_ns < planned_ns
 
     def _publish(self, chunk: ActionChunk) -> None:
         if not rclpy.ok() or self._closed:
