@@ -215,6 +215,8 @@ def words_of(module: str, node: ast.AST) -> "tuple[str, ...] | None":
     """The texts in a literal, or in a constant that it names; None where that needs more than reading."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("tuple", "sorted", "list"):
         return words_of(module, node.args[0])
+    if isinstance(node, ast.Constant):
+        return (node.value,)
     if isinstance(node, ast.Name):
         try:
             return words_of(*_definition(module, node.id))
@@ -224,9 +226,7 @@ def words_of(module: str, node: ast.AST) -> "tuple[str, ...] | None":
         parts = []
         for part in node.keys if isinstance(node, ast.Dict) else node.elts:
             inner = part.value if isinstance(part, ast.Starred) else part
-            of_part = (
-                (inner.value,) if isinstance(inner, ast.Constant) else words_of(module, inner)
-            )
+            of_part = words_of(module, inner)
             if of_part is None:
                 return None
             parts += of_part

@@ -133,11 +133,11 @@ class MetaworldTrials:
         self, env: Any, seen: Array, name: str, index: int, measures: Measures | None
     ) -> TrialResult:
         """A policy of poses, each of which Meta-World is sent in several steps."""
-        from vla_policy.sim.metaworld import STEPS, Hand, Sight, state_of
+        from vla_policy.sim.metaworld import STEPS, SawyerHand, Sight, state_of
 
         if self._sight is None or self._sight[0] is not env:
             self._sight = env, Sight(env)
-        sight, hand, words = self._sight[1], Hand(env), sentence_of(name)
+        sight, hand, words = self._sight[1], SawyerHand(env), sentence_of(name)
         every = replan_interval_rows(self.policy.rows, self._settings["execute_rows"])
         rows: list[Array] = []
         success, steps = False, 0

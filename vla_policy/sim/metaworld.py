@@ -84,7 +84,7 @@ class Sight:
         return corner
 
 
-class Hand:
+class SawyerHand:
     """Sends rows, each in STEPS actions."""
 
     def __init__(self, env: Any) -> None:

@@ -79,9 +79,9 @@ def demonstrate(
     """The frames of one episode from the environment's start; none if it does not succeed in time."""
     from metaworld.policies import ENV_POLICY_MAP
 
-    from vla_policy.sim.metaworld import REACH_M, STEPS, Hand
+    from vla_policy.sim.metaworld import REACH_M, STEPS, SawyerHand
 
-    script, hand = ENV_POLICY_MAP[f"{name}-v3"](), Hand(env)
+    script, hand = ENV_POLICY_MAP[f"{name}-v3"](), SawyerHand(env)
     seen, _ = env.reset()
     frames: list[dict[str, Any]] = []
     for _ in range(env.max_path_length // STEPS):
