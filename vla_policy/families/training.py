@@ -40,6 +40,8 @@ class Demonstration:
     done: bool[rows], rows after the end of an episode that reached its goal; there a policy with a
     terminate column learns to terminate and stay at rest, valid or not; None: no such rows.
     weight: of the sample, 0 or more. plan: text to be written before the actions; empty: none.
+    seen: what `Training.see` answered about the observation; then its images are not read. None:
+    they are.
     Raises ValueError for mismatched shapes, actions of valid rows that are not finite, and a
     weight below 0.
     """
@@ -50,6 +52,7 @@ class Demonstration:
     weight: float = 1.0
     plan: str = ""
     done: Array | None = None
+    seen: Array | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "actions", readonly(self.actions))
@@ -174,6 +177,9 @@ class Training:
     question: (checkpoint, question) -> tensors by the same names, or None: this network cannot
               learn to answer.
     collate:  tensors of several -> those of a batch, padded.
+    see:      (checkpoint, observation) -> float32 array: what a vision that does not learn answers
+              about it, as in inference; a demonstration that has it needs no images. None: the
+              family has no such answers.
     loss:     (checkpoint, batch, options, generator) -> Loss. Noise, times and dropped
               instructions are drawn for each sample from its own `seed`, int64[b] in the batch; a
               batch without seeds draws them from generator. An unsupported option is refused with
@@ -199,6 +205,7 @@ class Training:
     lessons: Mapping[str, Training] = field(default_factory=lambda: MappingProxyType({}))
     bound_by: str = ""
     half_base: bool = False
+    see: Callable[[Checkpoint, Observation], Array] | None = None
 
 
 def as_trained(checkpoint: Checkpoint, options: LossOptions) -> None:

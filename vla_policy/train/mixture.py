@@ -9,6 +9,7 @@ epochs: every sample is drawn independently, with equal probability for all samp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -108,6 +109,12 @@ class Mixture:
         self.probabilities: Array = np.concatenate(parts)
         self._ends = np.cumsum(self.probabilities)
         self._ends[-1] = 1.0
+
+    def over(self, change: Callable[[Source], Source]) -> Mixture:
+        """The same stream, its sources changed into others of the same length."""
+        changed = copy(self)
+        changed.entries = tuple(Entry(change(e.source), e.weight) for e in self.entries)
+        return changed
 
     def sample(self, number: int) -> Sample:
         """Sample number of the stream, from 0. Raises ValueError naming it."""

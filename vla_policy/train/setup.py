@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from vla_policy.train.mixture import Entry, Mixture, Sample
 from vla_policy.train.new_robot import for_robot
 from vla_policy.train.questions import Questions
 from vla_policy.train.run import ACTIONS, Run
+from vla_policy.train.seen_once import seen_once, sees_once
 from vla_policy.train.sentences import taught
 from vla_policy.train.statistics_of import statistics_of
 from vla_policy.train.trainer import Work
@@ -101,10 +103,14 @@ def prepare(run: Run) -> Work:
     lean = replace(checkpoint, model=Sizes(checkpoint.model.config), engine=None, naming=None)
     examples = ExampleMaker(lean, run.loss.heads)
     examples(learned.sample(0))  # mismatches are refused before a folder is created
+    if sees_once(checkpoint, run):
+        learned = learned.over(partial(seen_once, checkpoint=checkpoint))
     loader = Loader(learned, examples, training.collate, batch=run.at_once, workers=run.workers)
     held_out: tuple[Batch, ...] = ()
     if run.held_out.share:
         apart = mixture_of(run, checkpoint, rows, part="held_out")
+        if sees_once(checkpoint, run):
+            apart = apart.over(partial(seen_once, checkpoint=checkpoint))
         source = Loader(apart, examples, training.collate, batch=run.at_once, workers=0)
         held_out = tuple(islice(source.batches(0), run.held_out.batches))
     return Work(checkpoint, training, loader, held_out)

@@ -156,9 +156,9 @@ class TrainingSet(Sequence[Demonstration]):
         states: Array = self._state[self._index]
         return states
 
-    def blind(self, index: int) -> Demonstration:
-        """The same with small black images, for use of its numbers only: no file is opened."""
-        return self._demonstration(index, None, images=False)
+    def blind(self, index: int, rng: np.random.Generator | None = None) -> Demonstration:
+        """As sample, with small black images, for use of its numbers only: no file is opened."""
+        return self._demonstration(index, rng, images=False)
 
     def where(self, index: int) -> str:
         """'set, episode 3, frame 17' of a demonstration. Raises IndexError."""

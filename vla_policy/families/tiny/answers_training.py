@@ -16,11 +16,10 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families import losses
 from vla_policy.families.tiny.columns import ARM
 from vla_policy.families.tiny.pointing_training import unknown_words
-from vla_policy.families.tiny.tiny_training import heads_loss
+from vla_policy.families.tiny.tiny_training import answered_prefix, heads_loss
 from vla_policy.families.training import HEADS, Batch, Labelled, Loss, LossOptions
 from vla_policy.models import pointing, token_head, tokenizer
 from vla_policy.models.config import ModelConfig
-from vla_policy.models.vla import VLA
 
 PLACE_M, WRIST_M, STATE = (
     0.003,
@@ -95,17 +94,8 @@ def loss_of(
     checkpoint: Checkpoint, batch: Batch, options: LossOptions, drawn: losses.Drawn
 ) -> Loss:
     """The same for given draws."""
-    model: VLA = checkpoint.model
-    device, arms = checkpoint.device, batch["image_valid"].to(checkpoint.device)
-    slots = int(arms.any(0).sum())
-    found = pointing.unpack(
-        batch["found"][:, :slots].flatten(0, 1).to(device), model.config.pointing.value_width
-    )
-    seen = pointing.tokens(found, batch["tool"][:, :slots].flatten(0, 1).to(device))
-    seen = seen.unflatten(0, (-1, slots)).flatten(1, 2)  # (b, slots tokens, f)
-    valid = arms[:, :slots].repeat_interleave(pointing.TOKENS, 1)
-    state, text = batch["state"].to(device), batch["text"].to(device)
-    prefix = model.prefix(seen, text, state, valid)
+    state, text = batch["state"].to(checkpoint.device), batch["text"].to(checkpoint.device)
+    prefix = answered_prefix(checkpoint.model, batch, state, text)
     return heads_loss(checkpoint, prefix, state, batch, options, drawn)
 
 

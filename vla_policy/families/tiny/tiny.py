@@ -143,7 +143,7 @@ def express(checkpoint: Checkpoint, chunk: ActionChunk, observation: Observation
 
 def point(checkpoint: Checkpoint, observation: Observation) -> dict[str, Array]:
     """Positions of the named objects: target_xyz, destination_xyz, float64[3], base frame."""
-    xyz = _look(checkpoint, observation)[0].found.xyz.double().cpu().numpy()
+    xyz = look(checkpoint, observation)[0].found.xyz.double().cpu().numpy()
     return {"target_xyz": xyz[0, 0], "destination_xyz": xyz[0, 2]}
 
 
@@ -230,7 +230,7 @@ FAMILY = Family(
 
 def _prepare(checkpoint: Checkpoint, observation: Observation, question: str) -> TinyInputs:
     text = _text(checkpoint, tokenizer.prompt(question, trained_sentence(checkpoint, observation)))
-    return TinyInputs(text, _look(checkpoint, observation))
+    return TinyInputs(text, look(checkpoint, observation))
 
 
 def _prefix(
@@ -256,7 +256,7 @@ def state_of(checkpoint: Checkpoint, arms: Array) -> torch.Tensor:
     return torch.from_numpy(values).float()
 
 
-def _look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
+def look(checkpoint: Checkpoint, observation: Observation) -> tuple[Hand, ...]:
     """The tower's answers, for each arm."""
     contract, tower = checkpoint.contract, checkpoint.model.vision
     require_state(observation, contract.state_names)

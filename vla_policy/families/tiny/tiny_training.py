@@ -32,7 +32,7 @@ from vla_policy.types import ActionChunk, Array, Observation
 
 
 def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demonstration) -> Batch:
-    """Images of all arms of the model, the text for tower and language model, state and chunk."""
+    """Images of all arms of the model, or what `see` answered; the text for tower and language model, state and chunk."""
     config, contract = checkpoint.model.config, checkpoint.contract
     heads = losses.require_heads(heads, _heads(config), _heads(config))
     observation = demonstration.observation
@@ -45,13 +45,21 @@ def example(checkpoint: Checkpoint, heads: tuple[str, ...], demonstration: Demon
         tokens = torch.from_numpy(_tokens(checkpoint, chunk, learned.counts))
     there = robot_columns(contract, config.action_dim).there(config.action_dim)
     return {
-        **_seen(checkpoint, observation),
+        **_seen(checkpoint, observation, demonstration.seen),
         **_words(checkpoint, observation),
         "action_tokens": tokens,
         "actions": torch.from_numpy(chunk).float(),
         "columns": torch.from_numpy(there),
         **losses.tensors_of(learned),
     }
+
+
+@torch.no_grad()
+def see(checkpoint: Checkpoint, observation: Observation) -> Array:
+    """float32[arms, f]: the packed answers of the tower for each arm, where the second look has its say as in inference."""
+    hands = tiny.look(checkpoint, observation)
+    answered: Array = torch.cat([hand.found.pack() for hand in hands]).float().cpu().numpy()
+    return answered
 
 
 def question(checkpoint: Checkpoint, asked: Question) -> None:
@@ -109,6 +117,8 @@ def prefix_of(model: VLA, batch: Batch, state: torch.Tensor, drawn: Drawn) -> Pr
     """The tower's output for each arm, the text and the state, read by the language model."""
     device, tower = state.device, model.pointing
     text, _ = losses.chosen_text(batch, drawn.without)
+    if "found" in batch:
+        return answered_prefix(model, batch, state, text)
     asked = {k: batch[k].to(device) for k in ("sentence", "sentence_without")}
     sentence = torch.where(drawn.without[:, None], asked["sentence_without"], asked["sentence"])
     arms, tool = batch["image_valid"].to(device), batch["tool"].to(device)
@@ -120,6 +130,17 @@ def prefix_of(model: VLA, batch: Batch, state: torch.Tensor, drawn: Drawn) -> Pr
         found.append(pointing.tokens(closer, tool[:, arm]))
     valid = arms[:, : len(found)].repeat_interleave(pointing.TOKENS, 1)
     return model.prefix(torch.cat(found, 1), text, state, valid)
+
+
+def answered_prefix(model: VLA, batch: Batch, state: torch.Tensor, text: torch.Tensor) -> Prefix:
+    """The same from the tower's answers in the batch, `found`."""
+    device, arms = state.device, batch["image_valid"].to(state.device)
+    slots = int(arms.any(0).sum())
+    found, tool = (batch[k][:, :slots].flatten(0, 1).to(device) for k in ("found", "tool"))
+    places = pointing.unpack(found, model.config.pointing.value_width)
+    seen = pointing.tokens(places, tool).unflatten(0, (-1, slots)).flatten(1, 2)
+    valid = arms[:, :slots].repeat_interleave(pointing.TOKENS, 1)
+    return model.prefix(seen, text, state, valid)
 
 
 def _flow(
@@ -181,25 +202,36 @@ def _tokens(checkpoint: Checkpoint, chunk: Array, counts: Array) -> Array:
     return ids
 
 
-def _seen(checkpoint: Checkpoint, observation: Observation) -> Batch:
+def _seen(checkpoint: Checkpoint, observation: Observation, answered: Array | None) -> Batch:
     contract, config = checkpoint.contract, checkpoint.model.config
-    side, body = contract.image_px, robot_columns(contract, config.action_dim)
-    front, *wrists = (
-        tiny.picture(require_image(observation.images, name), side)
-        for name in contract.camera_names
-    )
+    body = robot_columns(contract, config.action_dim)
     measured = np.stack([tiny.measured_of(observation, arm) for arm in body.arms])
     slots = len(SLOTS[: config.arms])
-    near, tool = torch.zeros(slots, *front.shape), torch.zeros(slots, 4)
-    for i, (wrist, arm) in enumerate(zip(wrists, measured, strict=True)):
-        near[i], tool[i] = wrist, torch.tensor([*arm[:3], arm[7]])
+    tool = torch.zeros(slots, 4)
+    for i, arm in enumerate(measured):
+        tool[i] = torch.tensor([*arm[:3], arm[7]])
+    if answered is None:
+        looked_at = _pictures(checkpoint, observation, slots)
+    else:
+        found = torch.zeros(slots, answered.shape[1])
+        found[: len(answered)] = torch.from_numpy(answered)
+        looked_at = {"found": found}
     return {
-        "front": front,
-        "wrists": near,
+        **looked_at,
         "tool": tool,
         "image_valid": torch.arange(slots) < len(body.arms),
         "state": tiny.state_of(checkpoint, measured),
     }
+
+
+def _pictures(checkpoint: Checkpoint, observation: Observation, slots: int) -> Batch:
+    front, *wrists = (
+        tiny.picture(require_image(observation.images, name), checkpoint.contract.image_px)
+        for name in checkpoint.contract.camera_names
+    )
+    near = torch.zeros(slots, *front.shape)
+    near[: len(wrists)] = torch.stack(wrists)
+    return {"front": front, "wrists": near}
 
 
 def _words(checkpoint: Checkpoint, observation: Observation) -> Batch:
@@ -227,4 +259,5 @@ TRAINING = Training(
     },
     adapters=losses.layers_of(r"(language|flow\.expert)"),
     bound_by="its tower",
+    see=see,
 )
