@@ -1,7 +1,7 @@
 """Where a head of pre-trained encoders looks first, for every column of the suite rt2 and for the held-out sentences.
 
-    python benchmarks/meaning_pointing.py --heads with=runs/meaning/wide_0.safetensors \
-        without=runs/meaning/narrow_0.safetensors --web data/web --count 200 --out benchmarks/meaning_pointing.json
+    python benchmarks/meaning_pointing.py --heads small --web data/web --count 100 --out benchmarks/meaning_pointing.json
+    python benchmarks/meaning_pointing.py --heads new=runs/meaning/wide_0.safetensors small --web data/web --count 100
 
 Right: of the three things, the one whose place in the image is nearest to where it looks is the named one. Chance is a third.
 """
@@ -26,6 +26,7 @@ from vla_policy.evaluate.suites import SUITES, trial
 from vla_policy.families.tiny import meaning
 from vla_policy.models import config, encoders
 from vla_policy.models.wide import INTENTS, WidePointing
+from vla_policy.policy import load_local
 from vla_policy.sim.scenes.scene import Scene
 from vla_policy.sim.world.world import World
 
@@ -36,7 +37,7 @@ AGAIN = 7  # more scenes of each sentence that says what is not meant
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE")
+    parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE, or a shipped policy")
     parser.add_argument("--web", type=Path, default=Path("data/web"))
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument(
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    heads = {name: read_head(Path(path)) for name, path in (h.split("=") for h in args.heads)}
+    heads = read_heads(args.heads)
     world = World(renderer="auto")
     found: dict[str, Any] = {name: {} for name in heads}
     wanted = args.columns or [*COLUMNS, *PARTS]
@@ -79,6 +80,19 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def read_heads(named: list[str]) -> dict[str, WidePointing]:
+    """The heads of files, NAME=FILE each, and of policies, NAME each."""
+    heads = {}
+    for one in named:
+        name, _, path = one.partition("=")
+        heads[name] = (
+            read_head(Path(path))
+            if path
+            else load_local(name, embodiment="vx300s").checkpoint.model.vision.wide
+        )
+    return heads
+
+
 def read_head(path: Path) -> WidePointing:
     """The head of a file."""
     sizes = config.small(1).pointing.wide
@@ -107,17 +121,11 @@ def look(
         for one in said:
             read = meaning.read(head, one, torch.device("cpu"))
             obeyed = isinstance(read, meaning.Meaning)
-            vector = (
-                read.vector
-                if isinstance(read, meaning.Meaning)
-                else encoders.sentence_vector(one.lower())
-            )
-            closer = meaning.closer_of(
-                head, image, read if isinstance(read, meaning.Meaning) else None
-            )
-            text = vector[None, None]
-            uv = head.point(keys, text, closer=closer).uv[0, 0].numpy()
-            there = bool(head.presence(keys, text, closer)[0, 0] >= 0)
+            found = read if isinstance(read, meaning.Meaning) else meaning.Meaning("", encoders.sentence_vector(one.lower()))  # fmt: skip
+            closer, most = meaning.closer_of(head, image, found), meaning.most_places(found)
+            text = found.vector[None, None]
+            uv = head.point(keys, text, closer=closer, most=most).uv[0, 0].numpy()
+            there = bool(head.presence(keys, text, closer, most)[0, 0] >= 0)
             answers[name].append(
                 {
                     "nearest": int(np.linalg.norm(places - uv, axis=1).argmin()),

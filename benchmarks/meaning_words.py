@@ -1,6 +1,6 @@
 """Where `small` looks first for words of its own kind: synonyms, typing errors in names, categories, digits and sums.
 
-    python benchmarks/meaning_words.py --heads small=runs/meaning/wide_0.safetensors --web data/web --count 100 --out FILE
+    python benchmarks/meaning_words.py --heads small --web data/web --count 50 --out FILE
 
 The arm does not move. Three things are on the table, chance is a third. The synonyms were written after training, before anything
 was known of how the head reads them. Typing errors are of the fifth that is in no training text. The figures are drawn with lines of
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from meaning_pointing import look, read_head, share
+from meaning_pointing import look, read_heads, share
 
 from vla_policy.data.web.concepts import Concept, held_out
 from vla_policy.data.web.pictures import WebPictures, load
@@ -55,7 +55,7 @@ CARDS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE")
+    parser.add_argument("--heads", nargs="+", required=True, help="NAME=FILE, or a shipped policy")
     parser.add_argument("--columns", nargs="*", choices=tuple(ASKED), default=tuple(ASKED))
     parser.add_argument("--web", type=Path, default=Path("data/web"))
     parser.add_argument("--count", type=int, default=100)
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    heads = {name: read_head(Path(path)) for name, path in (h.split("=") for h in args.heads)}
+    heads = read_heads(args.heads)
     world, web = World(renderer="auto"), load(args.web)
     found: dict[str, dict[str, dict[str, str]]] = {name: {} for name in heads}
     for name in args.columns:

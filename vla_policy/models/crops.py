@@ -15,6 +15,7 @@ from vla_policy.models.efficientnet import CHANNELS
 WINDOW = 0.25  # side of a crop, of the image side
 FIGURE_WINDOW = 0.15  # of one that is to show a figure, which must be seen larger
 CANDIDATES = 3  # places that are looked at closely, for each sentence
+FIGURE_CANDIDATES = 6  # for one that names a figure: far away all boxes with figures look alike
 CELLS = (2, 2, 1)  # to which the middle of the features at each stride is averaged
 WIDTH, FIGURE_WIDTH = 256, 64
 POOLED = tuple(c * n * n for c, n in zip(CHANNELS, CELLS, strict=True))

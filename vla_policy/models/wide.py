@@ -146,10 +146,11 @@ class WidePointing(nn.Module):
         text: Float[Tensor, "b q t"],
         held: Float[Tensor, "b 2"] | None = None,
         closer: LookCloser | None = None,
+        most: int = CANDIDATES,
     ) -> Wide:
         """The same from the keys of the patches. held: where in the images something is held; its picture is half hidden.
 
-        closer: decides between candidates where any two are nearly as likely.
+        closer: decides between candidates, of which there are at most most, where any two are nearly as likely.
         """
         queries = self.queries(text)
         cosine = torch.einsum("bqk,bpk->bqp", queries, keys)
@@ -159,7 +160,7 @@ class WidePointing(nn.Module):
         heat = cosine * self.sharpness.exp()
         at = heat.argmax(-1)
         if closer is not None and self.crops is not None:
-            places = self.candidates(heat)
+            places = self.candidates(heat, most)
             if places.shape[-1] > 1:
                 at = self._closer(self.crops, queries, cosine, places, closer).at
         slope, offset = self.there
@@ -175,10 +176,11 @@ class WidePointing(nn.Module):
         keys: Float[Tensor, "b p k"],
         text: Float[Tensor, "b q t"],
         closer: LookCloser | None = None,
+        most: int = CANDIDATES,
     ) -> Float[Tensor, "b q"]:
         """Logit that what the sentences name is in the image, above the least: not there where it is below 0."""
         kind = self.is_shown(text).long()
-        sure, evidence = self.sure[kind], self.evidence(keys, text, closer)
+        sure, evidence = self.sure[kind], self.evidence(keys, text, closer, most)
         told: Tensor = (evidence * sure[..., :-1]).sum(-1) + sure[..., -1] - self.least[kind]
         return told
 
@@ -192,6 +194,7 @@ class WidePointing(nn.Module):
         keys: Float[Tensor, "b p k"],
         text: Float[Tensor, "b q t"],
         closer: LookCloser | None = None,
+        most: int = CANDIDATES,
     ) -> Float[Tensor, "b q e"]:
         """EVIDENCE of each sentence in its image, and CLOSER at the candidate that is most likely with both."""
         if (closer is None) != (self.crops is None):
@@ -201,7 +204,7 @@ class WidePointing(nn.Module):
         other = torch.einsum("bqk,nk->bqn", queries, self.known) < SAME
         at, close = cosine.argmax(-1), cosine.new_zeros(*cosine.shape[:2], 0)
         if closer is not None and self.crops is not None:
-            places = self.candidates(cosine * self.sharpness.exp())
+            places = self.candidates(cosine * self.sharpness.exp(), most)
             seen = self._closer(self.crops, queries, cosine, places, closer)
             rivals = seen.named.masked_fill(~other, -1.0).amax(-1)
             at, close = seen.at, torch.stack((seen.own, seen.same, seen.own - rivals), -1)
@@ -218,11 +221,13 @@ class WidePointing(nn.Module):
         far = torch.stack((best, ratio, best - rival, best - elsewhere), -1)
         return torch.cat((far, close), -1)
 
-    def candidates(self, heat: Float[Tensor, "b q p"]) -> Int[Tensor, "b q c"]:
-        """The likeliest patches, each another place: up to CANDIDATES, as long as any is nearly as likely as the first."""
+    def candidates(
+        self, heat: Float[Tensor, "b q p"], most: int = CANDIDATES
+    ) -> Int[Tensor, "b q c"]:
+        """The likeliest patches, each another place: up to most, as long as any is nearly as likely as the first."""
         found, left = [heat.argmax(-1)], heat
         least = heat.amax(-1) - UNSURE
-        while len(found) < CANDIDATES:
+        while len(found) < most:
             left = left.masked_fill(self._near(found[-1], SPOT), float("-inf"))
             if bool((left.amax(-1) <= least).all()):
                 break

@@ -26,7 +26,10 @@ def test_a_new_pair_is_added_right(monkeypatch: pytest.MonkeyPatch) -> None:
     summed = word[every[:, 0]] + word[every[:, 1]] + plus
     vectors = torch.cat((thing.expand(2, 4, -1), word[:, None].expand(-1, 4, -1)))
     texts = EncodedTexts(vectors, torch.zeros(12, 4), torch.zeros(1, WIDTH), {})
-    read = readers.ReadTexts(thing[None], summed[~new], every[~new], (thing + two)[None])
+    other = word[every[:, 0]] + word[every[:, 1]] - plus  # two figures, no sum
+    read = readers.ReadTexts(
+        thing[None], summed[~new], every[~new], other, every, (thing + two)[None]
+    )
     head = WidePointing(SIZES)
     others = {k: v.clone() for k, v in head.state_dict().items() if not k.startswith("reader.")}
     readers.train(head, texts, read, steps=300, seed=0)
@@ -38,3 +41,4 @@ def test_a_new_pair_is_added_right(monkeypatch: pytest.MonkeyPatch) -> None:
         assert round(float(value)) == 7
         assert reader.figure(centred(thing)) is None
         assert reader.is_unclear(centred(thing + two)) and not reader.is_unclear(centred(thing))
+        assert reader.is_unclear(centred(other[0])) and not reader.is_unclear(centred(summed[0]))

@@ -1,20 +1,26 @@
 """Training sentences of `small` name their thing, say one intent, and are none of the held-out ones."""
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 
+from vla_policy.data.web.concepts import Concept
 from vla_policy.models.wide import INTENTS
 from vla_policy.train.meaning.words import (
     CONTRASTS,
     NEITHER,
+    NOT_SUMS,
     ONE_THING,
     OTHER_LANGUAGES,
     SENSELESS,
     SUMS,
     error_is_held_out,
     forms,
+    is_held_out_word,
+    other_words,
     pairs,
     sentences_about,
     sentences_about_digit,
@@ -23,7 +29,8 @@ from vla_policy.train.meaning.words import (
     typing_error,
 )
 
-HELD_OUT = json.loads((Path(__file__).parents[3] / "benchmarks/meaning_holdouts.json").read_text())
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+HELD_OUT = json.loads((BENCHMARKS / "meaning_holdouts.json").read_text())
 NAMES = {"en": "kiwi", "de": "kiwi", "es": "kiwi", "fr": "kiwi", "zh": "猕猴桃"}
 
 
@@ -33,7 +40,8 @@ def test_no_form_of_the_hold_outs_is_a_training_form() -> None:
     }
     known |= {form for some in CONTRASTS.values() for form in some} | {*NEITHER, *ONE_THING}
     assert not known & {one["sentence"] for one in HELD_OUT["sentences"]}
-    assert not any("sum of" in form for form in SUMS)  # how the benchmark says it
+    assert not any("sum of" in form for form in (*SUMS, *NOT_SUMS))  # how the benchmark says it
+    assert not set(SUMS) & set(NOT_SUMS)
     assert not set(SENSELESS) & set(HELD_OUT["senseless"])
 
 
@@ -60,6 +68,33 @@ def test_no_training_text_has_a_typing_error_that_is_held_out() -> None:
     assert any(word in made for word in words)
     assert not any(error_is_held_out(word) for word in words & made)
     assert all("ant" in text for text, _ in sentences_with_errors("ant", rng, 20))
+
+
+def test_other_words_are_of_one_thing_alone_and_none_that_the_benchmark_asks_with() -> None:
+    def thing(name: str, role: str, *tags: str) -> Concept:
+        return Concept(name, {"en": name}, "animal-mammal", role, tags)
+
+    web = [
+        thing("goat", "web", "kid", "bunnies", "puppy", "horned", "red", "billy bear", "swing"),
+        thing("lamp", "web", "horned", "lantern"),
+        thing("bear", "robot", "grizzly", "swing"),
+        thing("rat", "nowhere", "rodent"),
+    ]
+    assert other_words(web) == {"goat": ("kid", "bunnies"), "lamp": ("lantern",)}
+
+
+def test_the_words_of_the_benchmark_are_held_out() -> None:
+    tree = ast.parse((BENCHMARKS / "meaning_words.py").read_text())
+    asked = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("SYNONYMS", "CATEGORIES")
+    }  # fmt: skip
+    phrases = [phrase for some in asked.values() for phrase in some.values()]
+    words = {word for phrase in phrases for word in re.findall(r"[\w']+", phrase)}
+    assert len(words) > 60
+    assert not [w for w in words - {"of", "to", "with"} if not is_held_out_word(w)]
 
 
 def test_a_typing_error_changes_little_and_never_the_first_letter() -> None:

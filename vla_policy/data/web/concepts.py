@@ -28,7 +28,7 @@ _LEFT_OUT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A kind of object. key: its code point in hexadecimal. names: by language.
+    """A kind of object. key: its code point in hexadecimal. names: by language. tags: English words that go with it.
 
     role: "robot": in robot scenes and in web data; "web": in web data only; "nowhere": in no training data.
     """
@@ -37,6 +37,7 @@ class Concept:
     names: Mapping[str, str]
     category: str
     role: str
+    tags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,7 +63,8 @@ def read_concepts(folder: Path) -> list[Concept]:
             continue
         key = entry["hexcode"].removesuffix("-FE0F")
         names = {one: labels[one][entry["hexcode"]] for one in languages}
-        found.append(Concept(key, names, category, role_of(key)))
+        tags = tuple(str(tag).casefold() for tag in entry.get("tags", ()))
+        found.append(Concept(key, names, category, role_of(key), tags))
     if not found:
         raise ValueError(f"{folder}: got no named things, expected those of emojibase-data")
     return found

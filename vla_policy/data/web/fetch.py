@@ -19,6 +19,10 @@ FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 DIGIT_FONTS = {
     "fonts-dejavu-core": "Bitstream Vera licence and public domain",
     "fonts-liberation": "SIL Open Font License 1.1",
+    "fonts-lato": "SIL Open Font License 1.1",
+    "fonts-quicksand": "SIL Open Font License 1.1",
+    "fonts-comic-neue": "SIL Open Font License 1.1",
+    "fonts-open-sans": "Apache License 2.0",
 }
 
 
@@ -49,7 +53,7 @@ def emoji_font(folder: Path) -> Path:
 
 def digit_fonts(folder: Path, packages: Iterable[str] = DIGIT_FONTS) -> list[Path]:
     """The font files of Debian packages, cached in folder, by name."""
-    found = [path for one in packages for path in debian_package(one, folder).rglob("*.ttf")]
+    found = [path for one in packages for path in debian_package(one, folder).rglob("*.[ot]tf")]
     return sorted(found, key=lambda path: path.name)
 
 

@@ -85,7 +85,7 @@ def load(folder: Path) -> WebPictures:
             f"{folder}: no named pictures there; `vla data web --out {folder}` makes them"
         )
     listed = json.loads((folder / "concepts.json").read_text())
-    concepts = tuple(Concept(**one) for one in listed)
+    concepts = tuple(Concept(**one | {"tags": tuple(one.get("tags", ()))}) for one in listed)
     drawn = np.load(folder / "pictures.npy")
     return WebPictures(concepts, dict(zip(STYLES, drawn, strict=True)))
 

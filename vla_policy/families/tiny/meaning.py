@@ -16,7 +16,7 @@ from vla_policy.checkpoint.checkpoint import Checkpoint
 from vla_policy.families.language import NEGATIONS, heard
 from vla_policy.families.tiny.questions import is_question
 from vla_policy.models import encoders
-from vla_policy.models.crops import FIGURE_WINDOW
+from vla_policy.models.crops import CANDIDATES, FIGURE_CANDIDATES, FIGURE_WINDOW
 from vla_policy.models.pointing import PointedPlaces
 from vla_policy.models.wide import INTENTS, SPOT, LookCloser, Wide, WidePointing
 from vla_policy.types import QUESTION, Array, Reason
@@ -117,7 +117,8 @@ def look(checkpoint: Checkpoint, picture: Array, found: Meaning, tool: Tensor) -
     low, high = HELD
     held = wide.seen_at(tool[:, :3]) if low < float(tool[0, 3]) < high else None
     closer = closer_of(wide, picture, found) if held is None else None
-    seen: Wide = wide.point(keys_of(checkpoint, picture), found.vector[None, None], held, closer)
+    keys, most = keys_of(checkpoint, picture), most_places(found)
+    seen: Wide = wide.point(keys, found.vector[None, None], held, closer, most)
     there = held is not None and bool((seen.uv[0, 0] - held[0]).norm() < SPOT)
     return FoundThing(seen.uv, there)
 
@@ -133,10 +134,15 @@ def absent(checkpoint: Checkpoint, picture: Array, found: Meaning) -> Reason | N
     """The reason if the named object is absent from the same image."""
     wide = checkpoint.model.vision.wide
     keys, closer = keys_of(checkpoint, picture), closer_of(wide, picture, found)
-    told = wide.presence(keys, found.vector[None, None], closer)
+    told = wide.presence(keys, found.vector[None, None], closer, most_places(found))
     if float(told[0, 0]) >= 0:
         return None
     return Reason("not_seen", "nothing that is named is surely to be seen on the table")
+
+
+def most_places(found: Meaning) -> int:
+    """How many places are looked at closely at most."""
+    return FIGURE_CANDIDATES if found.told else CANDIDATES
 
 
 def closer_of(

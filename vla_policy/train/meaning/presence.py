@@ -18,6 +18,7 @@ from torch import Tensor
 from vla_policy.data.web.concepts import Concept, held_out, of_role, words_of
 from vla_policy.data.web.pictures import WebPictures
 from vla_policy.models import encoders
+from vla_policy.models.reader import FIGURES
 from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import PLAIN, TEXTS, EncodedTexts, Looked
 
@@ -56,6 +57,8 @@ def set_known(head: WidePointing, texts: EncodedTexts, shown: Sequence[str]) -> 
         raise ValueError(f"known: got {len(texts.vectors)} names, expected {len(head.known)}")
     queries = [head.queries(some[:, :TEXTS]).mean(1) for some in texts.vectors.split(64)]
     head.known.copy_(F.normalize(torch.cat(queries), dim=-1))
+    if head.reader is not None and bool(head.reader.says.any()):
+        head.known[-FIGURES:] = head.queries(head.reader.says)  # they are looked for by these
     head.shown.zero_()
     head.shown[[texts.numbers[name] for name in shown]] = True
 

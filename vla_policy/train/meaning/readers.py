@@ -13,10 +13,18 @@ from torch import Tensor
 from vla_policy.models.reader import FIGURES
 from vla_policy.models.wide import WidePointing
 from vla_policy.train.meaning.learn import EncodedTexts, encoded
-from vla_policy.train.meaning.words import NEITHER, ONE_THING, UNNAMED, contrast, pairs, sums
+from vla_policy.train.meaning.words import (
+    NEITHER,
+    NOT_SUMS,
+    ONE_THING,
+    UNNAMED,
+    contrast,
+    pairs,
+    sums,
+)
 from vla_policy.train.optimiser import take_step
 
-SUMS, UNCLEAR, ONE = 2400, 1200, 400  # texts
+SUMS, NO_SUMS, UNCLEAR, ONE = 4800, 1600, 1200, 400  # texts
 UNCLEAR_KINDS = (
     0.6,
     0.2,
@@ -29,12 +37,15 @@ class ReadTexts:
     """Texts about figures, and unclear ones.
 
     one: float32[l, t], that name one thing, in words that are also those of figures. sums: float32[n, t]; pairs: int[n, 2], their
-    figures, the smaller first. unclear: float32[m, t].
+    figures, the smaller first. not_sums, named: the same of texts with two figures and no sum, of all pairs; they are unclear.
+    unclear: float32[m, t].
     """
 
     one: Tensor
     sums: Tensor
     pairs: Tensor
+    not_sums: Tensor
+    named: Tensor
     unclear: Tensor
 
 
@@ -44,6 +55,7 @@ def make_texts(
     """names: of things. but: pairs whose sum is left out besides those held out."""
     rng = np.random.default_rng([seed, 43])
     said = sums(rng, SUMS, [pair for pair in pairs(held_out=False) if pair not in but])
+    other = sums(rng, NO_SUMS, pairs(held_out=False) + pairs(held_out=True), NOT_SUMS)
     unclear = []
     for _ in range(UNCLEAR):
         x, y = (f"the {names[int(i)]}" for i in rng.choice(len(names), 2, replace=False))
@@ -64,6 +76,8 @@ def make_texts(
         encoded(one),
         encoded([text for text, _ in said]),
         torch.tensor([pair for _, pair in said]),
+        encoded([text for text, _ in other]),
+        torch.tensor([pair for _, pair in other]),
         encoded(unclear),
     )
 
@@ -89,10 +103,11 @@ def train(
         digits = texts.vectors[-FIGURES:].flatten(0, 1)
         sets = [
             head.centred(some)
-            for some in (read.sums, digits, things, read.unclear, texts.senseless)
+            for some in (read.sums, digits, read.not_sums, things, read.unclear, texts.senseless)
         ]
     digit = torch.arange(FIGURES).repeat_interleave(texts.vectors.shape[1])
-    shares = (BATCH // 2, BATCH // 2, BATCH, BATCH // 2, BATCH // 8)
+    shares = (BATCH // 2, BATCH // 2, BATCH // 4, BATCH, BATCH // 2, BATCH // 8)
+    summed, single, not_summed = shares[:3]
     told = []
     reader.train()
     for step in range(steps):
@@ -102,16 +117,17 @@ def train(
             for some, count in zip(sets, shares, strict=True)
         ]
         x = torch.cat([some[index] for some, index in zip(sets, drawn, strict=True)])
-        single = torch.stack((digit[drawn[1]], torch.full((shares[1],), FIGURES)), 1)
-        none = torch.full((len(x) - shares[0] - shares[1], 2), FIGURES)
-        goal = torch.cat((read.pairs[drawn[0]], single, none))
+        alone = torch.stack((digit[drawn[1]], torch.full((single,), FIGURES)), 1)
+        none = torch.full((len(x) - sum(shares[:3]), 2), FIGURES)
+        goal = torch.cat((read.pairs[drawn[0]], alone, read.named[drawn[2]], none))
         logits = reader.read(x)
         readings = F.cross_entropy(logits.flatten(0, 1), goal.flatten())
-        figured = shares[0] + shares[1]
+        figured = summed + single
         number = torch.cat((read.pairs[drawn[0]].sum(1), digit[drawn[1]])).float()
         value = F.smooth_l1_loss(reader.value(logits[:figured]), number)
         unclear = torch.zeros(len(x))
-        unclear[sum(shares[:3]) : sum(shares[:4])] = 1.0
+        unclear[figured : figured + not_summed] = 1.0
+        unclear[sum(shares[:4]) : sum(shares[:5])] = 1.0
         clear = F.binary_cross_entropy_with_logits(reader.unclear(x)[:, 0], unclear)
         loss = readings + value + clear
         take_step(loss, optimiser, schedule)

@@ -42,15 +42,16 @@ from vla_policy.train.meaning import (
 from vla_policy.train.meaning.assemble import assemble
 from vla_policy.train.meaning.camera import fit_camera
 from vla_policy.train.meaning.digits import DIGITS
+from vla_policy.train.meaning.words import other_words
 
 # Seeds of the first scenes; no other training or evaluation uses these.
 ROBOT_SEED, CHECK_SEED, BOXES_SEED, PLAIN_SEED = 700_000, 720_000, 730_000, 740_000
 CAMERA_SEED, SHOWN_SEED, CROPS_SEED = 760_000, 725_000, 770_000
 ROBOT, PLACES = "vx300s", "places.safetensors"
 PARTS = ("texts", "robot", "web", "check", "check_shown", "crops_web", "crops_robot")
-MORE_PARTS = ("more", "read", "crops_digits", "crops_other")
+MORE_PARTS = ("more", "words", "read", "crops_digits", "crops_other")
 CROPS_EACH, CROPS_SCENES, CROPS_STEPS = 6, 300, 1500
-MORE_SEED, DIGIT_SETS, DIGITS_EACH = 1, 6, 100
+MORE_SEED, DIGIT_SETS, DIGITS_EACH = 1, 5, 100
 ERRORS_STEPS, FIGURES_STEPS, READ_STEPS = 900, 500, 1600
 
 
@@ -91,20 +92,23 @@ def _wide(args: argparse.Namespace) -> None:
 
 
 def _more(args: argparse.Namespace) -> None:
-    """Typing errors, figures and sums, and what is unclear, for a head that is trained; without one, for the shipped one."""
-    texts, collages, read = (_part(args, name) for name in ("texts", "more", "read"))
+    """Other words, typing errors, figures and sums, and what is unclear, for a head that is trained; without one, for the shipped one."""
+    texts, collages, words, read = (
+        _part(args, name) for name in ("texts", "more", "words", "read")
+    )
     digits, other = (_part(args, name) for name in ("crops_digits", "crops_other"))
     other = crops.Cropped(other.pooled, torch.full_like(other.number, -1))
     head = _known_head(args, texts)
     known = len(texts.vectors) - len(DIGITS)
     started = time.process_time()
-    errors.train(head, texts, known=known, steps=ERRORS_STEPS, seed=args.seed)
+    errors.train(head, texts, words, known=known, steps=ERRORS_STEPS, seed=args.seed)
     figures.train(
         head, collages, crops.joined(digits, other), texts, steps=FIGURES_STEPS, seed=args.seed
     )
     readers.train(head, texts, read, steps=READ_STEPS, seed=args.seed)
     print(f"{time.process_time() - started:.0f} CPU seconds")
     save_file(head.state_dict(), _head_file(args))
+    _presence(args)
 
 
 def _known_head(args: argparse.Namespace, texts: learn.EncodedTexts) -> WidePointing:
@@ -207,7 +211,7 @@ def _part(args: argparse.Namespace, name: str) -> Any:
     """Encoded texts or pictures, from the folder or computed and cached there."""
     kind: Any = learn.EncodedTexts if name == "texts" else learn.Looked
     kind = crops.Cropped if name.startswith("crops") else kind
-    kind = readers.ReadTexts if name == "read" else kind
+    kind = {"read": readers.ReadTexts, "words": errors.OtherWords}.get(name, kind)
     crop_px = _encoders().crop_px
     path = args.out / f"{name}.pt"
     if not path.is_file():
@@ -234,6 +238,7 @@ def _part(args: argparse.Namespace, name: str) -> Any:
             "crops_other": lambda: crops.web_crops(
                 named, numbers, 1, crop_px, args.seed, FIGURE_WINDOW
             ),
+            "words": lambda: errors.other_texts(other_words(named.concepts), numbers),
             "read": lambda: readers.make_texts(
                 [c.name for c in named.concepts if c.role != "nowhere"]
             ),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
-from vla_policy.data.web.concepts import Concept
+from vla_policy.data.web.concepts import Concept, of_role, words_of
 from vla_policy.models.wide import INTENTS
+from vla_policy.sim.scenes.scene import COLOURS, SHAPES
+from vla_policy.sim.tasks.references import SHAPE_WORDS
 from vla_policy.sim.tasks.tasks import TEMPLATES
 
 # In addition to the simulation's templates. {x} stands for "the object".
@@ -93,6 +98,49 @@ def names_of(concept: Concept) -> dict[str, str]:
     return {k: v for k, v in concept.names.items() if k == "en" or k in OTHER_LANGUAGES}
 
 
+# With these the benchmark asks for things and for kinds of things; no training text has any of them as another word.
+HELD_OUT_WORDS = frozenset(
+    "alligator ape aubergine bag besom bike biscuit bunny burger casket cell chilli chip chopper clothing cock computer cygnet "
+    "denim dessert door drink engine equipment fiddle fish flower fritter fruit gobbler hatchet hawk hog household injection insect "
+    "instrument item kitty lady lady's ladybird land lavatory maize mammal mandarin medical medicine motorbike mule musical needle notebook "
+    "opener paper parcel part pasta phone piece pail plane plant pony puffer puppy railway read reptile ring rucksack sea set shears "
+    "spanner spectacle sport sweetie tablet thing tie toad toadstool tool torch tortoise trouser tv ufo vegetable vehicle vessel viper "
+    "wasp winner's write aircraft creature cup bird".split()
+)
+
+
+def other_words(concepts: Iterable[Concept]) -> dict[str, tuple[str, ...]]:
+    """By name, the tags that are another word for a thing known from pictures and words alone, and for no other thing.
+
+    Left out: what the benchmark asks with (HELD_OUT_WORDS), words of any thing's name, of plain objects and of robot things.
+    """
+    concepts = list(concepts)
+    count = Counter(tag for concept in concepts for tag in set(concept.tags))
+    taken = {word for concept in concepts for word in words_of(concept.name)}
+    taken |= {*COLOURS, *SHAPES, *(word for some in SHAPE_WORDS.values() for word in some)}
+    taken |= {
+        word for one in of_role(concepts, "robot") for tag in one.tags for word in words_of(tag)
+    }
+    found = {}
+    for concept in of_role(concepts, "web"):
+        kept = tuple(
+            tag
+            for tag in concept.tags
+            if count[tag] == 1
+            and re.fullmatch(r"[a-z' -]{3,}", tag)
+            and not words_of(tag) & taken
+            and not any(is_held_out_word(word) for word in re.findall(r"[\w']+", tag))
+        )
+        if kept:
+            found[concept.name] = kept
+    return found
+
+
+def is_held_out_word(word: str) -> bool:
+    """Whether the benchmark asks with this word, in singular or plural."""
+    return word in HELD_OUT_WORDS or word.removesuffix("s") in HELD_OUT_WORDS
+
+
 # Words of the figures in each trained language, and what a figure is called.
 NUMBERS = {
     "en": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -112,7 +160,16 @@ CALLED = {
 SUMS = (
     "{a} plus {b}", "{a} + {b}", "{a} and {b} together", "{a} added to {b}", "the total of {a} and {b}",
     "what {a} and {b} make", "what {a} plus {b} is", "the result of {a} plus {b}", "the answer to {a} plus {b}",
-    "the number {a} plus {b}", "{a} and {b} added up", "the box with {a} plus {b}",
+    "the number {a} plus {b}", "{a} and {b} added up", "the box with {a} plus {b}", "{a} increased by {b}",
+    "{a} and another {b}", "the number you get by adding {a} to {b}", "{b} more than {a}", "the outcome of {a} plus {b}",
+    "{a} with {b} on top", "all of {a} and {b} counted together", "the figure that {a} and {b} come to",
+)  # fmt: skip
+# Two figures and no sum.
+NOT_SUMS = (
+    "{a} and {b}", "the {a} and the {b}", "{a} or {b}", "{a} minus {b}", "{a} times {b}", "{a} but not {b}", "from {a} to {b}",
+    "the {a} instead of the {b}", "the box between {a} and {b}", "{a} less than {b}", "{a} divided by {b}",
+    "the difference between {a} and {b}", "first the {a}, then the {b}", "the product of {a} and {b}", "{a} multiplied by {b}",
+    "either the {a} or the {b}", "{a} without {b}", "{a} to the power of {b}", "what is left of {a} after taking {b}",
 )  # fmt: skip
 # Sentences about one thing with words that are also those of figures.
 ONE_THING = (
@@ -187,13 +244,16 @@ def sentences_about_digit(
 
 
 def sums(
-    rng: np.random.Generator, count: int, known: list[tuple[int, int]]
+    rng: np.random.Generator,
+    count: int,
+    known: list[tuple[int, int]],
+    options: tuple[str, ...] = SUMS,
 ) -> list[tuple[str, tuple[int, int]]]:
-    """count English texts that name a figure as the sum of a pair of known, and the pair, the smaller first."""
+    """count English texts that name a pair of known in one of these forms, and the pair, the smaller first."""
     said = []
     for _ in range(count):
         a, b = known[rng.integers(len(known))]
-        text, _intent = sum_of(a, b, SUMS[rng.integers(len(SUMS))], rng)
+        text, _intent = sum_of(a, b, options[rng.integers(len(options))], rng)
         said.append((text, (min(a, b), max(a, b))))
     return said
 
