@@ -238,7 +238,7 @@ def test_the_expert_and_other_columns_are_refused(libero, monkeypatch):
             LiberoTrials(SETTINGS)
     one = Steady(contract=Contract(camera_names=("agentview",)))
     monkeypatch.setattr(policies, "load_policy", lambda *_, **__: one)
-    assert load_for(PANDA, SETTINGS) is one
+    assert load_for((PANDA,), SETTINGS) is one
 
 
 def test_the_policy_file_of_the_document_fits_a_checkpoint_of_its_data(libero, tmp_path):
@@ -262,7 +262,7 @@ def test_the_policy_file_of_the_document_fits_a_checkpoint_of_its_data(libero, t
     own["heads"] = {"language": 8, "kv": 1, "vision": 4}
     path = tmp_path / "my_libero.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(told) | own))
-    policy = load_for(PANDA, {**SETTINGS, "policy": str(path)})
+    policy = load_for((PANDA,), {**SETTINGS, "policy": str(path)})
     env = Env(bddl_file_name="", camera_names=CAMERAS, camera_heights=256, camera_widths=256)
     seen = libero_trials.observation_of(policy, env.reset(), "put it there", 0)
     chunk = policy.infer_chunk(seen, None, InferenceOptions(seed=0))
