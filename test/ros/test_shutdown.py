@@ -26,7 +26,7 @@ SHUTDOWN = {
     "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
     "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
-ENDS_S = 20.0
+ENDS_S = ANSWER_S = 20.0
 NODES = {
     "control_node": [],
     "task_node": [],
@@ -137,7 +137,7 @@ class Caller:
         """The goal, accepted: the task node hears of an engaged robot a moment later than the test."""
         for _ in range(100):
             goal = ExecuteInstruction.Goal(instruction="pick up the red cube")
-            handle = waited(self.actions.send_goal_async(goal))
+            handle = waited(self.actions.send_goal_async(goal), ANSWER_S)
             if handle.accepted:
                 return handle
             time.sleep(0.1)
@@ -169,7 +169,7 @@ def test_a_goal_gets_its_result_before_the_task_node_says_goodbye(
         asked = [goal.get_result_async()] if waits else []
         time.sleep(0.3 if waits else 0.0)  # until the node knows who waits
         assert change(mock_robot, "task", SHUTDOWN["active"])
-        answer = waited((asked or [goal.get_result_async()])[0])
+        answer = waited((asked or [goal.get_result_async()])[0], ANSWER_S)
     finally:
         mock_robot.destroy_timer(timer)
         mock_robot.destroy_publisher(statuses)
@@ -185,7 +185,7 @@ def test_a_goal_gets_its_result_when_the_control_node_is_shut_down(mock_robot, s
     engage(mock_robot)
     result = caller().start().get_result_async()
     assert change(mock_robot, "control", SHUTDOWN["active"])
-    answer = waited(result)
+    answer = waited(result, ANSWER_S)
     assert answer.status == GoalStatus.STATUS_ABORTED
     assert answer.result.outcome in (
         ExecuteInstruction.Result.STALE,

@@ -136,9 +136,8 @@ def test_a_stop_then_a_hand_then_the_control_process_ends(
     cell.be_ready()
     cell.be_engaged()
     cell.move()
-    assert mock_robot.call(Trigger, "/control/stop").success
-    # From its answer on: how long a stop takes to get there is other tests' matter.
     fault_ns = mock_robot.now_ns()
+    assert mock_robot.call(Trigger, "/control/stop").success
     mock_robot.wait_ticks(1)
     mock_robot.pose = mock_robot.pose + np.array([0.1, 0.25, 0.05, 0.0, 0.0, 0.0, 0.0])
     hand = mock_robot.pose
